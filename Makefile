@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+.PHONY: help demo test test-all lint clean
+
+help:
+	@echo "make demo      run the whole method on an embedded example (no network after installation)"
+	@echo "make test      lint, type-check and run the quick test suite"
+	@echo "make test-all  the same with the slow tests"
+	@echo "make lint      ruff, mypy and import-linter"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow" -n auto
+
+test-all: lint
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-fail-under=85
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -1,0 +1,41 @@
+"""Run frozen text and vision encoders once, cache the embeddings, read them at the speed of memory.
+
+>>> from featcache import open_store
+>>> store = open_store("cache")                     # doctest: +SKIP
+>>> train = store.arrays("train")                   # doctest: +SKIP
+>>> train.features["image"].shape, train.label_a    # doctest: +SKIP
+"""
+
+from featcache.errors import (
+    FeatcacheError,
+    FingerprintMismatch,
+    ImageError,
+    ManifestError,
+    ModelError,
+    ShardError,
+)
+from featcache.manifest import Manifest, Sample
+from featcache.project import Project, load_project
+from featcache.single import encode_caption, encode_image
+from featcache.store import Arrays, FeatureStore, Selection, open_store
+
+__all__ = [
+    "Arrays",
+    "FeatcacheError",
+    "FeatureStore",
+    "FingerprintMismatch",
+    "ImageError",
+    "Manifest",
+    "ManifestError",
+    "ModelError",
+    "Project",
+    "Sample",
+    "Selection",
+    "ShardError",
+    "encode_caption",
+    "encode_image",
+    "load_project",
+    "open_store",
+]
+
+__version__ = "0.1.0"

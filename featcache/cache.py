@@ -1,0 +1,181 @@
+"""The cache folder: its layout, its defaults, its producers and its shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.encoders.base import COMPUTE_DTYPES, STORAGE_DTYPES
+from featcache.errors import FeatcacheError, ShardError
+from featcache.fingerprint import Fingerprint, canonical_json
+from featcache.publish import TEMP_PREFIX, write_new_json
+from featcache.shard import SUFFIX
+
+__all__ = ["CLEAN", "Cache", "Defaults", "read_json", "unit_name"]
+
+FORMAT_VERSION = 1
+CLEAN = "clean"
+_SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{12}")
+_MAX_JSON = 16 << 20
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the first extraction resolved, so that every later one and every other machine does the same."""
+
+    compute_dtype: str
+    storage_dtype: str
+
+    def __post_init__(self) -> None:
+        for field, value, legal in (
+            ("compute_dtype", self.compute_dtype, COMPUTE_DTYPES),
+            ("storage_dtype", self.storage_dtype, STORAGE_DTYPES),
+        ):
+            if value not in legal:
+                raise FeatcacheError(f"{field} {value!r} is unknown, expected one of {', '.join(legal)}")
+
+
+def unit_name(keys: NDArray[np.uint8], view: str, outputs: tuple[str, ...]) -> str:
+    """Return the name of the work unit that encodes these keys in this order: deterministic, 32 hex digits."""
+    digest = hashlib.sha256(canonical_json([view, sorted(outputs)]).encode())
+    digest.update(np.ascontiguousarray(keys).tobytes())
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache folder of this format version."""
+
+    path: Path
+    defaults: Defaults
+
+    @classmethod
+    def open(cls, path: str | Path) -> Cache:
+        """Open an existing cache.
+
+        Raises
+        ------
+        FeatcacheError
+            If the folder is no cache, or of another format version.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise FeatcacheError(
+                f"cache {str(path)!r} does not exist; `featcache extract DATA --cache {path}` makes one"
+            )
+        if not (path / "cache.json").is_file():
+            raise FeatcacheError(f"folder {str(path)!r} is no cache: it has no cache.json")
+        document = read_json(path / "cache.json")
+        version = document.get("format_version")
+        if version != FORMAT_VERSION:
+            raise FeatcacheError(
+                f"cache {str(path)!r} has format version {version!r}, this program reads {FORMAT_VERSION}"
+            )
+        defaults = document.get("defaults")
+        if not isinstance(defaults, dict) or set(defaults) != {"compute_dtype", "storage_dtype"}:
+            raise FeatcacheError(f"cache {str(path)!r}: cache.json has no defaults for compute_dtype and storage_dtype")
+        return cls(path, Defaults(**{k: str(v) for k, v in defaults.items()}))
+
+    @classmethod
+    def open_or_create(cls, path: str | Path, defaults: Defaults) -> Cache:
+        """Open a cache, or make one with these defaults in a folder that is missing or empty."""
+        path = Path(path)
+        marker = path / "cache.json"
+        if not marker.is_file():
+            if path.is_dir() and any(not p.name.startswith(TEMP_PREFIX) for p in path.iterdir()):
+                raise FeatcacheError(f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json")
+            document = {
+                "format_version": FORMAT_VERSION,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "defaults": {
+                    "compute_dtype": defaults.compute_dtype,
+                    "storage_dtype": defaults.storage_dtype,
+                },
+            }
+            write_new_json(marker, document)
+        return cls.open(path)
+
+    def add_producer(self, fingerprint: Fingerprint) -> None:
+        """Record a producer's document; one that is there already stays."""
+        path = self.path / "encoders" / f"{fingerprint.short}.json"
+        if not path.is_file():
+            write_new_json(path, fingerprint.to_document())
+        known = self.producer(fingerprint.short)
+        if known.digest != fingerprint.digest:
+            raise ShardError(f"encoder document {path} belongs to another producer with the same first 12 digits")
+
+    def producer(self, short: str) -> Fingerprint:
+        """Read one producer's document."""
+        path = self.path / "encoders" / f"{short}.json"
+        fingerprint = Fingerprint.from_document(read_json(path), str(path))
+        if fingerprint.short != short:
+            raise ShardError(f"encoder document {path} describes producer {fingerprint.short}")
+        return fingerprint
+
+    @cached_property
+    def producers(self) -> Mapping[str, Fingerprint]:
+        """All producers by digest, in the order of their short names."""
+        folder = self.path / "encoders"
+        names = sorted(p.stem for p in folder.glob("*.json")) if folder.is_dir() else []
+        found = (self.producer(name) for name in names if _SHORT_FINGERPRINT.fullmatch(name))
+        return {fingerprint.digest: fingerprint for fingerprint in found}
+
+    def views(self, fingerprint: Fingerprint) -> tuple[str, ...]:
+        """Names of the views of which this producer has a folder."""
+        folder = self.path / "features" / fingerprint.short
+        return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir())) if folder.is_dir() else ()
+
+    def shard_folder(self, fingerprint: Fingerprint, view: str) -> Path:
+        """Folder of the shards of one producer and view."""
+        return self.path / "features" / fingerprint.short / view
+
+    def shard_paths(self, fingerprint: Fingerprint, view: str) -> Iterator[Path]:
+        """Yield the published shards, smallest name first."""
+        folder = self.shard_folder(fingerprint, view)
+        if folder.is_dir():
+            yield from sorted(p for p in folder.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))
+
+    def failure_folder(self, fingerprint: Fingerprint, view: str) -> Path:
+        """Folder of the failures of one producer and view."""
+        return self.path / "failures" / fingerprint.short / view
+
+    def sample_path(self, dataset: str) -> Path:
+        """File of a data set's sample table."""
+        return self.path / "samples" / f"{dataset}.h5"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets that have a sample table."""
+        folder = self.path / "samples"
+        if not folder.is_dir():
+            return ()
+        return tuple(sorted(p.stem for p in folder.glob("*.h5") if not p.name.startswith(".")))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of the cache, of bounded size.
+
+    Raises
+    ------
+    ShardError
+        If it is missing, too large, or no JSON object.
+    """
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise ShardError(f"{path} has {path.stat().st_size} bytes, more than any file of its kind")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ShardError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ShardError(f"{path} holds no JSON object")
+    return value

@@ -1,0 +1,113 @@
+"""Loading pretrained weights with transformers: quietly, safely, and never with parts missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from featcache.encoders.base import Device
+from featcache.errors import ModelError
+from featcache.models import ModelFolder
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["autocast", "load_weights", "preferred_dtype", "quiet_transformers", "resolve_device"]
+
+
+def resolve_device(device: Device) -> str:
+    """Turn ``auto`` into ``cuda`` or ``cpu``; ModelError if CUDA is asked for and not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        raise ModelError(
+            f"--device cuda: no usable CUDA device; torch {torch.__version__} is {build}. "
+            "Install a CUDA build of torch on a machine with an NVIDIA GPU, or use --device cpu"
+        )
+    return device
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' progress bars and load reports; what matters in them we check ourselves."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def load_weights(folder: ModelFolder, model_class: Any, optional: Sequence[str] = ()) -> tuple[Any, frozenset[str]]:
+    """Load a frozen model in float32.
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        Local files; nothing is fetched, no remote code is run, ``.bin`` files go through torch's weights-only loader.
+    model_class : type
+        A transformers model class.
+    optional : sequence of str
+        Prefixes of parameters that may be missing (e.g. ``"pooler."``).
+
+    Returns
+    -------
+    model : torch.nn.Module
+        In evaluation mode, float32.
+    missing : frozenset of str
+        The prefixes of ``optional`` of which parameters were missing: those parts hold random numbers.
+
+    Raises
+    ------
+    ModelError
+        If any other parameter is missing, or the files cannot be read.
+    """
+    import torch
+
+    try:
+        with quiet_transformers():
+            model, report = model_class.from_pretrained(
+                folder.path,
+                dtype=torch.float32,
+                output_loading_info=True,
+                local_files_only=True,
+                use_safetensors=folder.uses_safetensors,
+                weights_only=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"model {folder.name!r} cannot be loaded as {model_class.__name__}: {reason}") from error
+    missing = set(report["missing_keys"]) | {str(key) for key in report["mismatched_keys"]}
+    absent = frozenset(prefix for prefix in optional if any(key.startswith(prefix) for key in missing))
+    needed = sorted(key for key in missing if not key.startswith(tuple(absent)) or not absent)
+    if needed:
+        raise ModelError(
+            f"model {folder.name!r} lacks {len(needed)} parameters of {model_class.__name__}, first {needed[0]!r}: "
+            "they would be random numbers; use a folder with complete weights"
+        )
+    return model.eval().requires_grad_(False), absent
+
+
+def autocast(device: str, dtype: str) -> torch.autocast:
+    """Return the context in which a forward computes in ``dtype`` (float32: no autocast)."""
+    import torch
+
+    return torch.autocast(device, dtype=getattr(torch, dtype), enabled=dtype != "float32")
+
+
+def preferred_dtype(device: str) -> str:
+    """Return the compute dtype that ``auto`` means on a device: bfloat16 or float16 on CUDA, float32 on a CPU."""
+    import torch
+
+    if device == "cpu":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"

@@ -1,0 +1,87 @@
+"""Contents that could not be encoded, one file a work unit: nothing is lost silently, nothing retried in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import Cache, read_json
+from featcache.errors import ShardError
+from featcache.fingerprint import Fingerprint
+from featcache.publish import replace_json
+
+__all__ = ["Failure", "failed_keys", "read_failures", "write_failures"]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One content that could not be encoded.
+
+    Attributes
+    ----------
+    key : str
+        Content key, 64 hex digits.
+    sample_id : str
+        First sample that has this content.
+    stage : str
+        ``read``, ``decode`` or ``encode``.
+    error, message : str
+        Class of the error, and its text.
+    attempt : int
+        How many times it was tried, from 1.
+    time : str
+        UTC, ISO 8601.
+    """
+
+    key: str
+    sample_id: str
+    stage: str
+    error: str
+    message: str
+    attempt: int
+    time: str
+
+
+def write_failures(folder: Path, unit: str, failures: Sequence[Failure]) -> None:
+    """Write the failures of one work unit."""
+    rows = [asdict(failure) for failure in failures]
+    replace_json(folder / f"{unit}.json", {"format_version": FORMAT_VERSION, "unit": unit, "failures": rows})
+
+
+def read_failures(cache: Cache, fingerprint: Fingerprint, view: str) -> tuple[Failure, ...]:
+    """Read all recorded failures of a producer and view, the last attempt of each content only."""
+    folder = cache.failure_folder(fingerprint, view)
+    latest: dict[str, Failure] = {}
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        for failure in _parse(path):
+            known = latest.get(failure.key)
+            if known is None or known.attempt < failure.attempt:
+                latest[failure.key] = failure
+    return tuple(latest.values())
+
+
+def _parse(path: Path) -> Iterable[Failure]:
+    document = read_json(path)
+    rows = document.get("failures")
+    if document.get("format_version") != FORMAT_VERSION or not isinstance(rows, list):
+        raise ShardError(f"{path} is no list of failures of format version {FORMAT_VERSION}")
+    try:
+        found = [Failure(**row) for row in rows]
+        for failure in found:
+            if len(bytes.fromhex(failure.key)) != 32 or not isinstance(failure.attempt, int):
+                raise ValueError(failure.key)
+    except (TypeError, ValueError) as error:
+        raise ShardError(f"{path} holds a malformed failure: {error}") from error
+    return found
+
+
+def failed_keys(failures: Sequence[Failure]) -> NDArray[np.uint8]:
+    """Return the content keys of failures: (n, 32)."""
+    raw = b"".join(bytes.fromhex(failure.key) for failure in failures)
+    return np.frombuffer(raw, np.uint8).reshape(-1, 32)

@@ -1,0 +1,245 @@
+"""The list of samples: what a user names, read once into typed rows."""
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from featcache.errors import ManifestError
+
+if TYPE_CHECKING:
+    from featcache.sources import Table
+
+__all__ = ["SPLITS", "UNKNOWN", "ImageFile", "ImageSource", "Manifest", "Sample"]
+
+SPLITS = ("train", "valid", "test")
+UNKNOWN = -1
+
+_ACCEPTED = (
+    "a .csv, .tsv, .jsonl, .ndjson, .parquet or .xlsx file, a folder of pictures (caption sidecars or class "
+    "folders), a folder with one manifest.csv, .tsv, .jsonl or .parquet or metadata.csv or .jsonl in it, or "
+    "hf:NAME[@revision]"
+)
+_MANIFEST_FILES = frozenset(
+    ("manifest.csv", "manifest.tsv", "manifest.jsonl", "manifest.parquet", "metadata.csv", "metadata.jsonl")
+)
+_COMMON_STEMS = frozenset(
+    {"manifest", "metadata", "data", "dataset", "index", "samples", "labels", "captions"}
+    | {"train", "training", "valid", "val", "validation", "dev", "test", "testing"}
+)
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """One encoded picture that can be read when it is needed."""
+
+    @property
+    def name(self) -> str:
+        """Say where the picture is, for messages and the sample table."""
+        ...
+
+    def read_bytes(self) -> bytes:
+        """Read the encoded picture.
+
+        Raises
+        ------
+        OSError
+            The picture cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A picture in a regular file.
+
+    Attributes
+    ----------
+    path : str
+        The path as resolved against the manifest's folder.
+    """
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """Give the path."""
+        return self.path
+
+    def read_bytes(self) -> bytes:
+        """Read the file; devices, FIFOs, sockets and folders are refused without being opened.
+
+        Raises
+        ------
+        OSError
+            The path names no regular file, or the file cannot be read.
+        """
+        try:
+            _check_regular(Path(self.path).stat(), self.path)
+        except ValueError as error:  # a NUL or a lone surrogate: no file can have this name
+            raise OSError(f"{self.path!r} cannot be the name of a file") from error
+        # The path may have been exchanged since: never block on a FIFO, and look again at what was opened.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(self.path, flags), "rb") as file:
+            _check_regular(os.fstat(file.fileno()), self.path)
+            return file.read()
+
+
+def _check_regular(status: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path!r} is not a regular file")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row: a picture, a caption, or both, with what is known about it.
+
+    Attributes
+    ----------
+    sample_id : str
+        Unique in its manifest.
+    image : ImageSource or None
+        None: no picture is named.
+    caption : str or None
+        The exact text; None: missing. Never empty.
+    label_a : int
+        0 real, 1 AI, -1 unknown.
+    label_b : str or None
+        The generator's class name, "real" for real rows; None: unknown.
+    split : str or None
+        One of `SPLITS`; None: not assigned.
+    group : str or None
+        Rows of one group must not be divided between splits.
+    where : str
+        The row's place for messages, such as "manifest.csv, row 12" (from 1, the header not counted).
+    """
+
+    sample_id: str
+    image: ImageSource | None
+    caption: str | None
+    label_a: int
+    label_b: str | None
+    split: str | None
+    group: str | None
+    where: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All samples of one data set.
+
+    Attributes
+    ----------
+    name : str
+        The data set's name, safe as a file name: [A-Za-z0-9._-], no leading dot, at most 80 characters.
+    origin : str
+        The resolved absolute path, or an "hf:..." string.
+    samples : tuple of Sample
+        In the order of the source.
+    generators : tuple of str
+        The class names of task B in their order, without "real".
+    orphans : tuple of str
+        One line for each thing that was left out under ``on_orphan="skip"``.
+    """
+
+    name: str
+    origin: str
+    samples: tuple[Sample, ...]
+    generators: tuple[str, ...]
+    orphans: tuple[str, ...]
+
+    @classmethod
+    def from_source(
+        cls, data: str | Path, *, on_orphan: Literal["error", "skip"] = "error", name: str | None = None
+    ) -> "Manifest":
+        """Read what `data` names.
+
+        A string ``hf:NAME[@revision]`` is read through `datasets`. A folder with one manifest file directly
+        in it stands for that file; another folder is read as class folders or caption sidecars
+        (`featcache.sources.folders`). A file is read by its ending; a table whose header has one column of
+        pictures per generator is the competition's wide layout (`featcache.sources.ct2`).
+
+        Parameters
+        ----------
+        data : str or Path
+            What to read.
+        on_orphan : {"error", "skip"}
+            What to do about a named file that is not there and a sidecar without its picture.
+        name : str, optional
+            The data set's name; by default the stem of the file, its folder's name where the stem says
+            nothing (manifest, data, train, ...), the folder's own name, or the repository with "--" for "/".
+            Characters that are not safe in a file name become "-".
+
+        Raises
+        ------
+        ManifestError
+            `data` is none of the accepted forms, or breaks a rule of its form.
+        """
+        # Imported here because the readers build on the types above.
+        from featcache.sources import ct2, folders, hub, tables
+
+        if isinstance(data, str) and data.startswith("hf:"):
+            table = hub.read_hub(data)
+            origin, default = table.origin, hub.name_of(table.origin)
+        else:
+            path = _locate(data)
+            origin, default = str(path), _name_of(path)
+            if path.is_dir():
+                parsed = folders.read_folder(path, on_orphan=on_orphan)
+                return cls(_safe_name(name or default), origin, *parsed)
+            table = _read_table(path)
+        wide = ct2.match_wide(table)
+        if wide is None:
+            parsed = tables.parse_table(table, on_orphan=on_orphan)
+        else:
+            parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
+        return cls(_safe_name(name or default), origin, *parsed)
+
+
+def _locate(data: str | Path) -> Path:
+    """Resolve a path; a folder with one manifest file in it becomes that file."""
+    try:
+        path = Path(data).resolve(strict=True)
+        if not path.is_dir():
+            _check_regular(path.stat(), str(path))
+            # A link's own name and folder count: caches keep the file itself elsewhere, under a digest.
+            return Path(data).parent.resolve() / Path(data).name
+        with os.scandir(path) as entries:
+            files = [entry.name for entry in entries if not entry.is_dir()]
+        inside = sorted(name for name in files if name.lower() in _MANIFEST_FILES)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ManifestError(f"data {str(data)!r} cannot be read ({error}): expected {_ACCEPTED}") from error
+    if len(inside) > 1:
+        raise ManifestError(f"folder {str(path)!r} holds several manifests, {inside!r}: name the one to read")
+    return _locate(path / inside[0]) if inside else path
+
+
+def _read_table(path: Path) -> "Table":
+    from featcache.sources import ct2, tables
+
+    match path.suffix.lower():
+        case ".csv":
+            return tables.read_csv(path, delimiter=",")
+        case ".tsv":
+            return tables.read_csv(path, delimiter="\t")
+        case ".jsonl" | ".ndjson":
+            return tables.read_jsonl(path)
+        case ".parquet":
+            return tables.read_parquet(path)
+        case ".xlsx":
+            return ct2.read_xlsx(path)
+        case ".tar":
+            raise ManifestError(f"{str(path)!r}: WebDataset tars are not read yet, expected {_ACCEPTED}")
+    raise ManifestError(f"{str(path)!r} has an ending that is not read, expected {_ACCEPTED}")
+
+
+def _name_of(path: Path) -> str:
+    if path.is_dir():
+        return path.name
+    return path.parent.name if path.stem.lower() in _COMMON_STEMS and path.parent.name else path.stem
+
+
+def _safe_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".-")[:80].rstrip(".-") or "data"

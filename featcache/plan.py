@@ -1,0 +1,131 @@
+"""What remains to be encoded: work units, the same ones whenever the same manifest meets the same cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import Cache, unit_name
+from featcache.encoders.base import EncoderSpec
+from featcache.failures import Failure, failed_keys, read_failures
+from featcache.keyindex import KeyIndex
+from featcache.samples import SampleTable
+from featcache.shardset import ShardSet
+
+__all__ = ["Plan", "WorkUnit", "build_plan"]
+
+
+@dataclass(frozen=True)
+class WorkUnit:
+    """Contents that are encoded and published together.
+
+    Attributes
+    ----------
+    name : str
+        Derived from keys, view and outputs: two processes that plan the same unit give it the same name.
+    contents : (m,) int64
+        Rows of the sample table, the first of each content.
+    outputs : tuple of str
+        What is missing of these contents.
+    """
+
+    name: str
+    contents: NDArray[np.int64]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work of one encoder.
+
+    Attributes
+    ----------
+    spec : EncoderSpec
+        The encoder.
+    view : str
+        The perturbation.
+    units : tuple of WorkUnit
+        In the order of the manifest.
+    n_contents, n_cached, n_failed : int
+        Unique contents of this side; those whose outputs are all there; those that failed before and are left alone.
+    earlier : tuple of Failure
+        Failures on record.
+    """
+
+    spec: EncoderSpec
+    view: str
+    units: tuple[WorkUnit, ...]
+    n_contents: int
+    n_cached: int
+    n_failed: int
+    earlier: tuple[Failure, ...]
+
+    @property
+    def n_todo(self) -> int:
+        """Contents to encode."""
+        return sum(len(unit.contents) for unit in self.units)
+
+
+def build_plan(
+    cache: Cache,
+    spec: EncoderSpec,
+    table: SampleTable,
+    *,
+    view: str,
+    unit_rows: int,
+    retry_failed: bool = False,
+) -> Plan:
+    """Plan what one encoder has to do for the samples of a table.
+
+    All contents, cached or not, are cut into runs of ``unit_rows`` in the order of the manifest, and of each run
+    the missing ones are a unit. So an interrupted extraction, planned again, has the very units that it had
+    left, with the same batches in them: its vectors are those of an uninterrupted one, bit for bit.
+
+    Parameters
+    ----------
+    cache : Cache
+        Where to look for what is there.
+    spec : EncoderSpec
+        The encoder and its outputs.
+    table : SampleTable
+        The samples.
+    view : str
+        The perturbation.
+    unit_rows : int
+        Contents a unit, that is rows a shard.
+    retry_failed : bool
+        Plan contents that failed before as well.
+    """
+    rows = table.first_rows(spec.modality)
+    keys = table.keys(spec.modality)[rows]
+    stored = ShardSet.open(cache, spec.fingerprint, view)
+    missing = np.stack([~stored.contains(name, keys) for name in spec.outputs], axis=1)
+    complete = ~missing.any(axis=1)
+    earlier = read_failures(cache, spec.fingerprint, view)
+    failed = KeyIndex.from_shards([failed_keys(earlier)]).contains(keys) & ~complete
+    if not retry_failed:
+        missing[failed] = False
+    units: list[WorkUnit] = []
+    for start in range(0, len(rows), unit_rows):
+        chunk = slice(start, start + unit_rows)
+        units += _units_of_run(rows[chunk], keys[chunk], missing[chunk], spec.outputs, view)
+    n_left_alone = 0 if retry_failed else int(failed.sum())
+    return Plan(spec, view, tuple(units), len(rows), int(complete.sum()), n_left_alone, earlier)
+
+
+def _units_of_run(
+    rows: NDArray[np.int64],
+    keys: NDArray[np.uint8],
+    missing: NDArray[np.bool_],
+    names: Sequence[str],
+    view: str,
+) -> list[WorkUnit]:
+    units = []
+    for pattern in np.unique(missing[missing.any(axis=1)], axis=0):
+        chosen = (missing == pattern).all(axis=1)
+        outputs = tuple(name for name, wanted in zip(names, pattern, strict=True) if wanted)
+        units.append(WorkUnit(unit_name(keys[chosen], view, outputs), rows[chosen], outputs))
+    return units

@@ -1,0 +1,1 @@
+"""Train light fusion heads on cached embeddings."""

@@ -1,0 +1,20 @@
+"""The commands of ``heads``: each parses its options, makes one library call, and renders the result."""
+
+from __future__ import annotations
+
+import typer
+
+from heads.commands.ablate import ablate
+from heads.commands.detect import detect
+from heads.commands.evaluate import evaluate
+from heads.commands.predict import predict
+from heads.commands.pseudo_label import pseudo_label
+from heads.commands.train import train
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add all commands to an application."""
+    for command in (train, evaluate, predict, pseudo_label, ablate, detect):
+        app.command(command.__name__.replace("_", "-"))(command)

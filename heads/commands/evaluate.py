@@ -1,0 +1,62 @@
+"""``heads evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heads.commands.options import open_run_store
+from heads.commands.render import console, next_command, print_json, safe, score_table
+
+if TYPE_CHECKING:
+    from heads.evaluate import EvalResult
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Cache; default: ./cache.")] = None,
+    split: Annotated[str, typer.Option(metavar="S", help="Which rows: train, valid or test.")] = "test",
+    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score a run on one split, beside the reference that calls everything AI."""
+    from heads.evaluate import evaluate as library_evaluate
+    from heads.runs import load_run
+
+    loaded = load_run(run)
+    store = open_run_store(loaded, cache, dataset=dataset)
+    result = library_evaluate(loaded, store, split)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    console.print(
+        f"[bold]{safe(run)}[/] on split {safe(split)} of {safe(store.path)}: {result.n:,} rows", soft_wrap=True
+    )
+    _print_counts(result)
+    console.print(
+        score_table(
+            {"this head": {"tasks": result.tasks, "joint": result.joint}, "always AI": result.reference["always_ai"]}
+        )
+    )
+    console.print(f"A says AI if P(AI) ≥ {result.threshold:.3f}; B is scored over the AI rows only")
+    next_command("heads", "predict", run, store.path, "--split", split, "--out", "predictions.csv")
+
+
+def _print_counts(result: EvalResult) -> None:
+    if result.transductive:
+        console.print(
+            "[yellow]Transductive:[/] this head was trained on pseudo-labels of this split; "
+            "these are not scores on unseen data"
+        )
+    reasons = {
+        "rows lack a modality that this head needs: not scored": result.n_refused,
+        "rows have no label: not scored": result.n_unlabelled,
+        "rows are of a generator that this head does not know: scored for A only": result.n_unseen,
+    }
+    for reason, n in reasons.items():
+        if n:
+            console.print(f"[yellow]{n:,}[/] {reason}")

@@ -1,0 +1,136 @@
+"""What options mean that several commands share: choices, folders, settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache import load_project
+from heads.errors import HeadsError
+
+if TYPE_CHECKING:
+    from featcache import FeatureStore
+    from heads.runs import Run
+
+__all__ = [
+    "DeviceName",
+    "FusionName",
+    "HeadName",
+    "LossName",
+    "PresetName",
+    "Settings",
+    "TableFormat",
+    "cache_folder",
+    "new_run_folder",
+    "open_run_store",
+    "parse_settings",
+]
+
+Settings = tuple[dict[str, Any], dict[str, dict[str, str]]]
+_SELECTIONS = ("encoder", "outputs", "view")
+
+
+class HeadName(StrEnum):
+    """Kinds of heads."""
+
+    mlp = "mlp"
+    linear = "linear"
+    gbdt = "gbdt"
+
+
+class LossName(StrEnum):
+    """What the mlp head minimises."""
+
+    multitask = "multitask"
+    paper = "paper"
+    joint = "joint"
+
+
+class FusionName(StrEnum):
+    """How the modalities meet."""
+
+    concat = "concat"
+    image = "image"
+    text = "text"
+
+
+class PresetName(StrEnum):
+    """Named sets of settings."""
+
+    paper = "paper"
+
+
+class DeviceName(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cuda = "cuda"
+    cpu = "cpu"
+
+
+class TableFormat(StrEnum):
+    """What predict writes."""
+
+    table = "table"
+    ct2 = "ct2"
+
+
+def cache_folder(given: Path | None) -> Path:
+    """Return the cache that is meant: the argument, else the project's, else ``./cache``."""
+    return given or load_project().cache or Path("cache")
+
+
+def new_run_folder(given: Path | None) -> Path:
+    """Return where results go: the argument, else a folder named by the time among the project's runs."""
+    return given or (load_project().runs or Path("runs")) / datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def open_run_store(run: Run, given: Path | None, *, dataset: str | None = None) -> FeatureStore:
+    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own."""
+    from featcache import open_store
+
+    folder = cache_folder(given)
+    own = Path(run.record.source["cache"])
+    is_default = given is None and load_project().cache is None
+    if is_default and not folder.exists() and own.exists():
+        folder = own
+    if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
+        dataset = run.record.source["dataset"]
+    return open_store(folder, dataset=dataset)
+
+
+def parse_settings(given: Sequence[str], options: Mapping[str, Any]) -> Settings:
+    """Read ``KEY=VALUE`` texts; join them with the options that were given.
+
+    Returns
+    -------
+    settings : dict
+        For `heads.train.parse_config`: values are read as JSON, or else are text.
+    choices : dict of modality to dict
+        ``text.encoder=…``, ``image.outputs=…``, ``image.view=…``: which of the cache's vectors are meant.
+    """
+    settings = {name: value for name, value in options.items() if value is not None}
+    choices: dict[str, dict[str, str]] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        modality, dot, field = key.partition(".")
+        if not equals or not key:
+            raise HeadsError(f"--set {text!r} is not KEY=VALUE, e.g. --set lr=0.0003")
+        if dot and modality in ("text", "image") and field in _SELECTIONS:
+            choices.setdefault(modality, {})[field] = value
+        elif key in settings:
+            raise HeadsError(f"--set {text!r}: {key} was given already ({settings[key]!r})")
+        else:
+            settings[key] = _parse_value(value)
+    return settings, choices
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

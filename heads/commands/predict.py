@@ -1,0 +1,51 @@
+"""``heads predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heads.commands.options import TableFormat, open_run_store
+from heads.commands.render import console, next_command, print_json, safe
+
+__all__ = ["predict"]
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    out: Annotated[Path, typer.Option(metavar="F", help="File to write: .csv, .jsonl or .parquet.")],
+    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Cache; default: ./cache.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="S", help="Which rows; default: all.")] = None,
+    form: Annotated[
+        TableFormat, typer.Option("--format", help="ct2: the competition's answer.json.")
+    ] = TableFormat.table,
+    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write a run's answers: sample_id, p_ai, pred_a, pred_b, and each generator's probability."""
+    from heads.predict import check_table_format, write_ct2, write_table
+    from heads.predict import predict as library_predict
+    from heads.runs import load_run
+
+    is_ct2 = form is TableFormat.ct2
+    if not is_ct2:
+        check_table_format(out)
+    loaded = load_run(run)
+    store = open_run_store(loaded, directory, dataset=dataset)
+    found = library_predict(loaded, store, split)
+    (write_ct2 if is_ct2 else write_table)(found, out)
+    n_ai = int((found.verdict[found.answered] > 0).sum())
+    counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai}
+    if as_json:
+        print_json({"out": str(out), "split": split, "threshold": loaded.threshold, **counts})
+    else:
+        n_answered = len(found) - found.n_refused
+        console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI: [bold]{safe(out)}[/]", soft_wrap=True)
+        if found.n_refused:
+            how = "left out" if is_ct2 else "written without an answer"
+            console.print(f"[yellow]{found.n_refused:,}[/] rows lack a modality that this head needs: {how}")
+        next_command("heads", "evaluate", run, "--cache", store.path, "--split", split or "test")
+    if found.n_refused:
+        raise typer.Exit(3)

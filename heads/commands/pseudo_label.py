@@ -1,0 +1,73 @@
+"""``heads pseudo-label``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from heads.commands.options import new_run_folder, open_run_store
+from heads.commands.render import console, next_command, print_json, safe, score, show_steps
+from heads.commands.train import fitted_summary, print_fitted
+
+__all__ = ["pseudo_label"]
+
+
+def pseudo_label(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Cache; default: ./cache.")] = None,
+    split: Annotated[str, typer.Option(metavar="S", help="Which rows to label; not train or valid.")] = "test",
+    threshold: Annotated[float, typer.Option(help="Least confidence of a label that is kept.")] = 0.8,
+    out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Label the rows of a split with a run, and refit its head with the confident ones as training rows."""
+    from heads.pseudo_label import PSEUDO_FILE
+    from heads.pseudo_label import pseudo_label as library_pseudo_label
+    from heads.runs import check_run_out, load_run, save_run
+    from heads.train import build_record
+
+    loaded = load_run(run)
+    folder = new_run_folder(out)
+    check_run_out(folder, overwrite=overwrite)
+    store = open_run_store(loaded, directory, dataset=dataset)
+    with show_steps() as progress:
+        found = library_pseudo_label(loaded, store, split, threshold=threshold, progress=progress)
+    report = {**found.report, "teacher": str(run)}
+    splits = tuple(dict.fromkeys((*loaded.record.transductive, split)))
+    record = build_record(found.fitted, store, selections=loaded.selections, transductive=splits, pseudo=report)
+    files = {PSEUDO_FILE: found.table()}
+    new = save_run(record, found.fitted.head, out=folder, attachments=files, overwrite=overwrite)
+    if as_json:
+        print_json({**fitted_summary(new), "pseudo": report, "transductive": list(splits)})
+        return
+    _print_report(found.report)
+    print_fitted(new)
+    console.print(f"Scores on split {safe(split)} are [yellow]transductive[/] from now on")
+    next_command("heads", "evaluate", new.path, "--cache", store.path, "--split", split)
+
+
+def _print_report(report: Mapping[str, Any]) -> None:
+    console.print(
+        f"Took {report['n_taken']:,} of {report['n']:,} rows of split {safe(report['split'])} at confidence "
+        f"≥ {report['threshold']:g}"
+    )
+    for name, reason in (
+        ("n_refused", "rows lack a modality that the head needs"),
+        ("n_overlap", "rows dropped: their group or content occurs in validation"),
+    ):
+        if report[name]:
+            console.print(f"[yellow]{report[name]:,}[/] {reason}")
+    table = Table("task", "class", box=None, header_style="dim", pad_edge=False)
+    for title in ("taken", "truth known", "precision"):
+        table.add_column(title, justify="right")
+    for task, classes in report["tasks"].items():
+        for index, (name, row) in enumerate(classes.items()):
+            values = (f"{row['taken']:,}", f"{row['known']:,}", score(row["precision"]))
+            table.add_row("" if index else task.upper(), safe(name), *values)
+    console.print(table)

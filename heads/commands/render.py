@@ -1,0 +1,128 @@
+"""What the commands share in talking to people and machines."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from featcache.terminal import printable
+
+if TYPE_CHECKING:
+    from heads.head import Progress as Callback
+
+__all__ = [
+    "console",
+    "next_command",
+    "notes",
+    "print_json",
+    "safe",
+    "score",
+    "score_table",
+    "show_grid",
+    "show_steps",
+]
+
+console = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_binary": "F1 of AI",
+    "f1_macro": "F1 macro",
+    "f1_weighted": "F1 weighted",
+    "auc": "AUC",
+    "average_precision": "average precision",
+}
+_TITLES = {"a": "A  real or AI", "b": "B  which generator", "joint": "A+B  verdict"}
+
+
+def safe(text: object) -> str:
+    """Return untrusted text, harmless to the terminal and to rich's markup."""
+    return escape(printable(text))
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON object to standard output."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def next_command(*words: object) -> None:
+    """Say what is natural to type next."""
+    line = " ".join(shlex.quote(str(word)) for word in words)
+    console.print(f"Next: [bold]{safe(line)}[/]", soft_wrap=True)
+
+
+def score(value: float | None) -> str:
+    """Return a score with three digits, or a dash where it is undefined."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def score_table(columns: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Set results beside each other: one column each, one line a metric, 80 columns wide at most.
+
+    Parameters
+    ----------
+    columns : mapping of title to mapping
+        ``{"tasks": {name: metrics}, "joint": metrics}``; what a column lacks is left blank.
+    """
+    table = Table("task", "score", box=None, header_style="dim", pad_edge=False)
+    for title in columns:
+        table.add_column(title, justify="right")
+    blocks = {
+        title: {**values["tasks"], **({"joint": values["joint"]} if "joint" in values else {})}
+        for title, values in columns.items()
+    }
+    names = dict.fromkeys(name for block in blocks.values() for name in block)
+    for name in names:
+        metrics = dict.fromkeys(metric for block in blocks.values() for metric in block.get(name, {}))
+        for index, metric in enumerate(metrics):
+            cells = [score(block[name][metric]) if metric in block.get(name, {}) else "" for block in blocks.values()]
+            table.add_row("" if index else _TITLES.get(name, safe(name)), _NAMES.get(metric, metric), *cells)
+    return table
+
+
+@contextmanager
+def show_steps() -> Iterator[Callback | None]:
+    """Show training steps on standard error while the block runs, if that is a terminal."""
+    if not notes.is_terminal:
+        yield None
+        return
+    with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=notes, transient=True) as bars:
+        task = bars.add_task("training", total=None)
+
+        def update(record: Mapping[str, Any]) -> None:
+            values = (f"{name} {_short(value)}" for name, value in record.items() if value is not None)
+            bars.update(task, description="training  " + "  ".join(values))
+
+        yield update
+
+
+@contextmanager
+def show_grid() -> Iterator[Callback | None]:
+    """Show how many heads of a grid are done on standard error while the block runs, if that is a terminal."""
+    if not notes.is_terminal:
+        yield None
+        return
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=notes, transient=True) as bars:
+        task = bars.add_task("", total=None)
+
+        def update(record: Mapping[str, Any]) -> None:
+            last = f"{record['fusion']} {record['dim'] or ''} {score(record['score'])}"
+            bars.update(task, completed=record["done"], total=record["total"], description=last)
+
+        yield update
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else safe(value)

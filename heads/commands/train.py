@@ -1,0 +1,129 @@
+"""``heads train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heads.commands.options import (
+    FusionName,
+    HeadName,
+    LossName,
+    PresetName,
+    cache_folder,
+    new_run_folder,
+    parse_settings,
+)
+from heads.commands.render import console, next_command, print_json, safe, score, score_table, show_steps
+
+if TYPE_CHECKING:
+    from heads.runs import Run
+
+__all__ = ["fitted_summary", "print_fitted", "train"]
+
+
+def train(
+    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Cache; default: ./cache.")] = None,
+    head: Annotated[HeadName, typer.Option(help="Kind of head.")] = HeadName.mlp,
+    loss: Annotated[LossName | None, typer.Option(help="Of head mlp; default: multitask.")] = None,
+    fusion: Annotated[FusionName, typer.Option(help="Which vectors the head sees.")] = FusionName.concat,
+    dim: Annotated[int | None, typer.Option(min=1, help="Hidden units of head mlp; default: 512.")] = None,
+    preset: Annotated[PresetName | None, typer.Option(help="Settings of the paper's code.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another setting: lr, epochs, patience …; or which vectors: image.encoder, image.outputs, image.view.",
+        ),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fit one head on split train; select and calibrate on split valid; never look at test."""
+    options = {
+        "head": head.value,
+        "loss": loss and loss.value,
+        "fusion": fusion.value,
+        "dim": dim,
+        "preset": preset and preset.value,
+        "seed": seed,
+    }
+    values, choices = parse_settings(settings or [], options)
+
+    from featcache import open_store
+    from heads.features import choose_selections, load_fit_features
+    from heads.fusion import check_fusion, fusion_modalities
+    from heads.runs import check_run_out, save_run
+    from heads.train import build_record, fit_run, parse_config
+
+    config = parse_config(values)
+    folder = new_run_folder(out)
+    check_run_out(folder, overwrite=overwrite)
+    store = open_store(cache_folder(directory), dataset=dataset)
+    check_fusion(config.fusion, store.modalities, where=f"cache {store.path}")
+    selections = choose_selections(store, fusion_modalities(config.fusion), choices=choices)
+    features = load_fit_features(store, selections)
+    with show_steps() as progress:
+        fitted = fit_run(features, config, progress=progress)
+    run = save_run(build_record(fitted, store, selections=selections), fitted.head, out=folder, overwrite=overwrite)
+    if as_json:
+        print_json(fitted_summary(run))
+        return
+    print_fitted(run)
+    next_command("heads", "evaluate", run.path, "--split", "test")
+
+
+def fitted_summary(run: Run) -> dict[str, Any]:
+    """Return what the JSON form of a command says of a new run."""
+    record = run.record
+    return {
+        "run": str(run.path),
+        "config": {**vars(record.config), "settings": dict(record.config.settings)},
+        "classes": {task.name: list(task.classes) for task in run.tasks},
+        "rows": dict(record.rows),
+        "threshold": record.threshold,
+        "threshold_note": record.threshold_note,
+        "validation": dict(record.validation),
+        "n_steps": len(record.history),
+    }
+
+
+def print_fitted(run: Run) -> None:
+    """Say for people what came of a fit."""
+    record, rows = run.record, run.record.rows
+    extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
+    console.print(
+        f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
+        f"{extra}, {rows['valid']:,} validation rows"
+    )
+    _print_counts(run)
+    selecting, calibrating = record.validation["selecting"], record.validation["calibrating"]
+    console.print(
+        score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
+    )
+    console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {record.threshold:.3f}")
+    if record.threshold_note:
+        console.print(f"[yellow]Note:[/] {safe(record.threshold_note)}")
+    console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
+
+
+def _print_counts(run: Run) -> None:
+    rows, generators = run.record.rows, [name for task in run.tasks[1:] for name in task.classes]
+    reasons = {
+        "train_refused": "training rows lack a modality",
+        "valid_refused": "validation rows lack a modality",
+        "train_unlabelled": "training rows have no label",
+        "valid_unlabelled": "validation rows have no label",
+        "unseen": "rows are of a generator that training does not show",
+    }
+    for name, reason in reasons.items():
+        if rows[name]:
+            console.print(f"[yellow]{rows[name]:,}[/] {reason}")
+    what = safe(", ".join(generators)) if generators else "none: fewer than two are known, task B is left out"
+    console.print(f"Generators: {what}")

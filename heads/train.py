@@ -1,0 +1,243 @@
+"""Fit one head: select on one part of validation, choose the threshold on the other, never look at test."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import import_module, metadata
+from typing import Any
+
+import numpy as np
+
+from featcache import FeatureStore, Selection
+from heads.division import DIVISION_RULE, Division, divide_validation
+from heads.errors import HeadsError
+from heads.evaluate import score_prediction
+from heads.features import Features
+from heads.head import Head, Prediction, Progress
+from heads.metrics import choose_threshold
+from heads.record import RunRecord, TrainConfig
+from heads.registry import HEADS, head_class
+from heads.runs import producers_of
+from heads.selection import task_score
+from heads.tasks import Targets, Task
+
+__all__ = ["FittedRun", "build_record", "fit_run", "library_versions", "parse_config"]
+
+_CONFIGS: Mapping[str, tuple[str, str]] = {
+    "mlp": ("heads.mlp", "MlpConfig"),
+    "linear": ("heads.linear", "LinearConfig"),
+    "gbdt": ("heads.gbdt", "GbdtConfig"),
+}
+_LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """A fitted head and how it came about.
+
+    Attributes
+    ----------
+    config : TrainConfig
+    head : Head
+    threshold : float
+    threshold_note : str or None
+        Why the threshold was not chosen on the calibrating rows.
+    validation : mapping
+        ``rule``, ``digest``, and for ``selecting`` and ``calibrating`` each ``n``, ``score`` (the
+        mean of ``task_scores``: A's balanced accuracy at 0.5, B's macro F1) and the metrics at ``threshold``.
+    rows : mapping of str to int
+        ``train``, ``valid``: rows used; ``*_refused``: a modality is missing; ``*_unlabelled``: no task
+        applies; ``unseen``: rows of a generator that training does not show; ``pseudo``: extra training rows.
+    """
+
+    config: TrainConfig
+    head: Head
+    threshold: float
+    threshold_note: str | None
+    validation: Mapping[str, Any]
+    rows: Mapping[str, int]
+
+
+def parse_config(values: Mapping[str, Any]) -> TrainConfig:
+    """Read a flat mapping into a `TrainConfig` with every setting of its head; unknown keys are refused.
+
+    Parameters
+    ----------
+    values : mapping
+        ``head``, ``fusion``, ``seed``, ``preset`` and the settings of the head (``dim``, ``loss``, ``lr`` …).
+        ``loss="multitask"`` is what every head but ``mlp`` does anyway, and is accepted for each.
+    """
+    own = {name: values[name] for name in ("head", "fusion", "seed", "preset") if name in values}
+    settings = {name: value for name, value in values.items() if name not in own}
+    config = TrainConfig(**own)
+    if config.head != "mlp":
+        loss = settings.pop("loss", "multitask")
+        if config.preset is not None or loss != "multitask":
+            what = f"preset {config.preset!r}" if config.preset is not None else f"loss {loss!r}"
+            raise HeadsError(f"{what} is of head 'mlp', head is {config.head!r}")
+    return TrainConfig(**own, settings=asdict(_head_config(config, settings)))
+
+
+def fit_run(
+    features: Features,
+    config: TrainConfig,
+    *,
+    extra: Features | None = None,
+    progress: Progress | None = None,
+) -> FittedRun:
+    """Fit a head on the rows of split ``train``.
+
+    Parameters
+    ----------
+    features : Features
+        Rows of the splits ``train`` and ``valid``; rows of other splits are refused.
+    config : TrainConfig
+        As `parse_config` returns it.
+    extra : Features, optional
+        Further training rows, whose targets were made by another head.
+    progress : callable, optional
+        Called after each training step with its record.
+    """
+    stray = sorted({*features.split.tolist()} - {"train", "valid"})
+    if stray:
+        raise HeadsError(f"training was given rows of split {stray[0]!r}, expected 'train' and 'valid' alone")
+    train, train_rows = _usable(features, "train", config.fusion)
+    valid, valid_rows = _usable(features, "valid", config.fusion)
+    rows = {
+        **train_rows,
+        **valid_rows,
+        "unseen": int(features.unseen.sum()),
+        "pseudo": len(extra) if extra else 0,
+    }
+    division = divide_validation(valid)
+    X, targets = train.matrix(config.fusion), train.targets
+    if extra is not None and len(extra):
+        X, targets = np.concatenate([X, extra.matrix(config.fusion)]), _join(targets, extra.targets)
+    parts = {name: valid.select(getattr(division, name)) for name in ("selecting", "calibrating")}
+    selecting = parts["selecting"]
+    head = _build_head(features.tasks, config)
+    head.fit(
+        X,
+        targets,
+        select=(selecting.matrix(config.fusion), selecting.targets),
+        seed=config.seed,
+        progress=progress,
+    )
+    predictions = {name: head.predict_proba(part.matrix(config.fusion)) for name, part in parts.items()}
+    threshold, note = _calibrate(predictions["calibrating"], parts["calibrating"])
+    validation = _summarise(parts, predictions, division=division, threshold=threshold)
+    return FittedRun(config, head, threshold, note, validation, rows)
+
+
+def build_record(
+    fitted: FittedRun,
+    store: FeatureStore,
+    *,
+    selections: Mapping[str, Selection],
+    transductive: tuple[str, ...] = (),
+    pseudo: Mapping[str, Any] | None = None,
+) -> RunRecord:
+    """Write down all that identifies a run; the checksums are added when it is saved."""
+    return RunRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=fitted.config,
+        tasks=tuple({**asdict(task), "classes": list(task.classes)} for task in fitted.head.tasks),
+        producers=producers_of(store, selections),
+        threshold=fitted.threshold,
+        threshold_note=fitted.threshold_note,
+        validation=fitted.validation,
+        rows=fitted.rows,
+        history=tuple(fitted.head.history_),
+        versions=library_versions(),
+        source={"cache": str(store.path), "dataset": str(store.dataset)},
+        transductive=transductive,
+        pseudo=pseudo,
+        files={},
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of what a head is computed with."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
+    head_class(config.head)  # refuses an unknown kind
+    module, name = _CONFIGS[config.head]
+    kind = getattr(import_module(module), name)
+    given = asdict(kind.paper()) if config.preset == "paper" else {}
+    return kind.from_mapping({**given, **settings})
+
+
+def _build_head(tasks: tuple[Task, ...], config: TrainConfig) -> Head:
+    module, name = HEADS[config.head]
+    head: Head = getattr(import_module(module), name)(tasks, _head_config(config, config.settings))
+    return head
+
+
+def _usable(features: Features, split: str, fusion: str) -> tuple[Features, dict[str, int]]:
+    """Return the rows of a split that can be used, and why others cannot."""
+    of_split, usable = features.split == split, features.usable(fusion)
+    kept = of_split & usable & features.labelled
+    counts = {
+        split: int(kept.sum()),
+        f"{split}_refused": int((of_split & ~usable).sum()),
+        f"{split}_unlabelled": int((of_split & usable & ~features.labelled).sum()),
+    }
+    if split == "train" and not counts[split]:
+        raise HeadsError(
+            f"none of the {int(of_split.sum())} rows of split 'train' can be used: {counts['train_refused']} "
+            f"lack a modality that fusion {fusion!r} needs, {counts['train_unlabelled']} have no label"
+        )
+    return features.select(kept), counts
+
+
+def _join(first: Targets, second: Targets) -> Targets:
+    return Targets(
+        {name: np.concatenate([first.y[name], second.y[name]]) for name in first.y},
+        {name: np.concatenate([first.applies[name], second.applies[name]]) for name in first.applies},
+    )
+
+
+def _calibrate(prediction: Prediction, part: Features) -> tuple[float, str | None]:
+    """Choose the threshold of task A, or say why 0.5 has to do."""
+    a = part.tasks[0]
+    rows = part.targets.applies[a.name]
+    y = part.targets.y[a.name][rows]
+    missing = [name for code, name in enumerate(a.classes) if not (y == code).any()]
+    if missing:
+        what = " and no ".join(missing)
+        return 0.5, f"the calibrating part of validation has no {what} rows: the threshold is 0.5"
+    return choose_threshold(y, prediction.proba[a.name][rows]), None
+
+
+def _summarise(
+    parts: Mapping[str, Features],
+    predictions: Mapping[str, Prediction],
+    *,
+    division: Division,
+    threshold: float,
+) -> dict[str, Any]:
+    summary: dict[str, Any] = {"rule": DIVISION_RULE, "digest": division.digest}
+    for name, part in parts.items():
+        prediction = predictions[name]
+        scores = {task.name: _score(task, prediction, part.targets) for task in part.tasks}
+        known = [score for score in scores.values() if score is not None]
+        metrics = score_prediction(prediction, part.targets, tasks=part.tasks, threshold=threshold)
+        score = sum(known) / len(known) if known else None
+        summary[name] = {"n": len(part), "score": score, "task_scores": scores, **metrics}
+    return summary
+
+
+def _score(task: Task, prediction: Prediction, targets: Targets) -> float | None:
+    rows = targets.applies[task.name]
+    return task_score(task, targets.y[task.name][rows], prediction.proba[task.name][rows]) if rows.any() else None
