@@ -56,7 +56,8 @@ class _Shell:
 
     def run(self, command: str, *arguments: str) -> None:
         """Run a command whose output goes to the terminal."""
-        self.console.print(f"\n[bold]$ {_wrap([command, *arguments])}[/]", highlight=False)
+        self.console.print()
+        self.console.print(f"$ {_wrap([command, *arguments])}", style="bold", markup=False, soft_wrap=True)
         self._start(command, arguments, stdout=None)
 
     def read(self, command: str, *arguments: str) -> Mapping[str, Any]:
@@ -86,21 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _prepare_folder(options.out)
         _write_inputs(options.out, captions=options.captions, seed=options.seed, console=console)
-        console.print(f"\n[bold]$ cd {shlex.quote(str(options.out))}[/]", soft_wrap=True)
+        console.print(f"\n$ cd {shlex.quote(str(options.out))}", style="bold", markup=False, soft_wrap=True)
         shell = _Shell(options.out, console)
         _run_story(shell)
         scores = [shell.read("heads", "evaluate", run, "--split", "test") for run in ("runs/base", "runs/pseudo")]
-    except _DemoError as error:
+    except (_DemoError, OSError) as error:
         sys.stdout.flush()
         sys.stderr.write(f"error: {error}\n")
-        return error.code
+        return error.code if isinstance(error, _DemoError) else 1
     _print_summary(console, *scores)
     _print_places(console, options.out, seconds=time.perf_counter() - start)
     return 0
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.split(",")[0] + ".")
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Run the whole method on an embedded example.")
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder to write (default: %(default)s)")
     parser.add_argument("--captions", type=int, default=120, help="6 pictures of each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of pictures and encoders (default: %(default)s)")
@@ -127,15 +128,15 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _write_inputs(folder: Path, *, captions: int, seed: int, console: Console) -> None:
-    console.print(f"Drawing {6 * captions} pictures of {captions} captions: a photograph and five generators each …")
+    console.print(f"Drawing {6 * captions} pictures of {captions} captions: a photograph and five generators each.")
     write_dataset(folder / "data", captions=captions, seed=seed)
-    console.print("Writing two untrained encoders, a small BERT and a small CLIP vision tower …")
+    console.print("Writing two untrained encoders, a small BERT and a small CLIP vision tower.")
     # Delayed: torch and transformers take seconds to import, and --help needs neither.
     from transformers.utils import logging
 
     from demo.encoders import write_text_encoder, write_vision_encoder
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     write_text_encoder(folder / "models" / "bert", seed=seed)
     write_vision_encoder(folder / "models" / "clip", seed=seed)
 
@@ -174,13 +175,20 @@ def _find_program(command: str) -> list[str]:
 
 
 def _wrap(words: Sequence[str]) -> str:
-    """Quote for a shell, and continue on a new line where 80 columns are not enough."""
+    """Quote for a shell; where 80 columns are not enough, go on in a new line that starts with an option."""
     lines = [""]
     for word in map(shlex.quote, words):
-        if lines[-1] and len(lines[-1]) + len(word) > _WIDTH - 8:
-            lines.append("   ")
-        lines[-1] += f" {word}" if lines[-1] else word
-    return " \\\n".join(lines)
+        if word.startswith("--"):
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    rows = lines[:1]
+    for line in lines[1:]:
+        if len(rows[-1]) + len(line) + 1 > _WIDTH - 4:
+            rows.append(f"    {line}")
+        else:
+            rows[-1] += f" {line}"
+    return " \\\n".join(rows)
 
 
 def _print_summary(console: Console, base: Mapping[str, Any], pseudo: Mapping[str, Any]) -> None:
@@ -191,11 +199,16 @@ def _print_summary(console: Console, base: Mapping[str, Any], pseudo: Mapping[st
     reference = base["reference"]["always_ai"]
     for title, path in _ROWS:
         table.add_row(title, *(_format_score(scores, path) for scores in (base, pseudo, reference)))
-    console.print("\n", table, sep="")
+    console.print()
+    console.print(table)
+    console.print(
+        "The head pseudo-labels was refitted with the first head's own labels of these very pictures, so its "
+        "scores are not those of unseen data. Always AI is the baseline to beat: 5 of 6 pictures are generated.\n"
+    )
     console.print(
         "These numbers mean nothing beyond this demo: the encoders are untrained (random weights), and code drew "
         "the pictures, those of the five 'generators' as well as the 'photographs'. They show that every step "
-        "runs. Always AI is the baseline that a detector has to beat: 5 of 6 pictures are generated."
+        "runs."
     )
 
 
@@ -204,7 +217,7 @@ def _format_score(scores: Mapping[str, Any], path: str) -> str:
     value: Any = scores
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
-    return "–" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _print_places(console: Console, folder: Path, *, seconds: float) -> None:

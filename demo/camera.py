@@ -38,7 +38,7 @@ def develop(linear: Image, *, rng: np.random.Generator) -> Image:
     balance = rng.normal(1, 0.03, 3).astype(np.float32)
     encoded = np.clip(linear * balance, 0, 1) ** np.float32(1 / 2.2)
     contrast = np.float32(rng.uniform(0.1, 0.4))
-    return encoded * (1 - contrast) + contrast * encoded * encoded * (3 - 2 * encoded)
+    return np.asarray(encoded * (1 - contrast) + contrast * encoded * encoded * (3 - 2 * encoded))
 
 
 def convolve(image: Image, kernel: Image) -> Image:
@@ -113,7 +113,11 @@ def _expose(mosaic: Image, rng: np.random.Generator) -> Image:
 
 
 def _demosaic(mosaic: Image) -> Image:
-    """Fill in the missing colours bilinearly."""
+    """Fill in the missing colours bilinearly, which correlates neighbours as no generator does.
+
+    A. C. Popescu, H. Farid, "Exposing Digital Forgeries in Color Filter Array Interpolated Images", IEEE
+    Transactions on Signal Processing 53, 2005.
+    """
     return convolve(mosaic, np.stack([_RED_BLUE, _GREEN, _RED_BLUE], axis=-1))
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer, CLIPVisionConfig, CLIPVisionModel
@@ -50,7 +51,7 @@ def write_text_encoder(folder: Path, *, seed: int = 0) -> Path:
         max_position_embeddings=128,
     )
     with _seeded(seed):
-        BertModel(config).eval().save_pretrained(folder)
+        BertModel(config).save_pretrained(folder)
     ids = {token: index for index, token in enumerate(vocabulary)}
     BertTokenizer(vocab=ids, do_lower_case=True, model_max_length=128).save_pretrained(folder)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
@@ -82,7 +83,7 @@ def write_vision_encoder(folder: Path, *, seed: int = 0) -> Path:
         patch_size=_PATCH,
     )
     with _seeded(seed):
-        model = CLIPVisionModel(config).eval()
+        model = CLIPVisionModel(config)
         _randomise(model)
     model.save_pretrained(folder)
     text = json.dumps(_PREPROCESSOR, indent=2) + "\n"
@@ -131,7 +132,8 @@ def _randomise(model: CLIPVisionModel) -> None:
     """
     model.embeddings.patch_embedding.weight.copy_(_draw_filters(len(model.embeddings.class_embedding)))
     model.embeddings.position_embedding.weight.zero_()
-    for layer in model.encoder.layers:
+    layers: Iterable[Any] = model.encoder.layers
+    for layer in layers:
         width = layer.mlp.fc1.in_features
         layer.mlp.fc1.weight.normal_(std=2 * width**-0.5)
         layer.mlp.fc1.bias.normal_(std=0.5)

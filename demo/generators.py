@@ -77,16 +77,17 @@ def _subpixel_up(picture: Image, rng: np.random.Generator) -> Image:
 def _smooth_latent(picture: Image, rng: np.random.Generator) -> Image:
     """Decode a smooth latent without a visible grid, and synthesise fine texture where the picture has any.
 
-    Like the decoder of a variational autoencoder: the mean of many plausible pictures is too smooth (R. Durall et
-    al., CVPR 2020, figure 1), and the detail put back is stationary, not that of the scene.
+    A. B. L. Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", ICML 2016: what a
+    variational autoencoder trained on pixel errors decodes is too smooth. The detail put back is noise of the
+    right strength, not that of the scene.
     """
     small = np.array([1, 4, 6, 4, 1], np.float32)[None, :] / 16
     smooth = _quantise(picture, 0.015, rng)
     for kernel in (small, small.T):
         smooth = convolve(smooth, kernel)
     activity = np.sqrt(pool((picture - smooth) ** 2, 8).mean(-1, keepdims=True)).repeat(8, 0).repeat(8, 1)
-    grain = rng.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
-    grain = convolve(grain, small) + convolve(grain, small.T) - 2 * convolve(convolve(grain, small), small.T)
+    noise = rng.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
+    grain = convolve(noise, small) + convolve(noise, small.T) - 2 * convolve(convolve(noise, small), small.T)
     return _finish(smooth + activity * grain, rng)
 
 

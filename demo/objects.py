@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["PATTERNS", "SHAPES", "Image", "cut_texture"]
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]  # float32 wherever a module hands it to another
 _Surface = tuple[Image, Image, Image]  # signed distance to the outline, x and y part of the normal
 
 
@@ -26,14 +27,15 @@ def _textures() -> Image:
     spectrum = np.fft.rfft2(rng.standard_normal((4, side, side))) / np.maximum(frequency, 3 / side)
     fields = np.fft.irfft2(spectrum, s=(side, side))
     fields -= fields.mean((1, 2), keepdims=True)
-    return (fields / fields.std((1, 2), keepdims=True)).astype(np.float32)
+    return np.asarray(fields / fields.std((1, 2), keepdims=True), np.float32)
 
 
 def cut_texture(height: int, width: int, rng: np.random.Generator) -> Image:
     """Cut a window with a mean of about 0 and a variance of about 1 out of the fields."""
     field = _textures()[rng.integers(4)]
     top, left = rng.integers(0, (len(field) - height + 1, len(field) - width + 1))
-    return field[top : top + height, left : left + width][:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
+    window: Image = field[top : top + height, left : left + width]
+    return window[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
 
 
 def _ball(u: Image, v: Image) -> _Surface:
@@ -79,18 +81,18 @@ def _plain(u: Image, v: Image, rng: np.random.Generator) -> Image:
 def _striped(u: Image, v: Image, rng: np.random.Generator) -> Image:
     angle = rng.uniform(-0.5, 0.5)
     wave = np.sin(9 * (v * np.cos(angle) + u * np.sin(angle)) + rng.uniform(0, 6))
-    return (0.8 + 0.45 * np.clip(3 * wave, -1, 1)).astype(np.float32)
+    return np.asarray(0.8 + 0.45 * np.clip(3 * wave, -1, 1), np.float32)
 
 
 def _spotted(u: Image, v: Image, rng: np.random.Generator) -> Image:
     turn = rng.uniform(0, 1.5)
     a = 6.5 * (u * np.cos(turn) - v * np.sin(turn)) + rng.uniform(0, 6)
     b = 6.5 * (u * np.sin(turn) + v * np.cos(turn))
-    return (0.75 + 0.6 * np.clip(3 * (np.cos(a) * np.cos(b) - 0.35), 0, 1)).astype(np.float32)
+    return np.asarray(0.75 + 0.6 * np.clip(3 * (np.cos(a) * np.cos(b) - 0.35), 0, 1), np.float32)
 
 
 def _rough(u: Image, v: Image, rng: np.random.Generator) -> Image:
-    return np.clip(1 + 0.35 * cut_texture(v.size, u.size, rng), 0.2, 2).astype(np.float32)
+    return np.asarray(np.clip(1 + 0.35 * cut_texture(v.size, u.size, rng), 0.2, 2), np.float32)
 
 
 SHAPES: dict[str, Callable[[Image, Image], _Surface]] = {

@@ -92,7 +92,9 @@ class Cache:
         path = Path(path)
         marker = path / "cache.json"
         if not marker.is_file():
-            if path.is_dir() and any(not p.name.startswith(TEMP_PREFIX) for p in path.iterdir()):
+            strangers = path.is_dir() and any(not p.name.startswith(TEMP_PREFIX) for p in path.iterdir())
+            # Looked at again: another writer may have made the cache since.
+            if strangers and not marker.is_file():
                 raise FeatcacheError(f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json")
             document = {
                 "format_version": FORMAT_VERSION,

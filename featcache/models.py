@@ -163,7 +163,7 @@ def resolve_model(model: str) -> ModelFolder:
         If it is neither, or cannot be fetched.
     """
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():
         found = ModelFolder(folder.resolve(), folder.resolve().name)
         _ = found.config, found.weight_files
         return found

@@ -198,7 +198,7 @@ class GbdtHead:
         found = read_description(folder, cls.kind)
         head = cls(found.tasks, GbdtConfig.from_mapping(found.config))
         present = found.fitted.get("present")
-        if set(found.fitted) != {"present", "best_rounds"} or not isinstance(present, dict):
+        if set(found.fitted) != {"present", "best_rounds"} or not _has_keys(present, found.tasks):
             raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected present and best_rounds")
         head._n_features, head._history = found.n_features, found.history
         head._models, head.best_rounds_ = {}, {}
@@ -265,6 +265,10 @@ def _train(
     booster = lgb.train(params, dataset, num_boost_round=config.rounds, valid_sets=valid, callbacks=callbacks)
     text: str = booster.model_to_string(num_iteration=booster.best_iteration or -1)
     return text
+
+
+def _has_keys(present: Any, tasks: Sequence[Task]) -> bool:
+    return isinstance(present, dict) and set(present) == {task.name for task in tasks}
 
 
 def _parse_present(codes: Any, task: Task, folder: Path) -> list[int]:

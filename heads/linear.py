@@ -164,8 +164,8 @@ class LinearHead:
         """Read what `save` wrote; the folder is untrusted."""
         found = read_description(folder, cls.kind)
         head = cls(found.tasks, LinearConfig.from_mapping(found.config))
-        strengths = found.fitted.get("strengths")
-        if not isinstance(strengths, dict) or set(strengths) != {task.name for task in found.tasks}:
+        strengths: Any = found.fitted.get("strengths")
+        if not _has_strengths(strengths, found.tasks):
             raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected a strength a task")
         expected: dict[str, Any] = {
             f"scaler.{name}": (np.float64, (found.n_features,)) for name in ("mean", "inverse_scale")
@@ -225,6 +225,12 @@ def _score(task: Task, layer: _Layer, X: FloatArray, y: IntArray) -> dict[str, f
     both = np.column_stack([1 - proba, proba]) if task.kind == "binary" else proba
     picked = np.maximum(both[np.arange(len(y)), y].astype(np.float64), np.finfo(np.float32).tiny)
     return {"score": task_score(task, y, proba), "select_loss": float(-np.log(picked).mean())}
+
+
+def _has_strengths(strengths: Any, tasks: Sequence[Task]) -> bool:
+    if not isinstance(strengths, dict) or set(strengths) != {task.name for task in tasks}:
+        return False
+    return all(type(value) in (int, float) for value in strengths.values())
 
 
 def _choose(steps: Sequence[tuple[_Layer, dict[str, Any]]]) -> tuple[_Layer, dict[str, Any]]:

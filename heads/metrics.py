@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction
@@ -16,12 +16,14 @@ from heads.tasks import BoolArray, IntArray, Targets, Task
 __all__ = [
     "Metrics",
     "always_ai",
+    "balanced_accuracy",
     "binary_metrics",
     "choose_threshold",
     "joint_metrics",
     "joint_proba",
     "joint_targets",
     "joint_tasks",
+    "macro_f1",
     "multiclass_metrics",
     "verdict",
 ]
@@ -73,14 +75,26 @@ def binary_metrics(y: IntArray, p: NDArray[np.floating[Any]], threshold: float) 
     pred = _is_ai(p, threshold).astype(np.int64)
     values = (
         float(np.mean(pred == y)),
-        float(np.mean([np.mean(pred[y == c] == c) for c in np.unique(y)])),
-        _f1(y, pred, "binary"),
-        _f1(y, pred, "macro"),
-        _f1(y, pred, "weighted"),
+        balanced_accuracy(y, pred),
+        float(_class_f1(y, pred)[0][1:].sum()),  # no positive in y or pred: 0, as scikit-learn with zero_division=0
+        macro_f1(y, pred),
+        _weighted_f1(y, pred),
         float(roc_auc_score(y, p)) if len(np.unique(y)) == 2 else None,
         float(average_precision_score(y, p)) if y.any() else None,
     )
     return dict(zip(names, values, strict=True))
+
+
+def balanced_accuracy(y: IntArray, pred: IntArray) -> float:
+    """Return the mean recall over the classes that occur in ``y``; both are class indices of at least one row."""
+    n_targets = np.bincount(y)
+    hits = np.bincount(y[y == pred], minlength=len(n_targets))
+    return float(np.mean(hits[n_targets > 0] / n_targets[n_targets > 0]))
+
+
+def macro_f1(y: IntArray, pred: IntArray) -> float:
+    """Return the mean F1 over the classes that occur in ``y`` or ``pred``, class indices of at least one row."""
+    return float(np.nanmean(_class_f1(y, pred)[0]))
 
 
 def multiclass_metrics(y: IntArray, pred: IntArray, n_classes: int) -> Metrics:
@@ -97,8 +111,8 @@ def multiclass_metrics(y: IntArray, pred: IntArray, n_classes: int) -> Metrics:
             raise HeadsError(f"{name} {int(outside)} is out of range: there are {n_classes} classes")
     return {
         "accuracy": float(np.mean(pred == y)),
-        "f1_macro": _f1(y, pred, "macro"),
-        "f1_weighted": _f1(y, pred, "weighted"),
+        "f1_macro": macro_f1(y, pred),
+        "f1_weighted": _weighted_f1(y, pred),
     }
 
 
@@ -183,5 +197,18 @@ def _is_ai(p: NDArray[np.floating[Any]], threshold: float) -> BoolArray:
     return p.astype(np.float64) >= threshold
 
 
-def _f1(y: IntArray, pred: IntArray, average: str) -> float:
-    return float(f1_score(y, pred, average=average, zero_division=0.0))
+def _class_f1(y: IntArray, pred: IntArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return F1 and number of targets of each class from 0; F1 is NaN where a class is in neither.
+
+    From counts, because scikit-learn checks its input for milliseconds, which an epoch of training would wait for.
+    """
+    n_classes = int(max(y.max(), pred.max())) + 1
+    support = np.bincount(y, minlength=n_classes).astype(np.float64)
+    both = support + np.bincount(pred, minlength=n_classes)
+    hits = np.bincount(y[y == pred], minlength=n_classes)
+    return np.divide(2 * hits, both, out=np.full(n_classes, np.nan), where=both > 0), support
+
+
+def _weighted_f1(y: IntArray, pred: IntArray) -> float:
+    f1, support = _class_f1(y, pred)
+    return float(np.nansum(f1 * support) / len(y))

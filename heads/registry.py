@@ -109,7 +109,7 @@ def read_description(folder: Path, kind: str) -> Description:
     names = {"format", *Description.__dataclass_fields__}
     if not isinstance(found, dict) or set(found) != names:
         raise HeadsError(f"{path} does not have exactly the keys {sorted(names)!r}")
-    if found["format"] != _FORMAT or found["kind"] != kind:
+    if type(found["format"]) is not int or found["format"] != _FORMAT or found["kind"] != kind:
         found = f"format {found['format']!r} of kind {found['kind']!r}"
         raise HeadsError(f"{path} is {found}, expected format {_FORMAT} of kind {kind!r}")
     n_features = found["n_features"]

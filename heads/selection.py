@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction
-from heads.metrics import binary_metrics, multiclass_metrics
+from heads.metrics import balanced_accuracy, binary_metrics, macro_f1
 from heads.scaling import check_features
 from heads.tasks import IntArray, Targets, Task
 
@@ -23,11 +23,8 @@ def task_score(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> flo
     Balanced accuracy at the threshold 0.5 of a binary task, macro F1 of a multiclass one; both in [0, 1].
     """
     if task.kind == "binary":
-        score = binary_metrics(y, proba, 0.5)["balanced_accuracy"]
-    else:
-        score = multiclass_metrics(y, proba.argmax(axis=1), len(task.classes))["f1_macro"]
-    assert score is not None
-    return score
+        return balanced_accuracy(y, (proba >= 0.5).astype(np.int64))
+    return macro_f1(y, proba.argmax(axis=1))
 
 
 def selection_score(prediction: Prediction, targets: Targets, tasks: Sequence[Task]) -> float:

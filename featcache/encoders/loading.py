@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,10 @@ def load_weights(folder: ModelFolder, model_class: Any, optional: Sequence[str] 
                 use_safetensors=folder.uses_safetensors,
                 weights_only=True,
             )
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"weights of model {folder.name!r} are a pickle that holds more than tensors: refused, use safetensors"
+        ) from error
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"model {folder.name!r} cannot be loaded as {model_class.__name__}: {reason}") from error

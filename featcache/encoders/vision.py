@@ -100,7 +100,8 @@ class ImageSpec:
     @cached_property
     def preprocessor(self) -> Preprocessor:
         """The model's own preprocessing."""
-        return Preprocessor.from_config(self.folder.read_json("preprocessor_config.json"))
+        config = self.folder.read_json("preprocessor_config.json")
+        return Preprocessor.from_config(config, model_type=self.folder.model_type)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:

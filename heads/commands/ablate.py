@@ -19,7 +19,7 @@ __all__ = ["ablate"]
 
 
 def ablate(
-    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Cache; default: ./cache.")] = None,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     fusion: Annotated[str, typer.Option(metavar="F,…", help="Fusions.")] = "concat,image,text",
     dim: Annotated[str, typer.Option(metavar="D,…", help="Hidden units of head mlp.")] = "32,64,128,256,512",
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds 0 to N - 1.")] = 3,
@@ -83,7 +83,7 @@ def _print_result(result: AblationResult, folder: Path) -> None:
         f"{len(result.rows)} heads on the same {rows['train']:,} training and {rows['valid']:,} validation rows"
     )
     if rows["refused"]:
-        console.print(f"[yellow]{rows['refused']:,}[/] rows lack a modality that one of the fusions needs")
+        console.print(f"[yellow]{rows['refused']:,}[/] refused: a modality that one of the fusions needs is missing")
     table = Table("fusion", box=None, header_style="dim", pad_edge=False)
     for title in ("dim", "score", "A bal. acc.", "B F1 macro", "parameters", "s"):
         table.add_column(title, justify="right")

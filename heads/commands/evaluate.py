@@ -53,9 +53,9 @@ def _print_counts(result: EvalResult) -> None:
             "these are not scores on unseen data"
         )
     reasons = {
-        "rows lack a modality that this head needs: not scored": result.n_refused,
-        "rows have no label: not scored": result.n_unlabelled,
-        "rows are of a generator that this head does not know: scored for A only": result.n_unseen,
+        "not scored: a modality that this head needs is missing": result.n_refused,
+        "not scored: no label": result.n_unlabelled,
+        "scored for A only: of a generator that this head does not know": result.n_unseen,
     }
     for reason, n in reasons.items():
         if n:

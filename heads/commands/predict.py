@@ -16,7 +16,7 @@ __all__ = ["predict"]
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     out: Annotated[Path, typer.Option(metavar="F", help="File to write: .csv, .jsonl or .parquet.")],
-    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Cache; default: ./cache.")] = None,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     split: Annotated[str | None, typer.Option(metavar="S", help="Which rows; default: all.")] = None,
     form: Annotated[
         TableFormat, typer.Option("--format", help="ct2: the competition's answer.json.")
@@ -42,10 +42,11 @@ def predict(
         print_json({"out": str(out), "split": split, "threshold": loaded.threshold, **counts})
     else:
         n_answered = len(found) - found.n_refused
-        console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI: [bold]{safe(out)}[/]", soft_wrap=True)
+        console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI")
         if found.n_refused:
             how = "left out" if is_ct2 else "written without an answer"
-            console.print(f"[yellow]{found.n_refused:,}[/] rows lack a modality that this head needs: {how}")
+            console.print(f"[yellow]{found.n_refused:,}[/] {how}: a modality that this head needs is missing")
+        console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
         next_command("heads", "evaluate", run, "--cache", store.path, "--split", split or "test")
     if found.n_refused:
         raise typer.Exit(3)

@@ -18,7 +18,7 @@ __all__ = ["pseudo_label"]
 
 def pseudo_label(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Cache; default: ./cache.")] = None,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     split: Annotated[str, typer.Option(metavar="S", help="Which rows to label; not train or valid.")] = "test",
     threshold: Annotated[float, typer.Option(help="Least confidence of a label that is kept.")] = 0.8,
     out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
@@ -58,8 +58,8 @@ def _print_report(report: Mapping[str, Any]) -> None:
         f"≥ {report['threshold']:g}"
     )
     for name, reason in (
-        ("n_refused", "rows lack a modality that the head needs"),
-        ("n_overlap", "rows dropped: their group or content occurs in validation"),
+        ("n_refused", "refused: a modality that the head needs is missing"),
+        ("n_overlap", "dropped: group or content occurs in validation"),
     ):
         if report[name]:
             console.print(f"[yellow]{report[name]:,}[/] {reason}")

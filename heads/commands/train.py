@@ -25,7 +25,7 @@ __all__ = ["fitted_summary", "print_fitted", "train"]
 
 
 def train(
-    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Cache; default: ./cache.")] = None,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     head: Annotated[HeadName, typer.Option(help="Kind of head.")] = HeadName.mlp,
     loss: Annotated[LossName | None, typer.Option(help="Of head mlp; default: multitask.")] = None,
     fusion: Annotated[FusionName, typer.Option(help="Which vectors the head sees.")] = FusionName.concat,
@@ -116,11 +116,11 @@ def print_fitted(run: Run) -> None:
 def _print_counts(run: Run) -> None:
     rows, generators = run.record.rows, [name for task in run.tasks[1:] for name in task.classes]
     reasons = {
-        "train_refused": "training rows lack a modality",
-        "valid_refused": "validation rows lack a modality",
-        "train_unlabelled": "training rows have no label",
-        "valid_unlabelled": "validation rows have no label",
-        "unseen": "rows are of a generator that training does not show",
+        "train_refused": "training rows refused: a modality is missing",
+        "valid_refused": "validation rows refused: a modality is missing",
+        "train_unlabelled": "training rows left out: no label",
+        "valid_unlabelled": "validation rows left out: no label",
+        "unseen": "rows of a generator that training does not show: for A only",
     }
     for name, reason in reasons.items():
         if rows[name]:

@@ -78,7 +78,7 @@ def test_the_verdict_is_that_of_the_row(
 
 def test_a_missing_caption_names_the_fusion_that_would_do(both: Run, encoders: list[dict[str, Any]]) -> None:
     for caption in (None, "", "  "):
-        with pytest.raises(HeadsError, match="needs a caption .*--fusion image"):
+        with pytest.raises(HeadsError, match=r"needs a caption .*--fusion image"):
             detect(both, b"0 test-000-real", caption=caption)
     assert encoders == []  # refused before any model is loaded
 
@@ -89,9 +89,7 @@ def test_a_missing_picture_is_refused(image_only: Run) -> None:
 
 
 def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list[dict[str, Any]]) -> None:
-    found = detect(
-        both, b"0 test-000-real", caption="test caption 0", models={"image": "elsewhere"}, device="cpu"
-    )
+    found = detect(both, b"0 test-000-real", caption="test caption 0", models={"image": "elsewhere"}, device="cpu")
     by_name = {call["modality"]: call for call in encoders}
     assert by_name["image"]["model"] == "elsewhere"
     assert by_name["text"]["model"] is None

@@ -82,7 +82,7 @@ def test_without_labels_there_is_nothing_to_score(run: Run, tmp_path: Path) -> N
         for row in rows:
             row.label = None
 
-    with pytest.raises(HeadsError, match="none of the 96 rows .* no label"):
+    with pytest.raises(HeadsError, match=r"none of the 96 rows .* no label"):
         evaluate(run, write_cache(tmp_path / "cache", edit=unlabel), "test")
 
 

@@ -117,7 +117,7 @@ def test_without_any_usable_training_row_the_reasons_are_given(tmp_path: Path) -
             row.label = None if row.split == "train" else row.label
 
     store = write_cache(tmp_path / "cache", edit=unlabel)
-    with pytest.raises(HeadsError, match="none of the 180 rows of split 'train' .* 180 have no label"):
+    with pytest.raises(HeadsError, match=r"none of the 180 rows of split 'train' .* 180 have no label"):
         train_run(store, tmp_path / "run")
 
 

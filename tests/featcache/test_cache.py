@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories import FakeSpec, make_cache
+from featcache.cache import Cache, Defaults, unit_name
+from featcache.errors import FeatcacheError, ShardError
+from featcache.failures import Failure, failed_keys, read_failures, write_failures
+from featcache.project import Project, load_project
+from featcache.publish import publish_new, replace_json, temporary_beside, write_new_json
+from featcache.terminal import human_bytes, printable
+
+
+def test_the_first_defaults_stay(tmp_path: Path) -> None:
+    first = Cache.open_or_create(tmp_path / "c", Defaults("bfloat16", "float32"))
+    before = (tmp_path / "c" / "cache.json").read_bytes()
+    second = Cache.open_or_create(tmp_path / "c", Defaults("float32", "float16"))
+    assert first.defaults == second.defaults == Defaults("bfloat16", "float32")
+    assert (tmp_path / "c" / "cache.json").read_bytes() == before
+
+
+def test_a_folder_with_something_else_in_it_is_never_made_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(FeatcacheError, match="neither empty nor a cache"):
+        make_cache(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"format_version": 2}, "format version 2, this program reads 1"),
+        ({"format_version": 1}, "has no defaults"),
+        ({"format_version": 1, "defaults": {"compute_dtype": "int8", "storage_dtype": "float16"}}, "'int8' is unknown"),
+        ([], "holds no JSON object"),
+    ],
+)
+def test_a_cache_of_another_make_is_refused(tmp_path: Path, document: object, message: str) -> None:
+    (tmp_path / "cache.json").write_text(json.dumps(document))
+    with pytest.raises(FeatcacheError, match=message):
+        Cache.open(tmp_path)
+
+
+def test_units_are_named_by_their_keys_in_order_their_view_and_their_outputs() -> None:
+    keys = np.arange(64, dtype=np.uint8).reshape(2, 32)
+    name = unit_name(keys, "clean", ("a", "b"))
+    assert name == unit_name(keys.copy(), "clean", ("b", "a")) and len(name) == 32
+    others = [unit_name(keys[::-1], "clean", ("a", "b")), unit_name(keys, "x", ("a", "b")), unit_name(keys, "clean", ("a",))]
+    assert len({name, *others}) == 4
+
+
+def test_publishing_never_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    final = tmp_path / "x"
+    for text, published in (("one", True), ("two", False)):
+        with temporary_beside(final) as temp:
+            temp.write_text(text)
+            assert publish_new(temp, final) is published
+    assert final.read_text() == "one" and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_publishing_works_where_hard_links_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    test_publishing_never_replaces_and_leaves_nothing_behind(tmp_path)
+
+
+def test_an_error_while_publishing_is_not_mistaken_for_missing_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_new_json(tmp_path / "x.json", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_derived_file_is_replaced_whole(tmp_path: Path) -> None:
+    replace_json(tmp_path / "i.json", {"a": 1})
+    replace_json(tmp_path / "i.json", {"b": "ü"})
+    assert json.loads((tmp_path / "i.json").read_text(encoding="utf-8")) == {"b": "ü"}
+
+
+def test_of_several_attempts_the_last_failure_counts(tmp_path: Path) -> None:
+    cache, fingerprint = make_cache(tmp_path / "c"), FakeSpec("image").fingerprint
+    folder = cache.failure_folder(fingerprint, "clean")
+    failure = Failure("ab" * 32, "s", "decode", "ImageError", "why", 1, "t")
+    write_failures(folder, "u2", [Failure("ab" * 32, "s", "decode", "ImageError", "again", 2, "t")])
+    write_failures(folder, "u1", [failure, Failure("cd" * 32, "t", "read", "OSError", "gone", 1, "t")])
+    found = read_failures(cache, fingerprint, "clean")
+    assert {f.key[:2]: f.attempt for f in found} == {"ab": 2, "cd": 1}
+    assert failed_keys(found).shape == (2, 32) and failed_keys(()).shape == (0, 32)
+    (folder / "u3.json").write_text('{"format_version": 1, "failures": [{"key": "zz"}]}')
+    with pytest.raises(ShardError, match="malformed failure"):
+        read_failures(cache, fingerprint, "clean")
+
+
+def test_a_project_file_gives_defaults_and_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    assert load_project(tmp_path) == Project()
+    file = tmp_path / "featcache.toml"
+    file.write_text('data = "m.csv"\ncache = "c"\nimage_model = "none"\n')
+    assert load_project(tmp_path) == Project(data="m.csv", cache=Path("c"), image_model="none")
+    for text, message in (
+        ('cashe = "x"', "key 'cashe' is unknown, expected one of data, cache"),
+        ("cache = 3", "cache is 3, expected a text"),
+        ("cache = ", "cannot be read"),
+    ):
+        file.write_text(text)
+        with pytest.raises(FeatcacheError, match=message):
+            load_project(tmp_path)
+
+
+def test_untrusted_text_cannot_command_a_terminal() -> None:
+    assert printable("a\x1b[31mb\nc\u202ed\u2028") == "a\\x1b[31mb\\nc\\u202ed\\u2028"
+    assert printable("naïve 日本 🎈") == "naïve 日本 🎈"
+
+
+def test_sizes_are_readable() -> None:
+    assert [human_bytes(n) for n in (0, 999, 12_600_000, 5 * 10**15)] == ["0 B", "999 B", "12.6 MB", "5000.0 TB"]

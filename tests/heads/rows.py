@@ -1,0 +1,69 @@
+"""Rows for tests of heads: Gaussian clouds, one a joint class, as raw matrices with targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heads.gbdt import GbdtConfig, GbdtHead
+from heads.head import Head, Prediction
+from heads.linear import LinearConfig, LinearHead
+from heads.mlp import MlpConfig, MlpHead
+from heads.registry import load_head
+from heads.tasks import Targets, build_targets, default_tasks
+
+torch.set_num_threads(1)  # on a busy machine two threads that wait for each other are 50 times slower than one
+
+TASKS = default_tasks(["x", "y", "z"])
+KINDS = ("mlp", "mlp-paper", "mlp-joint", "linear", "gbdt")
+Rows = tuple[np.ndarray, Targets]
+
+
+def make_rows(n: int, *, seed: int = 0, dim: int = 6, signal: float = 3.0) -> Rows:
+    """Draw ``n`` rows, a quarter real and a quarter from each of three generators."""
+    rng = np.random.default_rng(seed)
+    joint = rng.integers(0, 4, n)
+    X = rng.normal(size=(n, dim))
+    X[np.arange(n), joint] += signal
+    # Columns of other scales and places, as encoders make them.
+    X = X * np.linspace(0.01, 30, dim) + np.linspace(-5, 100, dim)
+    return X.astype(np.float32), make_targets(joint)
+
+
+def make_targets(joint: np.ndarray) -> Targets:
+    """Return targets of joint classes: 0 real, 1 + k generator k."""
+    return build_targets(TASKS, {"a": (joint > 0).astype(np.int64), "b": np.where(joint > 0, joint - 1, -1)})
+
+
+def replace_y(targets: Targets, **y: np.ndarray) -> Targets:
+    """Replace target values, and leave as it is where they apply."""
+    return Targets({**targets.y, **y}, targets.applies)
+
+
+def make_head(kind: str, tasks: Any = TASKS, **settings: Any) -> Head:
+    """Build a small, quick head; ``mlp-paper`` and ``mlp-joint`` are losses of ``mlp``."""
+    kind, _, loss = kind.partition("-")
+    if kind == "mlp":
+        quick: Mapping[str, Any] = {"dim": 16, "epochs": 12, "batch_size": 64, "lr": 0.01}
+        return MlpHead(tasks, MlpConfig(**{**quick, "loss": loss or "multitask", **settings}))
+    if kind == "linear":
+        return LinearHead(tasks, LinearConfig(**settings))
+    return GbdtHead(tasks, GbdtConfig(**{"rounds": 15, "feature_fraction": 1.0, "num_leaves": 7, **settings}))
+
+
+def reload(head: Head, folder: Path) -> Head:
+    """Save and load."""
+    folder.mkdir(exist_ok=True)
+    head.save(folder)
+    return load_head(head.kind, folder)
+
+
+def assert_equal(one: Prediction, other: Prediction) -> None:
+    """Assert that two predictions are the same, bit for bit."""
+    assert one.proba.keys() == other.proba.keys()
+    for name, proba in one.proba.items():
+        np.testing.assert_array_equal(proba, other.proba[name])

@@ -1,0 +1,143 @@
+"""Laws of the boosted trees: early stopping, silence, threads, and a folder that is not trusted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+
+from heads.errors import HeadsError
+from heads.gbdt import GbdtConfig, GbdtHead
+from heads.tasks import build_targets
+from tests.heads.rows import TASKS, assert_equal, make_head, make_rows
+
+TRAIN, SELECT, TEST = make_rows(300, seed=1), make_rows(150, seed=2), make_rows(60, seed=3)
+
+
+def fit(**settings: Any) -> GbdtHead:
+    head = make_head("gbdt", **settings).fit(*TRAIN, select=SELECT)
+    assert isinstance(head, GbdtHead)
+    return head
+
+
+def test_it_is_lightgbm_with_the_settings_of_the_config() -> None:
+    found = fit(rounds=8).predict_proba(TEST[0])
+    shared = {"max_bin": 63, "num_leaves": 7, "deterministic": True, "force_col_wise": True, "verbosity": -1}
+    shared |= {"num_threads": 1, "seed": 0}
+    for name, params in (("a", {"objective": "binary"}), ("b", {"objective": "multiclass", "num_class": 3})):
+        rows = TRAIN[1].applies[name]
+        data = lgb.Dataset(TRAIN[0][rows], TRAIN[1].y[name][rows], params=shared)
+        expected = lgb.train({**shared, **params}, data, num_boost_round=8).predict(TEST[0], num_threads=1)
+        np.testing.assert_array_equal(found.proba[name], expected.astype(np.float32))
+
+
+def test_the_rounds_of_the_lowest_select_loss_are_kept() -> None:
+    head = fit(rounds=200, patience=5, learning_rate=0.5)
+    for task in ("a", "b"):
+        losses = [record["select_loss"] for record in head.history_ if record["task"] == task]
+        assert head.best_rounds_[task] == int(np.argmin(losses)) + 1
+        assert len(losses) == head.best_rounds_[task] + 5 < 200
+
+
+def test_without_select_rows_of_a_task_all_rounds_are_kept() -> None:
+    unknown = build_targets(TASKS, {"a": SELECT[1].y["a"], "b": np.full(150, -1)})
+    head = make_head("gbdt", rounds=7).fit(*TRAIN, select=(SELECT[0], unknown))
+    assert head.best_rounds_["b"] == 7  # type: ignore[attr-defined]
+    assert {record["select_loss"] for record in head.history_ if record["task"] == "b"} == {None}
+
+
+def test_select_rows_of_a_class_that_training_lacks_do_not_count() -> None:
+    X, targets = TRAIN
+    rows, kept = targets.y["b"] != 1, SELECT[1].y["b"] != 1
+    train = X[rows], targets.select(rows)
+    one = make_head("gbdt").fit(*train, select=SELECT)
+    b = np.where(kept, SELECT[1].y["b"], -1)
+    other = make_head("gbdt").fit(*train, select=(SELECT[0], build_targets(TASKS, {"a": SELECT[1].y["a"], "b": b})))
+    assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
+
+
+def test_rows_too_few_to_split_give_the_prior(tmp_path: Path) -> None:
+    rows = slice(0, 12)
+    few = TRAIN[0][rows], TRAIN[1].select(np.arange(12))
+    head = make_head("gbdt").fit(*few, select=SELECT)
+    proba = head.predict_proba(TEST[0]).proba
+    np.testing.assert_allclose(proba["a"], few[1].y["a"].mean(), atol=1e-6)
+    head.save(tmp_path)
+    assert_equal(head.predict_proba(TEST[0]), GbdtHead.load(tmp_path).predict_proba(TEST[0]))
+
+
+def test_constant_columns_are_survived() -> None:
+    X = TRAIN[0].copy()
+    X[:, 4] = 3
+    head = make_head("gbdt").fit(X, TRAIN[1], select=SELECT)
+    assert np.isfinite(head.predict_proba(TEST[0]).proba["b"]).all()
+
+
+def test_other_seeds_give_other_trees_and_threads_do_not() -> None:
+    one, other = (make_head("gbdt", feature_fraction=0.5).fit(*TRAIN, select=SELECT, seed=seed) for seed in (0, 1))
+    assert not np.array_equal(one.predict_proba(TEST[0]).proba["a"], other.predict_proba(TEST[0]).proba["a"])
+    threads = fit(num_threads=1), fit(num_threads=4)
+    assert_equal(threads[0].predict_proba(TEST[0]), threads[1].predict_proba(TEST[0]))
+
+
+def test_nothing_is_printed_by_fit_save_load_and_predict(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from heads.gbdt import GbdtConfig, GbdtHead\n"
+        "from heads.tasks import build_targets, default_tasks\n"
+        "X, y, tasks = np.eye(90, 4, dtype=np.float32), np.arange(90) % 2, default_tasks('xy')\n"
+        "rows = X, build_targets(tasks, {'a': y, 'b': np.arange(90) // 2 % 2})\n"
+        "folder, head = Path(sys.argv[1]), GbdtHead(tasks, GbdtConfig(rounds=3)).fit(*rows, select=rows)\n"
+        "head.save(folder); GbdtHead.load(folder).predict_proba(X)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rounds": 0},
+        {"rounds": 1e3},
+        {"num_leaves": 1},
+        {"learning_rate": 0},
+        {"feature_fraction": 1.1},
+        {"feature_fraction": float("nan")},
+        {"num_threads": -1},
+        {"max_bin": "many"},
+        {"patience": True},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(HeadsError, match=f"^{next(iter(settings))} is "):
+        GbdtConfig.from_mapping(settings)
+
+
+def test_a_spoilt_folder_is_refused(tmp_path: Path) -> None:
+    fit().save(tmp_path)
+    description, model = tmp_path / "head.json", tmp_path / "model-1.txt"
+    original, text = description.read_text(), model.read_bytes()
+    fields = json.loads(original)
+    for codes in (None, [], [0, 0, 1], [2, 1, 0], [0, 3], [-1, 1], [0.0, 1.0], [0, 1]):
+        present = {"a": [0, 1], "b": codes}
+        description.write_text(json.dumps({**fields, "fitted": {"present": present, "best_rounds": {}}}))
+        with pytest.raises(HeadsError):
+            GbdtHead.load(tmp_path)
+    description.write_text(json.dumps({**fields, "fitted": {"present": {"a": [1], "b": [0]}, "best_rounds": {}}}))
+    with pytest.raises(HeadsError, match="binary task 'a'"):
+        GbdtHead.load(tmp_path)
+    description.write_text(original)
+    for spoilt in (b"", text[:-20], text.replace(b"\n", b"\r\n"), text.replace(b"tree", b"tr\xffe"), text + b"\0"):
+        model.write_bytes(spoilt)
+        with pytest.raises(HeadsError, match="LightGBM model text"):
+            GbdtHead.load(tmp_path)
+    model.unlink()
+    with pytest.raises(HeadsError, match="not a file"):
+        GbdtHead.load(tmp_path)

@@ -1,0 +1,239 @@
+"""The commands as a user meets them: real processes, real exit codes, one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories import write_bert, write_dataset, write_vision
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(
+    command: str, *arguments: object, cwd: Path | None = None, columns: int = 80
+) -> subprocess.CompletedProcess[str]:
+    code = f"from cli import {command}_main; import sys; sys.argv[0] = {command!r}; {command}_main()"
+    env = os.environ | {"COLUMNS": str(columns), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    env |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd, env=env, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+
+def fails(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """Assert one clear line on stderr, no traceback, and the exit code."""
+    assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr and "Traceback" not in result.stdout
+    for word in words:
+        assert word in result.stderr, result.stderr
+    if code == 1:
+        lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, result.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with data, tiny models, a featcache.toml, and a finished cache."""
+    root = tmp_path_factory.mktemp("project")
+    write_dataset(root / "data", n_captions=24)
+    write_bert(root / "bert")
+    write_vision(root / "clip")
+    (root / "featcache.toml").write_text(
+        'data = "data/manifest.csv"\ntext_model = "bert"\nimage_model = "clip"\ncache = "cache"\nruns = "runs"\n'
+    )
+    result = run("featcache", "extract", "--device", "cpu", "--shard-rows", 16, cwd=root)
+    assert result.returncode == 0, result.stderr
+    assert "72 contents, 0 cached, 72 encoded" in result.stdout
+    return root
+
+
+@pytest.mark.parametrize("command", ["featcache", "heads"])
+def test_help_imports_no_framework(command: str) -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+import cli
+runner = CliRunner()
+app = cli.{command}_app
+names = [c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands]
+for arguments in ([], *[[name] for name in names]):
+    result = runner.invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0, (arguments, result.output)
+heavy = {{"torch", "transformers", "lightgbm", "sklearn", "pandas", "pyarrow", "matplotlib"}} & set(sys.modules)
+assert not heavy, heavy
+assert len(names) >= 4
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+def test_a_second_extraction_says_that_there_is_nothing_to_encode(project: Path) -> None:
+    result = run("featcache", "extract", cwd=project)
+    assert result.returncode == 0 and "complete: nothing to encode" in result.stdout
+
+
+def test_status_tells_what_is_there_and_what_comes_next(project: Path) -> None:
+    text = run("featcache", "status", cwd=project)
+    assert text.returncode == 0 and max(map(len, text.stdout.splitlines())) <= 80
+    for word in ("bert", "clip", "train 48", "alpha 24", "Complete. Next: heads train cache"):
+        assert word in text.stdout
+    status = json.loads(run("featcache", "status", "cache", "--json", cwd=project).stdout)
+    assert status["n_missing"] == 0 and status["datasets"][0]["n_samples"] == 72
+
+
+def test_verify_exits_with_what_it_finds(project: Path, tmp_path: Path) -> None:
+    assert run("featcache", "verify", "--deep", cwd=project).returncode == 0
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(project / "cache", copy)
+    victim = next(copy.glob("features/**/*.h5"))
+    victim.write_bytes(victim.read_bytes()[:-100])
+    result = run("featcache", "verify", copy)
+    assert result.returncode == 1 and victim.name in result.stdout.replace("\n", "")
+
+
+def test_export_writes_what_the_documentation_says(project: Path, tmp_path: Path) -> None:
+    result = run("featcache", "export", "cache", "--out", tmp_path / "x.npz", cwd=project)
+    assert result.returncode == 0, result.stderr
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+        assert {"sample_id", "split", "label_a", "label_b", "text", "image"} <= set(arrays)
+        assert arrays["text"].shape == (72, 16)
+
+
+def test_the_whole_way_from_pictures_to_a_verdict(project: Path) -> None:
+    trained = run("heads", "train", "--loss", "multitask", "--dim", 16, "--out", "runs/a", cwd=project)
+    assert trained.returncode == 0, trained.stderr
+    scores = json.loads(run("heads", "evaluate", "runs/a", "--split", "test", "--json", cwd=project).stdout)
+    assert scores["n"] == 12 and 0 <= scores["tasks"]["a"]["auc"] <= 1
+    assert scores["reference"]["always_ai"]["tasks"]["a"]["accuracy"] == pytest.approx(2 / 3)
+    for ending in ("csv", "jsonl", "parquet"):
+        assert run("heads", "predict", "runs/a", "--out", f"p.{ending}", cwd=project).returncode == 0
+    header = (project / "p.csv").read_text().splitlines()[0]
+    assert header == "sample_id,p_ai,pred_a,pred_b,p_alpha,p_beta"
+    pseudo = run("heads", "pseudo-label", "runs/a", "--split", "test", "--threshold", 0.5, "--out", "runs/b", cwd=project)
+    assert pseudo.returncode == 0, pseudo.stderr
+    again = json.loads(run("heads", "evaluate", "runs/b", "--split", "test", "--json", cwd=project).stdout)
+    assert again["transductive"] is True
+    grid = ("--fusion", "concat,image", "--dim", "8,16", "--seeds", 2, "--out", "grid")
+    assert run("heads", "ablate", *grid, cwd=project).returncode == 0
+    assert (project / "grid" / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    picture = ("--image", "data/0-alpha.png", "--caption", "caption number 0")
+    verdict = run("heads", "detect", "runs/a", *picture, "--device", "cpu", cwd=project)
+    assert verdict.returncode == 0, verdict.stderr
+    fails(run("heads", "detect", "runs/a", "--image", "data/0-alpha.png", cwd=project), 1, "--fusion image")
+
+
+def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> None:
+    out = project / "p-image.csv"
+    assert run("heads", "train", "--fusion", "image", "--out", "runs/i", "--dim", 16, cwd=project).returncode == 0
+    assert run("heads", "predict", "runs/i", "--out", out, cwd=project).returncode == 0
+    row = next(line.split(",") for line in out.read_text().splitlines() if line.startswith("3-beta,"))
+    told = json.loads(run("heads", "detect", "runs/i", "--image", "data/3-beta.png", "--json", cwd=project).stdout)
+    assert told["p_ai"] == pytest.approx(float(row[1]), abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["extract", "nowhere.csv"], 1, ["nowhere.csv"]),
+        (["extract", "data/manifest.csv", "--image-model", "gone/x/y"], 1, ["neither a folder nor a hub id"]),
+        (["extract", "data/manifest.csv", "--image-outputs", "projected"], 1, ["'projected' is unknown"]),
+        (["extract", "--text-model", "none", "--image-model", "none"], 1, ["no encoder is left"]),
+        (["extract", "--text-template", "hello"], 1, ["{caption}"]),
+        (["extract", "--dtype", "int4"], 2, ["int4"]),
+        (["extract", "--batch-size", "0"], 2, ["0"]),
+        (["status", "data"], 1, ["is no cache"]),
+        (["status", "nowhere"], 1, ["does not exist"]),
+        (["verify", "data"], 1, ["is no cache"]),
+        (["export", "cache", "--out", "x.zip"], 1, [".npz"]),
+        (["export", "cache", "--out", "x.npz", "--split", "night"], 1, ["'night'"]),
+        (["export", "cache"], 2, ["--out"]),
+        (["frobnicate"], 2, ["frobnicate"]),
+    ],
+)
+def test_every_mistake_ends_in_one_clear_line(
+    project: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    fails(run("featcache", *arguments, cwd=project), code, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train", "nowhere"], 1, ["does not exist"]),
+        (["train", "--head", "forest"], 2, ["forest"]),
+        (["train", "--loss", "hinge"], 2, ["hinge"]),
+        (["evaluate", "nowhere", "--split", "test"], 1, ["nowhere"]),
+        (["evaluate", "data", "--split", "test"], 1, ["run.json"]),
+        (["predict", "nowhere", "--out", "x.csv"], 1, ["nowhere"]),
+        (["detect", "nowhere", "--image", "data/0-real.png"], 1, ["nowhere"]),
+    ],
+)
+def test_every_mistake_with_heads_ends_in_one_clear_line(
+    project: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    fails(run("heads", *arguments, cwd=project), code, *words)
+
+
+def test_cuda_without_cuda_is_an_error_that_names_the_torch_build(project: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    fails(run("featcache", "extract", "--device", "cuda", cwd=project), 1, torch.__version__)
+
+
+def test_an_unreadable_picture_makes_exit_code_three_and_is_named(project: Path, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=2)
+    (tmp_path / "d" / "1-alpha.png").write_bytes(b"not a picture \x1b[31m")
+    models = ("--text-model", project / "bert", "--image-model", project / "clip", "--cache", tmp_path / "c")
+    result = run("featcache", "extract", data, *models)
+    assert result.returncode == 3 and "failed 1-alpha" in result.stdout and "\x1b" not in result.stdout
+    again = run("featcache", "extract", data, *models, "--json")
+    assert again.returncode == 3 and json.loads(again.stdout)["n_failed"] == 1
+
+
+def test_data_without_captions_need_no_text_encoder(project: Path, tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        for name in ("real", "alpha"):
+            folder = tmp_path / "tree" / split / name
+            folder.mkdir(parents=True)
+            (folder / "x.png").write_bytes((project / "data" / f"0-{name}.png").read_bytes())
+    result = run("featcache", "extract", tmp_path / "tree", "--image-model", project / "clip", "--cache", tmp_path / "c")
+    assert result.returncode == 0, result.stderr
+    assert "text" not in result.stdout.splitlines()[0]
+
+
+def test_two_data_sets_of_the_same_name_are_not_confused(project: Path, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", n_captions=2)
+    fails(run("featcache", "extract", data, cwd=project), 1, "has a data set 'data' already", "--name")
+
+
+def test_an_interrupted_extraction_says_how_to_go_on(project: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", n_captions=60)
+    code = "from cli import featcache_main; import sys; sys.argv[0] = 'featcache'; featcache_main()"
+    arguments = ["extract", "data/manifest.csv", "--text-model", "none", "--image-model", str(project / "clip")]
+    arguments += ["--batch-size", "1", "--shard-rows", "8"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("cache/features/*/clean/*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the extraction ended before the signal came")
+    assert process.returncode == 130 and "featcache extract data/manifest.csv" in errors and "Traceback" not in errors
+    finished = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)  # fmt: skip
+    assert finished.returncode == 0 and "0 failed" in finished.stdout
