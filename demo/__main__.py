@@ -27,6 +27,8 @@ _MARKER = ".featcache-demo"
 _PARTS = ("data", "models", "cache", "runs", "ablation")
 _ROOT = Path(__file__).resolve().parent.parent
 _WIDTH = 80
+# Threads gain nothing on the tiny matrices of these heads, and wait for one another where cores are busy.
+_ENVIRONMENT: dict[str, dict[str, str]] = {"featcache": {}, "heads": {"OMP_NUM_THREADS": "1"}}
 _ROWS = (  # title, path of the score in what `heads evaluate --json` prints
     ("A  real or AI: balanced accuracy", "tasks.a.balanced_accuracy"),
     ("A  real or AI: accuracy", "tasks.a.accuracy"),
@@ -69,7 +71,7 @@ class _Shell:
         done = subprocess.run(
             [*_find_program(command), *arguments],
             cwd=self.folder,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            env=_ENVIRONMENT[command] | os.environ | {"HF_HUB_OFFLINE": "1"},
             stdout=stdout,
             encoding="utf-8",
             check=False,

@@ -70,7 +70,7 @@ class Arrays:
     present : mapping of modality to (n,) bool
         Which rows are not NaN.
     keys : mapping of modality to (n, 32) uint8
-        Content keys; zeros where the sample has no content on that side.
+        Content keys of both sides, whatever is selected; zeros where the sample has no content on that side.
     """
 
     sample_id: NDArray[np.str_]
@@ -283,9 +283,9 @@ class FeatureStore:
 
     def _read(self, rows: NDArray[np.integer], selections: Mapping[str, Selection] | None) -> Arrays:
         table = self.samples
-        features, present, keys = {}, {}, {}
+        features, present = {}, {}
+        keys = {modality: table.keys(modality)[rows] for modality in MODALITIES}
         for modality, selection in (self.default_selections() if selections is None else selections).items():
-            keys[modality] = table.keys(modality)[rows]
             shards = self.shard_set(selection.fingerprint, selection.view)
             vectors, found = shards.gather(selection.outputs, keys[modality])
             features[modality], present[modality] = vectors, found

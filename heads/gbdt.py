@@ -197,7 +197,7 @@ class GbdtHead:
         """Read what `save` wrote; the folder is untrusted."""
         found = read_description(folder, cls.kind)
         head = cls(found.tasks, GbdtConfig.from_mapping(found.config))
-        present = found.fitted.get("present")
+        present: Any = found.fitted.get("present")
         if set(found.fitted) != {"present", "best_rounds"} or not _has_keys(present, found.tasks):
             raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected present and best_rounds")
         head._n_features, head._history = found.n_features, found.history

@@ -203,7 +203,7 @@ class MlpHead:
         """Train one epoch at a time, in place; yield its mean loss."""
         config = self.config
         weights = list(self._weights.values())
-        optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         for _ in range(config.epochs):
             losses = []
             order = torch.randperm(len(rows.X), generator=generator)

@@ -13,7 +13,7 @@ from heads.head import FloatArray
 
 __all__ = ["Standardizer", "check_features", "check_finite"]
 
-_CHUNK = 4096  # rows that are held in float64 at a time
+_CHUNK = 1024  # rows that are held in float64 at a time
 _EPS = float(np.finfo(np.float32).eps)
 
 

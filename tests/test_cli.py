@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import cli
+
 from factories import write_bert, write_dataset, write_vision
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(
-    command: str, *arguments: object, cwd: Path | None = None, columns: int = 80
-) -> subprocess.CompletedProcess[str]:
-    code = f"from cli import {command}_main; import sys; sys.argv[0] = {command!r}; {command}_main()"
-    env = os.environ | {"COLUMNS": str(columns), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-    env |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    return subprocess.run(
+@dataclass(frozen=True)
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(command: str, *arguments: object, cwd: Path) -> Result:
+    """Run a command's entry point in this process: what it prints, and how it exits."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", [command, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            getattr(cli, f"{command}_main")()
+    return Result(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def spawn(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    """Start ``featcache`` in a process of its own."""
+    code = "from cli import featcache_main; import sys; sys.argv[0] = 'featcache'; featcache_main()"
+    return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=cwd, env=env, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def fails(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+def fails(result: Result, code: int, *words: str) -> None:
     """Assert one clear line on stderr, no traceback, and the exit code."""
     assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
     assert "Traceback" not in result.stderr and "Traceback" not in result.stdout
@@ -97,7 +122,7 @@ def test_verify_exits_with_what_it_finds(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project / "cache", copy)
     victim = next(copy.glob("features/**/*.h5"))
     victim.write_bytes(victim.read_bytes()[:-100])
-    result = run("featcache", "verify", copy)
+    result = run("featcache", "verify", copy, cwd=tmp_path)
     assert result.returncode == 1 and victim.name in result.stdout.replace("\n", "")
 
 
@@ -119,7 +144,8 @@ def test_the_whole_way_from_pictures_to_a_verdict(project: Path) -> None:
         assert run("heads", "predict", "runs/a", "--out", f"p.{ending}", cwd=project).returncode == 0
     header = (project / "p.csv").read_text().splitlines()[0]
     assert header == "sample_id,p_ai,pred_a,pred_b,p_alpha,p_beta"
-    pseudo = run("heads", "pseudo-label", "runs/a", "--split", "test", "--threshold", 0.5, "--out", "runs/b", cwd=project)
+    labels = ("--split", "test", "--threshold", 0.51, "--out", "runs/b")
+    pseudo = run("heads", "pseudo-label", "runs/a", *labels, cwd=project)
     assert pseudo.returncode == 0, pseudo.stderr
     again = json.loads(run("heads", "evaluate", "runs/b", "--split", "test", "--json", cwd=project).stdout)
     assert again["transductive"] is True
@@ -150,7 +176,7 @@ def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> No
         (["extract", "--text-model", "none", "--image-model", "none"], 1, ["no encoder is left"]),
         (["extract", "--text-template", "hello"], 1, ["{caption}"]),
         (["extract", "--dtype", "int4"], 2, ["int4"]),
-        (["extract", "--batch-size", "0"], 2, ["0"]),
+        (["extract", "--batch-size", "0"], 2, ["--batch-size"]),
         (["status", "data"], 1, ["is no cache"]),
         (["status", "nowhere"], 1, ["does not exist"]),
         (["verify", "data"], 1, ["is no cache"]),
@@ -160,9 +186,7 @@ def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> No
         (["frobnicate"], 2, ["frobnicate"]),
     ],
 )
-def test_every_mistake_ends_in_one_clear_line(
-    project: Path, arguments: list[str], code: int, words: list[str]
-) -> None:
+def test_every_mistake_ends_in_one_clear_line(project: Path, arguments: list[str], code: int, words: list[str]) -> None:
     fails(run("featcache", *arguments, cwd=project), code, *words)
 
 
@@ -196,9 +220,9 @@ def test_an_unreadable_picture_makes_exit_code_three_and_is_named(project: Path,
     data = write_dataset(tmp_path / "d", n_captions=2)
     (tmp_path / "d" / "1-alpha.png").write_bytes(b"not a picture \x1b[31m")
     models = ("--text-model", project / "bert", "--image-model", project / "clip", "--cache", tmp_path / "c")
-    result = run("featcache", "extract", data, *models)
+    result = run("featcache", "extract", data, *models, cwd=tmp_path)
     assert result.returncode == 3 and "failed 1-alpha" in result.stdout and "\x1b" not in result.stdout
-    again = run("featcache", "extract", data, *models, "--json")
+    again = run("featcache", "extract", data, *models, "--json", cwd=tmp_path)
     assert again.returncode == 3 and json.loads(again.stdout)["n_failed"] == 1
 
 
@@ -208,7 +232,8 @@ def test_data_without_captions_need_no_text_encoder(project: Path, tmp_path: Pat
             folder = tmp_path / "tree" / split / name
             folder.mkdir(parents=True)
             (folder / "x.png").write_bytes((project / "data" / f"0-{name}.png").read_bytes())
-    result = run("featcache", "extract", tmp_path / "tree", "--image-model", project / "clip", "--cache", tmp_path / "c")
+    options = ("--image-model", project / "clip", "--cache", tmp_path / "c")
+    result = run("featcache", "extract", tmp_path / "tree", *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "text" not in result.stdout.splitlines()[0]
 
@@ -220,13 +245,9 @@ def test_two_data_sets_of_the_same_name_are_not_confused(project: Path, tmp_path
 
 def test_an_interrupted_extraction_says_how_to_go_on(project: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", n_captions=60)
-    code = "from cli import featcache_main; import sys; sys.argv[0] = 'featcache'; featcache_main()"
-    arguments = ["extract", "data/manifest.csv", "--text-model", "none", "--image-model", str(project / "clip")]
-    arguments += ["--batch-size", "1", "--shard-rows", "8"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    arguments = ("extract", "data/manifest.csv", "--text-model", "none", "--image-model", project / "clip")
+    arguments += ("--batch-size", 1, "--shard-rows", 8)
+    process = spawn(*arguments, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("cache/features/*/clean/*.h5")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -235,5 +256,5 @@ def test_an_interrupted_extraction_says_how_to_go_on(project: Path, tmp_path: Pa
     if process.returncode == 0:
         pytest.skip("the extraction ended before the signal came")
     assert process.returncode == 130 and "featcache extract data/manifest.csv" in errors and "Traceback" not in errors
-    finished = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)  # fmt: skip
+    finished = run("featcache", *arguments, cwd=tmp_path)
     assert finished.returncode == 0 and "0 failed" in finished.stdout

@@ -14,7 +14,7 @@ __all__ = ["export"]
 
 def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write; the name ends in .npz.")],
-    cache: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The cache folder.")] = None,
+    cache: Annotated[Path | None, typer.Argument(metavar="DIR", help="The cache folder.")] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test; default: all samples.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set, if the cache has several.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="Fingerprint prefix or model name.")] = None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -60,7 +62,7 @@ def extract(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="Manifest (csv, tsv, jsonl, parquet, xlsx), folder, or hf:NAME; default: featcache.toml.",
         ),
     ] = None,
@@ -115,9 +117,8 @@ def extract(
         seed=seed,
         **settings,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with ExtractDisplay(notes) as display:
+        with _terminable(), ExtractDisplay(notes) as display:
             result = library_extract(manifest, target, specs, options=options, progress=display.update)
     except KeyboardInterrupt:
         notes.print("\ninterrupted; what was published stays. To go on:", soft_wrap=True)
@@ -131,8 +132,14 @@ def extract(
         raise typer.Exit(3)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Make SIGTERM end the block as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)

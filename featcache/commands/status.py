@@ -18,7 +18,7 @@ __all__ = ["status"]
 
 
 def status(
-    cache: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The cache folder.")] = None,
+    cache: Annotated[Path | None, typer.Argument(metavar="DIR", help="The cache folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell what is in a cache, what is missing, and what to type next."""

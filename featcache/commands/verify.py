@@ -15,7 +15,7 @@ __all__ = ["verify"]
 
 
 def verify(
-    cache: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The cache folder.")] = None,
+    cache: Annotated[Path | None, typer.Argument(metavar="DIR", help="The cache folder.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read every byte and recompute all digests.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

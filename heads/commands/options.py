@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache import load_project
+from featcache.commands.render import cache_folder
 from heads.errors import HeadsError
 
 if TYPE_CHECKING:
@@ -77,11 +78,6 @@ class TableFormat(StrEnum):
 
     table = "table"
     ct2 = "ct2"
-
-
-def cache_folder(given: Path | None) -> Path:
-    """Return the cache that is meant: the argument, else the project's, else ``./cache``."""
-    return given or load_project().cache or Path("cache")
 
 
 def new_run_folder(given: Path | None) -> Path:

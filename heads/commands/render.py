@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from featcache.terminal import printable
+from featcache.commands.render import console, notes, print_json, safe
 
 if TYPE_CHECKING:
     from heads.head import Progress as Callback
@@ -31,9 +27,6 @@ __all__ = [
     "show_steps",
 ]
 
-console = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)
-
 _NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -44,16 +37,6 @@ _NAMES = {
     "average_precision": "average precision",
 }
 _TITLES = {"a": "A  real or AI", "b": "B  which generator", "joint": "A+B  verdict"}
-
-
-def safe(text: object) -> str:
-    """Return untrusted text, harmless to the terminal and to rich's markup."""
-    return escape(printable(text))
-
-
-def print_json(value: Any) -> None:
-    """Write one JSON object to standard output."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def next_command(*words: object) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import FakeSpec, make_cache
+
 from featcache.cache import Cache, Defaults, unit_name
 from featcache.errors import FeatcacheError, ShardError
 from featcache.failures import Failure, failed_keys, read_failures, write_failures
 from featcache.project import Project, load_project
 from featcache.publish import publish_new, replace_json, temporary_beside, write_new_json
 from featcache.terminal import human_bytes, printable
+
+from factories import FakeSpec, make_cache
 
 
 def test_the_first_defaults_stay(tmp_path: Path) -> None:
@@ -50,7 +52,11 @@ def test_units_are_named_by_their_keys_in_order_their_view_and_their_outputs() -
     keys = np.arange(64, dtype=np.uint8).reshape(2, 32)
     name = unit_name(keys, "clean", ("a", "b"))
     assert name == unit_name(keys.copy(), "clean", ("b", "a")) and len(name) == 32
-    others = [unit_name(keys[::-1], "clean", ("a", "b")), unit_name(keys, "x", ("a", "b")), unit_name(keys, "clean", ("a",))]
+    others = [
+        unit_name(keys[::-1], "clean", ("a", "b")),
+        unit_name(keys, "x", ("a", "b")),
+        unit_name(keys, "clean", ("a",)),
+    ]
     assert len({name, *others}) == 4
 
 

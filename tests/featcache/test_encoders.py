@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from factories import png, write_bert, write_vision
+from PIL import Image
+
 from featcache.encoders.loading import resolve_device
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.errors import FingerprintMismatch, ModelError
 from featcache.models import resolve_model
 from featcache.single import encode_caption, encode_image
-from PIL import Image
+
+from factories import png, write_bert, write_vision
 
 CAPTIONS = ["a red ball", "caption number 7", "a a a a a a a a a a", "zzz", ""]
 CLASSES = {
@@ -120,7 +122,7 @@ def test_weights_of_which_a_needed_part_is_missing_are_refused(vision: dict[str,
     weights = load_file(folder / "model.safetensors")
     lost = next(name for name in weights if "patch_embedding" in name)
     save_file({k: v for k, v in weights.items() if k != lost}, folder / "model.safetensors")
-    with pytest.raises(ModelError, match="lacks 1 parameters of CLIPVisionModel, first .*patch_embedding"):
+    with pytest.raises(ModelError, match=r"lacks 1 parameters of CLIPVisionModel, first .*patch_embedding"):
         ImageSpec(resolve_model(str(folder))).load("cpu")
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from featcache.errors import FingerprintMismatch, ShardError
-from featcache.fingerprint import Fingerprint, canonical_json, check_same, diff_documents
 from hypothesis import given
 from hypothesis import strategies as st
+
+from featcache.errors import FingerprintMismatch, ShardError
+from featcache.fingerprint import Fingerprint, canonical_json, check_same, diff_documents
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

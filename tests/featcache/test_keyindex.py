@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-from featcache.keyindex import KeyIndex
 from hypothesis import given
 from hypothesis import strategies as st
+
+from featcache.keyindex import KeyIndex
 
 # A tiny alphabet and a varying last byte: many keys share their first eight bytes, and many repeat.
 KEY = st.builds(lambda a, b: bytes([a]) * 31 + bytes([b]), st.integers(0, 2), st.integers(0, 3))
@@ -15,7 +16,9 @@ def stack(keys: list[bytes]) -> np.ndarray:
 
 
 @given(SHARDS, st.lists(KEY, max_size=8))
-def test_find_agrees_with_a_dictionary_and_prefers_the_first_shard(shards: list[list[bytes]], wanted: list[bytes]) -> None:
+def test_find_agrees_with_a_dictionary_that_prefers_the_first_shard(
+    shards: list[list[bytes]], wanted: list[bytes]
+) -> None:
     expected: dict[bytes, tuple[int, int]] = {}
     for number, keys in enumerate(shards):
         for row, key in enumerate(keys):

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import FakeSpec, make_cache, read_manifest, write_dataset
+
 from featcache.extract import ExtractOptions, extract
 from featcache.store import open_store
 from featcache.verify import verify
+
+from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 TESTS = Path(__file__).resolve().parents[1]
 OPTIONS = {"device": "cpu", "batch_size": 2, "workers": 2, "unit_rows": 3}

@@ -11,9 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from factories import write_bert
+
 from featcache.errors import ModelError
 from featcache.models import ModelFolder, resolve_model
+
+from factories import write_bert
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -156,7 +158,7 @@ def test_weights_in_several_files_are_all_part_of_the_identity(tmp_path: Path) -
     index = {"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "part-1.safetensors").write_bytes(b"1")
-    with pytest.raises(ModelError, match="names 'part-2.safetensors', which is not in"):
+    with pytest.raises(ModelError, match=r"names 'part-2\.safetensors', which is not in"):
         resolve_model(str(folder))
     (folder / "part-2.safetensors").write_bytes(b"2")
     before = resolve_model(str(folder)).document()["weights"]

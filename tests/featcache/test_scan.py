@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import read_manifest, write_dataset
+from hypothesis import given
+from hypothesis import strategies as st
+
 from featcache.errors import ShardError
 from featcache.samples import ABSENT, PRESENT, UNREADABLE, StringColumn, read_samples, write_samples
 from featcache.scan import scan
-from hypothesis import given
-from hypothesis import strategies as st
+
+from factories import read_manifest, write_dataset
 
 
 def test_keys_are_the_digests_of_the_exact_bytes(tmp_path: Path) -> None:

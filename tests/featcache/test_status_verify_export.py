@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import FakeSpec, make_cache, read_manifest, write_dataset
+
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.export import export_npz
@@ -14,6 +14,8 @@ from featcache.index import update_index
 from featcache.status import cache_status
 from featcache.store import open_store
 from featcache.verify import verify
+
+from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import FakeSpec, make_cache, read_manifest, write_dataset
+
 from featcache.errors import FeatcacheError, FingerprintMismatch, ShardError
 from featcache.extract import ExtractOptions, extract
 from featcache.store import FeatureStore, open_store
+
+from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 
 @pytest.fixture
@@ -37,7 +39,11 @@ def test_gather_of_an_unknown_sample_names_it(store: FeatureStore) -> None:
 
 def test_splits_partition_the_samples(store: FeatureStore) -> None:
     parts = [store.arrays(split).sample_id.tolist() for split in store.splits]
-    assert sorted(sum(parts, [])) == sorted(store.sample_id.tolist()) and store.splits == ("train", "valid", "test")
+    assert sorted(name for part in parts for name in part) == sorted(store.sample_id.tolist()) and store.splits == (
+        "train",
+        "valid",
+        "test",
+    )
     with pytest.raises(FeatcacheError, match="no sample in split 'holdout'; it has: train, valid, test"):
         store.arrays("holdout")
 
@@ -77,7 +83,7 @@ def test_check_names_the_field_in_which_the_producer_differs(store: FeatureStore
     with pytest.raises(FingerprintMismatch, match=r"model.weights: 'w9' → 'w0'"):
         store.check(wanted, other.to_document())
     narrow = type(selection)("image", selection.fingerprint, "clean", ("pooled",), (5,))
-    with pytest.raises(FingerprintMismatch, match="has 4 columns .* expected 5"):
+    with pytest.raises(FingerprintMismatch, match=r"has 4 columns .* expected 5"):
         store.check(narrow, store.document(selection.fingerprint))
 
 
@@ -91,7 +97,7 @@ def test_torch_batches_equal_gathered_rows(store: FeatureStore) -> None:
     from torch.utils.data import DataLoader
 
     dataset = store.torch_dataset("train")
-    loaded = [batch for batch in DataLoader(dataset, batch_size=5)]
+    loaded = list(DataLoader(dataset, batch_size=5))
     image = np.concatenate([batch["image"].numpy() for batch in loaded])
     expected = store.arrays("train")
     np.testing.assert_array_equal(image, expected.features["image"])
