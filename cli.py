@@ -32,6 +32,8 @@ heads_commands.register(heads_app)
 
 
 def _main(app: typer.Typer) -> None:
+    # Threads that spin while they wait make small fits many times slower on a busy machine. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except (FeatcacheError, OSError) as error:

@@ -1,6 +1,6 @@
 """Five little image generators: a bottleneck, and a decoder that leaves the fingerprint of its kind.
 
-None of them is, or imitates a trained, published generator. Each takes a clean picture through a lossy latent and
+None of them is, or imitates, a published generator. Each takes a clean picture through a lossy latent and
 makes it large again in one of the ways in which real decoders do; that way is what a detector can learn.
 """
 
@@ -16,7 +16,7 @@ from demo.objects import Image
 
 __all__ = ["GENERATORS"]
 
-Generator = Callable[[Image, np.random.Generator], Image]
+_Generator = Callable[[Image, np.random.Generator], Image]
 
 
 def _nearest_up(picture: Image, rng: np.random.Generator) -> Image:
@@ -125,7 +125,7 @@ def _subpixel_weights() -> tuple[Image, Image]:
     return encoder.astype(np.float32), (16 * encoder.T * error).astype(np.float32)
 
 
-GENERATORS: dict[str, Generator] = {
+GENERATORS: dict[str, _Generator] = {
     "nearest_up": _nearest_up,
     "bilinear_up": _bilinear_up,
     "deconv_up": _deconv_up,

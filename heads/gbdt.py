@@ -50,7 +50,7 @@ class GbdtConfig:
         At most; never more than the machine's processors, and one for a small matrix. No result depends on it.
     """
 
-    rounds: int = 300
+    rounds: int = 100
     patience: int = 20
     learning_rate: float = 0.1
     num_leaves: int = 31
