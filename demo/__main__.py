@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cli import featcache_main, heads_main
 from demo.dataset import write_dataset
 
 __all__ = ["main"]
 
 _MARKER = ".featcache-demo"
 _PARTS = ("data", "models", "cache", "runs", "ablation")
-_ROOT = Path(__file__).resolve().parent.parent
 _WIDTH = 80
-# Threads gain nothing on the tiny matrices of these heads, and wait for one another where cores are busy.
-_ENVIRONMENT: dict[str, dict[str, str]] = {"featcache": {}, "heads": {"OMP_NUM_THREADS": "1"}}
+_ENTRIES = {"featcache": featcache_main, "heads": heads_main}
 _ROWS = (  # title, path of the score in what `heads evaluate --json` prints
     ("A  real or AI: balanced accuracy", "tasks.a.balanced_accuracy"),
     ("A  real or AI: accuracy", "tasks.a.accuracy"),
@@ -60,25 +60,29 @@ class _Shell:
         """Run a command whose output goes to the terminal."""
         self.console.print()
         self.console.print(f"$ {_wrap([command, *arguments])}", style="bold", markup=False, soft_wrap=True)
-        self._start(command, arguments, stdout=None)
+        self._call(command, arguments)
 
     def read(self, command: str, *arguments: str) -> Mapping[str, Any]:
         """Run a command that prints one JSON object, and return that."""
-        return dict(json.loads(self._start(command, (*arguments, "--json"), stdout=subprocess.PIPE)))
+        output = io.StringIO()
+        with redirect_stdout(output):
+            self._call(command, (*arguments, "--json"))
+        return dict(json.loads(output.getvalue()))
 
-    def _start(self, command: str, arguments: Sequence[str], *, stdout: int | None) -> str:
+    def _call(self, command: str, arguments: Sequence[str]) -> None:
+        """Call the entry point of the console script here: starting Python anew takes longer than most commands."""
+        entry, before = _ENTRIES[command], sys.argv
         sys.stdout.flush()
-        done = subprocess.run(
-            [*_find_program(command), *arguments],
-            cwd=self.folder,
-            env=_ENVIRONMENT[command] | os.environ | {"HF_HUB_OFFLINE": "1"},
-            stdout=stdout,
-            encoding="utf-8",
-            check=False,
-        )
-        if done.returncode:
-            raise _DemoError(f"{command} {arguments[0]} failed: exit status {done.returncode}", code=done.returncode)
-        return done.stdout or ""
+        sys.argv = [command, *arguments]
+        try:
+            with chdir(self.folder):
+                entry()
+        except SystemExit as exit_:
+            if exit_.code:
+                message = f"{command} {arguments[0]} failed: exit status {exit_.code}"
+                raise _DemoError(message, code=int(exit_.code)) from None
+        finally:
+            sys.argv = before
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse_arguments(argv)
     console = Console(width=_WIDTH, highlight=False)
     start = time.perf_counter()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before torch and the hub's client are loaded
     try:
         _prepare_folder(options.out)
         _write_inputs(options.out, captions=options.captions, seed=options.seed, console=console)
@@ -164,16 +169,6 @@ def _choose_picture(manifest: Path) -> dict[str, str]:
     """Return the first generated picture of the test split."""
     with manifest.open(encoding="utf-8", newline="") as file:
         return next(row for row in csv.DictReader(file) if row["split"] == "test" and row["label_a"] == "1")
-
-
-def _find_program(command: str) -> list[str]:
-    """Prefer the console script beside this Python; without it, start the same function by hand."""
-    script = Path(sys.executable).parent / command
-    for candidate in (script, script.with_suffix(".exe")):
-        if candidate.is_file():
-            return [str(candidate)]
-    code = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from cli import {command}_main; {command}_main()"
-    return [sys.executable, "-c", code]
 
 
 def _wrap(words: Sequence[str]) -> str:
