@@ -26,11 +26,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# One thread a worker: the workers are the parallelism.
+test test-all: export OMP_NUM_THREADS = 1
+test test-all: export OMP_WAIT_POLICY = PASSIVE
+
 test: lint
 	$(BIN)/python -m pytest -m "not slow" -n auto
 
 test-all: lint
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term --cov-fail-under=85
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -12,10 +12,10 @@ from featcache import encode_caption, encode_image
 from heads.errors import HeadsError
 from heads.features import FloatArray
 from heads.fusion import check_columns, fuse
-from heads.metrics import joint_proba, joint_tasks, verdict
+from heads.metrics import joint_proba, verdict
 from heads.record import Producer
 from heads.runs import Run
-from heads.tasks import AI, REAL
+from heads.tasks import AI, REAL, joint_tasks
 
 __all__ = ["Verdict", "detect", "model_place"]
 

@@ -14,11 +14,10 @@ from heads.metrics import (
     always_ai,
     binary_metrics,
     joint_metrics,
-    joint_tasks,
     multiclass_metrics,
 )
 from heads.runs import Run, load_run_features
-from heads.tasks import Targets, Task
+from heads.tasks import Targets, Task, joint_tasks
 
 __all__ = ["EvalResult", "evaluate", "score_prediction"]
 

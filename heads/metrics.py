@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction
-from heads.tasks import BoolArray, IntArray, Targets, Task
+from heads.tasks import BoolArray, IntArray, Targets, Task, joint_tasks
 
 __all__ = [
     "Metrics",
@@ -22,25 +22,12 @@ __all__ = [
     "joint_metrics",
     "joint_proba",
     "joint_targets",
-    "joint_tasks",
     "macro_f1",
     "multiclass_metrics",
     "verdict",
 ]
 
 Metrics = dict[str, float | None]
-
-
-def joint_tasks(tasks: Sequence[Task]) -> tuple[Task, Task | None]:
-    """Return task A and, if there is one, task B, which splits A's second class; refuse anything else."""
-    a, b = tasks[0], tasks[1] if len(tasks) > 1 else None
-    is_pair = b is None or (b.kind == "multiclass" and b.parent == a.name and b.parent_class == a.classes[-1])
-    if len(tasks) > 2 or a.kind != "binary" or a.parent is not None or not is_pair:
-        raise HeadsError(
-            "joint classes need a binary task and at most one multiclass task conditional on its second "
-            f"class, found {[task.name for task in tasks]!r}"
-        )
-    return a, b
 
 
 def binary_metrics(y: IntArray, p: NDArray[np.floating[Any]], threshold: float) -> Metrics:

@@ -15,11 +15,10 @@ from torch.nn import functional as F
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction, Progress
 from heads.losses import OBJECTIVES
-from heads.metrics import joint_tasks
 from heads.registry import Description, check_settings, read_description, read_tensors, write_description, write_tensors
 from heads.scaling import Standardizer, check_features, check_finite
 from heads.selection import check_fit_rows, paper_score, selection_score
-from heads.tasks import Targets, Task
+from heads.tasks import Targets, Task, joint_tasks
 
 __all__ = ["MlpConfig", "MlpHead"]
 

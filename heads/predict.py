@@ -17,9 +17,9 @@ from featcache import FeatureStore
 from heads.errors import HeadsError
 from heads.features import BoolArray, FloatArray, IntArray, StrArray
 from heads.files import write_file
-from heads.metrics import joint_proba, joint_tasks, verdict
+from heads.metrics import joint_proba, verdict
 from heads.runs import Run, load_run_features
-from heads.tasks import AI, REAL
+from heads.tasks import AI, REAL, joint_tasks
 
 __all__ = ["CT2_CLASSES", "Predictions", "check_table_format", "predict", "write_ct2", "write_table"]
 

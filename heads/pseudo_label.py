@@ -19,9 +19,8 @@ from heads.division import divide_validation
 from heads.errors import HeadsError
 from heads.features import BoolArray, Features, FloatArray, IntArray, load_features
 from heads.head import Prediction, Progress
-from heads.metrics import joint_tasks
 from heads.runs import Run, load_run_features
-from heads.tasks import UNKNOWN, Task, build_targets
+from heads.tasks import UNKNOWN, Task, build_targets, joint_tasks
 from heads.train import FittedRun, fit_run
 
 __all__ = [

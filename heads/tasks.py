@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heads.errors import HeadsError
 
-__all__ = ["AI", "REAL", "UNKNOWN", "Targets", "Task", "build_targets", "default_tasks"]
+__all__ = ["AI", "REAL", "UNKNOWN", "Targets", "Task", "build_targets", "default_tasks", "joint_tasks"]
 
 REAL = "real"
 AI = "ai"
@@ -48,6 +48,8 @@ class Task:
             raise HeadsError(f"task {self.name!r} names a class twice: {self.classes!r}")
         if self.kind == "binary" and len(self.classes) != 2:
             raise HeadsError(f"binary task {self.name!r} has {len(self.classes)} classes, expected 2")
+        if self.kind == "multiclass" and len(self.classes) < 2:
+            raise HeadsError(f"multiclass task {self.name!r} has {len(self.classes)} classes, expected 2 or more")
         if (self.parent is None) != (self.parent_class is None):
             raise HeadsError(f"task {self.name!r} needs both parent and parent_class, or neither")
 
@@ -86,6 +88,18 @@ def default_tasks(generators: Sequence[str]) -> tuple[Task, ...]:
     if len(generators) < 2:
         return (a,)
     return (a, Task("b", "multiclass", tuple(generators), parent="a", parent_class=AI))
+
+
+def joint_tasks(tasks: Sequence[Task]) -> tuple[Task, Task | None]:
+    """Return task A and, if there is one, task B, which splits A's second class; refuse anything else."""
+    a, b = tasks[0], tasks[1] if len(tasks) > 1 else None
+    is_pair = b is None or (b.kind == "multiclass" and b.parent == a.name and b.parent_class == a.classes[-1])
+    if len(tasks) > 2 or a.kind != "binary" or a.parent is not None or not is_pair:
+        raise HeadsError(
+            "joint classes need a binary task and at most one multiclass task conditional on its second "
+            f"class, found {[task.name for task in tasks]!r}"
+        )
+    return a, b
 
 
 def build_targets(tasks: Sequence[Task], y: Mapping[str, NDArray[np.integer]]) -> Targets:

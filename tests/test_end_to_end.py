@@ -30,6 +30,7 @@ DATA = MATERIAL / "data" / "aigen" / "manifest-neutral.csv"
 VISION, TEXT = MATERIAL / "models" / "deit-tiny", MATERIAL / "models" / "minilm-l6"
 
 pytestmark = [
+    pytest.mark.xdist_group("aigen"),
     pytest.mark.slow,
     pytest.mark.timeout(1500),
     pytest.mark.skipif(
