@@ -14,7 +14,7 @@ from featcache.errors import (
     ModelError,
     ShardError,
 )
-from featcache.manifest import Manifest, Sample
+from featcache.manifest import ImageFile, Manifest, Sample
 from featcache.project import Project, load_project
 from featcache.single import encode_caption, encode_image
 from featcache.store import Arrays, FeatureStore, Selection, open_store
@@ -25,6 +25,7 @@ __all__ = [
     "FeatureStore",
     "FingerprintMismatch",
     "ImageError",
+    "ImageFile",
     "Manifest",
     "ManifestError",
     "ModelError",

@@ -16,6 +16,7 @@ from heads.division import DIVISION_RULE, Division, divide_validation
 from heads.errors import HeadsError
 from heads.evaluate import score_prediction
 from heads.features import Features
+from heads.fusion import FUSIONS
 from heads.head import Head, Prediction, Progress
 from heads.metrics import choose_threshold
 from heads.record import RunRecord, TrainConfig
@@ -197,8 +198,16 @@ def _usable(features: Features, split: str, fusion: str) -> tuple[Features, dict
         raise HeadsError(
             f"none of the {int(of_split.sum())} rows of split 'train' can be used: {counts['train_refused']} "
             f"lack a modality that fusion {fusion!r} needs, {counts['train_unlabelled']} have no label"
+            + _other_fusions(features.select(of_split & features.labelled))
         )
     return features.select(kept), counts
+
+
+def _other_fusions(features: Features) -> str:
+    """Say which fusions the rows could be used with."""
+    able = {name: int(features.usable(name).sum()) for name, needs in FUSIONS.items() if {*needs} <= {*features.blocks}}
+    named = [f"--fusion {name} could use {n}" for name, n in able.items() if n]
+    return "".join(f"; {text}" for text in named)
 
 
 def _join(first: Targets, second: Targets) -> Targets:

@@ -29,15 +29,16 @@ def detect(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run the encoders on one picture and print the verdict."""
+    from featcache import ImageFile
     from heads.detect import detect as library_detect
     from heads.errors import HeadsError
     from heads.runs import load_run
 
     loaded = load_run(run)
     try:
-        data = None if image is None else image.read_bytes()
+        data = None if image is None else ImageFile(str(image)).read_bytes()
     except OSError as error:
-        raise HeadsError(f"cannot read the picture {image}: {error.strerror}") from error
+        raise HeadsError(f"cannot read the picture {image}: {error.strerror or error}") from error
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     found = library_detect(loaded, data, caption=caption, models=models, device=device.value)
     if as_json:

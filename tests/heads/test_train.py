@@ -179,3 +179,14 @@ def test_progress_is_told_of_every_step(store: FeatureStore) -> None:
     features = load_fit_features(store, choose_selections(store, ["image"]))
     fitted = fit_run(features, parse_config({"fusion": "image", **QUICK}), progress=seen.append)
     assert seen == list(fitted.head.history_)
+
+
+def test_where_no_row_can_be_used_the_fusion_that_could_is_named(tmp_path: Path) -> None:
+    def without_captions(rows: list[Row]) -> None:
+        for row in rows:
+            row.caption = None if row.split == "train" else row.caption
+
+    store = write_cache(tmp_path / "c", edit=without_captions)
+    features = load_fit_features(store, choose_selections(store, ("text", "image")))
+    with pytest.raises(HeadsError, match=r"lack a modality that fusion 'concat' needs.*; --fusion image could use \d+"):
+        fit_run(features, parse_config({"fusion": "concat"}))
