@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all soak lint clean
 
 help:
 	@echo "make demo      run the whole method on an embedded example (no network after installation)"
@@ -31,10 +31,13 @@ test test-all: export OMP_NUM_THREADS = 1
 test test-all: export OMP_WAIT_POLICY = PASSIVE
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -n auto
+	$(BIN)/python -m pytest -m "not slow and not soak" -n auto
 
 test-all: lint
-	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -m "not soak" -n auto --dist loadgroup --cov --cov-report=term --cov-fail-under=85
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak --timeout 1800
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +17,15 @@ from numpy.typing import NDArray
 from featcache.encoders.base import COMPUTE_DTYPES, STORAGE_DTYPES
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import Fingerprint, canonical_json
-from featcache.publish import TEMP_PREFIX, write_new_json
+from featcache.publish import TEMP_PREFIX
+from featcache.sealed import check_intact, read_json, read_sealed, write_sealed
 from featcache.shard import SUFFIX
 
-__all__ = ["CLEAN", "Cache", "Defaults", "read_json", "unit_name"]
+__all__ = ["CLEAN", "Cache", "Defaults", "cache_document", "read_json", "unit_name"]
 
 FORMAT_VERSION = 1
 CLEAN = "clean"
 _SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{12}")
-_MAX_JSON = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,15 @@ class Defaults:
         ):
             if value not in legal:
                 raise FeatcacheError(f"{field} {value!r} is unknown, expected one of {', '.join(legal)}")
+
+
+def cache_document(defaults: Defaults) -> dict[str, Any]:
+    """Return what ``cache.json`` holds."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "defaults": asdict(defaults),
+    }
 
 
 def unit_name(keys: NDArray[np.uint8], view: str, outputs: tuple[str, ...]) -> str:
@@ -75,7 +83,7 @@ class Cache:
             )
         if not (path / "cache.json").is_file():
             raise FeatcacheError(f"folder {str(path)!r} is no cache: it has no cache.json")
-        document = read_json(path / "cache.json")
+        document, is_intact = read_sealed(path / "cache.json")
         version = document.get("format_version")
         if version != FORMAT_VERSION:
             raise FeatcacheError(
@@ -84,7 +92,9 @@ class Cache:
         defaults = document.get("defaults")
         if not isinstance(defaults, dict) or set(defaults) != {"compute_dtype", "storage_dtype"}:
             raise FeatcacheError(f"cache {str(path)!r}: cache.json has no defaults for compute_dtype and storage_dtype")
-        return cls(path, Defaults(**{k: str(v) for k, v in defaults.items()}))
+        found = cls(path, Defaults(**{k: str(v) for k, v in defaults.items()}))
+        check_intact(path / "cache.json", is_intact)
+        return found
 
     @classmethod
     def open_or_create(cls, path: str | Path, defaults: Defaults) -> Cache:
@@ -96,22 +106,14 @@ class Cache:
             # Looked at again: another writer may have made the cache since.
             if strangers and not marker.is_file():
                 raise FeatcacheError(f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json")
-            document = {
-                "format_version": FORMAT_VERSION,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "defaults": {
-                    "compute_dtype": defaults.compute_dtype,
-                    "storage_dtype": defaults.storage_dtype,
-                },
-            }
-            write_new_json(marker, document)
+            write_sealed(marker, cache_document(defaults))
         return cls.open(path)
 
     def add_producer(self, fingerprint: Fingerprint) -> None:
         """Record a producer's document; one that is there already stays."""
         path = self.path / "encoders" / f"{fingerprint.short}.json"
         if not path.is_file():
-            write_new_json(path, fingerprint.to_document())
+            write_sealed(path, fingerprint.to_document())
         known = self.producer(fingerprint.short)
         if known.digest != fingerprint.digest:
             raise ShardError(f"encoder document {path} belongs to another producer with the same first 12 digits")
@@ -119,7 +121,9 @@ class Cache:
     def producer(self, short: str) -> Fingerprint:
         """Read one producer's document."""
         path = self.path / "encoders" / f"{short}.json"
-        fingerprint = Fingerprint.from_document(read_json(path), str(path))
+        document, is_intact = read_sealed(path)
+        fingerprint = Fingerprint.from_document(document, str(path))
+        check_intact(path, is_intact)
         if fingerprint.short != short:
             raise ShardError(f"encoder document {path} describes producer {fingerprint.short}")
         return fingerprint
@@ -162,22 +166,3 @@ class Cache:
         if not folder.is_dir():
             return ()
         return tuple(sorted(p.stem for p in folder.glob("*.h5") if not p.name.startswith(".")))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of the cache, of bounded size.
-
-    Raises
-    ------
-    ShardError
-        If it is missing, too large, or no JSON object.
-    """
-    try:
-        if path.stat().st_size > _MAX_JSON:
-            raise ShardError(f"{path} has {path.stat().st_size} bytes, more than any file of its kind")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ShardError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise ShardError(f"{path} holds no JSON object")
-    return value

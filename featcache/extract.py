@@ -2,155 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from featcache.audit import write_orphans
 from featcache.cache import CLEAN, Cache
-from featcache.encoders.base import Device, Encoder, EncoderSpec
-from featcache.errors import FeatcacheError, ImageError
-from featcache.failures import Failure, write_failures
+from featcache.claims import sweep_claims
+from featcache.encoders.base import EncoderSpec
+from featcache.errors import FeatcacheError, ShardError
+from featcache.failure_list import scan_folder
+from featcache.failures import read_failure_file, write_failures
 from featcache.index import update_index
 from featcache.manifest import Manifest
-from featcache.plan import Plan, WorkUnit, build_plan
-from featcache.samples import SampleTable, write_samples
-from featcache.scan import content_bytes, scan
-from featcache.shard import SUFFIX, ShardHeader, storable, write_shard
+from featcache.options import ExtractOptions, FailureLimit
+from featcache.plan import Plan, build_plan
+from featcache.publish import remove_leftovers
+from featcache.results import ExtractResult, Progress, SideResult
+from featcache.samples import write_samples
+from featcache.scan import Scan, scan
+from featcache.side import Side
 
-__all__ = ["ExtractOptions", "ExtractResult", "Progress", "SideResult", "extract"]
+__all__ = [
+    "ExtractOptions",
+    "ExtractResult",
+    "FailureLimit",
+    "Progress",
+    "SideResult",
+    "extract",
+    "memo_path",
+    "samples_to_retry",
+]
 
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    """How to run; nothing here changes a vector beyond its last bits.
-
-    Attributes
-    ----------
-    device : {"auto", "cuda", "cpu"}
-        Where the encoders run.
-    batch_size : int
-        Contents a forward.
-    workers : int
-        Threads that read, hash, decode and resize.
-    unit_rows : int
-        Contents a work unit, that is rows a shard: what an interruption can lose.
-    retry_failed : bool
-        Try contents again that failed before.
-    seed : int
-        Of the split, where the manifest has none.
-    """
-
-    device: Device = "auto"
-    batch_size: int = 64
-    workers: int = field(default_factory=lambda: max(2, min(16, os.cpu_count() or 2)))
-    unit_rows: int = 4096
-    retry_failed: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "workers", "unit_rows"):
-            if getattr(self, name) < 1:
-                raise FeatcacheError(f"{name} is {getattr(self, name)}, expected at least 1")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where an extraction stands.
-
-    Attributes
-    ----------
-    stage : {"scan", "text", "image"}
-        Reading and hashing contents, or encoding one side.
-    done, total, failed : int
-        Contents of this stage.
-    seconds : mapping
-        Time of this stage by part: ``prepare`` (waiting for decoded input), ``forward``, ``write``.
-    """
-
-    stage: str
-    done: int
-    total: int
-    failed: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SideResult:
-    """What one encoder did.
-
-    Attributes
-    ----------
-    modality, fingerprint, model : str
-        The producer.
-    n_contents, n_cached, n_encoded : int
-        Unique contents; those that were there already; those encoded now.
-    failures : tuple of Failure
-        Contents that could not be encoded now.
-    n_failed_before : int
-        Contents that failed earlier and were not tried again.
-    seconds : mapping
-        Time by part.
-    """
-
-    modality: str
-    fingerprint: str
-    model: str
-    n_contents: int
-    n_cached: int
-    n_encoded: int
-    failures: tuple[Failure, ...]
-    n_failed_before: int
-    seconds: Mapping[str, float]
-
-    @property
-    def n_failed(self) -> int:
-        """Contents of this side that have no vectors."""
-        return len(self.failures) + self.n_failed_before
-
-
-@dataclass(frozen=True)
-class ExtractResult:
-    """What an extraction did.
-
-    Attributes
-    ----------
-    dataset : str
-        Name of the data set in the cache.
-    n_samples, n_orphans : int
-        Samples, and manifest entries skipped because a file was not there.
-    n_missing : mapping of modality to int
-        Samples that have no content on that side.
-    unreadable : tuple of Failure
-        Pictures that exist but could not be read.
-    sides : tuple of SideResult
-        One per encoder.
-    """
-
-    dataset: str
-    n_samples: int
-    n_orphans: int
-    n_missing: Mapping[str, int]
-    unreadable: tuple[Failure, ...]
-    sides: tuple[SideResult, ...]
-
-    @property
-    def n_failed(self) -> int:
-        """Contents without vectors, whatever the reason."""
-        return len(self.unreadable) + sum(side.n_failed for side in self.sides)
-
-    @property
-    def n_encoded(self) -> int:
-        """Contents encoded now."""
-        return sum(side.n_encoded for side in self.sides)
+_UNREADABLE = "read"
 
 
 def extract(
@@ -160,10 +43,12 @@ def extract(
     *,
     options: ExtractOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
+    announce: Callable[[Plan], None] | None = None,
 ) -> ExtractResult:
     """Run encoders over what a cache lacks of a data set.
 
-    Safe to interrupt anywhere and to start again: what is published stays, the rest is planned anew.
+    Safe to interrupt anywhere and to start again: what is published stays, the rest is planned anew. Several
+    processes may do this to one cache at once.
 
     Parameters
     ----------
@@ -177,179 +62,98 @@ def extract(
         How to run.
     progress : callable
         Called after every batch, from the calling thread.
+    announce : callable
+        Called with the plan of each side before it is carried out.
+
+    Raises
+    ------
+    FeatcacheError
+        If more contents fail than the options allow, or all of one side.
     """
     options = options or ExtractOptions()
     report = progress or (lambda _: None)
+    remove_leftovers(cache.path)
+    sweep_claims(cache.path / "claims")
     for spec in specs:
         cache.add_producer(spec.fingerprint)
     scanned = scan(
         manifest,
+        memo=memo_path(cache, manifest),
+        rehash=options.rehash,
         workers=options.workers,
         seed=options.seed,
         progress=lambda done, total: report(Progress("scan", done, total)),
     )
     table = scanned.table
+    _check_readable(scanned, specs, options)
+    retry = samples_to_retry(cache, manifest, options)
     write_samples(cache.sample_path(manifest.name), table)
-    write_failures(cache.path / "failures" / "samples" / manifest.name, "read", scanned.unreadable)
-    sides = []
+    write_failures(scan_folder(cache, manifest.name), _UNREADABLE, scanned.unreadable)
+    write_orphans(scan_folder(cache, manifest.name) / "orphans.json", manifest.orphans)
+    sides: list[SideResult] = []
+    failed_sides: list[str] = []
     for spec in specs:
-        plan = build_plan(
-            cache, spec, table, view=CLEAN, unit_rows=options.unit_rows, retry_failed=options.retry_failed
-        )
-        sides.append(_Run(manifest, cache, table, plan, options, report).run())
+        plan = build_plan(cache, spec, table, view=CLEAN, unit_rows=options.unit_rows, retry=retry)
+        if announce:
+            announce(plan)
+        n_failed = len(scanned.unreadable) + sum(len(side.failures) for side in sides)
+        side = Side(manifest, table, plan, cache=cache, options=options, report=report)
+        sides.append(side.run(n_failed_before=n_failed))
+        failed_sides += _tell_failed(sides[-1], plan)
     update_index(cache)
+    if failed_sides:
+        raise FeatcacheError("; ".join(failed_sides))
     missing: dict[str, int] = {spec.modality: int((~table.has(spec.modality)).sum()) for spec in specs}
-    return ExtractResult(manifest.name, len(table), len(manifest.orphans), missing, scanned.unreadable, tuple(sides))
+    return ExtractResult(
+        manifest.name,
+        len(table),
+        len(manifest.orphans),
+        missing,
+        scanned.unreadable,
+        tuple(sides),
+        manifest.broken,
+    )
 
 
-class _Run:
-    """One encoder at work on its plan."""
+def memo_path(cache: Cache, manifest: Manifest) -> Path:
+    """Return where the digests of a data set's picture files are remembered."""
+    return cache.path / "memo" / f"{manifest.name}.h5"
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        cache: Cache,
-        table: SampleTable,
-        plan: Plan,
-        options: ExtractOptions,
-        report: Callable[[Progress], None],
-    ) -> None:
-        self.manifest = manifest
-        self.cache = cache
-        self.plan = plan
-        self.options = options
-        self.report = report
-        self.spec = plan.spec
-        self.keys = table.keys(plan.spec.modality)
-        self.attempts = {failure.key: failure.attempt for failure in plan.earlier}
-        self.seconds = {"prepare": 0.0, "forward": 0.0, "write": 0.0}
-        self.n_done = 0
-        self.failures: list[Failure] = []
 
-    def run(self) -> SideResult:
-        plan, fingerprint = self.plan, self.spec.fingerprint
-        if plan.units:
-            self._tell()
-            encoder = self.spec.load(self.options.device)
-            with ThreadPoolExecutor(self.options.workers, thread_name_prefix="prepare") as pool:
-                try:
-                    for unit in plan.units:
-                        self._encode_unit(unit, encoder, pool)
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-        return SideResult(
-            self.spec.modality,
-            fingerprint.digest,
-            fingerprint.model_name,
-            plan.n_contents,
-            plan.n_cached,
-            self.n_done - len(self.failures),
-            tuple(self.failures),
-            plan.n_failed,
-            dict(self.seconds),
-        )
+def samples_to_retry(cache: Cache, manifest: Manifest, options: ExtractOptions) -> frozenset[str] | None:
+    """Return which samples had an unreadable picture at the last extraction, or None unless failures are retried."""
+    if not options.retry_failed:
+        return None
+    path = scan_folder(cache, manifest.name) / f"{_UNREADABLE}.json"
+    try:
+        return frozenset(failure.sample_id for failure in read_failure_file(path))
+    except ShardError:
+        return frozenset()
 
-    def _tell(self) -> None:
-        self.report(Progress(self.spec.modality, self.n_done, self.plan.n_todo, len(self.failures), dict(self.seconds)))
 
-    def _encode_unit(self, unit: WorkUnit, encoder: Encoder, pool: ThreadPoolExecutor) -> None:
-        contents = unit.contents
-        if self.spec.modality == "text":
-            lengths = [len(self.manifest.samples[i].caption or "") for i in contents]
-            contents = contents[np.argsort(lengths, kind="stable")]
-        rows: list[NDArray[np.int64]] = []
-        vectors: dict[str, list[NDArray[np.float32]]] = {name: [] for name in unit.outputs}
-        failures: list[Failure] = []
-        for batch, prepared in self._batches(contents, pool, failures):
-            started = time.perf_counter()
-            encoded = encoder.encode(prepared)
-            self.seconds["forward"] += time.perf_counter() - started
-            good = self._check_storable(batch, encoded, failures)
-            rows.append(batch[good])
-            for name in unit.outputs:
-                vectors[name].append(encoded[name][good])
-            self.n_done += len(batch)
-            self._tell()
-        self.n_done += len(unit.contents) - sum(map(len, rows)) - sum(f.stage == "encode" for f in failures)
-        self.failures += failures
-        started = time.perf_counter()
-        self._publish(unit, rows, vectors, failures)
-        self.seconds["write"] += time.perf_counter() - started
-        self._tell()
+def _check_readable(scanned: Scan, specs: Sequence[EncoderSpec], options: ExtractOptions) -> None:
+    """Raise before anything is written if so few pictures can be read that the fault is not in the pictures."""
+    if not scanned.unreadable:
+        return
+    n_failed, n_readable = len(scanned.unreadable), int(scanned.table.has("image").sum())
+    first = scanned.unreadable[0]
+    limit = options.max_failures
+    if limit is not None and limit.is_exceeded(n_failed, n_failed + n_readable):
+        what = f"stopped: {n_failed} of {n_failed + n_readable} pictures cannot be read, more than the limit of {limit}"
+    elif not n_readable and any(spec.modality == "image" for spec in specs):
+        what = f"none of the {n_failed} pictures can be read"
+    else:
+        return
+    raise FeatcacheError(
+        f"{what}, the first of sample {first.sample_id!r}: {first.message}; the sample table stays as it was"
+    )
 
-    def _publish(
-        self,
-        unit: WorkUnit,
-        rows: list[NDArray[np.int64]],
-        vectors: dict[str, list[NDArray[np.float32]]],
-        failures: list[Failure],
-    ) -> None:
-        fingerprint, view = self.spec.fingerprint, self.plan.view
-        if failures:
-            write_failures(self.cache.failure_folder(fingerprint, view), unit.name, failures)
-        if not sum(map(len, rows)):
-            return
-        row = np.concatenate(rows)
-        order = np.argsort(row, kind="stable")
-        features = {name: np.concatenate(parts)[order] for name, parts in vectors.items()}
-        header = ShardHeader(fingerprint.digest, view, str(fingerprint.identity["storage_dtype"]))
-        path = self.cache.shard_folder(fingerprint, view) / f"{unit.name}{SUFFIX}"
-        write_shard(path, header, self.keys[row[order]], features)
 
-    def _batches(
-        self, contents: NDArray[np.int64], pool: ThreadPoolExecutor, failures: list[Failure]
-    ) -> Iterator[tuple[NDArray[np.int64], list[Any]]]:
-        """Yield (rows, prepared contents) of full batches, preparing ahead of the forward in bounded memory."""
-        size = self.options.batch_size
-        ahead: deque[tuple[int, Future[Any]]] = deque()
-        queue = iter(contents.tolist())
-        rows: list[int] = []
-        prepared: list[Any] = []
-        started = time.perf_counter()
-        while True:
-            while len(ahead) < 3 * size and (row := next(queue, None)) is not None:
-                ahead.append((row, pool.submit(self._prepare, row)))
-            if not ahead:
-                break
-            row, future = ahead.popleft()
-            try:
-                prepared.append(future.result())
-                rows.append(row)
-            except (ImageError, OSError) as error:
-                failures.append(self._failure(row, "decode" if isinstance(error, ImageError) else "read", error))
-            if len(rows) == size:
-                self.seconds["prepare"] += time.perf_counter() - started
-                yield np.array(rows), prepared
-                rows, prepared = [], []
-                started = time.perf_counter()
-        self.seconds["prepare"] += time.perf_counter() - started
-        if rows:
-            yield np.array(rows), prepared
-
-    def _prepare(self, row: int) -> Any:
-        content = content_bytes(self.manifest.samples[row], self.spec.modality)
-        if hashlib.sha256(content).digest() != bytes(self.keys[row]):
-            raise OSError("its bytes changed while the extraction ran: run it again")
-        return self.spec.prepare(content)
-
-    def _check_storable(
-        self, batch: NDArray[np.int64], encoded: Mapping[str, NDArray[np.float32]], failures: list[Failure]
-    ) -> NDArray[np.bool_]:
-        dtype = str(self.spec.fingerprint.identity["storage_dtype"])
-        good = np.ones(len(batch), bool)
-        for name, vectors in encoded.items():
-            fits = storable(vectors, dtype)
-            for i in np.flatnonzero(good & ~fits):
-                worst = float(np.abs(vectors[i]).max())
-                error = ValueError(f"output {name!r} reaches {worst:.3g}, which {dtype} cannot hold")
-                failures.append(self._failure(int(batch[i]), "encode", error))
-            good &= fits
-        return good
-
-    def _failure(self, row: int, stage: str, error: Exception) -> Failure:
-        key = bytes(self.keys[row]).hex()
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        sample_id = self.manifest.samples[row].sample_id
-        message = " ".join(str(error).split())[:300]
-        return Failure(key, sample_id, stage, type(error).__name__, message, self.attempts.get(key, 0) + 1, now)
+def _tell_failed(side: SideResult, plan: Plan) -> list[str]:
+    """Say so if every content of a side failed: a fault of the encoder or of the data set, not of some contents."""
+    if not side.n_contents or side.n_failed < side.n_contents:
+        return []
+    first = next(iter([*side.failures, *plan.earlier]), None)
+    why = f", the first of sample {first.sample_id!r}: {first.message}" if first else ""
+    again = "" if side.failures else "; --retry-failed tries them again"
+    return [f"all {side.n_contents} {side.modality} contents failed with {side.model}{why}{again}"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import Cache, read_json
+from featcache.cache import Cache
 from featcache.errors import ShardError
 from featcache.fingerprint import Fingerprint
-from featcache.publish import replace_json
+from featcache.sealed import check_intact, read_sealed, replace_sealed
 
-__all__ = ["Failure", "failed_keys", "read_failures", "write_failures"]
+__all__ = ["Failure", "failed_keys", "read_failure_file", "read_failures", "write_failures"]
 
 FORMAT_VERSION = 1
 
@@ -51,7 +51,7 @@ class Failure:
 def write_failures(folder: Path, unit: str, failures: Sequence[Failure]) -> None:
     """Write the failures of one work unit."""
     rows = [asdict(failure) for failure in failures]
-    replace_json(folder / f"{unit}.json", {"format_version": FORMAT_VERSION, "unit": unit, "failures": rows})
+    replace_sealed(folder / f"{unit}.json", {"format_version": FORMAT_VERSION, "unit": unit, "failures": rows})
 
 
 def read_failures(cache: Cache, fingerprint: Fingerprint, view: str) -> tuple[Failure, ...]:
@@ -59,25 +59,33 @@ def read_failures(cache: Cache, fingerprint: Fingerprint, view: str) -> tuple[Fa
     folder = cache.failure_folder(fingerprint, view)
     latest: dict[str, Failure] = {}
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        for failure in _parse(path):
+        for failure in read_failure_file(path):
             known = latest.get(failure.key)
             if known is None or known.attempt < failure.attempt:
                 latest[failure.key] = failure
     return tuple(latest.values())
 
 
-def _parse(path: Path) -> Iterable[Failure]:
-    document = read_json(path)
+def read_failure_file(path: Path) -> tuple[Failure, ...]:
+    """Read the failures of one work unit.
+
+    Raises
+    ------
+    ShardError
+        If the file is malformed or was damaged.
+    """
+    document, is_intact = read_sealed(path)
     rows = document.get("failures")
     if document.get("format_version") != FORMAT_VERSION or not isinstance(rows, list):
         raise ShardError(f"{path} is no list of failures of format version {FORMAT_VERSION}")
     try:
-        found = [Failure(**row) for row in rows]
+        found = tuple(Failure(**row) for row in rows)
         for failure in found:
             if len(bytes.fromhex(failure.key)) != 32 or not isinstance(failure.attempt, int):
                 raise ValueError(failure.key)
     except (TypeError, ValueError) as error:
         raise ShardError(f"{path} holds a malformed failure: {error}") from error
+    check_intact(path, is_intact)
     return found
 
 

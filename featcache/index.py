@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from featcache.cache import Cache, read_json
+from featcache.cache import Cache
 from featcache.errors import ShardError
-from featcache.fingerprint import sha256_file
-from featcache.publish import replace_json
-from featcache.shard import Block, Shard, ShardHeader, read_shard
+from featcache.hdf5 import Block
+from featcache.sealed import check_intact, digest_bytes, read_sealed, replace_sealed
+from featcache.shard import Shard, ShardHeader, check_layout, read_shard, verify_shard
 
-__all__ = ["Receipt", "all_shard_paths", "indexed_paths", "load_index", "update_index"]
+__all__ = ["Index", "Receipt", "all_shard_paths", "indexed_paths", "load_index", "read_index", "update_index"]
 
 FORMAT_VERSION = 1
 
@@ -26,37 +26,92 @@ class Receipt:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Index:
+    """What the index file says.
+
+    Attributes
+    ----------
+    state : {"intact", "missing", "damaged"}
+        An index that is missing or damaged is an empty one: it is a shortcut, nothing depends on it.
+    receipts : mapping of Path to Receipt
+        All of them, whether or not their files are still there.
+    encoders : mapping of short fingerprint to document
+        Copies of the encoder documents, from which `repair` restores one that was damaged.
+    defaults : mapping
+        A copy of the cache's defaults.
+    """
+
+    state: Literal["intact", "missing", "damaged"]
+    receipts: Mapping[Path, Receipt] = field(default_factory=dict)
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_index(folder: Path) -> Index:
+    """Read the index of a cache folder; never raises for what is in it."""
+    path = folder / "index.json"
+    if not path.is_file():
+        return Index("missing")
+    try:
+        document, is_intact = read_sealed(path)
+        check_intact(path, is_intact)
+        if document["format_version"] != FORMAT_VERSION:
+            return Index("damaged")
+        receipts = {folder / name: _parse(folder / name, entry) for name, entry in document["shards"].items()}
+        return Index("intact", receipts, dict(document["encoders"]), dict(document["defaults"]))
+    except (ShardError, KeyError, TypeError, ValueError, AttributeError):
+        return Index("damaged")
+
+
 def load_index(cache: Cache) -> Mapping[Path, Receipt]:
     """Read the receipts that still fit their files (same size); a missing or damaged index is an empty one."""
-    return {path: receipt for path, receipt in _load_all(cache).items() if _size(path) == receipt.shard.size}
+    receipts = read_index(cache.path).receipts
+    return {path: receipt for path, receipt in receipts.items() if _size(path) == receipt.shard.size}
 
 
 def indexed_paths(cache: Cache) -> tuple[Path, ...]:
     """Return the paths of all receipts, whether or not their files are still there."""
-    return tuple(_load_all(cache))
+    return tuple(read_index(cache.path).receipts)
 
 
-def _load_all(cache: Cache) -> Mapping[Path, Receipt]:
-    path = cache.path / "index.json"
-    if not path.is_file():
-        return {}
-    try:
-        document = read_json(path)
-        entries = document["shards"] if document.get("format_version") == FORMAT_VERSION else {}
-        return {cache.path / name: _parse(cache.path / name, entry) for name, entry in entries.items()}
-    except (ShardError, KeyError, TypeError, ValueError, AttributeError):
-        return {}
+def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Path] = ()) -> Mapping[Path, Receipt]:
+    """Write the index of what is published now; a shard gets its receipt only after all its digests were checked.
 
-
-def update_index(cache: Cache, *, rebuild: bool = False) -> Mapping[Path, Receipt]:
-    """Write the index of what is published now, hashing only files that it does not know (or all, to rebuild)."""
+    Parameters
+    ----------
+    cache : Cache
+        The folder.
+    rebuild : bool
+        Believe no receipt that is there. A shard that is damaged gets none, so that `verify` looks into it.
+    without : collection of Path
+        Shards to leave out: they are about to be removed.
+    """
     known = {} if rebuild else load_index(cache)
     receipts = {}
     for path in all_shard_paths(cache):
-        receipts[path] = known.get(path) or Receipt(read_shard(path), sha256_file(path))
-    shards = {path.relative_to(cache.path).as_posix(): _document(receipt) for path, receipt in receipts.items()}
-    replace_json(cache.path / "index.json", {"format_version": FORMAT_VERSION, "shards": shards})
+        receipt = None if path in without else known.get(path) or _issue(path)
+        if receipt is not None:
+            receipts[path] = receipt
+    document = {
+        "format_version": FORMAT_VERSION,
+        "defaults": asdict(cache.defaults),
+        "encoders": {f.short: f.to_document() for f in cache.producers.values()},
+        "shards": {path.relative_to(cache.path).as_posix(): _document(receipt) for path, receipt in receipts.items()},
+    }
+    replace_sealed(cache.path / "index.json", document)
     return receipts
+
+
+def _issue(path: Path) -> Receipt | None:
+    # The checksum is taken first: a file that is damaged between the two readings then fails its receipt.
+    try:
+        checksum = digest_bytes(path)
+        shard = read_shard(path)
+        verify_shard(shard)
+    except (ShardError, OSError):
+        return None
+    return Receipt(shard, checksum)
 
 
 def all_shard_paths(cache: Cache) -> Iterator[Path]:
@@ -93,7 +148,7 @@ def _pack(block: Block) -> list[Any]:
 
 def _unpack(value: Any) -> Block:
     offset, shape, dtype = value
-    if dtype not in ("uint8", "float16", "float32") or min([offset, *shape]) < 0:
+    if dtype not in ("uint8", "float16", "float32") or not shape or min([offset, *shape]) < 0:
         raise ValueError(value)
     return Block(int(offset), tuple(int(d) for d in shape), dtype)
 
@@ -103,4 +158,5 @@ def _parse(path: Path, entry: Mapping[str, Any]) -> Receipt:
     outputs = {str(name): _unpack(block) for name, block in entry["outputs"].items()}
     norms = {str(name): _unpack(block) for name, block in entry["norms"].items()}
     shard = Shard(path, int(entry["size"]), header, _unpack(entry["key"]), outputs, norms)
+    check_layout(shard)
     return Receipt(shard, str(entry["sha256"]))

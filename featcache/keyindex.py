@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KeyIndex", "keys_of", "prefixes"]
+__all__ = ["MISSING", "KeyIndex", "keys_of", "prefixes"]
 
 MISSING = -1
 
@@ -32,8 +32,8 @@ class KeyIndex:
     ----------
     keys : (N, 32) uint8
         All keys, in the order of shard and row.
-    shard, row : (N,) int64
-        Where each lies.
+    starts : (n_shards + 1,) int64
+        Where the keys of each shard begin, and ``N``.
     order : (N,) int64
         Positions sorted by key prefix, then by position.
     sorted_prefix : (N,) uint64
@@ -41,27 +41,37 @@ class KeyIndex:
     """
 
     keys: NDArray[np.uint8]
-    shard: NDArray[np.int64]
-    row: NDArray[np.int64]
+    starts: NDArray[np.int64]
     order: NDArray[np.int64]
     sorted_prefix: NDArray[np.uint64]
 
     @classmethod
     def from_shards(cls, keys: Sequence[NDArray[np.uint8]]) -> KeyIndex:
         """Build the index of shards given as their (n_i, 32) keys, in order of preference."""
-        empty = np.empty((0, 32), np.uint8)
-        stacked = np.concatenate([empty, *keys])
-        counts = [len(k) for k in keys]
-        shard = np.repeat(np.arange(len(keys), dtype=np.int64), counts)
-        row = np.concatenate([np.empty(0, np.int64), *(np.arange(n, dtype=np.int64) for n in counts)])
+        stacked = np.concatenate([np.empty((0, 32), np.uint8), *keys])
+        starts = np.zeros(len(keys) + 1, np.int64)
+        np.cumsum([len(k) for k in keys], out=starts[1:])
         prefix = prefixes(stacked)
-        order = np.argsort(prefix, kind="stable").astype(np.int64)
-        return cls(stacked, shard, row, order, prefix[order])
+        order = np.argsort(prefix, kind="stable").astype(np.int64, copy=False)
+        return cls(stacked, starts, order, prefix[order])
 
     def find(self, wanted: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (shard, row) of each wanted key, ``-1`` where it is in no shard."""
+        found = self._positions(wanted)
+        shard = np.searchsorted(self.starts, found, side="right") - 1
+        row = np.where(found >= 0, found - self.starts[shard], MISSING)
+        return shard, row
+
+    def contains(self, wanted: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which wanted keys are in some shard."""
+        return self._positions(wanted) >= 0
+
+    def _positions(self, wanted: NDArray[np.uint8]) -> NDArray[np.int64]:
         prefix = prefixes(wanted)
-        position = np.searchsorted(self.sorted_prefix, prefix, side="left")
+        position = np.empty(len(wanted), np.int64)
+        # Looked up in their order: neighbours then touch the same cache lines, which is far faster for many.
+        ascending = np.argsort(prefix)
+        position[ascending] = np.searchsorted(self.sorted_prefix, prefix[ascending], side="left")
         found = np.full(len(wanted), MISSING, np.int64)
         open_ = np.arange(len(wanted))
         while len(open_):
@@ -74,11 +84,4 @@ class KeyIndex:
             found[open_[equal]] = candidate[equal]
             open_ = open_[~equal]
             position[open_] += 1
-        hit = found >= 0
-        shard, row = np.full(len(wanted), MISSING, np.int64), np.full(len(wanted), MISSING, np.int64)
-        shard[hit], row[hit] = self.shard[found[hit]], self.row[found[hit]]
-        return shard, row
-
-    def contains(self, wanted: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return which wanted keys are in some shard."""
-        return self.find(wanted)[0] >= 0
+        return found

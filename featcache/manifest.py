@@ -5,30 +5,26 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 
 from featcache.errors import ManifestError
 
 if TYPE_CHECKING:
-    from featcache.sources import Table
+    from featcache.sources.table import Table
 
-__all__ = ["SPLITS", "UNKNOWN", "ImageFile", "ImageSource", "Manifest", "Sample"]
+__all__ = [
+    "SPLITS",
+    "UNKNOWN",
+    "ImageFile",
+    "ImageSource",
+    "Manifest",
+    "Sample",
+    "check_regular",
+    "open_regular",
+]
 
 SPLITS = ("train", "valid", "test")
 UNKNOWN = -1
-
-_ACCEPTED = (
-    "a .csv, .tsv, .jsonl, .ndjson, .parquet or .xlsx file, a folder of pictures (caption sidecars or class "
-    "folders), a folder with one manifest.csv, .tsv, .jsonl or .parquet or metadata.csv or .jsonl in it, or "
-    "hf:NAME[@revision]"
-)
-_MANIFEST_FILES = frozenset(
-    ("manifest.csv", "manifest.tsv", "manifest.jsonl", "manifest.parquet", "metadata.csv", "metadata.jsonl")
-)
-_COMMON_STEMS = frozenset(
-    {"manifest", "metadata", "data", "dataset", "index", "samples", "labels", "captions"}
-    | {"train", "training", "valid", "val", "validation", "dev", "test", "testing"}
-)
 
 
 @runtime_checkable
@@ -76,18 +72,41 @@ class ImageFile:
         OSError
             The path names no regular file, or the file cannot be read.
         """
-        try:
-            _check_regular(Path(self.path).stat(), self.path)
-        except ValueError as error:  # a NUL or a lone surrogate: no file can have this name
-            raise OSError(f"{self.path!r} cannot be the name of a file") from error
-        # The path may have been exchanged since: never block on a FIFO, and look again at what was opened.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(self.path, flags), "rb") as file:
-            _check_regular(os.fstat(file.fileno()), self.path)
+        with open_regular(self.path) as file:
             return file.read()
 
 
-def _check_regular(status: os.stat_result, path: str) -> None:
+def open_regular(path: str) -> BinaryIO:
+    """Open a regular file for reading; devices, FIFOs, sockets and folders are refused without being opened.
+
+    Raises
+    ------
+    OSError
+        The path names no regular file, or the file cannot be opened.
+    """
+    try:
+        check_regular(Path(path).stat(), path)
+    except ValueError as error:  # a NUL or a lone surrogate: no file can have this name
+        raise OSError(f"{path!r} cannot be the name of a file") from error
+    # The path may have been exchanged since: never block on a FIFO, and look again at what was opened.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    try:
+        check_regular(os.fstat(file.fileno()), path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def check_regular(status: os.stat_result, path: str) -> None:
+    """Refuse what is no regular file.
+
+    Raises
+    ------
+    OSError
+        The status of the path is that of something else.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{path!r} is not a regular file")
 
@@ -142,6 +161,8 @@ class Manifest:
         The class names of task B in their order, without "real".
     orphans : tuple of str
         One line for each thing that was left out under ``on_orphan="skip"``.
+    broken : tuple of str
+        One line for each part of the source that is damaged or refused: what it would have given is missing.
     """
 
     name: str
@@ -149,6 +170,7 @@ class Manifest:
     samples: tuple[Sample, ...]
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
+    broken: tuple[str, ...] = ()
 
     @classmethod
     def from_source(
@@ -158,8 +180,10 @@ class Manifest:
 
         A string ``hf:NAME[@revision]`` is read through `datasets`. A folder with one manifest file directly
         in it stands for that file; another folder is read as class folders or caption sidecars
-        (`featcache.sources.folders`). A file is read by its ending; a table whose header has one column of
-        pictures per generator is the competition's wide layout (`featcache.sources.ct2`).
+        (`featcache.sources.folders`). A .tar file, a range of them (``train-{000..012}.tar``) and a folder of
+        nothing else are a WebDataset (`featcache.sources.webdataset`). Another file is read by its
+        ending; a table whose header has one column of pictures per generator is the competition's wide layout
+        (`featcache.sources.ct2`).
 
         Parameters
         ----------
@@ -178,46 +202,31 @@ class Manifest:
             `data` is none of the accepted forms, or breaks a rule of its form.
         """
         # Imported here because the readers build on the types above.
-        from featcache.sources import ct2, folders, hub, tables
+        from featcache.sources import ct2, folders, hub, location, tables, webdataset
 
         if isinstance(data, str) and data.startswith("hf:"):
             table = hub.read_hub(data)
-            origin, default = table.origin, hub.name_of(table.origin)
+            origin, title = table.origin, name or hub.name_of(table.origin)
         else:
-            path = _locate(data)
-            origin, default = str(path), _name_of(path)
+            path = location.locate(data)
+            origin, title = str(path), name or location.name_of(path)
+            if tars := location.find_tars(path):
+                parsed = webdataset.read_tars(tars, on_orphan=on_orphan)
+                return cls(location.safe_name(title), origin, *parsed)
             if path.is_dir():
                 parsed = folders.read_folder(path, on_orphan=on_orphan)
-                return cls(_safe_name(name or default), origin, *parsed)
+                return cls(location.safe_name(title), origin, *parsed)
             table = _read_table(path)
         wide = ct2.match_wide(table)
         if wide is None:
             parsed = tables.parse_table(table, on_orphan=on_orphan)
         else:
             parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
-        return cls(_safe_name(name or default), origin, *parsed)
-
-
-def _locate(data: str | Path) -> Path:
-    """Resolve a path; a folder with one manifest file in it becomes that file."""
-    try:
-        path = Path(data).resolve(strict=True)
-        if not path.is_dir():
-            _check_regular(path.stat(), str(path))
-            # A link's own name and folder count: caches keep the file itself elsewhere, under a digest.
-            return Path(data).parent.resolve() / Path(data).name
-        with os.scandir(path) as entries:
-            files = [entry.name for entry in entries if not entry.is_dir()]
-        inside = sorted(name for name in files if name.lower() in _MANIFEST_FILES)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ManifestError(f"data {str(data)!r} cannot be read ({error}): expected {_ACCEPTED}") from error
-    if len(inside) > 1:
-        raise ManifestError(f"folder {str(path)!r} holds several manifests, {inside!r}: name the one to read")
-    return _locate(path / inside[0]) if inside else path
+        return cls(location.safe_name(title), origin, *parsed)
 
 
 def _read_table(path: Path) -> "Table":
-    from featcache.sources import ct2, tables
+    from featcache.sources import ct2, location, parquet, tables
 
     match path.suffix.lower():
         case ".csv":
@@ -227,19 +236,9 @@ def _read_table(path: Path) -> "Table":
         case ".jsonl" | ".ndjson":
             return tables.read_jsonl(path)
         case ".parquet":
-            return tables.read_parquet(path)
+            return parquet.read_parquet(path)
         case ".xlsx":
             return ct2.read_xlsx(path)
-        case ".tar":
-            raise ManifestError(f"{str(path)!r}: WebDataset tars are not read yet, expected {_ACCEPTED}")
-    raise ManifestError(f"{str(path)!r} has an ending that is not read, expected {_ACCEPTED}")
-
-
-def _name_of(path: Path) -> str:
-    if path.is_dir():
-        return path.name
-    return path.parent.name if path.stem.lower() in _COMMON_STEMS and path.parent.name else path.stem
-
-
-def _safe_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".-")[:80].rstrip(".-") or "data"
+    if re.search(r"\.(t[bgx]z2?|tzst|tar\.\w+)$", path.name.lower()):
+        raise ManifestError(f"{str(path)!r} is compressed, expected a plain .tar: decompress it first")
+    raise ManifestError(f"{str(path)!r} has an ending that is not read, expected {location.ACCEPTED}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from featcache.cache import Cache, unit_name
 from featcache.encoders.base import EncoderSpec
 from featcache.failures import Failure, failed_keys, read_failures
 from featcache.keyindex import KeyIndex
+from featcache.misses import NearMiss, near_misses
 from featcache.samples import SampleTable
 from featcache.shardset import ShardSet
 
@@ -49,10 +50,13 @@ class Plan:
         The perturbation.
     units : tuple of WorkUnit
         In the order of the manifest.
-    n_contents, n_cached, n_failed : int
-        Unique contents of this side; those whose outputs are all there; those that failed before and are left alone.
+    n_contents, n_cached, n_failed, n_new : int
+        Unique contents of this side; those whose outputs are all there; those that failed before and are left alone;
+        those that were never tried and are left alone, because only failures are to be tried again.
     earlier : tuple of Failure
         Failures on record.
+    misses : tuple of NearMiss
+        Other producers that hold contents which are to be encoded.
     """
 
     spec: EncoderSpec
@@ -61,7 +65,9 @@ class Plan:
     n_contents: int
     n_cached: int
     n_failed: int
+    n_new: int
     earlier: tuple[Failure, ...]
+    misses: tuple[NearMiss, ...]
 
     @property
     def n_todo(self) -> int:
@@ -76,7 +82,7 @@ def build_plan(
     *,
     view: str,
     unit_rows: int,
-    retry_failed: bool = False,
+    retry: Collection[str] | None = None,
 ) -> Plan:
     """Plan what one encoder has to do for the samples of a table.
 
@@ -96,8 +102,9 @@ def build_plan(
         The perturbation.
     unit_rows : int
         Contents a unit, that is rows a shard.
-    retry_failed : bool
-        Plan contents that failed before as well.
+    retry : collection of str, optional
+        None: plan what is missing and has not failed. Otherwise plan only contents that failed before, and what the
+        samples that failed before, or are named here, have now.
     """
     rows = table.first_rows(spec.modality)
     keys = table.keys(spec.modality)[rows]
@@ -106,14 +113,27 @@ def build_plan(
     complete = ~missing.any(axis=1)
     earlier = read_failures(cache, spec.fingerprint, view)
     failed = KeyIndex.from_shards([failed_keys(earlier)]).contains(keys) & ~complete
-    if not retry_failed:
-        missing[failed] = False
+    if retry is None:
+        left_alone = failed
+    else:
+        names = {failure.sample_id for failure in earlier}.union(retry)
+        left_alone = ~failed & ~complete & ~np.array([table.sample_id[int(i)] in names for i in rows], bool)
+    missing[left_alone] = False
     units: list[WorkUnit] = []
     for start in range(0, len(rows), unit_rows):
         chunk = slice(start, start + unit_rows)
         units += _units_of_run(rows[chunk], keys[chunk], missing[chunk], spec.outputs, view)
-    n_left_alone = 0 if retry_failed else int(failed.sum())
-    return Plan(spec, view, tuple(units), len(rows), int(complete.sum()), n_left_alone, earlier)
+    return Plan(
+        spec,
+        view,
+        tuple(units),
+        n_contents=len(rows),
+        n_cached=int(complete.sum()),
+        n_failed=int(left_alone.sum()) if retry is None else 0,
+        n_new=0 if retry is None else int(left_alone.sum()),
+        earlier=earlier,
+        misses=near_misses(cache, spec.fingerprint, view, keys[missing.any(axis=1)]),
+    )
 
 
 def _units_of_run(

@@ -1,21 +1,39 @@
-"""Putting files on disk so that a name, once visible, is complete."""
+"""Putting files on disk so that a name, once visible, is complete.
+
+A new name is made with a hard link, which fails if it is there: of any number of writers exactly one succeeds, and
+what a reader has opened is never exchanged. On file systems without hard links the writers of one name take turns
+(see `publish_new`): the same holds unless a writer stands still for longer than ten seconds between its look at the
+name and its rename. Even then a name only ever shows a complete file.
+"""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
-import socket
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-__all__ = ["TEMP_PREFIX", "publish_new", "replace_file", "replace_json", "temporary_beside", "write_new_json"]
+from featcache.owner import Owner
+
+__all__ = [
+    "LEFTOVER_SECONDS",
+    "TEMP_PREFIX",
+    "create_exclusive",
+    "publish_new",
+    "remove_leftovers",
+    "replace_file",
+    "temporary_beside",
+]
 
 TEMP_PREFIX = ".tmp-"
+LEFTOVER_SECONDS = 24 * 3600.0
+"""After which a file of which nobody knows the owner is taken for left behind."""
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_TURN_SECONDS = 10.0
 
 
 @contextmanager
@@ -25,8 +43,8 @@ def temporary_beside(final: Path) -> Iterator[Path]:
     The name tells its owner (host and process), so that leftovers of a dead one can be recognised.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    host = "".join(c for c in socket.gethostname() if c.isalnum())[:20] or "host"
-    temp = final.parent / f"{TEMP_PREFIX}{host}-{os.getpid()}-{secrets.token_hex(4)}"
+    owner = Owner.current()
+    temp = final.parent / f"{TEMP_PREFIX}{owner.host}-{owner.pid}-{owner.process}{secrets.token_hex(4)}"
     try:
         yield temp
     finally:
@@ -49,27 +67,83 @@ def publish_new(temp: Path, final: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        if final.exists():
+        if not _rename_new(temp, final):
             return False
-        # Without hard links two writers may both get here: they hold the same unit, so either file will do.
-        temp.rename(final)
     temp.unlink(missing_ok=True)
     _sync(final.parent)
     return True
 
 
-def write_new_json(path: Path, value: Any) -> bool:
-    """Write JSON under a name that must not exist yet; returns False if it does."""
-    with temporary_beside(path) as temp:
-        temp.write_text(_readable(value), encoding="utf-8")
-        return publish_new(temp, path)
+def _rename_new(temp: Path, final: Path) -> bool:
+    """Rename unless the name is taken. Writers of one name take turns by an exclusive file beside it."""
+    turn = final.with_name(f"{TEMP_PREFIX}turn-{final.name}")
+    started = time.monotonic()
+    while not create_exclusive(turn, b""):
+        if final.exists():
+            return False
+        if time.monotonic() - started > _TURN_SECONDS:
+            # Looking and renaming takes no time: whoever had its turn was killed in it.
+            turn.unlink(missing_ok=True)
+            started = time.monotonic()
+        time.sleep(0.01)
+    try:
+        if final.exists():
+            return False
+        temp.rename(final)
+        return True
+    finally:
+        turn.unlink(missing_ok=True)
 
 
-def replace_json(path: Path, value: Any) -> None:
-    """Write JSON under a name, atomically replacing what was there: for derived files only."""
-    with temporary_beside(path) as temp:
-        temp.write_text(_readable(value), encoding="utf-8")
-        replace_file(temp, path)
+def create_exclusive(path: Path, data: bytes) -> bool:
+    """Create a small file that must not exist yet; returns False if it does.
+
+    For notes that may be lost: nothing is synced, and a reader can meet the file before its content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove temporary files that nobody will finish, anywhere in a folder; returns how many there were.
+
+    Those of a process of this machine go when it is dead and stay as long as it lives; others go after a day.
+    """
+    n_removed = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if name.startswith(TEMP_PREFIX) and _is_leftover(path):
+                with suppress(OSError):
+                    path.unlink()
+                    n_removed += 1
+    return n_removed
+
+
+def _is_leftover(path: Path) -> bool:
+    owner = _parse_owner(path.name)
+    if owner is not None and owner.is_here:
+        return owner.is_dead
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    # With the clock moved back files are from the future: they wait until it has caught up.
+    return stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > LEFTOVER_SECONDS
+
+
+def _parse_owner(name: str) -> Owner | None:
+    host, _, rest = name.removeprefix(TEMP_PREFIX).partition("-")
+    pid, _, process = rest.partition("-")
+    return Owner(host, int(pid), process[:8]) if pid.isdecimal() and len(process) >= 8 else None
 
 
 def replace_file(temp: Path, final: Path) -> None:
@@ -77,10 +151,6 @@ def replace_file(temp: Path, final: Path) -> None:
     _sync(temp)
     temp.replace(final)
     _sync(final.parent)
-
-
-def _readable(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _sync(path: Path) -> None:

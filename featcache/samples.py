@@ -14,13 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import ShardError
+from featcache.hdf5 import build_image, child_names, read_attributes, read_block
 from featcache.publish import replace_file, temporary_beside
+from featcache.sealed import write_bytes
 
-__all__ = ["ABSENT", "PRESENT", "UNREADABLE", "SampleTable", "StringColumn", "read_samples", "write_samples"]
+__all__ = [
+    "ABSENT",
+    "PRESENT",
+    "UNREADABLE",
+    "SampleTable",
+    "StringColumn",
+    "read_origin",
+    "read_samples",
+    "write_samples",
+]
 
 FORMAT_VERSION = 1
 PRESENT, ABSENT, UNREADABLE = 0, 1, 2
 """State of one side of a sample: has a content key; was never given; was named but could not be read."""
+_MAX_ARRAY = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,18 @@ class StringColumn:
         return self.blob[self.offsets[i] : self.offsets[i + 1]].tobytes().decode("utf-8", "surrogateescape")
 
     def to_array(self) -> NDArray[np.str_]:
-        """Return all strings as a unicode array (n,)."""
+        """Return all strings as a unicode array (n,).
+
+        Raises
+        ------
+        ShardError
+            If the longest is so long that the array, in which every row has its width, would take over 4 GiB.
+        """
+        longest = int(np.diff(self.offsets).max(initial=0))
+        if 4 * longest * len(self) > _MAX_ARRAY:
+            raise ShardError(
+                f"a column of {len(self)} texts, the longest of {longest} bytes, is too large for an array"
+            )
         raw, ends = self.blob.tobytes(), self.offsets.tolist()
         return np.array(
             [raw[a:b].decode("utf-8", "surrogateescape") for a, b in pairwise(ends)],
@@ -126,15 +149,23 @@ class SampleTable:
 
 
 _STRINGS = ("sample_id", "group", "source")
-_FIXED = {"split": "S", "label_a": "int8", "label_b": "int16", "width": "uint32", "height": "uint32"} | dict.fromkeys(
+_FIXED = {"split": "|S5", "label_a": "int8", "label_b": "int16", "width": "uint32", "height": "uint32"} | dict.fromkeys(
     ("image_key", "text_key", "image_status", "text_status"), "uint8"
 )
+_COLUMNS = _FIXED | {
+    f"{name}.{part}": dtype
+    for name in (*_STRINGS, "class_names")
+    for part, dtype in (("utf8", "uint8"), ("offsets", "int64"))
+}
+_TEXTS = ("dataset", "origin")
+_SPLITS = ("", "train", "valid", "test")
+_MAX_TEXT = 1 << 16
 
 
 def _digest(columns: Mapping[str, NDArray[Any]], texts: Sequence[str]) -> str:
     digest = hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogateescape"))
     for name in sorted(columns):
-        digest.update(name.encode())
+        digest.update(f"\x00{name} {columns[name].shape}\x00".encode())
         digest.update(np.ascontiguousarray(columns[name]).tobytes())
     return digest.hexdigest()
 
@@ -148,14 +179,18 @@ def write_samples(path: Path, table: SampleTable) -> None:
         columns[f"{name}.utf8"], columns[f"{name}.offsets"] = column.blob, column.offsets
     names = StringColumn.from_strings(table.class_names)
     columns["class_names.utf8"], columns["class_names.offsets"] = names.blob, names.offsets
+    checksum = _digest(columns, [table.dataset, table.origin])
+    for name in _TEXTS:
+        columns[name] = np.frombuffer(getattr(table, name).encode("utf-8", "surrogateescape"), np.uint8)
+
+    def fill(file: Any) -> None:
+        file.attrs["format_version"] = np.int64(FORMAT_VERSION)
+        file.attrs["checksum"] = np.bytes_(checksum)
+        for name, data in columns.items():
+            file.create_dataset(name, data=data)
+
     with temporary_beside(path) as temp:
-        with h5py.File(temp, "w-") as file:
-            file.attrs["format_version"] = np.int64(FORMAT_VERSION)
-            file.attrs["checksum"] = np.bytes_(_digest(columns, [table.dataset, table.origin]))
-            columns["dataset"] = np.frombuffer(table.dataset.encode(), np.uint8)
-            columns["origin"] = np.frombuffer(table.origin.encode("utf-8", "surrogateescape"), np.uint8)
-            for name, data in columns.items():
-                file.create_dataset(name, data=data)
+        write_bytes(temp, build_image(fill), path)
         replace_file(temp, path)
 
 
@@ -167,54 +202,82 @@ def read_samples(path: Path) -> SampleTable:
     ShardError
         If the file is no sample table of this version, or was damaged.
     """
+    where = f"sample table {path}"
     try:
         with h5py.File(path, "r") as file:
-            version = int(file.attrs["format_version"])
-            if version != FORMAT_VERSION:
+            values = read_attributes(file, {"format_version": "i", "checksum": "S"}, where)
+            if values["format_version"] != FORMAT_VERSION:
                 raise ShardError(
-                    f"sample table {path} has format version {version}, this program reads {FORMAT_VERSION}"
+                    f"{where} has format version {values['format_version']}, this program reads {FORMAT_VERSION}"
                 )
-            checksum = bytes(file.attrs["checksum"]).decode()
             size = path.stat().st_size
-            columns = {name: _read_column(file, name, size, path) for name in sorted(file)}
-        dataset = columns.pop("dataset").tobytes().decode()
-        origin = columns.pop("origin").tobytes().decode("utf-8", "surrogateescape")
-        if _digest(columns, [dataset, origin]) != checksum:
-            raise ShardError(f"sample table {path} was damaged: run `featcache extract` on its data again")
+            columns = {name: _read_column(file, name, dtype, size, where) for name, dtype in _COLUMNS.items()}
+            dataset, origin = (_read_text(file, name, size, where) for name in _TEXTS)
+            if len(child_names(file, len(_COLUMNS) + len(_TEXTS), where)) != len(_COLUMNS) + len(_TEXTS):
+                raise ShardError(f"{where} lacks columns")
+        if _digest(columns, [dataset, origin]).encode() != values["checksum"]:
+            raise ShardError(f"{where} was damaged: run `featcache extract` on its data again")
         table = _build(columns, dataset, origin)
     except ShardError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
-        raise ShardError(f"sample table {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    _check_lengths(table, path)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
+        raise ShardError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    _check_rows(table, where)
     return table
 
 
-def _read_column(file: Any, name: str, size: int, path: Path) -> NDArray[Any]:
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
-        raise ShardError(f"sample table {path}: {name!r} is no dataset of this file")
-    dataset = file[name]
-    plist = dataset.id.get_create_plist()
-    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count() or dataset.dtype.kind not in "iuS":
-        raise ShardError(f"sample table {path}: {name!r} is not contiguous within the file, or {dataset.dtype}")
-    if dataset.size * dataset.dtype.itemsize > size:
-        raise ShardError(f"sample table {path}: {name!r} claims {dataset.size} values, the file has {size} bytes")
-    return np.asarray(dataset[...])
+def read_origin(path: Path) -> str | None:
+    """Return what a table, even a damaged one, says that it was read from; None if that cannot be read."""
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_text(file, "origin", path.stat().st_size, str(path)) or None
+    except (ShardError, OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError):
+        return None
+
+
+def _read_column(file: Any, name: str, dtype: str, size: int, where: str) -> NDArray[Any]:
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ShardError(f"{where}: {name!r} is a link, links are refused")
+    block = read_block(file, name, size, where, (dtype,))
+    if len(block.shape) != (2 if name.endswith("_key") else 1):
+        raise ShardError(f"{where}: {name!r} has shape {block.shape}")
+    return np.asarray(file[name][...])
+
+
+def _read_text(file: Any, name: str, size: int, where: str) -> str:
+    raw = _read_column(file, name, "uint8", size, where)
+    if len(raw) > _MAX_TEXT:
+        raise ShardError(f"{where}: {name!r} has {len(raw)} bytes, expected at most {_MAX_TEXT}")
+    return raw.tobytes().decode("utf-8", "surrogateescape")
 
 
 def _build(columns: Mapping[str, NDArray[Any]], dataset: str, origin: str) -> SampleTable:
     def strings(name: str) -> StringColumn:
-        return StringColumn(columns[f"{name}.utf8"], columns[f"{name}.offsets"])
+        blob, offsets = columns[f"{name}.utf8"], columns[f"{name}.offsets"]
+        if not len(offsets) or offsets[0] or offsets[-1] != len(blob) or (np.diff(offsets) < 0).any():
+            raise ValueError(f"offsets of {name!r} do not divide its {len(blob)} bytes")
+        return StringColumn(blob, offsets)
 
     values: dict[str, Any] = {name: strings(name) for name in _STRINGS}
-    values |= {name: columns[name].astype(dtype, copy=False) for name, dtype in _FIXED.items() if name != "split"}
+    values |= {name: columns[name] for name in _FIXED if name != "split"}
     class_names = tuple(strings("class_names").to_array().tolist())
     split = np.char.decode(columns["split"], "ascii")
     return SampleTable(dataset, origin, class_names, split=split, **values)
 
 
-def _check_lengths(table: SampleTable, path: Path) -> None:
+def _check_rows(table: SampleTable, where: str) -> None:
     for field in fields(table):
         value = getattr(table, field.name)
         if not isinstance(value, (str, tuple)) and len(value) != len(table):
-            raise ShardError(f"sample table {path}: column {field.name!r} has {len(value)} rows, expected {len(table)}")
+            raise ShardError(f"{where}: column {field.name!r} has {len(value)} rows, expected {len(table)}")
+    for name, low, high in (
+        ("label_a", -1, 1),
+        ("label_b", -1, len(table.class_names) - 1),
+        ("image_status", PRESENT, UNREADABLE),
+        ("text_status", PRESENT, UNREADABLE),
+    ):
+        values = getattr(table, name)
+        if len(values) and not low <= int(values.min()) <= int(values.max()) <= high:
+            raise ShardError(f"{where}: {name} runs from {values.min()} to {values.max()}, expected {low} to {high}")
+    if not np.isin(table.split, _SPLITS).all() or table.image_key.shape[1] != 32 or table.text_key.shape[1] != 32:
+        raise ShardError(f"{where} has a split that is none of {_SPLITS!r}, or keys that are no sha256")

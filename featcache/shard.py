@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,18 @@ from numpy.typing import NDArray
 
 from featcache.errors import ShardError
 from featcache.fingerprint import canonical_json
+from featcache.hdf5 import Block, build_image, child_names, read_attributes, read_block
 from featcache.publish import publish_new, temporary_beside
+from featcache.sealed import digest_bytes, write_bytes
 
 __all__ = [
     "KEY_BYTES",
     "Block",
     "Shard",
     "ShardHeader",
+    "check_layout",
+    "copy_rows",
+    "intact_keys",
     "read_shard",
     "storable",
     "verify_shard",
@@ -36,9 +42,12 @@ __all__ = [
 FORMAT_VERSION = 1
 KEY_BYTES = 32
 SUFFIX = ".h5"
-_ALIGNMENT = 64
 _STORAGE_DTYPES = ("float16", "float32")
-_MAX_ATTRIBUTE = 65536
+_MAX_OUTPUTS = 1024
+_ATTRIBUTES = {"format_version": "i", "rows": "i"} | dict.fromkeys(
+    ("fingerprint", "view", "storage_dtype", "versions", "checksum"), "S"
+)
+_DATASET_ATTRIBUTES = {"sha256": "S"}
 
 
 @dataclass(frozen=True)
@@ -58,20 +67,6 @@ class ShardHeader:
     fingerprint: str
     view: str
     storage_dtype: str
-
-
-@dataclass(frozen=True)
-class Block:
-    """Where one dataset lies in its file: enough to map it without opening HDF5."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -139,15 +134,28 @@ def write_shard(
             raise ShardError(f"output {name!r} has values that {header.storage_dtype} cannot hold")
         datasets[f"features/{name}"] = np.ascontiguousarray(vectors, dtype=header.storage_dtype)
         datasets[f"norm/{name}"] = np.linalg.norm(vectors.astype(np.float64), axis=1).astype(np.float32)
+    return _publish(path, header, datasets)
+
+
+def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path) -> bool:
+    """Write and publish a new shard with some rows of another, byte for byte; False if the name was taken."""
+    datasets = {name: np.ascontiguousarray(shard.map(block)[rows]) for name, block in _blocks(shard).items()}
+    return _publish(path, shard.header, datasets)
+
+
+def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any]]) -> bool:
     digests = {name: _digest(data) for name, data in datasets.items()}
-    attributes = _attributes(header, len(keys))
+    attributes = _attributes(header, len(datasets["key"]))
+
+    def fill(file: Any) -> None:
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        file.attrs["checksum"] = np.bytes_(_checksum(attributes, digests))
+        for name, data in datasets.items():
+            file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
+
     with temporary_beside(path) as temp:
-        with h5py.File(temp, "w-", alignment_threshold=1, alignment_interval=_ALIGNMENT) as file:
-            for name, value in attributes.items():
-                file.attrs[name] = value
-            file.attrs["checksum"] = np.bytes_(_checksum(attributes, digests))
-            for name, data in datasets.items():
-                file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
+        write_bytes(temp, build_image(fill), path)
         return publish_new(temp, path)
 
 
@@ -190,41 +198,46 @@ def read_shard(path: Path) -> Shard:
     try:
         size = path.stat().st_size
         with h5py.File(path, "r") as file:
-            header, n_rows, _ = _read_attributes(file, path)
-            blocks = {name: _read_block(file, name, path, size) for name in _dataset_names(file, path)}
+            header, n_rows = _read_header(file, path)
+            blocks = _read_blocks(file, path, size)
     except ShardError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
         raise ShardError(f"shard {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    key = blocks.pop("key", None)
-    if key is None or key.shape != (n_rows, KEY_BYTES) or key.dtype != "uint8":
-        raise ShardError(f"shard {path} has no (rows, {KEY_BYTES}) uint8 dataset 'key'")
     outputs = {name[9:]: block for name, block in blocks.items() if name.startswith("features/")}
     norms = {name[5:]: block for name, block in blocks.items() if name.startswith("norm/")}
-    for name, block in outputs.items():
-        norm = norms.get(name)
-        if len(block.shape) != 2 or block.shape[0] != n_rows or block.dtype != header.storage_dtype:
-            raise ShardError(f"shard {path}: output {name!r} is {block.shape} {block.dtype}, expected {n_rows} rows")
-        if norm is None or norm.shape != (n_rows,) or norm.dtype != "float32":
+    shard = Shard(path, size, header, blocks["key"], outputs, norms)
+    check_layout(shard)
+    if shard.n_rows != n_rows:
+        raise ShardError(f"shard {path} has {shard.n_rows} keys, its attributes say {n_rows} rows")
+    return shard
+
+
+def check_layout(shard: Shard) -> None:
+    """Raise `ShardError` unless keys, outputs and norms have the shapes and dtypes of one shard and lie in its file."""
+    n, path = shard.n_rows, shard.path
+    if shard.key.shape != (n, KEY_BYTES) or shard.key.dtype != "uint8":
+        raise ShardError(f"shard {path} has no (rows, {KEY_BYTES}) uint8 dataset 'key'")
+    if not shard.outputs or shard.outputs.keys() != shard.norms.keys():
+        raise ShardError(f"shard {path} holds outputs {sorted(shard.outputs)!r} and norms {sorted(shard.norms)!r}")
+    for name, block in shard.outputs.items():
+        norm = shard.norms[name]
+        if len(block.shape) != 2 or block.shape[0] != n or block.dtype != shard.header.storage_dtype:
+            raise ShardError(f"shard {path}: output {name!r} is {block.shape} {block.dtype}, expected {n} rows")
+        if norm.shape != (n,) or norm.dtype != "float32":
             raise ShardError(f"shard {path}: output {name!r} has no float32 norm a row")
-    if not outputs or len(outputs) + len(norms) != len(blocks) or outputs.keys() != norms.keys():
-        raise ShardError(f"shard {path} holds unexpected datasets: {sorted(blocks)[:5]!r}")
-    return Shard(path, size, header, key, outputs, norms)
+    if any(b.offset < 0 or b.offset + b.nbytes > shard.size for b in _blocks(shard).values()):
+        raise ShardError(f"shard {path} claims more bytes than the {shard.size} of its file")
 
 
-def _read_attributes(file: Any, path: Path) -> tuple[ShardHeader, int, dict[str, Any]]:
-    names = {"format_version", "fingerprint", "view", "storage_dtype", "rows", "versions", "checksum"}
-    if set(file.attrs) != names:
-        raise ShardError(f"shard {path} has attributes {sorted(file.attrs)[:9]!r}, expected {sorted(names)!r}")
-    values: dict[str, Any] = {}
-    for name in sorted(names):
-        attribute = file.attrs.get_id(name)
-        kind = attribute.dtype.kind
-        expected = "i" if name in ("format_version", "rows") else "S"
-        if kind != expected or attribute.shape != () or attribute.dtype.itemsize > _MAX_ATTRIBUTE:
-            raise ShardError(f"shard {path}: attribute {name!r} has dtype {attribute.dtype}, shape {attribute.shape}")
-        raw = file.attrs[name]
-        values[name] = int(raw) if expected == "i" else bytes(raw)
+def _blocks(shard: Shard) -> dict[str, Block]:
+    blocks = {"key": shard.key}
+    blocks |= {f"features/{name}": block for name, block in shard.outputs.items()}
+    return blocks | {f"norm/{name}": block for name, block in shard.norms.items()}
+
+
+def _read_header(file: Any, path: Path) -> tuple[ShardHeader, int]:
+    values = read_attributes(file, _ATTRIBUTES, f"shard {path}")
     if values["format_version"] != FORMAT_VERSION:
         raise ShardError(
             f"shard {path} has format version {values['format_version']}, this program reads {FORMAT_VERSION}"
@@ -232,43 +245,22 @@ def _read_attributes(file: Any, path: Path) -> tuple[ShardHeader, int, dict[str,
     header = ShardHeader(*(values[name].decode() for name in ("fingerprint", "view", "storage_dtype")))
     if header.storage_dtype not in _STORAGE_DTYPES:
         raise ShardError(f"shard {path} has storage dtype {header.storage_dtype!r}")
-    return header, values["rows"], values
+    return header, values["rows"]
 
 
-def _dataset_names(file: Any, path: Path) -> list[str]:
-    names = []
-    for top in file:
-        _check_hard_link(file, top, path)
-        if top == "key":
-            names.append(top)
-        elif top in ("features", "norm") and file.get(top, getclass=True) is h5py.Group:
-            for name in file[top]:
-                _check_hard_link(file[top], name, path)
-                names.append(f"{top}/{name}")
-        else:
-            raise ShardError(f"shard {path} holds unexpected object {top!r}")
-    return names
-
-
-def _check_hard_link(group: Any, name: str, path: Path) -> None:
-    link = group.get(name, getlink=True)
-    if not isinstance(link, h5py.HardLink):
-        raise ShardError(f"shard {path}: {name!r} is a {type(link).__name__}, links are refused")
-
-
-def _read_block(file: Any, name: str, path: Path, size: int) -> Block:
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise ShardError(f"shard {path}: {name!r} is no dataset")
-    plist = dataset.id.get_create_plist()
-    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count() or plist.get_nfilters():
-        raise ShardError(f"shard {path}: dataset {name!r} is not contiguous within the file")
-    if dataset.dtype.name not in ("uint8", "float16", "float32") or not dataset.dtype.isnative:
-        raise ShardError(f"shard {path}: dataset {name!r} has dtype {dataset.dtype}")
-    block = Block(dataset.id.get_offset() or 0, tuple(int(d) for d in dataset.shape), dataset.dtype.name)
-    if block.nbytes and (block.offset <= 0 or block.offset + block.nbytes > size):
-        raise ShardError(f"shard {path}: dataset {name!r} claims {block.nbytes} bytes, the file has {size}")
-    return block
+def _read_blocks(file: Any, path: Path, size: int) -> dict[str, Block]:
+    where = f"shard {path}"
+    top = child_names(file, 3, where)
+    if top != ["features", "key", "norm"]:
+        raise ShardError(f"{where} holds {top!r}, expected ['features', 'key', 'norm']")
+    blocks = {"key": read_block(file, "key", size, where, ("uint8",))}
+    for folder, dtypes in (("features", _STORAGE_DTYPES), ("norm", ("float32",))):
+        if file.get(folder, getclass=True) is not h5py.Group:
+            raise ShardError(f"{where}: {folder!r} is no group")
+        group = file[folder]
+        for name in child_names(group, _MAX_OUTPUTS, where):
+            blocks[f"{folder}/{name}"] = read_block(group, name, size, where, dtypes)
+    return blocks
 
 
 def verify_shard(shard: Shard) -> None:
@@ -279,17 +271,39 @@ def verify_shard(shard: Shard) -> None:
     ShardError
         Naming the first dataset, or the attributes, that differ from what was written.
     """
-    with h5py.File(shard.path, "r") as file:
-        _, _, attributes = _read_attributes(file, shard.path)
-        blocks = {"key": shard.key}
-        blocks |= {f"features/{name}": block for name, block in shard.outputs.items()}
-        blocks |= {f"norm/{name}": block for name, block in shard.norms.items()}
+    with _opened(shard.path) as file:
         digests = {}
-        for name, block in blocks.items():
-            digests[name] = _digest(shard.map(block))
-            recorded = file[name].attrs.get("sha256")
-            if recorded is None or bytes(recorded) != digests[name].encode():
+        for name, block in _blocks(shard).items():
+            digests[name] = digest_bytes(shard.path, block.offset, block.nbytes)
+            if _recorded_digest(file, name, shard.path) != digests[name].encode():
                 raise ShardError(f"shard {shard.path}: dataset {name!r} ({block.shape[0]} rows) was damaged")
-        checksum = attributes.pop("checksum").decode()
-        if checksum != _checksum(attributes, digests):
+        attributes = read_attributes(file, _ATTRIBUTES, f"shard {shard.path}")
+        try:
+            expected = _checksum({k: v for k, v in attributes.items() if k != "checksum"}, digests).encode()
+        except UnicodeDecodeError:
+            expected = b""
+        if attributes["checksum"] != expected:
             raise ShardError(f"shard {shard.path}: its attributes were damaged")
+
+
+def intact_keys(shard: Shard) -> NDArray[np.uint8] | None:
+    """Return the keys (n, 32) of a shard of which something is damaged, or None if it is the keys."""
+    try:
+        keys = np.array(shard.map(shard.key))
+        with _opened(shard.path) as file:
+            return keys if _recorded_digest(file, "key", shard.path) == _digest(keys).encode() else None
+    except (ShardError, OSError):
+        return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
+        raise ShardError(f"shard {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
+def _recorded_digest(file: Any, name: str, path: Path) -> bytes:
+    return bytes(read_attributes(file[name], _DATASET_ATTRIBUTES, f"shard {path}: dataset {name!r}")["sha256"])

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from featcache.cache import Cache
 from featcache.errors import ShardError
 from featcache.fingerprint import Fingerprint
-from featcache.index import load_index
+from featcache.index import Receipt, load_index
 from featcache.keyindex import KeyIndex
+from featcache.rows import Column, Rows, ShardMaps, read_block
 from featcache.shard import Shard, read_shard
 
 __all__ = ["ShardSet"]
@@ -38,19 +39,31 @@ class ShardSet:
     fingerprint: Fingerprint
     view: str
     shards: tuple[Shard, ...]
-    _indices: dict[str, tuple[KeyIndex, tuple[Shard, ...]]] = field(default_factory=dict, repr=False)
-    _maps: dict[tuple[Path, str], NDArray[Any]] = field(default_factory=dict, repr=False)
+    _indices: dict[tuple[int, ...], KeyIndex] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def open(cls, cache: Cache, fingerprint: Fingerprint, view: str) -> ShardSet:
+    def open(
+        cls, cache: Cache, fingerprint: Fingerprint, view: str, *, known: Mapping[Path, Receipt] | None = None
+    ) -> ShardSet:
         """Find the published shards; files that the index knows are not opened.
+
+        Parameters
+        ----------
+        cache : Cache
+            The folder.
+        fingerprint : Fingerprint
+            The producer.
+        view : str
+            Perturbation.
+        known : mapping of Path to Receipt
+            The index, if it was read already.
 
         Raises
         ------
         ShardError
             If a file is no shard, or one of another producer, view or dtype.
         """
-        known = load_index(cache)
+        known = load_index(cache) if known is None else known
         shards = []
         for path in cache.shard_paths(fingerprint, view):
             receipt = known.get(path)
@@ -64,7 +77,7 @@ class ShardSet:
         return cls(fingerprint, view, tuple(shards))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_maps": {}}
+        return self.__dict__ | {"_indices": {}}
 
     @property
     def n_bytes(self) -> int:
@@ -89,16 +102,18 @@ class ShardSet:
                     )
         return dict(sorted(widths.items()))
 
-    def _index(self, output: str) -> tuple[KeyIndex, tuple[Shard, ...]]:
-        if output not in self._indices:
-            holders = tuple(shard for shard in self.shards if output in shard.outputs)
-            self._indices[output] = (KeyIndex.from_shards([self._map(s, "key") for s in holders]), holders)
-        return self._indices[output]
+    @cached_property
+    def _maps(self) -> ShardMaps:
+        return ShardMaps(self.shards)
 
-    def _map(self, shard: Shard, name: str) -> NDArray[Any]:
-        if (shard.path, name) not in self._maps:
-            self._maps[shard.path, name] = shard.map(shard.key if name == "key" else shard.outputs[name])
-        return self._maps[shard.path, name]
+    def _index(self, output: str) -> tuple[KeyIndex, NDArray[np.unsignedinteger]]:
+        holders = tuple(number for number, shard in enumerate(self.shards) if output in shard.outputs)
+        if holders not in self._indices:
+            keys = [read_block(self.shards[number], self.shards[number].key) for number in holders]
+            self._indices[holders] = KeyIndex.from_shards(keys)
+        # What is in no shard gets a number that none has; small integers make grouping by shard a radix sort.
+        missing = len(self.shards)
+        return self._indices[holders], np.array([*holders, missing], np.min_scalar_type(missing))
 
     def contains(self, output: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return of which keys (n, 32) this output is stored."""
@@ -108,8 +123,12 @@ class ShardSet:
         """Return all keys of which this output is stored, repetitions included: (N, 32)."""
         return self._index(output)[0].keys
 
-    def gather(self, outputs: Sequence[str], keys: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Read vectors by content key.
+    def forget_keys(self) -> None:
+        """Free the memory of the keys (about 50 bytes a content); they are read again when asked for."""
+        self._indices.clear()
+
+    def find(self, outputs: Sequence[str], keys: NDArray[np.uint8]) -> Rows:
+        """Look contents up once, to read their vectors many times.
 
         Parameters
         ----------
@@ -117,6 +136,23 @@ class ShardSet:
             Concatenated along the columns, in this order.
         keys : (n, 32) uint8
             Content keys, in any order, repetitions allowed.
+        """
+        columns: list[Column] = []
+        present = np.ones(len(keys), bool)
+        dtypes = set()
+        for name in outputs:
+            index, holders = self._index(name)
+            shard, row = index.find(keys)
+            longest = max((self.shards[number].n_rows for number in holders[:-1]), default=0)
+            rows = row.astype(np.int32) if longest < 2**31 else row
+            columns.append(Column(name, self.widths[name], holders[shard], rows))
+            present &= shard >= 0
+            dtypes |= {self.shards[number].outputs[name].dtype for number in holders[:-1]}
+        dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
+        return Rows(self._maps, tuple(columns), present, np.dtype(dtype))
+
+    def gather(self, outputs: Sequence[str], keys: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read vectors by content key, once.
 
         Returns
         -------
@@ -125,18 +161,5 @@ class ShardSet:
         found : (n,) bool
             Which are.
         """
-        widths = [self.widths[name] for name in outputs]
-        features = np.full((len(keys), sum(widths)), np.nan, np.float32)
-        found = np.ones(len(keys), bool)
-        column = 0
-        for name, width in zip(outputs, widths, strict=True):
-            index, holders = self._index(name)
-            shard, row = index.find(keys)
-            found &= shard >= 0
-            for number in np.unique(shard[shard >= 0]):
-                rows = np.flatnonzero(shard == number)
-                vectors = self._map(holders[number], name)
-                features[rows, column : column + width] = np.take(vectors, row[rows], axis=0)
-            column += width
-        features[~found] = np.nan
-        return features, found
+        rows = self.find(outputs, keys)
+        return rows.read(np.arange(len(rows))), rows.present

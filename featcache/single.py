@@ -14,7 +14,7 @@ from featcache.fingerprint import Fingerprint, check_same
 if TYPE_CHECKING:
     from featcache.encoders.base import Device, EncoderSpec
 
-__all__ = ["encode_caption", "encode_image"]
+__all__ = ["build_spec", "encode_caption", "encode_image"]
 
 
 def encode_image(
@@ -73,31 +73,42 @@ def _encode(
     document: Mapping[str, Any], content: bytes, outputs: Sequence[str], model: str | None, device: Device
 ) -> NDArray[np.float32]:
     wanted = Fingerprint.from_document(document, "of the features that are asked for")
-    spec = _spec(wanted, tuple(outputs), model or _location(wanted))
+    spec = build_spec(wanted, tuple(outputs), model)
     check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}")
     vectors = spec.load(device).encode([spec.prepare(content)])
     stored = [vectors[name][0].astype(str(wanted.identity["storage_dtype"])) for name in outputs]
     return np.concatenate(stored).astype(np.float32)
 
 
-def _location(wanted: Fingerprint) -> str:
-    source = wanted.source
-    if source.get("path"):
-        return str(source["path"])
-    return f"{source.get('model')}@{source['revision']}" if source.get("revision") else str(source.get("model"))
+def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None = None) -> EncoderSpec:
+    """Make the encoder that a document describes, from ``model`` or from where the document says its weights are.
 
+    The caller compares its fingerprint with ``wanted``: what lies there now may be something else.
 
-def _spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str) -> EncoderSpec:
+    Raises
+    ------
+    ModelError
+        If nothing usable lies there.
+    """
     from featcache.encoders.text import TextSpec
     from featcache.encoders.vision import ImageSpec
     from featcache.models import resolve_model
 
     identity = wanted.identity
     try:
-        folder = resolve_model(model)
+        folder = resolve_model(model or _location(wanted))
     except ModelError as error:
         raise ModelError(f"{error} (name its place with --{wanted.modality}-model)") from None
     dtypes = {name: str(identity[name]) for name in ("compute_dtype", "storage_dtype")}
     if wanted.modality == "text":
         return TextSpec(folder, outputs, str(identity["template"]), **dtypes)
     return ImageSpec(folder, outputs, **dtypes)
+
+
+def _location(wanted: Fingerprint) -> str:
+    source = wanted.source
+    if source.get("path"):
+        return str(source["path"])
+    if not source.get("revision"):
+        raise ModelError(f"the document of producer {wanted.short} does not say where its weights are")
+    return f"{source.get('model')}@{source['revision']}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,80 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.arrays import Arrays
+from featcache.batches import Shuffle, iterate_batches
 from featcache.cache import CLEAN, Cache
-from featcache.errors import FeatcacheError, FingerprintMismatch
-from featcache.fingerprint import Fingerprint, check_same
-from featcache.samples import SampleTable, read_samples
+from featcache.errors import FeatcacheError
+from featcache.fingerprint import Fingerprint
+from featcache.index import Receipt, load_index
+from featcache.rows import Rows
+from featcache.samples import SampleTable, StringColumn, read_samples
+from featcache.selection import MODALITIES, Selection, check_selection, choose
 from featcache.shardset import ShardSet
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
     from featcache.torch_data import FeatureDataset
 
 __all__ = ["Arrays", "FeatureStore", "Selection", "open_store"]
-
-MODALITIES = ("text", "image")
-_DEFAULT_OUTPUTS = {"text": "cls", "image": "pooled"}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which stored vectors of one modality are meant.
-
-    Attributes
-    ----------
-    modality : {"text", "image"}
-        Side of the sample.
-    fingerprint : str
-        Digest of the producer, 64 hex digits.
-    view : str
-        Perturbation.
-    outputs : tuple of str
-        Named vectors, concatenated in this order.
-    widths : tuple of int
-        Columns of each.
-    """
-
-    modality: str
-    fingerprint: str
-    view: str
-    outputs: tuple[str, ...]
-    widths: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Aligned rows of one data set.
-
-    Attributes
-    ----------
-    sample_id, split, group : (n,) str
-        ``split`` is ``""`` for samples in none, ``group`` where none was given.
-    label_a : (n,) int8
-        0 real, 1 AI, -1 unknown.
-    label_b : (n,) int16
-        0 real, k for ``class_names[k]``, -1 unknown.
-    class_names : tuple of str
-        ``("real", generator, …)``.
-    features : mapping of modality to (n, d) float32
-        Raw vectors; a row is NaN where the sample has none.
-    present : mapping of modality to (n,) bool
-        Which rows are not NaN.
-    keys : mapping of modality to (n, 32) uint8
-        Content keys of both sides, whatever is selected; zeros where the sample has no content on that side.
-    """
-
-    sample_id: NDArray[np.str_]
-    split: NDArray[np.str_]
-    group: NDArray[np.str_]
-    label_a: NDArray[np.int8]
-    label_b: NDArray[np.int16]
-    class_names: tuple[str, ...]
-    features: Mapping[str, NDArray[np.float32]]
-    present: Mapping[str, NDArray[np.bool_]]
-    keys: Mapping[str, NDArray[np.uint8]]
-
-    def __len__(self) -> int:
-        return len(self.label_a)
 
 
 class FeatureStore:
@@ -102,6 +45,10 @@ class FeatureStore:
         self.cache = cache
         self.samples = samples
         self._sets: dict[tuple[str, str], ShardSet] = {}
+        self._rows: dict[Selection, Rows] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"cache": self.cache, "samples": self.samples, "_sets": {}, "_rows": {}}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -150,10 +97,16 @@ class FeatureStore:
             raise FeatcacheError(f"cache {str(self.path)!r} has no producer {fingerprint[:12]!r}; it has: {known}")
         return self.cache.producers[fingerprint]
 
+    @cached_property
+    def _receipts(self) -> Mapping[Path, Receipt]:
+        return load_index(self.cache)
+
     def shard_set(self, fingerprint: str, view: str = CLEAN) -> ShardSet:
         """Return the shards of a producer and view, opened once."""
         if (fingerprint, view) not in self._sets:
-            self._sets[fingerprint, view] = ShardSet.open(self.cache, self._producer(fingerprint), view)
+            self._sets[fingerprint, view] = ShardSet.open(
+                self.cache, self._producer(fingerprint), view, known=self._receipts
+            )
         return self._sets[fingerprint, view]
 
     def select(
@@ -182,34 +135,10 @@ class FeatureStore:
         FeatcacheError
             If there is no such encoder, view or output, or more than one encoder fits; what there is is listed.
         """
-        producers = [f for f in self.cache.producers.values() if f.modality == modality]
-        if encoder is not None:
-            producers = [f for f in producers if f.digest.startswith(encoder) or f.model_name == encoder]
-        if len(producers) != 1:
-            raise FeatcacheError(self._choice(modality, encoder, len(producers)))
-        fingerprint = producers[0]
-        widths = self.shard_set(fingerprint.digest, view).widths
-        if outputs is None:
-            default = _DEFAULT_OUTPUTS[modality]
-            outputs = (default,) if default in widths or len(widths) != 1 else tuple(widths)
-        unknown = [name for name in outputs if name not in widths]
-        if unknown or not outputs:
-            raise FeatcacheError(
-                f"{modality} encoder {fingerprint.short} ({fingerprint.model_name}), view {view!r}, has no output "
-                f"{(unknown or ['(none named)'])[0]!r}; it has: {', '.join(widths) or 'nothing yet'}"
-            )
-        return Selection(modality, fingerprint.digest, view, tuple(outputs), tuple(widths[n] for n in outputs))
+        return choose(self.cache, self._widths, modality, encoder=encoder, outputs=outputs, view=view)
 
-    def _choice(self, modality: str, encoder: str | None, n_found: int) -> str:
-        known = [f"{f.short} ({f.model_name})" for f in self.cache.producers.values() if f.modality == modality]
-        if not known:
-            return f"cache {str(self.path)!r} has no {modality} features"
-        asked = (
-            f"{modality} encoder {encoder!r} fits {n_found}"
-            if encoder
-            else f"there are {len(known)} {modality} encoders"
-        )
-        return f"cache {str(self.path)!r}: {asked}, expected exactly one; it has: {', '.join(known)}"
+    def _widths(self, fingerprint: str, view: str) -> Mapping[str, int]:
+        return self.shard_set(fingerprint, view).widths
 
     def check(self, selection: Selection, document: Mapping[str, Any]) -> None:
         """Make sure that this store has the vectors that something else was built on.
@@ -226,37 +155,39 @@ class FeatureStore:
         FingerprintMismatch
             Naming the fields in which this store's encoder differs.
         """
-        if selection.fingerprint not in self.cache.producers:
-            wanted = Fingerprint.from_document(document, f"of {selection.modality} features")
-            for found in self.cache.producers.values():
-                if found.modality == selection.modality:
-                    check_same(wanted, found, f"{selection.modality} features of cache {str(self.path)!r}")
-            raise FingerprintMismatch(f"cache {str(self.path)!r} has no {selection.modality} features")
-        widths = self.shard_set(selection.fingerprint, selection.view).widths
-        for name, width in zip(selection.outputs, selection.widths, strict=True):
-            if widths.get(name) != width:
-                raise FingerprintMismatch(
-                    f"{selection.modality} output {name!r}, view {selection.view!r}, has {widths.get(name, 0)} columns "
-                    f"in cache {str(self.path)!r}, expected {width}"
-                )
+        check_selection(self.cache, self._widths, selection, document)
 
     def default_selections(self) -> Mapping[str, Selection]:
         """Return one selection a modality that has vectors, by the rules of `select`."""
         return {modality: self.select(modality) for modality in self.modalities}
 
-    def arrays(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> Arrays:
-        """Read the samples of a split (default: all) in the order of the manifest.
+    def rows(self, selection: Selection) -> Rows:
+        """Return where the vectors of all samples lie, in the order of the manifest; looked up once a selection."""
+        if selection not in self._rows:
+            shards = self.shard_set(selection.fingerprint, selection.view)
+            self._rows[selection] = shards.find(selection.outputs, self.samples.keys(selection.modality))
+            shards.forget_keys()
+        return self._rows[selection]
+
+    def row_numbers(self, split: str | None = None) -> NDArray[np.int64]:
+        """Return the rows of a split (default: all) in the order of the manifest: (n,).
 
         Raises
         ------
         FeatcacheError
             If no sample is in that split.
         """
-        rows = np.arange(len(self)) if split is None else np.flatnonzero(self.samples.split == split)
-        if split is not None and not len(rows):
+        if split is None:
+            return np.arange(len(self))
+        rows = np.flatnonzero(self.samples.split == split)
+        if not len(rows):
             known = ", ".join(self.splits) or "none"
             raise FeatcacheError(f"data set {self.dataset!r} has no sample in split {split!r}; it has: {known}")
-        return self._read(rows, selections)
+        return rows
+
+    def arrays(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> Arrays:
+        """Read the samples of a split (default: all) in the order of the manifest."""
+        return self.read(self.row_numbers(split), selections=selections)
 
     def gather(self, sample_ids: Sequence[str], *, selections: Mapping[str, Selection] | None = None) -> Arrays:
         """Read samples by name, in the order asked for.
@@ -275,31 +206,76 @@ class FeatureStore:
             raise FeatcacheError(
                 f"data set {self.dataset!r} has no sample {str(wanted[unknown[0]])!r} ({len(unknown)} unknown in all)"
             )
-        return self._read(rows, selections)
+        return self.read(rows, selections=selections, is_random=True)
 
     @cached_property
     def _by_name(self) -> NDArray[np.intp]:
         return np.argsort(self.sample_id, kind="stable")
 
-    def _read(self, rows: NDArray[np.integer], selections: Mapping[str, Selection] | None) -> Arrays:
+    def read(
+        self,
+        rows: NDArray[np.integer],
+        *,
+        selections: Mapping[str, Selection] | None = None,
+        is_random: bool = False,
+    ) -> Arrays:
+        """Read samples by row number, in the order asked for.
+
+        Parameters
+        ----------
+        rows : (n,) int
+            Row numbers in the order of the manifest.
+        selections : mapping of modality to Selection
+            Which vectors; default: the standard ones.
+        is_random : bool
+            Whether the rows are scattered, so that reading ahead would be in vain.
+        """
         table = self.samples
         features, present = {}, {}
-        keys = {modality: table.keys(modality)[rows] for modality in MODALITIES}
         for modality, selection in (self.default_selections() if selections is None else selections).items():
-            shards = self.shard_set(selection.fingerprint, selection.view)
-            vectors, found = shards.gather(selection.outputs, keys[modality])
-            features[modality], present[modality] = vectors, found
+            places = self.rows(selection)
+            features[modality] = (places.at_random() if is_random else places).read(rows)
+            present[modality] = places.present[rows]
         return Arrays(
-            sample_id=self.sample_id[rows],
+            sample_id=_strings(table.sample_id, rows),
             split=table.split[rows],
-            group=table.group.to_array()[rows],
+            group=_strings(table.group, rows),
             label_a=table.label_a[rows],
             label_b=table.label_b[rows],
             class_names=self.class_names,
             features=features,
             present=present,
-            keys=keys,
+            keys={modality: table.keys(modality)[rows] for modality in MODALITIES},
         )
+
+    def batches(
+        self,
+        split: str | None = None,
+        *,
+        batch_size: int,
+        shuffle: Shuffle | None = None,
+        seed: int = 0,
+        selections: Mapping[str, Selection] | None = None,
+    ) -> Iterator[Arrays]:
+        """Go once over the samples of a split (default: all) in bounded memory.
+
+        Parameters
+        ----------
+        split : str
+            ``train``, ``valid`` or ``test``.
+        batch_size : int
+            Rows of a batch; the last may be shorter.
+        shuffle : {"global", "block"}
+            ``global``: a permutation of all rows, each read where it lies. ``block``: blocks of rows in random order,
+            mixed within a window that is held in memory; for stores on slow disks. Default: the manifest's order.
+        seed : int
+            The same seed gives the same order.
+        selections : mapping of modality to Selection
+            Which vectors; default: the standard ones.
+        """
+        chosen = self.default_selections() if selections is None else selections
+        rows = self.row_numbers(split)
+        return iterate_batches(self, rows, batch_size=batch_size, shuffle=shuffle, seed=seed, selections=chosen)
 
     def torch_dataset(
         self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None
@@ -307,8 +283,28 @@ class FeatureStore:
         """Return a map-style data set for torch's DataLoader that reads whole batches at once."""
         from featcache.torch_data import FeatureDataset
 
-        rows = np.arange(len(self)) if split is None else np.flatnonzero(self.samples.split == split)
-        return FeatureDataset(self, rows, self.default_selections() if selections is None else selections)
+        return FeatureDataset(
+            self, self.row_numbers(split), self.default_selections() if selections is None else selections
+        )
+
+    def to_arrow(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> pa.Table:
+        """Return a pyarrow table: sample columns, and one fixed-size list of float32 a modality."""
+        from featcache.frames import arrow_table
+
+        return arrow_table(self.arrays(split, selections=selections))
+
+    def to_pandas(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> pd.DataFrame:
+        """Return a pandas frame: sample columns, and one column of float32 vectors a modality."""
+        from featcache.frames import pandas_frame
+
+        return pandas_frame(self.arrays(split, selections=selections))
+
+
+def _strings(column: StringColumn, rows: NDArray[np.integer]) -> NDArray[np.str_]:
+    # A whole column is decoded faster at once, a batch row by row.
+    if 4 * len(rows) > len(column):
+        return np.asarray(column.to_array()[rows])
+    return np.array([column[row] for row in rows.tolist()], dtype=np.str_).reshape(len(rows))
 
 
 def open_store(path: str | Path, *, dataset: str | None = None) -> FeatureStore:

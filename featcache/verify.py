@@ -1,25 +1,39 @@
-"""Proving that a cache is what its contract says."""
+"""Proving that a cache is what its contract says, and telling what is lost where it is not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.cache import Cache
-from featcache.errors import FeatcacheError, ShardError
-from featcache.failures import read_failures
-from featcache.fingerprint import Fingerprint, sha256_file
-from featcache.index import Receipt, indexed_paths, load_index
-from featcache.samples import read_samples
-from featcache.shard import read_shard, verify_shard
+import numpy as np
 
-__all__ = ["Problem", "VerifyReport", "verify"]
+from featcache.cache import Cache
+from featcache.damage import Holdings, Lack, Loss, views_of
+from featcache.errors import FeatcacheError, ShardError
+from featcache.failures import read_failure_file
+from featcache.fingerprint import Fingerprint
+from featcache.index import Index, Receipt, read_index
+from featcache.keyindex import prefixes
+from featcache.publish import TEMP_PREFIX
+from featcache.samples import SampleTable, read_samples
+from featcache.sealed import digest_bytes
+from featcache.shard import SUFFIX, Shard, read_shard, verify_shard
+
+__all__ = ["Note", "Problem", "VerifyReport", "verify"]
+
+_THREADS = 2
+_KNOWN = re.compile(
+    r"cache\.json|index\.json|encoders/[0-9a-f]{12}\.json|features/[0-9a-f]{12}/[^/]+/[^/]+\.h5|samples/[^/]+\.h5"
+    r"|failures/.+\.json|(claims|quarantine|memo)/.+"
+)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One damaged or misplaced file.
+    """One damaged, misplaced or missing file.
 
     Attributes
     ----------
@@ -27,7 +41,18 @@ class Problem:
         The file.
     message : str
         What is wrong.
+    loss : Loss or None
+        What is lost with it, if it is a shard.
     """
+
+    path: Path
+    message: str
+    loss: Loss | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that is no damage, but that its owner may want to know."""
 
     path: Path
     message: str
@@ -42,9 +67,13 @@ class VerifyReport:
     deep : bool
         Whether all bytes were read.
     n_shards, n_rows, n_bytes : int
-        What was checked.
+        What was checked and found sound.
     problems : tuple of Problem
         Empty if the cache is sound.
+    notes : tuple of Note
+        A stale index, temporary files, strangers.
+    lacks : tuple of Lack
+        How many contents of each data set each producer lacks.
     """
 
     deep: bool
@@ -52,11 +81,23 @@ class VerifyReport:
     n_rows: int
     n_bytes: int
     problems: tuple[Problem, ...]
+    notes: tuple[Note, ...] = ()
+    lacks: tuple[Lack, ...] = ()
 
     @property
     def is_sound(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a shard should be, and what it should be."""
+
+    path: Path
+    fingerprint: Fingerprint
+    view: str
+    receipt: Receipt | None
 
 
 def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
@@ -69,40 +110,76 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
     deep : bool
         Recompute all digests.
     progress : callable
-        Called with (shards checked, shards).
+        Called with (shards checked, shards), from the calling thread.
     """
     problems: list[Problem] = []
-    known = load_index(cache)
-    shards: list[tuple[Path, Fingerprint, str]] = []
-    for fingerprint in _producers(cache, problems):
-        for view in cache.views(fingerprint):
-            shards += [(path, fingerprint, view) for path in cache.shard_paths(fingerprint, view)]
-            _try(problems, cache.failure_folder(fingerprint, view), read_failures, cache, fingerprint, view)
-    problems += [Problem(path, "is in the index, but not on disk or of another size") for path in _lost(cache, known)]
-    rows = size = 0
-    for number, (path, fingerprint, view) in enumerate(shards, 1):
+    index = read_index(cache.path)
+    if index.state == "damaged":
+        problems.append(Problem(cache.path / "index.json", _INDEX_DAMAGED))
+    producers = _producers(cache, problems)
+    tables = _tables(cache, problems)
+    _failures(cache, problems)
+    places = _places(cache, producers, index)
+    sound: dict[tuple[str, str], list[Shard]] = {(f.short, v): [] for f in producers for v in views_of(cache, f)}
+    broken: list[tuple[_Place, str]] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for number, (place, outcome) in enumerate(zip(places, pool.map(_outcome(deep), places), strict=True), 1):
+            if isinstance(outcome, Shard):
+                sound[place.fingerprint.short, place.view].append(outcome)
+            else:
+                broken.append((place, outcome))
+            if progress:
+                progress(number, len(places))
+    names = {f.short: f for f in producers}
+    holdings = {key: Holdings(cache, names[key[0]], key[1], shards) for key, shards in sound.items()}
+    for place, message in broken:
+        holder = holdings[place.fingerprint.short, place.view]
+        problems.append(Problem(place.path, message, holder.loss(place.path, place.receipt, tables)))
+    lacks = [lack for holder in holdings.values() for table in tables for lack in holder.lacks(table)]
+    shards = [shard for group in sound.values() for shard in group]
+    return VerifyReport(
+        deep,
+        len(shards),
+        sum(shard.n_rows for shard in shards),
+        sum(shard.size for shard in shards),
+        tuple(problems),
+        (*_index_notes(cache, index, places, producers), *_strangers(cache)),
+        tuple(lacks),
+    )
+
+
+_INDEX_DAMAGED = (
+    "the index was damaged and is not used; nothing is lost: `featcache repair` or the next extract rebuilds it"
+)
+
+
+def _tables(cache: Cache, problems: list[Problem]) -> list[SampleTable]:
+    found = []
+    for name in cache.datasets:
+        path = cache.sample_path(name)
         try:
-            rows += _check_shard(path, fingerprint, view, known.get(path), deep)
-            size += path.stat().st_size
-        except (ShardError, OSError) as error:
+            table = read_samples(path)
+            if table.dataset != name:
+                raise ShardError(f"sample table {path} is of data set {table.dataset!r}: it was moved or swapped")
+            found.append(table)
+        except FeatcacheError as error:
             problems.append(Problem(path, str(error)))
-        if progress:
-            progress(number, len(shards))
-    for dataset in cache.datasets:
-        _try(problems, cache.sample_path(dataset), read_samples, cache.sample_path(dataset))
-    return VerifyReport(deep, len(shards), rows, size, tuple(problems))
+    return found
 
 
-def _try(problems: list[Problem], path: Path, check: Callable[..., object], *arguments: object) -> None:
-    try:
-        check(*arguments)
-    except FeatcacheError as error:
-        problems.append(Problem(path, str(error)))
+def _failures(cache: Cache, problems: list[Problem]) -> None:
+    for path in sorted((cache.path / "failures").rglob("*.json")):
+        if path.name.startswith("."):
+            continue
+        try:
+            read_failure_file(path)
+        except FeatcacheError as error:
+            problems.append(Problem(path, str(error)))
 
 
 def _producers(cache: Cache, problems: list[Problem]) -> list[Fingerprint]:
     found = []
-    for path in sorted((cache.path / "encoders").glob("*.json")):
+    for path in sorted((cache.path / "encoders").glob("[!.]*.json")):
         try:
             found.append(cache.producer(path.stem))
         except ShardError as error:
@@ -112,27 +189,86 @@ def _producers(cache: Cache, problems: list[Problem]) -> list[Fingerprint]:
     problems += [
         Problem(folder, f"features of producer {folder.name!r}, which has no readable document")
         for folder in (sorted(features.iterdir()) if features.is_dir() else ())
-        if folder.name not in known
+        if folder.name not in known and any(folder.rglob(f"[!.]*{SUFFIX}"))
     ]
     return found
 
 
-def _lost(cache: Cache, fitting: Mapping[Path, Receipt]) -> list[Path]:
-    return [path for path in indexed_paths(cache) if path not in fitting]
+def _places(cache: Cache, producers: Sequence[Fingerprint], index: Index) -> list[_Place]:
+    places = []
+    for fingerprint in producers:
+        folder = cache.path / "features" / fingerprint.short
+        indexed = {path for path in index.receipts if path.parent.parent == folder}
+        on_disk = {path for view in cache.views(fingerprint) for path in cache.shard_paths(fingerprint, view)}
+        found = sorted(on_disk | indexed)
+        places += [_Place(path, fingerprint, path.parent.name, index.receipts.get(path)) for path in found]
+    return places
 
 
-def _check_shard(path: Path, fingerprint: Fingerprint, view: str, receipt: Receipt | None, deep: bool) -> int:
-    shard = read_shard(path)
+def _outcome(deep: bool) -> Callable[[_Place], Shard | str]:
+    def check(place: _Place) -> Shard | str:
+        try:
+            return _check_shard(place, deep)
+        except (ShardError, OSError) as error:
+            return str(error)
+
+    return check
+
+
+def _check_shard(place: _Place, deep: bool) -> Shard:
+    path, receipt = place.path, place.receipt
+    if not path.is_file():
+        raise ShardError(f"shard {path} is in the index, but not on disk")
+    size = path.stat().st_size
+    if receipt is not None and receipt.shard.size != size:
+        raise ShardError(f"shard {path} has {size} bytes, its receipt in the index says {receipt.shard.size}")
+    # A file that fits its receipt is, byte for byte, the one whose digests were checked for it.
+    fits = deep and receipt is not None and digest_bytes(path) == receipt.sha256
+    shard = receipt.shard if fits and receipt is not None else read_shard(path)
     header = shard.header
-    if header.fingerprint != fingerprint.digest or header.view != view:
+    if header.fingerprint != place.fingerprint.digest or header.view != place.view:
         raise ShardError(
             f"shard {path} holds rows of producer {header.fingerprint[:12]!r}, view {header.view!r}, "
-            f"expected {fingerprint.short!r}, {view!r}"
+            f"expected {place.fingerprint.short!r}, {place.view!r}"
         )
+    if deep and not fits:
+        verify_shard(shard)
+        if receipt is not None:
+            raise ShardError(f"shard {path} has another checksum than its receipt in the index")
     if receipt is not None and receipt.shard != shard:
         raise ShardError(f"shard {path} is laid out differently from its receipt in the index")
-    if deep:
-        verify_shard(shard)
-        if receipt is not None and sha256_file(path) != receipt.sha256:
-            raise ShardError(f"shard {path} has another checksum than its receipt in the index")
-    return shard.n_rows
+    _check_unique(shard)
+    return shard
+
+
+def _check_unique(shard: Shard) -> None:
+    keys = np.asarray(shard.map(shard.key))
+    if len(np.unique(prefixes(keys))) < len(keys):
+        n_twice = len(keys) - len(np.unique(np.ascontiguousarray(keys), axis=0))
+        if n_twice:
+            raise ShardError(f"shard {shard.path} holds {n_twice} keys more than once")
+
+
+def _index_notes(
+    cache: Cache, index: Index, places: Sequence[_Place], producers: Sequence[Fingerprint]
+) -> Iterator[Note]:
+    path = cache.path / "index.json"
+    if index.state == "missing" and places:
+        yield Note(path, "the index is missing: rebuilt by `featcache repair` or the next extract")
+    elif index.state == "intact":
+        n_new = sum(place.receipt is None for place in places)
+        if n_new or any(f.short not in index.encoders for f in producers):
+            yield Note(
+                path, f"the index is stale ({n_new} shards without receipt): rebuilt by repair or the next extract"
+            )
+
+
+def _strangers(cache: Cache) -> Iterator[Note]:
+    for path in sorted(cache.path.rglob("*")):
+        name = path.relative_to(cache.path).as_posix()
+        if name.startswith(("claims/", "quarantine/")) or path.is_dir():
+            continue
+        if path.name.startswith(TEMP_PREFIX):
+            yield Note(path, "temporary file of a writer that is at work or died: `featcache gc` removes old ones")
+        elif not _KNOWN.fullmatch(name):
+            yield Note(path, "no file of this format: left alone")

@@ -127,6 +127,12 @@ def choose_selections(
     choices : mapping of modality to mapping, optional
         ``encoder``, ``outputs`` (comma-separated) and ``view``, where the store's defaults are not meant.
     """
+    modalities = tuple(modalities)
+    unused = sorted(set(choices or {}) - set(modalities))
+    if unused:
+        raise HeadsError(
+            f"a {unused[0]} encoder, output or view was chosen, but only {' and '.join(modalities)} vectors are used"
+        )
     selections = {}
     for modality in modalities:
         choice = dict((choices or {}).get(modality, {}))

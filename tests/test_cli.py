@@ -229,6 +229,20 @@ def test_an_unreadable_picture_makes_exit_code_three_and_is_named(project: Path,
     assert again.returncode == 3 and json.loads(again.stdout)["n_failed"] == 1
 
 
+def test_a_damaged_tar_gives_what_was_readable_and_exit_code_three(project: Path, tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "pictures.tar", "w") as tar:
+        for name in ("0-real", "0-alpha"):
+            tar.add(project / "data" / f"{name}.png", f"{name}.png")
+        (tmp_path / "bad.json").write_text("{")
+        tar.add(tmp_path / "bad.json", "0-alpha.json")
+    models = ("--image-model", project / "clip", "--cache", tmp_path / "c")
+    result = run("featcache", "extract", tmp_path / "pictures.tar", *models, cwd=tmp_path)
+    assert result.returncode == 3, (result.stdout, result.stderr)
+    assert "2 encoded" in result.stdout and "broken" in result.stdout and "0-alpha.json" in result.stdout
+
+
 def test_data_without_captions_need_no_text_encoder(project: Path, tmp_path: Path) -> None:
     for split in ("train", "valid"):
         for name in ("real", "alpha"):
@@ -246,7 +260,10 @@ def test_two_data_sets_of_the_same_name_are_not_confused(project: Path, tmp_path
     fails(run("featcache", "extract", data, cwd=project), 1, "has a data set 'data' already", "--name")
 
 
-def test_an_interrupted_extraction_says_how_to_go_on(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)])
+def test_an_interrupted_extraction_says_how_to_go_on(
+    project: Path, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
     write_dataset(tmp_path / "data", n_captions=60)
     arguments = ("extract", "data/manifest.csv", "--text-model", "none", "--image-model", project / "clip")
     arguments += ("--batch-size", 1, "--shard-rows", 8)
@@ -254,10 +271,94 @@ def test_an_interrupted_extraction_says_how_to_go_on(project: Path, tmp_path: Pa
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("cache/features/*/clean/*.h5")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.005)
     _, errors = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.skip("the extraction ended before the signal came")
-    assert process.returncode == 130 and "featcache extract data/manifest.csv" in errors and "Traceback" not in errors
+    assert process.returncode == 130, errors
+    assert "featcache extract data/manifest.csv" in errors and "Traceback" not in errors and "Exception" not in errors
+    cache = tmp_path / "cache"
+    assert not list(cache.rglob(".tmp-*")) and not list(cache.glob("claims/*/*/*.json"))
     finished = run("featcache", *arguments, cwd=tmp_path)
     assert finished.returncode == 0 and "0 failed" in finished.stdout
+
+
+def test_an_interruption_before_the_first_unit_is_one_like_any_other(project: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", n_captions=2)
+    process = spawn("extract", "data/manifest.csv", "--image-model", project / "clip", "--text-model", "none",
+                    "--batch-size", 1, cwd=tmp_path)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "cache").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 130) and "Traceback" not in errors, errors
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(project: Path, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", n_captions=3)
+    models = ("--text-model", project / "bert", "--image-model", project / "clip")
+    plain = run("featcache", "extract", data, *models, "--dry-run", cwd=tmp_path)
+    assert plain.returncode == 0 and "9 samples" in plain.stdout and "Nothing was written" in plain.stdout
+    timed = run("featcache", "extract", data, *models, "--dry-run=timed", "--json", cwd=tmp_path)
+    found = json.loads(timed.stdout)
+    assert [side["n_todo"] for side in found["sides"]] == [3, 9] and found["seconds"] > 0 and found["n_bytes"] > 0
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+    shown = run("featcache", "extract", "--dry-run", cwd=project)
+    assert shown.returncode == 0 and "0 B needed" in shown.stdout
+    fails(run("featcache", "extract", data, *models, "--dry-run", "--cache", "data", cwd=tmp_path), 1, "is no cache")
+
+
+def test_on_a_miss_it_is_said_which_field_differs_and_encoders_are_chosen_by_name(
+    project: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from factories import write_vision
+
+    shutil.copytree(project / "cache", tmp_path / "cache")
+    write_vision(tmp_path / "clip2", seed=3)
+    data = project / "data" / "manifest.csv"
+    arguments = ("extract", data, "--text-model", "none", "--image-model", "clip2", "--name", "data")
+    dry = run("featcache", *arguments, "--dry-run", cwd=tmp_path)
+    assert "would encode 72 pictures with clip2" in dry.stdout and "differs in model.weights" in dry.stdout
+    result = run("featcache", *arguments, "--json", cwd=tmp_path)
+    assert result.returncode == 0 and "will encode 72 pictures with clip2" in result.stderr
+    (miss,) = json.loads(result.stdout)["sides"][0]["misses"]
+    assert miss["model"] == "clip" and [change["field"] for change in miss["changes"]] == ["model.weights"]
+    diff = run("featcache", "diff", "cache", "clip", "clip2", cwd=tmp_path)
+    assert diff.returncode == 0 and "model.weights" in diff.stdout
+    fails(run("featcache", "diff", "cache", "clip", "clop", cwd=tmp_path), 1, "fits 0 encoders", "(clip2)", "(bert)")
+    train = ("train", "cache", "--fusion", "image", "--head", "linear")
+    fails(run("heads", *train, "--out", "a", cwd=tmp_path), 1, "2 image encoders", "(clip)", "(clip2)")
+    fails(run("heads", *train, "--out", "a", "--image-encoder", "clop", cwd=tmp_path), 1, "fits 0", "(clip2)")
+    fails(run("heads", *train, "--out", "a", "--text-encoder", "bert", cwd=tmp_path), 1, "only image vectors are used")
+    assert run("heads", *train, "--out", "a", "--image-encoder", "clip2", cwd=tmp_path).returncode == 0
+    evaluate = ("evaluate", "a", "--split", "test", "--image-encoder")
+    assert run("heads", *evaluate, "clip2", cwd=tmp_path).returncode == 0
+    fails(run("heads", *evaluate, "clip", cwd=tmp_path), 1, "was fitted on vectors of", "heads train")
+    fails(run("heads", *evaluate, "clop", cwd=tmp_path), 1, "fits 0", "(clip2)")
+    fails(run("heads", "predict", "a", "--out", "p.csv", "--text-encoder", "bert", cwd=tmp_path), 1, "no text vectors")
+    grid = ("ablate", "cache", "--fusion", "image", "--head", "linear", "--seeds", 1, "--out", "grid")
+    assert run("heads", *grid, "--image-encoder", "clip", cwd=tmp_path).returncode == 0
+    twice = ("--image-encoder", "clip", "--set", "image.encoder=clip2")
+    fails(run("heads", *train, *twice, "--out", "b", cwd=tmp_path), 1, "was given already")
+
+
+def test_too_many_failures_are_an_error_and_what_failed_can_be_tried_again(project: Path, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", n_captions=3)
+    good = (tmp_path / "data" / "1-alpha.png").read_bytes()
+    for name in ("1-alpha", "2-beta"):
+        (tmp_path / "data" / f"{name}.png").write_bytes(f"no picture: {name}".encode())
+    arguments = ("extract", data, "--text-model", "none", "--image-model", project / "clip")
+    fails(run("featcache", *arguments, "--max-failures", "1", cwd=tmp_path), 1, "stopped: 2 contents failed", "1-alpha")
+    fails(run("featcache", *arguments, "--max-failures", "many", cwd=tmp_path), 1, "'many' is neither a number")
+    assert run("featcache", *arguments, "--max-failures", "50%", cwd=tmp_path).returncode == 3
+    (tmp_path / "data" / "1-alpha.png").write_bytes(good)
+    again = run("featcache", *arguments, "--retry-failed", cwd=tmp_path)
+    assert again.returncode == 3 and "1 encoded, 1 failed" in again.stdout
+    for path in (tmp_path / "data").glob("*.png"):
+        path.write_bytes(b"no picture: " + path.name.encode())
+    fails(run("featcache", *arguments, "--cache", "other", cwd=tmp_path), 1, "all 9 image contents failed", "0-real")

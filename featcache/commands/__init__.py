@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from featcache.commands.diff import diff
 from featcache.commands.export import export
-from featcache.commands.extract import extract
+from featcache.commands.extract import ExtractCommand, extract
+from featcache.commands.failures import failures
+from featcache.commands.gc import gc
+from featcache.commands.repair import repair
 from featcache.commands.status import status
 from featcache.commands.verify import verify
 
@@ -14,5 +18,6 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to an application."""
-    for command in (extract, status, verify, export):
+    app.command(cls=ExtractCommand)(extract)
+    for command in (status, failures, verify, repair, gc, diff, export):
         app.command()(command)

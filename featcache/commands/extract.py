@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from featcache.commands.encoders import Dtypes, Models, check_name, open_target
+from featcache.commands.forecast import render_forecast
+from featcache.commands.interrupt import interruptible
+from featcache.commands.misses import print_misses
 from featcache.commands.progress import ExtractDisplay
 from featcache.commands.render import cache_folder, console, notes, print_json, safe
 from featcache.project import load_project
 
 if TYPE_CHECKING:
+    from featcache.cache import Cache
     from featcache.encoders.base import EncoderSpec
-    from featcache.extract import ExtractResult
+    from featcache.extract import ExtractOptions, ExtractResult
     from featcache.manifest import Manifest
+    from featcache.plan import Plan
+    from featcache.results import SideResult
 
-__all__ = ["extract"]
+__all__ = ["ExtractCommand", "extract"]
 
 
 class DeviceName(StrEnum):
@@ -58,12 +61,25 @@ class OnOrphan(StrEnum):
     skip = "skip"
 
 
+class ExtractCommand(TyperCommand):
+    """Reads ``--dry-run=timed``: typer has no options whose value may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Turn the option with a value into two without."""
+        at = args.index("--") if "--" in args else len(args)
+        before = [word for arg in args[:at] for word in (("--dry-run", "--timed") if arg == _TIMED else (arg,))]
+        return super().parse_args(ctx, [*before, *args[at:]])
+
+
+_TIMED = "--dry-run=timed"
+
+
 def extract(
     data: Annotated[
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="Manifest (csv, tsv, jsonl, parquet, xlsx), folder, or hf:NAME; default: featcache.toml.",
+            help="Manifest (csv, tsv, jsonl, parquet, xlsx), folder, tars, or hf:NAME; default: featcache.toml.",
         ),
     ] = None,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Cache folder; default: ./cache.")] = None,
@@ -81,128 +97,97 @@ def extract(
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that read and decode; default: cores.")] = None,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows a shard: what an interruption can lose.")] = 4096,
     on_orphan: Annotated[OnOrphan, typer.Option(help="Files named but not there.")] = OnOrphan.error,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try earlier failures again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try only what failed earlier.")] = False,
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Give up when more contents fail; P% from 50 tried on.")
+    ] = None,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read pictures again that look unchanged.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; =timed: encode one batch, estimate the time.")
+    ] = False,
+    timed: Annotated[bool, typer.Option("--timed", hidden=True)] = False,
     name: Annotated[str | None, typer.Option(help="Name of the data set in the cache.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, where the data have none.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run the encoders over what the cache lacks. Safe to interrupt; start it again to go on."""
-    from featcache.encoders.loading import resolve_device
-    from featcache.extract import ExtractOptions
-    from featcache.extract import extract as library_extract
-    from featcache.manifest import Manifest
-
     project = load_project()
     data = data or project.data
     if data is None:
         raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
-    models = _Models(
+    models = Models(
         text_model or project.text_model,
         image_model or project.image_model,
-        text_outputs or project.text_outputs or "cls",
-        image_outputs or project.image_outputs or "pooled",
-        text_template or project.text_template or "{caption}",
+        text_outputs or project.text_outputs,
+        image_outputs or project.image_outputs,
+        text_template or project.text_template,
     )
-    computing = resolve_device(device.value)
-    manifest = Manifest.from_source(data, on_orphan=on_orphan.value, name=name)
-    target = _open_cache(cache_folder(cache), computing, dtype.value, storage_dtype.value)
-    specs = models.specs(manifest, *_dtypes(target, dtype.value, storage_dtype.value))
-    _check_name(target, manifest, name)
-    settings: dict[str, Any] = {"workers": workers} if workers else {}
-    options = ExtractOptions(
-        device=device.value,
-        batch_size=batch_size or (256 if computing == "cuda" else 64),
-        unit_rows=shard_rows,
-        retry_failed=retry_failed,
-        seed=seed,
-        **settings,
-    )
-    try:
-        with _terminable(), ExtractDisplay(notes) as display:
-            result = library_extract(manifest, target, specs, options=options, progress=display.update)
-    except KeyboardInterrupt:
-        notes.print("\ninterrupted; what was published stays. To go on:", soft_wrap=True)
-        notes.print("  " + safe(shlex.join(["featcache", *sys.argv[1:]])), soft_wrap=True)
-        raise typer.Exit(130) from None
+    dtypes = Dtypes(dtype.value, storage_dtype.value)
+    with interruptible():
+        from featcache.encoders.loading import resolve_device
+        from featcache.extract import ExtractOptions, FailureLimit
+        from featcache.manifest import Manifest
+
+        computing = resolve_device(device.value)
+        settings: dict[str, Any] = {"workers": workers} if workers else {}
+        options = ExtractOptions(
+            device=device.value,
+            batch_size=batch_size or (256 if computing == "cuda" else 64),
+            unit_rows=shard_rows,
+            retry_failed=retry_failed,
+            max_failures=None if max_failures is None else FailureLimit.parse(max_failures),
+            rehash=rehash,
+            seed=seed,
+            **settings,
+        )
+        manifest = Manifest.from_source(data, on_orphan=on_orphan.value, name=name)
+        target = open_target(cache_folder(cache), computing, dtypes, dry_run=dry_run or timed)
+        specs = models.specs(manifest, target, dtypes)
+        check_name(target, manifest, name)
+        if dry_run or timed:
+            _forecast(manifest, target, specs, options, timed=timed, as_json=as_json)
+        else:
+            _extract(manifest, target, specs, options, as_json=as_json)
+
+
+def _forecast(
+    manifest: Manifest,
+    target: Cache,
+    specs: list[EncoderSpec],
+    options: ExtractOptions,
+    *,
+    timed: bool,
+    as_json: bool,
+) -> None:
+    from featcache.forecast import forecast_extraction
+
+    with ExtractDisplay(notes) as display:
+        found = forecast_extraction(manifest, target, specs, options=options, timed=timed, progress=display.update)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        render_forecast(found, target.path, timed=timed)
+
+
+def _extract(
+    manifest: Manifest, target: Cache, specs: list[EncoderSpec], options: ExtractOptions, *, as_json: bool
+) -> None:
+    from featcache.extract import extract as library_extract
+
+    def announce(plan: Plan) -> None:
+        what = f"will encode {plan.n_todo:,} {'captions' if plan.spec.modality == 'text' else 'pictures'}"
+        producer = plan.spec.fingerprint
+        names = (producer.model_name, producer.digest)
+        print_misses(notes, plan.misses, what=what, producer=names, cache=target.path)
+
+    with ExtractDisplay(notes) as display:
+        result = library_extract(manifest, target, specs, options=options, progress=display.update, announce=announce)
     if as_json:
         print_json(_document(result))
     else:
         _render(result, target.path)
-    if result.n_failed:
+    if result.n_failed or result.broken:
         raise typer.Exit(3)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Make SIGTERM end the block as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@dataclass(frozen=True)
-class _Models:
-    text: str | None
-    image: str | None
-    text_outputs: str
-    image_outputs: str
-    template: str
-
-    def specs(self, manifest: Manifest, compute_dtype: str, storage_dtype: str) -> list[EncoderSpec]:
-        """Build the encoders that this data set has a use for."""
-        from featcache.encoders.text import TextSpec
-        from featcache.encoders.vision import ImageSpec
-        from featcache.errors import FeatcacheError
-        from featcache.models import DEFAULT_IMAGE_MODEL, DEFAULT_TEXT_MODEL, resolve_model
-
-        specs: list[EncoderSpec] = []
-        dtypes = {"compute_dtype": compute_dtype, "storage_dtype": storage_dtype}
-        has_text = any(s.caption for s in manifest.samples)
-        has_image = any(s.image for s in manifest.samples)
-        if self.text != "none" and (has_text or self.text):
-            folder = resolve_model(self.text or DEFAULT_TEXT_MODEL)
-            specs.append(TextSpec(folder, _names(self.text_outputs), self.template, **dtypes))
-        if self.image != "none" and (has_image or self.image):
-            folder = resolve_model(self.image or DEFAULT_IMAGE_MODEL)
-            specs.append(ImageSpec(folder, _names(self.image_outputs), **dtypes))
-        if not specs:
-            raise FeatcacheError("nothing to do: no encoder is left for what this data set has")
-        return specs
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _open_cache(path: Path, device: str, dtype: str, storage_dtype: str) -> Any:
-    from featcache.cache import Cache, Defaults
-    from featcache.encoders.loading import preferred_dtype
-
-    compute = preferred_dtype(device) if dtype == "auto" else dtype
-    return Cache.open_or_create(path, Defaults(compute, "float16" if storage_dtype == "auto" else storage_dtype))
-
-
-def _dtypes(target: Any, dtype: str, storage_dtype: str) -> tuple[str, str]:
-    defaults = target.defaults
-    return (
-        defaults.compute_dtype if dtype == "auto" else dtype,
-        defaults.storage_dtype if storage_dtype == "auto" else storage_dtype,
-    )
-
-
-def _check_name(target: Any, manifest: Manifest, name: str | None) -> None:
-    from featcache.errors import FeatcacheError
-    from featcache.samples import read_samples
-
-    if name is None and manifest.name in target.datasets:
-        origin = read_samples(target.sample_path(manifest.name)).origin
-        if origin != manifest.origin:
-            raise FeatcacheError(
-                f"cache {str(target.path)!r} has a data set {manifest.name!r} already, from {origin!r}; "
-                f"--name {manifest.name} replaces its sample table, another --name adds to it"
-            )
 
 
 def _document(result: ExtractResult) -> dict[str, Any]:
@@ -213,15 +198,7 @@ def _document(result: ExtractResult) -> dict[str, Any]:
 
 def _render(result: ExtractResult, path: Path) -> None:
     for side in result.sides:
-        total = sum(side.seconds.values())
-        line = f"[bold]{side.modality:5}[/] {safe(side.model)}: {side.n_contents:,} contents, "
-        line += f"{side.n_cached:,} cached, {side.n_encoded:,} encoded, {side.n_failed:,} failed"
-        console.print(line, soft_wrap=True)
-        if side.n_encoded and total:
-            shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in side.seconds.items())
-            console.print(f"      {side.n_encoded / total:.1f} rows/s ({shares})", soft_wrap=True)
-        if side.n_failed_before:
-            console.print(f"      {side.n_failed_before:,} failed in an earlier run: --retry-failed tries them again")
+        _render_side(side)
     notes_ = [f"{n:,} without {'caption' if m == 'text' else 'image'}" for m, n in result.n_missing.items() if n]
     notes_ += [f"{result.n_orphans:,} entries skipped: no such file"] if result.n_orphans else []
     console.print(f"{result.n_samples:,} samples" + "".join(f", {note}" for note in notes_), soft_wrap=True)
@@ -230,8 +207,30 @@ def _render(result: ExtractResult, path: Path) -> None:
         console.print(f"[red]failed[/] {safe(failure.sample_id)}: {safe(failure.message)}", soft_wrap=True)
     if len(failures) > 5:
         console.print(f"… and {len(failures) - 5:,} more failures, in {safe(path / 'failures')}", soft_wrap=True)
-    if not result.n_encoded and not result.n_failed:
+    for line in result.broken[:5]:
+        console.print(f"[red]broken[/] {safe(line)}", soft_wrap=True)
+    if len(result.broken) > 5:
+        console.print(f"… and {len(result.broken) - 5:,} more broken parts, all in --json", soft_wrap=True)
+    n_new = sum(side.n_new for side in result.sides)
+    if n_new:
+        console.print(
+            f"incomplete: {n_new:,} new contents were left alone, the same without --retry-failed encodes them"
+        )
+    elif not (result.n_encoded or result.n_failed or result.broken):
         console.print("[green]complete[/]: nothing to encode")
-    elif not result.n_failed:
+    elif not (result.n_failed or result.broken):
         console.print("[green]complete[/]")
     console.print(f"Next: heads train {safe(shlex.quote(str(path)))} --loss multitask", soft_wrap=True)
+
+
+def _render_side(side: SideResult) -> None:
+    total = sum(side.seconds.values())
+    line = f"[bold]{side.modality:5}[/] {safe(side.model)}: {side.n_contents:,} contents, "
+    line += f"{side.n_cached:,} cached, {side.n_encoded:,} encoded, {side.n_failed:,} failed"
+    line += f", {side.n_elsewhere:,} encoded by another writer" if side.n_elsewhere else ""
+    console.print(line, soft_wrap=True)
+    if side.n_encoded and total:
+        shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in side.seconds.items())
+        console.print(f"      {side.n_encoded / total:.1f} rows/s ({shares})", soft_wrap=True)
+    if side.n_failed_before:
+        console.print(f"      {side.n_failed_before:,} failed in an earlier run: --retry-failed tries them again")

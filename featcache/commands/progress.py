@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from featcache.extract import Progress as State
+    from featcache.results import Progress as State
 
 __all__ = ["ExtractDisplay"]
 
@@ -66,4 +66,6 @@ class ExtractDisplay:
             parts.append(f"{part} {seconds / total:.0%}")
         if state.failed:
             parts.append(f"[red]{state.failed} failed[/]")
+        if state.n_waiting:
+            parts.append(f"waiting for {state.n_waiting} units of another writer")
         return " ".join(parts)

@@ -15,8 +15,8 @@ from featcache.terminal import printable
 
 __all__ = ["cache_folder", "console", "notes", "print_json", "safe"]
 
-console = Console(highlight=False, soft_wrap=False)
-notes = Console(stderr=True, highlight=False)
+console = Console(highlight=False, emoji=False)
+notes = Console(stderr=True, highlight=False, emoji=False)
 
 
 def safe(text: object) -> str:

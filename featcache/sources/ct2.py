@@ -2,24 +2,16 @@
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from featcache.errors import ManifestError
 from featcache.manifest import Sample
-from featcache.sources import (
-    OnOrphan,
-    Parsed,
-    Table,
-    check_unique,
-    find_image,
-    load_columns,
-    match_columns,
-    quoted,
-    refuse_rows,
-    settle_orphans,
-)
+from featcache.sources.cells import quoted
+from featcache.sources.parsed import OnOrphan, Parsed, check_unique, find_image, settle_orphans
+from featcache.sources.table import Table, load_columns, match_columns, refuse_rows
 
 __all__ = ["CT2_GENERATORS", "match_wide", "parse_wide", "read_xlsx"]
 
@@ -33,6 +25,7 @@ _ALIASES: Mapping[str, str] = (
     | dict.fromkeys(("dalle", "dalle3"), "dalle3")
     | dict.fromkeys(("midjourney", "midjourneyv6", "mj6", "mj"), "midjourney")
 )
+_UNPACKED_LIMIT = 2**30
 _KEPT: tuple[str, ...] = ("caption", "sample_id", "split", "group")
 
 
@@ -126,7 +119,7 @@ def read_xlsx(path: Path) -> Table:
     Raises
     ------
     ManifestError
-        `openpyxl` is missing, the file is no workbook, or a cell holds a formula.
+        `openpyxl` is missing, the file is no workbook or unpacks to more than 1 GiB, or a cell holds a formula.
     """
     try:
         import openpyxl
@@ -136,6 +129,7 @@ def read_xlsx(path: Path) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which do not matter here
+            _check_unpacked(path)
             book = openpyxl.load_workbook(path, read_only=True, data_only=False)
             try:
                 rows = _sheet_rows(path, book)
@@ -155,6 +149,13 @@ def read_xlsx(path: Path) -> Table:
         return [[row[position] if position < len(row) else None for row in rows[1:]] for position in positions]
 
     return Table(path.name, header, load, str(path.parent))
+
+
+def _check_unpacked(path: Path) -> None:
+    with zipfile.ZipFile(path) as file:
+        size = sum(entry.file_size for entry in file.infolist())
+    if size > _UNPACKED_LIMIT:
+        raise ManifestError(f"{path.name} unpacks to {size} bytes, expected at most {_UNPACKED_LIMIT}: use CSV")
 
 
 def _sheet_rows(path: Path, book: Any) -> list[tuple[object, ...]]:

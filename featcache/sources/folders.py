@@ -8,28 +8,21 @@ from pathlib import Path, PurePosixPath
 
 from featcache.errors import ManifestError
 from featcache.manifest import UNKNOWN, ImageFile, Sample
-from featcache.sources import (
-    AI_NAMES,
-    REAL_NAMES,
-    SPLIT_NAMES,
-    OnOrphan,
-    Parsed,
-    check_unique,
-    find_image,
-    quoted,
-    settle_orphans,
-)
+from featcache.sources.cells import AI_NAMES, REAL_NAMES, SPLIT_NAMES, decode_caption, quoted
+from featcache.sources.parsed import OnOrphan, Parsed, check_unique, find_image, settle_orphans
 
 __all__ = ["IMAGE_ENDINGS", "read_folder"]
 
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+_NOTES = ("readme", "license", "notice")
 
 
 def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
     """Read all pictures below a folder, in sorted order.
 
     Hidden files and folders are ignored, links to folders are not followed. The caption of ``a/1.jpg`` is
-    the text of ``a/1.txt`` (UTF-8, without newlines at its end); without that file it is missing. The
+    the text of ``a/1.txt`` (UTF-8, without newlines at its end); without that file it is missing. Text
+    files named like README, LICENSE or NOTICE that have no picture beside them are about the folder. The
     sample's id is ``a/1``, or ``a/1.jpg`` if another picture has the same stem.
 
     Labels come from the names of folders by this rule, which looks at the first folders of all pictures:
@@ -54,6 +47,8 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
     pictures = [name for name in names if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS]
     if not pictures:
         expected = ", ".join(sorted(IMAGE_ENDINGS))
+        if any(name.lower().endswith(".tar") for name in names):
+            expected += "; a folder of tars must hold nothing else, name them as 'DIR/train-{000..012}.tar'"
         raise ManifestError(f"folder {quoted(str(folder))} holds no pictures, expected files named {expected}")
     captions = {_stem(name): name for name in names if name.lower().endswith(".txt")}
     layout = _Layout.from_names(folder, pictures)
@@ -62,7 +57,7 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
     orphans = [
         f"{quoted(str(folder / name))}: the caption has no picture beside it"
         for stem, name in captions.items()
-        if stem not in stems
+        if stem not in stems and not PurePosixPath(name).name.lower().startswith(_NOTES)
     ]
     samples = []
     for name in pictures:
@@ -113,15 +108,11 @@ def _ids_of(pictures: Sequence[str]) -> dict[str, str]:
 
 def _read_caption(path: Path) -> str | None:
     try:
-        caption = ImageFile(str(path)).read_bytes().decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        found = f"0x{error.object[error.start]:02x} at byte {error.start}"
-        raise ManifestError(f"{quoted(str(path))}: expected UTF-8, found {found}") from error
+        return decode_caption(ImageFile(str(path)).read_bytes())
+    except ValueError as error:
+        raise ManifestError(f"{quoted(str(path))}: {error}") from error
     except OSError as error:
         raise ManifestError(f"caption {quoted(str(path))} cannot be read: {error}") from error
-    if "\0" in caption:
-        raise ManifestError(f"{quoted(str(path))}: expected text without NUL characters")
-    return None if not caption or caption.isspace() else caption
 
 
 @dataclass(frozen=True)

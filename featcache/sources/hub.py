@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import ManifestError
-from featcache.sources import SPLIT_NAMES, Table, match_columns, quoted
+from featcache.sources.cells import SPLIT_NAMES, quoted
 from featcache.sources.ct2 import CT2_GENERATORS
+from featcache.sources.table import Table, match_columns
 
 __all__ = ["HubImage", "name_of", "read_hub"]
 
@@ -78,8 +79,8 @@ def read_hub(origin: str) -> Table:
 
     A folder that ``save_to_disk`` wrote is loaded as it is. Pictures stay encoded. The names of a ClassLabel
     take the place of its numbers. The data set's splits give the split of a row, unless a column does; splits
-    that are none of train, validation and test are unknown. In the competition's own data set the numbers of
-    Label_B take the names `CT2_GENERATORS`.
+    that are none of train, validation and test are unknown, and so is a train split that is the only one. In the
+    competition's own data set the numbers of Label_B take the names `CT2_GENERATORS`.
 
     Parameters
     ----------
@@ -132,7 +133,8 @@ def _tabulate(table: Table, parts: Mapping[str, Any], *, is_ct2: bool) -> Table:
         return f"{table.origin} {keys[index]}[{row - starts[index]}]"
 
     extra: dict[str, Callable[[str, int], list[object]]] = {}
-    if "split" not in found:
+    is_unsplit = [_split_of(key) for key in keys] == ["train"]  # the hub's name for data without splits
+    if "split" not in found and not is_unsplit:
         extra["split"] = lambda key, n_rows: [_split_of(key)] * n_rows
     if "sample_id" not in found:
         extra["sample_id"] = lambda key, n_rows: [f"{key or 'row'}-{row}" for row in range(n_rows)]
@@ -156,7 +158,7 @@ def _tabulate(table: Table, parts: Mapping[str, Any], *, is_ct2: bool) -> Table:
 
 
 def _split_of(key: str) -> str | None:
-    return key if key.lower() in SPLIT_NAMES else None
+    return SPLIT_NAMES.get(key.lower())
 
 
 def _ct2_name(cell: object) -> object:

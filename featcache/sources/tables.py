@@ -1,30 +1,19 @@
-"""CSV, TSV, JSONL and Parquet files as tables, and narrow tables (one picture a row) as samples."""
+"""CSV, TSV and JSONL files as tables, and narrow tables (one picture a row) as samples."""
 
 import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from featcache.errors import ManifestError
-from featcache.manifest import UNKNOWN, Sample
-from featcache.sources import (
-    FIELDS,
-    OnOrphan,
-    Parsed,
-    Table,
-    check_unique,
-    find_image,
-    load_columns,
-    match_columns,
-    quoted,
-    refuse_rows,
-    settle_orphans,
-)
+from featcache.manifest import Sample
+from featcache.sources.cells import FIELDS, parse_object, quoted
+from featcache.sources.labels import join_labels
+from featcache.sources.parsed import OnOrphan, Parsed, check_unique, find_image, settle_orphans
+from featcache.sources.table import Table, load_columns, match_columns, refuse_rows
 
-__all__ = ["ParquetImage", "parse_table", "read_csv", "read_jsonl", "read_parquet"]
+__all__ = ["parse_table", "read_csv", "read_jsonl"]
+
+_LINE_LIMIT = 2**24
 
 
 def read_csv(path: Path, *, delimiter: str) -> Table:
@@ -33,7 +22,8 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
     Raises
     ------
     ManifestError
-        The file is empty; `Table.load` raises for invalid UTF-8, broken quotes and rows of another length.
+        The file is empty; `Table.load` raises for invalid UTF-8, broken quotes, rows of another length and rows
+        longer than 16 MiB.
     """
     header = next(_csv_rows(path, delimiter), None)
     if header is None:
@@ -58,10 +48,20 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[list[str]]:
     """Give the cells of each line that is not empty, the header's first."""
-    rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
-    count = 0
+    count = first_line = n_read = 0
+
+    def bounded() -> Iterator[str]:
+        nonlocal n_read
+        for line in _lines(path):
+            n_read += len(line)
+            if n_read > _LINE_LIMIT:
+                raise csv.Error(f"a row longer than {_LINE_LIMIT} characters that begins after line {first_line}")
+            yield line
+
+    rows = csv.reader(bounded(), delimiter=delimiter, strict=True)
     try:
         for cells in rows:
+            n_read, first_line = 0, rows.line_num
             if cells:
                 yield cells
                 count += 1
@@ -77,7 +77,9 @@ def _lines(path: Path) -> Iterator[str]:
     start = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(lambda: file.readline(_LINE_LIMIT + 1), b""), start=1):
+                if len(line) > _LINE_LIMIT:
+                    raise ManifestError(f"{path.name}, line {number} is longer than {_LINE_LIMIT} bytes")
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -96,7 +98,7 @@ def read_jsonl(path: Path) -> Table:
     Raises
     ------
     ManifestError
-        A line is no JSON object or no UTF-8.
+        A line is no JSON object, has a key twice, is longer than 16 MiB, or no UTF-8.
     """
     rows: list[dict[str, object]] = []
     header: dict[str, None] = {}
@@ -104,11 +106,9 @@ def read_jsonl(path: Path) -> Table:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_object(line)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"{path.name}, line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ManifestError(f"{path.name}, line {number}: expected an object, found {quoted(row)}")
         rows.append(row)
         header.update(dict.fromkeys(row))
     if not rows:
@@ -119,125 +119,6 @@ def read_jsonl(path: Path) -> Table:
         return [[row.get(names[position]) for row in rows] for position in positions]
 
     return Table(path.name, names, load, str(path.parent))
-
-
-@dataclass(frozen=True, slots=True)
-class ParquetImage:
-    """A picture inside a Parquet file, read with its row group when it is needed.
-
-    The row group of the latest picture stays in memory, so reading in file order reads each one once.
-
-    Attributes
-    ----------
-    path : str
-        The Parquet file.
-    column : str
-        A binary column, or a struct with a binary field "bytes".
-    row_group, offset : int
-        Place in the file.
-    row : int
-        Row of the file, from 1, for messages.
-    """
-
-    path: str
-    column: str
-    row_group: int
-    offset: int
-    row: int
-
-    @property
-    def name(self) -> str:
-        """Give file and row."""
-        return f"{self.path} row {self.row}"
-
-    def read_bytes(self) -> bytes:
-        """Read the encoded picture.
-
-        Raises
-        ------
-        OSError
-            The Parquet file cannot be read any more.
-        """
-        import pyarrow as pa
-
-        try:
-            value = _read_column(self.path, self.column, self.row_group)[self.offset].as_py()
-        except (pa.ArrowException, IndexError) as error:
-            raise OSError(f"{self.name}: {error}") from error
-        return bytes(value)
-
-
-@lru_cache(maxsize=1)
-def _read_column(path: str, column: str, row_group: int) -> Any:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        cells = file.read_row_group(row_group, columns=[column]).column(0)
-    return _part(cells, "bytes")
-
-
-def _part(cells: Any, field: str) -> Any:
-    """Give the binary column itself, or a field of a column of structs (null where the struct is)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.struct_field(cells, field) if pa.types.is_struct(cells.type) else cells
-
-
-def read_parquet(path: Path) -> Table:
-    """Open a Parquet file; pictures may be paths, binary cells, or structs of bytes and path.
-
-    Raises
-    ------
-    ManifestError
-        `pyarrow` is missing, or the file is not Parquet; `Table.load` raises for columns of other types.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ManifestError(f"{path.name}: reading it needs pip install 'featcache[parquet]'") from error
-
-    try:
-        header = tuple(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"{path.name} cannot be read as Parquet: {quoted(str(error))}") from error
-
-    def load(positions: Sequence[int]) -> list[list[object]]:
-        columns: list[list[object]] = [[] for _ in positions]
-        try:
-            with pq.ParquetFile(path) as file:
-                for group in range(file.num_row_groups):
-                    for column, position in zip(columns, positions, strict=True):
-                        column += _parquet_cells(file, path, header[position], group, len(column))
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise ManifestError(f"{path.name} cannot be read as Parquet: {quoted(str(error))}") from error
-        return columns
-
-    return Table(path.name, header, load, str(path.parent))
-
-
-def _parquet_cells(file: Any, path: Path, column: str, group: int, done: int) -> list[object]:
-    """Load one column of a row group; binary cells become references, `done` rows come before it."""
-    import pyarrow as pa
-
-    found = file.schema_arrow.field(column).type
-    fields = {part.name for part in found} if pa.types.is_struct(found) else set()
-    is_held = "bytes" in fields or pa.types.is_binary(found) or pa.types.is_large_binary(found)
-    if not is_held and "path" not in fields:
-        if pa.types.is_nested(found):
-            raise ManifestError(f"{path.name}, column {quoted(column)}: expected plain cells, found {found}")
-        return list(file.read_row_group(group, columns=[column]).column(0).to_pylist())
-    cells: list[object] = []
-    for batch in file.iter_batches(batch_size=256, row_groups=[group], columns=[column]):
-        unset = [None] * len(batch)
-        held = _part(batch.column(0), "bytes").is_valid().to_pylist() if is_held else unset
-        paths = _part(batch.column(0), "path").to_pylist() if "path" in fields else unset
-        for has_bytes, named in zip(held, paths, strict=True):
-            offset = len(cells)
-            reference = ParquetImage(str(path), column, group, offset, done + offset + 1)
-            cells.append(reference if has_bytes else named)
-    return cells
 
 
 def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
@@ -265,7 +146,7 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
     refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
     ids = fields.get("sample_id") or _ids_of(images)
-    labels, generators = _join_labels(table, found, fields)
+    labels, generators = join_labels(table, found, fields)
     samples, orphans = [], []
     rest = zip(fields.get("split", unset), fields.get("group", unset), strict=True)
     for row, (split, group) in enumerate(rest):
@@ -291,75 +172,3 @@ def _ids_of(images: Sequence[object]) -> list[str]:
     if len(paths) == len(images) == len(set(paths)):
         return paths
     return [f"row-{row + 1}" for row in range(len(images))]
-
-
-def _join_labels(
-    table: Table, found: Mapping[str, int], fields: Mapping[str, list[Any]]
-) -> tuple[list[tuple[int, str | None]], tuple[str, ...]]:
-    """Complete both labels from each other; refuse contradictions."""
-    unset = [None] * len(next(iter(fields.values())))
-    known_a = fields.get("label_a") or [UNKNOWN] * len(unset)
-    names, generators = _name_classes(table, fields.get("label_b", unset), fields.get("generator", unset))
-    labels, clashes = [], []
-    for row, (label_a, label_b) in enumerate(zip(known_a, names, strict=True)):
-        if label_a == UNKNOWN and label_b is not None:
-            label_a = int(label_b != "real")
-        elif label_a == 0 and label_b is None:
-            label_b = "real"
-        if label_b is not None and label_a != int(label_b != "real"):
-            clashes.append(row)
-        labels.append((label_a, label_b))
-    refuse_rows(
-        table,
-        clashes,
-        lambda row: (
-            f"columns {quoted(table.header[found['label_a']])} and {quoted(table.header[found['label_b']])}: "
-            f"label_a {known_a[row]} contradicts the class {quoted(names[row])}"
-        ),
-    )
-    return labels, generators
-
-
-def _name_classes(
-    table: Table, raw: Sequence[int | str | None], names: Sequence[str | None]
-) -> tuple[list[str | None], tuple[str, ...]]:
-    """Give each row its class name, and the order of the classes."""
-    numbers = {label for label in raw if isinstance(label, int) and label}
-    if numbers:
-        mixed = [row for row, label in enumerate(raw) if isinstance(label, str)]
-        refuse_rows(table, mixed, lambda row: f"label_b: found the name {quoted(raw[row])} among numbers")
-    name_of = _pair_names(table, raw, names) | {0: "real"}
-    labels = [
-        name if label is None else name_of[label] if isinstance(label, int) else label
-        for label, name in zip(raw, names, strict=True)
-    ]
-    ordered = [name_of[number] for number in sorted(numbers)] or list(table.declared)
-    ordered += sorted({label for label in labels if label is not None} - {"real", *ordered})
-    return labels, tuple(ordered)
-
-
-def _pair_names(table: Table, raw: Sequence[int | str | None], names: Sequence[str | None]) -> dict[int, str]:
-    """Find the name of each number in label_b, one-to-one; a number without a name names itself."""
-    name_of: dict[int, str] = {}
-    number_of: dict[str, int] = {"real": 0}
-    clashes = []
-    for row, (number, name) in enumerate(zip(raw, names, strict=True)):
-        if not isinstance(number, int):
-            continue
-        if name is not None and (
-            name_of.setdefault(number, name) != name or number_of.setdefault(name, number) != number
-        ):
-            clashes.append(row)
-    refuse_rows(
-        table,
-        clashes,
-        lambda row: (
-            f"expected one generator for each label_b, found {quoted(names[row])} for {raw[row]}, which "
-            "another row pairs differently"
-        ),
-    )
-    for number in sorted({label for label in raw if isinstance(label, int)} - name_of.keys()):
-        name_of[number] = str(number)
-        if number_of.setdefault(str(number), number) != number:
-            raise ManifestError(f"{table.origin}: label_b {number} has no generator, and {number} names another")
-    return name_of

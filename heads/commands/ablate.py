@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from heads.commands.options import HeadName, LossName, cache_folder, new_run_folder, parse_settings
+from heads.commands.options import EncoderName, HeadName, LossName, cache_folder, new_run_folder, parse_settings
 from heads.commands.render import console, next_command, notes, print_json, safe, score, show_grid
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def ablate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Another setting, as for heads train."),
     ] = None,
+    text_encoder: EncoderName = None,
+    image_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="D", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ablation at --out.")] = False,
@@ -37,7 +39,7 @@ def ablate(
     """Fit a grid of heads and compare their validation scores; test is never read."""
     fusions, dims = _names(fusion), _numbers(dim)
     options = {"head": head.value, "loss": loss and loss.value}
-    values, choices = parse_settings(settings or [], options)
+    values, choices = parse_settings(settings or [], options, encoders={"text": text_encoder, "image": image_encoder})
 
     from featcache import open_store
     from heads.ablation import ablate as library_ablate

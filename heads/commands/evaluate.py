@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heads.commands.options import open_run_store
+from heads.commands.options import EncoderName, check_encoders, open_run_store
 from heads.commands.render import console, next_command, print_json, safe, score_table
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Cache; default: ./cache.")] = None,
     split: Annotated[str, typer.Option(metavar="S", help="Which rows: train, valid or test.")] = "test",
+    text_encoder: EncoderName = None,
+    image_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -29,6 +31,7 @@ def evaluate(
 
     loaded = load_run(run)
     store = open_run_store(loaded, cache, dataset=dataset)
+    check_encoders(loaded, store, {"text": text_encoder, "image": image_encoder})
     result = library_evaluate(loaded, store, split)
     if as_json:
         print_json(result.to_dict())

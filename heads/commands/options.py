@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from featcache import load_project
 from featcache.commands.render import cache_folder
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DeviceName",
+    "EncoderName",
     "FusionName",
     "HeadName",
     "LossName",
@@ -26,12 +29,17 @@ __all__ = [
     "Settings",
     "TableFormat",
     "cache_folder",
+    "check_encoders",
     "new_run_folder",
     "open_run_store",
     "parse_settings",
 ]
 
 Settings = tuple[dict[str, Any], dict[str, dict[str, str]]]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(metavar="E", help="Fingerprint (its beginning) or model, if the cache has several."),
+]
 _SELECTIONS = ("encoder", "outputs", "view")
 
 
@@ -99,8 +107,44 @@ def open_run_store(run: Run, given: Path | None, *, dataset: str | None = None) 
     return open_store(folder, dataset=dataset)
 
 
-def parse_settings(given: Sequence[str], options: Mapping[str, Any]) -> Settings:
+def check_encoders(run: Run, store: FeatureStore, encoders: Mapping[str, str | None]) -> None:
+    """Raise unless the encoders that were named are those on whose vectors a run was fitted.
+
+    Parameters
+    ----------
+    run : Run
+        Its head takes vectors of one encoder a modality, and no others.
+    store : FeatureStore
+        The open cache, which says what the names mean.
+    encoders : mapping of modality to str or None
+        Beginning of a fingerprint, or a model's name; None where none was named.
+    """
+    for modality, name in encoders.items():
+        if name is None:
+            continue
+        if modality not in run.selections:
+            raise HeadsError(f"--{modality}-encoder {name!r}: the head of {run.path} takes no {modality} vectors")
+        chosen, fitted = store.select(modality, encoder=name), run.selections[modality]
+        if chosen.fingerprint != fitted.fingerprint:
+            raise HeadsError(
+                f"--{modality}-encoder {name!r} is {chosen.fingerprint[:12]}, the head of {run.path} was fitted on "
+                f"vectors of {fitted.fingerprint[:12]}: heads train --{modality}-encoder {name} fits one on these"
+            )
+
+
+def parse_settings(
+    given: Sequence[str], options: Mapping[str, Any], *, encoders: Mapping[str, str | None] | None = None
+) -> Settings:
     """Read ``KEY=VALUE`` texts; join them with the options that were given.
+
+    Parameters
+    ----------
+    given : sequence of str
+        The texts.
+    options : mapping
+        Other settings; None where none was given.
+    encoders : mapping of modality to str or None
+        What ``--text-encoder`` and ``--image-encoder`` say: the same as ``text.encoder=…``.
 
     Returns
     -------
@@ -110,14 +154,16 @@ def parse_settings(given: Sequence[str], options: Mapping[str, Any]) -> Settings
         ``text.encoder=…``, ``image.outputs=…``, ``image.view=…``: which of the cache's vectors are meant.
     """
     settings = {name: value for name, value in options.items() if value is not None}
-    choices: dict[str, dict[str, str]] = {}
+    choices = {modality: {"encoder": name} for modality, name in (encoders or {}).items() if name is not None}
     for text in given:
         key, equals, value = text.partition("=")
         modality, dot, field = key.partition(".")
         if not equals or not key:
             raise HeadsError(f"--set {text!r} is not KEY=VALUE, e.g. --set lr=0.0003")
         if dot and modality in ("text", "image") and field in _SELECTIONS:
-            choices.setdefault(modality, {})[field] = value
+            known = choices.setdefault(modality, {}).setdefault(field, value)
+            if known != value:
+                raise HeadsError(f"--set {text!r}: {key} was given already ({known!r})")
         elif key in settings:
             raise HeadsError(f"--set {text!r}: {key} was given already ({settings[key]!r})")
         else:

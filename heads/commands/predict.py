@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from heads.commands.options import TableFormat, open_run_store
+from heads.commands.options import EncoderName, TableFormat, check_encoders, open_run_store
 from heads.commands.render import console, next_command, print_json, safe
 
 __all__ = ["predict"]
@@ -21,6 +21,8 @@ def predict(
     form: Annotated[
         TableFormat, typer.Option("--format", help="ct2: the competition's answer.json.")
     ] = TableFormat.table,
+    text_encoder: EncoderName = None,
+    image_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -34,6 +36,7 @@ def predict(
         check_table_format(out)
     loaded = load_run(run)
     store = open_run_store(loaded, directory, dataset=dataset)
+    check_encoders(loaded, store, {"text": text_encoder, "image": image_encoder})
     found = library_predict(loaded, store, split)
     (write_ct2 if is_ct2 else write_table)(found, out)
     n_ai = int((found.verdict[found.answered] > 0).sum())

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from heads.commands.options import new_run_folder, open_run_store
+from heads.commands.options import EncoderName, check_encoders, new_run_folder, open_run_store
 from heads.commands.render import console, next_command, print_json, safe, score, show_steps
 from heads.commands.train import fitted_summary, print_fitted
 
@@ -22,6 +22,8 @@ def pseudo_label(
     split: Annotated[str, typer.Option(metavar="S", help="Which rows to label; not train or valid.")] = "test",
     threshold: Annotated[float, typer.Option(help="Least confidence of a label that is kept.")] = 0.8,
     out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
+    text_encoder: EncoderName = None,
+    image_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -36,6 +38,7 @@ def pseudo_label(
     folder = new_run_folder(out)
     check_run_out(folder, overwrite=overwrite)
     store = open_run_store(loaded, directory, dataset=dataset)
+    check_encoders(loaded, store, {"text": text_encoder, "image": image_encoder})
     with show_steps() as progress:
         found = library_pseudo_label(loaded, store, split, threshold=threshold, progress=progress)
     report = {**found.report, "teacher": str(run)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heads.commands.options import (
+    EncoderName,
     FusionName,
     HeadName,
     LossName,
@@ -40,6 +41,8 @@ def train(
             help="Another setting: lr, epochs, patience …; or which vectors: image.encoder, image.outputs, image.view.",
         ),
     ] = None,
+    text_encoder: EncoderName = None,
+    image_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
@@ -54,7 +57,7 @@ def train(
         "preset": preset and preset.value,
         "seed": seed,
     }
-    values, choices = parse_settings(settings or [], options)
+    values, choices = parse_settings(settings or [], options, encoders={"text": text_encoder, "image": image_encoder})
 
     from featcache import open_store
     from heads.features import choose_selections, load_fit_features

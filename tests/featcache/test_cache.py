@@ -12,7 +12,8 @@ from featcache.cache import Cache, Defaults, unit_name
 from featcache.errors import FeatcacheError, ShardError
 from featcache.failures import Failure, failed_keys, read_failures, write_failures
 from featcache.project import Project, load_project
-from featcache.publish import publish_new, replace_json, temporary_beside, write_new_json
+from featcache.publish import publish_new, temporary_beside
+from featcache.sealed import read_sealed, replace_sealed, write_sealed
 from featcache.terminal import human_bytes, printable
 
 from factories import FakeSpec, make_cache
@@ -85,14 +86,14 @@ def test_an_error_while_publishing_is_not_mistaken_for_missing_hard_links(
 
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(OSError, match="No space left"):
-        write_new_json(tmp_path / "x.json", {})
+        write_sealed(tmp_path / "x.json", {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_derived_file_is_replaced_whole(tmp_path: Path) -> None:
-    replace_json(tmp_path / "i.json", {"a": 1})
-    replace_json(tmp_path / "i.json", {"b": "ü"})
-    assert json.loads((tmp_path / "i.json").read_text(encoding="utf-8")) == {"b": "ü"}
+    replace_sealed(tmp_path / "i.json", {"a": 1})
+    replace_sealed(tmp_path / "i.json", {"b": "ü"})
+    assert read_sealed(tmp_path / "i.json") == ({"b": "ü"}, True)
 
 
 def test_of_several_attempts_the_last_failure_counts(tmp_path: Path) -> None:

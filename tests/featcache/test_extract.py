@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from featcache.errors import FeatcacheError, ShardError
-from featcache.extract import ExtractOptions, ExtractResult, Progress, extract
+from featcache.extract import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
 from featcache.failures import read_failures
 from featcache.manifest import Manifest
 from featcache.store import open_store
@@ -124,10 +127,123 @@ def test_a_failure_is_tried_again_only_when_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_vector_beyond_the_range_of_the_disk_is_a_failure(tmp_path: Path) -> None:
-    huge = FakeSpec("image", scale=1e6)
-    result = run(write_dataset(tmp_path / "d", n_captions=1), tmp_path / "c", [huge])
-    assert result.n_encoded == 0 and {f.stage for f in result.sides[0].failures} == {"encode"}
+    huge = FakeSpec("image", scale=4e4)
+    result = run(write_dataset(tmp_path / "d"), tmp_path / "c", [huge])
+    assert 0 < result.n_encoded < 18 and {f.stage for f in result.sides[0].failures} == {"encode"}
     assert "float16 cannot hold" in result.sides[0].failures[0].message
+    assert result.n_encoded + len(result.sides[0].failures) == 18
+
+
+def test_if_all_contents_of_a_side_fail_it_is_an_error_with_the_first_message(tmp_path: Path) -> None:
+    data, huge = write_dataset(tmp_path / "d"), FakeSpec("image", scale=1e7)
+    with pytest.raises(FeatcacheError, match=r"all 18 image contents failed with fake-w0.*'0-real'.*cannot hold"):
+        run(data, tmp_path / "c", [TEXT, huge])
+    with pytest.raises(FeatcacheError, match=r"all 18 image contents failed.*--retry-failed tries them again"):
+        run(data, tmp_path / "c", [TEXT, huge])
+    assert len(read_failures(make_cache(tmp_path / "c"), huge.fingerprint, "clean")) == 18
+    store = open_store(tmp_path / "c")
+    assert store.arrays(selections={"text": store.select("text")}).present["text"].all()
+
+
+def test_if_no_picture_can_be_read_it_is_an_error_and_the_sample_table_stays(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d")
+    run(data, tmp_path / "c", [IMAGE])
+    manifest = read_manifest(data)
+    for path in (tmp_path / "d").glob("*.png"):
+        path.unlink()
+    with pytest.raises(FeatcacheError, match="none of the 18 pictures can be read"):
+        run(manifest, tmp_path / "c", [IMAGE])
+    assert open_store(tmp_path / "c").arrays().present["image"].all()
+
+
+def broken_dataset(folder: Path, n_captions: int, n_broken: int) -> Path:
+    data = write_dataset(folder, n_captions=n_captions)
+    for sample in read_manifest(data).samples[:n_broken]:
+        (folder / f"{sample.sample_id}.png").write_bytes(b"no picture " + sample.sample_id.encode())
+    return data
+
+
+def limited(text: str, **settings: Any) -> ExtractOptions:
+    return ExtractOptions(device="cpu", workers=2, max_failures=FailureLimit.parse(text), **settings)
+
+
+def test_too_many_failures_stop_the_work_and_what_was_published_stays(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d")
+    for sample in read_manifest(data).samples[8:12]:
+        (tmp_path / "d" / f"{sample.sample_id}.png").write_bytes(b"no picture " + sample.sample_id.encode())
+    image = FakeSpec("image")
+    with pytest.raises(FeatcacheError, match=r"stopped: 4 contents failed, more than the limit of 3 .*'2-beta'"):
+        run(data, tmp_path / "c", [image], limited("3", batch_size=2, unit_rows=4))
+    assert len(shards(tmp_path / "c")) == 2 and sum(image.log) == 8
+    assert not list((tmp_path / "c").glob("claims/**/*.json")) and not list((tmp_path / "c").rglob(".tmp-*"))
+    result = run(data, tmp_path / "c", [image], limited("4", batch_size=2, unit_rows=4))
+    assert len(result.sides[0].failures) == 4 and result.n_encoded == 6
+
+
+def test_a_share_of_failures_counts_from_fifty_contents_on(tmp_path: Path) -> None:
+    small = broken_dataset(tmp_path / "small", 16, 24)
+    assert run(small, tmp_path / "c", [IMAGE], limited("10%", batch_size=4)).n_failed == 24
+    large = broken_dataset(tmp_path / "large", 40, 24)
+    with pytest.raises(FeatcacheError, match=r"more than the limit of 10% \(24 of \d+ image contents tried\)"):
+        run(large, tmp_path / "d", [IMAGE], limited("10%", batch_size=4))
+    assert run(large, tmp_path / "e", [IMAGE], limited("60%", batch_size=4)).n_failed == 24
+
+
+def test_a_systematic_fault_is_noticed_within_the_first_unit(tmp_path: Path) -> None:
+    image = FakeSpec("image")
+    data = broken_dataset(tmp_path / "d", 40, 120)
+    with pytest.raises(FeatcacheError, match="stopped: 8 contents failed"):
+        run(data, tmp_path / "c", [image], limited("5", batch_size=4))
+    assert image.log == []
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "5 %%", "101%", "1e3", "٣", "nan%"])
+def test_a_limit_that_is_neither_number_nor_share_is_refused(text: str) -> None:
+    with pytest.raises(FeatcacheError, match="neither a number like 20 nor a share like 5%"):
+        FailureLimit.parse(text)
+
+
+def test_a_retry_encodes_what_failed_and_nothing_new(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=4)
+    (tmp_path / "d" / "0-real.png").write_bytes(b"no picture at all")
+    run(data, tmp_path / "c", [IMAGE])
+    grown, image = write_dataset(tmp_path / "d", n_captions=6), FakeSpec("image")
+    result = run(grown, tmp_path / "c", [image], ExtractOptions(device="cpu", unit_rows=4, retry_failed=True))
+    assert (result.n_encoded, result.n_failed, result.sides[0].n_new) == (1, 0, 6)
+    rest = run(grown, tmp_path / "c", [image])
+    assert rest.n_encoded == 6 and open_store(tmp_path / "c").arrays().present["image"].all()
+
+
+def test_a_picture_that_could_not_be_read_is_retried_when_it_can(tmp_path: Path) -> None:
+    manifest = read_manifest(write_dataset(tmp_path / "d", n_captions=4))
+    victim = tmp_path / "d" / "1-alpha.png"
+    content = victim.read_bytes()
+    victim.unlink()
+    assert [f.sample_id for f in run(manifest, tmp_path / "c", [IMAGE]).unreadable] == ["1-alpha"]
+    victim.write_bytes(content)
+    result = run(manifest, tmp_path / "c", [IMAGE], ExtractOptions(device="cpu", unit_rows=4, retry_failed=True))
+    assert (result.n_encoded, result.sides[0].n_new, result.n_failed) == (1, 0, 0)
+
+
+def test_plans_are_announced_and_say_what_other_producers_hold(tmp_path: Path) -> None:
+    data, plans = write_dataset(tmp_path / "d"), []
+    run(data, tmp_path / "c", [FakeSpec("image", weights="w0")])
+    other = FakeSpec("image", weights="w1")
+    result = extract(read_manifest(data), make_cache(tmp_path / "c"), [other], options=SMALL, announce=plans.append)
+    assert [str(c) for c in result.sides[0].misses[0].changes] == ["model.weights: 'w0' → 'w1'"]
+    assert [plan.misses for plan in plans] == [result.sides[0].misses] and plans[0].n_todo == 18
+
+
+def test_nothing_is_left_beside_the_shards(tmp_path: Path) -> None:
+    data, cache = write_dataset(tmp_path / "d"), make_cache(tmp_path / "c")
+    leftover = tmp_path / "c" / "features" / ".tmp-elsewhere-1-000000000000000000"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"")
+    os.utime(leftover, (0, 0))
+    before = threading.active_count()
+    run(data, cache.path, [TEXT, IMAGE])
+    assert not list(cache.path.rglob(".tmp-*")) and not list(cache.path.glob("claims/**/*.json"))
+    assert threading.active_count() == before
 
 
 def test_a_picture_that_changes_while_it_is_read_is_not_stored_under_the_old_key(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,44 +18,64 @@ from featcache.extract import ExtractOptions, extract
 from featcache.store import open_store
 from featcache.verify import verify
 
-from factories import FakeSpec, make_cache, read_manifest, write_dataset
+from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
 
 TESTS = Path(__file__).resolve().parents[1]
 OPTIONS = {"device": "cpu", "batch_size": 2, "workers": 2, "unit_rows": 3}
 
 CHILD = """
-import os, signal, sys
+import os, pathlib, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from factories import FakeSpec, make_cache, read_manifest
-from featcache import publish
 from featcache.extract import ExtractOptions, extract
-step, deadly = 0, int(sys.argv[4])
-def count(name, real):
+from featcache.owner import Owner
+step, deadly, back = 0, int(sys.argv[4]), float(sys.argv[5])
+def count():
+    global step
+    step += 1
+    if step == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+def counted(real):
     def wrapped(*arguments, **options):
-        global step
-        step += 1
-        if step == deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
+        count()
         return real(*arguments, **options)
     return wrapped
-for name in ("link", "fsync", "open"):
-    setattr(os, name, count(name, getattr(os, name)))
-import h5py
-h5py.File.close = count("close", h5py.File.close)
+def write_in_halves(path, data):
+    with open(path, "wb") as file:
+        for half in (data[: len(data) // 2], data[len(data) // 2 :]):
+            count()
+            file.write(half)
+            file.flush()
+for name in ("link", "fsync", "open", "write", "replace"):
+    setattr(os, name, counted(getattr(os, name)))
+for name in ("unlink", "replace"):
+    setattr(pathlib.Path, name, counted(getattr(pathlib.Path, name)))
+pathlib.Path.write_bytes = write_in_halves
+if back:
+    now, now_ns, utime = time.time, time.time_ns, os.utime
+    time.time, time.time_ns = lambda: now() - back, lambda: now_ns() - int(back * 1e9)
+    os.utime = lambda path, *rest, **more: utime(path, (now() - back,) * 2)
 specs = [FakeSpec("text", ("cls",)), FakeSpec("image")]
-options = ExtractOptions(device="cpu", batch_size=2, workers=1, unit_rows=3)
+options = ExtractOptions(device="cpu", batch_size=2, workers=1, unit_rows=3, claim_timeout=1.0)
 extract(read_manifest(sys.argv[2]), make_cache(sys.argv[3]), specs, options=options)
 print(step)
 """
 
 
-def run_child(data: Path, cache: Path, deadly: int) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-c", CHILD, str(TESTS), str(data), str(cache), str(deadly)]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+def arguments(data: Path, cache: Path, deadly: int = 0, back: float = 0.0) -> list[str]:
+    return [sys.executable, "-c", CHILD, str(TESTS), str(data), str(cache), str(deadly), str(back)]
+
+
+def run_child(data: Path, cache: Path, deadly: int = 0, back: float = 0.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments(data, cache, deadly, back), capture_output=True, text=True, timeout=120)
 
 
 def vectors(cache: Path) -> dict[str, np.ndarray]:
     return dict(open_store(cache).arrays().features)
+
+
+def shards(cache: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in cache.glob("features/**/*.h5")}
 
 
 @pytest.fixture
@@ -61,42 +83,104 @@ def data(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "d", n_captions=4)
 
 
-def test_killed_between_any_two_steps_of_publishing_it_resumes_to_the_same_bytes(data: Path, tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    n_steps = int(run_child(data, whole, deadly=0).stdout)
-    reference = vectors(whole)
-    shards = {p.name: p.read_bytes() for p in whole.glob("features/**/*.h5")}
-    moments = sorted({*np.linspace(1, n_steps, 12).astype(int).tolist(), 2, 3})
-    assert n_steps > 20
-    for deadly in moments:
-        cache = tmp_path / f"killed-{deadly}"
+def check_kills(data: Path, folder: Path, n_moments: int) -> None:
+    """Kill at moments spread over all steps; each time the next run ends with the bytes of an undisturbed one."""
+    whole = folder / "whole"
+    n_steps = int(run_child(data, whole).stdout)
+    reference, expected_shards = vectors(whole), shards(whole)
+    assert n_steps > 100
+    for deadly in np.unique(np.linspace(1, n_steps, n_moments).astype(int)).tolist():
+        cache = folder / f"killed-{deadly}"
         assert run_child(data, cache, deadly).returncode == -signal.SIGKILL
-        finished = run_child(data, cache, deadly=0)
+        finished = run_child(data, cache)
         assert finished.returncode == 0, finished.stderr
         for modality, expected in reference.items():
             np.testing.assert_array_equal(vectors(cache)[modality], expected)
-        assert {p.name: p.read_bytes() for p in cache.glob("features/**/*.h5")} == shards
+        assert shards(cache) == expected_shards, deadly
         assert verify(make_cache(cache), deep=True).is_sound
+        left = [p for p in cache.rglob("*") if p.name.startswith(".tmp-") or p.match("claims/*/*/*")]
+        assert left == [], deadly
+
+
+def test_killed_between_steps_of_publishing_it_resumes_to_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    check_kills(data, tmp_path, n_moments=8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_at_a_hundred_moments_it_resumes_to_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    check_kills(data, tmp_path, n_moments=100)
+
+
+def kill_in_the_middle(data: Path, cache: Path) -> None:
+    """Leave a cache with some shards, a claim and a temporary file."""
+    n_steps = int(run_child(data, cache.with_name("count")).stdout)
+    for deadly in range(n_steps // 2, n_steps):
+        if cache.exists():
+            shutil.rmtree(cache)
+        assert run_child(data, cache, deadly).returncode == -signal.SIGKILL
+        if list(cache.glob("claims/*/*/*.json")) and list(cache.glob("features/*/*/.tmp-*")) and shards(cache):
+            return
+    raise AssertionError("no step leaves both a claim and a temporary file")
+
+
+def test_a_manifest_edited_between_kill_and_resume_gives_what_one_pass_over_it_gives(
+    data: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "c"
+    kill_in_the_middle(data, cache)
+    lines = data.read_text().splitlines()
+    (data.parent / "0-real.png").write_bytes(png(4711))
+    data.write_text("\n".join([lines[0], *lines[7:], *lines[1:4]]) + "\n")
+    assert run_child(data, cache).returncode == 0
+    assert run_child(data, tmp_path / "one").returncode == 0
+    for modality, expected in vectors(tmp_path / "one").items():
+        np.testing.assert_array_equal(vectors(cache)[modality], expected)
+    assert not list(cache.glob("claims/*/*/*.json")) and verify(make_cache(cache), deep=True).is_sound
+
+
+def test_a_clock_that_is_set_back_between_kill_and_resume_changes_nothing(data: Path, tmp_path: Path) -> None:
+    whole, cache = tmp_path / "whole", tmp_path / "c"
+    assert run_child(data, whole).returncode == 0
+    kill_in_the_middle(data, cache)
+    for path in cache.glob("claims/*/*/*.json"):
+        note = json.loads(path.read_text())
+        path.write_text(json.dumps(note | {"host": "elsewhere"}))
+    finished = run_child(data, cache, back=400 * 86400.0)
+    assert finished.returncode == 0, finished.stderr
+    assert shards(cache) == shards(whole) and not list(cache.glob("claims/*/*/*.json"))
+
+
+def test_two_writers_among_the_claims_of_killed_ones_store_every_content_once(data: Path, tmp_path: Path) -> None:
+    whole, cache = tmp_path / "whole", tmp_path / "c"
+    assert run_child(data, whole).returncode == 0
+    kill_in_the_middle(data, cache)
+    start = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen(arguments(data, cache), **start) for _ in range(2)]
+    for writer in writers:
+        _, errors = writer.communicate(timeout=120)
+        assert writer.returncode == 0, errors
+    assert shards(cache) == shards(whole) and verify(make_cache(cache), deep=True).is_sound
+    assert not list(cache.glob("claims/*/*/*.json")) and not list(cache.rglob(".tmp-*"))
 
 
 def test_killed_again_and_again_at_random_it_still_arrives(data: Path, tmp_path: Path) -> None:
     whole, cache = tmp_path / "whole", tmp_path / "c"
-    assert run_child(data, whole, deadly=0).returncode == 0
-    arguments = [sys.executable, "-c", CHILD, str(TESTS), str(data), str(cache), "0"]
+    assert run_child(data, whole).returncode == 0
     rng = np.random.default_rng(int(os.environ.get("FEATCACHE_KILL_SEED", "0")))
     for _ in range(4):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(arguments(data, cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(float(rng.uniform(0.1, 1.5)))
         process.kill()
         process.wait()
-    assert run_child(data, cache, deadly=0).returncode == 0
+    assert run_child(data, cache).returncode == 0
     for modality, expected in vectors(whole).items():
         np.testing.assert_array_equal(vectors(cache)[modality], expected)
 
 
 def test_two_writers_at_once_store_every_content_once(data: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", CHILD, str(TESTS), str(data), str(tmp_path / "c"), "0"]
-    writers = [subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    command = arguments(data, tmp_path / "c")
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     for writer in writers:
         _, errors = writer.communicate(timeout=120)
         assert writer.returncode == 0, errors

@@ -63,15 +63,20 @@ def test_data_that_is_nothing_is_refused(data: str, tmp_path: Path, monkeypatch:
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("name", ["data.txt", "data", "data.csv.gz", "data.tar"])
+@pytest.mark.parametrize("name", ["data.txt", "data", "data.csv.gz", "data.gz"])
 def test_other_endings_are_refused_with_the_list_of_forms(name: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"\.parquet or \.xlsx file, a folder of pictures .* hf:NAME"):
         Manifest.from_source(write(tmp_path / name))
 
 
-def test_a_tar_is_named_as_not_read_yet(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="WebDataset tars are not read yet"):
-        Manifest.from_source(write(tmp_path / "shard.tar"))
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.TAR.ZST", "a.tbz2", "a.tar.xz"])
+def test_a_compressed_tar_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"compressed, expected a plain \.tar: decompress it first"):
+        Manifest.from_source(write(tmp_path / name))
+
+
+def test_a_manifest_is_whole_unless_its_source_says_otherwise() -> None:
+    assert Manifest("a", "a.csv", (), (), ()).broken == ()
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "metadata.csv", "Manifest.CSV"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.errors import ShardError
+from featcache.errors import ManifestError, ShardError
+from featcache.manifest import ImageFile, ImageSource, Manifest, Sample
 from featcache.samples import ABSENT, PRESENT, UNREADABLE, StringColumn, read_samples, write_samples
 from featcache.scan import scan
 
-from factories import read_manifest, write_dataset
+from factories import png, read_manifest, write_dataset
 
 
 def test_keys_are_the_digests_of_the_exact_bytes(tmp_path: Path) -> None:
@@ -95,3 +97,68 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
     manifest = read_manifest(write_dataset(tmp_path / "d", n_captions=1))
     (tmp_path / "d" / "0-real.png").chmod(0)
     assert scan(manifest).table.image_status[0] == UNREADABLE
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A picture that is no file, and notes when it is read."""
+
+    number: int
+    log: list[int]
+
+    @property
+    def name(self) -> str:
+        return str(self.number)
+
+    def read_bytes(self) -> bytes:
+        self.log.append(self.number)
+        return png(self.number)
+
+
+def mixed(n: int, folder: Path, log: list[int]) -> Manifest:
+    """Every third picture a file, every third of another source, every third missing."""
+    folder.mkdir()
+    samples = []
+    for i in range(n):
+        image: ImageSource | None = Counted(i, log) if i % 3 == 1 else None
+        if i % 3 == 0:
+            (folder / f"{i}.png").write_bytes(png(i))
+            image = ImageFile(str(folder / f"{i}.png"))
+        samples.append(Sample(f"s{i}", image, f"caption {i}", -1, None, "train", None, f"row {i}"))
+    return Manifest("mixed", str(folder), tuple(samples), (), ())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_row_gets_its_own_picture_whatever_its_source_and_the_threads(tmp_path: Path, workers: int) -> None:
+    log: list[int] = []
+    scanned = scan(mixed(100, tmp_path / "d", log), workers=workers)
+    for i in range(100):
+        key = hashlib.sha256(png(i)).digest() if i % 3 < 2 else bytes(32)
+        assert bytes(scanned.table.image_key[i]) == key
+    assert scanned.n_read == 67 and sorted(log) == list(range(1, 100, 3))
+    assert workers > 1 or log == sorted(log)  # tars and Parquet files are read from front to back
+
+
+def test_progress_never_goes_back_and_ends_at_all_samples(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    scan(mixed(100, tmp_path / "d", []), progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen) and seen[-1] == (100, 100)
+
+
+def test_an_interrupted_scan_leaves_the_rest_unread(tmp_path: Path) -> None:
+    log: list[int] = []
+    manifest = mixed(3000, tmp_path / "d", log)
+
+    def interrupt(done: int, total: int) -> None:
+        if done > 1100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan(manifest, workers=1, progress=interrupt)
+    assert len(log) < 900
+
+
+def test_a_caption_that_is_no_unicode_is_an_error(tmp_path: Path) -> None:
+    sample = Sample("s", None, "\ud800", -1, None, None, None, "row 1")
+    with pytest.raises(ManifestError, match="no valid Unicode"):
+        scan(Manifest("d", "/d", (sample,), (), ()))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.errors import ShardError
-from featcache.shard import ShardHeader, read_shard, storable, verify_shard, write_shard
+from featcache.shard import ShardHeader, copy_rows, intact_keys, read_shard, storable, verify_shard, write_shard
 
 HEADER = ShardHeader("ab" * 32, "clean", "float16")
 
@@ -144,6 +144,9 @@ def edit(path: Path, what: str) -> None:
             file.create_dataset("features/cls", data=np.zeros((7, 5), np.float64))
         elif what == "norm missing":
             del file["norm/cls"]
+        elif what == "digest type":
+            del file["features/cls"].attrs["sha256"]
+            file["features/cls"].attrs["sha256"] = np.arange(1000)
         elif what == "no outputs":
             del file["features"], file["norm"]
 
@@ -159,6 +162,43 @@ def test_a_file_that_breaks_the_contract_is_refused_with_its_name(tmp_path: Path
     edit(path, what)
     with pytest.raises(ShardError, match=r"x\.h5"):
         read_shard(path)
+
+
+def test_a_digest_of_the_wrong_type_is_found_by_verify(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.h5")
+    edit(path, "digest type")
+    with pytest.raises(ShardError, match=r"'features/cls': attribute 'sha256' has dtype int64"):
+        verify_shard(read_shard(path))
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.lists(st.integers(0, 6), min_size=1, max_size=7, unique=True))
+def test_copied_rows_are_the_very_bytes_of_the_original(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("s")
+    shard = read_shard(write(folder / "x.h5"))
+    assert copy_rows(shard, np.array(rows), folder / "y.h5")
+    copy = read_shard(folder / "y.h5")
+    verify_shard(copy)
+    assert copy.header == shard.header
+    for a, b in zip((shard.key, *shard.outputs.values(), *shard.norms.values()),
+                    (copy.key, *copy.outputs.values(), *copy.norms.values()), strict=True):  # fmt: skip
+        np.testing.assert_array_equal(shard.map(a)[rows], copy.map(b))
+    assert not copy_rows(shard, np.array(rows), folder / "y.h5")
+
+
+def test_the_keys_of_a_damaged_shard_are_known_if_they_are_intact(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.h5")
+    shard, good = read_shard(path), path.read_bytes()
+    for block, is_known in ((shard.outputs["cls"], True), (shard.key, False)):
+        bad = bytearray(good)
+        bad[block.offset] ^= 1
+        path.write_bytes(bytes(bad))
+        keys = intact_keys(shard)
+        assert (keys is not None) is is_known
+        if keys is not None:
+            np.testing.assert_array_equal(keys, shard.map(shard.key))
 
 
 def test_damaged_attributes_are_found_by_verify(tmp_path: Path) -> None:

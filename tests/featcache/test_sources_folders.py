@@ -82,6 +82,17 @@ def test_orphans_are_refused_or_skipped(kind: str, tmp_path: Path) -> None:
     assert len(manifest.orphans) == 1
 
 
+@pytest.mark.parametrize("name", ["README.txt", "readme_first.TXT", "License.txt", "a/NOTICE-2.txt"])
+def test_notes_about_a_folder_are_no_orphans(name: str, tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.jpg", name)
+    assert [(s.sample_id, s.caption) for s in read(tmp_path)] == [("a/1", None)]
+
+
+def test_a_picture_may_be_named_like_a_note(tmp_path: Path) -> None:
+    fill(tmp_path, "notice-board.jpg", **{"notice-board": "a board"})
+    assert [s.caption for s in read(tmp_path)] == ["a board"]
+
+
 @pytest.mark.timeout(10)
 def test_a_sidecar_that_is_no_file_is_refused_without_blocking(tmp_path: Path) -> None:
     fill(tmp_path, "1.jpg")

@@ -62,6 +62,26 @@ def test_a_single_split_and_its_own_columns_are_honoured(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("keys", "splits"), [(["train"], [None]), (["test"], ["test"]), (["train", "x"], ["train", None])]
+)
+def test_a_train_split_alone_is_unsplit_data(
+    keys: list[str], splits: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = datasets.DatasetDict({key: dataset([b"a"], caption=pa.array(["a"])) for key in keys})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: data)
+    samples = Manifest.from_source("hf:org/name").samples
+    assert [s.split for s in samples] == splits
+    assert [s.sample_id for s in samples] == [f"{key}-0" for key in keys]
+
+
+def test_a_split_column_of_a_train_split_alone_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {"caption": pa.array(["a", "b"]), "split": pa.array(["train", "test"])}
+    data = datasets.DatasetDict(train=dataset([b"a", b"b"], **columns))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: data)
+    assert [s.split for s in Manifest.from_source("hf:org/name").samples] == ["train", "test"]
+
+
 def test_a_selection_keeps_its_own_rows(tmp_path: Path) -> None:
     data = dataset([b"a", b"b", b"c"], caption=pa.array(["a", "b", "c"])).select([2, 0])
     samples = Manifest.from_source(save(data, tmp_path / "one")).samples

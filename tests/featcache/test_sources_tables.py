@@ -288,7 +288,18 @@ def test_a_lone_surrogate_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["[1]", "3", "{", "{'a': 1}", "[" * 100_000, '{"a": ' + "9" * 5000 + "}", "\x1b[31m", "\0"]
+    "line",
+    [
+        "[1]",
+        "3",
+        '{"caption": "a", "caption": "b"}',
+        "{",
+        "{'a': 1}",
+        "[" * 100_000,
+        '{"a": ' + "9" * 5000 + "}",
+        "\x1b[31m",
+        "\0",
+    ],
 )
 def test_a_line_that_is_no_object_is_refused(line: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, f'\n{{"caption": "a"}}\n{line}\n', "m.ndjson").startswith("m.ndjson, line 3")
@@ -297,6 +308,7 @@ def test_a_line_that_is_no_object_is_refused(line: str, tmp_path: Path) -> None:
 def test_ignored_columns_may_hold_anything(tmp_path: Path) -> None:
     rows = [{"caption": "a", "boxes": [{"x": 1}]}, {"caption": "b", "other": "\0"}]
     assert len(read_objects(tmp_path, *rows).samples) == 2
+    assert len(read(tmp_path, '{"caption": "a", "boxes": [{"x": 1, "x": 2}]}\n', "m.jsonl").samples) == 1
 
 
 def write_parquet(folder: Path, columns: dict[str, object], **options: int) -> Path:

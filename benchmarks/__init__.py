@@ -1,0 +1,1 @@
+"""One module a benchmark, each a command: ``python -m benchmarks.bench_store``."""

@@ -1,0 +1,154 @@
+"""What every benchmark does alike: interleaved timing, a JSON record with its conditions, a table made from it."""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RESULTS", "Measure", "print_record", "ratios", "time_rounds", "write_record"]
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("featcache", "h5py", "numpy", "torch", "pyarrow", "safetensors")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of a benchmark.
+
+    Attributes
+    ----------
+    name : str
+        What was measured, and against what.
+    unit : str
+        ``ratio``, ``s``, ``MB`` …
+    values : tuple of float
+        One a round.
+    at_least, at_most : float
+        The goal for the median, if there is one.
+    note : str
+        Absolute figures or conditions of this line.
+    """
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """Middle of the rounds."""
+        return statistics.median(self.values)
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the median reaches the goal; None without one."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        above = self.at_least is None or self.median >= self.at_least
+        return above and (self.at_most is None or self.median <= self.at_most)
+
+
+def time_rounds(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+    """Time each call once a round, in turn, so that whatever else the machine does meets all of them alike.
+
+    Returns
+    -------
+    dict of name to list of float
+        Seconds, one a round; a first round, which warms caches, is not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for number in range(rounds + 1):
+        for name in names if number % 2 else reversed(names):
+            gc.collect()
+            start = time.perf_counter()
+            calls[name]()
+            elapsed = time.perf_counter() - start
+            if number:
+                seconds[name].append(elapsed)
+    return seconds
+
+
+def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> tuple[float, ...]:
+    """Divide round by round."""
+    return tuple(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _conditions() -> dict[str, Any]:
+    installed = {d.metadata["Name"].lower() for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "load_average": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES if name in installed},
+    }
+
+
+def write_record(name: str, measures: Sequence[Measure], *, setting: str) -> Path:
+    """Write ``results/<name>.json``: what was measured, where, and with what; returns its path.
+
+    Parameters
+    ----------
+    name : str
+        Of the benchmark.
+    measures : sequence of Measure
+        Its lines.
+    setting : str
+        What was compared with what, in a sentence or two.
+    """
+    lines = [asdict(m) | {"median": m.median, "rounds": len(m.values), "is_met": m.is_met} for m in measures]
+    document = {
+        "benchmark": name,
+        "command": f"python -m benchmarks.bench_{name}",
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "setting": setting,
+        "conditions": _conditions(),
+        "measures": lines,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def print_record(path: Path) -> None:
+    """Print a record as a Markdown table: medians, the range of the rounds, goals."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    where = record["conditions"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
+    print(f"{record['setting']}\n")
+    print(f"{where['processor']}, {where['cores']} cores, load {where['load_average']}, {where['system']}")
+    print(f"Python {where['python']}, {versions}; {record['when']}\n")
+    print("| measure | median | range | goal | met | |\n| --- | --- | --- | --- | --- | --- |")
+    for line in record["measures"]:
+        goal = f"≥ {line['at_least']:g}" if line["at_least"] is not None else ""
+        goal = f"≤ {line['at_most']:g}" if line["at_most"] is not None else goal
+        met = {True: "yes", False: "**no**", None: ""}[line["is_met"]]
+        unit = "" if line["unit"] == "ratio" else f" {line['unit']}"
+        low, high = min(line["values"]), max(line["values"])
+        print(
+            f"| {line['name']} | {line['median']:.3g}{unit} | {low:.3g}–{high:.3g} | {goal} | {met} | {line['note']} |"
+        )

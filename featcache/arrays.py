@@ -1,0 +1,62 @@
+"""What reading a store gives: aligned arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Arrays"]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Aligned rows of one data set.
+
+    Attributes
+    ----------
+    sample_id, split, group : (n,) str
+        ``split`` is ``""`` for samples in none, ``group`` where none was given.
+    label_a : (n,) int8
+        0 real, 1 AI, -1 unknown.
+    label_b : (n,) int16
+        0 real, k for ``class_names[k]``, -1 unknown.
+    class_names : tuple of str
+        ``("real", generator, …)``.
+    features : mapping of modality to (n, d) float32
+        Raw vectors; a row is NaN where the sample has none.
+    present : mapping of modality to (n,) bool
+        Which rows are not NaN.
+    keys : mapping of modality to (n, 32) uint8
+        Content keys of both sides, whatever is selected; zeros where the sample has no content on that side.
+    """
+
+    sample_id: NDArray[np.str_]
+    split: NDArray[np.str_]
+    group: NDArray[np.str_]
+    label_a: NDArray[np.int8]
+    label_b: NDArray[np.int16]
+    class_names: tuple[str, ...]
+    features: Mapping[str, NDArray[np.float32]]
+    present: Mapping[str, NDArray[np.bool_]]
+    keys: Mapping[str, NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return len(self.label_a)
+
+    def select(self, rows: NDArray[Any]) -> Arrays:
+        """Return some rows, in the order of ``rows``."""
+        return Arrays(
+            self.sample_id[rows],
+            self.split[rows],
+            self.group[rows],
+            self.label_a[rows],
+            self.label_b[rows],
+            self.class_names,
+            {m: v[rows] for m, v in self.features.items()},
+            {m: v[rows] for m, v in self.present.items()},
+            {m: v[rows] for m, v in self.keys.items()},
+        )

@@ -1,0 +1,177 @@
+"""Canaries: a few pictures encoded again, to see that the cached vectors are still those that would be computed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import CLEAN, Cache
+from featcache.errors import FeatcacheError
+from featcache.fingerprint import Fingerprint, check_same
+from featcache.samples import SampleTable, read_samples
+from featcache.shardset import ShardSet
+from featcache.single import build_spec
+
+if TYPE_CHECKING:
+    from featcache.encoders.base import EncoderSpec
+
+__all__ = ["TOLERANCES", "CanaryResult", "check_canaries"]
+
+TOLERANCES = {"float32": 2e-3, "float16": 1e-2, "bfloat16": 3e-2}
+"""Largest relative error ‖again - cached‖ / ‖cached‖ by compute dtype: other batches and devices move the last bits."""
+
+
+@dataclass(frozen=True)
+class CanaryResult:
+    """What encoding a few contents of one producer again has shown.
+
+    Attributes
+    ----------
+    producer, modality, model : str
+        The encoder; ``producer`` is a short fingerprint.
+    tolerance : float
+        Largest relative error that passes.
+    errors : mapping of output name to float
+        Largest relative error of the contents that were checked.
+    worst : str
+        Picture with the largest error, ``""`` if none was checked.
+    n_checked : int
+        Contents encoded again.
+    reason : str
+        Why nothing was checked, ``""`` if something was.
+    """
+
+    producer: str
+    modality: str
+    model: str
+    tolerance: float
+    errors: Mapping[str, float]
+    worst: str
+    n_checked: int
+    reason: str
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing differs by more than the tolerance; also if nothing was checked."""
+        return all(error <= self.tolerance for error in self.errors.values())
+
+
+def check_canaries(
+    cache: Cache,
+    *,
+    n_contents: int = 4,
+    seed: int = 0,
+    load_spec: Callable[[Fingerprint, tuple[str, ...]], EncoderSpec] | None = None,
+) -> tuple[CanaryResult, ...]:
+    """Encode a few pictures of each image producer again and compare with what is stored.
+
+    Captions are not stored in a cache, so nothing of a text producer can be checked.
+
+    Parameters
+    ----------
+    cache : Cache
+        The folder.
+    n_contents : int
+        How many a producer.
+    seed : int
+        Of the choice.
+    load_spec : callable
+        Makes an encoder of a producer's document and outputs; by default from the place that the document names.
+
+    Raises
+    ------
+    ShardError
+        If a sample table or an encoder document is damaged: see `verify`.
+    """
+    tables = [read_samples(cache.sample_path(name)) for name in cache.datasets]
+    found = []
+    for producer in cache.producers.values():
+        try:
+            found.append(_check(cache, producer, tables, n_contents, seed, load_spec or build_spec))
+        except (FeatcacheError, OSError) as error:
+            found.append(_not_checked(producer, " ".join(str(error).split())))
+    return tuple(found)
+
+
+def _not_checked(producer: Fingerprint, reason: str) -> CanaryResult:
+    return CanaryResult(producer.short, producer.modality, producer.model_name, _tolerance(producer), {}, "", 0, reason)
+
+
+def _tolerance(producer: Fingerprint) -> float:
+    return TOLERANCES.get(str(producer.identity.get("compute_dtype")), min(TOLERANCES.values()))
+
+
+def _check(
+    cache: Cache,
+    producer: Fingerprint,
+    tables: Sequence[SampleTable],
+    n_contents: int,
+    seed: int,
+    load_spec: Callable[[Fingerprint, tuple[str, ...]], EncoderSpec],
+) -> CanaryResult:
+    if producer.modality == "text":
+        return _not_checked(producer, "captions are not in the cache")
+    shards = ShardSet.open(cache, producer, CLEAN)
+    outputs = tuple(shards.widths)
+    if not outputs:
+        return _not_checked(producer, "it has no vectors yet")
+    contents, names, keys = _choose(tables, shards, outputs, n_contents, seed)
+    if not contents:
+        return _not_checked(producer, "none of its pictures is where it was, with the bytes that it had")
+    spec = load_spec(producer, outputs)
+    check_same(producer, spec.fingerprint, f"features of model {producer.model_name!r}")
+    encoded = spec.load("auto").encode([spec.prepare(content) for content in contents])
+    errors, worst = {}, ("", -1.0)
+    for output in outputs:
+        stored, _ = shards.gather([output], keys)
+        again = encoded[output].astype(str(producer.identity["storage_dtype"])).astype(np.float32)
+        scale = np.maximum(np.linalg.norm(stored, axis=1), np.finfo(np.float32).tiny)
+        error = np.nan_to_num(np.linalg.norm(again - stored, axis=1) / scale, nan=np.inf)
+        errors[output] = float(error.max())
+        worst = max(worst, (names[int(error.argmax())], errors[output]), key=lambda pair: pair[1])
+    return CanaryResult(
+        producer.short,
+        producer.modality,
+        producer.model_name,
+        _tolerance(producer),
+        errors,
+        worst[0],
+        len(contents),
+        "",
+    )
+
+
+def _choose(
+    tables: Sequence[SampleTable], shards: ShardSet, outputs: Sequence[str], n_contents: int, seed: int
+) -> tuple[list[bytes], list[str], NDArray[np.uint8]]:
+    """Find pictures that are stored, and on disk as they were: their bytes, paths and keys."""
+    candidates = []
+    for number, table in enumerate(tables):
+        rows = table.first_rows("image")
+        stored = np.ones(len(rows), bool)
+        for output in outputs:
+            stored &= shards.contains(output, table.image_key[rows])
+        candidates += [(number, int(row)) for row in rows[stored]]
+    contents: list[bytes] = []
+    names: list[str] = []
+    keys: list[NDArray[np.uint8]] = []
+    for position in np.random.default_rng(seed).permutation(len(candidates)):
+        if len(contents) == n_contents:
+            break
+        number, row = candidates[position]
+        key, source = tables[number].image_key[row], Path(tables[number].source[row])
+        # A name that is not absolute belongs to a folder that the cache does not know; nothing but files is opened.
+        if not source.is_absolute() or not source.is_file():
+            continue
+        content = source.read_bytes()
+        if hashlib.sha256(content).digest() == key.tobytes():
+            contents.append(content)
+            names.append(str(source))
+            keys.append(key)
+    return contents, names, np.array(keys, np.uint8).reshape(-1, 32)

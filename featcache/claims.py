@@ -1,0 +1,160 @@
+"""Claims on work units: two writers that see each other's do not encode the same contents twice.
+
+A claim is an exclusive file with its owner in it, and a heartbeat: its time of change moves as long as the owner
+lives. Claims save work and nothing else. Shards are published without overwriting whoever holds a claim, so one that
+is lost, deleted or made up costs time at most.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from featcache.owner import Owner
+from featcache.publish import LEFTOVER_SECONDS, create_exclusive
+
+__all__ = ["Claims", "sweep_claims"]
+
+FORMAT_VERSION = 1
+SUFFIX = ".json"
+_BEATS_A_TIMEOUT = 8
+_MAX_BYTES = 4096
+
+
+class Claims:
+    """The claims of this process on the units of one producer and view; a context that holds none at its end.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the claims of all writers are.
+    timeout : float
+        Seconds of our own clock for which another's heartbeat may stand still before its claim is taken over.
+    """
+
+    def __init__(self, folder: Path, *, timeout: float) -> None:
+        self._folder = folder
+        self._timeout = timeout
+        self._held: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        for unit in tuple(self._held):
+            self.release(unit)
+        self._heart.join(self._timeout)
+
+    def take(self, unit: str) -> bool:
+        """Claim a unit unless somebody else is at work on it.
+
+        Returns
+        -------
+        bool
+            False if there is a claim whose owner seems to live. Asked again and again, the answer becomes True when
+            the claim is gone, its owner is known to be dead, or its heartbeat has stood still for too long.
+        """
+        try:
+            if self._create(unit):
+                return True
+            if not self._is_abandoned(unit):
+                return False
+            self._path(unit).unlink(missing_ok=True)
+            return self._create(unit)
+        except OSError:
+            # No claim can be made here: work without.
+            return True
+
+    def release(self, unit: str) -> None:
+        """Give up a claim; nothing happens if it was lost."""
+        inode = self._held.pop(unit, None)
+        path = self._path(unit)
+        with suppress(OSError):
+            if inode is not None and _inode(path) == inode:
+                path.unlink()
+
+    def _path(self, unit: str) -> Path:
+        return self._folder / f"{unit}{SUFFIX}"
+
+    def _create(self, unit: str) -> bool:
+        path = self._path(unit)
+        note = {"format_version": FORMAT_VERSION, **asdict(Owner.current())}
+        note["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if not create_exclusive(path, json.dumps(note).encode()):
+            return False
+        self._held[unit] = _inode(path)
+        return True
+
+    def _is_abandoned(self, unit: str) -> bool:
+        path = self._path(unit)
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return True
+        if not stat.S_ISREG(found.st_mode):
+            return True
+        # The time of change is no time to us, only something that moves: clocks differ, and are set back.
+        beat = (found.st_ino, found.st_mtime_ns)
+        now = time.monotonic()
+        if unit not in self._seen or self._seen[unit][0] != beat:
+            self._seen[unit] = (beat, now)
+        owner = _read_owner(path)
+        return (owner is not None and owner.is_dead) or now - self._seen[unit][1] >= self._timeout
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._timeout / _BEATS_A_TIMEOUT):
+            for unit, inode in tuple(self._held.items()):
+                path = self._path(unit)
+                with suppress(OSError):
+                    if _inode(path) == inode:
+                        os.utime(path)
+
+
+def sweep_claims(folder: Path) -> int:
+    """Remove the claims of the dead, anywhere in a folder; returns how many there were.
+
+    They are in nobody's way, but those on units that nobody plans any more would stay for ever.
+    """
+    n_removed = 0
+    for path in folder.rglob(f"*{SUFFIX}") if folder.is_dir() else ():
+        with suppress(OSError):
+            found = path.lstat()
+            owner = _read_owner(path) if stat.S_ISREG(found.st_mode) else None
+            is_old = time.time() - found.st_mtime > LEFTOVER_SECONDS
+            if is_old if owner is None or not owner.is_here else owner.is_dead:
+                path.unlink()
+                n_removed += 1
+    return n_removed
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def _read_owner(path: Path) -> Owner | None:
+    """Read whose claim it is; None if the file does not say, or is no claim."""
+    try:
+        with path.open("rb") as file:
+            note = json.loads(file.read(_MAX_BYTES))
+        host, pid, process = note["host"], note["pid"], note["process"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    is_owner = isinstance(host, str) and type(pid) is int and isinstance(process, str)
+    return Owner(host, pid, process) if is_owner else None

@@ -1,0 +1,53 @@
+"""Being interrupted: Ctrl-C and SIGTERM end the work in good order, and say how to go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+
+from featcache.commands.render import notes, safe
+
+__all__ = ["interruptible"]
+
+_TIDY_SECONDS = 5.0
+_INTERRUPTED = 130
+
+
+class _Handler:
+    """The first signal interrupts; while things are tidied up further ones are ignored, after that they kill."""
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.deadline is None:
+            self.deadline = time.monotonic() + _TIDY_SECONDS
+            raise KeyboardInterrupt
+        if time.monotonic() > self.deadline:
+            os._exit(_INTERRUPTED)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Run a command that can be started again to go on: interrupted, it says so and exits 130."""
+    handler = _Handler()
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        notes.print("\ninterrupted; what was published stays. To go on:", soft_wrap=True)
+        notes.print("  " + safe(shlex.join(["featcache", *sys.argv[1:]])), soft_wrap=True)
+        # Nothing is left to lose: should a thread hang in reading a file, the next signal ends the process.
+        handler.deadline = 0.0
+        raise typer.Exit(_INTERRUPTED) from None
+    finally:
+        for number, previous in before.items() if handler.deadline is None else ():
+            signal.signal(number, previous)

@@ -1,0 +1,58 @@
+"""``featcache repair``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featcache.commands.render import cache_folder, console, print_json, safe
+from featcache.commands.verify import document, render
+
+if TYPE_CHECKING:
+    from featcache.repair import RepairReport
+
+__all__ = ["repair"]
+
+
+def repair(
+    cache: Annotated[Path | None, typer.Argument(metavar="DIR", help="The cache folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Move what is damaged into the cache's quarantine, rebuild the index, and say how to get lost rows back."""
+    from featcache.repair import repair as library_repair
+
+    report = library_repair(cache_folder(cache))
+    if as_json:
+        moved = [
+            {"from": str(m.problem.path), "to": str(m.path), "why": m.problem.message, "is_restored": m.is_restored}
+            for m in report.moved
+        ]
+        missing = [{"path": str(p.path), "message": p.message} for p in report.missing]
+        print_json(
+            {"moved": moved, "missing": missing, "commands": list(report.commands), "after": document(report.after)}
+        )
+    else:
+        _render(report)
+    if not report.after.is_sound:
+        raise typer.Exit(1)
+
+
+def _render(report: RepairReport) -> None:
+    for moved in report.moved:
+        restored = ", and restored from its copy" if moved.is_restored else ""
+        console.print(f"[yellow]moved[/] {safe(moved.problem.path)}\n  to {safe(moved.path)}{restored}", soft_wrap=True)
+        console.print(f"  because: {safe(moved.problem.message)}", soft_wrap=True)
+    for problem in report.missing:
+        console.print(f"[yellow]missing[/] {safe(problem.path)}", soft_wrap=True)
+    for problem in (*(m.problem for m in report.moved), *report.missing):
+        if problem.loss is not None:
+            console.print(f"  lost: {safe(problem.loss)}", soft_wrap=True)
+    render(report.after)
+    if report.commands:
+        console.print("To get the lost rows back:")
+        for command in report.commands:
+            console.print(f"  {safe(command)}", soft_wrap=True)
+    elif not report.moved and not report.missing:
+        console.print("Nothing was damaged; the index is up to date.")

@@ -1,0 +1,64 @@
+"""Commands as text that can be copied into a shell, whatever is in the names."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from featcache.steps import Step
+from featcache.terminal import printable
+
+__all__ = ["print_steps", "shell_line"]
+
+_INDENT = "    "
+_LAST_ESCAPED_BYTE = 0xDCFF
+_FIRST_ESCAPED_BYTE = 0xDC80
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Quote a command for a shell; what a terminal must not see becomes the escapes of ``$'…'`` (bash, zsh, ksh)."""
+    return " ".join(_quote(word) for word in words)
+
+
+def _quote(word: str) -> str:
+    if printable(word) == word:
+        return shlex.quote(word)
+    return "$'" + "".join(map(_escape, word)) + "'"
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if char in "\\'":
+        return "\\" + char
+    if printable(char) == char:
+        return char
+    if _FIRST_ESCAPED_BYTE <= code <= _LAST_ESCAPED_BYTE:  # a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def print_steps(console: Console, steps: Sequence[Step]) -> None:
+    """Print commands, each under a comment that says what it does, broken between options where they are long."""
+    for step in steps:
+        console.print(f"  # {printable(step.why)}", style="dim", markup=False, emoji=False, soft_wrap=True)
+        for line in _lines(step.command, console.width - 4):
+            console.print("  " + line, markup=False, emoji=False, soft_wrap=True)
+
+
+def _lines(words: Sequence[str], width: int) -> list[str]:
+    """Break a command before options, so that lines fit where they can."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--") and parts[-1]:
+            parts.append([])
+        parts[-1].append(word)
+    lines = [shell_line(parts[0])]
+    for part in map(shell_line, parts[1:]):
+        if len(lines[-1]) + 1 + len(part) <= width - 2:
+            lines[-1] += " " + part
+        else:
+            lines[-1] += " \\"
+            lines.append(_INDENT + part)
+    return lines

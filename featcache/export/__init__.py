@@ -1,0 +1,102 @@
+"""Taking arrays out of a cache: one file or folder that other programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcache.errors import FeatcacheError
+from featcache.export.columns import Source
+from featcache.export.folder import check_replaceable, write_npy_folder
+from featcache.export.npz import export_npz, write_npz
+from featcache.export.parquet import write_parquet
+from featcache.export.safetensors import write_safetensors
+from featcache.publish import replace_file, temporary_beside
+from featcache.selection import Selection
+from featcache.store import FeatureStore
+
+__all__ = ["FORMATS", "ExportReport", "export_npz", "export_store"]
+
+FORMATS: Mapping[str, Callable[[Source, Path], None]] = {
+    ".npz": write_npz,
+    ".parquet": write_parquet,
+    ".safetensors": write_safetensors,
+}
+"""Writers of single files, by the ending of the name."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes
+    ----------
+    path : Path
+        The file or folder.
+    n_rows : int
+        Samples.
+    widths : mapping of modality to int
+        Columns of its vectors.
+    n_missing : mapping of modality to int
+        Samples without a vector.
+    n_bytes : int
+        Size of what was written.
+    """
+
+    path: Path
+    n_rows: int
+    widths: Mapping[str, int]
+    n_missing: Mapping[str, int]
+    n_bytes: int
+
+
+def export_store(
+    store: FeatureStore, out: str | Path, *, split: str | None = None, selections: Mapping[str, Selection] | None = None
+) -> ExportReport:
+    """Write aligned rows under a name that says the format, in bounded memory.
+
+    All formats hold ``sample_id``, ``split``, ``group``, ``label_a``, ``label_b`` (-1 unknown), ``class_names``, and
+    per modality ``<modality>`` (n, d) float32, NaN in the rows of samples without it, and ``<modality>_present`` (n,)
+    bool; and ``about``, a JSON document with the data set and what the vectors are. What is there under the name is
+    replaced as a whole when everything is written, or not at all.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The open cache.
+    out : path
+        ``x.npz``, ``x.parquet``, ``x.safetensors``; or a folder of ``.npy``: a name without ending, or with a final
+        ``/``.
+    split : str
+        ``train``, ``valid`` or ``test``; default: all samples.
+    selections : mapping of modality to Selection
+        Which vectors; default: the standard ones.
+
+    Raises
+    ------
+    FeatcacheError
+        If the ending is another one, or the folder is there and is no export.
+    """
+    path, suffix = Path(out), Path(out).suffix
+    if str(out).endswith("/") or not suffix:
+        check_replaceable(path)
+    elif suffix not in FORMATS:
+        raise FeatcacheError(
+            f"cannot export to {str(out)!r}: expected a name that ends in {', '.join(FORMATS)}, or in / for a folder "
+            "of .npy files"
+        )
+    elif path.is_dir():
+        raise FeatcacheError(f"cannot export to {str(out)!r}: it is a folder")
+    chosen = store.default_selections() if selections is None else selections
+    source = Source(store, store.row_numbers(split), chosen)
+    if suffix in FORMATS and not str(out).endswith("/"):
+        with temporary_beside(path) as temp:
+            FORMATS[suffix](source, temp)
+            replace_file(temp, path)
+        size = path.stat().st_size
+    else:
+        write_npy_folder(source, path)
+        size = sum(file.stat().st_size for file in path.iterdir())
+    missing = {m: int((~store.rows(s).present[source.rows]).sum()) for m, s in chosen.items()}
+    return ExportReport(path, len(source.rows), {m: sum(s.widths) for m, s in chosen.items()}, missing, size)

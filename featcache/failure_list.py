@@ -1,0 +1,133 @@
+"""All that failed and is still missing, whoever failed on it: one list for a whole cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from featcache.cache import CLEAN, Cache
+from featcache.failures import Failure, failed_keys, read_failure_file, read_failures
+from featcache.fingerprint import Fingerprint
+from featcache.keyindex import KeyIndex
+from featcache.samples import UNREADABLE, SampleTable, read_samples
+from featcache.shardset import ShardSet
+
+__all__ = ["FailedContent", "failure_views", "list_failures", "scan_folder"]
+
+
+@dataclass(frozen=True)
+class FailedContent:
+    """One content of a data set that has no vectors because something went wrong.
+
+    Attributes
+    ----------
+    dataset, sample_id : str
+        Where it is, and the first sample that had it when it failed.
+    modality : {"text", "image"}
+        The side.
+    producer, model, view : str or None
+        Short fingerprint and name of the encoder; None: the picture could not be read, so none has seen it.
+    stage : str
+        ``read``, ``decode`` or ``encode``.
+    error, message : str
+        Class of the error, and its text.
+    attempts : int
+        How many times it was tried.
+    time : str
+        Of the last attempt: UTC, ISO 8601.
+    key : str or None
+        Content key, 64 hex digits; None: the content was never read.
+    """
+
+    dataset: str
+    sample_id: str
+    modality: str
+    producer: str | None
+    model: str | None
+    view: str | None
+    stage: str
+    error: str
+    message: str
+    attempts: int
+    time: str
+    key: str | None
+
+
+def scan_folder(cache: Cache, dataset: str) -> Path:
+    """Return the folder of what went wrong while a data set's pictures were read."""
+    return cache.path / "failures" / "samples" / dataset
+
+
+def failure_views(cache: Cache, fingerprint: Fingerprint) -> tuple[str, ...]:
+    """Return the views of a producer that have features or failures, the clean one in any case."""
+    folder = cache.path / "failures" / fingerprint.short
+    failed = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    return tuple(sorted({CLEAN, *cache.views(fingerprint), *failed}))
+
+
+def list_failures(cache: Cache) -> tuple[FailedContent, ...]:
+    """List what failed, is part of a data set now, and was not stored in the meantime.
+
+    Raises
+    ------
+    ShardError
+        If a file is damaged.
+    """
+    tables = [read_samples(cache.sample_path(name)) for name in cache.datasets]
+    found = [failure for table in tables for failure in _unreadable(cache, table)]
+    for fingerprint in cache.producers.values():
+        for view in failure_views(cache, fingerprint):
+            found += _not_encoded(cache, fingerprint, view, tables)
+    return tuple(found)
+
+
+def _unreadable(cache: Cache, table: SampleTable) -> Iterator[FailedContent]:
+    rows = np.flatnonzero(table.image_status == UNREADABLE).tolist()
+    path = scan_folder(cache, table.dataset) / "read.json"
+    known = {f.sample_id: f for f in read_failure_file(path)} if rows and path.is_file() else {}
+    for row in rows:
+        name = table.sample_id[row]
+        failure = known.get(name) or Failure("", name, "read", "OSError", "it could not be read", 1, "")
+        yield _content(table.dataset, "image", failure, None, None)
+
+
+def _not_encoded(cache: Cache, fingerprint: Fingerprint, view: str, tables: list[SampleTable]) -> list[FailedContent]:
+    failures = read_failures(cache, fingerprint, view)
+    if not failures:
+        return []
+    keys = failed_keys(failures)
+    shards = ShardSet.open(cache, fingerprint, view)
+    is_stored = np.full(len(keys), bool(shards.widths))
+    for output in shards.widths:
+        is_stored &= shards.contains(output, keys)
+    modality = fingerprint.modality
+    owner = np.full(len(keys), -1)
+    for number, table in enumerate(tables):
+        own = table.keys(modality)[table.has(modality)]
+        owner[(owner < 0) & KeyIndex.from_shards([own]).contains(keys)] = number
+    return [
+        _content(tables[owner[i]].dataset, modality, failures[i], fingerprint, view)
+        for i in np.flatnonzero(~is_stored & (owner >= 0)).tolist()
+    ]
+
+
+def _content(
+    dataset: str, modality: str, failure: Failure, fingerprint: Fingerprint | None, view: str | None
+) -> FailedContent:
+    return FailedContent(
+        dataset,
+        failure.sample_id,
+        modality,
+        fingerprint.short if fingerprint else None,
+        fingerprint.model_name if fingerprint else None,
+        view,
+        failure.stage,
+        failure.error,
+        failure.message,
+        failure.attempt,
+        failure.time,
+        failure.key if fingerprint else None,
+    )

@@ -1,0 +1,205 @@
+"""Dropping what no sample refers to and what exists twice: whole shards, and parts of shards if asked to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import Cache, unit_name
+from featcache.errors import FeatcacheError
+from featcache.fingerprint import Fingerprint
+from featcache.index import update_index
+from featcache.keyindex import KeyIndex
+from featcache.publish import LEFTOVER_SECONDS, TEMP_PREFIX
+from featcache.samples import SampleTable, read_samples
+from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
+from featcache.shardset import ShardSet
+from featcache.verify import verify
+
+__all__ = ["DeadRows", "GcReport", "collect_garbage"]
+
+ACTIVE_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class DeadRows:
+    """Rows of one shard that nothing needs.
+
+    Attributes
+    ----------
+    path : Path
+        The shard.
+    size : int
+        Of its file, in bytes.
+    n_rows, n_unreferenced, n_duplicate : int
+        Rows; those that no sample refers to; of the others, those of which a shard of smaller name has every output.
+    """
+
+    path: Path
+    size: int
+    n_rows: int
+    n_unreferenced: int
+    n_duplicate: int
+
+    @property
+    def n_dead(self) -> int:
+        """Rows that can go."""
+        return self.n_unreferenced + self.n_duplicate
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no row is needed."""
+        return self.n_dead == self.n_rows
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What can go, and whether it went.
+
+    Attributes
+    ----------
+    shards : tuple of DeadRows
+        Shards with rows that nothing needs.
+    leftovers : tuple of Path
+        Temporary files and claims that nobody has touched for a day.
+    removed, published : tuple of Path
+        Files that are gone now, and shards that were written in their place; empty in a dry run.
+    n_bytes_freed : int
+        Difference that this made on disk.
+    """
+
+    shards: tuple[DeadRows, ...]
+    leftovers: tuple[Path, ...]
+    removed: tuple[Path, ...]
+    published: tuple[Path, ...]
+    n_bytes_freed: int
+
+
+@dataclass(frozen=True)
+class _Work:
+    dead: DeadRows
+    shard: Shard
+    live: NDArray[np.int64]
+
+
+def collect_garbage(
+    cache: Cache,
+    *,
+    delete: bool = False,
+    compact: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> GcReport:
+    """Find, and with ``delete`` remove, what no sample of any data set refers to and what exists twice.
+
+    A content is readable at every moment: what replaces a shard is published before the shard goes. Do not run it
+    while an extraction is at work on the same cache: contents that the extraction believes to be there may go.
+
+    Parameters
+    ----------
+    cache : Cache
+        The folder.
+    delete : bool
+        Remove shards of which no row is needed, and leftovers. Every byte is verified before.
+    compact : bool
+        With ``delete``: write the rows that are needed of the other shards anew, then remove those.
+    progress : callable
+        Of the verification: called with (shards checked, shards).
+
+    Raises
+    ------
+    FeatcacheError
+        If no data set is left, or something is damaged: then what looks superfluous may be the only good copy.
+    """
+    if not cache.datasets:
+        raise FeatcacheError(
+            f"cache {str(cache.path)!r} has no data set, so that everything would go: delete the folder instead"
+        )
+    if delete and not (report := verify(cache, deep=True, progress=progress)).is_sound:
+        problem = report.problems[0]
+        raise FeatcacheError(
+            f"{problem.message} ({len(report.problems)} problems in all): nothing is removed from a damaged cache, "
+            "run `featcache repair` first"
+        )
+    tables = [read_samples(cache.sample_path(name)) for name in cache.datasets]
+    work = [
+        found for f in cache.producers.values() for view in cache.views(f) for found in _find(cache, f, view, tables)
+    ]
+    leftovers = tuple(_leftovers(cache))
+    dead = tuple(item.dead for item in work)
+    if not delete:
+        return GcReport(dead, leftovers, (), (), 0)
+    _check_quiet(cache)
+    rewritten = {item.dead.path: _rewrite(item) for item in work if compact and not item.dead.is_whole}
+    published = tuple(path for path in rewritten.values() if path is not None)
+    # A shard that holds just what is needed of another one stays in its place, also if it was the superfluous copy.
+    doomed = [
+        item.dead.path
+        for item in work
+        if (item.dead.is_whole or rewritten.get(item.dead.path)) and item.dead.path not in published
+    ]
+    freed = sum(path.stat().st_size for path in (*doomed, *leftovers)) - sum(p.stat().st_size for p in published)
+    if doomed:
+        # The index forgets them first: killed in between, it is merely stale.
+        update_index(cache, without=doomed)
+    for path in (*doomed, *leftovers):
+        path.unlink(missing_ok=True)
+    return GcReport(dead, leftovers, (*doomed, *leftovers), published, freed)
+
+
+def _find(cache: Cache, fingerprint: Fingerprint, view: str, tables: Sequence[SampleTable]) -> Iterator[_Work]:
+    """Yield the shards of one producer and view that have rows to spare, smallest name first."""
+    shards = ShardSet.open(cache, fingerprint, view).shards
+    needed = KeyIndex.from_shards([table.unique_keys(fingerprint.modality) for table in tables])
+    seen: dict[str, list[NDArray[np.uint8]]] = {}
+    for shard in shards:
+        keys = np.asarray(shard.map(shard.key))
+        referenced = needed.contains(keys)
+        twice = np.ones(len(keys), bool)
+        for output in shard.outputs:
+            twice &= KeyIndex.from_shards(seen.get(output, [])).contains(keys)
+        live = referenced & ~twice
+        for output in shard.outputs:
+            seen.setdefault(output, []).append(keys[live])
+        if not live.all():
+            n_duplicate = int((referenced & twice).sum())
+            dead = DeadRows(shard.path, shard.size, len(keys), int((~referenced).sum()), n_duplicate)
+            yield _Work(dead, shard, np.flatnonzero(live))
+
+
+def _rewrite(item: _Work) -> Path | None:
+    """Publish what is needed of a shard under its own name; None if another shard has that name, with other rows."""
+    shard = item.shard
+    keys = np.asarray(shard.map(shard.key)[item.live])
+    path = shard.path.with_name(unit_name(keys, shard.header.view, tuple(shard.outputs)) + SUFFIX)
+    if not copy_rows(shard, item.live, path):
+        # A unit some of whose contents failed has a name that covers those as well.
+        there = read_shard(path)
+        if there.outputs.keys() != shard.outputs.keys() or not np.array_equal(there.map(there.key), keys):
+            return None
+    return path
+
+
+def _check_quiet(cache: Cache) -> None:
+    claims = cache.path / "claims"
+    for path in sorted(claims.rglob("*")) if claims.is_dir() else ():
+        age = time.time() - path.stat().st_mtime
+        if path.is_file() and age < ACTIVE_SECONDS:
+            raise FeatcacheError(
+                f"an extraction seems to be at work: {path} was touched {max(age, 0):.0f} s ago; wait until it has "
+                f"ended, or for {ACTIVE_SECONDS // 60} minutes if it died"
+            )
+
+
+def _leftovers(cache: Cache) -> Iterator[Path]:
+    now = time.time()
+    claims = cache.path / "claims"
+    candidates = {p for p in cache.path.rglob(f"{TEMP_PREFIX}*") if "quarantine" not in p.relative_to(cache.path).parts}
+    candidates |= set(claims.rglob("*")) if claims.is_dir() else set()
+    for path in sorted(candidates):
+        if path.is_file() and not path.is_symlink() and now - path.stat().st_mtime > LEFTOVER_SECONDS:
+            yield path

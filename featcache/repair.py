@@ -1,0 +1,228 @@
+"""Mending a cache: what is damaged is moved aside, what is derived is made anew, what is lost is named."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from featcache.cache import Cache, Defaults, cache_document
+from featcache.damage import Lack
+from featcache.errors import FeatcacheError, ShardError
+from featcache.fingerprint import Fingerprint
+from featcache.index import Index, read_index, update_index
+from featcache.samples import read_origin
+from featcache.sealed import read_json, read_sealed, write_sealed
+from featcache.verify import Problem, VerifyReport, verify
+
+__all__ = ["Moved", "RepairReport", "repair"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One file that was moved to the quarantine.
+
+    Attributes
+    ----------
+    problem : Problem
+        Where it was, what was wrong, and what is lost with it.
+    path : Path
+        Where it is now.
+    is_restored : bool
+        Whether an intact copy of its content has taken its place.
+    """
+
+    problem: Problem
+    path: Path
+    is_restored: bool = False
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """What was mended.
+
+    Attributes
+    ----------
+    moved : tuple of Moved
+        Files in the quarantine.
+    missing : tuple of Problem
+        Shards that the index knew and that are gone.
+    commands : tuple of str
+        What brings the lost rows back.
+    after : VerifyReport
+        The cache as it is now.
+    """
+
+    moved: tuple[Moved, ...]
+    missing: tuple[Problem, ...]
+    commands: tuple[str, ...]
+    after: VerifyReport
+
+
+def repair(path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> RepairReport:
+    """Move damaged files of a cache into its quarantine and rebuild the index.
+
+    Nothing is deleted. On a sound cache nothing but the index is written. Safe to interrupt and to start again.
+
+    Parameters
+    ----------
+    path : path
+        The cache folder; its ``cache.json`` may be damaged too.
+    progress : callable
+        Called with (shards checked, shards).
+
+    Raises
+    ------
+    FeatcacheError
+        If the folder is no cache of this format version, or its defaults are lost.
+    """
+    root = Path(path)
+    index = read_index(root)
+    quarantine = _Quarantine(root, root / "quarantine" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"))
+    moved = _restore_marker(root, index, quarantine)
+    moved += _restore_encoders(Cache.open(root), index, quarantine)
+    cache = Cache.open(root)
+    before = verify(cache, deep=True, progress=progress)
+    missing = []
+    commands = _commands_for_tables(cache, before.problems)
+    for problem in before.problems:
+        if not problem.path.is_file():
+            missing += [problem] if problem.loss is not None else []
+        else:
+            moved.append(Moved(problem, quarantine.take(problem.path)))
+    update_index(cache)
+    # What is left was read byte by byte just now: looking at its structure again is enough.
+    after = verify(cache)
+    lost = [m.problem for m in moved] + missing
+    commands += _commands_for_rows(cache, after.lacks, lost)
+    return RepairReport(tuple(moved), tuple(missing), tuple(dict.fromkeys(commands)), replace(after, deep=True))
+
+
+@dataclass(frozen=True)
+class _Quarantine:
+    root: Path
+    folder: Path
+
+    def take(self, path: Path) -> Path:
+        """Move a file here, keeping its relative path."""
+        target = self.folder / path.relative_to(self.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return path.rename(target)
+
+
+def _restore_marker(root: Path, index: Index, quarantine: _Quarantine) -> list[Moved]:
+    """Make ``cache.json`` anew if its own checksum says that it is damaged."""
+    path = root / "cache.json"
+    interrupted = not path.is_file() and any((root / "quarantine").glob("*/cache.json"))
+    if not path.is_file() and not interrupted:
+        return []
+    try:
+        if not interrupted and read_sealed(path)[1]:
+            return []
+        reason = f"{path} was changed or damaged: its checksum is not that of its bytes"
+    except ShardError as error:
+        reason = str(error)
+    defaults = _defaults(root, index)
+    moved = [] if interrupted else [Moved(Problem(path, reason), quarantine.take(path), True)]
+    write_sealed(path, cache_document(defaults))
+    return moved
+
+
+def _defaults(root: Path, index: Index) -> Defaults:
+    if index.defaults:
+        return Defaults(**{name: str(value) for name, value in index.defaults.items()})
+    found = set()
+    for path in sorted((root / "encoders").glob("[!.]*.json")):
+        try:
+            identity = Fingerprint.from_document(read_json(path), str(path)).identity
+            found.add(Defaults(str(identity["compute_dtype"]), str(identity["storage_dtype"])))
+        except (FeatcacheError, KeyError):
+            continue
+    if len(found) != 1:
+        raise FeatcacheError(
+            f"{root / 'cache.json'} is damaged and its defaults are lost: neither the index nor the "
+            f"{len(found)} different dtypes of the encoders tell them"
+        )
+    return found.pop()
+
+
+def _restore_encoders(cache: Cache, index: Index, quarantine: _Quarantine) -> list[Moved]:
+    moved = []
+    folder = cache.path / "encoders"
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            cache.producer(path.stem)
+        except ShardError as error:
+            copy = _copy(index.encoders.get(path.stem), path.stem)
+            moved.append(Moved(Problem(path, str(error)), quarantine.take(path), copy is not None))
+    for short, document in index.encoders.items():
+        fingerprint = _copy(document, short)
+        if fingerprint is not None and not (folder / f"{short}.json").exists():
+            write_sealed(folder / f"{short}.json", fingerprint.to_document())
+    return moved
+
+
+def _copy(document: object, short: str) -> Fingerprint | None:
+    try:
+        fingerprint = Fingerprint.from_document(document, "index.json") if isinstance(document, dict) else None
+    except ShardError:
+        return None
+    return fingerprint if fingerprint is not None and fingerprint.short == short else None
+
+
+def _commands_for_tables(cache: Cache, problems: Sequence[Problem]) -> list[str]:
+    commands = []
+    for problem in problems:
+        if problem.path.parent == cache.path / "samples" and problem.path.is_file():
+            origin = read_origin(problem.path) or "DATA"
+            commands.append(_extract(cache, origin, problem.path.stem))
+    return commands
+
+
+def _commands_for_rows(cache: Cache, lacks: Sequence[Lack], lost: Sequence[Problem]) -> list[str]:
+    """Compose one command a data set and producer of which damage took rows that samples need."""
+    hit = {(p.loss.producer, name) for p in lost if p.loss for name, n in p.loss.samples.items() if n}
+    outputs: dict[tuple[str, str], set[str]] = {}
+    for lack in lacks:
+        if (lack.producer, lack.dataset) in hit and lack.n_missing:
+            outputs.setdefault((lack.producer, lack.dataset), set()).update({lack.output} - {""})
+    for problem in lost:
+        for name in problem.loss.samples if problem.loss else ():
+            if problem.loss and (problem.loss.producer, name) in outputs:
+                outputs[problem.loss.producer, name].update(problem.loss.outputs)
+    commands = []
+    for (short, dataset), names in sorted(outputs.items()):
+        origin = read_origin(cache.sample_path(dataset)) or "DATA"
+        commands.append(_extract(cache, origin, dataset, cache.producer(short), sorted(names)))
+    return commands
+
+
+def _extract(
+    cache: Cache, origin: str, dataset: str, producer: Fingerprint | None = None, outputs: Sequence[str] = ()
+) -> str:
+    words = ["featcache", "extract", origin, "--cache", str(cache.path), "--name", dataset]
+    if producer is not None:
+        words += _model_options(producer, outputs, asdict(cache.defaults))
+    return shlex.join(words)
+
+
+def _model_options(producer: Fingerprint, outputs: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
+    side, other = ("text", "image") if producer.modality == "text" else ("image", "text")
+    source, identity = producer.source, producer.identity
+    revision = f"@{source['revision']}" if source.get("revision") else ""
+    words = [
+        f"--{side}-model",
+        str(source.get("path") or f"{producer.model_name}{revision}"),
+        f"--{other}-model",
+        "none",
+    ]
+    if outputs:
+        words += [f"--{side}-outputs", ",".join(outputs)]
+    if side == "text" and identity.get("template", "{caption}") != "{caption}":
+        words += ["--text-template", str(identity["template"])]
+    for name, option in (("compute_dtype", "--dtype"), ("storage_dtype", "--storage-dtype")):
+        if identity.get(name) != defaults[name]:
+            words += [option, str(identity.get(name))]
+    return words

@@ -1,0 +1,76 @@
+"""What every reader makes of its source: samples, classes, and what was left out."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from featcache.errors import ManifestError
+from featcache.manifest import ImageFile, Sample
+from featcache.sources.cells import is_unicode, quoted
+from featcache.sources.table import more_rows
+
+__all__ = ["OnOrphan", "Parsed", "check_unique", "find_image", "settle_orphans"]
+
+OnOrphan = Literal["error", "skip"]
+
+
+class Parsed(NamedTuple):
+    """What a reader makes of its source; the fields are those of `Manifest`."""
+
+    samples: tuple[Sample, ...]
+    generators: tuple[str, ...]
+    orphans: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+
+
+def find_image(path: str, folder: str | None) -> ImageFile | str:
+    """Resolve a path against a folder and look whether a regular file is there, without opening it.
+
+    Returns
+    -------
+    ImageFile or str
+        The picture, or what is wrong with the path.
+    """
+    if folder is None and not Path(path).is_absolute():
+        return f"{quoted(path)} is a relative path, and there is no folder it could be relative to"
+    file = Path(folder or "", path)
+    try:
+        if stat.S_ISREG(file.stat().st_mode) and is_unicode(path):
+            return ImageFile(str(file))
+    except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate, which no file's name has
+        return f"there is no file {quoted(path)}"
+    return f"{quoted(path)} is not a regular file"
+
+
+def settle_orphans(orphans: Sequence[str], n_samples: int, on_orphan: OnOrphan) -> None:
+    """Raise for orphans, unless they are skipped and samples are left.
+
+    Raises
+    ------
+    ManifestError
+        There are orphans under ``on_orphan="error"``, or nothing but orphans.
+    """
+    if orphans and on_orphan == "error":
+        hint = "put them in their places or leave such rows out with --on-orphan skip"
+        raise ManifestError(f"{orphans[0]}{more_rows(len(orphans))}: {hint}")
+    if orphans and not n_samples:
+        raise ManifestError(f"no samples are left without orphans: {orphans[0]}{more_rows(len(orphans))}")
+
+
+def check_unique(samples: Sequence[Sample]) -> None:
+    """Refuse samples of which two have one id.
+
+    Raises
+    ------
+    ManifestError
+        An id occurs twice; the message names both rows.
+    """
+    first: dict[str, Sample] = {}
+    repeated = [sample for sample in samples if first.setdefault(sample.sample_id, sample) is not sample]
+    if repeated:
+        again = repeated[0]
+        raise ManifestError(
+            f"{again.where}: sample_id {quoted(again.sample_id)} is taken by {first[again.sample_id].where}, "
+            f"expected unique ids{more_rows(len(repeated))}"
+        )

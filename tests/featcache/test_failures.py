@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from featcache.cache import Cache
+from featcache.commands.failures import failures
+from featcache.extract import ExtractOptions, extract
+from featcache.failure_list import list_failures
+from featcache.failures import Failure, write_failures
+from featcache.manifest import Manifest
+
+from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
+
+OPTIONS = ExtractOptions(device="cpu", unit_rows=4)
+RETRY = ExtractOptions(device="cpu", unit_rows=4, retry_failed=True)
+IMAGE = FakeSpec("image")
+
+
+def output(*arguments: object) -> str:
+    app = typer.Typer()
+    app.command()(failures)
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """One broken picture, and one that goes before it can be read."""
+    found = read_manifest(write_dataset(tmp_path / "d"))
+    (tmp_path / "d" / "1-beta.png").write_bytes(b"broken \x1b[31m")
+    (tmp_path / "d" / "2-real.png").unlink()
+    return found
+
+
+@pytest.fixture
+def cache(manifest: Manifest, tmp_path: Path) -> Cache:
+    made = make_cache(tmp_path / "c")
+    extract(manifest, made, [FakeSpec("text", ("cls",)), IMAGE], options=OPTIONS)
+    return Cache.open(made.path)
+
+
+def test_every_failure_is_listed_with_its_stage_and_producer(cache: Cache) -> None:
+    found = {f.sample_id: f for f in list_failures(cache)}
+    assert set(found) == {"1-beta", "2-real"}
+    read, decode = found["2-real"], found["1-beta"]
+    assert (read.stage, read.producer, read.key, read.error) == ("read", None, None, "FileNotFoundError")
+    assert (decode.stage, decode.producer, decode.error) == ("decode", IMAGE.fingerprint.short, "ImageError")
+    assert {f.dataset for f in found.values()} == {"d"} and decode.attempts == 1 and decode.time
+
+
+def test_a_failure_that_was_mended_is_no_longer_listed(cache: Cache, manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "d" / "2-real.png").write_bytes(png(77))
+    extract(manifest, cache, [IMAGE], options=OPTIONS)
+    assert [f.sample_id for f in list_failures(Cache.open(cache.path))] == ["1-beta"]
+    (tmp_path / "d" / "1-beta.png").write_bytes(png(78))
+    extract(manifest, cache, [IMAGE], options=RETRY)
+    assert list_failures(Cache.open(cache.path)) == () and "no failures" in output(cache.path)
+
+
+def test_a_failure_whose_content_is_stored_meanwhile_is_not_listed(cache: Cache, manifest: Manifest) -> None:
+    key = bytes(extract_key(cache)).hex()
+    failure = Failure(key, "0-real", "decode", "ImageError", "once", 1, "2025-01-01T00:00:00+00:00")
+    write_failures(cache.failure_folder(IMAGE.fingerprint, "clean"), "old", [failure])
+    assert "0-real" not in {f.sample_id for f in list_failures(cache)}
+
+
+def extract_key(cache: Cache) -> bytes:
+    from featcache.samples import read_samples
+
+    return read_samples(cache.sample_path("d")).image_key[0].tobytes()
+
+
+def test_attempts_are_counted(cache: Cache, manifest: Manifest) -> None:
+    extract(manifest, cache, [IMAGE], options=RETRY)
+    assert {f.sample_id: f.attempts for f in list_failures(cache)} == {"1-beta": 2, "2-real": 1}
+
+
+def test_failures_are_listed_even_if_nothing_of_a_producer_was_stored(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=1, caption=["x"] * 3)
+    made = make_cache(tmp_path / "c")
+    manifest = read_manifest(data)
+    made.add_producer(IMAGE.fingerprint)
+    from featcache.samples import write_samples
+    from featcache.scan import scan
+
+    table = scan(manifest).table
+    write_samples(made.sample_path("d"), table)
+    rows = [Failure(bytes(k).hex(), "s", "decode", "E", "m", 1, "") for k in table.image_key]
+    write_failures(made.failure_folder(IMAGE.fingerprint, "clean"), "u", rows)
+    assert len(list_failures(Cache.open(made.path))) == 3
+
+
+def test_the_table_is_harmless_and_ends_with_what_to_type(cache: Cache, tmp_path: Path) -> None:
+    unit = cache.failure_folder(IMAGE.fingerprint, "clean")
+    key = json.loads(next(unit.glob("*.json")).read_text())["failures"][0]["key"]
+    hostile = Failure(key, "\x1b[2J[red]x", "decode", "Image\x1bError", "a\nb \x1b]0;title\x07", 9, "\x1b")
+    write_failures(unit, "zz", [hostile])
+    text = output(cache.path)
+    assert "\x1b" not in text and "\x07" not in text and r"\x1b[2J[red]x" in "".join(text.split())
+    words = text[text.index("Next") :].replace("\\\n", " ").split()
+    assert words[-1] == "--retry-failed" and {"featcache", "extract", "fake-w0", "none"} <= set(words)
+    assert max(map(len, text[: text.index("Next")].splitlines())) <= 80
+
+
+def test_json_holds_everything(cache: Cache) -> None:
+    document = json.loads(output(cache.path, "--json"))
+    assert {f["sample_id"] for f in document["failures"]} == {"1-beta", "2-real"}
+    assert document["next"][0]["command"][-1] == "--retry-failed"

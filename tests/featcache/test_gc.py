@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featcache.cache import Cache
+from featcache.errors import FeatcacheError
+from featcache.extract import ExtractOptions, extract
+from featcache.gc import collect_garbage
+from featcache.shard import copy_rows, read_shard
+from featcache.store import open_store
+from featcache.verify import verify
+
+from factories import FakeSpec, make_cache, read_manifest, write_dataset
+
+IMAGE = FakeSpec("image")
+
+
+def run(tmp_path: Path, n_captions: int, unit_rows: int = 4) -> Cache:
+    data = write_dataset(tmp_path / "d", n_captions=n_captions)
+    cache = make_cache(tmp_path / "c")
+    extract(read_manifest(data), cache, [IMAGE], options=ExtractOptions(device="cpu", unit_rows=unit_rows))
+    return Cache.open(cache.path)
+
+
+def files(cache: Cache) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(cache.path.rglob("*")) if p.is_file()}
+
+
+def keys(cache: Cache) -> list[bytes]:
+    found = (read_shard(path) for path in cache.path.glob("features/**/*.h5"))
+    return sorted(bytes(key) for shard in found for key in shard.map(shard.key))
+
+
+def vectors(cache: Cache) -> np.ndarray:
+    return open_store(cache.path).arrays().features["image"]
+
+
+def test_a_cache_without_garbage_is_left_alone(tmp_path: Path) -> None:
+    cache = run(tmp_path, 4)
+    before = files(cache)
+    for delete in (False, True):
+        report = collect_garbage(cache, delete=delete, compact=delete)
+        assert report.shards == report.removed == report.leftovers == () and files(cache) == before
+
+
+def test_a_dry_run_tells_and_changes_nothing(tmp_path: Path) -> None:
+    run(tmp_path, 6)
+    cache = run(tmp_path, 3)
+    before = files(cache)
+    report = collect_garbage(cache)
+    assert sum(d.n_unreferenced for d in report.shards) == 9 and files(cache) == before
+    assert [d.n_dead for d in report.shards if not d.is_whole] == [3]
+
+
+def test_delete_removes_whole_shards_only_and_compact_the_rest(tmp_path: Path) -> None:
+    run(tmp_path, 6)
+    cache = run(tmp_path, 3)
+    reference = vectors(cache)
+    report = collect_garbage(cache, delete=True)
+    assert len(report.removed) == 2 and report.published == () and len(keys(cache)) == 12
+    assert verify(cache, deep=True).is_sound and verify(cache).notes == ()
+    np.testing.assert_array_equal(vectors(cache), reference)
+    report = collect_garbage(cache, delete=True, compact=True)
+    assert len(report.removed) == len(report.published) == 1 and len(keys(cache)) == 9
+    assert verify(cache, deep=True).is_sound and verify(cache).notes == ()
+    np.testing.assert_array_equal(vectors(cache), reference)
+    assert collect_garbage(cache).shards == () and run(tmp_path, 3).path == cache.path
+
+
+def test_of_rows_that_exist_twice_those_of_the_smaller_name_stay(tmp_path: Path) -> None:
+    cache = run(tmp_path, 2)
+    first = read_shard(sorted(cache.path.glob("features/**/*.h5"))[0])
+    twin = first.path.with_name("f" * 32 + ".h5")
+    assert copy_rows(first, np.arange(first.n_rows), twin)
+    (dead,) = collect_garbage(cache).shards
+    assert dead.path == twin and dead.is_whole and dead.n_duplicate == first.n_rows and dead.n_unreferenced == 0
+    reference = vectors(cache)
+    assert collect_garbage(cache, delete=True).removed == (twin,)
+    np.testing.assert_array_equal(vectors(cache), reference)
+    assert len(keys(cache)) == 6
+
+
+def test_a_copy_with_the_very_name_of_the_compacted_shard_is_kept(tmp_path: Path) -> None:
+    cache = run(tmp_path, 2, unit_rows=3)
+    run(tmp_path, 2, unit_rows=3)
+    small = sorted(cache.path.glob("features/**/*.h5"))
+    shards = [read_shard(path) for path in small]
+    everything = np.concatenate([np.array(s.map(s.key)) for s in shards])
+    stranger = np.full((1, 32), 9, np.uint8)
+    from featcache.shard import write_shard
+
+    features = np.concatenate([np.array(s.map(s.outputs["pooled"])) for s in shards] + [np.ones((1, 4))])
+    first = small[0].with_name("0" * 32 + ".h5")
+    write_shard(first, shards[0].header, np.concatenate([everything[:3], stranger]), {
+        "pooled": np.concatenate([features[:3], features[-1:]]).astype(np.float32)
+    })  # fmt: skip
+    reference = vectors(cache)
+    collect_garbage(cache, delete=True, compact=True)
+    np.testing.assert_array_equal(vectors(cache), reference)
+    assert len(keys(cache)) == 6 and verify(cache, deep=True).is_sound
+
+
+def test_nothing_is_removed_from_a_damaged_cache(tmp_path: Path) -> None:
+    run(tmp_path, 6)
+    cache = run(tmp_path, 3)
+    victim = sorted(cache.path.glob("features/**/*.h5"))[0]
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(bytes(data))
+    before = files(cache)
+    with pytest.raises(FeatcacheError, match=r"run `featcache repair` first"):
+        collect_garbage(cache, delete=True)
+    assert files(cache) == before
+
+
+def test_a_cache_without_data_sets_is_refused(tmp_path: Path) -> None:
+    cache = run(tmp_path, 2)
+    cache.sample_path("d").unlink()
+    with pytest.raises(FeatcacheError, match="everything would go"):
+        collect_garbage(cache, delete=True)
+
+
+def test_leftovers_go_when_nobody_has_touched_them_for_a_day_and_the_quarantine_never(tmp_path: Path) -> None:
+    cache = run(tmp_path, 2)
+    old = time.time() - 2 * 86_400
+    stale = [cache.path / "samples" / ".tmp-h-1-a", cache.path / "claims" / "x" / "unit.json"]
+    kept = [cache.path / "quarantine" / "t" / ".tmp-h-1-b", cache.path / "samples" / ".tmp-h-1-c"]
+    for path in (*stale, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        if path != kept[1]:
+            os.utime(path, (old, old))
+    assert set(collect_garbage(cache).leftovers) == set(stale)
+    report = collect_garbage(cache, delete=True)
+    assert set(report.removed) == set(stale) and all(p.exists() for p in kept) and not any(p.exists() for p in stale)
+
+
+def test_while_an_extraction_is_at_work_nothing_is_removed(tmp_path: Path) -> None:
+    cache = run(tmp_path, 2)
+    (cache.path / "claims").mkdir(exist_ok=True)
+    (cache.path / "claims" / "unit.json").write_text("{}")
+    with pytest.raises(FeatcacheError, match="seems to be at work"):
+        collect_garbage(cache, delete=True)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from featcache.audit import write_orphans
+from featcache.cache import Cache
+from featcache.commands.status import status as status_command
+from featcache.errors import FeatcacheError
+from featcache.export import export_npz
+from featcache.extract import ExtractOptions, extract
+from featcache.failure_list import scan_folder
+from featcache.fingerprint import Fingerprint
+from featcache.status import cache_status
+from featcache.steps import encoder_options
+from featcache.store import open_store
+
+from factories import FakeSpec, make_cache, read_manifest, write_dataset
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    data = write_dataset(tmp_path / "d", caption=["", *[f"c{i}" for i in range(17)]])
+    (tmp_path / "d" / "1-beta.png").write_bytes(b"broken")
+    specs = [FakeSpec("text", ("cls",)), FakeSpec("image", width=3)]
+    made = make_cache(tmp_path / "c")
+    extract(read_manifest(data), made, specs, options=ExtractOptions(device="cpu", unit_rows=4))
+    return Cache.open(made.path)
+
+
+def a_shard(cache: Cache) -> Path:
+    return sorted(cache.path.glob("features/**/*.h5"))[0]
+
+
+def test_status_counts_what_is_there_and_what_is_not(cache: Cache) -> None:
+    status = cache_status(cache)
+    (dataset,) = status.datasets
+    assert dataset.n_samples == 18 and dataset.splits == {"train": 12, "valid": 3, "test": 3}
+    assert dataset.classes == {"real": 6, "alpha": 6, "beta": 6} and dataset.audit.n_without == {"text": 1, "image": 0}
+    covered = {c.output: (c.n_contents, c.n_stored, c.n_failed, c.n_missing) for c in dataset.coverage}
+    assert covered == {"cls": (17, 17, 0, 0), "pooled": (18, 17, 1, 0)}
+    assert sum(p.n_rows for p in status.producers) == 34 and status.n_missing == 0
+    json.dumps(status.to_dict(), allow_nan=False)
+
+
+def output(*arguments: object) -> str:
+    """What a command prints on a terminal of 80 columns."""
+    app = typer.Typer()
+    app.command()(status_command)
+    app.callback()(lambda: None)
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["status", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands that a text ends with, as a shell would split them."""
+    _, _, last = text.partition("Next:")
+    lines = last.replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def test_status_of_an_empty_cache_says_how_to_begin(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "a b")
+    assert cache_status(made).n_missing == 0
+    assert commands(output(made.path)) == [["featcache", "extract", "DATA", "--cache", str(made.path)]]
+
+
+def test_status_of_an_extraction_that_found_no_data_set_yet_keeps_its_models(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    made.add_producer(FakeSpec("image").fingerprint)
+    (step,) = cache_status(Cache.open(made.path)).next
+    assert step.command[-4:] == ("--text-model", "none", "--image-model", "fake-w0")
+
+
+def test_status_of_a_complete_cache_ends_with_training(cache: Cache) -> None:
+    status = cache_status(cache)
+    assert [step.command[:2] for step in status.next] == [("featcache", "failures"), ("heads", "train")]
+    text = output(cache.path)
+    assert "Complete, but 1 failed." in text and "18 different pictures" in text
+
+
+def test_status_gives_the_exact_command_that_finishes_a_cache(cache: Cache, tmp_path: Path) -> None:
+    a_shard(cache).unlink()
+    origin = tmp_path / "d" / "manifest.csv"
+    words = ["featcache", "extract", str(origin), "--cache", str(cache.path), "--name", "d"]
+    words += ["--text-model", "none", "--image-model", "fake-w0"]
+    assert commands(output(cache.path))[0] == words
+
+
+def test_a_command_names_whatever_its_producer_has_that_is_no_default(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    spec = FakeSpec("image", ("pooled", "cls"), storage_dtype="float32")
+    source = {"model": "org/name", "revision": "abc", "path": None}
+    options = encoder_options(Fingerprint(spec.fingerprint.identity, source), spec.outputs, ("float32", "float16"))
+    assert options == {
+        "--image-model": "org/name@abc", "--image-outputs": "pooled,cls", "--storage-dtype": "float32"
+    }  # fmt: skip
+    identity = FakeSpec("text").fingerprint.identity | {"template": "-a {caption}"}
+    local = Fingerprint(identity, {"model": "m", "revision": None, "path": "/my models/m"})
+    made.add_producer(local)
+    command = cache_status(Cache.open(made.path)).next[0].command
+    assert "/my models/m" in command and "--text-template=-a {caption}" in command
+
+
+def test_a_producer_of_another_data_set_is_no_debt(cache: Cache, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "e", caption=[f"other {i}" for i in range(18)])
+    other = FakeSpec("text", ("cls",), weights="w1")
+    extract(read_manifest(data), cache, [other], options=ExtractOptions(device="cpu"))
+    status = cache_status(Cache.open(cache.path))
+    _, second = status.datasets
+    run = {c.producer: c.is_wanted for c in second.coverage if c.modality == "text"}
+    assert run == {other.fingerprint.short: True, FakeSpec("text", ("cls",)).fingerprint.short: False}
+    assert "not run" in output(cache.path)
+    (changed,) = {p.changes for p in status.producers if p.fingerprint == other.fingerprint.digest}
+    assert [c.field for c in changed] == ["model.weights"]
+
+
+def test_missing_contents_are_counted_once_however_many_outputs_lack_them(cache: Cache, tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "two")
+    spec = FakeSpec("image", ("pooled", "cls"))
+    extract(read_manifest(tmp_path / "d" / "manifest.csv"), made, [spec], options=ExtractOptions("cpu", unit_rows=4))
+    a_shard(made).unlink()
+    status = cache_status(Cache.open(made.path))
+    assert {c.n_missing for c in status.datasets[0].coverage} == {status.n_missing} != {0}
+
+
+def test_status_warns_of_leaks_and_names_samples(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d")
+    (tmp_path / "d" / "0-real.png").write_bytes((tmp_path / "d" / "4-real.png").read_bytes())
+    made = make_cache(tmp_path / "c")
+    extract(read_manifest(data), made, [FakeSpec("image")], options=ExtractOptions(device="cpu"))
+    text = output(made.path)
+    assert "1 picture in several splits: 0-real (train) = 4-real (test)" in " ".join(text.split())
+    leaked = json.loads(output(made.path, "--json"))["datasets"][0]["audit"]["leaked_images"]
+    assert leaked["examples"][0]["sample_ids"] == ["0-real", "4-real"]
+
+
+def test_status_stays_readable_and_harmless_whatever_the_names(tmp_path: Path) -> None:
+    folder = tmp_path / ("red \x1b[31m 'quoted' " + "long" * 30)
+    ids = [f"{i}\x1b[2J[bold]" for i in range(60)]
+    names = ["real", *[f"class-{i:02}\u202e" for i in range(59)]]
+    data = write_dataset(folder, n_captions=20, sample_id=ids, label_b=names, label_a=[0, *[1] * 59])
+    (folder / "1-beta.png").write_bytes((folder / "4-real.png").read_bytes())
+    made = make_cache(tmp_path / "c")
+    spec = FakeSpec("image", weights="\x1b[31m")
+    extract(read_manifest(data), made, [spec], options=ExtractOptions("cpu", unit_rows=8))
+    write_orphans(scan_folder(made, cache_status(made).datasets[0].name) / "orphans.json", ["x"])
+    a_shard(made).unlink()
+    text = output(made.path)
+    assert not any(c in text for c in "\x1b\u202e") and "and 49 more classes" in " ".join(text.split())
+    above = text[: text.index("Next:")].splitlines()
+    assert max(len(line) for line in above if "Cache" not in line and "Data set" not in line) <= 80
+    bash = shutil.which("bash")
+    if bash:
+        command = text[text.index("  featcache extract") :]
+        script = f"featcache() {{ printf '%s\\0' \"$@\"; }}\n{command}"
+        words = subprocess.run([bash, "-c", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
+        assert tuple(words) == cache_status(Cache.open(made.path)).next[0].command[1:]
+        assert words[1] == str(data) and words[-2:] == ["--on-orphan", "skip"]
+
+
+def test_status_counts_claims_and_stays_jsonable(cache: Cache) -> None:
+    (cache.path / "claims" / "x").mkdir(parents=True)
+    (cache.path / "claims" / "x" / "unit.json").write_text("{}")
+    assert "1 work unit claimed" in output(cache.path)
+    document = json.loads(output(cache.path, "--json"))
+    assert document["n_claims"] == 1 and document["next"][0]["command"][0] == "featcache"
+
+
+def test_status_says_what_a_lost_shard_costs(cache: Cache) -> None:
+    a_shard(cache).unlink()
+    assert cache_status(Cache.open(cache.path)).n_missing == 4
+
+
+def test_an_export_holds_aligned_rows_and_nan_where_a_side_is_missing(cache: Cache, tmp_path: Path) -> None:
+    export_npz(open_store(cache.path).arrays(), tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as out:
+        assert out["text"].dtype == out["image"].dtype == np.float32 and out["text"].shape == (18, 4)
+        assert np.flatnonzero(~out["text_present"]).tolist() == [0]
+        assert out["sample_id"][~out["image_present"]].tolist() == ["1-beta"]
+        np.testing.assert_array_equal(np.isnan(out["image"]).all(1), ~out["image_present"])
+        assert out["label_b"].tolist() == [0, 1, 2] * 6 and out["class_names"].tolist() == ["real", "alpha", "beta"]
+        assert set(out["split"].tolist()) == {"train", "valid", "test"}
+
+
+def test_an_export_to_another_ending_is_refused(cache: Cache, tmp_path: Path) -> None:
+    with pytest.raises(FeatcacheError, match=r"ends in .npz"):
+        export_npz(open_store(cache.path).arrays(), tmp_path / "out.csv")
