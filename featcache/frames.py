@@ -68,7 +68,7 @@ def pandas_frame(arrays: Arrays) -> Any:
     try:
         import pandas as pd
     except ImportError as error:
-        raise FeatcacheError("a pandas frame needs pandas: pip install pandas") from error
+        raise FeatcacheError("a pandas frame needs pandas: pip install 'featcache[frames]'") from error
     columns: dict[str, Any] = {name: getattr(arrays, name).tolist() for name in ("sample_id", "split", "group")}
     columns |= {"label_a": arrays.label_a, "label_b": arrays.label_b}
     for modality, vectors in arrays.features.items():
