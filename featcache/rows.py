@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from featcache.errors import ShardError
 from featcache.shard import Block, Shard
+from featcache.window import Window
 
 __all__ = ["Column", "Rows", "ShardMaps", "read_block"]
 
@@ -38,6 +40,12 @@ def _max_maps() -> int:
         return 256
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MAX_MAPS if soft == resource.RLIM_INFINITY else max(16, min(_MAX_MAPS, soft // 4))
+
+
+def _is_range(indices: NDArray[np.integer]) -> bool:
+    n = len(indices)
+    is_like = n > 0 and int(indices[0]) >= 0 and int(indices[-1]) - int(indices[0]) == n - 1
+    return is_like and bool((indices[1:] - indices[:-1] == 1).all())
 
 
 def _check_size(shard: Shard, block: Block, descriptor: int) -> None:
@@ -87,9 +95,10 @@ class ShardMaps:
         self._limit = limit or _max_maps()
         self._open: dict[tuple[str, bool], dict[int, NDArray[Any]]] = {}
         self._opened: deque[tuple[str, bool, int]] = deque()
+        self._windows: dict[tuple[str, bool], Window | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_opened": deque()}
+        return self.__dict__ | {"_open": {}, "_opened": deque(), "_windows": {}}
 
     def opened(self, output: str, is_random: bool) -> Mapping[int, NDArray[Any]]:
         """Return what is open of an output, by number of the shard: a view that `get` keeps up to date."""
@@ -107,6 +116,19 @@ class ShardMaps:
                 oldest_output, was_random, oldest = self._opened.popleft()
                 self._open[oldest_output, was_random].pop(oldest, None)
         return found
+
+    def window(self, output: str, is_random: bool) -> Window | None:
+        """Return an output of all shards as one, or None if that would keep too many maps open."""
+        which = (output, is_random)
+        if which not in self._windows:
+            n_windows = 1 + sum(window is not None for window in self._windows.values())
+            arrays: list[NDArray[Any]] = []
+            if n_windows * len(self.shards) <= self._limit:
+                none = np.empty((0, 0), np.float16)
+                has = [output in shard.outputs for shard in self.shards]
+                arrays = [self.get(i, output, is_random) if has[i] else none for i in range(len(self.shards))]
+            self._windows[which] = Window(arrays) if Window.fits(arrays) else None
+        return self._windows[which]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +157,13 @@ class Column:
         """Number of the shard in which all rows are, if they are in one."""
         is_one = len(self.shard) > 0 and bool((self.shard == self.shard[0]).all())
         return int(self.shard[0]) if is_one else None
+
+    @cached_property
+    def breaks(self) -> NDArray[np.int64]:
+        """Positions whose vector is not the one after that of the position before, ascending."""
+        is_break = self.shard[1:] != self.shard[:-1]
+        is_break |= self.row[1:] - self.row[:-1] != 1
+        return np.flatnonzero(is_break) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +213,11 @@ class Rows:
         return replace(self, is_random=True)
 
     def grouped(self, indices: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Return the same indices, those of one shard together: the order in which reading is fastest."""
-        order = self.columns[0].shard[indices].argsort(kind="stable")
+        """Return the same indices in the order in which reading is fastest: unless all is mapped, by shard."""
+        column = self.columns[0]
+        if self.maps.window(column.output, self.is_random) is not None:
+            return indices
+        order = column.shard[indices].argsort(kind="stable")
         return np.asarray(indices[order])
 
     def read(
@@ -209,6 +241,10 @@ class Rows:
         """
         indices = np.asarray(indices)
         if out is None:
+            if np.dtype(dtype) == self.dtype and len(self.columns) == 1 and 0 < len(indices) <= _CHUNK:
+                taken = self._take(self.columns[0], indices)
+                if taken is not None:
+                    return self._without_absent(indices, taken)
             out = np.empty((len(indices), self.width), dtype)
         is_wide = out.dtype == self.dtype or np.can_cast(self.dtype, out.dtype, "safe")
         if out.shape != (len(indices), self.width) or not is_wide:
@@ -229,15 +265,51 @@ class Rows:
             target = out if len(self.columns) == 1 else out[:, offset : offset + column.width]
             self._read_column(column, indices, target)
             offset += column.width
+        self._without_absent(indices, out)
+
+    def _without_absent(self, indices: NDArray[np.integer], out: NDArray[Any]) -> NDArray[Any]:
         if not self.is_complete:
             out[~self.present[indices]] = np.nan
+        return out
+
+    def _take(self, column: Column, indices: NDArray[np.integer]) -> NDArray[Any] | None:
+        """Return scattered rows of all shards at once, or None where not all is mapped, or in one shard anyway."""
+        if column.only_shard is not None:
+            return None
+        window = self.maps.window(column.output, self.is_random)
+        if window is None or window.dtype != self.dtype:
+            return None
+        return window.take(column.shard[indices], column.row[indices])
 
     def _read_column(self, column: Column, indices: NDArray[np.integer], out: NDArray[Any]) -> None:
         if not len(indices):
             return
+        if _is_range(indices) and self._copy_range(column, int(indices[0]), out):
+            return
         if column.only_shard is not None:
             self._read_group(column, column.only_shard, column.row[indices].astype(np.intp), out)
             return
+        taken = self._take(column, indices)
+        if taken is None:
+            self._read_by_shard(column, indices, out)
+        else:
+            np.copyto(out, taken)
+
+    def _copy_range(self, column: Column, first: int, out: NDArray[Any]) -> bool:
+        """Copy consecutive rows where they lie one after the other; returns whether that is so."""
+        last = first + len(out)
+        low, high = column.breaks.searchsorted((first + 1, last)).tolist()
+        if last > len(self) or (high - low + 1) * _RUN > len(out):
+            return False
+        cuts = [first, *column.breaks[low:high].tolist(), last]
+        for start, stop in pairwise(cuts):
+            number, row = int(column.shard[start]), int(column.row[start])
+            if number < len(self.maps.shards):
+                vectors = self.maps.get(number, column.output, False)
+                np.copyto(out[start - first : stop - first], vectors[row : row + stop - start])
+        return True
+
+    def _read_by_shard(self, column: Column, indices: NDArray[np.integer], out: NDArray[Any]) -> None:
         shard = column.shard[indices]
         change = (shard[1:] != shard[:-1]).nonzero()[0]
         if len(change) * _FEW <= len(shard):
@@ -248,7 +320,7 @@ class Rows:
         shard = shard[order]
         change = (shard[1:] != shard[:-1]).nonzero()[0]
         buffer = np.empty((len(order), column.width), self.dtype)
-        self._read_runs(column, shard, change, column.row[indices[order]].astype(np.intp), buffer)
+        self._read_runs(column, shard, change, column.row[indices][order].astype(np.intp), buffer)
         out[order] = buffer
 
     def _read_runs(
