@@ -60,17 +60,29 @@ class Measure:
         return above and (self.at_most is None or self.median <= self.at_most)
 
 
-def time_rounds(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+def time_rounds(
+    calls: Mapping[str, Callable[[], object]], *, rounds: int, is_warm: bool = False
+) -> dict[str, list[float]]:
     """Time each call once a round, in turn, so that whatever else the machine does meets all of them alike.
+
+    Parameters
+    ----------
+    calls : mapping of name to callable
+        What to time.
+    rounds : int
+        How often.
+    is_warm : bool
+        Whether the callers saw to it that all is loaded and in caches. Otherwise there is a first round that is not
+        counted.
 
     Returns
     -------
     dict of name to list of float
-        Seconds, one a round; a first round, which warms caches, is not counted.
+        Seconds, one a round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
-    for number in range(rounds + 1):
+    for number in range(1 if is_warm else 0, rounds + 1):
         for name in names if number % 2 else reversed(names):
             gc.collect()
             start = time.perf_counter()
@@ -107,7 +119,9 @@ def _conditions() -> dict[str, Any]:
     }
 
 
-def write_record(name: str, measures: Sequence[Measure], *, setting: str) -> Path:
+def write_record(
+    name: str, measures: Sequence[Measure], *, setting: str, options: str = "", folder: Path = RESULTS
+) -> Path:
     """Write ``results/<name>.json``: what was measured, where, and with what; returns its path.
 
     Parameters
@@ -118,18 +132,23 @@ def write_record(name: str, measures: Sequence[Measure], *, setting: str) -> Pat
         Its lines.
     setting : str
         What was compared with what, in a sentence or two.
+    options : str
+        Of the command, if it was run with some; they are in the file's name then.
+    folder : Path
+        Where to write.
     """
     lines = [asdict(m) | {"median": m.median, "rounds": len(m.values), "is_met": m.is_met} for m in measures]
     document = {
         "benchmark": name,
-        "command": f"python -m benchmarks.bench_{name}",
+        "command": f"python -m benchmarks.bench_{name} {options}".rstrip(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "setting": setting,
         "conditions": _conditions(),
         "measures": lines,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(exist_ok=True)
+    words = "-".join("".join(char if char.isalnum() else " " for char in options).split())
+    path = folder / f"{name}{'-' + words if words else ''}.json"
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 

@@ -18,6 +18,7 @@ from featcache.manifest import ImageFile, Manifest, Sample
 from featcache.project import Project, load_project
 from featcache.single import encode_caption, encode_image
 from featcache.store import Arrays, FeatureStore, Selection, open_store
+from featcache.views import expand_views
 
 __all__ = [
     "Arrays",
@@ -35,6 +36,7 @@ __all__ = [
     "ShardError",
     "encode_caption",
     "encode_image",
+    "expand_views",
     "load_project",
     "open_store",
 ]

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import CLEAN, Cache
+from featcache.decode import decode_rgb
+from featcache.encoders.base import decode_size
 from featcache.errors import FeatcacheError
 from featcache.fingerprint import Fingerprint, check_same
 from featcache.samples import SampleTable, read_samples
@@ -126,7 +128,8 @@ def _check(
         return _not_checked(producer, "none of its pictures is where it was, with the bytes that it had")
     spec = load_spec(producer, outputs)
     check_same(producer, spec.fingerprint, f"features of model {producer.model_name!r}")
-    encoded = spec.load("auto").encode([spec.prepare(content) for content in contents])
+    pictures = [decode_rgb(content, at_least=decode_size(spec)) for content in contents]
+    encoded = spec.load("auto").encode([spec.prepare(picture) for picture in pictures])
     errors, worst = {}, ("", -1.0)
     for output in outputs:
         stored, _ = shards.gather([output], keys)

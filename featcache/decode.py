@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -21,7 +21,19 @@ from PIL.Image import Transpose
 
 from featcache.errors import ImageError
 
-__all__ = ["DECODE_DOCUMENT", "MAX_ASPECT", "MAX_PIXELS", "ImageInfo", "decode_rgb", "probe_image"]
+__all__ = [
+    "DECODE_DOCUMENT",
+    "MAX_ASPECT",
+    "MAX_PIXELS",
+    "DecodeMode",
+    "ImageInfo",
+    "decode_document",
+    "decode_rgb",
+    "probe_image",
+    "quietly",
+]
+
+DecodeMode: TypeAlias = Literal["exact", "fast"]
 
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused: twice Pillow's warning level, 0.7 GB when decoded."""
@@ -44,6 +56,14 @@ DECODE_DOCUMENT: dict[str, Any] = {
 }
 """What the conversion contributes to a fingerprint; ``rules`` grows when a rule changes its meaning."""
 
+
+def decode_document(mode: DecodeMode) -> dict[str, Any]:
+    """Return what the conversion contributes to a fingerprint: `decode_rgb` exact, or fast with ``at_least``."""
+    if mode == "exact":
+        return DECODE_DOCUMENT
+    return DECODE_DOCUMENT | {"scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize"}
+
+
 # EPS would start Ghostscript, and the rare formats have the least tested parsers: only these are ever tried.
 _OPTIONAL = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
 _FORMATS = (
@@ -52,7 +72,11 @@ _FORMATS = (
 )
 _PLAIN = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _ALPHA = frozenset({"LA", "PA", "RGBA", "La", "RGBa"})
+_SCALABLE = frozenset({"JPEG", "MPO"})
 _ORIENTATION = 0x0112
+_EXIF_BLOCK = 0x8769
+_WEBP_EXIF = 0x08
+_LYING = (5, 6, 7, 8)  # orientations that swap width and height
 _TURN = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -74,11 +98,14 @@ class ImageInfo:
         In pixels, as stored, before any EXIF rotation.
     format : str
         Pillow's name, such as ``"JPEG"``; ``"MPO"`` for a JPEG that holds several pictures.
+    has_exif : bool
+        Whether it has EXIF data, of whatever content, ahead of its pixels.
     """
 
     width: int
     height: int
     format: str
+    has_exif: bool = False
 
 
 def probe_image(data: bytes) -> ImageInfo | None:
@@ -94,23 +121,32 @@ def probe_image(data: bytes) -> ImageInfo | None:
     """
     size = _webp_size(data)
     if size is not None:
-        return ImageInfo(*size, "WEBP")
+        return ImageInfo(*size, "WEBP", has_exif=data[12:16] == b"VP8X" and bool(data[20] & _WEBP_EXIF))
     try:
-        with _quietly():
+        with quietly():
             image = Image.open(BytesIO(data), formats=_FORMATS)
             width, height = image.size
-            if image.format == "TIFF" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
+            if image.format == "TIFF" and image.getexif().get(_ORIENTATION) in _LYING:
                 width, height = height, width  # Pillow reports TIFF sizes as rotated
-            return ImageInfo(width, height, image.format or "")
+            return ImageInfo(width, height, image.format or "", _has_exif(image))
     except Exception:  # hostile bytes raise anything
         return None
 
 
-def decode_rgb(data: bytes) -> Image.Image:
+def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Decode the bytes of a picture file to RGB, turned the way its EXIF orientation says.
 
     Transparency is composited over white; 16-bit grey is divided by 257 and rounded; colour profiles are
     ignored; the first frame stands for an animation. A corrupt EXIF block counts as no rotation.
+
+    Parameters
+    ----------
+    data : bytes
+        Of the file.
+    at_least : (height, width) or None
+        Let libjpeg decode a JPEG at 1/2, 1/4 or 1/8 of its size where that divides both sides and the result,
+        turned, is no smaller than this: several times faster, but the pixels are others. None: at full size,
+        exactly.
 
     Returns
     -------
@@ -125,11 +161,13 @@ def decode_rgb(data: bytes) -> Image.Image:
         white.
     """
     try:
-        with _quietly():
+        with quietly():
             _check_size(*(_webp_size(data) or (1, 1)))
             image = Image.open(BytesIO(data), formats=_FORMATS)
             _check_size(*image.size)
             _scale_transparency(image)
+            if at_least is not None and image.format in _SCALABLE:
+                _scale(image, at_least[::-1] if _orientation(image) not in _LYING else at_least)
             image.load()
             rgb = _to_rgb(image)
             turn = _TURN.get(_orientation(image))
@@ -152,6 +190,16 @@ def _check_size(width: int, height: int) -> None:
     short, long = sorted((width, height))
     if short < 1 or long > MAX_ASPECT * short:
         raise ImageError(f"picture is {width} × {height}, at most 1 : {MAX_ASPECT} is allowed")
+
+
+def _scale(image: Image.Image, at_least: tuple[int, int]) -> None:
+    """Set up scaled decoding; a side that is cut off would be rounded up, and the picture stretched."""
+    width, height = image.size
+    for scale in (8, 4, 2):
+        divides = width % scale == height % scale == 0
+        if divides and width >= scale * at_least[0] and height >= scale * at_least[1]:
+            image.draft(None, (width // scale, height // scale))
+            return
 
 
 def _scale_transparency(image: Image.Image) -> None:
@@ -213,6 +261,11 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     return size if min(size) > 0 else None
 
 
+def _has_exif(image: Image.Image) -> bool:
+    """Whether there is EXIF data. A TIFF consists of such tags, so there it is their own block that counts."""
+    return _EXIF_BLOCK in image.getexif() if image.format == "TIFF" else "exif" in image.info
+
+
 def _reason(error: Exception) -> str:
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -233,7 +286,7 @@ _FILTER: Any = ("ignore", None, Warning, _WHILE_DECODING, 0)
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Silence Pillow's warnings in this thread.
 
     `warnings.catch_warnings` swaps the filters of the whole process and so breaks under threads. This adds

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from contextlib import ExitStack
+from typing import Any
 
-from featcache.audit import write_orphans
 from featcache.cache import CLEAN, Cache
 from featcache.claims import sweep_claims
-from featcache.encoders.base import EncoderSpec
-from featcache.errors import FeatcacheError, ShardError
-from featcache.failure_list import scan_folder
-from featcache.failures import read_failure_file, write_failures
+from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec
+from featcache.errors import FeatcacheError
+from featcache.feeds import Feed, Forwards, PictureFeed, TextFeed
+from featcache.frozen import freeze_plan
 from featcache.index import update_index
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions, FailureLimit
-from featcache.plan import Plan, build_plan
+from featcache.passes import Pass
+from featcache.plan import Plan
 from featcache.publish import remove_leftovers
-from featcache.results import ExtractResult, Progress, SideResult
-from featcache.samples import write_samples
-from featcache.scan import Scan, scan
+from featcache.readers import open_reader
+from featcache.results import Event, ExtractResult, PassResult, Progress, SideResult
+from featcache.samples import SampleTable
+from featcache.scan import Scan
 from featcache.side import Side
+from featcache.survey import check_readable, record_survey, samples_to_retry, survey
+from featcache.tally import Tally
+from featcache.work import Work
 
-__all__ = [
-    "ExtractOptions",
-    "ExtractResult",
-    "FailureLimit",
-    "Progress",
-    "SideResult",
-    "extract",
-    "memo_path",
-    "samples_to_retry",
-]
-
-_UNREADABLE = "read"
+__all__ = ["ExtractOptions", "ExtractResult", "FailureLimit", "Progress", "SideResult", "extract"]
 
 
 def extract(
@@ -41,14 +35,16 @@ def extract(
     cache: Cache,
     specs: Sequence[EncoderSpec],
     *,
+    views: str | Sequence[str] = (CLEAN,),
     options: ExtractOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
     announce: Callable[[Plan], None] | None = None,
+    events: Callable[[Event], None] | None = None,
 ) -> ExtractResult:
     """Run encoders over what a cache lacks of a data set.
 
-    Safe to interrupt anywhere and to start again: what is published stays, the rest is planned anew. Several
-    processes may do this to one cache at once.
+    Every picture is read and decoded once for all encoders and views. Safe to interrupt anywhere and to start
+    again: what is published stays, the rest is planned anew. Several processes may do this to one cache at once.
 
     Parameters
     ----------
@@ -57,103 +53,148 @@ def extract(
     cache : Cache
         Where to store.
     specs : sequence of EncoderSpec
-        The encoders, at most one a modality.
+        The encoders.
+    views : str or sequence of str
+        Perturbations under which pictures are encoded, as `featcache.views.expand_views` takes them. Captions
+        have but the clean view.
     options : ExtractOptions
         How to run.
     progress : callable
         Called after every batch, from the calling thread.
     announce : callable
-        Called with the plan of each side before it is carried out.
+        Called with the plan of each encoder and view before any is carried out.
+    events : callable
+        Called with what happens, from the calling thread.
 
     Raises
     ------
     FeatcacheError
-        If more contents fail than the options allow, or all of one side.
+        If more contents fail than the options allow, or all of one encoder and view.
     """
     options = options or ExtractOptions()
-    report = progress or (lambda _: None)
-    remove_leftovers(cache.path)
-    sweep_claims(cache.path / "claims")
-    for spec in specs:
-        cache.add_producer(spec.fingerprint)
-    scanned = scan(
-        manifest,
-        memo=memo_path(cache, manifest),
-        rehash=options.rehash,
-        workers=options.workers,
-        seed=options.seed,
-        progress=lambda done, total: report(Progress("scan", done, total)),
-    )
-    table = scanned.table
-    _check_readable(scanned, specs, options)
-    retry = samples_to_retry(cache, manifest, options)
-    write_samples(cache.sample_path(manifest.name), table)
-    write_failures(scan_folder(cache, manifest.name), _UNREADABLE, scanned.unreadable)
-    write_orphans(scan_folder(cache, manifest.name) / "orphans.json", manifest.orphans)
-    sides: list[SideResult] = []
-    failed_sides: list[str] = []
-    for spec in specs:
-        plan = build_plan(cache, spec, table, view=CLEAN, unit_rows=options.unit_rows, retry=retry)
+    run = _Run(manifest, cache, options, progress or _ignore, events or _ignore)
+    work = Work.of(specs, views)
+    scanned, plans = run.plan(work)
+    for plan in plans:
         if announce:
             announce(plan)
-        n_failed = len(scanned.unreadable) + sum(len(side.failures) for side in sides)
-        side = Side(manifest, table, plan, cache=cache, options=options, report=report)
-        sides.append(side.run(n_failed_before=n_failed))
-        failed_sides += _tell_failed(sides[-1], plan)
+        run.tell(_plan_event(plan))
+    for content in work.contents:
+        run.encode(content, [p for p in plans if CONTENT_OF[p.spec.modality] == content], scanned, work)
     update_index(cache)
-    if failed_sides:
-        raise FeatcacheError("; ".join(failed_sides))
-    missing: dict[str, int] = {spec.modality: int((~table.has(spec.modality)).sum()) for spec in specs}
-    return ExtractResult(
-        manifest.name,
-        len(table),
-        len(manifest.orphans),
-        missing,
-        scanned.unreadable,
-        tuple(sides),
-        manifest.broken,
-    )
+    result = run.result(scanned, work)
+    run.tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
+    if failed := _failed_sides(result.sides, plans):
+        raise FeatcacheError("; ".join(failed))
+    return result
 
 
-def memo_path(cache: Cache, manifest: Manifest) -> Path:
-    """Return where the digests of a data set's picture files are remembered."""
-    return cache.path / "memo" / f"{manifest.name}.h5"
+class _Run:
+    """One call of `extract`."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        cache: Cache,
+        options: ExtractOptions,
+        report: Callable[[Progress], None],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._manifest = manifest
+        self._cache = cache
+        self._options = options
+        self._report = report
+        self.tell = tell
+        self._sides: list[Side] = []
+        self._passes: list[PassResult] = []
+        self._n_failed = 0
+
+    def plan(self, work: Work) -> tuple[Scan, list[Plan]]:
+        """Find out what there is to do, and record the samples."""
+        cache, manifest, options = self._cache, self._manifest, self._options
+        remove_leftovers(cache.path)
+        sweep_claims(cache.path / "claims")
+        for spec, _ in work.items:
+            cache.add_producer(spec.fingerprint)
+        self.tell(Event("start", {"dataset": manifest.name, "n_samples": len(manifest.samples)}))
+        scanned = survey(manifest, cache, options=options, report=self._report)
+        check_readable(scanned, work.contents, options)
+        if options.partition is not None:
+            n_rows = work.unit_rows(scanned.table, options)
+            freeze_plan(
+                cache, scanned.table, work.items,
+                partition=options.partition, unit_rows=n_rows, refreeze=options.refreeze,
+            )  # fmt: skip
+        retry = samples_to_retry(cache, manifest, options)
+        record_survey(manifest, cache, scanned)
+        for failure in scanned.unreadable:
+            self.tell(Event("failure", {"stage": "scan", "sample_id": failure.sample_id, "message": failure.message}))
+        self._n_failed = len(scanned.unreadable)
+        return scanned, work.plans(cache, scanned.table, options=options, retry=retry)
+
+    def encode(self, content: Content, plans: Sequence[Plan], scanned: Scan, work: Work) -> None:
+        """Carry out the plans of one kind of contents, all at the same time."""
+        sides = [Side(number, plan, scanned.table, self._cache) for number, plan in enumerate(plans)]
+        self._sides += sides
+        for side in sides:
+            side.forget_finished_claims()
+        if not any(plan.units for plan in plans):
+            return
+        tally = Tally(sides, content, limit=self._options.max_failures, n_failed_before=self._n_failed, tell=self.tell)
+        forwards = Forwards(self._options)
+        with ExitStack() as stack:
+            feed: Feed
+            workers = "1 thread"
+            if content == "image":
+                n_contents = max(plan.n_todo for plan in plans)
+                reader = stack.enter_context(open_reader(work.recipe(), self._options, n_contents))
+                workers = str(reader)
+                feed = PictureFeed(self._manifest, sides, reader=reader, forwards=forwards, failures=tally)
+            else:
+                feed = TextFeed(self._manifest, sides, forwards=forwards, failures=tally)
+            work_ = Pass(content, sides, feed=feed, forwards=forwards, tally=tally, report=self._report, tell=self.tell)
+            work_.run(claim_timeout=self._options.claim_timeout)
+        self._n_failed += tally.n_failed
+        self._passes.append(PassResult(content, feed.n_contents, work_.n_rows, work_.seconds, dict(feed.busy), workers))
+
+    def result(self, scanned: Scan, work: Work) -> ExtractResult:
+        """Say what was done."""
+        table: SampleTable = scanned.table
+        missing: dict[str, int] = {
+            spec.modality: int((~table.has(CONTENT_OF[spec.modality])).sum()) for spec, _ in work.items
+        }
+        return ExtractResult(
+            self._manifest.name,
+            len(table),
+            len(self._manifest.orphans),
+            missing,
+            scanned.unreadable,
+            tuple(side.result() for side in self._sides),
+            self._manifest.broken,
+            tuple(self._passes),
+        )
 
 
-def samples_to_retry(cache: Cache, manifest: Manifest, options: ExtractOptions) -> frozenset[str] | None:
-    """Return which samples had an unreadable picture at the last extraction, or None unless failures are retried."""
-    if not options.retry_failed:
-        return None
-    path = scan_folder(cache, manifest.name) / f"{_UNREADABLE}.json"
-    try:
-        return frozenset(failure.sample_id for failure in read_failure_file(path))
-    except ShardError:
-        return frozenset()
+def _ignore(_: Any) -> None:
+    pass
 
 
-def _check_readable(scanned: Scan, specs: Sequence[EncoderSpec], options: ExtractOptions) -> None:
-    """Raise before anything is written if so few pictures can be read that the fault is not in the pictures."""
-    if not scanned.unreadable:
-        return
-    n_failed, n_readable = len(scanned.unreadable), int(scanned.table.has("image").sum())
-    first = scanned.unreadable[0]
-    limit = options.max_failures
-    if limit is not None and limit.is_exceeded(n_failed, n_failed + n_readable):
-        what = f"stopped: {n_failed} of {n_failed + n_readable} pictures cannot be read, more than the limit of {limit}"
-    elif not n_readable and any(spec.modality == "image" for spec in specs):
-        what = f"none of the {n_failed} pictures can be read"
-    else:
-        return
-    raise FeatcacheError(
-        f"{what}, the first of sample {first.sample_id!r}: {first.message}; the sample table stays as it was"
-    )
+def _plan_event(plan: Plan) -> Event:
+    fingerprint = plan.spec.fingerprint
+    names = {"modality": plan.spec.modality, "encoder": fingerprint.short, "model": fingerprint.model_name}
+    counts = {"n_contents": plan.n_contents, "n_cached": plan.n_cached, "n_todo": plan.n_todo}
+    return Event("plan", names | {"view": plan.view, "outputs": list(plan.spec.outputs)} | counts)
 
 
-def _tell_failed(side: SideResult, plan: Plan) -> list[str]:
-    """Say so if every content of a side failed: a fault of the encoder or of the data set, not of some contents."""
-    if not side.n_contents or side.n_failed < side.n_contents:
-        return []
-    first = next(iter([*side.failures, *plan.earlier]), None)
-    why = f", the first of sample {first.sample_id!r}: {first.message}" if first else ""
-    again = "" if side.failures else "; --retry-failed tries them again"
-    return [f"all {side.n_contents} {side.modality} contents failed with {side.model}{why}{again}"]
+def _failed_sides(sides: Sequence[SideResult], plans: Sequence[Plan]) -> list[str]:
+    """Name those of which every content failed: a fault of the encoder or of the data set, not of some contents."""
+    found = []
+    for side, plan in zip(sides, plans, strict=True):
+        if not side.n_contents or side.n_failed < side.n_contents:
+            continue
+        first = next(iter([*side.failures, *plan.earlier]), None)
+        why = f", the first of sample {first.sample_id!r}: {first.message}" if first else ""
+        again = "" if side.failures else "; --retry-failed tries them again"
+        view = "" if side.view == CLEAN else f", view {side.view}"
+        found.append(f"all {side.n_contents} {side.modality} contents failed with {side.model}{view}{why}{again}")
+    return found

@@ -30,7 +30,7 @@ class Failure:
     sample_id : str
         First sample that has this content.
     stage : str
-        ``read``, ``decode`` or ``encode``.
+        ``read``, ``decode``, ``view`` or ``encode``.
     error, message : str
         Class of the error, and its text.
     attempt : int

@@ -14,6 +14,7 @@ from featcache.errors import FingerprintMismatch, ShardError
 __all__ = ["FieldChange", "Fingerprint", "canonical_json", "check_same", "diff_documents", "sha256_file"]
 
 SHORT = 12
+_MODALITIES = ("text", "image", "spectral")
 _ABSENT = "(absent)"
 
 
@@ -56,7 +57,7 @@ class Fingerprint:
 
     @property
     def modality(self) -> str:
-        """``"text"`` or ``"image"``."""
+        """``"text"``, ``"image"`` or ``"spectral"``."""
         return str(self.identity["modality"])
 
     @property
@@ -80,7 +81,7 @@ class Fingerprint:
         identity, source = document.get("identity"), document.get("source")
         if not isinstance(identity, dict) or not isinstance(source, dict):
             raise ShardError(f"encoder document {where} has no identity or no source")
-        if identity.get("modality") not in ("text", "image"):
+        if identity.get("modality") not in _MODALITIES:
             raise ShardError(f"encoder document {where} names modality {identity.get('modality')!r}")
         fingerprint = cls(identity, source)
         if document.get("fingerprint") != fingerprint.digest:

@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from featcache.batching import CPU_ROWS
 from featcache.cache import CLEAN, Cache
-from featcache.encoders.base import EncoderSpec
-from featcache.encoding import Contents
-from featcache.errors import ImageError, ShardError
-from featcache.extract import memo_path, samples_to_retry
+from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec
+from featcache.errors import ShardError
 from featcache.manifest import Manifest
 from featcache.misses import NearMiss
-from featcache.models import ModelFolder
 from featcache.options import ExtractOptions
-from featcache.plan import Plan, build_plan
+from featcache.plan import Plan
+from featcache.reading import Reading, ThreadReader
 from featcache.results import Progress
 from featcache.samples import SampleTable
-from featcache.scan import Scan, scan
 from featcache.shard import KEY_BYTES
 from featcache.shardset import ShardSet
+from featcache.survey import samples_to_retry, survey
+from featcache.work import Work
 
-__all__ = ["Forecast", "SideForecast", "forecast_extraction"]
+__all__ = ["Forecast", "SideForecast", "forecast_extraction", "sum_known"]
 
-_WIDTH_FIELDS = ("hidden_size", "dim", "d_model")
+_Number = TypeVar("_Number", int, float)
+
 _BYTES_A_SHARD = 8192
 _BYTES_A_NORM = 4
 
 
 @dataclass(frozen=True)
 class SideForecast:
-    """What one encoder would do.
+    """What one encoder would do under one view.
 
     Attributes
     ----------
-    modality, fingerprint, model : str
-        The producer.
+    modality, view, fingerprint, model : str
+        The producer, and the view.
     n_contents, n_cached, n_failed, n_new, n_todo, n_units : int
         Unique contents; those that are there; those that failed before and are left alone; those left alone because
         only failures are tried again; those to encode, and in how many work units.
@@ -57,6 +55,7 @@ class SideForecast:
     """
 
     modality: str
+    view: str
     fingerprint: str
     model: str
     n_contents: int
@@ -84,8 +83,10 @@ class Forecast:
         Samples that have no content on that side.
     free_bytes : int
         Free disk where the cache is, or would be.
+    unit_rows : int
+        Contents a work unit, that is rows a shard.
     sides : tuple of SideForecast
-        One per encoder.
+        One per encoder and view.
     """
 
     dataset: str
@@ -94,23 +95,32 @@ class Forecast:
     n_unreadable: int
     n_missing: Mapping[str, int]
     free_bytes: int
+    unit_rows: int
     sides: tuple[SideForecast, ...]
 
     @property
     def n_bytes(self) -> int | None:
         """Disk that all new shards will take, or None if it is not known."""
-        parts = [side.n_bytes for side in self.sides]
-        return None if None in parts else sum(part for part in parts if part is not None)
+        return sum_known(side.n_bytes for side in self.sides)
 
     @property
     def seconds(self) -> float | None:
         """About how long all encoders will take, or None if it was not timed."""
-        parts = [side.seconds for side in self.sides]
-        return None if None in parts else sum(part for part in parts if part is not None)
+        return sum_known(side.seconds for side in self.sides)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``featcache extract --dry-run --json`` prints."""
         return asdict(self) | {"n_bytes": self.n_bytes, "seconds": self.seconds}
+
+
+def sum_known(parts: Iterable[_Number | None]) -> _Number | None:
+    """Return the sum, or None if a part is not known."""
+    total: Any = 0
+    for part in parts:
+        if part is None:
+            return None
+        total += part
+    return cast("_Number", total)
 
 
 def forecast_extraction(
@@ -118,42 +128,32 @@ def forecast_extraction(
     cache: Cache,
     specs: Sequence[EncoderSpec],
     *,
+    views: str | Sequence[str] = (CLEAN,),
     options: ExtractOptions | None = None,
     timed: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Forecast:
-    """Find out what `extract` would do with the same arguments; nothing is written.
+    """Find out what an extraction would do, without writing anything into the cache, which need not exist.
 
     Parameters
     ----------
-    manifest : Manifest
-        The samples.
-    cache : Cache
-        Where it would store; the folder need not exist.
-    specs : sequence of EncoderSpec
-        The encoders.
-    options : ExtractOptions
-        How it would run.
+    manifest, cache, specs, views, options
+        As `featcache.extract.extract` takes them.
     timed : bool
-        Load each encoder that has something to do, encode one batch of contents from all over the data set, and
-        estimate the time.
+        Load the encoders, prepare and encode one batch of contents from all over the data set, and estimate the
+        time.
     progress : callable
         Called while contents are hashed.
     """
     options = options or ExtractOptions()
-    report = progress or (lambda _: None)
-    scanned = _scan(manifest, cache, options, report)
-    retry = samples_to_retry(cache, manifest, options)
-    sides = []
-    for spec in specs:
-        plan = build_plan(cache, spec, scanned.table, view=CLEAN, unit_rows=options.unit_rows, retry=retry)
-        widths = _known_widths(cache, spec)
-        seconds: float | None = None if plan.n_todo else 0.0
-        if timed and plan.n_todo:
-            seconds, found = _time_batch(manifest, scanned.table, plan, options)
-            widths = {**widths, **found}
-        sides.append(_side(plan, widths, seconds if timed else None))
-    missing: dict[str, int] = {spec.modality: int((~scanned.table.has(spec.modality)).sum()) for spec in specs}
+    work = Work.of(specs, views)
+    scanned = survey(manifest, cache, options=options, report=progress or (lambda _: None), is_dry=True)
+    plans = work.plans(cache, scanned.table, options=options, retry=samples_to_retry(cache, manifest, options))
+    timing = _time_batches(manifest, scanned.table, plans, work, options) if timed else _Timing({}, {})
+    sides = tuple(_side(cache, plan, timing, number, timed=timed) for number, plan in enumerate(plans))
+    missing: dict[str, int] = {
+        spec.modality: int((~scanned.table.has(CONTENT_OF[spec.modality])).sum()) for spec, _ in work.items
+    }
     return Forecast(
         manifest.name,
         n_samples=len(scanned.table),
@@ -161,30 +161,18 @@ def forecast_extraction(
         n_unreadable=len(scanned.unreadable),
         n_missing=missing,
         free_bytes=_free_bytes(cache.path),
-        sides=tuple(sides),
+        unit_rows=work.unit_rows(scanned.table, options),
+        sides=sides,
     )
 
 
-def _scan(manifest: Manifest, cache: Cache, options: ExtractOptions, report: Callable[[Progress], None]) -> Scan:
-    with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
-        # A scan brings its memo up to date: it gets a copy of the cache's.
-        memo = Path(folder, "memo.h5")
-        with suppress(OSError):
-            shutil.copyfile(memo_path(cache, manifest), memo)
-        return scan(
-            manifest,
-            memo=memo,
-            rehash=options.rehash,
-            workers=options.workers,
-            seed=options.seed,
-            progress=lambda done, total: report(Progress("scan", done, total)),
-        )
-
-
-def _side(plan: Plan, widths: Mapping[str, int], seconds: float | None) -> SideForecast:
+def _side(cache: Cache, plan: Plan, timing: _Timing, number: int, *, timed: bool) -> SideForecast:
     fingerprint = plan.spec.fingerprint
+    widths = {**_known_widths(cache, plan), **timing.widths.get(number, {})}
+    seconds = timing.seconds.get(number, 0.0 if timed and not plan.n_todo else None)
     return SideForecast(
         modality=plan.spec.modality,
+        view=plan.view,
         fingerprint=fingerprint.digest,
         model=fingerprint.model_name,
         n_contents=plan.n_contents,
@@ -210,50 +198,85 @@ def _disk_bytes(plan: Plan, widths: Mapping[str, int]) -> int | None:
     return total
 
 
-def _known_widths(cache: Cache, spec: EncoderSpec) -> Mapping[str, int]:
-    """Return the columns of each output, as far as stored shards or the model's configuration tell."""
+def _known_widths(cache: Cache, plan: Plan) -> Mapping[str, int]:
+    """Return the columns of each output, as far as stored shards or the encoder tell before it is loaded."""
     try:
-        stored = ShardSet.open(cache, spec.fingerprint, CLEAN).widths
+        stored = ShardSet.open(cache, plan.spec.fingerprint, plan.view).widths
     except ShardError:
         stored = {}
-    folder = getattr(spec, "folder", None)
-    if not isinstance(folder, ModelFolder):
-        return stored
-    config = folder.config
-    nested = config.get("vision_config")
-    if spec.modality == "image" and isinstance(nested, dict):
-        config = nested
-    width = next((config[name] for name in _WIDTH_FIELDS if type(config.get(name)) is int), None)
-    return {**(dict.fromkeys(spec.outputs, width) if width else {}), **stored}
+    return {**plan.spec.widths, **stored}
 
 
-def _time_batch(
-    manifest: Manifest, table: SampleTable, plan: Plan, options: ExtractOptions
-) -> tuple[float | None, Mapping[str, int]]:
-    """Encode one batch; returns the estimated seconds for the whole plan, and the width of each output.
+@dataclass(frozen=True)
+class _Timing:
+    """What a batch of each plan, by its number, has shown: columns of each output, and seconds for the whole plan."""
 
-    The batch is taken from all over the data set, and goes through the encoder twice: the first time warms it up.
-    """
-    contents = Contents(manifest, table.keys(plan.spec.modality), plan.spec)
-    rows = np.concatenate([unit.contents for unit in plan.units])
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, options.batch_size).astype(np.int64))]
-    encoder = plan.spec.load(options.device)
+    widths: Mapping[int, Mapping[str, int]]
+    seconds: Mapping[int, float]
+
+
+def _time_batches(
+    manifest: Manifest, table: SampleTable, plans: Sequence[Plan], work: Work, options: ExtractOptions
+) -> _Timing:
+    """Encode a batch of every plan, from all over the data set; the first forward of each only warms up."""
+    widths: dict[int, Mapping[str, int]] = {}
+    seconds: dict[int, float] = {}
+    encoders: dict[int, Encoder] = {}
+    n_rows = options.batch_size or CPU_ROWS
+    pictures = _prepare_pictures(manifest, table, plans, work, options)
+    for number, plan in enumerate(plans):
+        if number in pictures:
+            inputs, spent = pictures[number]
+        else:
+            chosen = _spread([plan], n_rows) if CONTENT_OF[plan.spec.modality] == "text" else []
+            inputs, spent = [plan.spec.prepare(manifest.samples[row].caption) for row in chosen], 0.0
+        if not inputs:
+            continue
+        if id(plan.spec) not in encoders:
+            encoders[id(plan.spec)] = plan.spec.load(options.device)
+        vectors = encoders[id(plan.spec)].encode(inputs)
+        started = time.perf_counter()
+        encoders[id(plan.spec)].encode(inputs)
+        forward = (time.perf_counter() - started) / len(inputs)
+        widths[number] = {name: int(vector.shape[1]) for name, vector in vectors.items()}
+        seconds[number] = spent + forward * plan.n_todo
+    return _Timing(widths, seconds)
+
+
+def _prepare_pictures(
+    manifest: Manifest, table: SampleTable, plans: Sequence[Plan], work: Work, options: ExtractOptions
+) -> dict[int, tuple[list[Any], float]]:
+    """Prepare some pictures for every plan that needs them: inputs, and its share of the seconds for all pictures."""
+    numbers = [i for i, plan in enumerate(plans) if CONTENT_OF[plan.spec.modality] == "image"]
+    mine = [plans[i] for i in numbers]
+    rows = _spread(mine, options.batch_size or CPU_ROWS)
+    if not rows:
+        return {}
+    products = tuple(number for number, plan in enumerate(mine) if plan.n_todo)
+    keys = table.keys("image")
+    readings = (
+        Reading(0, row, image, bytes(keys[row]), products)
+        for row in rows
+        if (image := manifest.samples[row].image) is not None
+    )
+    inputs: dict[int, list[Any]] = {product: [] for product in products}
     started = time.perf_counter()
-    with ThreadPoolExecutor(options.workers, thread_name_prefix="prepare") as pool:
-        futures = [pool.submit(contents.prepare, int(row)) for row in chosen]
-        prepared = []
-        for future in futures:
-            with suppress(ImageError, OSError):
-                prepared.append(future.result())
-    seconds = time.perf_counter() - started
-    if not prepared:
-        return None, {}
-    vectors = encoder.encode(prepared)
-    started = time.perf_counter()
-    encoder.encode(prepared)
-    seconds += time.perf_counter() - started
-    widths = {name: int(vector.shape[1]) for name, vector in vectors.items()}
-    return seconds / len(chosen) * plan.n_todo, widths
+    with ThreadReader(work.recipe(), n_threads=options.threads, n_ahead=len(rows)) as reader:
+        for prepared in reader.prepare(readings):
+            for product, pixels in prepared.inputs.items():
+                inputs[product].append(pixels)
+    seconds = (time.perf_counter() - started) / len(rows) * max(plan.n_todo for plan in mine)
+    total = sum(plan.n_todo for plan in mine)
+    return {numbers[p]: (inputs[p], seconds * mine[p].n_todo / total) for p in products}
+
+
+def _spread(plans: Sequence[Plan], n_rows: int) -> list[int]:
+    """Choose contents to do from all over the data set."""
+    rows = np.unique(np.concatenate([np.empty(0, np.int64), *(u.contents for plan in plans for u in plan.units)]))
+    if not len(rows):
+        return []
+    chosen: list[int] = rows[np.unique(np.linspace(0, len(rows) - 1, n_rows).astype(np.int64))].tolist()
+    return chosen
 
 
 def _free_bytes(folder: Path) -> int:

@@ -6,6 +6,7 @@ the process that tries to close the file.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,8 @@ class Block:
 def build_image(fill: Callable[[Any], None]) -> bytes:
     """Return the bytes of an HDF5 file that ``fill`` has filled; its datasets start at multiples of 64 bytes."""
     options = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT, "block_size": 1 << 16}
-    with h5py.File("image", "w", driver="core", backing_store=False, **options) as file:
+    # HDF5 opens no name twice in one process, not even in memory.
+    with h5py.File(f"image-{secrets.token_hex(8)}", "w", driver="core", backing_store=False, **options) as file:
         fill(file)
         file.flush()
         return bytes(file.id.get_file_image())

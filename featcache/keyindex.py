@@ -55,6 +55,9 @@ class KeyIndex:
         order = np.argsort(prefix, kind="stable").astype(np.int64, copy=False)
         return cls(stacked, starts, order, prefix[order])
 
+    def __len__(self) -> int:
+        return len(self.keys)
+
     def find(self, wanted: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (shard, row) of each wanted key, ``-1`` where it is in no shard."""
         found = self._positions(wanted)
@@ -67,6 +70,8 @@ class KeyIndex:
         return self._positions(wanted) >= 0
 
     def _positions(self, wanted: NDArray[np.uint8]) -> NDArray[np.int64]:
+        if not len(self.keys):
+            return np.full(len(wanted), MISSING, np.int64)
         prefix = prefixes(wanted)
         position = np.empty(len(wanted), np.int64)
         # Looked up in their order: neighbours then touch the same cache lines, which is far faster for many.

@@ -11,26 +11,40 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.errors import ShardError
-from featcache.hdf5 import build_image, child_names, read_attributes, read_block
+from featcache.columns import READ_ERRORS, ColumnFile
+from featcache.facts import FileFacts
 from featcache.keyindex import KeyIndex
-from featcache.publish import replace_file, temporary_beside
-from featcache.sealed import write_bytes
+from featcache.manifest import ImageFile, ImageSource
+from featcache.sources.parquet import ParquetImage
+from featcache.sources.webdataset import TarImage
 
-__all__ = ["RACY_NS", "Memo", "stamp_file"]
+__all__ = ["RACY_NS", "Memo", "place_of", "stamp_file"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RACY_NS = 2_000_000_000
 """A file that changed less than this before it was read is not remembered: it could change again unnoticed."""
-_COLUMNS = {"height": "uint32", "key": "uint8", "stamp": "uint8", "width": "uint32"}
-_NAMES = sorted(_COLUMNS)
+_DIGEST_BYTES = 32
+_DIGESTS = dict.fromkeys(("stamp", "key"), "uint8")
+_FACTS = {"format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
+_COLUMNS = _DIGESTS | {"width": "uint32", "height": "uint32"} | _FACTS
 
 
-def stamp_file(path: str, before_ns: int) -> bytes | None:
+def place_of(image: ImageSource | None) -> tuple[str, bytes] | None:
+    """Return the file that holds a picture, and where in it if it holds several; None for other sources."""
+    match image:
+        case ImageFile(path):
+            return path, b""
+        case TarImage(path, offset, size, member):
+            return path, b"tar %d %d " % (offset, size) + member.encode("utf-8", "surrogateescape")
+        case ParquetImage(path, column, row_group, offset, _):
+            return path, b"parquet %d %d " % (row_group, offset) + column.encode("utf-8", "surrogateescape")
+    return None
+
+
+def stamp_file(path: str, before_ns: int, part: bytes = b"") -> bytes | None:
     """Return a digest of a file's path, size, time of change (mtime) and inode.
 
     Two looks at a file give the same stamp unless something was done to it. Not noticed is a change that keeps the
@@ -43,6 +57,8 @@ def stamp_file(path: str, before_ns: int) -> bytes | None:
     before_ns : int
         Time of change, in nanoseconds since 1970, from which on a file is too young: a change within the clock's
         step would leave the stamp as it is.
+    part : bytes
+        Which of the pictures in the file; each has its own stamp.
 
     Returns
     -------
@@ -56,7 +72,7 @@ def stamp_file(path: str, before_ns: int) -> bytes | None:
     if found.st_mtime_ns >= before_ns or not stat.S_ISREG(found.st_mode):
         return None
     look = b"%s\0%d %d %d" % (os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino)
-    return hashlib.sha256(look).digest()
+    return hashlib.sha256(look + b"\0" + part if part else look).digest()
 
 
 @dataclass(frozen=True)
@@ -73,12 +89,15 @@ class Memo:
         Sha256 of the bytes.
     width, height : (n,) uint32
         Of the picture in pixels, 0 if unknown.
+    files : FileFacts
+        What else was seen of the file or part.
     """
 
     stamp: NDArray[np.uint8]
     key: NDArray[np.uint8]
     width: NDArray[np.uint32]
     height: NDArray[np.uint32]
+    files: FileFacts
 
     def __len__(self) -> int:
         return len(self.stamp)
@@ -86,9 +105,8 @@ class Memo:
     @classmethod
     def empty(cls) -> Memo:
         """Return a memo without entries."""
-        return cls(
-            np.empty((0, 32), np.uint8), np.empty((0, 32), np.uint8), np.empty(0, np.uint32), np.empty(0, np.uint32)
-        )
+        nothing, no_size = np.empty((0, _DIGEST_BYTES), np.uint8), np.empty(0, np.uint32)
+        return cls(nothing, nothing, no_size, no_size, FileFacts.unknown(0))
 
     @cached_property
     def _index(self) -> KeyIndex:
@@ -100,41 +118,22 @@ class Memo:
 
     @classmethod
     def load(cls, path: Path) -> Memo:
-        """Read a memo; one that is missing, damaged or of another version is an empty one."""
-        where = f"memo {path}"
+        """Map a memo; one that is missing, damaged or of another version is an empty one."""
         try:
-            with h5py.File(path, "r") as file:
-                values = read_attributes(file, {"format_version": "i", "checksum": "S"}, where)
-                if values["format_version"] != FORMAT_VERSION or child_names(file, len(_COLUMNS), where) != _NAMES:
-                    return cls.empty()
-                size = path.stat().st_size
-                blocks = {name: read_block(file, name, size, where, (dtype,)) for name, dtype in _COLUMNS.items()}
-                n = blocks["stamp"].shape[:1]
-                if any(block.shape != (n + (32,) * (block.dtype == "uint8")) for block in blocks.values()):
-                    return cls.empty()
-                columns = {name: np.asarray(file[name][...]) for name in _COLUMNS}
-        except (ShardError, OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError):
+            file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, where=f"memo {path}")
+            columns = file.columns
+            one, two = columns["width"].shape, (*columns["width"].shape, _DIGEST_BYTES)
+            is_sound = all(c.shape == (two if name in _DIGESTS else one) for name, c in columns.items())
+            return cls._of(columns) if len(one) == 1 and is_sound and file.is_intact else cls.empty()
+        except READ_ERRORS:
             return cls.empty()
-        return cls(**columns) if _digest(columns).encode() == values["checksum"] else cls.empty()
+
+    @classmethod
+    def _of(cls, columns: Mapping[str, NDArray[Any]]) -> Memo:
+        own = {name: column for name, column in columns.items() if name not in _FACTS}
+        return cls(**own, files=FileFacts(**{name: columns[name] for name in _FACTS}))
 
     def save(self, path: Path) -> None:
         """Write the memo, atomically replacing an earlier one; of two writers the last wins."""
-        columns = {name: np.ascontiguousarray(getattr(self, name)) for name in _NAMES}
-
-        def fill(file: Any) -> None:
-            file.attrs["format_version"] = np.int64(FORMAT_VERSION)
-            file.attrs["checksum"] = np.bytes_(_digest(columns))
-            for name, data in columns.items():
-                file.create_dataset(name, data=data)
-
-        with temporary_beside(path) as temp:
-            write_bytes(temp, build_image(fill), path)
-            replace_file(temp, path)
-
-
-def _digest(columns: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for name in _NAMES:
-        digest.update(f"\x00{name} {columns[name].shape}\x00".encode())
-        digest.update(np.ascontiguousarray(columns[name]).data)
-    return digest.hexdigest()
+        columns = {name: getattr(self.files if name in _FACTS else self, name) for name in _COLUMNS}
+        ColumnFile(columns, FORMAT_VERSION).write(path)

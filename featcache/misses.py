@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
+from featcache.selection import MODALITIES, find_producers
 from featcache.shardset import ShardSet
 
 __all__ = ["NearMiss", "ProducerDiff", "diff_producers", "find_producer", "near_misses"]
@@ -108,7 +109,7 @@ def find_producer(cache: Cache, name: str) -> Fingerprint:
     FeatcacheError
         If none or several fit; what there is is listed.
     """
-    fitting = [f for f in cache.producers.values() if f.digest.startswith(name) or f.model_name == name]
+    fitting = [f for modality in MODALITIES for f in find_producers(cache, modality, name)]
     if len(fitting) != 1:
         known = ", ".join(f"{f.modality} {f.short} ({f.model_name})" for f in cache.producers.values()) or "none yet"
         raise FeatcacheError(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from featcache.encoders.base import Device
 from featcache.errors import FeatcacheError
+from featcache.partition import Partition
 
-__all__ = ["ExtractOptions", "FailureLimit"]
+__all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
 
 _MIN_TRIED = 50
+_MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,19 @@ class ExtractOptions:
     ----------
     device : {"auto", "cuda", "cpu"}
         Where the encoders run.
-    batch_size : int
-        Contents a forward.
-    workers : int
-        Threads that read, hash, decode and resize.
-    unit_rows : int
-        Contents a work unit, that is rows a shard: what an interruption can lose.
+    batch_size : int or None
+        Pictures a forward, and a quarter of the captions; None: 64 on a CPU, tried out on a GPU. A GPU that runs out
+        of memory halves it.
+    workers : int or None
+        How many pictures are read, decoded and resized at once; None: as many as there are cores, at most 16 threads.
+    processes : bool or None
+        Whether processes do so, or threads of this one; None: processes where there are enough cores and contents
+        for them to pay.
+    compile : bool
+        Hand the forwards to ``torch.compile``: it takes minutes, and pays in hours of work on a GPU.
+    unit_rows : int or None
+        Contents a work unit, that is rows a shard: what an interruption can lose. None: 4096, fewer if their
+        vectors would take more than 512 MB.
     retry_failed : bool
         Try contents again that failed before, and no others.
     max_failures : FailureLimit or None
@@ -85,21 +94,40 @@ class ExtractOptions:
         Of the split, where the manifest has none.
     claim_timeout : float
         Seconds after which a writer that gives no sign of life loses its claim on a work unit.
+    partition : Partition or None
+        Which part of a division this process does; None: all.
+    refreeze : bool
+        Replace what was agreed on for an earlier division of the same extraction.
     """
 
     device: Device = "auto"
-    batch_size: int = 64
-    workers: int = field(default_factory=lambda: max(2, min(16, os.cpu_count() or 2)))
-    unit_rows: int = 4096
+    batch_size: int | None = None
+    workers: int | None = None
+    processes: bool | None = None
+    compile: bool = False
+    unit_rows: int | None = None
     retry_failed: bool = False
     max_failures: FailureLimit | None = None
     rehash: bool = False
     seed: int = 0
     claim_timeout: float = 60.0
+    partition: Partition | None = None
+    refreeze: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers", "unit_rows"):
-            if getattr(self, name) < 1:
-                raise FeatcacheError(f"{name} is {getattr(self, name)}, expected at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FeatcacheError(f"{name} is {value}, expected at least 1")
         if not self.claim_timeout > 0:
             raise FeatcacheError(f"claim_timeout is {self.claim_timeout}, expected more than 0 seconds")
+
+    @property
+    def threads(self) -> int:
+        """How many threads read and hash."""
+        return self.workers or max(2, min(_MOST_THREADS, available_cores()))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import Cache, unit_name
-from featcache.encoders.base import EncoderSpec
+from featcache.encoders.base import CONTENT_OF, EncoderSpec
 from featcache.failures import Failure, failed_keys, read_failures
 from featcache.keyindex import KeyIndex
 from featcache.misses import NearMiss, near_misses
@@ -25,6 +25,9 @@ class WorkUnit:
 
     Attributes
     ----------
+    run : int
+        Number of the run of contents that it is cut from: units of one run, of any encoder and view, are worked on
+        together.
     name : str
         Derived from keys, view and outputs: two processes that plan the same unit give it the same name.
     contents : (m,) int64
@@ -33,6 +36,7 @@ class WorkUnit:
         What is missing of these contents.
     """
 
+    run: int
     name: str
     contents: NDArray[np.int64]
     outputs: tuple[str, ...]
@@ -57,6 +61,8 @@ class Plan:
         Failures on record.
     misses : tuple of NearMiss
         Other producers that hold contents which are to be encoded.
+    n_other_parts : int
+        Contents that other parts of a division have to encode.
     """
 
     spec: EncoderSpec
@@ -68,11 +74,18 @@ class Plan:
     n_new: int
     earlier: tuple[Failure, ...]
     misses: tuple[NearMiss, ...]
+    n_other_parts: int = 0
 
     @property
     def n_todo(self) -> int:
         """Contents to encode."""
         return sum(len(unit.contents) for unit in self.units)
+
+    def only(self, takes: Callable[[int], bool]) -> Plan:
+        """Return the plan with the units of some runs alone; the others are for other parts of a division."""
+        units = tuple(unit for unit in self.units if takes(unit.run))
+        left = self.n_todo - sum(len(unit.contents) for unit in units)
+        return replace(self, units=units, n_other_parts=self.n_other_parts + left)
 
 
 def build_plan(
@@ -106,8 +119,9 @@ def build_plan(
         None: plan what is missing and has not failed. Otherwise plan only contents that failed before, and what the
         samples that failed before, or are named here, have now.
     """
-    rows = table.first_rows(spec.modality)
-    keys = table.keys(spec.modality)[rows]
+    content = CONTENT_OF[spec.modality]
+    rows = table.first_rows(content)
+    keys = table.keys(content)[rows]
     stored = ShardSet.open(cache, spec.fingerprint, view)
     missing = np.stack([~stored.contains(name, keys) for name in spec.outputs], axis=1)
     complete = ~missing.any(axis=1)
@@ -120,9 +134,9 @@ def build_plan(
         left_alone = ~failed & ~complete & ~np.array([table.sample_id[int(i)] in names for i in rows], bool)
     missing[left_alone] = False
     units: list[WorkUnit] = []
-    for start in range(0, len(rows), unit_rows):
+    for run, start in enumerate(range(0, len(rows), unit_rows)):
         chunk = slice(start, start + unit_rows)
-        units += _units_of_run(rows[chunk], keys[chunk], missing[chunk], spec.outputs, view)
+        units += _units_of_run(run, rows[chunk], keys[chunk], missing[chunk], (spec.outputs, view))
     return Plan(
         spec,
         view,
@@ -137,15 +151,16 @@ def build_plan(
 
 
 def _units_of_run(
+    run: int,
     rows: NDArray[np.int64],
     keys: NDArray[np.uint8],
     missing: NDArray[np.bool_],
-    names: Sequence[str],
-    view: str,
+    wanted: tuple[Sequence[str], str],
 ) -> list[WorkUnit]:
     units = []
+    names, view = wanted
     for pattern in np.unique(missing[missing.any(axis=1)], axis=0):
         chosen = (missing == pattern).all(axis=1)
-        outputs = tuple(name for name, wanted in zip(names, pattern, strict=True) if wanted)
-        units.append(WorkUnit(unit_name(keys[chosen], view, outputs), rows[chosen], outputs))
+        outputs = tuple(name for name, is_missing in zip(names, pattern, strict=True) if is_missing)
+        units.append(WorkUnit(run, unit_name(keys[chosen], view, outputs), rows[chosen], outputs))
     return units

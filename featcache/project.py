@@ -11,6 +11,7 @@ from featcache.errors import FeatcacheError
 __all__ = ["Project", "load_project"]
 
 FILE = "featcache.toml"
+_SWITCHES = frozenset({"spectral", "clip_text", "square_crop"})
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,16 @@ class Project:
         Where features and runs go.
     text_model, image_model : str or None
         Hub id, local folder, or ``none``.
-    text_outputs, image_outputs : str or None
+    text_outputs, image_outputs, spectral_outputs : str or None
         Comma-separated names.
     text_template : str or None
         With ``{caption}``.
+    views : str or None
+        Comma-separated names and presets.
+    spectral, clip_text, square_crop : bool or None
+        Spectral features; the text tower of the image model; the middle square of each picture.
+    resize, decode : str or None
+        Who resizes (``pillow`` or ``torch``), and how JPEGs are decoded (``exact`` or ``fast``).
     """
 
     data: str | None = None
@@ -38,7 +45,14 @@ class Project:
     image_model: str | None = None
     text_outputs: str | None = None
     image_outputs: str | None = None
+    spectral_outputs: str | None = None
     text_template: str | None = None
+    views: str | None = None
+    spectral: bool | None = None
+    clip_text: bool | None = None
+    square_crop: bool | None = None
+    resize: str | None = None
+    decode: str | None = None
 
 
 def load_project(folder: Path | None = None) -> Project:
@@ -47,7 +61,7 @@ def load_project(folder: Path | None = None) -> Project:
     Raises
     ------
     FeatcacheError
-        If it is no TOML, has an unknown key, or a value that is no text.
+        If it is no TOML, has an unknown key, or a value of another type than its key's.
     """
     path = (folder or Path()) / FILE
     if not path.is_file():
@@ -60,7 +74,9 @@ def load_project(folder: Path | None = None) -> Project:
     for key, value in values.items():
         if key not in known:
             raise FeatcacheError(f"{path}: key {key!r} is unknown, expected one of {', '.join(known)}")
-        if not isinstance(value, str) or not value:
+        if key in _SWITCHES and not isinstance(value, bool):
+            raise FeatcacheError(f"{path}: {key} is {value!r}, expected true or false")
+        if key not in _SWITCHES and (not isinstance(value, str) or not value):
             raise FeatcacheError(f"{path}: {key} is {value!r}, expected a text")
     for key in {"cache", "runs"} & values.keys():
         values[key] = Path(values[key])

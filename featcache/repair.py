@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from featcache.cache import Cache, Defaults, cache_document
+from featcache.cache import CLEAN, Cache, Defaults, cache_document
 from featcache.damage import Lack
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import Fingerprint
 from featcache.index import Index, read_index, update_index
+from featcache.outputs import natural_order
 from featcache.samples import read_origin
 from featcache.sealed import read_json, read_sealed, write_sealed
+from featcache.steps import encoder_options
 from featcache.verify import Problem, VerifyReport, verify
 
 __all__ = ["Moved", "RepairReport", "repair"]
@@ -185,9 +187,11 @@ def _commands_for_rows(cache: Cache, lacks: Sequence[Lack], lost: Sequence[Probl
     """Compose one command a data set and producer of which damage took rows that samples need."""
     hit = {(p.loss.producer, name) for p in lost if p.loss for name, n in p.loss.samples.items() if n}
     outputs: dict[tuple[str, str], set[str]] = {}
+    views: dict[tuple[str, str], set[str]] = {}
     for lack in lacks:
         if (lack.producer, lack.dataset) in hit and lack.n_missing:
             outputs.setdefault((lack.producer, lack.dataset), set()).update({lack.output} - {""})
+            views.setdefault((lack.producer, lack.dataset), set()).add(lack.view)
     for problem in lost:
         for name in problem.loss.samples if problem.loss else ():
             if problem.loss and (problem.loss.producer, name) in outputs:
@@ -195,34 +199,20 @@ def _commands_for_rows(cache: Cache, lacks: Sequence[Lack], lost: Sequence[Probl
     commands = []
     for (short, dataset), names in sorted(outputs.items()):
         origin = read_origin(cache.sample_path(dataset)) or "DATA"
-        commands.append(_extract(cache, origin, dataset, cache.producer(short), sorted(names)))
+        options = _model_options(cache, cache.producer(short), names, views[short, dataset])
+        commands.append(_extract(cache, origin, dataset, options))
     return commands
 
 
-def _extract(
-    cache: Cache, origin: str, dataset: str, producer: Fingerprint | None = None, outputs: Sequence[str] = ()
-) -> str:
+def _extract(cache: Cache, origin: str, dataset: str, options: Mapping[str, str] | None = None) -> str:
     words = ["featcache", "extract", origin, "--cache", str(cache.path), "--name", dataset]
-    if producer is not None:
-        words += _model_options(producer, outputs, asdict(cache.defaults))
+    for option, value in (options or {}).items():
+        words += [f"{option}={value}"] if value.startswith("-") else [option, value] if value else [option]
     return shlex.join(words)
 
 
-def _model_options(producer: Fingerprint, outputs: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
-    side, other = ("text", "image") if producer.modality == "text" else ("image", "text")
-    source, identity = producer.source, producer.identity
-    revision = f"@{source['revision']}" if source.get("revision") else ""
-    words = [
-        f"--{side}-model",
-        str(source.get("path") or f"{producer.model_name}{revision}"),
-        f"--{other}-model",
-        "none",
-    ]
-    if outputs:
-        words += [f"--{side}-outputs", ",".join(outputs)]
-    if side == "text" and identity.get("template", "{caption}") != "{caption}":
-        words += ["--text-template", str(identity["template"])]
-    for name, option in (("compute_dtype", "--dtype"), ("storage_dtype", "--storage-dtype")):
-        if identity.get(name) != defaults[name]:
-            words += [option, str(identity.get(name))]
-    return words
+def _model_options(cache: Cache, producer: Fingerprint, outputs: set[str], views: set[str]) -> dict[str, str]:
+    defaults = (cache.defaults.compute_dtype, cache.defaults.storage_dtype)
+    options = encoder_options(producer, natural_order(outputs), defaults)
+    options |= {f"--{side}-model": "none" for side in ("text", "image") if f"--{side}-model" not in options}
+    return options | ({"--views": ",".join(sorted(views))} if views != {CLEAN} else {})

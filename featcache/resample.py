@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
-__all__ = ["pass_order", "resize_box", "resize_crop"]
+__all__ = ["COLUMNS_FIRST", "pass_order", "resize_box", "resize_crop"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 
-_COLUMNS_FIRST = "columns first"
+COLUMNS_FIRST = "columns first"
+"""The order of the passes of Pillow below 13, and of torch."""
+
 _ROWS_FIRST = "rows first if they shrink by more than twice what columns do"
 
 # Pillow keeps weights as integers of this many fractional bits: 32, less 8 of the pixel and 2 of headroom.
@@ -52,16 +54,25 @@ def resize_box(rgb: Pixels, size: tuple[int, int], box: tuple[int, int, int, int
         Bit-equal to ``Image.fromarray(rgb).resize((width, height), filter)`` cropped to the box.
     """
     rows, columns = _plan(rgb.shape[0], rgb.shape[1], size, box, filter)
-    return _resample(rgb[rows.low : rows.high, columns.low : columns.high], rows, columns, filter)
+    part = rgb[rows.low : rows.high, columns.low : columns.high]
+    return _resample(part, rows, columns, filter, passes=pass_order())
 
 
 def resize_crop(
-    image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int], *, filter: Resampling
+    image: Image.Image,
+    size: tuple[int, int],
+    box: tuple[int, int, int, int],
+    *,
+    filter: Resampling,
+    passes: str,
 ) -> Pixels:
-    """Do as `resize_box` on a Pillow picture, of which only the part needed is turned into an array."""
+    """Do as `resize_box` on a Pillow picture, of which only the part needed is turned into an array.
+
+    ``passes`` is `pass_order` of the Pillow that is to be followed.
+    """
     rows, columns = _plan(image.height, image.width, size, box, filter)
     needed = image.crop((columns.low, rows.low, columns.high, rows.high))
-    return _resample(np.asarray(needed), rows, columns, filter)
+    return _resample(np.asarray(needed), rows, columns, filter, passes=passes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +116,10 @@ def _axis(length: int, result: int, start: int, stop: int, filter: Resampling) -
     return _Axis(length, result, start, stop, low, high)
 
 
-def _resample(part: Pixels, rows: _Axis, columns: _Axis, filter: Resampling) -> Pixels:
+def _resample(part: Pixels, rows: _Axis, columns: _Axis, filter: Resampling, *, passes: str) -> Pixels:
     if filter == Resampling.NEAREST:
         return part[np.ix_(_nearest(rows), _nearest(columns))]
-    for axis in (rows, columns) if _are_rows_first(rows, columns) else (columns, rows):
+    for axis in (rows, columns) if passes != COLUMNS_FIRST and _are_rows_first(rows, columns) else (columns, rows):
         if axis.is_whole:
             height, width = part.shape[:2]
             part = _by_pillow(part, (axis.result, width) if axis is rows else (height, axis.result), filter)
@@ -119,7 +130,7 @@ def _resample(part: Pixels, rows: _Axis, columns: _Axis, filter: Resampling) -> 
 
 def _are_rows_first(rows: _Axis, columns: _Axis) -> bool:
     shrink = rows.length - rows.result
-    return pass_order() != _COLUMNS_FIRST and shrink > max(0, 2 * (columns.length - columns.result))
+    return shrink > max(0, 2 * (columns.length - columns.result))
 
 
 @cache
@@ -137,7 +148,7 @@ def pass_order() -> str:
     tall = Image.fromarray((np.arange(64).reshape(16, 4) * 97 % 256).astype(np.uint8))
     columns_first = tall.resize((9, 16), Resampling.BICUBIC).resize((9, 5), Resampling.BICUBIC)
     is_columns_first = tall.resize((9, 5), Resampling.BICUBIC).tobytes() == columns_first.tobytes()
-    return _COLUMNS_FIRST if is_columns_first else _ROWS_FIRST
+    return COLUMNS_FIRST if is_columns_first else _ROWS_FIRST
 
 
 def _by_pillow(part: Pixels, size: tuple[int, int], filter: Resampling) -> Pixels:

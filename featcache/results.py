@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from featcache.failures import Failure
 from featcache.misses import NearMiss
 
-__all__ = ["ExtractResult", "Progress", "SideResult"]
+__all__ = ["Event", "ExtractResult", "PassResult", "Progress", "SideResult", "bottleneck"]
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class Progress:
     Attributes
     ----------
     stage : {"scan", "text", "image"}
-        Reading and hashing contents, or encoding one side.
+        Reading and hashing contents, or encoding what is made of captions or of pictures.
     done, total, failed : int
-        Contents of this stage.
+        Contents of this stage, once for each encoder and view; of ``failed`` each once.
     seconds : mapping
-        Time of this stage by part: ``prepare`` (waiting for decoded input), ``forward``, ``write``.
+        Time of this stage by part, which add up to the time that has passed: ``read``, ``decode``, ``views``,
+        ``resize``, ``spectral`` (waiting for pictures, divided as the work on them was), ``tokenise``, ``load`` (of
+        weights), ``forward``, ``write``.
     n_waiting : int
         Work units that another writer has in hand, when all others are done.
     """
@@ -34,15 +37,73 @@ class Progress:
     seconds: Mapping[str, float] = field(default_factory=dict)
     n_waiting: int = 0
 
+    @property
+    def bottleneck(self) -> tuple[str, float] | None:
+        """The part that takes most of the time, and its share; None before any time was measured."""
+        return bottleneck(self.seconds)
+
+
+def bottleneck(seconds: Mapping[str, float]) -> tuple[str, float] | None:
+    """Return the part that took most of the time, and its share; None if none took any."""
+    total = sum(seconds.values())
+    if total <= 0:
+        return None
+    part = max(seconds, key=lambda name: seconds[name])
+    return part, seconds[part] / total
+
 
 @dataclass(frozen=True)
-class SideResult:
-    """What one encoder did.
+class Event:
+    """Something that happened, for logs that machines read.
 
     Attributes
     ----------
-    modality, fingerprint, model : str
-        The producer.
+    name : {"start", "plan", "unit", "failure", "end"}
+        What.
+    fields : mapping
+        Plain values that tell of it.
+    """
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What going through the contents of one kind took, for all encoders and views together.
+
+    Attributes
+    ----------
+    content : {"text", "image"}
+        Of which kind.
+    n_contents : int
+        Contents that were read, each once.
+    n_rows : int
+        Contents that were encoded, once for each encoder and view.
+    seconds : mapping
+        Time by part, as in `Progress`; their sum is the time that passed.
+    busy : mapping
+        Seconds of work that went into the preparation, over all threads or processes.
+    workers : str
+        Who prepared: ``"4 threads"``, ``"16 processes"``.
+    """
+
+    content: str
+    n_contents: int
+    n_rows: int
+    seconds: Mapping[str, float]
+    busy: Mapping[str, float]
+    workers: str
+
+
+@dataclass(frozen=True)
+class SideResult:
+    """What one encoder did under one view.
+
+    Attributes
+    ----------
+    modality, view, fingerprint, model : str
+        The producer, and the view.
     n_contents, n_cached, n_encoded : int
         Unique contents; those that were there already; those encoded now.
     n_elsewhere : int
@@ -53,13 +114,16 @@ class SideResult:
         Contents that failed in an earlier run, or in one at the same time, and were not tried again.
     n_new : int
         Contents never tried, and not tried now because only failures were to be tried again.
+    n_other_parts : int
+        Contents that other parts of a division have to encode.
     seconds : mapping
-        Time by part.
+        Time of this side alone: ``forward``, and ``write``, which goes on beside it.
     misses : tuple of NearMiss
         Other producers that hold contents which this one lacked.
     """
 
     modality: str
+    view: str
     fingerprint: str
     model: str
     n_contents: int
@@ -69,6 +133,7 @@ class SideResult:
     failures: tuple[Failure, ...]
     n_failed_before: int
     n_new: int
+    n_other_parts: int
     seconds: Mapping[str, float]
     misses: tuple[NearMiss, ...]
 
@@ -93,9 +158,11 @@ class ExtractResult:
     unreadable : tuple of Failure
         Pictures that exist but could not be read.
     sides : tuple of SideResult
-        One per encoder.
+        One per encoder and view.
     broken : tuple of str
         One line for each part of the source that is damaged or refused.
+    passes : tuple of PassResult
+        One for each kind of contents of which something was encoded.
     """
 
     dataset: str
@@ -105,6 +172,7 @@ class ExtractResult:
     unreadable: tuple[Failure, ...]
     sides: tuple[SideResult, ...]
     broken: tuple[str, ...] = ()
+    passes: tuple[PassResult, ...] = ()
 
     @property
     def n_failed(self) -> int:

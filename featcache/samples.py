@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from itertools import pairwise
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.columns import READ_ERRORS, ColumnFile
 from featcache.errors import ShardError
-from featcache.hdf5 import build_image, child_names, read_attributes, read_block
-from featcache.publish import replace_file, temporary_beside
-from featcache.sealed import write_bytes
+from featcache.facts import FORMATS, FileFacts
+from featcache.hdf5 import read_block
+from featcache.shard import KEY_BYTES
+from featcache.strings import StringColumn
 
 __all__ = [
     "ABSENT",
@@ -24,6 +25,7 @@ __all__ = [
     "UNREADABLE",
     "SampleTable",
     "StringColumn",
+    "number_contents",
     "read_origin",
     "read_samples",
     "write_samples",
@@ -32,52 +34,6 @@ __all__ = [
 FORMAT_VERSION = 1
 PRESENT, ABSENT, UNREADABLE = 0, 1, 2
 """State of one side of a sample: has a content key; was never given; was named but could not be read."""
-_MAX_ARRAY = 1 << 32
-
-
-@dataclass(frozen=True)
-class StringColumn:
-    """Strings as one UTF-8 blob and n + 1 offsets: no object arrays on disk, nothing decoded before it is needed."""
-
-    blob: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
-
-    @classmethod
-    def from_strings(cls, values: Sequence[str]) -> StringColumn:
-        """Pack strings."""
-        encoded = [value.encode("utf-8", "surrogateescape") for value in values]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(e) for e in encoded], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, i: int) -> str:
-        return self.blob[self.offsets[i] : self.offsets[i + 1]].tobytes().decode("utf-8", "surrogateescape")
-
-    def to_array(self) -> NDArray[np.str_]:
-        """Return all strings as a unicode array (n,).
-
-        Raises
-        ------
-        ShardError
-            If the longest is so long that the array, in which every row has its width, would take over 4 GiB.
-        """
-        longest = int(np.diff(self.offsets).max(initial=0))
-        if 4 * longest * len(self) > _MAX_ARRAY:
-            raise ShardError(
-                f"a column of {len(self)} texts, the longest of {longest} bytes, is too large for an array"
-            )
-        raw, ends = self.blob.tobytes(), self.offsets.tolist()
-        return np.array(
-            [raw[a:b].decode("utf-8", "surrogateescape") for a, b in pairwise(ends)],
-            dtype=np.str_,
-        ).reshape(len(self))
-
-    def select(self, rows: NDArray[Any]) -> StringColumn:
-        """Return some rows."""
-        return StringColumn.from_strings([self[int(i)] for i in np.arange(len(self))[rows]])
 
 
 @dataclass(frozen=True)
@@ -104,6 +60,10 @@ class SampleTable:
         `PRESENT`, `ABSENT` or `UNREADABLE`.
     width, height : (n,) uint32
         Of the stored picture in pixels, 0 if unknown. For audits: they give generators away, so no head sees them.
+    files : FileFacts or None
+        What else the picture files are, for audits too. None: the table was made before that was looked at.
+    split_seed : int or None
+        Of the split, if it was made here. None: the manifest has splits, or the table is an old one.
     """
 
     dataset: str
@@ -121,17 +81,19 @@ class SampleTable:
     text_status: NDArray[np.uint8]
     width: NDArray[np.uint32]
     height: NDArray[np.uint32]
+    files: FileFacts | None = None
+    split_seed: int | None = None
 
     def __len__(self) -> int:
         return len(self.label_a)
 
     def keys(self, modality: str) -> NDArray[np.uint8]:
-        """Content keys (n, 32) of one side."""
-        return self.image_key if modality == "image" else self.text_key
+        """Content keys (n, 32) of one side: of the captions for ``text``, else of the pictures."""
+        return self.text_key if modality == "text" else self.image_key
 
     def has(self, modality: str) -> NDArray[np.bool_]:
         """Which samples have a content on one side."""
-        return np.equal(self.image_status if modality == "image" else self.text_status, PRESENT)
+        return np.equal(self.text_status if modality == "text" else self.image_status, PRESENT)
 
     def unique_keys(self, modality: str) -> NDArray[np.uint8]:
         """Contents of one side, each once, in the order of first appearance: (u, 32)."""
@@ -140,62 +102,100 @@ class SampleTable:
     def first_rows(self, modality: str) -> NDArray[np.int64]:
         """Return the first row of each content of one side, ascending."""
         rows = np.flatnonzero(self.has(modality))
-        keys = np.ascontiguousarray(self.keys(modality)[rows]).view("V32").reshape(-1)
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        first = np.ones(len(rows), bool)
-        first[1:] = ordered[1:] != ordered[:-1]
-        return np.sort(rows[order[first]])
+        order, is_first = _grouped(self.keys(modality)[rows])
+        return np.sort(rows[order[is_first]])
+
+    def content_numbers(self, modality: str) -> NDArray[np.int64]:
+        """Number the contents of one side from 0, in any order: (n,), -1 for samples that have none."""
+        return number_contents(self.keys(modality), self.has(modality))
+
+    @property
+    def bytes_per_pixel(self) -> NDArray[np.float32]:
+        """Size of the picture file by its pixels, (n,); NaN if unknown. For audits."""
+        found = np.full(len(self), np.nan, np.float32)
+        if self.files is not None:
+            known = (self.files.n_bytes > 0) & (self.width > 0) & (self.height > 0)
+            pixels = self.width[known].astype(np.float64) * self.height[known]
+            found[known] = self.files.n_bytes[known] / pixels
+        return found
+
+
+def number_contents(keys: NDArray[np.uint8], is_known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number different keys (n, 32) from 0, in any order: (n,), -1 where there is none."""
+    rows = np.flatnonzero(is_known)
+    order, is_first = _grouped(keys[rows])
+    numbers = np.full(len(keys), -1, np.int64)
+    numbers[rows[order]] = np.cumsum(is_first) - 1
+    return numbers
+
+
+def _grouped(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return an order of (n, 32) keys that puts equal ones together, earlier rows first, and where in it they begin."""
+    words = np.ascontiguousarray(keys).view(np.uint64).reshape(-1, 4)
+    is_first = np.ones(len(words), bool)
+    # Sorting by the first word is four times as fast, and enough unless two keys begin alike without being equal.
+    order = np.argsort(words[:, 0], kind="stable")
+    heads = words[order, 0]
+    begins = heads[1:] != heads[:-1]
+    same = np.flatnonzero(~begins)
+    if (words[order[same + 1]] == words[order[same]]).all():
+        is_first[1:] = begins
+        return order, is_first
+    order = np.lexsort(words.T)
+    is_first[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
+    return order, is_first
 
 
 _STRINGS = ("sample_id", "group", "source")
+_KEYS = ("image_key", "text_key")
 _FIXED = {"split": "|S5", "label_a": "int8", "label_b": "int16", "width": "uint32", "height": "uint32"} | dict.fromkeys(
-    ("image_key", "text_key", "image_status", "text_status"), "uint8"
+    (*_KEYS, "image_status", "text_status"), "uint8"
 )
-_COLUMNS = _FIXED | {
-    f"{name}.{part}": dtype
-    for name in (*_STRINGS, "class_names")
-    for part, dtype in (("utf8", "uint8"), ("offsets", "int64"))
-}
+_FACTS = {"image_format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
+_LATER = _FACTS | {"split_seed": "uint8"}
 _TEXTS = ("dataset", "origin")
+_COLUMNS = (
+    _FIXED
+    | _LATER
+    | dict.fromkeys(_TEXTS, "uint8")
+    | {
+        f"{name}.{part}": dtype
+        for name in (*_STRINGS, "class_names")
+        for part, dtype in (("utf8", "uint8"), ("offsets", "int64"))
+    }
+)
 _SPLITS = ("", "train", "valid", "test")
+_STATUS = (PRESENT, UNREADABLE)
+_RANGES = {"label_a": (-1, 1), "image_status": _STATUS, "text_status": _STATUS} | {
+    "image_format": (0, len(FORMATS) - 1),
+    "has_exif": (-1, 1),
+}
 _MAX_TEXT = 1 << 16
-
-
-def _digest(columns: Mapping[str, NDArray[Any]], texts: Sequence[str]) -> str:
-    digest = hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogateescape"))
-    for name in sorted(columns):
-        digest.update(f"\x00{name} {columns[name].shape}\x00".encode())
-        digest.update(np.ascontiguousarray(columns[name]).tobytes())
-    return digest.hexdigest()
+_SEED = re.compile(r"-?\d{1,100}")
 
 
 def write_samples(path: Path, table: SampleTable) -> None:
     """Write a table, atomically replacing an earlier one of the same data set."""
-    columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(getattr(table, name)) for name in _FIXED}
-    columns["split"] = np.char.encode(table.split, "ascii").astype("S5")
-    for name in _STRINGS:
-        column: StringColumn = getattr(table, name)
-        columns[f"{name}.utf8"], columns[f"{name}.offsets"] = column.blob, column.offsets
+    columns: dict[str, NDArray[Any]] = {name: getattr(table, name) for name in _FIXED if name != "split"}
+    columns["split"] = table.split.astype("S5")
     names = StringColumn.from_strings(table.class_names)
-    columns["class_names.utf8"], columns["class_names.offsets"] = names.blob, names.offsets
-    checksum = _digest(columns, [table.dataset, table.origin])
+    for name, column in (*((name, getattr(table, name)) for name in _STRINGS), ("class_names", names)):
+        columns[f"{name}.utf8"], columns[f"{name}.offsets"] = column.blob, column.offsets
     for name in _TEXTS:
-        columns[name] = np.frombuffer(getattr(table, name).encode("utf-8", "surrogateescape"), np.uint8)
+        columns[name] = _packed(getattr(table, name))
+    if table.files is not None:
+        files = table.files
+        columns |= {"image_format": files.format, "n_bytes": files.n_bytes, "has_exif": files.has_exif}
+        columns["split_seed"] = _packed("" if table.split_seed is None else str(table.split_seed))
+    ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path)
 
-    def fill(file: Any) -> None:
-        file.attrs["format_version"] = np.int64(FORMAT_VERSION)
-        file.attrs["checksum"] = np.bytes_(checksum)
-        for name, data in columns.items():
-            file.create_dataset(name, data=data)
 
-    with temporary_beside(path) as temp:
-        write_bytes(temp, build_image(fill), path)
-        replace_file(temp, path)
+def _packed(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
 
 
 def read_samples(path: Path) -> SampleTable:
-    """Read a table and check its digest.
+    """Map a table into memory and check its digest.
 
     Raises
     ------
@@ -204,80 +204,70 @@ def read_samples(path: Path) -> SampleTable:
     """
     where = f"sample table {path}"
     try:
-        with h5py.File(path, "r") as file:
-            values = read_attributes(file, {"format_version": "i", "checksum": "S"}, where)
-            if values["format_version"] != FORMAT_VERSION:
-                raise ShardError(
-                    f"{where} has format version {values['format_version']}, this program reads {FORMAT_VERSION}"
-                )
-            size = path.stat().st_size
-            columns = {name: _read_column(file, name, dtype, size, where) for name, dtype in _COLUMNS.items()}
-            dataset, origin = (_read_text(file, name, size, where) for name in _TEXTS)
-            if len(child_names(file, len(_COLUMNS) + len(_TEXTS), where)) != len(_COLUMNS) + len(_TEXTS):
-                raise ShardError(f"{where} lacks columns")
-        if _digest(columns, [dataset, origin]).encode() != values["checksum"]:
+        file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, optional=_LATER, head=_TEXTS, where=where)
+        _check_shapes(file.columns, where)
+        if not file.is_intact:
             raise ShardError(f"{where} was damaged: run `featcache extract` on its data again")
-        table = _build(columns, dataset, origin)
+        return _build(file.columns, where)
     except ShardError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
+    except READ_ERRORS as error:
         raise ShardError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    _check_rows(table, where)
-    return table
 
 
 def read_origin(path: Path) -> str | None:
     """Return what a table, even a damaged one, says that it was read from; None if that cannot be read."""
     try:
         with h5py.File(path, "r") as file:
-            return _read_text(file, "origin", path.stat().st_size, str(path)) or None
-    except (ShardError, OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError):
+            read_block(file, "origin", path.stat().st_size, str(path), ("uint8",))
+            return _text(file["origin"][...], "origin", str(path)) or None
+    except READ_ERRORS:
         return None
 
 
-def _read_column(file: Any, name: str, dtype: str, size: int, where: str) -> NDArray[Any]:
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ShardError(f"{where}: {name!r} is a link, links are refused")
-    block = read_block(file, name, size, where, (dtype,))
-    if len(block.shape) != (2 if name.endswith("_key") else 1):
-        raise ShardError(f"{where}: {name!r} has shape {block.shape}")
-    return np.asarray(file[name][...])
+def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:
+    n = len(columns["label_a"]) if columns["label_a"].ndim else 0
+    expected: dict[str, tuple[int, ...]] = dict.fromkeys(_FIXED | _FACTS, (n,))
+    expected |= dict.fromkeys(_KEYS, (n, KEY_BYTES)) | {f"{name}.offsets": (n + 1,) for name in _STRINGS}
+    for name, column in columns.items():
+        if column.shape != expected.get(name, (column.size,)):
+            raise ShardError(f"{where}: column {name!r} has shape {column.shape}, expected {expected.get(name, '1-D')}")
 
 
-def _read_text(file: Any, name: str, size: int, where: str) -> str:
-    raw = _read_column(file, name, "uint8", size, where)
+def _text(raw: NDArray[np.uint8], name: str, where: str) -> str:
     if len(raw) > _MAX_TEXT:
         raise ShardError(f"{where}: {name!r} has {len(raw)} bytes, expected at most {_MAX_TEXT}")
     return raw.tobytes().decode("utf-8", "surrogateescape")
 
 
-def _build(columns: Mapping[str, NDArray[Any]], dataset: str, origin: str) -> SampleTable:
+def _build(columns: Mapping[str, NDArray[Any]], where: str) -> SampleTable:
     def strings(name: str) -> StringColumn:
-        blob, offsets = columns[f"{name}.utf8"], columns[f"{name}.offsets"]
-        if not len(offsets) or offsets[0] or offsets[-1] != len(blob) or (np.diff(offsets) < 0).any():
-            raise ValueError(f"offsets of {name!r} do not divide its {len(blob)} bytes")
-        return StringColumn(blob, offsets)
+        return StringColumn.from_parts(columns[f"{name}.utf8"], columns[f"{name}.offsets"], name)
 
-    values: dict[str, Any] = {name: strings(name) for name in _STRINGS}
-    values |= {name: columns[name] for name in _FIXED if name != "split"}
     class_names = tuple(strings("class_names").to_array().tolist())
-    split = np.char.decode(columns["split"], "ascii")
-    return SampleTable(dataset, origin, class_names, split=split, **values)
-
-
-def _check_rows(table: SampleTable, where: str) -> None:
-    for field in fields(table):
-        value = getattr(table, field.name)
-        if not isinstance(value, (str, tuple)) and len(value) != len(table):
-            raise ShardError(f"{where}: column {field.name!r} has {len(value)} rows, expected {len(table)}")
-    for name, low, high in (
-        ("label_a", -1, 1),
-        ("label_b", -1, len(table.class_names) - 1),
-        ("image_status", PRESENT, UNREADABLE),
-        ("text_status", PRESENT, UNREADABLE),
-    ):
-        values = getattr(table, name)
-        if len(values) and not low <= int(values.min()) <= int(values.max()) <= high:
+    for name, (low, high) in (_RANGES | {"label_b": (-1, len(class_names) - 1)}).items():
+        values = columns.get(name)
+        if values is not None and len(values) and not low <= int(values.min()) <= int(values.max()) <= high:
             raise ShardError(f"{where}: {name} runs from {values.min()} to {values.max()}, expected {low} to {high}")
-    if not np.isin(table.split, _SPLITS).all() or table.image_key.shape[1] != 32 or table.text_key.shape[1] != 32:
-        raise ShardError(f"{where} has a split that is none of {_SPLITS!r}, or keys that are no sha256")
+    table: dict[str, Any] = {name: strings(name) for name in _STRINGS}
+    table |= {name: columns[name] for name in _FIXED if name != "split"}
+    if "split_seed" in columns:
+        table["files"] = FileFacts(columns["image_format"], columns["n_bytes"], columns["has_exif"])
+        table["split_seed"] = _seed(_text(columns["split_seed"], "split_seed", where), where)
+    dataset, origin = (_text(columns[name], name, where) for name in _TEXTS)
+    return SampleTable(dataset, origin, class_names, split=_splits(columns["split"], where), **table)
+
+
+def _seed(text: str, where: str) -> int | None:
+    if text and not _SEED.fullmatch(text):
+        raise ShardError(f"{where} has the split seed {text!r}, expected a whole number")
+    return int(text) if text else None
+
+
+def _splits(stored: NDArray[np.bytes_], where: str) -> NDArray[np.str_]:
+    code = np.full(len(stored), len(_SPLITS), np.uint8)
+    for number, name in enumerate(_SPLITS):
+        code[stored == name.encode()] = number
+    if (code == len(_SPLITS)).any():
+        raise ShardError(f"{where} has a split that is none of {_SPLITS!r}")
+    return np.array(_SPLITS)[code]

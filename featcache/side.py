@@ -1,204 +1,137 @@
-"""One encoder at work on its plan, beside others that may be at work on the same: claim, encode, publish."""
+"""One encoder under one view, and its plan: what it claims, publishes, and counts."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import cached_property
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from featcache.cache import Cache
+from featcache.claims import SUFFIX as CLAIM_SUFFIX
 from featcache.claims import Claims
-from featcache.encoders.base import Encoder
-from featcache.encoding import Contents, EncodedUnit, encode_unit
-from featcache.errors import FeatcacheError
+from featcache.encoders.base import CONTENT_OF
+from featcache.encoding import Job
 from featcache.failures import Failure, read_failures, write_failures
-from featcache.manifest import Manifest
-from featcache.options import ExtractOptions
 from featcache.plan import Plan, WorkUnit
-from featcache.results import Progress, SideResult
+from featcache.reading import Fault
+from featcache.results import SideResult
 from featcache.samples import SampleTable
 from featcache.shard import SUFFIX, ShardHeader, write_shard
 
 __all__ = ["Side"]
 
-_POLL_SECONDS = 0.5
-_PATIENCE_TIMEOUTS = 30
-
 
 class Side:
-    """One encoder and its plan; used once.
+    """One encoder under one view; used once.
 
     Parameters
     ----------
-    manifest : Manifest
-        The samples.
-    table : SampleTable
-        Their content keys.
+    number : int
+        Its place among the sides that are made of the same contents.
     plan : Plan
         What to do.
+    table : SampleTable
+        The contents.
     cache : Cache
         Where to publish.
-    options : ExtractOptions
-        How to run.
-    report : callable
-        Called with where this side stands.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        table: SampleTable,
-        plan: Plan,
-        *,
-        cache: Cache,
-        options: ExtractOptions,
-        report: Callable[[Progress], None],
-    ) -> None:
-        self._plan = plan
+    def __init__(self, number: int, plan: Plan, table: SampleTable, cache: Cache) -> None:
+        self.number = number
+        self.plan = plan
+        self.keys = table.keys(CONTENT_OF[plan.spec.modality])
+        self.forward_seconds = 0.0
+        self.n_elsewhere = 0
+        self.n_failed_elsewhere = 0
+        self._table = table
         self._cache = cache
-        self._options = options
-        self._report = report
-        attempts = {failure.key: failure.attempt for failure in plan.earlier}
-        self._contents = Contents(manifest, table.keys(plan.spec.modality), plan.spec, attempts)
-        self._seconds = {"prepare": 0.0, "forward": 0.0, "write": 0.0}
+        self._attempts = {failure.key: failure.attempt for failure in plan.earlier}
         self._failures: list[Failure] = []
         self._n_encoded = 0
-        self._n_elsewhere = 0
-        self._n_failed_elsewhere = 0
+        self._write_seconds = 0.0
 
-    def run(self, *, n_failed_before: int = 0) -> SideResult:
-        """Do what is planned.
+    @property
+    def claim_folder(self) -> Path:
+        """Where the claims of all writers on its units are."""
+        return self._cache.path / "claims" / self.plan.spec.fingerprint.short / self.plan.view
 
-        Parameters
-        ----------
-        n_failed_before : int
-            Failures of this run on other sides: they count towards the limit.
+    def job(self, unit: WorkUnit) -> Job:
+        """Begin a unit."""
+        return Job(self.number, unit, self._storage_dtype)
 
-        Raises
-        ------
-        FeatcacheError
-            If more contents fail than the options allow; what was published stays.
-        """
-        plan, fingerprint = self._plan, self._plan.spec.fingerprint
-        if plan.units:
-            self._tell()
-            self._work(n_failed_before)
+    def failure(self, row: int, fault: Fault) -> Failure:
+        """Record that a content could not be encoded."""
+        key = bytes(self.keys[row]).hex()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        attempt = self._attempts.get(key, 0) + 1
+        return Failure(key, self._table.sample_id[row], fault.stage, fault.error, fault.message, attempt, now)
+
+    def is_done_elsewhere(self, unit: WorkUnit) -> bool:
+        """Look whether another writer finished a unit since it was planned; if so, count its contents."""
+        fingerprint, view = self.plan.spec.fingerprint, self.plan.view
+        has_shard = self._shard_path(unit.name).exists()
+        if not has_shard and not (self._cache.failure_folder(fingerprint, view) / f"{unit.name}.json").exists():
+            return False
+        keys = {bytes(key).hex() for key in self.keys[unit.contents]}
+        recorded = (f for f in read_failures(self._cache, fingerprint, view) if f.key in keys)
+        failed = {f.key for f in recorded if f.attempt > self._attempts.get(f.key, 0)}
+        if not has_shard and failed != keys:
+            return False
+        self.n_failed_elsewhere += len(failed)
+        self.n_elsewhere += len(keys) - len(failed)
+        self._forget_claim(unit.name)
+        return True
+
+    def forget_finished_claims(self) -> None:
+        """Remove claims on units whose shards are there: whoever left them, they are of no use any more."""
+        folder = self.claim_folder
+        for path in folder.glob(f"*{CLAIM_SUFFIX}") if folder.is_dir() else ():
+            if self._shard_path(path.name.removesuffix(CLAIM_SUFFIX)).exists():
+                self._forget_claim(path.name.removesuffix(CLAIM_SUFFIX))
+
+    def publish(self, job: Job, claims: Claims) -> None:
+        """Write what came of a unit, and give up its claim."""
+        started = time.perf_counter()
+        fingerprint, view, name = self.plan.spec.fingerprint, self.plan.view, job.unit.name
+        encoded = job.finish()
+        if encoded.failures:
+            write_failures(self._cache.failure_folder(fingerprint, view), name, encoded.failures)
+        if len(encoded.rows):
+            header = ShardHeader(fingerprint.digest, view, self._storage_dtype)
+            write_shard(self._shard_path(name), header, self.keys[encoded.rows], encoded.vectors)
+        self._n_encoded += len(encoded.rows)
+        self._failures += encoded.failures
+        claims.release(name)
+        self._write_seconds += time.perf_counter() - started
+
+    def result(self) -> SideResult:
+        """Say what was done."""
+        plan, fingerprint = self.plan, self.plan.spec.fingerprint
         return SideResult(
             modality=plan.spec.modality,
+            view=plan.view,
             fingerprint=fingerprint.digest,
             model=fingerprint.model_name,
             n_contents=plan.n_contents,
             n_cached=plan.n_cached,
             n_encoded=self._n_encoded,
-            n_elsewhere=self._n_elsewhere,
+            n_elsewhere=self.n_elsewhere,
             failures=tuple(self._failures),
-            n_failed_before=plan.n_failed + self._n_failed_elsewhere,
+            n_failed_before=plan.n_failed + self.n_failed_elsewhere,
             n_new=plan.n_new,
-            seconds=dict(self._seconds),
+            n_other_parts=plan.n_other_parts,
+            seconds={"forward": self.forward_seconds, "write": self._write_seconds},
             misses=plan.misses,
         )
 
     @property
-    def _n_done(self) -> int:
-        return self._n_encoded + len(self._failures) + self._n_elsewhere + self._n_failed_elsewhere
+    def _storage_dtype(self) -> str:
+        return str(self.plan.spec.fingerprint.identity["storage_dtype"])
 
-    def _tell(self, *, n_tried: int = 0, n_failed: int = 0, n_waiting: int = 0) -> None:
-        done, failed = self._n_done + n_tried, len(self._failures) + n_failed
-        seconds = dict(self._seconds)
-        self._report(Progress(self._plan.spec.modality, done, self._plan.n_todo, failed, seconds, n_waiting))
+    def _forget_claim(self, name: str) -> None:
+        with suppress(OSError):
+            (self.claim_folder / f"{name}{CLAIM_SUFFIX}").unlink(missing_ok=True)
 
-    def _work(self, n_failed_before: int) -> None:
-        folder = self._cache.path / "claims" / self._plan.spec.fingerprint.short / self._plan.view
-        pool = ThreadPoolExecutor(self._options.workers, thread_name_prefix="prepare")
-        try:
-            with Claims(folder, timeout=self._options.claim_timeout) as claims:
-                waiting = [unit for unit in self._plan.units if not self._try(unit, claims, pool, n_failed_before)]
-                started = time.monotonic()
-                while waiting:
-                    self._tell(n_waiting=len(waiting))
-                    time.sleep(min(_POLL_SECONDS, self._options.claim_timeout / 8))
-                    left = [unit for unit in waiting if not self._try(unit, claims, pool, n_failed_before)]
-                    if len(left) < len(waiting):
-                        started = time.monotonic()
-                    elif time.monotonic() - started > _PATIENCE_TIMEOUTS * self._options.claim_timeout:
-                        # Alive, but publishes nothing: better done twice than never.
-                        self._encode(left.pop(0), pool, n_failed_before)
-                    waiting = left
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
-
-    def _try(self, unit: WorkUnit, claims: Claims, pool: Executor, n_failed_before: int) -> bool:
-        """Encode a unit, unless it is done or in the hands of another writer; returns whether it is done now."""
-        if self._is_done_elsewhere(unit):
-            return True
-        if not claims.take(unit.name):
-            return False
-        try:
-            if not self._is_done_elsewhere(unit):
-                self._encode(unit, pool, n_failed_before)
-        finally:
-            claims.release(unit.name)
-        return True
-
-    def _is_done_elsewhere(self, unit: WorkUnit) -> bool:
-        """Look whether another writer finished a unit since it was planned; if so, count its contents."""
-        fingerprint, view = self._plan.spec.fingerprint, self._plan.view
-        has_shard = self._shard_path(unit).exists()
-        if not has_shard and not (self._cache.failure_folder(fingerprint, view) / f"{unit.name}.json").exists():
-            return False
-        keys = {bytes(key).hex() for key in self._contents.keys[unit.contents]}
-        recorded = (f for f in read_failures(self._cache, fingerprint, view) if f.key in keys)
-        failed = {f.key for f in recorded if f.attempt > self._contents.attempts.get(f.key, 0)}
-        if not has_shard and failed != keys:
-            return False
-        self._n_failed_elsewhere += len(failed)
-        self._n_elsewhere += len(keys) - len(failed)
-        self._tell()
-        return True
-
-    def _encode(self, unit: WorkUnit, pool: Executor, n_failed_before: int) -> None:
-        def report(n_tried: int, failures: tuple[Failure, ...], seconds: Mapping[str, float]) -> None:
-            for part, spent in seconds.items():
-                self._seconds[part] += spent
-            self._check_limit(n_tried, failures, n_failed_before)
-            self._tell(n_tried=n_tried, n_failed=len(failures))
-
-        batch_size = self._options.batch_size
-        encoded = encode_unit(unit, self._contents, self._encoder, pool=pool, batch_size=batch_size, report=report)
-        started = time.perf_counter()
-        self._publish(unit, encoded)
-        self._seconds["write"] += time.perf_counter() - started
-        self._n_encoded += len(encoded.rows)
-        self._failures += encoded.failures
-        self._tell()
-
-    @cached_property
-    def _encoder(self) -> Encoder:
-        return self._plan.spec.load(self._options.device)
-
-    def _check_limit(self, n_tried: int, failures: tuple[Failure, ...], n_failed_before: int) -> None:
-        limit = self._options.max_failures
-        n_failed = len(self._failures) + len(failures)
-        n_tried += self._n_encoded + len(self._failures)
-        if limit is not None and limit.is_exceeded(n_failed, n_tried, n_failed_before=n_failed_before):
-            first = [*self._failures, *failures][0]
-            raise FeatcacheError(
-                f"stopped: {n_failed + n_failed_before} contents failed, more than the limit of {limit} "
-                f"({n_failed} of {n_tried} {self._plan.spec.modality} contents tried), the first of sample "
-                f"{first.sample_id!r}: {first.message}; what was published stays"
-            )
-
-    def _publish(self, unit: WorkUnit, encoded: EncodedUnit) -> None:
-        fingerprint, view = self._plan.spec.fingerprint, self._plan.view
-        if encoded.failures:
-            write_failures(self._cache.failure_folder(fingerprint, view), unit.name, encoded.failures)
-        if len(encoded.rows):
-            header = ShardHeader(fingerprint.digest, view, str(fingerprint.identity["storage_dtype"]))
-            write_shard(self._shard_path(unit), header, self._contents.keys[encoded.rows], encoded.vectors)
-
-    def _shard_path(self, unit: WorkUnit) -> Path:
-        return self._cache.shard_folder(self._plan.spec.fingerprint, self._plan.view) / f"{unit.name}{SUFFIX}"
+    def _shard_path(self, name: str) -> Path:
+        return self._cache.shard_folder(self.plan.spec.fingerprint, self.plan.view) / f"{name}{SUFFIX}"

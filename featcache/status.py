@@ -13,49 +13,21 @@ import numpy as np
 
 from featcache.audit import Audit, audit, read_orphans
 from featcache.cache import Cache
-from featcache.failure_list import failure_views, list_failures, scan_folder
-from featcache.failures import failed_keys, read_failures
+from featcache.coverage import Coverage, Division, Holding, cover, divide, find_holdings
+from featcache.failure_list import list_failures, scan_folder
 from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
+from featcache.frozen import frozen_plans
 from featcache.index import load_index
-from featcache.keyindex import KeyIndex
-from featcache.samples import SampleTable, read_samples
+from featcache.outputs import natural_order
+from featcache.overlap import Overlap, find_overlaps
+from featcache.samples import read_samples
 from featcache.sealed import read_json
-from featcache.shardset import ShardSet
+from featcache.selection import MODALITIES, find_producers
 from featcache.steps import Step, encoder_options, next_steps
 
 __all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
 
 _HEX_DIGEST = 64
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How much of a data set's contents one producer has.
-
-    Attributes
-    ----------
-    producer, modality, view, output : str
-        Which vectors; ``producer`` is a short fingerprint, ``output`` is ``""`` if it has stored nothing at all.
-    n_contents, n_stored, n_failed : int
-        Unique contents of that side, those stored, and those that are not because they failed.
-    is_wanted : bool
-        Whether this producer was ever run on this data set, as far as can be told. False: it holds none of its
-        contents, but those of other data sets, while another producer has been run here.
-    """
-
-    producer: str
-    modality: str
-    view: str
-    output: str
-    n_contents: int
-    n_stored: int
-    n_failed: int
-    is_wanted: bool
-
-    @property
-    def n_missing(self) -> int:
-        """Contents that are neither stored nor failed."""
-        return self.n_contents - self.n_stored - self.n_failed
 
 
 @dataclass(frozen=True)
@@ -78,6 +50,10 @@ class DatasetStatus:
         Duplicates, leaks, contradictions, gaps.
     coverage : tuple of Coverage
         One per producer, view and output.
+    divisions : tuple of Division
+        Extractions in parts of which some are missing.
+    split_seed : int or None
+        Of the split, if it was made here.
     """
 
     name: str
@@ -89,6 +65,8 @@ class DatasetStatus:
     n_contents: Mapping[str, int]
     audit: Audit
     coverage: tuple[Coverage, ...]
+    divisions: tuple[Division, ...]
+    split_seed: int | None
 
     @property
     def missing(self) -> dict[tuple[str, str], int]:
@@ -111,7 +89,7 @@ class ProducerStatus:
     compute_dtype, storage_dtype : str
         Of the forward, and on disk.
     views : tuple of str
-        Perturbations.
+        Perturbations under which it has stored something.
     outputs : mapping of str to int
         Stored vectors and their widths.
     n_shards, n_rows, n_bytes : int
@@ -158,6 +136,8 @@ class CacheStatus:
         What extractions use unless told otherwise.
     producers, datasets
         What is in it.
+    overlaps : tuple of Overlap
+        What the data sets have in common.
     n_failures : int
         Entries of ``featcache failures``.
     n_claims : int
@@ -170,6 +150,7 @@ class CacheStatus:
     storage_dtype: str
     producers: tuple[ProducerStatus, ...]
     datasets: tuple[DatasetStatus, ...]
+    overlaps: tuple[Overlap, ...]
     n_failures: int
     n_claims: int
 
@@ -197,14 +178,9 @@ def cache_status(cache: Cache) -> CacheStatus:
         If a file is damaged.
     """
     known = load_index(cache)
-    holdings = [
-        _Holding(
-            fingerprint, view, ShardSet.open(cache, fingerprint, view, known=known), _failed(cache, fingerprint, view)
-        )
-        for fingerprint in _ordered(cache)
-        for view in failure_views(cache, fingerprint)
-    ]
-    producers = tuple(_producer(cache, f, [h for h in holdings if h.fingerprint is f]) for f in _ordered(cache))
+    ordered = _ordered(cache)
+    holdings = find_holdings(cache, ordered, known)
+    producers = tuple(_producer(cache, f, [h for h in holdings if h.fingerprint is f]) for f in ordered)
     created = read_json(cache.path / "cache.json").get("created")
     claims = cache.path / "claims"
     return CacheStatus(
@@ -214,25 +190,14 @@ def cache_status(cache: Cache) -> CacheStatus:
         cache.defaults.storage_dtype,
         producers,
         tuple(_dataset(cache, name, holdings) for name in cache.datasets),
+        find_overlaps([read_samples(cache.sample_path(name)) for name in cache.datasets]),
         len(list_failures(cache)),
-        sum(p.is_file() and not p.name.startswith(".") for p in claims.rglob("*")) if claims.is_dir() else 0,
+        sum(p.is_file() and not p.name.startswith(".") for p in claims.glob("*/*/*")) if claims.is_dir() else 0,
     )
 
 
 def _ordered(cache: Cache) -> list[Fingerprint]:
-    return sorted(cache.producers.values(), key=lambda f: (f.modality != "text", f.short))
-
-
-@dataclass(frozen=True)
-class _Holding:
-    fingerprint: Fingerprint
-    view: str
-    shards: ShardSet
-    failed: KeyIndex
-
-
-def _failed(cache: Cache, fingerprint: Fingerprint, view: str) -> KeyIndex:
-    return KeyIndex.from_shards([failed_keys(read_failures(cache, fingerprint, view))])
+    return [f for modality in MODALITIES for f in sorted(find_producers(cache, modality), key=lambda f: f.short)]
 
 
 def _time(paths: Sequence[Path]) -> str | None:
@@ -244,11 +209,12 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and len(value) == _HEX_DIGEST
 
 
-def _producer(cache: Cache, fingerprint: Fingerprint, own: Sequence[_Holding]) -> ProducerStatus:
+def _producer(cache: Cache, fingerprint: Fingerprint, own: Sequence[Holding]) -> ProducerStatus:
     siblings = [f for f in cache.producers.values() if f.modality == fingerprint.modality and f is not fingerprint]
     changes = diff_documents(siblings[0].identity, fingerprint.identity) if siblings else ()
     shards = [shard for holding in own for shard in holding.shards.shards]
-    outputs = {name: width for holding in own for name, width in holding.shards.widths.items()}
+    stored = {name: width for holding in own for name, width in holding.shards.widths.items()}
+    outputs = {name: stored[name] for name in natural_order(stored)}
     source, defaults = fingerprint.source, (cache.defaults.compute_dtype, cache.defaults.storage_dtype)
     return ProducerStatus(
         fingerprint.digest,
@@ -258,7 +224,7 @@ def _producer(cache: Cache, fingerprint: Fingerprint, own: Sequence[_Holding]) -
         source.get("path"),
         str(fingerprint.identity["compute_dtype"]),
         str(fingerprint.identity["storage_dtype"]),
-        cache.views(fingerprint),
+        tuple(holding.view for holding in own if holding.shards.shards),
         outputs,
         len(shards),
         sum(shard.n_rows for shard in shards),
@@ -270,7 +236,7 @@ def _producer(cache: Cache, fingerprint: Fingerprint, own: Sequence[_Holding]) -
     )
 
 
-def _dataset(cache: Cache, name: str, holdings: Sequence[_Holding]) -> DatasetStatus:
+def _dataset(cache: Cache, name: str, holdings: Sequence[Holding]) -> DatasetStatus:
     path = cache.sample_path(name)
     table = read_samples(path)
     codes, counts = np.unique(table.label_b, return_counts=True)
@@ -285,30 +251,7 @@ def _dataset(cache: Cache, name: str, holdings: Sequence[_Holding]) -> DatasetSt
         classes,
         {m: len(table.first_rows(m)) for m in ("text", "image")},
         audit(table, read_orphans(scan_folder(cache, name) / "orphans.json")),
-        _coverage(table, holdings),
-    )
-
-
-def _coverage(table: SampleTable, holdings: Sequence[_Holding]) -> tuple[Coverage, ...]:
-    contents = {m: table.unique_keys(m) for m in ("text", "image")}
-    found: list[tuple[_Holding, str, int, int]] = []
-    for holding in holdings:
-        keys = contents[holding.fingerprint.modality]
-        failed = holding.failed.contains(keys)
-        for output in holding.shards.widths or ("",):
-            stored = holding.shards.contains(output, keys) if output else np.zeros(len(keys), bool)
-            found.append((holding, output, int(stored.sum()), int((failed & ~stored).sum())))
-    begun = {h.fingerprint.modality for h, _, n_stored, n_failed in found if n_stored + n_failed}
-    return tuple(
-        Coverage(
-            producer=holding.fingerprint.short,
-            modality=holding.fingerprint.modality,
-            view=holding.view,
-            output=output,
-            n_contents=len(contents[holding.fingerprint.modality]),
-            n_stored=n_stored,
-            n_failed=n_failed,
-            is_wanted=bool(n_stored + n_failed or not output or holding.fingerprint.modality not in begun),
-        )
-        for holding, output, n_stored, n_failed in found
+        cover(table, holdings),
+        divide(table, frozen_plans(cache, name), holdings),
+        table.split_seed,
     )

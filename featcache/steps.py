@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from featcache.cache import CLEAN
 from featcache.fingerprint import Fingerprint
+from featcache.outputs import abbreviate, natural_order
+from featcache.selection import DEFAULT_OUTPUTS, MODALITIES
 
 if TYPE_CHECKING:
+    from featcache.coverage import Division
+    from featcache.encoders.base import Modality
     from featcache.status import CacheStatus, DatasetStatus, ProducerStatus
 
 __all__ = ["Step", "encoder_options", "extract_command", "next_steps", "retry_steps"]
 
-_DEFAULT_OUTPUTS = {"text": "cls", "image": "pooled"}
-_CONTENTS = {"text": "captions", "image": "pictures"}
+_CONTENTS = {"text": "captions", "image": "pictures", "spectral": "spectra"}
 _DTYPES = ("--dtype", "--storage-dtype")
 _MAX_USES = 3
 
@@ -54,34 +56,70 @@ def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: 
     model = str(source["path"]) if source.get("path") else fingerprint.model_name
     if source.get("revision") and not source.get("path"):
         model += f"@{source['revision']}"
-    options: dict[str, str] = {f"--{side}-model": model}
-    if outputs and tuple(outputs) != (_DEFAULT_OUTPUTS[side],):
-        options[f"--{side}-outputs"] = ",".join(outputs)
+    options = _which(side, model, identity)
+    options |= _outputs_option(side, outputs)
     if str(identity.get("template", "{caption}")) != "{caption}":
         options["--text-template"] = str(identity["template"])
+    options |= _picture_options(identity)
     for option, field, default in zip(_DTYPES, ("compute_dtype", "storage_dtype"), defaults, strict=True):
-        if str(identity[field]) != default:
+        # Spectral features are computed in float32 whatever is asked for.
+        if str(identity[field]) != default and (side, option) != ("spectral", "--dtype"):
             options[option] = str(identity[field])
     return options
 
 
+def _which(side: str, model: str, identity: Mapping[str, Any]) -> dict[str, str]:
+    if side == "spectral":
+        return {"--spectral": ""}
+    if identity.get("tower") == "clip-text":
+        return {"--image-model": model, "--clip-text": ""}
+    return {f"--{side}-model": model}
+
+
+def _outputs_option(side: str, outputs: Sequence[str]) -> dict[str, str]:
+    if side == "spectral":
+        from featcache.encoders.spectral import SPECTRAL_OUTPUTS
+
+        is_usual = set(outputs) == set(SPECTRAL_OUTPUTS)
+    else:
+        is_usual = tuple(outputs) == (DEFAULT_OUTPUTS[side],)
+    return {} if is_usual or not outputs else {f"--{side}-outputs": abbreviate(outputs).replace(" ", "")}
+
+
+def _picture_options(identity: Mapping[str, Any]) -> dict[str, str]:
+    preprocess, decode = (identity.get(name) or {} for name in ("preprocess", "decode"))
+    options = {"--resize": "torch"} if preprocess.get("backend") == "torch" else {}
+    options |= {"--square-crop": ""} if preprocess.get("square_crop") else {}
+    return options | ({"--decode": "fast"} if "scaled" in decode else {})
+
+
 def extract_command(
-    path: str, dataset: DatasetStatus | None, producers: Sequence[ProducerStatus], *flags: str
+    path: str,
+    dataset: DatasetStatus | None,
+    producers: Sequence[ProducerStatus],
+    *flags: str,
+    views: Sequence[str] = (CLEAN,),
 ) -> tuple[str, ...]:
     """Compose the ``featcache extract`` that runs these producers, at most one a side, and no others."""
     words = ["featcache", "extract", dataset.origin if dataset else "DATA", "--cache", path]
     options: dict[str, str] = {"--name": dataset.name} if dataset else {}
-    sides = {producer.modality for producer in producers}
     for side in ("text", "image"):
+        given = [option for producer in producers for option in producer.options]
+        if producers and f"--{side}-model" not in given:
+            options[f"--{side}-model"] = "none"
         for producer in producers:
             options |= producer.options if producer.modality == side else {}
-        if sides and side not in sides:
-            options[f"--{side}-model"] = "none"
+    for producer in producers:
+        options |= producer.options if producer.modality == "spectral" else {}
+    if tuple(views) not in ((CLEAN,), ()):
+        options["--views"] = ",".join(views)
     if dataset and dataset.audit.orphans.n:
         options["--on-orphan"] = "skip"
+    if dataset and dataset.split_seed:
+        options["--seed"] = str(dataset.split_seed)
     for option, value in options.items():
         # A value that begins with a dash would be read as an option.
-        words += [f"{option}={value}"] if value.startswith("-") else [option, value]
+        words += [f"{option}={value}"] if value.startswith("-") else [option, value] if value else [option]
     return (*words, *flags)
 
 
@@ -89,19 +127,80 @@ def next_steps(status: CacheStatus) -> tuple[Step, ...]:
     """Return what to do next, the most urgent first: finish, look at what failed, use."""
     if not status.datasets:
         return (_begin(status),)
-    steps: list[Step] = []
-    by_name = {producer.fingerprint[:12]: producer for producer in status.producers}
-    for dataset in status.datasets:
-        missing = {producer: n for (producer, view), n in dataset.missing.items() if view == CLEAN}
-        for pair in _pairs([by_name[name] for name in missing]):
-            what = " and ".join(f"{missing[p.fingerprint[:12]]:,} {_CONTENTS[p.modality]}" for p in pair)
-            why = f"encode what {dataset.name} still lacks: {what}"
-            steps.append(Step(why, extract_command(status.path, dataset, pair)))
+    steps = [step for dataset in status.datasets for step in _finish(status, dataset)]
     if status.n_failures:
         steps.append(Step("see what failed, and why", ("featcache", "failures", status.path)))
     if not status.n_missing:
         steps += _uses(status)
     return tuple(steps)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a producer is to do."""
+
+    producer: ProducerStatus
+    views: tuple[str, ...]
+    n_missing: int = 0
+
+    def goes_with(self, other: _Task) -> bool:
+        """Whether one command can do both: the dtypes agree, and of pictures the views."""
+        a, b = self.producer, other.producer
+        dtypes = _DTYPES if "spectral" not in (a.modality, b.modality) else _DTYPES[1:]
+        is_same_view = self.views == other.views or "text" in (a.modality, b.modality)
+        options = all(a.options.get(name) == b.options.get(name) for name in dtypes)
+        return a.modality != b.modality and options and is_same_view
+
+
+def _finish(status: CacheStatus, dataset: DatasetStatus) -> Iterator[Step]:
+    """Yield the parts of divisions that are missing, then the commands that do all by themselves."""
+    by_name = {producer.fingerprint: producer for producer in status.producers}
+    for division in dataset.divisions:
+        if all(frozen.fingerprint in by_name for frozen in division.producers):
+            why = f"the missing parts of {dataset.name} as a job array: --array={division.missing}"
+            yield Step(why, _division_command(status.path, dataset, division, by_name))
+    tasks: dict[str, _Task] = {}
+    for (name, view), n in dataset.missing.items():
+        producer = next(p for p in status.producers if p.fingerprint.startswith(name))
+        before = tasks.get(name, _Task(producer, ()))
+        tasks[name] = _Task(producer, (*before.views, view), before.n_missing + n)
+    for group in _groups(list(tasks.values())):
+        what = " and ".join(f"{task.n_missing:,} {_CONTENTS[task.producer.modality]}" for task in group)
+        how = ", without dividing it" if dataset.divisions else ""
+        why = f"encode what {dataset.name} still lacks{how}: {what}"
+        yield Step(why, _command(status.path, dataset, group))
+
+
+def _division_command(
+    path: str, dataset: DatasetStatus, division: Division, by_name: Mapping[str, ProducerStatus]
+) -> tuple[str, ...]:
+    producers, views = [], {CLEAN: None}
+    for frozen in division.producers:
+        producer = by_name[frozen.fingerprint]
+        others = {name: value for name, value in producer.options.items() if not name.endswith("-outputs")}
+        options = others | _outputs_option(producer.modality, natural_order(frozen.outputs))
+        producers.append(replace(producer, options=options))
+        views = dict.fromkeys(frozen.views) if frozen.kind == "image" else views
+    flags = ("--shard", f"auto/{division.count}", "--shard-rows", str(division.unit_rows))
+    return extract_command(path, dataset, producers, *flags, views=tuple(views))
+
+
+def _command(path: str, dataset: DatasetStatus | None, group: Sequence[_Task], *flags: str) -> tuple[str, ...]:
+    views = next((task.views for task in group if task.producer.modality != "text"), (CLEAN,))
+    return extract_command(path, dataset, [task.producer for task in group], *flags, views=views)
+
+
+def _groups(tasks: Sequence[_Task]) -> list[list[_Task]]:
+    """Put producers that agree into one command, at most one of each modality."""
+    groups: list[list[_Task]] = []
+    for task in sorted(tasks, key=lambda task: MODALITIES.index(cast("Modality", task.producer.modality))):
+        fitting = (group for group in groups if all(task.goes_with(other) for other in group))
+        group = next(fitting, None)
+        if group is None:
+            groups.append([task])
+        else:
+            group.append(task)
+    return groups
 
 
 def retry_steps(status: CacheStatus, failed: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
@@ -119,29 +218,19 @@ def retry_steps(status: CacheStatus, failed: Mapping[str, Sequence[str]]) -> tup
     for dataset in status.datasets:
         if dataset.name not in failed:
             continue
-        wanted = [c.producer for c in dataset.coverage if c.is_wanted and c.modality == "image"]
-        names = failed[dataset.name] or wanted
-        for pair in _pairs([by_name[name] for name in dict.fromkeys(names)]):
-            command = extract_command(status.path, dataset, pair, "--retry-failed")
+        wanted = [c.producer for c in dataset.coverage if c.is_wanted and c.modality != "text"]
+        names = dict.fromkeys(failed[dataset.name] or wanted)
+        tasks = [_Task(by_name[name], by_name[name].views or (CLEAN,)) for name in names]
+        for group in _groups(tasks):
+            command = _command(status.path, dataset, group, "--retry-failed")
             steps.append(Step(f"try what failed of {dataset.name} again", command))
     return tuple(steps)
 
 
-def _pairs(producers: Sequence[ProducerStatus]) -> list[tuple[ProducerStatus, ...]]:
-    """Put one producer of each side into each command, if both are of the same dtypes."""
-    sides = [[p for p in producers if p.modality == side] for side in ("text", "image")]
-    found: list[tuple[ProducerStatus, ...]] = []
-    for pair in zip_longest(*sides):
-        both = tuple(p for p in pair if p)
-        agree = len({tuple(p.options.get(option) for option in _DTYPES) for p in both}) == 1
-        found += [both] if agree else [(p,) for p in both]
-    return found
-
-
 def _begin(status: CacheStatus) -> Step:
-    pair = _pairs(status.producers)[:1]
+    group = next(iter(_groups([_Task(producer, (CLEAN,)) for producer in status.producers])), [])
     why = "read a data set: a table of pictures and captions, or a folder, for DATA"
-    return Step(why, extract_command(status.path, None, pair[0] if pair else ()))
+    return Step(why, _command(status.path, None, group))
 
 
 def _uses(status: CacheStatus) -> list[Step]:
@@ -150,7 +239,7 @@ def _uses(status: CacheStatus) -> list[Step]:
         words = [status.path]
         if len(status.datasets) > 1:
             words += ["--dataset", dataset.name]
-        for side in ("text", "image"):
+        for side in MODALITIES:
             stored = list(dict.fromkeys(c.producer for c in dataset.coverage if c.modality == side and c.n_stored))
             if sum(p.modality == side for p in status.producers) > 1 and stored:
                 words += [f"--{side}-encoder", stored[0]]

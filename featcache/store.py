@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 from featcache.arrays import Arrays
 from featcache.batches import Shuffle, iterate_batches
 from featcache.cache import CLEAN, Cache
+from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError
 from featcache.fingerprint import Fingerprint
 from featcache.index import Receipt, load_index
 from featcache.rows import Rows
 from featcache.samples import SampleTable, StringColumn, read_samples
-from featcache.selection import MODALITIES, Selection, check_selection, choose
+from featcache.selection import (
+    Outputs,
+    Selection,
+    check_selection,
+    choose,
+    choose_defaults,
+    find_producers,
+    stored_modalities,
+    stored_views,
+)
 from featcache.shardset import ShardSet
 
 if TYPE_CHECKING:
@@ -79,8 +89,7 @@ class FeatureStore:
     @cached_property
     def modalities(self) -> tuple[str, ...]:
         """Modalities of which this cache has a producer."""
-        found = {f.modality for f in self.cache.producers.values()}
-        return tuple(m for m in MODALITIES if m in found)
+        return stored_modalities(self.cache)
 
     @cached_property
     def sample_id(self) -> NDArray[np.str_]:
@@ -114,19 +123,21 @@ class FeatureStore:
         modality: str,
         *,
         encoder: str | None = None,
-        outputs: Sequence[str] | None = None,
+        outputs: Outputs | None = None,
         view: str = CLEAN,
     ) -> Selection:
         """Say which vectors of a modality are meant.
 
         Parameters
         ----------
-        modality : {"text", "image"}
-            Side of the sample.
+        modality : {"text", "image", "spectral"}
+            What the vectors are.
         encoder : str
-            Beginning of a fingerprint, or a model's name; may be left out where the cache has one encoder only.
-        outputs : sequence of str
-            Stored outputs; by default the standard one (``cls`` of text, ``pooled`` of image), else the only one.
+            Beginning of a fingerprint, or a model's name. May be left out where the cache has one encoder of the
+            modality, or where only one has these outputs, or only one the standard output, in this view.
+        outputs : str or sequence of str
+            Stored outputs, also ``layers:4-8`` or ``layers:all``. By default the standard one (``cls`` of text,
+            ``pooled`` of image), else the only one, else the last layer if there are layers only; all of spectral.
         view : str
             Perturbation.
 
@@ -157,15 +168,46 @@ class FeatureStore:
         """
         check_selection(self.cache, self._widths, selection, document)
 
-    def default_selections(self) -> Mapping[str, Selection]:
-        """Return one selection a modality that has vectors, by the rules of `select`."""
-        return {modality: self.select(modality) for modality in self.modalities}
+    def views(self, modality: str, *, encoder: str | None = None) -> tuple[str, ...]:
+        """Return the views of which vectors of a modality are stored, the clean one first.
+
+        Parameters
+        ----------
+        modality : {"text", "image", "spectral"}
+            What the vectors are.
+        encoder : str
+            Beginning of a fingerprint, or a model's name; default: all encoders.
+        """
+        return stored_views(self.cache, find_producers(self.cache, modality, encoder))
+
+    def default_selections(self, view: str = CLEAN) -> Mapping[str, Selection]:
+        """Return one selection a modality, by the rules of `select`.
+
+        Parameters
+        ----------
+        view : str
+            Perturbation of pictures. Captions have none: they are selected as they are. A modality of which no
+            picture was perturbed so is left out.
+
+        Raises
+        ------
+        FeatcacheError
+            If that leaves none that is made of pictures.
+        """
+        return choose_defaults(self.cache, self._widths, view)
+
+    def _selections(self, selections: Mapping[str, Selection] | None, view: str) -> Mapping[str, Selection]:
+        if selections is None:
+            return self.default_selections(view)
+        if view != CLEAN:
+            raise FeatcacheError(f"view {view!r} and selections are both given: selections name views themselves")
+        return selections
 
     def rows(self, selection: Selection) -> Rows:
         """Return where the vectors of all samples lie, in the order of the manifest; looked up once a selection."""
         if selection not in self._rows:
             shards = self.shard_set(selection.fingerprint, selection.view)
-            self._rows[selection] = shards.find(selection.outputs, self.samples.keys(selection.modality))
+            self._rows[selection] = shards.find(selection.outputs, self.samples.keys(selection.content))
             shards.forget_keys()
         return self._rows[selection]
 
@@ -185,12 +227,16 @@ class FeatureStore:
             raise FeatcacheError(f"data set {self.dataset!r} has no sample in split {split!r}; it has: {known}")
         return rows
 
-    def arrays(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> Arrays:
-        """Read the samples of a split (default: all) in the order of the manifest."""
-        return self.read(self.row_numbers(split), selections=selections)
+    def arrays(
+        self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN
+    ) -> Arrays:
+        """Read the samples of a split (default: all) in the order of the manifest; see `read`."""
+        return self.read(self.row_numbers(split), selections=selections, view=view)
 
-    def gather(self, sample_ids: Sequence[str], *, selections: Mapping[str, Selection] | None = None) -> Arrays:
-        """Read samples by name, in the order asked for.
+    def gather(
+        self, sample_ids: Sequence[str], *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN
+    ) -> Arrays:
+        """Read samples by name, in the order asked for; see `read`.
 
         Raises
         ------
@@ -206,7 +252,7 @@ class FeatureStore:
             raise FeatcacheError(
                 f"data set {self.dataset!r} has no sample {str(wanted[unknown[0]])!r} ({len(unknown)} unknown in all)"
             )
-        return self.read(rows, selections=selections, is_random=True)
+        return self.read(rows, selections=selections, view=view, is_random=True)
 
     @cached_property
     def _by_name(self) -> NDArray[np.intp]:
@@ -217,6 +263,7 @@ class FeatureStore:
         rows: NDArray[np.integer],
         *,
         selections: Mapping[str, Selection] | None = None,
+        view: str = CLEAN,
         is_random: bool = False,
     ) -> Arrays:
         """Read samples by row number, in the order asked for.
@@ -227,12 +274,14 @@ class FeatureStore:
             Row numbers in the order of the manifest.
         selections : mapping of modality to Selection
             Which vectors; default: the standard ones.
+        view : str
+            Instead of selections: the standard vectors of pictures perturbed so, as `default_selections` has them.
         is_random : bool
             Whether the rows are scattered, so that reading ahead would be in vain.
         """
         table = self.samples
         features, present = {}, {}
-        for modality, selection in (self.default_selections() if selections is None else selections).items():
+        for modality, selection in self._selections(selections, view).items():
             places = self.rows(selection)
             features[modality] = (places.at_random() if is_random else places).read(rows)
             present[modality] = places.present[rows]
@@ -245,7 +294,7 @@ class FeatureStore:
             class_names=self.class_names,
             features=features,
             present=present,
-            keys={modality: table.keys(modality)[rows] for modality in MODALITIES},
+            keys={content: table.keys(content)[rows] for content in get_args(Content)},
         )
 
     def batches(
@@ -256,6 +305,7 @@ class FeatureStore:
         shuffle: Shuffle | None = None,
         seed: int = 0,
         selections: Mapping[str, Selection] | None = None,
+        view: str = CLEAN,
     ) -> Iterator[Arrays]:
         """Go once over the samples of a split (default: all) in bounded memory.
 
@@ -272,20 +322,20 @@ class FeatureStore:
             The same seed gives the same order.
         selections : mapping of modality to Selection
             Which vectors; default: the standard ones.
+        view : str
+            Instead of selections: the standard vectors of pictures perturbed so.
         """
-        chosen = self.default_selections() if selections is None else selections
+        chosen = self._selections(selections, view)
         rows = self.row_numbers(split)
         return iterate_batches(self, rows, batch_size=batch_size, shuffle=shuffle, seed=seed, selections=chosen)
 
     def torch_dataset(
-        self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None
+        self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN
     ) -> FeatureDataset:
         """Return a map-style data set for torch's DataLoader that reads whole batches at once."""
         from featcache.torch_data import FeatureDataset
 
-        return FeatureDataset(
-            self, self.row_numbers(split), self.default_selections() if selections is None else selections
-        )
+        return FeatureDataset(self, self.row_numbers(split), self._selections(selections, view))
 
     def to_arrow(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> pa.Table:
         """Return a pyarrow table: sample columns, and one fixed-size list of float32 a modality."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +25,10 @@ from featcache.shard import SUFFIX, Shard, read_shard, verify_shard
 
 __all__ = ["Note", "Problem", "VerifyReport", "verify"]
 
-_THREADS = 2
+_THREADS = max(2, min(8, os.cpu_count() or 2))
 _KNOWN = re.compile(
     r"cache\.json|index\.json|encoders/[0-9a-f]{12}\.json|features/[0-9a-f]{12}/[^/]+/[^/]+\.h5|samples/[^/]+\.h5"
-    r"|failures/.+\.json|(claims|quarantine|memo)/.+"
+    r"|failures/.+\.json|(claims|quarantine|memo|plans)/.+"
 )
 
 

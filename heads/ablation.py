@@ -1,67 +1,32 @@
-"""A grid of heads, one by one, on the same rows: validation scores by fusion and dimension, over seeds."""
+"""A grid of heads on the same rows: scores by configuration, over seeds and folds, with controls; resumable."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import platform
-import statistics
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featcache import Selection
+from heads.clock import Clock
+from heads.comparison import Finding, HeadScore, Summary, compare
 from heads.errors import HeadsError
-from heads.features import Features
-from heads.files import check_out, new_folder
-from heads.head import Head, Progress
-from heads.plot import plot_ablation
-from heads.train import fit_run, library_versions, parse_config
+from heads.folds import build_parts
+from heads.grid import Cell, Grid
+from heads.head import Progress
+from heads.ledger import Ledger, TrialResult
+from heads.scorer import Scorer
+from heads.screening import screen_grid
+from heads.study_rows import StudyRows
+from heads.train import library_versions, parse_config
+from heads.trials import Device, Study, Trial, settings_of
 
-__all__ = ["AblationResult", "AblationRow", "ablate", "check_ablation_out", "write_ablation"]
-
-_MARKER = "ablation.json"
-_SCORES = ("score", "a_balanced_accuracy", "b_f1_macro", "calibrating_score")
-
-
-@dataclass(frozen=True)
-class AblationRow:
-    """One fitted head.
-
-    Attributes
-    ----------
-    fusion : str
-    dim : int or None
-        None for a head without a hidden layer.
-    seed : int
-    score : float
-        Mean of the next two, on the selecting part of validation: the part that also chose the epoch.
-    a_balanced_accuracy, b_f1_macro : float or None
-        At the threshold 0.5; over the AI rows.
-    calibrating_score : float or None
-        The same score on the calibrating part, which chose nothing of it.
-    n_parameters : int or None
-        Numbers that were learnt; None where that has no meaning (trees).
-    seconds : float
-        Of the fit and its scores, on this machine.
-    """
-
-    fusion: str
-    dim: int | None
-    seed: int
-    score: float
-    a_balanced_accuracy: float | None
-    b_f1_macro: float | None
-    calibrating_score: float | None
-    n_parameters: int | None
-    seconds: float
+__all__ = ["AblationResult", "ablate", "check_settings"]
 
 
 @dataclass(frozen=True)
@@ -70,155 +35,155 @@ class AblationResult:
 
     Attributes
     ----------
-    rows : tuple of AblationRow
-    config : mapping
-        What all heads have in common.
+    grid : Grid
+    heads : tuple of HeadScore
+        Every head that was fitted in full, folds together.
+    table : tuple of Summary
+        A line a configuration: those fitted in full, controls, then those that were only screened.
+    findings : tuple of Finding
     n_rows : mapping of str to int
-        ``train`` and ``valid`` rows used, ``refused`` ones that lack a modality which a fusion needs.
-    machine, versions : mapping
+        ``fit`` and ``select``: of the first division; ``scored``: rows that are compared; ``refused``: rows that lack
+        a modality or view that some fusion needs, or have no label.
+    conditions : mapping
+        What the scores stand for: ``scored_on``, ``n_views``, ``device``, ``machine``, ``versions``.
     """
 
-    rows: tuple[AblationRow, ...]
-    config: Mapping[str, Any]
+    grid: Grid
+    heads: tuple[HeadScore, ...]
+    table: tuple[Summary, ...]
+    findings: tuple[Finding, ...]
     n_rows: Mapping[str, int]
-    machine: Mapping[str, Any]
-    versions: Mapping[str, str]
+    conditions: Mapping[str, Any]
 
-    def summary(self) -> list[dict[str, Any]]:
-        """Return mean and standard deviation over the seeds, one record a fusion and dimension."""
-        records = []
-        for fusion, dim in dict.fromkeys((row.fusion, row.dim) for row in self.rows):
-            rows = [row for row in self.rows if (row.fusion, row.dim) == (fusion, dim)]
-            record: dict[str, Any] = {"fusion": fusion, "dim": dim, "n_seeds": len(rows)}
-            for name in _SCORES:
-                record[name], record[f"{name}_sd"] = _mean_sd([getattr(row, name) for row in rows])
-            record["n_parameters"] = rows[0].n_parameters
-            record["seconds"] = statistics.fmean(row.seconds for row in rows)
-            records.append(record)
-        return records
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``ablation.json`` holds and ``heads ablate --json`` prints."""
-        return {"format": 1, "kind": "heads-ablation", **asdict(self), "summary": self.summary()}
+    def best(self) -> Summary:
+        """Return the best configuration of those fitted in full, controls left out."""
+        return max((s for s in self.table if s.stage == "full" and not s.cell.control), key=lambda s: s.score)
 
 
 def ablate(
-    features: Features,
-    config: Mapping[str, Any],
+    rows: StudyRows,
+    grid: Grid,
     *,
-    fusions: Sequence[str],
-    dims: Sequence[int],
-    seeds: Sequence[int],
+    out: Path | None = None,
+    device: Device = "cpu",
+    memory: str | None = None,
     progress: Progress | None = None,
 ) -> AblationResult:
-    """Fit a head for every fusion, dimension and seed, all on the rows that every fusion can use.
+    """Fit a grid of heads, all on the rows that every fusion can use.
 
     Parameters
     ----------
-    features : Features
-        Rows of the splits ``train`` and ``valid``; test is never read.
-    config : mapping
-        Settings for `heads.train.parse_config`; ``fusion``, ``dim`` and ``seed`` come from the grid.
-    fusions, dims, seeds : sequence
-        The grid; ``dims`` matters to the head ``mlp`` alone.
+    rows : StudyRows
+    grid : Grid
+    out : Path, optional
+        Folder in which finished trials are kept, so that the same call after an interruption goes on from there.
+    device, memory
+        See `heads.trials.Study`.
     progress : callable, optional
-        Called after each head with ``done``, ``total`` and the fields of its `AblationRow`.
+        Called with ``done``, ``total`` (heads, weighted by their size: shares of the work), ``n_done``, ``n_total``
+        (heads), ``what``, ``epoch`` and ``eta`` in seconds (None: unknown).
     """
-    for name, values in (("fusion", fusions), ("dimension", dims), ("seed", seeds)):
-        if not values or len(set(values)) != len(values):
-            raise HeadsError(f"expected one {name} or more, each once, found {list(values)!r}")
-    usable = np.all([features.usable(fusion) for fusion in fusions], axis=0)
-    common = features.select(usable)
-    sizes: Sequence[int | None] = dims if config.get("head", "mlp") == "mlp" else [None]
-    grid = list(product(fusions, sizes, seeds))
-    rows: list[AblationRow] = []
-    counts: Mapping[str, int] = {}
-    for fusion, dim, seed in grid:
-        own = {"fusion": fusion, "seed": seed, **({} if dim is None else {"dim": dim})}
-        row, counts = _fit_row(common, {**config, **own}, dim)
-        rows.append(row)
-        if progress is not None:
-            progress({"done": len(rows), "total": len(grid), **asdict(row)})
-    n_rows = {"train": counts["train"], "valid": counts["valid"], "refused": int((~usable).sum())}
-    return AblationResult(tuple(rows), dict(config), n_rows, _machine(), library_versions())
-
-
-def check_ablation_out(out: Path, *, overwrite: bool = False) -> None:
-    """Raise if an ablation must not be written to ``out``: worth knowing before the work."""
-    check_out(out, marker=_MARKER, overwrite=overwrite)
-
-
-def write_ablation(result: AblationResult, out: Path, *, overwrite: bool = False) -> str | None:
-    """Write ``ablation.csv`` (a line a head), ``summary.csv``, ``ablation.json`` and ``ablation.png``.
-
-    Returns
-    -------
-    str or None
-        Why there is no plot, if there is none.
-    """
-    note = None
-    with new_folder(out, marker=_MARKER, overwrite=overwrite) as draft:
-        (draft / "ablation.csv").write_bytes(_table([asdict(row) for row in result.rows]))
-        (draft / "summary.csv").write_bytes(_table(result.summary()))
-        text = json.dumps(result.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
-        (draft / _MARKER).write_text(text + "\n", encoding="utf-8")
-        try:
-            plot_ablation(result.summary(), draft / "ablation.png")
-        except ImportError:
-            note = "no plot: matplotlib is not installed (pip install 'featcache[plot]')"
-    return note
-
-
-def _fit_row(features: Features, values: Mapping[str, Any], dim: int | None) -> tuple[AblationRow, Mapping[str, int]]:
-    config = parse_config(values)
-    start = time.perf_counter()
-    fitted = fit_run(features, config)
-    seconds = time.perf_counter() - start
-    selecting, calibrating = fitted.validation["selecting"], fitted.validation["calibrating"]
-    row = AblationRow(
-        fusion=config.fusion,
-        dim=dim,
-        seed=config.seed,
-        score=selecting["score"],
-        a_balanced_accuracy=selecting["task_scores"]["a"],
-        b_f1_macro=selecting["task_scores"].get("b"),
-        calibrating_score=calibrating["score"],
-        n_parameters=_count_parameters(fitted.head),
-        seconds=seconds,
+    check_settings(grid)
+    ledger = None
+    if out is not None:
+        plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
+        ledger = Ledger.open(out, plan)
+    parts = build_parts(rows.features, grid.folds)
+    study = Study(rows, parts, grid.settings, device, memory, ledger)
+    scorer = Scorer.build(study, grid.folds)
+    clock = Clock(progress)
+    cells, screened = screen_grid(study, grid, progress=clock.say) if grid.screen else (grid.cells, ())
+    heads = _fit_cells(study, grid, scorer, cells, clock)
+    controls = [
+        replace(cell, control=control) for cell in _best_cells(heads) for control in grid.controls_of(cell.fusion)
+    ]
+    heads += _fit_cells(study, grid, scorer, controls, clock)
+    table, findings = compare(heads, screened)
+    return AblationResult(
+        grid=grid,
+        heads=tuple(heads),
+        table=table,
+        findings=findings,
+        n_rows={
+            "fit": len(study.parts[0].fit_rows),
+            "select": len(study.parts[0].select_rows),
+            "scored": len(scorer.main),
+            "refused": rows.n_refused,
+        },
+        conditions=_conditions(study, grid),
     )
-    return row, fitted.rows
 
 
-def _count_parameters(head: Head) -> int | None:
-    """Count the learnt numbers in a head's safetensors, the standardisation left out."""
-    from safetensors import safe_open
-
-    with tempfile.TemporaryDirectory() as folder:
-        head.save(Path(folder))
-        counts = []
-        for path in Path(folder).glob("*.safetensors"):
-            with safe_open(path, framework="numpy") as tensors:
-                names = [name for name in tensors.keys() if not name.startswith("scaler.")]  # noqa: SIM118
-                learnt = [tensors.get_tensor(name) for name in names]
-                counts += [array.size for array in learnt if array.dtype.kind == "f"]
-    return sum(counts) or None
+def check_settings(grid: Grid) -> None:
+    """Refuse a common setting that no head of the grid has, or a value that one refuses."""
+    known: set[str] = set()
+    for cell in {cell.head: cell for cell in grid.cells}.values():
+        own = settings_of(cell.head, grid.settings)
+        parse_config({**own, **cell.settings})
+        known |= set(own)
+    unknown = sorted(set(grid.settings) - known)
+    if unknown:
+        raise HeadsError(f"unknown setting {unknown[0]!r}: no head of {', '.join(grid.heads)} has it")
 
 
-def _mean_sd(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Return the mean and the sample standard deviation; None where undefined."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return None, None
-    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None
+def _fit_cells(study: Study, grid: Grid, scorer: Scorer, cells: Sequence[Cell], clock: Clock) -> list[HeadScore]:
+    """Fit configurations with all seeds on all parts."""
+
+    def cost(trial: Trial) -> float:
+        width = study.features.columns(trial.cells[0].fusion).width
+        return float(sum(width * (16 + (cell.dim or 512)) for cell in trial.cells))
+
+    trials = list(_trials(grid, cells, len(study.parts)))
+    clock.plan(trials, cost)
+    found: dict[tuple[Cell, int], list[tuple[TrialResult, int]]] = {}
+    for trial in trials:
+        clock.tell(trial)
+        result = study.run(trial, progress=partial(clock.tell, trial))
+        clock.finish(trial, cost(trial))
+        for place, cell in enumerate(trial.cells):
+            found.setdefault((cell, trial.seed), []).append((result, place))
+    wanted = [(cell, seed) for cell in cells for seed in grid.seeds_of(cell.head)]
+    return [scorer.score(cell, seed, found[cell, seed]) for cell, seed in wanted]
 
 
-def _table(records: Sequence[Mapping[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue().encode()
+def _trials(grid: Grid, cells: Sequence[Cell], n_parts: int) -> Iterable[Trial]:
+    """Put together what is fitted together: the configurations of a head, fusion and control; others one by one."""
+    groups: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        together = (cell.head, cell.fusion, cell.control) if cell.head == "mlp" else cell
+        groups.setdefault(together, []).append(cell)
+    for group in groups.values():
+        for seed in grid.seeds_of(group[0].head):
+            for part in range(n_parts):
+                yield Trial(tuple(group), seed, part)
 
 
-def _machine() -> dict[str, Any]:
-    return {"platform": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()}
+def _best_cells(heads: Sequence[HeadScore]) -> list[Cell]:
+    """Return the configuration with the best mean score, for each head and fusion."""
+    scores: dict[Cell, list[float]] = {}
+    for head in heads:
+        scores.setdefault(head.cell, []).append(head.score)
+    best: dict[tuple[str, str], Cell] = {}
+    for cell in sorted(scores, key=lambda cell: -float(np.mean(scores[cell]))):
+        best.setdefault((cell.head, cell.fusion), cell)
+    return sorted(best.values(), key=list(scores).index)
+
+
+def _conditions(study: Study, grid: Grid) -> dict[str, Any]:
+    if grid.folds is None:
+        scored_on = "the selecting part of validation, which chose the epochs too"
+    else:
+        scored_on = f"all rows, by heads of {grid.folds} folds that saw nothing of them, not even to choose an epoch"
+    return {
+        "scored_on": scored_on,
+        "views": [_view_name(view) for view in study.rows.views],
+        "device": study.device,
+        "memory": study.memory,
+        "machine": {"platform": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},
+        "versions": library_versions(),
+    }
+
+
+def _view_name(view: Mapping[str, Selection]) -> str:
+    """Return the view of what is made of pictures."""
+    return next((selection.view for modality, selection in view.items() if modality != "text"), "clean")

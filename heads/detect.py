@@ -79,17 +79,18 @@ def detect(
     ImageError, ModelError
         If the picture or the weights cannot be used.
     """
-    contents = {"image": image, "text": caption if caption and caption.strip() else None}
+    # Whatever is no text is made of the picture.
+    text = caption if caption and caption.strip() else None
     for modality in run.selections:
-        if contents[modality] is None:
+        if (text if modality == "text" else image) is None:
             raise HeadsError(_missing(run, modality))
     blocks: dict[str, FloatArray] = {}
     places = {}
     for modality, producer in run.record.producers.items():
         model = (models or {}).get(modality)
         options: dict[str, Any] = {"outputs": producer.selection.outputs, "model": model, "device": device}
-        content: Any = contents[modality]
-        encode: Any = encode_image if modality == "image" else encode_caption
+        content: Any = text if modality == "text" else image
+        encode: Any = encode_caption if modality == "text" else encode_image
         blocks[modality] = encode(producer.document, content, **options)[None, :]
         places[modality] = model or model_place(producer)
     return _judge(run, fuse(run.fusion, blocks), places)
@@ -123,8 +124,8 @@ def _judge(run: Run, X: FloatArray, places: Mapping[str, str]) -> Verdict:
 
 
 def _missing(run: Run, modality: str) -> str:
-    what = {"text": "a caption (--caption)", "image": "a picture (--image)"}[modality]
-    other = {"text": "image", "image": "text"}[modality]
+    is_text = modality == "text"
+    what, other = ("a caption (--caption)", "image") if is_text else ("a picture (--image)", "text")
     return (
         f"the head of {run.path} needs {what}: its fusion is {run.fusion!r}; a head trained with "
         f"--fusion {other} does without"

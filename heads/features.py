@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache import Arrays, FeatureStore, Selection
+from heads.columns import Columns
 from heads.errors import HeadsError
 from heads.fusion import check_fusion, fuse, fusion_modalities
+from heads.stored import StoredRows
 from heads.tasks import UNKNOWN, Targets, Task, build_targets, default_tasks
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "known_generators",
     "load_features",
     "load_fit_features",
+    "load_rows",
 ]
 
 BoolArray = NDArray[np.bool_]
@@ -37,7 +40,7 @@ class Features:
     sample_id, split, group : str array (n,)
         ``split`` is ``""`` for rows in no split, ``group`` is ``""`` where none was given.
     blocks : mapping of modality to float32 array (n, d)
-        Raw vectors; NaN in the rows that ``present`` excludes.
+        Raw vectors; NaN in the rows that ``present`` excludes. Empty where they were left in the store.
     present : mapping of modality to bool array (n,)
         Whether the row has a vector.
     keys : mapping of modality to uint8 array (n, 32)
@@ -48,6 +51,8 @@ class Features:
         What is to be predicted.
     unseen : bool array (n,)
         Rows made by a generator that no class of the tasks names: their B is unknown.
+    outputs : mapping of modality to mapping of str to int
+        The named outputs that stand in each block, from left to right, and the columns of each.
     """
 
     sample_id: StrArray
@@ -59,6 +64,7 @@ class Features:
     targets: Targets
     tasks: tuple[Task, ...]
     unseen: BoolArray
+    outputs: Mapping[str, Mapping[str, int]]
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -76,7 +82,7 @@ class Features:
 
     def usable(self, fusion: str) -> BoolArray:
         """Return the rows that have every modality that ``fusion`` needs."""
-        check_fusion(fusion, self.blocks, where="this cache")
+        check_fusion(fusion, self.present, where="this cache")
         usable: BoolArray = np.all([self.present[modality] for modality in fusion_modalities(fusion)], axis=0)
         return usable
 
@@ -92,7 +98,12 @@ class Features:
             self.targets.select(rows),
             self.tasks,
             self.unseen[rows],
+            self.outputs,
         )
+
+    def columns(self, fusion: str) -> Columns:
+        """Return what stands where in the `matrix` of ``fusion``."""
+        return Columns.build({modality: self.outputs[modality] for modality in fusion_modalities(fusion)})
 
     def matrix(self, fusion: str) -> FloatArray:
         """Return the (n, d) matrix of ``fusion``; every row must be usable and finite."""
@@ -167,7 +178,41 @@ def load_features(
         more, task B over those. Classes of the store are mapped to classes of the tasks by name.
     """
     parts = [store.arrays(split, selections=selections) for split in (splits or (None,))]
-    return features_of(parts, tasks=tasks)
+    return features_of(parts, selections, tasks=tasks)
+
+
+def load_rows(
+    store: FeatureStore,
+    views: Sequence[Mapping[str, Selection]],
+    *,
+    splits: Sequence[str],
+    tasks: Sequence[Task] | None = None,
+) -> tuple[Features, StoredRows]:
+    """Read everything but the vectors, and say where those of several views can be read.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The open cache.
+    views : sequence of mapping of modality to Selection
+        For each view what stands for each modality; the first is the clean one.
+    splits, tasks
+        As of `load_features`.
+
+    Returns
+    -------
+    features : Features
+        Without blocks; a row counts as present if it is in every view.
+    rows : StoredRows
+        Its row i has the vectors of the i-th of ``features``.
+    """
+    numbers = np.concatenate([store.row_numbers(split) for split in splits])
+    present = {
+        modality: np.all([store.rows(selections[modality]).present[numbers] for selections in views], axis=0)
+        for modality in views[0]
+    }
+    arrays = replace(store.read(numbers, selections={}), present=present)
+    return features_of([arrays], views[0], tasks=tasks), StoredRows(store, views, numbers)
 
 
 def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) -> Features:
@@ -182,10 +227,12 @@ def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) 
     return load_features(store, selections, splits=("train", "valid"))
 
 
-def features_of(parts: Sequence[Arrays], *, tasks: Sequence[Task] | None = None) -> Features:
+def features_of(
+    parts: Sequence[Arrays], selections: Mapping[str, Selection], *, tasks: Sequence[Task] | None = None
+) -> Features:
     """Join arrays of one store and translate their labels into targets of ``tasks``."""
     first = parts[0]
-    present = {m: np.concatenate([part.present[m] for part in parts]) for m in first.features}
+    present = {m: np.concatenate([part.present[m] for part in parts]) for m in first.present}
     split = np.concatenate([part.split for part in parts])
     label_a = np.concatenate([part.label_a for part in parts]).astype(np.int64)
     label_b = np.concatenate([part.label_b for part in parts]).astype(np.int64)
@@ -204,6 +251,7 @@ def features_of(parts: Sequence[Arrays], *, tasks: Sequence[Task] | None = None)
         build_targets(tasks, y),
         tuple(tasks),
         unseen,
+        {m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()},
     )
 
 

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from heads.errors import HeadsError
 
-__all__ = ["FUSIONS", "check_columns", "check_fusion", "describe_columns", "fuse", "fusion_modalities"]
+__all__ = [
+    "FUSIONS",
+    "STRUCTURED",
+    "check_columns",
+    "check_fusion",
+    "describe_columns",
+    "fuse",
+    "fusion_modalities",
+]
 
 FloatArray = NDArray[np.float32]
 
@@ -17,8 +25,18 @@ FUSIONS: Mapping[str, tuple[str, ...]] = {
     "concat": ("text", "image"),
     "image": ("image",),
     "text": ("text",),
+    "spectral": ("spectral",),
+    "image-spectral": ("image", "spectral"),
+    "all": ("text", "image", "spectral"),
+    "logit-mean": ("text", "image"),
+    "gated": ("text", "image"),
+    "mlb": ("text", "image"),
+    "layers": ("image",),
 }
 """Modalities that each fusion needs, in the order of their columns."""
+
+STRUCTURED = ("logit-mean", "gated", "mlb", "layers")
+"""Fusions that are a network of their own (`heads.fusions`); the others put the vectors side by side."""
 
 
 def fusion_modalities(fusion: str) -> tuple[str, ...]:
@@ -45,7 +63,7 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
     missing = [modality for modality in fusion_modalities(fusion) if modality not in have]
     if not missing:
         return
-    fitting = [name for name, needed in FUSIONS.items() if have.issuperset(needed)]
+    fitting = [name for name, needed in FUSIONS.items() if have.issuperset(needed) and name not in STRUCTURED]
     advice = " or ".join(f"--fusion {name}" for name in fitting) if fitting else "featcache extract first"
     raise HeadsError(f"fusion {fusion!r} needs {' and '.join(missing)} vectors, {where} has none: use {advice}")
 

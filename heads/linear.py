@@ -1,24 +1,22 @@
-"""Logistic regression on the standardised vectors: the baseline that every other head has to beat."""
+"""Linear classifiers on the standardised vectors: the baseline that every other head has to beat."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
+from heads.cells import Cells
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction, Progress
+from heads.linear_path import SOLVERS, Layer, choose, solve_path
+from heads.linear_rows import LinearRows
 from heads.registry import Description, check_settings, read_description, read_tensors, write_description, write_tensors
 from heads.scaling import Standardizer, check_features, check_finite
-from heads.selection import check_fit_rows, task_score
+from heads.selection import check_fit_rows
 from heads.tasks import IntArray, Targets, Task
 
 __all__ = ["LinearConfig", "LinearHead"]
@@ -32,21 +30,30 @@ class LinearConfig:
 
     Attributes
     ----------
+    solver : {"logistic", "ridge", "lda"}
+        ``logistic``: binary or multinomial logistic regression, the best of the three as a rule. ``ridge``: least
+        squares on one-hot targets. ``lda``: Gaussians with one shrunk covariance. The last two read the rows once,
+        whatever the number of strengths and of folds; a softmax whose temperature is fitted on the select rows makes
+        their scores probabilities.
     strengths : tuple of float
-        Values of scikit-learn's ``C`` to choose from; a lower one regularises more.
+        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. ``ridge`` and ``lda`` are
+        regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
     max_iter : int
-        Bound on the iterations of one fit.
+        Bound on the iterations of one fit of ``logistic``.
     """
 
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    solver: str = "logistic"
+    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
     max_iter: int = 500
 
     def __post_init__(self) -> None:
         def is_strength(value: Any) -> bool:
-            return type(value) in (int, float) and 0 < value < float("inf")
+            return type(value) in (int, float) and 1e-12 <= value <= 1e12
 
-        if not self.strengths or not all(is_strength(value) for value in self.strengths):
-            raise HeadsError(f"strengths are {self.strengths!r}, expected positive finite numbers")
+        if not isinstance(self.solver, str) or self.solver not in SOLVERS:
+            raise HeadsError(f"solver is {self.solver!r:.80}, expected one of {', '.join(SOLVERS)}")
+        if not self.strengths or len(self.strengths) > 1000 or not all(map(is_strength, self.strengths)):
+            raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 numbers from 1e-12 to 1e12")
         if type(self.max_iter) is not int or not 1 <= self.max_iter <= 10**6:
             raise HeadsError(f"max_iter is {self.max_iter!r}, expected a whole number from 1 to 1000000")
 
@@ -61,34 +68,19 @@ class LinearConfig:
         return cls(**values)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A fitted task: logits ``X @ coef.T + intercept`` of the classes ``present`` in training."""
-
-    coef: FloatArray  # (1, d) for a binary task, else (number of classes, d)
-    intercept: FloatArray
-    present: NDArray[np.bool_]  # (number of classes,)
-
-    def proba(self, X: FloatArray, *, binary: bool) -> FloatArray:
-        logits = (X @ self.coef.T + self.intercept).astype(np.float64)
-        if binary:
-            return np.asarray(expit(logits[:, 0]), dtype=np.float32)
-        logits[:, ~self.present] = -np.inf
-        return np.asarray(softmax(logits, axis=1), dtype=np.float32)
-
-
 class LinearHead:
-    """One logistic regression a task: binary for A, multinomial over the AI rows for B; L2, L-BFGS.
+    """One linear layer a task: binary for A, over the AI rows and their generators for B.
 
-    The strength ``C`` is chosen a task, on its select rows: best `task_score`, then lowest log loss, then the
-    strongest regularisation; without select rows of the task, the middle one. A class that never occurs in
-    training gets probability 0. Nothing is random: ``seed`` is accepted and not used.
+    The strength is chosen a task, on its select rows: best `task_score`, then lowest log loss, then the strongest
+    regularisation; without select rows of the task, the middle one. A class that never occurs in training gets
+    probability 0. Nothing is random: ``seed`` is accepted and not used.
 
     Attributes
     ----------
     history_ : tuple of mapping
-        One record a fit: ``task``, ``strength``, ``iterations``, ``converged``, ``score`` and ``select_loss``
-        (None without select rows of the task).
+        One record a fit: ``task``, ``strength``, ``score`` and ``select_loss`` (None without select rows of the
+        task), and ``iterations`` and ``converged`` of ``logistic`` or ``factor``, the inverse temperature, of
+        ``ridge`` and ``lda``.
     strengths_ : mapping of task name to float
         The chosen ones.
     """
@@ -116,22 +108,56 @@ class LinearHead:
     ) -> Self:
         """Fit on ``X``; ``select`` chooses the strengths."""
         check_fit_rows(self.tasks, X, targets, select=select)
-        labelled = np.any([targets.applies[task.name] for task in self.tasks], axis=0)
-        self._scaler = Standardizer.fit(X[labelled])
-        X, X_select = self._scaler.transform(X), self._scaler.transform(select[0])
+        cells = self._cells(X, targets, [np.arange(len(X))])
+        return self._fit(LinearRows(X, targets, select=select, cells=cells), progress)
+
+    @classmethod
+    def fit_parts(
+        cls,
+        X: FloatArray,
+        targets: Targets,
+        parts: Sequence[tuple[IntArray, IntArray]],
+        *,
+        tasks: Sequence[Task],
+        config: LinearConfig | None = None,
+        progress: Progress | None = None,
+    ) -> list[Self]:
+        """Fit one head a part, as `fit` would; ``ridge`` and ``lda`` read rows that parts share once.
+
+        Parameters
+        ----------
+        X : float32 array (n, d)
+        targets : Targets
+        parts : sequence of (int array, int array)
+            Rows of ``X`` to learn from and rows to choose the strengths on, e.g. of each fold. Nothing else of
+            ``X`` or of the targets, not even its mean, reaches a part's head.
+        tasks, config, progress
+            As of a head and its `fit`.
+        """
+        heads = [cls(tasks, config) for _ in parts]
+        cells = heads[0]._cells(X, targets, [rows for rows, _ in parts]) if heads else None
+        for part, (head, (rows, chosen)) in enumerate(zip(heads, parts, strict=True)):
+            train, select = (X[rows], targets.select(rows)), (X[chosen], targets.select(chosen))
+            check_fit_rows(head.tasks, *train, select=select)
+            head._fit(LinearRows(*train, select=select, cells=cells, part=part), progress)
+        return heads
+
+    def _cells(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> Cells | None:
+        return None if self.config.solver == "logistic" else Cells(X, targets, parts)
+
+    def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
-        self._layers: dict[str, _Layer] = {}
+        self._layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
+        self._scaler = rows.scaler
         for task in self.tasks:
-            rows, chosen = targets.applies[task.name], select[1].applies[task.name]
             steps = []
-            for layer, record in _fit_path(task, X[rows], targets.y[task.name][rows], config=self.config):
-                record |= _score(task, layer, X_select[chosen], select[1].y[task.name][chosen])
+            for layer, record in solve_path(rows, task, **asdict(self.config)):
                 steps.append((layer, record))
                 history.append(record)
                 if progress is not None:
                     progress(record)
-            self._layers[task.name], best = _choose(steps)
+            self._layers[task.name], best = choose(steps)
             self.strengths_[task.name] = best["strength"]
         self._history = tuple(history)
         return self
@@ -177,7 +203,7 @@ class LinearHead:
         arrays = read_tensors(folder / _WEIGHTS, expected)
         head._scaler = Standardizer(arrays["scaler.mean"], arrays["scaler.inverse_scale"])
         head._layers = {
-            task.name: _Layer(*(arrays[f"{place}.{name}"] for name in ("coef", "intercept", "present")))
+            task.name: Layer(*(arrays[f"{place}.{name}"] for name in ("coef", "intercept", "present")))
             for place, task in enumerate(found.tasks)
         }
         if not all(layer.present.any() for layer in head._layers.values()):
@@ -186,54 +212,7 @@ class LinearHead:
         return head
 
 
-def _fit_path(
-    task: Task, X: FloatArray, y: IntArray, *, config: LinearConfig
-) -> Iterator[tuple[_Layer, dict[str, Any]]]:
-    """Fit from the strongest regularisation to the weakest, each from where the last one ended."""
-    present = np.isin(np.arange(len(task.classes)), y)
-    model = LogisticRegression(max_iter=config.max_iter, warm_start=True)
-    for strength in sorted(config.strengths):
-        coef = np.zeros((task.n_logits, X.shape[1]), dtype=np.float32)
-        intercept = np.zeros(task.n_logits, dtype=np.float32)
-        converged, iterations = True, 0
-        if present.sum() > 1:
-            converged = _fit_quietly(model.set_params(C=strength), X, y)
-            iterations = int(model.n_iter_.max())
-            # Of two classes scikit-learn keeps one logit, the second class's; the first one's stays 0.
-            kept = np.flatnonzero(present)[-len(model.coef_) :] if task.kind == "multiclass" else [0]
-            coef[kept], intercept[kept] = model.coef_, model.intercept_
-        record = {"task": task.name, "strength": strength, "iterations": iterations, "converged": converged}
-        yield _Layer(coef, intercept, present), record
-
-
-def _fit_quietly(model: LogisticRegression, X: FloatArray, y: IntArray) -> bool:
-    """Fit, and return whether it converged instead of warning about it."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(X, y)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-
-
-def _score(task: Task, layer: _Layer, X: FloatArray, y: IntArray) -> dict[str, float | None]:
-    """Score a fit on select rows of its task; None without rows."""
-    if len(y) == 0:
-        return {"score": None, "select_loss": None}
-    proba = layer.proba(X, binary=task.kind == "binary")
-    both = np.column_stack([1 - proba, proba]) if task.kind == "binary" else proba
-    picked = np.maximum(both[np.arange(len(y)), y].astype(np.float64), np.finfo(np.float32).tiny)
-    return {"score": task_score(task, y, proba), "select_loss": float(-np.log(picked).mean())}
-
-
 def _has_strengths(strengths: Any, tasks: Sequence[Task]) -> bool:
     if not isinstance(strengths, dict) or set(strengths) != {task.name for task in tasks}:
         return False
     return all(type(value) in (int, float) for value in strengths.values())
-
-
-def _choose(steps: Sequence[tuple[_Layer, dict[str, Any]]]) -> tuple[_Layer, dict[str, Any]]:
-    if steps[0][1]["score"] is None:
-        return steps[len(steps) // 2]
-    return max(steps, key=lambda step: (step[1]["score"], -step[1]["select_loss"]))

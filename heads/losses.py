@@ -16,23 +16,32 @@ __all__ = ["OBJECTIVES", "Objective", "joint_loss", "multitask_loss", "paper_los
 Tensors = Mapping[str, Tensor]
 
 
-def _mean(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """Average the losses of some rows; of none (or of rows without weight) it is 0, with a zero gradient."""
-    if weights is None:
-        return losses.sum() / max(len(losses), 1)
+def _mean(losses: Tensor, counts: Tensor, row_weight: Tensor | None) -> Tensor:
+    """Average the losses (..., n) over the rows that ``counts``; of none (or without weight) it is 0, as its gradient.
+
+    The losses of other rows must be finite.
+    """
+    weights = counts.to(losses.dtype) if row_weight is None else torch.where(counts, row_weight, 0)
     total = weights.sum()
-    return (losses * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    return (losses * weights).sum(-1) / torch.where(total > 0, total, torch.ones_like(total))
 
 
-def _task_loss(logits: Tensor, y: Tensor, *, applies: Tensor, row_weight: Tensor | None) -> Tensor:
-    # Rows are picked before anything is computed: NaN times a zero mask would still be NaN in the gradient.
-    rows = applies.nonzero().squeeze(1)
-    logits, y = logits[rows], y[rows]
-    if logits.ndim == 1:
-        losses = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction="none")
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy (..., n) of logits (..., n, K) with classes (n,)."""
+    index = target.expand(logits.shape[:-1]).unsqueeze(-1)
+    return logits.logsumexp(-1) - logits.gather(-1, index).squeeze(-1)
+
+
+def _task_loss(logits: Tensor, task: Task, y: Tensor, *, applies: Tensor, row_weight: Tensor | None) -> Tensor:
+    # Both sides are replaced before anything is computed: NaN times a zero mask would still be NaN in the gradient.
+    y = torch.where(applies, y, 0)
+    if task.kind == "binary":
+        logits = torch.where(applies, logits, 0)
+        targets = y.to(logits.dtype).expand(logits.shape)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     else:
-        losses = F.cross_entropy(logits, y.long(), reduction="none")
-    return _mean(losses, None if row_weight is None else row_weight[rows])
+        losses = _cross_entropy(torch.where(applies.unsqueeze(-1), logits, 0), y.long())
+    return _mean(losses, applies, row_weight)
 
 
 def multitask_loss(
@@ -53,7 +62,7 @@ def multitask_loss(
     Parameters
     ----------
     logits : mapping of task name to float tensor
-        ``(n,)`` for a binary task, ``(n, K)`` for a multiclass one.
+        ``(..., n)`` for a binary task, ``(..., n, K)`` for a multiclass one; the leading axes count heads.
     y : mapping of task name to tensor (n,)
         Class indices, integer or float. Rows to which the task does not apply may hold anything, NaN
         included.
@@ -62,12 +71,18 @@ def multitask_loss(
     weight : float
     row_weight : float tensor (n,), optional
         Means become weighted means, ``sum(w * loss) / sum(w)``; weights are not negative.
+
+    Returns
+    -------
+    float tensor (...)
+        One loss a head; a scalar without leading axes.
     """
     terms = []
     for task in tasks:
-        term = _task_loss(logits[task.name], y[task.name], applies=applies[task.name], row_weight=row_weight)
+        rows = applies[task.name]
+        term = _task_loss(logits[task.name], task, y[task.name], applies=rows, row_weight=row_weight)
         terms.append(term if task.parent is None else weight * term)
-    return torch.stack(terms).sum()
+    return torch.stack(terms).sum(0)
 
 
 def paper_loss(
@@ -106,7 +121,8 @@ def joint_loss(
 
     Parameters
     ----------
-    logits : float tensor (n, K + 1)
+    logits : float tensor (..., n, K + 1)
+        The leading axes count heads, each of which gets its loss.
     is_ai, generator : tensor (n,)
         Targets, integer or float; where unknown they may hold anything.
     known_ai, known_generator : bool tensor (n,)
@@ -114,14 +130,13 @@ def joint_loss(
     row_weight : float tensor (n,), optional
         As in `multitask_loss`.
     """
-    rows = known_ai.nonzero().squeeze(1)
-    logits, ai = logits[rows], is_ai[rows] == 1
-    named = ai & known_generator[rows]
-    target = torch.where(named, generator[rows].long() + 1, 0)
-    exact = F.cross_entropy(logits, target, reduction="none")
-    marginal = F.softplus(logits[:, 0] - logits[:, 1:].logsumexp(1))
-    losses = torch.where(ai & ~named, marginal, exact)
-    return _mean(losses, None if row_weight is None else row_weight[rows])
+    logits = torch.where(known_ai.unsqueeze(-1), logits, 0)
+    ai = known_ai & (is_ai == 1)
+    named = ai & known_generator
+    target = torch.where(named, generator, -1).long() + 1
+    marginal = F.softplus(logits[..., 0] - logits[..., 1:].logsumexp(-1))
+    losses = torch.where(ai & ~named, marginal, _cross_entropy(logits, target))
+    return _mean(losses, known_ai, row_weight)
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,7 @@ class Objective:
     outputs : callable
         ``tasks -> {name: number of logits}``; the order is that of the network's outputs.
     loss : callable
-        ``(logits, y, *, tasks, applies, weight, row_weight) -> scalar tensor``.
+        ``(logits, y, *, tasks, applies, weight, row_weight) -> (...)``; leading axes of the logits count heads.
     proba : callable
         ``(logits, tasks) -> {task name: probabilities}`` in the shapes of `heads.head.Prediction`.
     """
@@ -148,10 +163,11 @@ def _task_outputs(tasks: Sequence[Task]) -> dict[str, int]:
 
 
 def _task_proba(logits: Tensors, tasks: Sequence[Task]) -> dict[str, Tensor]:
-    def proba(z: Tensor) -> Tensor:
-        return z.sigmoid() if z.ndim == 1 else z.softmax(1)
+    def proba(task: Task) -> Tensor:
+        z = logits[task.name]
+        return z.sigmoid() if task.kind == "binary" else z.softmax(-1)
 
-    return {task.name: proba(logits[task.name]) for task in tasks}
+    return {task.name: proba(task) for task in tasks}
 
 
 def _paper_outputs(tasks: Sequence[Task]) -> dict[str, int]:
@@ -160,7 +176,7 @@ def _paper_outputs(tasks: Sequence[Task]) -> dict[str, int]:
 
 def _paper_proba(logits: Tensors, tasks: Sequence[Task]) -> dict[str, Tensor]:
     # The softmax of the other logits is p_k / (1 - p_0), without a division.
-    kept = {task.name: logits[task.name][:, 1:] for task in tasks if _n_spare(task)}
+    kept = {task.name: logits[task.name][..., 1:] for task in tasks if _n_spare(task)}
     return _task_proba({**logits, **kept}, tasks)
 
 
@@ -187,10 +203,10 @@ def _joint_objective(
 
 
 def _joint_proba(logits: Tensors, tasks: Sequence[Task]) -> dict[str, Tensor]:
-    real, generators = logits["joint"][:, 0], logits["joint"][:, 1:]
-    proba = {tasks[0].name: (generators.logsumexp(1) - real).sigmoid()}  # 1 - p_0 without the subtraction
+    real, generators = logits["joint"][..., 0], logits["joint"][..., 1:]
+    proba = {tasks[0].name: (generators.logsumexp(-1) - real).sigmoid()}  # 1 - p_0 without the subtraction
     if len(tasks) > 1:
-        proba[tasks[1].name] = generators.softmax(1)  # p_k / (1 - p_0) without the division
+        proba[tasks[1].name] = generators.softmax(-1)  # p_k / (1 - p_0) without the division
     return proba
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from heads.errors import HeadsError
 from heads.head import FloatArray
+from heads.moments import Moments
 
 __all__ = ["Standardizer", "check_features", "check_finite"]
 
@@ -71,7 +72,15 @@ class Standardizer:
         for start in range(0, len(X), _CHUNK):
             deviation = X[start : start + _CHUNK] - mean
             squares += np.einsum("ij,ij->j", deviation, deviation)
-        std = np.sqrt(squares / len(X))
+        return cls._build(mean, np.sqrt(squares / len(X)))
+
+    @classmethod
+    def of(cls, moments: Moments) -> Self:
+        """Take the columns' means and deviations from the moments of one group of rows."""
+        return cls._build(moments.means[0].copy(), np.sqrt(np.diag(moments.scatter) / moments.n))
+
+    @classmethod
+    def _build(cls, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Self:
         varies = std > _EPS * np.abs(mean)
         inverse_scale = np.divide(1.0, std, out=np.zeros_like(std), where=varies)
         mean.setflags(write=False)

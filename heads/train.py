@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from featcache import FeatureStore, Selection
+from heads.columns import Columns
 from heads.division import DIVISION_RULE, Division, divide_validation
 from heads.errors import HeadsError
 from heads.evaluate import score_prediction
 from heads.features import Features
-from heads.fusion import FUSIONS
+from heads.fusion import FUSIONS, STRUCTURED
 from heads.head import Head, Prediction, Progress
 from heads.metrics import choose_threshold
 from heads.record import RunRecord, TrainConfig
@@ -25,10 +26,10 @@ from heads.runs import producers_of
 from heads.selection import task_score
 from heads.tasks import Targets, Task
 
-__all__ = ["FittedRun", "build_record", "fit_run", "library_versions", "parse_config"]
+__all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
 _CONFIGS: Mapping[str, tuple[str, str]] = {
-    "mlp": ("heads.mlp", "MlpConfig"),
+    "mlp": ("heads.mlp_config", "MlpConfig"),
     "linear": ("heads.linear", "LinearConfig"),
     "gbdt": ("heads.gbdt", "GbdtConfig"),
 }
@@ -75,11 +76,34 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     settings = {name: value for name, value in values.items() if name not in own}
     config = TrainConfig(**own)
     if config.head != "mlp":
+        if config.fusion in STRUCTURED:
+            plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
+            raise HeadsError(
+                f"fusion {config.fusion!r} is a network of head 'mlp', head is {config.head!r}: "
+                f"--fusion {plain} gives it the same columns"
+            )
         loss = settings.pop("loss", "multitask")
         if config.preset is not None or loss != "multitask":
             what = f"preset {config.preset!r}" if config.preset is not None else f"loss {loss!r}"
             raise HeadsError(f"{what} is of head 'mlp', head is {config.head!r}")
     return TrainConfig(**own, settings=asdict(_head_config(config, settings)))
+
+
+def build_head(tasks: Sequence[Task], config: TrainConfig, *, columns: Columns | None = None) -> Head:
+    """Return a head that is to be fitted.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    config : TrainConfig
+        As `parse_config` returns it.
+    columns : Columns, optional
+        What stands where in X: a fusion with a structure has to know.
+    """
+    options: dict[str, Any] = {"columns": columns} if config.head == "mlp" else {}
+    module, name = HEADS[config.head]
+    head: Head = getattr(import_module(module), name)(tasks, _head_config(config, config.settings), **options)
+    return head
 
 
 def fit_run(
@@ -119,7 +143,7 @@ def fit_run(
         X, targets = np.concatenate([X, extra.matrix(config.fusion)]), _join(targets, extra.targets)
     parts = {name: valid.select(getattr(division, name)) for name in ("selecting", "calibrating")}
     selecting = parts["selecting"]
-    head = _build_head(features.tasks, config)
+    head = build_head(features.tasks, config, columns=features.columns(config.fusion))
     head.fit(
         X,
         targets,
@@ -176,13 +200,8 @@ def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
     module, name = _CONFIGS[config.head]
     kind = getattr(import_module(module), name)
     given = asdict(kind.paper()) if config.preset == "paper" else {}
-    return kind.from_mapping({**given, **settings})
-
-
-def _build_head(tasks: tuple[Task, ...], config: TrainConfig) -> Head:
-    module, name = HEADS[config.head]
-    head: Head = getattr(import_module(module), name)(tasks, _head_config(config, config.settings))
-    return head
+    own = {"fusion": config.fusion} if config.head == "mlp" else {}
+    return kind.from_mapping({**given, **settings, **own})
 
 
 def _usable(features: Features, split: str, fusion: str) -> tuple[Features, dict[str, int]]:
@@ -205,7 +224,8 @@ def _usable(features: Features, split: str, fusion: str) -> tuple[Features, dict
 
 def _other_fusions(features: Features) -> str:
     """Say which fusions the rows could be used with."""
-    able = {name: int(features.usable(name).sum()) for name, needs in FUSIONS.items() if {*needs} <= {*features.blocks}}
+    plain = {name: needs for name, needs in FUSIONS.items() if name not in STRUCTURED}
+    able = {name: int(features.usable(name).sum()) for name, needs in plain.items() if {*needs} <= {*features.present}}
     named = [f"--fusion {name} could use {n}" for name, n in able.items() if n]
     return "".join(f"; {text}" for text in named)
 

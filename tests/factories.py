@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ GENERATORS = ("alpha", "beta")
 
 @dataclass(frozen=True)
 class FakeSpec:
-    """An encoder whose vectors are a function of the content alone: exact, instant, without weights."""
+    """An encoder whose vectors are a function of the caption or pixels alone: exact, instant, without weights."""
 
     modality: Modality
     outputs: tuple[str, ...] = ("pooled",)
@@ -34,6 +34,7 @@ class FakeSpec:
     weights: str = "w0"
     scale: float = 1.0
     storage_dtype: str = "float16"
+    tells_widths: bool = True
     log: list[int] = field(default_factory=list, compare=False)
 
     @cached_property
@@ -47,12 +48,14 @@ class FakeSpec:
         }
         return Fingerprint(identity, {"model": f"fake-{self.weights}", "revision": None, "path": None})
 
-    def prepare(self, content: bytes) -> bytes:
-        if self.modality == "image":
-            decode_rgb(content)
-        return content
+    @property
+    def widths(self) -> Mapping[str, int]:
+        return dict.fromkeys(self.outputs, self.width) if self.tells_widths else {}
 
-    def load(self, device: str) -> FakeEncoder:
+    def prepare(self, source: Any) -> Any:
+        return source if self.modality == "text" else fake_pixels(source)
+
+    def load(self, device: str, *, compile: bool = False) -> FakeEncoder:
         return FakeEncoder(self)
 
 
@@ -60,16 +63,28 @@ class FakeSpec:
 class FakeEncoder:
     spec: FakeSpec
 
-    def encode(self, batch: Sequence[bytes]) -> Mapping[str, NDArray[np.float32]]:
+    def encode(self, batch: Sequence[Any]) -> Mapping[str, NDArray[np.float32]]:
         self.spec.log.append(len(batch))
         return {
             name: np.stack([fake_vector(content, name, self.spec.width, self.spec.scale) for content in batch])
             for name in self.spec.outputs
         }
 
+    def start(self, batch: Sequence[Any]) -> Callable[[], Mapping[str, NDArray[np.float32]]]:
+        vectors = self.encode(batch)
+        return lambda: vectors
 
-def fake_vector(content: bytes, output: str, width: int = 4, scale: float = 1.0) -> NDArray[np.float32]:
-    seed = int.from_bytes(hashlib.sha256(output.encode() + content).digest()[:8], "big")
+
+def fake_pixels(picture: Image.Image | bytes) -> NDArray[np.uint8]:
+    """What `FakeSpec` prepares of a picture, or of the bytes of its file: 32 numbers that depend on every pixel."""
+    rgb = decode_rgb(picture) if isinstance(picture, bytes) else picture
+    return np.frombuffer(hashlib.sha256(repr(rgb.size).encode() + rgb.tobytes()).digest(), np.uint8)
+
+
+def fake_vector(content: Any, output: str, width: int = 4, scale: float = 1.0) -> NDArray[np.float32]:
+    """The vector that `FakeEncoder` makes of a caption, or of what `fake_pixels` returned."""
+    data = content.encode() if isinstance(content, str) else bytes(content)
+    seed = int.from_bytes(hashlib.sha256(output.encode() + data).digest()[:8], "big")
     vector = np.random.default_rng(seed).standard_normal(width).astype(np.float32) * scale
     return vector.astype(np.float32)
 

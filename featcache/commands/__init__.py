@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from featcache.commands.bench import bench
 from featcache.commands.diff import diff
 from featcache.commands.export import export
 from featcache.commands.extract import ExtractCommand, extract
@@ -19,5 +20,5 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add all commands to an application."""
     app.command(cls=ExtractCommand)(extract)
-    for command in (status, failures, verify, repair, gc, diff, export):
+    for command in (status, failures, verify, repair, gc, diff, export, bench):
         app.command()(command)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featcache.cache import Cache
     from featcache.encoders.base import EncoderSpec
     from featcache.manifest import Manifest
+    from featcache.models import ModelFolder
 
-__all__ = ["Dtypes", "Models", "check_name", "open_target"]
+__all__ = ["Dtypes", "Models", "Pictures", "check_name", "find_device", "open_target"]
 
 
 @dataclass(frozen=True)
@@ -21,54 +23,147 @@ class Dtypes:
     compute: str
     storage: str
 
+    def resolve(self, cache: Cache) -> dict[str, str]:
+        """Return both as encoders take them."""
+        defaults = cache.defaults
+        return {
+            "compute_dtype": defaults.compute_dtype if self.compute == "auto" else self.compute,
+            "storage_dtype": defaults.storage_dtype if self.storage == "auto" else self.storage,
+        }
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is done to pictures before an image encoder sees them."""
+
+    resize: str = "pillow"
+    square_crop: bool = False
+    decode: str = "exact"
+
 
 @dataclass(frozen=True)
 class Models:
-    """What was asked for, by modality; None where nothing was."""
+    """What was asked for, by modality; None where nothing was.
+
+    Attributes
+    ----------
+    text, image : str or None
+        Hub id, folder, or ``none``.
+    text_outputs, image_outputs, spectral_outputs : str or None
+        Comma-separated names.
+    template : str or None
+        Text to encode, with ``{caption}``.
+    spectral, clip_text : bool
+        Whether spectral features, and those of the image model's text tower, are wanted too.
+    pictures : Pictures
+        How pictures are prepared.
+    """
 
     text: str | None
     image: str | None
     text_outputs: str | None
     image_outputs: str | None
     template: str | None
+    spectral_outputs: str | None = None
+    spectral: bool = False
+    clip_text: bool = False
+    pictures: Pictures = Pictures()
 
     def specs(self, manifest: Manifest, cache: Cache, dtypes: Dtypes) -> list[EncoderSpec]:
-        """Build the encoders that this data set has a use for."""
-        from featcache.encoders.text import TextSpec
-        from featcache.encoders.vision import ImageSpec
-        from featcache.errors import FeatcacheError
-        from featcache.models import DEFAULT_IMAGE_MODEL, DEFAULT_TEXT_MODEL, resolve_model
+        """Build the encoders that this data set has a use for.
 
-        defaults = cache.defaults
-        precision = {
-            "compute_dtype": defaults.compute_dtype if dtypes.compute == "auto" else dtypes.compute,
-            "storage_dtype": defaults.storage_dtype if dtypes.storage == "auto" else dtypes.storage,
-        }
-        specs: list[EncoderSpec] = []
+        Raises
+        ------
+        FeatcacheError
+            If there is none, or one cannot be built as it was asked for.
+        """
+        from featcache.errors import FeatcacheError
+
         has_text = any(s.caption for s in manifest.samples)
         has_image = any(s.image for s in manifest.samples)
-        if self.text != "none" and (has_text or self.text):
-            folder = resolve_model(self.text or DEFAULT_TEXT_MODEL)
-            template = self.template or "{caption}"
-            specs.append(TextSpec(folder, _names(self.text_outputs or "cls"), template, **precision))
-        if self.image != "none" and (has_image or self.image):
-            folder = resolve_model(self.image or DEFAULT_IMAGE_MODEL)
-            specs.append(ImageSpec(folder, _names(self.image_outputs or "pooled"), **precision))
+        precision = dtypes.resolve(cache)
+        specs: list[EncoderSpec] = []
+        if has_text or self.text:
+            specs += self._of_captions(precision)
+        if has_image or self.image:
+            specs += self._of_pictures(precision)
+        if self.clip_text:
+            specs.append(self._clip_text(precision))
         if not specs:
             raise FeatcacheError("nothing to do: no encoder is left for what this data set has")
         return specs
+
+    def _of_captions(self, precision: dict[str, str]) -> list[EncoderSpec]:
+        from featcache.encoders.text import TextSpec
+        from featcache.models import DEFAULT_TEXT_MODEL, resolve_model
+
+        if self.text == "none":
+            return []
+        folder = resolve_model(self.text or DEFAULT_TEXT_MODEL)
+        return [TextSpec(folder, _names(self.text_outputs or "cls"), self._template, **precision)]
+
+    def _of_pictures(self, precision: dict[str, str]) -> list[EncoderSpec]:
+        from featcache.encoders.spectral import SPECTRAL_OUTPUTS, SpectralSpec
+        from featcache.encoders.vision import ImageSpec
+
+        specs: list[EncoderSpec] = []
+        if self.image != "none":
+            how: dict[str, Any] = {**precision, **vars(self.pictures)}
+            specs.append(ImageSpec(self._image_folder, _names(self.image_outputs or "pooled"), **how))
+        if self.spectral or self.spectral_outputs:
+            outputs = _names(self.spectral_outputs) if self.spectral_outputs else SPECTRAL_OUTPUTS
+            specs.append(SpectralSpec(outputs, storage_dtype=precision["storage_dtype"]))
+        return specs
+
+    def _clip_text(self, precision: dict[str, str]) -> EncoderSpec:
+        from featcache.encoders.clip_text import ClipTextSpec
+        from featcache.errors import FeatcacheError
+
+        if self.image == "none":
+            raise FeatcacheError("--clip-text takes the text tower of the image model, and --image-model is none")
+        how: dict[str, Any] = {**precision, "template": self._template}
+        return ClipTextSpec(self._image_folder, **how)
+
+    @cached_property
+    def _image_folder(self) -> ModelFolder:
+        from featcache.models import DEFAULT_IMAGE_MODEL, resolve_model
+
+        return resolve_model(self.image or DEFAULT_IMAGE_MODEL)
+
+    @property
+    def _template(self) -> str:
+        return self.template or "{caption}"
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
+def find_device(name: str) -> str:
+    """Turn ``auto`` into ``cuda`` or ``cpu``; ModelError if CUDA is asked for and not there.
+
+    Who says ``cpu`` is not made to wait for torch, which spectral features do without.
+    """
+    if name == "cpu":
+        return name
+    from featcache.encoders.loading import resolve_device
+
+    return resolve_device("cuda" if name == "cuda" else "auto")
+
+
+def _preferred_dtype(device: str) -> str:
+    if device == "cpu":
+        return "float32"
+    from featcache.encoders.loading import preferred_dtype
+
+    return preferred_dtype(device)
+
+
 def open_target(path: Path, device: str, dtypes: Dtypes, *, dry_run: bool) -> Cache:
     """Open the cache to extract into; one that is not there is made, or only imagined for a dry run."""
     from featcache.cache import Cache, Defaults
-    from featcache.encoders.loading import preferred_dtype
 
-    compute = preferred_dtype(device) if dtypes.compute == "auto" else dtypes.compute
+    compute = _preferred_dtype(device) if dtypes.compute == "auto" else dtypes.compute
     defaults = Defaults(compute, "float16" if dtypes.storage == "auto" else dtypes.storage)
     if not dry_run:
         return Cache.open_or_create(path, defaults)

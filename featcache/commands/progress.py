@@ -10,22 +10,32 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from featcache.eventlog import EventLog
     from featcache.results import Progress as State
 
 __all__ = ["ExtractDisplay"]
 
 _LOG_SECONDS = 30.0
-_TITLES = {"scan": "hashing", "text": "text", "image": "image"}
+_TITLES = {"scan": "hashing", "text": "captions", "image": "pictures"}
 
 
 class ExtractDisplay:
-    """A bar a stage on a terminal; a line every half minute elsewhere, for the logs of batch jobs."""
+    """A bar a stage on a terminal; a line every half minute elsewhere, for the logs of batch jobs.
 
-    def __init__(self, console: Console) -> None:
+    Parameters
+    ----------
+    console : Console
+        Where to show it.
+    log : EventLog, optional
+        Where to write it too.
+    """
+
+    def __init__(self, console: Console, log: EventLog | None = None) -> None:
         self._console = console
+        self._log = log
         self._bars = Progress(
             TextColumn("{task.description:8}"),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[detail]}"),
             TimeRemainingColumn(compact=True),
@@ -47,6 +57,8 @@ class ExtractDisplay:
 
     def update(self, state: State) -> None:
         """Show where the extraction stands."""
+        if self._log is not None:
+            self._log.update(state)
         now = time.monotonic()
         if state.stage not in self._tasks:
             self._tasks[state.stage] = self._bars.add_task(_TITLES[state.stage], total=state.total, detail="")
@@ -60,10 +72,9 @@ class ExtractDisplay:
     def _detail(self, state: State, now: float) -> str:
         elapsed = now - self._started[state.stage]
         parts = [f"{state.done / elapsed:.0f}/s"] if elapsed > 0.5 else []
-        total = sum(state.seconds.values())
-        if total > 0:
-            part, seconds = max(state.seconds.items(), key=lambda item: item[1])
-            parts.append(f"{part} {seconds / total:.0%}")
+        if state.bottleneck is not None:
+            part, share = state.bottleneck
+            parts.append(f"{part} {share:.0%}")
         if state.failed:
             parts.append(f"[red]{state.failed} failed[/]")
         if state.n_waiting:

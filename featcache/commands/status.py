@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from featcache.commands.render import cache_folder, console, print_json, safe
+from featcache.outputs import abbreviate
 from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
@@ -48,7 +49,25 @@ def _render(found: CacheStatus) -> None:
     for dataset in found.datasets:
         console.print(f"\n[bold]Data set[/] {safe(dataset.name)}", soft_wrap=True)
         _render_dataset(dataset)
+    if overlaps := _overlaps(found):
+        console.print("\n[bold]Shared by data sets[/]")
+        _grid(overlaps)
     _render_next(found)
+
+
+def _overlaps(found: CacheStatus) -> list[tuple[str, str]]:
+    """Say what data sets have in common; a caption in two is told only where it leaks."""
+    rows = []
+    for overlap in found.overlaps:
+        if overlap.modality == "text" and not overlap.n_leaks:
+            continue
+        one, other = (safe(name) for name in overlap.datasets)
+        what = _n(overlap.n_contents, "picture" if overlap.modality == "image" else "caption")
+        leak = f", {overlap.n_leaks:,} of them tested in one and fitted on in the other" if overlap.n_leaks else ""
+        names = " = ".join(safe(name) for name in overlap.sample_ids)
+        label = "[yellow]leak[/]" if overlap.n_leaks else "twice"
+        rows.append((label, f"{one} and {other}: {what}{leak}, e.g. {names}"))
+    return rows
 
 
 def _date(iso: str | None) -> str:
@@ -76,10 +95,11 @@ def _render_producers(found: CacheStatus) -> None:
         rows.append((f"{p.modality} {p.fingerprint[:12]}", f"{safe(p.model)}{where}"))
         if p.path:
             rows.append(("", f"[dim]{safe(p.path)}[/]"))
-        outputs = ", ".join(f"{safe(name)} {width}" for name, width in p.outputs.items())
         if p.n_shards:
             size = f"{_n(p.n_rows, 'row')} in {_n(p.n_shards, 'shard')}, {human_bytes(p.n_bytes)}"
-            rows.append(("", f"{outputs}; {size}, {safe(p.written)[:10]}"))
+            rows.append(("", f"{_outputs(p)}; {size}, {safe(p.written)[:10]}"))
+            if p.views != ("clean",):
+                rows.append(("", f"views {safe(', '.join(p.views))}"))
         else:
             rows.append(("", "[yellow]nothing stored yet[/]"))
         if (p.compute_dtype, p.storage_dtype) != (found.compute_dtype, found.storage_dtype):
@@ -87,6 +107,14 @@ def _render_producers(found: CacheStatus) -> None:
         if p.unlike:
             rows.append(("", f"[dim]{_unlike(p)}[/]"))
     _grid(rows)
+
+
+def _outputs(p: ProducerStatus) -> str:
+    """Name outputs with their widths; those of one width together, layers as a span."""
+    by_width: dict[int, list[str]] = {}
+    for name, width in p.outputs.items():
+        by_width.setdefault(width, []).append(name)
+    return "; ".join(f"{safe(abbreviate(names))} {width}" for width, names in by_width.items())
 
 
 def _unlike(p: ProducerStatus) -> str:
@@ -112,8 +140,11 @@ def _render_dataset(dataset: DatasetStatus) -> None:
         ("contents", f"{contents}, each encoded once"),
     ]
     rows += [("", _gap(dataset.audit))] if _gap(dataset.audit) else []
-    wanted = [c for c in dataset.coverage if c.is_wanted and c.n_contents]
-    rows += [("stored" if i == 0 else "", _stored(c)) for i, c in enumerate(wanted)]
+    stored = _merge([c for c in dataset.coverage if c.is_wanted and c.n_contents])
+    rows += [("stored" if i == 0 else "", line) for i, line in enumerate(stored)]
+    for division in dataset.divisions:
+        parts = f"of {division.count} parts missing: --array={division.missing}"
+        rows.append(("divided", f"[yellow]{_cut(parts, 200)}[/]"))
     others = sorted({f"{c.modality} {c.producer}" for c in dataset.coverage if not c.is_wanted and c.n_contents})
     rows += [("not run", ", ".join(others))] if others else []
     _grid([*rows, *_warnings(dataset.audit)])
@@ -130,14 +161,31 @@ def _gap(audit: Audit) -> str:
     return ", ".join(gaps)
 
 
-def _stored(c: Coverage) -> str:
-    what = safe(c.output) or "nothing"
-    if c.view != "clean":
-        what += f" {safe(c.view)}"
-    parts = [f"{c.n_stored:,} of {c.n_contents:,}"]
-    parts += [f"[red]{c.n_failed:,} failed[/]"] if c.n_failed else []
-    parts += [f"[yellow]{c.n_missing:,} to do[/]"] if c.n_missing else []
-    return f"{c.modality} {c.producer} {what}: {', '.join(parts)}"
+def _merge(coverage: Sequence[Coverage]) -> list[str]:
+    """Describe what is stored: outputs and views of an encoder of which the same is there in one line."""
+    by_counts: dict[tuple[str, str, int, int, int], dict[str, list[str]]] = {}
+    for c in coverage:
+        views = by_counts.setdefault((c.modality, c.producer, c.n_contents, c.n_stored, c.n_failed), {})
+        views.setdefault(c.view, []).append(c.output)
+    lines = []
+    for (modality, producer, n_contents, n_stored, n_failed), views in by_counts.items():
+        by_outputs: dict[tuple[str, ...], list[str]] = {}
+        for view, each in views.items():
+            by_outputs.setdefault(tuple(each), []).append(view)
+        for outputs, names in by_outputs.items():
+            what = safe(abbreviate(outputs) if any(outputs) else "nothing")
+            what += "" if names == ["clean"] else f" of {safe(', '.join(names))}"
+            counts = _counts(n_contents, n_stored, n_failed) + (" each" if len(names) > 1 else "")
+            lines.append(f"{modality} {producer} {what}: {counts}")
+    return lines
+
+
+def _counts(n_contents: int, n_stored: int, n_failed: int) -> str:
+    n_missing = n_contents - n_stored - n_failed
+    parts = [f"{n_stored:,} of {n_contents:,}"]
+    parts += [f"[red]{n_failed:,} failed[/]"] if n_failed else []
+    parts += [f"[yellow]{n_missing:,} to do[/]"] if n_missing else []
+    return ", ".join(parts)
 
 
 def _warnings(audit: Audit) -> list[tuple[str, str]]:

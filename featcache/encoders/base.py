@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.fingerprint import Fingerprint
 
-__all__ = ["COMPUTE_DTYPES", "STORAGE_DTYPES", "Device", "Encoder", "EncoderSpec", "Modality"]
+__all__ = [
+    "COMPUTE_DTYPES",
+    "CONTENT_OF",
+    "STORAGE_DTYPES",
+    "Content",
+    "Device",
+    "Encoder",
+    "EncoderSpec",
+    "Modality",
+    "TokenEncoder",
+    "Vectors",
+    "decode_size",
+]
 
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "spectral"]
+Content = Literal["text", "image"]
+CONTENT_OF: Mapping[Modality, Content] = {"text": "text", "image": "image", "spectral": "image"}
+"""Of which content of a sample the vectors of a modality are made."""
 Device = Literal["auto", "cuda", "cpu"]
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 STORAGE_DTYPES = ("float16", "float32")
+
+Vectors = Mapping[str, NDArray[np.float32]]
 
 
 class Encoder(Protocol):
     """A loaded encoder."""
 
-    def encode(self, batch: Sequence[Any]) -> Mapping[str, NDArray[np.float32]]:
+    def encode(self, batch: Sequence[Any]) -> Vectors:
         """Return one (n, d) float32 array per requested output for ``n`` prepared contents."""
+        ...
+
+    def start(self, batch: Sequence[Any]) -> Callable[[], Vectors]:
+        """Begin what `encode` does; the function that is returned waits for the vectors.
+
+        On a GPU the forward and the copy back go on meanwhile; on a CPU all is done when this returns.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenEncoder(Encoder, Protocol):
+    """A loaded encoder of texts whose batches may be cut by their tokens; `encode` takes token lists too."""
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of prepared texts, special ones included, truncated as the encoder truncates."""
         ...
 
 
@@ -31,7 +64,7 @@ class EncoderSpec(Protocol):
 
     @property
     def modality(self) -> Modality:
-        """Which side of a sample it encodes."""
+        """What its vectors are: two encoders of one modality stand in for each other."""
         ...
 
     @property
@@ -44,16 +77,27 @@ class EncoderSpec(Protocol):
         """Names of the vectors to store."""
         ...
 
-    def prepare(self, content: bytes) -> Any:
-        """Turn a content (file bytes, or a caption's UTF-8) into what `Encoder.encode` takes; thread-safe.
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Columns of the outputs, as far as they are known before the weights are read."""
+        ...
 
-        Raises
-        ------
-        ImageError
-            If a picture cannot be used.
+    def prepare(self, source: Any) -> Any:
+        """Turn an opened content into what `Encoder.encode` takes; safe in threads and processes.
+
+        ``source`` is the caption, or the decoded RGB picture (PIL) at its full size, maybe perturbed by a view.
         """
         ...
 
-    def load(self, device: Device) -> Encoder:
-        """Read the weights and move them to a device."""
+    def load(self, device: Device, *, compile: bool = False) -> Encoder:
+        """Read the weights and move them to a device; ``compile`` asks for a compiled forward, where there is one."""
         ...
+
+
+def decode_size(spec: EncoderSpec) -> tuple[int, int] | None:
+    """Return down to which (height, width) a JPEG may be decoded for an encoder; None: only at its full size.
+
+    What an encoder says as its ``decode_at_least``, if it has one.
+    """
+    size: tuple[int, int] | None = getattr(spec, "decode_at_least", None)
+    return size

@@ -5,16 +5,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from featcache.encoders.base import Device
 from featcache.errors import ModelError
 from featcache.models import ModelFolder
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["autocast", "load_weights", "preferred_dtype", "quiet_transformers", "resolve_device"]
+__all__ = ["computing_in", "load_weights", "lower", "preferred_dtype", "quiet_transformers", "resolve_device"]
 
 
 def resolve_device(device: Device) -> str:
@@ -48,7 +45,9 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def load_weights(folder: ModelFolder, model_class: Any, optional: Sequence[str] = ()) -> tuple[Any, frozenset[str]]:
+def load_weights(
+    folder: ModelFolder, model_class: Any, *, optional: Sequence[str] = (), config: Any = None
+) -> tuple[Any, frozenset[str]]:
     """Load a frozen model in float32.
 
     Parameters
@@ -59,6 +58,8 @@ def load_weights(folder: ModelFolder, model_class: Any, optional: Sequence[str] 
         A transformers model class.
     optional : sequence of str
         Prefixes of parameters that may be missing (e.g. ``"pooler."``).
+    config : PreTrainedConfig
+        Instead of what ``config.json`` says.
 
     Returns
     -------
@@ -83,6 +84,7 @@ def load_weights(folder: ModelFolder, model_class: Any, optional: Sequence[str] 
                 local_files_only=True,
                 use_safetensors=folder.uses_safetensors,
                 weights_only=True,
+                **({} if config is None else {"config": config}),
             )
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -102,11 +104,33 @@ def load_weights(folder: ModelFolder, model_class: Any, optional: Sequence[str] 
     return model.eval().requires_grad_(False), absent
 
 
-def autocast(device: str, dtype: str) -> torch.autocast:
-    """Return the context in which a forward computes in ``dtype`` (float32: no autocast)."""
+@contextmanager
+def computing_in(device: str, dtype: str) -> Iterator[None]:
+    """Compute forwards in ``dtype`` while this is open, without gradients; float32 is float32 on a GPU too.
+
+    float16 and bfloat16 are torch's autocast: products in that type, norms and sums in float32.
+    """
     import torch
 
-    return torch.autocast(device, dtype=getattr(torch, dtype), enabled=dtype != "float32")
+    # By default cuDNN rounds the factors of a float32 convolution, and so every patch, to 10 bits.
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    lowered = torch.autocast(device, dtype=getattr(torch, dtype), enabled=dtype != "float32")
+    with torch.inference_mode(), exact, lowered:
+        yield
+
+
+def lower(model: Any, dtype: str) -> Any:
+    """Store the factors of products in the dtype that autocast would cast them to in every forward.
+
+    The vectors are the same in every bit; a forward saves the casts.
+    """
+    import torch
+
+    if dtype != "float32":
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+                module.to(getattr(torch, dtype))
+    return model
 
 
 def preferred_dtype(device: str) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featcache.encoders.base import Device
-from featcache.encoders.loading import autocast, load_weights, quiet_transformers, resolve_device
+from featcache.encoders.blocks import FirstTokens, n_blocks
+from featcache.encoders.loading import load_weights, lower, resolve_device
+from featcache.encoders.text_encoder import TextEncoder
+from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
 from featcache.fingerprint import Fingerprint
 from featcache.models import ModelFolder
+from featcache.outputs import abbreviate, expand, layer_name
 
-__all__ = ["TEXT_OUTPUTS", "TextEncoder", "TextSpec"]
+__all__ = ["TEXT_OUTPUTS", "TextSpec"]
 
 TEXT_OUTPUTS = ("cls", "mean", "pooler")
+"""Names besides ``layers:k``."""
+
 _MAX_LENGTH = 512
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+_WIDTHS = ("hidden_size", "dim", "d_model")
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,10 @@ class TextSpec:
     ----------
     folder : ModelFolder
         Any BERT-family model that ``AutoModel`` loads.
-    outputs : tuple of {"cls", "mean", "pooler"}
+    outputs : tuple of str
         ``cls``: first token of the last layer. ``mean``: mean of the last layer over the real tokens.
-        ``pooler``: the model's own pooler, where it has a trained one.
+        ``pooler``: the model's own pooler, where it has a trained one. ``layers:k``: the first token as the k-th
+        block puts it out. May be given as a request (``layers:all``).
     template : str
         What is encoded; ``{caption}`` stands for the caption.
     compute_dtype, storage_dtype : str
@@ -50,11 +55,24 @@ class TextSpec:
     def __post_init__(self) -> None:
         if "{caption}" not in self.template:
             raise ModelError(f"text template {self.template!r} does not contain {{caption}}")
-        for output in self.outputs:
-            if output not in TEXT_OUTPUTS:
-                raise ModelError(f"text output {output!r} is unknown, expected one of {', '.join(TEXT_OUTPUTS)}")
-        if self.folder.config.get("is_encoder_decoder") or "vision_config" in self.folder.config:
+        config = self.folder.config
+        if config.get("is_encoder_decoder") or "vision_config" in config or "clip" in self.folder.model_type:
             raise ModelError(f"model {self.folder.name!r} ({self.folder.model_type}) is no BERT-family text encoder")
+        owner = f"model {self.folder.name!r} ({self.folder.model_type})"
+        layers = (layer_name(k + 1) for k in range(self.n_blocks))
+        object.__setattr__(self, "outputs", expand(self.outputs, (*TEXT_OUTPUTS, *layers), owner=owner))
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks follow each other; 0 if the configuration does not say."""
+        return n_blocks(self.folder.config)
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Columns of the outputs; empty if the configuration does not say."""
+        stated = (self.folder.config.get(name) for name in _WIDTHS)
+        width = next((n for n in stated if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
+        return {} if width is None else dict.fromkeys(self.outputs, width)
 
     @property
     def max_length(self) -> int:
@@ -82,51 +100,44 @@ class TextSpec:
         }
         return Fingerprint(identity, self.folder.source())
 
-    def prepare(self, content: bytes) -> str:
-        """Put a caption's UTF-8 into the template."""
-        return self.template.replace("{caption}", content.decode("utf-8"))
+    def prepare(self, source: str) -> str:
+        """Put a caption into the template."""
+        return self.template.replace("{caption}", source)
 
-    def load(self, device: Device) -> TextEncoder:
-        """Read weights and tokenizer."""
-        return TextEncoder(self, resolve_device(device))
+    def load(self, device: Device, *, compile: bool = False) -> TextEncoder:
+        """Read weights and tokenizer; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
+        place = resolve_device(device)
+        return TextEncoder(
+            _Bert(self, place),
+            Tokeniser(self.folder, self.max_length),
+            widths=self.widths,
+            device=place,
+            compute_dtype=self.compute_dtype,
+            compile=compile,
+        )
 
 
-class TextEncoder:
-    """A loaded text encoder."""
+class _Bert:
+    """A model of which the last hidden states are pooled in several ways."""
 
     def __init__(self, spec: TextSpec, device: str) -> None:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        self.spec = spec
-        self.device = device
         model, absent = load_weights(spec.folder, AutoModel, optional=("pooler.",))
         if "pooler" in spec.outputs and (absent or getattr(model, "pooler", None) is None):
-            raise ModelError(f"model {spec.folder.name!r} has no trained output 'pooler'; it has: cls, mean")
-        self._model = model.to(device)
-        try:
-            with quiet_transformers():
-                self._tokenizer = AutoTokenizer.from_pretrained(spec.folder.path, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-            raise ModelError(f"tokenizer of model {spec.folder.name!r} cannot be loaded: {error}") from error
-        if self._tokenizer.pad_token is None:
-            raise ModelError(f"tokenizer of model {spec.folder.name!r} has no padding token")
-        self._tokenizer.truncation_side = "right"
-        self._tokenizer.padding_side = "right"
+            others = ("cls", "mean", *(layer_name(k + 1) for k in range(spec.n_blocks)))
+            raise ModelError(f"model {spec.folder.name!r} has no trained output 'pooler'; it has: {abbreviate(others)}")
+        self._outputs = spec.outputs
+        self._first_tokens = FirstTokens(model, spec.outputs, spec.n_blocks, spec.folder.name)
+        self._model = lower(model, spec.compute_dtype).to(device)
 
-    def encode(self, batch: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
-        """Return one (n, d) float32 array per output for ``n`` texts."""
-        import torch
-
-        tokens = self._tokenizer(
-            list(batch), padding=True, truncation=True, max_length=self.spec.max_length, return_tensors="pt"
-        ).to(self.device)
-        with torch.inference_mode(), autocast(self.device, self.spec.compute_dtype):
-            states = self._model(**tokens)
-        vectors = {name: _text_output(name, states, tokens["attention_mask"]) for name in self.spec.outputs}
-        return {name: vector.float().cpu().numpy() for name, vector in vectors.items()}
+    def __call__(self, ids: Any, mask: Any) -> Mapping[str, Any]:
+        states = self._model(input_ids=ids, attention_mask=mask)
+        vectors = self._first_tokens.take()
+        return {name: vectors[name] if name in vectors else _pool(name, states, mask) for name in self._outputs}
 
 
-def _text_output(name: str, states: Any, mask: Any) -> Any:
+def _pool(name: str, states: Any, mask: Any) -> Any:
     if name == "pooler":
         return states.pooler_output
     last = states.last_hidden_state.float()

@@ -2,106 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from featcache.decode import DECODE_DOCUMENT, decode_rgb
-from featcache.encoders.base import Device
-from featcache.encoders.loading import autocast, load_weights, resolve_device
+from featcache.decode import DecodeMode, decode_document
+from featcache.encoders.base import Device, Vectors
+from featcache.encoders.blocks import FirstTokens
+from featcache.encoders.forward import Forward
+from featcache.encoders.loading import computing_in, load_weights, lower, resolve_device
+from featcache.encoders.towers import IMAGE_OUTPUTS, VisionTower
+from featcache.encoders.transfer import fetch, send
 from featcache.errors import ModelError
 from featcache.fingerprint import Fingerprint
 from featcache.models import ModelFolder
-from featcache.preprocess import Preprocessor
+from featcache.outputs import abbreviate, expand
+from featcache.preprocess import Backend, Preprocessor
 
 __all__ = ["IMAGE_OUTPUTS", "ImageSpec", "VisionEncoder"]
 
-IMAGE_OUTPUTS = ("pooled", "cls")
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    model_class: str
-    has_class_token: bool
-    pooler: str | None
-    """Prefix of the pooling layer's parameters, which a checkpoint may lack; None: pooling has none of its own."""
-    any_size: bool = False
-    """Whether the model interpolates its position embeddings to other picture sizes than its own."""
-
-
-_ARCHITECTURES = {
-    "clip": _Architecture("CLIPVisionModel", True, None),
-    "clip_vision_model": _Architecture("CLIPVisionModel", True, None),
-    "vit": _Architecture("ViTModel", True, "pooler."),
-    "dinov2": _Architecture("Dinov2Model", True, None, any_size=True),
-    "dinov2_with_registers": _Architecture("Dinov2WithRegistersModel", True, None, any_size=True),
-    "siglip": _Architecture("SiglipVisionModel", False, None),
-    "siglip_vision_model": _Architecture("SiglipVisionModel", False, None),
-}
+_PROJECTION = "visual_projection."
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Which vision encoder, and which of its outputs.
+    """Which vision encoder, how pictures come to its size, and which of its outputs.
 
     Attributes
     ----------
     folder : ModelFolder
         A CLIP (whole or vision tower), ViT, DINOv2 or SigLIP model.
-    outputs : tuple of {"pooled", "cls"}
-        ``pooled``: the tower's pooled output, *before* any projection. ``cls``: class token of the last hidden
-        state. A model without one of them refuses it.
+    outputs : tuple of str
+        ``pooled``: the tower's pooled output, *before* any projection. ``projected``: that after CLIP's projection
+        into the space it shares with text. ``cls``: class token of the last hidden state, after the final norm where
+        a model has one for all tokens (ViT, DINOv2, not CLIP). ``mean``: mean of the patch tokens of the last hidden
+        state, without class and register tokens. ``layers:k``: the class token as the k-th block puts it out, before
+        any final norm. May be given as a request (``layers:all``); a model without one of them refuses it.
     compute_dtype, storage_dtype : str
         Of the forward, and on disk.
+    resize : {"pillow", "torch"}
+        Who resizes pictures.
+    square_crop : bool
+        Whether the largest square in the middle stands for the picture.
+    decode : {"exact", "fast"}
+        ``fast`` lets libjpeg decode large JPEGs at a fraction of their size, at least twice that of the resize.
     """
 
     folder: ModelFolder
     outputs: tuple[str, ...] = ("pooled",)
     compute_dtype: str = "float32"
     storage_dtype: str = "float16"
+    resize: Backend = "pillow"
+    square_crop: bool = False
+    decode: DecodeMode = "exact"
     modality: Literal["image"] = field(default="image", init=False)
 
     def __post_init__(self) -> None:
-        if self.folder.model_type not in _ARCHITECTURES:
-            raise ModelError(
-                f"model {self.folder.name!r} has type {self.folder.model_type!r}, expected one of "
-                f"{', '.join(sorted(_ARCHITECTURES))}"
-            )
-        for output in self.outputs:
-            if output not in IMAGE_OUTPUTS:
-                raise ModelError(f"image output {output!r} is unknown, expected one of {', '.join(IMAGE_OUTPUTS)}")
-        if "cls" in self.outputs and not self.architecture.has_class_token:
-            raise ModelError(
-                f"model {self.folder.name!r} ({self.folder.model_type}) has no output 'cls'; it has: pooled"
-            )
-        expected = self._vision_config().get("image_size")
-        fixed = isinstance(expected, int) and not self.architecture.any_size
-        if fixed and self.preprocessor.size != (expected, expected):
+        tower = self.tower
+        owner = f"model {self.folder.name!r} ({self.folder.model_type})"
+        object.__setattr__(self, "outputs", expand(self.outputs, tower.outputs, owner=owner))
+        if self.decode not in ("exact", "fast"):
+            raise ModelError(f"decode mode {self.decode!r} is unknown, expected exact or fast")
+        expected = tower.image_size
+        if expected is not None and self.preprocessor.size != (expected, expected):
             height, width = self.preprocessor.size
             raise ModelError(
                 f"model {self.folder.name!r} takes {expected} × {expected} pixels, "
                 f"its preprocessor_config.json makes {height} × {width}"
             )
 
-    @property
-    def architecture(self) -> _Architecture:
-        """How transformers builds and pools this type of model."""
-        return _ARCHITECTURES[self.folder.model_type]
+    @cached_property
+    def tower(self) -> VisionTower:
+        """What the model's configuration tells."""
+        return VisionTower(self.folder)
 
-    def _vision_config(self) -> Mapping[str, Any]:
-        config = self.folder.config
-        nested = config.get("vision_config")
-        return nested if isinstance(nested, dict) else config
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Columns of the outputs."""
+        return {output: self.tower.width(output) for output in self.outputs}
 
     @cached_property
     def preprocessor(self) -> Preprocessor:
         """The model's own preprocessing."""
         config = self.folder.read_json("preprocessor_config.json")
-        return Preprocessor.from_config(config, model_type=self.folder.model_type)
+        return Preprocessor.from_config(
+            config, model_type=self.folder.model_type, resize=self.resize, square_crop=self.square_crop
+        )
+
+    @property
+    def decode_at_least(self) -> tuple[int, int] | None:
+        """Height and width below which `decode_rgb` must not scale; None: it must not scale at all."""
+        resized = self.preprocessor.resize
+        if self.decode == "exact" or resized is None:
+            return None
+        height, width = resized if isinstance(resized, tuple) else (resized, resized)
+        return 2 * height, 2 * width
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -110,53 +110,120 @@ class ImageSpec:
             "format": 1,
             "modality": "image",
             "model": self.folder.document(),
-            "decode": DECODE_DOCUMENT,
+            "decode": decode_document(self.decode),
             "preprocess": self.preprocessor.document(),
             "compute_dtype": self.compute_dtype,
             "storage_dtype": self.storage_dtype,
         }
         return Fingerprint(identity, self.folder.source())
 
-    def prepare(self, content: bytes) -> NDArray[np.uint8]:
-        """Decode file bytes and bring them to the encoder's size: (H, W, 3) uint8."""
-        return self.preprocessor.pixels(decode_rgb(content))
+    def prepare(self, source: Image.Image) -> NDArray[np.uint8]:
+        """Bring a decoded RGB picture to the encoder's size: (H, W, 3) uint8."""
+        return self.preprocessor.pixels(source)
 
-    def load(self, device: Device) -> VisionEncoder:
-        """Read the weights."""
-        return VisionEncoder(self, resolve_device(device))
+    def load(self, device: Device, *, compile: bool = False) -> VisionEncoder:
+        """Read the weights; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
+        return VisionEncoder(self, resolve_device(device), compile=compile)
 
 
 class VisionEncoder:
-    """A loaded vision encoder."""
+    """A loaded vision encoder, for one thread."""
 
-    def __init__(self, spec: ImageSpec, device: str) -> None:
+    def __init__(self, spec: ImageSpec, device: str, *, compile: bool = False) -> None:
         import torch
-        import transformers
 
         self.spec = spec
         self.device = device
-        architecture = spec.architecture
-        optional = (architecture.pooler,) if architecture.pooler else ()
-        model, absent = load_weights(spec.folder, getattr(transformers, architecture.model_class), optional)
-        if absent and "pooled" in spec.outputs:
-            raise ModelError(
-                f"model {spec.folder.name!r} has no output 'pooled': its pooling layer has no weights; it has: cls"
-            )
-        self._model = model.to(device)
+        tower, name = spec.tower, spec.folder.name
+        model = _load_projecting(spec) if "projected" in spec.outputs else _load_plain(spec)
+        self._project = getattr(model, _PROJECTION[:-1], None)
+        # transformers puts the tower of a projecting class, and in its first fifth versions of any CLIP, one down.
+        self._tower = getattr(model, "vision_model", model)
+        self._first_tokens = FirstTokens(self._tower, spec.outputs, tower.n_blocks, name)
+        lower(model, spec.compute_dtype).to(device)
         p = spec.preprocessor
         std = torch.tensor(p.std, device=device).view(1, 3, 1, 1)
         self._scale = p.rescale / std
         self._shift = torch.tensor(p.mean, device=device).view(1, 3, 1, 1) / std
+        self._forward = Forward(self._vectors, compile=compile, dynamic=False)
+        self._sizes: set[int] = set()
 
-    def encode(self, batch: Sequence[NDArray[np.uint8]]) -> Mapping[str, NDArray[np.float32]]:
+    @property
+    def fallback(self) -> str | None:
+        """Why the forward is not compiled although it was to be."""
+        return self._forward.fallback
+
+    def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Vectors:
         """Return one (n, d) float32 array per output for ``n`` pictures of (H, W, 3) uint8."""
+        return self.start(batch)()
+
+    def start(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Callable[[], Vectors]:
+        """Begin to encode pictures: (n, H, W, 3) uint8, or ``n`` of (H, W, 3).
+
+        The array may be overwritten as soon as this returns. To a compiled forward every size of a batch is a program
+        of its own, so a batch is filled up with black to the next size that there was before.
+        """
         import torch
 
-        pixels = torch.from_numpy(np.stack(batch)).to(self.device).permute(0, 3, 1, 2)
-        with torch.inference_mode(), autocast(self.device, self.spec.compute_dtype):
-            states = self._model(pixel_values=pixels.float() * self._scale - self._shift)
-        vectors = {
-            name: states.pooler_output if name == "pooled" else states.last_hidden_state[:, 0]
-            for name in self.spec.outputs
-        }
-        return {name: vector.float().cpu().numpy() for name, vector in vectors.items()}
+        pixels = batch if isinstance(batch, np.ndarray) else np.stack(batch)
+        n = len(pixels)
+        if self._forward.is_compiled:
+            size = min((size for size in self._sizes if size >= n), default=n)
+            self._sizes.add(size)
+            pixels = np.concatenate([pixels, np.zeros((size - n, *pixels.shape[1:]), np.uint8)])
+        try:
+            with computing_in(self.device, self.spec.compute_dtype):
+                vectors = self._forward(send(pixels, self.device))
+                return fetch(vectors, self.spec.widths, n)
+        except torch.OutOfMemoryError:
+            self._sizes = {size for size in self._sizes if size < len(pixels)}  # nothing is filled up to this again
+            raise
+
+    def _vectors(self, pixels: Any) -> Mapping[str, Any]:
+        levels = pixels.permute(0, 3, 1, 2).float()
+        states = self._tower(pixel_values=levels * self._scale - self._shift)
+        vectors = self._first_tokens.take()
+        return {name: vectors[name] if name in vectors else self._output(name, states) for name in self.spec.outputs}
+
+    def _output(self, name: str, states: Any) -> Any:
+        match name:
+            case "pooled":
+                return states.pooler_output
+            case "projected":
+                assert self._project is not None
+                return self._project(states.pooler_output)
+            case "mean":
+                return states.last_hidden_state[:, self.spec.tower.n_prefix :].float().mean(1)
+            case _:
+                return states.last_hidden_state[:, 0]
+
+
+def _load_plain(spec: ImageSpec) -> Any:
+    import transformers
+
+    architecture = spec.tower.architecture
+    model_class = getattr(transformers, architecture.model_class)
+    optional = (architecture.pooler,) if architecture.pooler else ()
+    model, absent = load_weights(spec.folder, model_class, optional=optional)
+    if absent and "pooled" in spec.outputs:
+        raise ModelError(
+            f"model {spec.folder.name!r} has no output 'pooled': its pooling layer has no weights; "
+            f"it has: {abbreviate(set(spec.tower.outputs) - {'pooled'})}"
+        )
+    return model
+
+
+def _load_projecting(spec: ImageSpec) -> Any:
+    import transformers
+
+    tower = spec.tower
+    model_class = getattr(transformers, str(tower.architecture.projecting_class))
+    config = model_class.config_class.from_pretrained(spec.folder.path, local_files_only=True)
+    config.projection_dim = tower.projection_dim
+    model, absent = load_weights(spec.folder, model_class, optional=(_PROJECTION,), config=config)
+    if absent:
+        raise ModelError(
+            f"model {spec.folder.name!r} has no output 'projected': it has no weights of a projection; "
+            f"it has: {abbreviate(set(tower.outputs) - {'projected'})}"
+        )
+    return model

@@ -9,14 +9,14 @@ from pathlib import Path
 from featcache.errors import FeatcacheError
 from featcache.export.columns import Source
 from featcache.export.folder import check_replaceable, write_npy_folder
-from featcache.export.npz import export_npz, write_npz
+from featcache.export.npz import write_npz
 from featcache.export.parquet import write_parquet
 from featcache.export.safetensors import write_safetensors
 from featcache.publish import replace_file, temporary_beside
 from featcache.selection import Selection
 from featcache.store import FeatureStore
 
-__all__ = ["FORMATS", "ExportReport", "export_npz", "export_store"]
+__all__ = ["FORMATS", "ExportReport", "export_store"]
 
 FORMATS: Mapping[str, Callable[[Source, Path], None]] = {
     ".npz": write_npz,

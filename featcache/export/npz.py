@@ -10,12 +10,9 @@ from typing import IO
 
 import numpy as np
 
-from featcache.arrays import Arrays
-from featcache.errors import FeatcacheError
 from featcache.export.columns import Column, Source, fixed
-from featcache.publish import replace_file, temporary_beside
 
-__all__ = ["constants", "export_npz", "write_npy", "write_npz"]
+__all__ = ["constants", "write_npy", "write_npz"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -23,25 +20,6 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def write_npz(source: Source, path: Path) -> None:
     """Write every array as one uncompressed member; the same rows give the same bytes."""
     _write((*source.strings, *source.numbers, *constants(source)), path)
-
-
-def export_npz(arrays: Arrays, path: Path) -> None:
-    """Write rows that were read already as one ``.npz``.
-
-    Raises
-    ------
-    FeatcacheError
-        If the ending is not ``.npz``.
-    """
-    if path.suffix != ".npz":
-        raise FeatcacheError(f"cannot export to {str(path)!r}: expected a name that ends in .npz")
-    columns = [fixed(name, getattr(arrays, name)) for name in ("sample_id", "split", "group", "label_a", "label_b")]
-    columns.append(fixed("class_names", np.array(arrays.class_names, np.str_)))
-    for modality, vectors in arrays.features.items():
-        columns += [fixed(modality, vectors), fixed(f"{modality}_present", arrays.present[modality])]
-    with temporary_beside(path) as temp:
-        _write(columns, temp)
-        replace_file(temp, path)
 
 
 def _write(columns: Iterable[Column], path: Path) -> None:

@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from heads.commands.options import EncoderName, HeadName, LossName, cache_folder, new_run_folder, parse_settings
-from heads.commands.render import console, next_command, notes, print_json, safe, score, show_grid
-
-if TYPE_CHECKING:
-    from heads.ablation import AblationResult
+from heads.commands.ablate_result import print_ablation
+from heads.commands.options import (
+    EncoderName,
+    LossName,
+    Outputs,
+    TrainDevice,
+    build_choices,
+    cache_folder,
+    check_device,
+    new_run_folder,
+    parse_settings,
+)
+from heads.commands.render import notes, print_json, safe, show_grid
+from heads.errors import HeadsError
 
 __all__ = ["ablate"]
+
+_DEFAULTS = {"head": ("mlp",), "fusion": ("concat", "image", "text"), "dim": (32, 64, 128, 256, 512), "seeds": 3}
 
 
 def ablate(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
-    fusion: Annotated[str, typer.Option(metavar="F,…", help="Fusions.")] = "concat,image,text",
-    dim: Annotated[str, typer.Option(metavar="D,…", help="Hidden units of head mlp.")] = "32,64,128,256,512",
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds 0 to N - 1.")] = 3,
-    head: Annotated[HeadName, typer.Option(help="Kind of head; linear and gbdt have no --dim.")] = HeadName.mlp,
+    fusion: Annotated[str | None, typer.Option(metavar="F,…", help="Fusions; default: concat,image,text.")] = None,
+    dim: Annotated[
+        str | None, typer.Option(metavar="D,…", help="Hidden units of head mlp; default: 32,64,128,256,512.")
+    ] = None,
+    lr: Annotated[str | None, typer.Option(metavar="R,…", help="Learning rates of head mlp; default: its own.")] = None,
+    weight_decay: Annotated[
+        str | None, typer.Option(metavar="W,…", help="Weight decays of head mlp; default: its own.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Seeds 0 to N - 1; default: 3.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=3, metavar="K", help="Score all of train and valid in K folds; default: score on valid."),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="H,…", help="Kinds of head: mlp, linear, gbdt; default: mlp.")
+    ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(metavar="V,…", help="Fit on a random one of these stored views per row and epoch, e.g. train."),
+    ] = None,
+    controls: Annotated[
+        bool | None, typer.Option("--controls/--no-controls", help="Fit on shuffled text and labels too; default: yes.")
+    ] = None,
+    screen: Annotated[
+        bool | None, typer.Option("--screen/--no-screen", help="Fit in full only what a quick look finds promising.")
+    ] = None,
     loss: Annotated[LossName | None, typer.Option(help="Of head mlp; default: multitask.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -31,82 +63,122 @@ def ablate(
     ] = None,
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
+    spectral_encoder: EncoderName = None,
+    text_outputs: Outputs = None,
+    image_outputs: Outputs = None,
+    spectral_outputs: Outputs = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    device: Annotated[TrainDevice | None, typer.Option(help="Where mlp heads are trained; default: cpu.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What training may take, e.g. 2GB; default: what it needs.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="F", help="TOML file with these options, for long ones.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="D", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ablation at --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Fit a grid of heads and compare their validation scores; test is never read."""
-    fusions, dims = _names(fusion), _numbers(dim)
-    options = {"head": head.value, "loss": loss and loss.value}
-    values, choices = parse_settings(settings or [], options, encoders={"text": text_encoder, "image": image_encoder})
+    """Fit a grid of heads and compare their validation scores; test is never read.
+
+    An ablation that was interrupted goes on when it is asked for again with the same --out.
+    """
+    given: dict[str, Any] = {
+        "fusion": fusion,
+        "dim": dim,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "seeds": seeds,
+        "folds": folds,
+        "head": head,
+        "views": views,
+        "controls": controls,
+        "screen": screen,
+        "loss": loss and loss.value,
+        "dataset": dataset,
+        "device": device and device.value,
+        "memory": memory,
+    }
+    chosen = build_choices(
+        encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
+        outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
+    )
+    options = _merge(config, {name: value for name, value in given.items() if value is not None})
+    options["choices"] = _merge_choices(options, settings or [], chosen)
 
     from featcache import open_store
     from heads.ablation import ablate as library_ablate
-    from heads.ablation import check_ablation_out, write_ablation
-    from heads.features import choose_selections, load_fit_features
-    from heads.fusion import check_fusion, fusion_modalities
+    from heads.ablation_files import ablation_document, prepare_ablation_out, write_ablation
+    from heads.matrix import parse_memory
+    from heads.study_rows import StudyRows, choose_views
 
+    grid = _build_grid(options)
+    if options.get("memory") is not None:
+        parse_memory(options["memory"])
+    place = check_device(options.get("device", "cpu"))
     folder = new_run_folder(out)
-    check_ablation_out(folder, overwrite=overwrite)
-    store = open_store(cache_folder(directory), dataset=dataset)
-    for name in fusions:
-        check_fusion(name, store.modalities, where=f"cache {store.path}")
-    needed = dict.fromkeys(modality for name in fusions for modality in fusion_modalities(name))
-    features = load_fit_features(store, choose_selections(store, needed, choices=choices))
+    store = open_store(cache_folder(directory), dataset=options.get("dataset"))
+    names = _view_names(options.get("views"))
+    selections = choose_views(store, grid.fusions, views=names, choices=options["choices"])
+    rows = StudyRows.load(store, selections, fusions=grid.fusions, needs_valid=grid.folds is None)
+    prepare_ablation_out(folder, overwrite=overwrite)
     with show_grid() as progress:
-        result = library_ablate(features, values, fusions=fusions, dims=dims, seeds=range(seeds), progress=progress)
-    note = write_ablation(result, folder, overwrite=overwrite)
-    if note:
+        result = library_ablate(rows, grid, out=folder, device=place, memory=options.get("memory"), progress=progress)
+    for note in write_ablation(result, folder):
         notes.print(f"[yellow]Note:[/] {safe(note)}")
     if as_json:
-        print_json({"out": str(folder), **result.to_dict()})
+        print_json({"out": str(folder), **ablation_document(result)})
         return
-    _print_result(result, folder)
-    best = max(result.summary(), key=lambda record: record["score"])
-    width = ("--dim", best["dim"]) if best["dim"] else ()
-    next_command("heads", "train", store.path, "--head", head.value, "--fusion", best["fusion"], *width)
+    print_ablation(result, folder, store.path, choices=options["choices"])
 
 
-def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the file, over which those of the command line go."""
+    if config is None:
+        return dict(given)
+    from heads.grid_file import load_grid_file
+
+    return {**load_grid_file(config), **given}
 
 
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in _names(text)]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of whole numbers like 32,64", param_hint="--dim") from None
+def _merge_choices(
+    options: dict[str, Any], settings: list[str], chosen: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """Put together what file, ``--set`` and the options say of settings and vectors; the settings go to ``options``."""
+    tables = {name: options.pop(name, {}) for name in ("text", "image", "spectral")}
+    common = {"loss": options.pop("loss", None), **options.pop("set", {})}
+    named = {name: {**table, **chosen.get(name, {})} for name, table in tables.items() if table or name in chosen}
+    options["settings"], choices = parse_settings(settings, common, choices=named)
+    return choices
 
 
-def _print_result(result: AblationResult, folder: Path) -> None:
-    rows = result.n_rows
-    console.print(
-        f"{len(result.rows)} heads on the same {rows['train']:,} training and {rows['valid']:,} validation rows"
+def _build_grid(options: Mapping[str, Any]) -> Any:
+    from heads.grid import Grid
+    from heads.grid_file import parse_numbers, parse_texts
+
+    values = {**_DEFAULTS, **options}
+    return Grid(
+        heads=parse_texts(values["head"], "--head"),
+        fusions=parse_texts(values["fusion"], "--fusion"),
+        dims=parse_numbers(values["dim"], "--dim", kind=int),
+        lrs=parse_numbers(values.get("lr", []), "--lr", kind=float),
+        weight_decays=parse_numbers(values.get("weight_decay", []), "--weight-decay", kind=float),
+        seeds=values["seeds"],
+        folds=values.get("folds"),
+        controls=values.get("controls", True),
+        screen=values.get("screen", False),
+        settings=options["settings"],
     )
-    if rows["refused"]:
-        console.print(f"[yellow]{rows['refused']:,}[/] refused: a modality that one of the fusions needs is missing")
-    table = Table("fusion", box=None, header_style="dim", pad_edge=False)
-    for title in ("dim", "score", "A bal. acc.", "B F1 macro", "parameters", "s"):
-        table.add_column(title, justify="right")
-    for record in result.summary():
-        table.add_row(safe(record["fusion"]), *_cells(record))
-    console.print(table)
-    console.print("Selecting part of validation, mean ± sd over seeds; no score is of unseen data")
-    console.print(f"Tables and plot: [bold]{safe(folder)}[/]", soft_wrap=True)
 
 
-def _cells(record: dict[str, Any]) -> Sequence[str]:
-    def spread(name: str) -> str:
-        sd = record[f"{name}_sd"]
-        return score(record[name]) + ("" if sd is None else f" ± {sd:.3f}")
+def _view_names(views: Any) -> list[str]:
+    """Return the views to fit on; the clean one, on which heads select and are scored, comes first."""
+    if views is None:
+        return ["clean"]
+    from featcache import expand_views
+    from heads.grid_file import parse_texts
 
-    dim, n_parameters = record["dim"], record["n_parameters"]
-    return (
-        "" if dim is None else str(dim),
-        spread("score"),
-        spread("a_balanced_accuracy"),
-        spread("b_f1_macro"),
-        "–" if n_parameters is None else f"{n_parameters:,}",
-        f"{record['seconds']:.1f}",
-    )
+    names = [str(view) for view in expand_views(parse_texts(views, "--views"))]
+    if "clean" not in names:
+        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads select and are scored")
+    return ["clean", *(name for name in names if name != "clean")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heads.commands.options import EncoderName, check_encoders, open_run_store
+from heads.commands.options import EncoderName, ViewName, check_encoders, open_run_store
 from heads.commands.render import console, next_command, print_json, safe, score_table
 
 if TYPE_CHECKING:
@@ -22,22 +22,27 @@ def evaluate(
     split: Annotated[str, typer.Option(metavar="S", help="Which rows: train, valid or test.")] = "test",
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
+    spectral_encoder: EncoderName = None,
+    view: ViewName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a run on one split, beside the reference that calls everything AI."""
     from heads.evaluate import evaluate as library_evaluate
+    from heads.run_view import run_in_view
     from heads.runs import load_run
 
     loaded = load_run(run)
     store = open_run_store(loaded, cache, dataset=dataset)
-    check_encoders(loaded, store, {"text": text_encoder, "image": image_encoder})
-    result = library_evaluate(loaded, store, split)
+    encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
+    check_encoders(loaded, store, encoders)
+    result = library_evaluate(run_in_view(loaded, view) if view else loaded, store, split)
     if as_json:
-        print_json(result.to_dict())
+        print_json({**result.to_dict(), **({"view": view} if view else {})})
         return
+    seen = f", view {safe(view)}" if view else ""
     console.print(
-        f"[bold]{safe(run)}[/] on split {safe(split)} of {safe(store.path)}: {result.n:,} rows", soft_wrap=True
+        f"[bold]{safe(run)}[/] on split {safe(split)} of {safe(store.path)}{seen}: {result.n:,} rows", soft_wrap=True
     )
     _print_counts(result)
     console.print(

@@ -7,48 +7,59 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from featcache import load_project
 from featcache.commands.render import cache_folder
 from heads.errors import HeadsError
+from heads.fusion import FUSIONS, fusion_modalities
+from heads.registry import HEADS
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
     from heads.runs import Run
 
 __all__ = [
+    "Choices",
     "DeviceName",
     "EncoderName",
     "FusionName",
     "HeadName",
     "LossName",
+    "Outputs",
     "PresetName",
     "Settings",
     "TableFormat",
+    "TrainDevice",
+    "ViewName",
+    "build_choices",
     "cache_folder",
+    "check_device",
     "check_encoders",
     "new_run_folder",
     "open_run_store",
     "parse_settings",
 ]
 
-Settings = tuple[dict[str, Any], dict[str, dict[str, str]]]
+Choices = dict[str, dict[str, str]]
+Settings = tuple[dict[str, Any], Choices]
 EncoderName = Annotated[
     str | None,
     typer.Option(metavar="E", help="Fingerprint (its beginning) or model, if the cache has several."),
 ]
+Outputs = Annotated[
+    str | None, typer.Option(metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.")
+]
+ViewName = Annotated[str | None, typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.")]
+_MODALITIES = ("text", "image", "spectral")
 _SELECTIONS = ("encoder", "outputs", "view")
 
 
-class HeadName(StrEnum):
-    """Kinds of heads."""
-
-    mlp = "mlp"
-    linear = "linear"
-    gbdt = "gbdt"
+# Of the registries: there is no second list that could lack one.
+HeadName = StrEnum("HeadName", {name: name for name in HEADS})  # type: ignore[misc]
+FusionName = StrEnum("FusionName", {name: name for name in FUSIONS})  # type: ignore[misc]
 
 
 class LossName(StrEnum):
@@ -57,14 +68,6 @@ class LossName(StrEnum):
     multitask = "multitask"
     paper = "paper"
     joint = "joint"
-
-
-class FusionName(StrEnum):
-    """How the modalities meet."""
-
-    concat = "concat"
-    image = "image"
-    text = "text"
 
 
 class PresetName(StrEnum):
@@ -81,11 +84,31 @@ class DeviceName(StrEnum):
     cpu = "cpu"
 
 
+class TrainDevice(StrEnum):
+    """Where heads are trained."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class TableFormat(StrEnum):
     """What predict writes."""
 
     table = "table"
     ct2 = "ct2"
+
+
+def check_device(name: str) -> Literal["cpu", "cuda"]:
+    """Return the device that heads are to be trained on; CUDA must be there."""
+    if name == "cpu":
+        return "cpu"
+    if name != "cuda":
+        raise HeadsError(f"device is {name!r}, expected cpu or cuda")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise HeadsError(f"--device cuda: no CUDA device is available to torch {torch.__version__}; use --device cpu")
+    return "cuda"
 
 
 def new_run_folder(given: Path | None) -> Path:
@@ -132,8 +155,42 @@ def check_encoders(run: Run, store: FeatureStore, encoders: Mapping[str, str | N
             )
 
 
+def build_choices(
+    *,
+    encoders: Mapping[str, str | None],
+    outputs: Mapping[str, str | None] | None = None,
+    view: str | None = None,
+    fusions: Sequence[str] = (),
+) -> Choices:
+    """Put together what the options say of the vectors that are meant.
+
+    Parameters
+    ----------
+    encoders, outputs : mapping of modality to str or None
+        What ``--image-encoder``, ``--image-outputs`` and the like say.
+    view : str, optional
+        What ``--view`` says: of everything that is made of pictures.
+    fusions : sequence of str
+        Those whose modalities ``view`` is for.
+    """
+    choices: Choices = {}
+    for name, given in (("encoder", encoders), ("outputs", outputs or {})):
+        for modality, value in given.items():
+            if value is not None:
+                choices.setdefault(modality, {})[name] = value
+    if view is not None:
+        pictures = dict.fromkeys(m for fusion in fusions for m in fusion_modalities(fusion) if m != "text")
+        if not pictures:
+            raise HeadsError(
+                f"--view {view!r}: fusion {' and '.join(fusions)} takes no picture, and captions have none"
+            )
+        for modality in pictures:
+            choices.setdefault(modality, {})["view"] = view
+    return choices
+
+
 def parse_settings(
-    given: Sequence[str], options: Mapping[str, Any], *, encoders: Mapping[str, str | None] | None = None
+    given: Sequence[str], options: Mapping[str, Any], *, choices: Mapping[str, Mapping[str, str]] | None = None
 ) -> Settings:
     """Read ``KEY=VALUE`` texts; join them with the options that were given.
 
@@ -143,8 +200,8 @@ def parse_settings(
         The texts.
     options : mapping
         Other settings; None where none was given.
-    encoders : mapping of modality to str or None
-        What ``--text-encoder`` and ``--image-encoder`` say: the same as ``text.encoder=…``.
+    choices : mapping of modality to mapping
+        What other options say of the vectors: ``{"text": {"encoder": …}}`` is the same as ``text.encoder=…``.
 
     Returns
     -------
@@ -154,21 +211,21 @@ def parse_settings(
         ``text.encoder=…``, ``image.outputs=…``, ``image.view=…``: which of the cache's vectors are meant.
     """
     settings = {name: value for name, value in options.items() if value is not None}
-    choices = {modality: {"encoder": name} for modality, name in (encoders or {}).items() if name is not None}
+    chosen = {modality: dict(values) for modality, values in (choices or {}).items()}
     for text in given:
         key, equals, value = text.partition("=")
         modality, dot, field = key.partition(".")
         if not equals or not key:
             raise HeadsError(f"--set {text!r} is not KEY=VALUE, e.g. --set lr=0.0003")
-        if dot and modality in ("text", "image") and field in _SELECTIONS:
-            known = choices.setdefault(modality, {}).setdefault(field, value)
+        if dot and modality in _MODALITIES and field in _SELECTIONS:
+            known = chosen.setdefault(modality, {}).setdefault(field, value)
             if known != value:
                 raise HeadsError(f"--set {text!r}: {key} was given already ({known!r})")
         elif key in settings:
             raise HeadsError(f"--set {text!r}: {key} was given already ({settings[key]!r})")
         else:
             settings[key] = _parse_value(value)
-    return settings, choices
+    return settings, chosen
 
 
 def _parse_value(text: str) -> Any:

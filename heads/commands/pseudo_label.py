@@ -24,6 +24,7 @@ def pseudo_label(
     out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
+    spectral_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -38,7 +39,8 @@ def pseudo_label(
     folder = new_run_folder(out)
     check_run_out(folder, overwrite=overwrite)
     store = open_run_store(loaded, directory, dataset=dataset)
-    check_encoders(loaded, store, {"text": text_encoder, "image": image_encoder})
+    encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
+    check_encoders(loaded, store, encoders)
     with show_steps() as progress:
         found = library_pseudo_label(loaded, store, split, threshold=threshold, progress=progress)
     report = {**found.report, "teacher": str(run)}

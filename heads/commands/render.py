@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from featcache.commands.render import console, notes, print_json, safe
@@ -92,19 +92,30 @@ def show_steps() -> Iterator[Callback | None]:
 
 @contextmanager
 def show_grid() -> Iterator[Callback | None]:
-    """Show how many heads of a grid are done on standard error while the block runs, if that is a terminal."""
+    """Show how much of a grid is done and how long the rest may take, on standard error, if that is a terminal."""
     if not notes.is_terminal:
         yield None
         return
-    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=notes, transient=True) as bars:
         task = bars.add_task("", total=None)
 
         def update(record: Mapping[str, Any]) -> None:
-            last = f"{record['fusion']} {record['dim'] or ''} {score(record['score'])}"
-            bars.update(task, completed=record["done"], total=record["total"], description=last)
+            heads = f"{record['n_done']}/{record['n_total']} heads  " if record["n_total"] else ""
+            epoch = "" if record["epoch"] is None else f" epoch {record['epoch']}"
+            rest = "" if record["eta"] is None else f"  about {_duration(record['eta'])} left"
+            total = record["total"] or None
+            text = f"{heads}{safe(record['what'])}{epoch}{rest}"
+            bars.update(task, completed=record["done"], total=total, description=text)
 
         yield update
+
+
+def _duration(seconds: float) -> str:
+    """Return e.g. ``"3 min"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _short(value: Any) -> str:

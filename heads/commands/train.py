@@ -12,7 +12,10 @@ from heads.commands.options import (
     FusionName,
     HeadName,
     LossName,
+    Outputs,
     PresetName,
+    ViewName,
+    build_choices,
     cache_folder,
     new_run_folder,
     parse_settings,
@@ -24,12 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["fitted_summary", "print_fitted", "train"]
 
+_MLP, _CONCAT = HeadName("mlp"), FusionName("concat")
+
 
 def train(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
-    head: Annotated[HeadName, typer.Option(help="Kind of head.")] = HeadName.mlp,
+    head: Annotated[HeadName, typer.Option(help="Kind of head.")] = _MLP,
     loss: Annotated[LossName | None, typer.Option(help="Of head mlp; default: multitask.")] = None,
-    fusion: Annotated[FusionName, typer.Option(help="Which vectors the head sees.")] = FusionName.concat,
+    fusion: Annotated[FusionName, typer.Option(help="Which vectors the head sees.")] = _CONCAT,
     dim: Annotated[int | None, typer.Option(min=1, help="Hidden units of head mlp; default: 512.")] = None,
     preset: Annotated[PresetName | None, typer.Option(help="Settings of the paper's code.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
@@ -38,11 +43,16 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Another setting: lr, epochs, patience …; or which vectors: image.encoder, image.outputs, image.view.",
+            help="Another setting: lr, epochs, patience …; or which vectors: image.view=jpeg:75, spectral.view …",
         ),
     ] = None,
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
+    spectral_encoder: EncoderName = None,
+    text_outputs: Outputs = None,
+    image_outputs: Outputs = None,
+    spectral_outputs: Outputs = None,
+    view: ViewName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
@@ -57,7 +67,13 @@ def train(
         "preset": preset and preset.value,
         "seed": seed,
     }
-    values, choices = parse_settings(settings or [], options, encoders={"text": text_encoder, "image": image_encoder})
+    given = build_choices(
+        encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
+        outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
+        view=view,
+        fusions=[fusion.value],
+    )
+    values, choices = parse_settings(settings or [], options, choices=given)
 
     from featcache import open_store
     from heads.features import choose_selections, load_fit_features

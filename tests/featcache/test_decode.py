@@ -15,7 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, features
 
-from featcache.decode import DECODE_DOCUMENT, MAX_ASPECT, MAX_PIXELS, ImageInfo, decode_rgb, probe_image
+from featcache.decode import (
+    DECODE_DOCUMENT,
+    MAX_ASPECT,
+    MAX_PIXELS,
+    ImageInfo,
+    decode_document,
+    decode_rgb,
+    probe_image,
+)
 from featcache.errors import ImageError
 from featcache.fingerprint import canonical_json
 
@@ -400,3 +408,70 @@ def test_decoded_picture_can_be_sent_to_another_process() -> None:
 
 def test_document_is_canonical_json() -> None:
     assert '"alpha":"over white"' in canonical_json(DECODE_DOCUMENT)
+    assert decode_document("exact") is DECODE_DOCUMENT
+    assert decode_document("fast") == DECODE_DOCUMENT | {
+        "scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize"
+    }
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f != "JPEG"])
+def test_other_formats_are_never_scaled(format: str) -> None:
+    data = encode(corners(), format)
+    assert decode_rgb(data, at_least=(1, 1)).tobytes() == decode_rgb(data).tobytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 200), st.integers(1, 200)).map(lambda s: (s[0] // 4 * 4 or 1, s[1] // 2 * 2 or 1)),
+    at_least=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    orientation=st.integers(1, 8),
+    options=st.sampled_from([{}, {"progressive": True}, {"subsampling": 0}]),
+)
+def test_scaled_jpeg_is_the_smallest_whole_part_that_is_large_enough(
+    size: tuple[int, int], at_least: tuple[int, int], orientation: int, options: dict[str, Any]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.new("RGB", size, (50, 100, 150)), "JPEG", exif=exif, **options)
+    width, height = decode_rgb(data).size
+    made = decode_rgb(data, at_least=at_least)
+    scales = [
+        s for s in (8, 4, 2) if height % s == width % s == 0 and height >= s * at_least[0] and width >= s * at_least[1]
+    ]
+    scale = scales[0] if scales else 1
+    assert made.size == (width // scale, height // scale)
+    assert made.mode == "RGB" and not made.info
+    if scale == 1:
+        assert made.tobytes() == decode_rgb(data).tobytes()
+    else:
+        assert made.height >= at_least[0] and made.width >= at_least[1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_scaled_jpeg_shows_the_same_picture_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(corners().resize((288, 192), Image.Resampling.NEAREST), "JPEG", exif=exif, **BEST["JPEG"])
+    exact = decode_rgb(data)
+    made = decode_rgb(data, at_least=(exact.height // 8, exact.width // 8))
+    assert made.size == (exact.width // 8, exact.height // 8)
+    centres = np.asarray(exact).astype(int)[48::96, 48::96], np.asarray(made).astype(int)[6::12, 6::12]
+    assert np.abs(centres[0] - centres[1]).max() <= 2
+
+
+def test_scaled_decoding_takes_cmyk_grey_and_several_pictures() -> None:
+    large = corners().resize((288, 192))
+    several = encode(large, "MPO", save_all=True, append_images=[Image.new("RGB", (288, 192))])
+    for data in (encode(large.convert("CMYK"), "JPEG"), encode(large.convert("L"), "JPEG"), several):
+        made = decode_rgb(data, at_least=(48, 72))
+        exact = decode_rgb(data).resize((72, 48), Image.Resampling.BOX)
+        assert made.size == (72, 48)
+        assert np.abs(np.asarray(made).astype(int) - np.asarray(exact)).mean() < 2
+
+
+def test_scaled_decoding_refuses_a_cut_file() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8))
+    data = encode(noise, "JPEG")
+    for part in (0.3, 0.6, 0.9):
+        with pytest.raises(ImageError):
+            decode_rgb(data[: int(part * len(data))], at_least=(32, 32))

@@ -58,17 +58,18 @@ def test_the_disk_foretold_is_about_what_the_shards_take(tmp_path: Path) -> None
 
 def test_what_nobody_knows_is_said_to_be_unknown(tmp_path: Path) -> None:
     data = read_manifest(write_dataset(tmp_path / "d"))
-    found = forecast_extraction(data, make_cache(tmp_path / "c"), [IMAGE], options=SMALL)
+    shy = FakeSpec("image", tells_widths=False)
+    found = forecast_extraction(data, make_cache(tmp_path / "c"), [shy], options=SMALL)
     assert found.n_bytes is None and found.seconds is None
     assert json.loads(json.dumps(found.to_dict()))["n_bytes"] is None
 
 
 def test_stored_shards_tell_the_width(tmp_path: Path) -> None:
-    extract(
-        read_manifest(write_dataset(tmp_path / "d", n_captions=4)), make_cache(tmp_path / "c"), [IMAGE], options=SMALL
-    )
+    shy = FakeSpec("image", tells_widths=False)
+    few = read_manifest(write_dataset(tmp_path / "d", n_captions=4))
+    extract(few, make_cache(tmp_path / "c"), [shy], options=SMALL)
     grown = read_manifest(write_dataset(tmp_path / "d", n_captions=6))
-    assert forecast_extraction(grown, make_cache(tmp_path / "c"), [IMAGE], options=SMALL).n_bytes is not None
+    assert forecast_extraction(grown, make_cache(tmp_path / "c"), [shy], options=SMALL).n_bytes is not None
 
 
 def test_a_models_configuration_tells_the_width(tmp_path: Path) -> None:

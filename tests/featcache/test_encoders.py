@@ -13,11 +13,14 @@ import torch
 import transformers
 from PIL import Image
 
+from featcache.decode import decode_rgb
+from featcache.encoders import vision as vision_module
 from featcache.encoders.loading import resolve_device
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
-from featcache.errors import FingerprintMismatch, ModelError
+from featcache.errors import FeatcacheError, FingerprintMismatch, ModelError
 from featcache.models import resolve_model
+from featcache.outputs import abbreviate
 from featcache.single import encode_caption, encode_image
 
 from factories import png, write_bert, write_vision
@@ -29,8 +32,18 @@ CLASSES = {
     "vit": "ViTModel",
     "dinov2": "Dinov2Model",
     "siglip": "SiglipVisionModel",
+    "dinov2-registers": "Dinov2WithRegistersModel",
 }
-PROCESSORS = {"vit": "ViTImageProcessorPil", "siglip": "SiglipImageProcessorPil", "dinov2": "BitImageProcessorPil"}
+PROCESSORS = {
+    "vit": "ViTImageProcessorPil",
+    "siglip": "SiglipImageProcessorPil",
+    "dinov2": "BitImageProcessorPil",
+    "dinov2-registers": "BitImageProcessorPil",
+}
+N_PREFIX = {"siglip": 0, "dinov2-registers": 4}
+OUTPUTS = ("pooled", "cls", "mean", "projected", "layers:1", "layers:2")
+HAS = {kind: set(OUTPUTS) - {"projected"} for kind in CLASSES}
+HAS |= {"clip-full": set(OUTPUTS), "siglip": {"pooled", "mean"}}
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +54,37 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def vision(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    return {kind: write_vision(root / kind, kind) for kind in (*CLASSES, "vit-bare")}
+    kinds = [kind for kind in (*CLASSES, "vit-bare") if kind != "dinov2-registers"]
+    folders = {kind: write_vision(root / kind, kind) for kind in kinds}
+    return folders | {"dinov2-registers": write_registers(root / "dinov2-registers", folders["dinov2"])}
+
+
+def write_registers(folder: Path, plain: Path) -> Path:
+    """Save a tiny random DINOv2 with three register tokens."""
+    config = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.Dinov2WithRegistersModel(
+            transformers.Dinov2WithRegistersConfig(**config, num_register_tokens=3)
+        )
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_bytes((plain / "preprocessor_config.json").read_bytes())
+    return folder
+
+
+def prepared(spec: ImageSpec, *files: bytes) -> np.ndarray:
+    return np.stack([spec.prepare(decode_rgb(data)) for data in files])
+
+
+def image_spec(folder: Path, *outputs: str, **options: Any) -> ImageSpec:
+    return ImageSpec(resolve_model(str(folder)), outputs or ("pooled",), **options)
 
 
 def load_reference(kind: str, folder: Path) -> Any:
     return getattr(transformers, CLASSES[kind]).from_pretrained(folder).eval()
 
 
-@pytest.mark.parametrize("output", ["cls", "mean", "pooler"])
+@pytest.mark.parametrize("output", ["cls", "mean", "pooler", "layers:1", "layers:2"])
 def test_text_vectors_equal_those_of_transformers(bert: Path, output: str) -> None:
     encoder = TextSpec(resolve_model(str(bert)), (output,)).load("cpu")
     ours = encoder.encode(CAPTIONS)[output]
@@ -56,9 +92,11 @@ def test_text_vectors_equal_those_of_transformers(bert: Path, output: str) -> No
     tokenizer = transformers.AutoTokenizer.from_pretrained(bert)
     for caption, vector in zip(CAPTIONS, ours, strict=True):
         with torch.no_grad():
-            states = model(**tokenizer(caption, return_tensors="pt"))
+            states = model(**tokenizer(caption, return_tensors="pt"), output_hidden_states=True)
         last = states.last_hidden_state[0]
-        expected = {"cls": last[0], "mean": last.mean(0), "pooler": states.pooler_output[0]}[output]
+        pooled = {"cls": last[0], "mean": last.mean(0), "pooler": states.pooler_output[0]}
+        expected = pooled | {f"layers:{k}": states.hidden_states[k][0, 0] for k in (1, 2)}
+        expected = expected[output]
         np.testing.assert_allclose(vector, expected.numpy(), atol=2e-6)
 
 
@@ -73,43 +111,148 @@ def test_a_text_longer_than_the_model_is_cut_on_the_right(bert: Path) -> None:
 
 def test_the_template_is_what_is_encoded_and_part_of_the_identity(bert: Path) -> None:
     plain, prefixed = (TextSpec(resolve_model(str(bert)), template=t) for t in ("{caption}", "a {caption}"))
-    assert prefixed.prepare(b"ball {x}") == "a ball {x}"
+    assert prefixed.prepare("ball {x}") == "a ball {x}"
     assert plain.fingerprint.digest != prefixed.fingerprint.digest
     with pytest.raises(ModelError, match=r"does not contain \{caption\}"):
         TextSpec(resolve_model(str(bert)), template="caption")
 
 
 @pytest.mark.parametrize("kind", list(CLASSES))
-@pytest.mark.parametrize("output", ["pooled", "cls"])
-def test_image_vectors_equal_those_of_transformers(vision: dict[str, Path], kind: str, output: str) -> None:
-    if (kind, output) == ("siglip", "cls"):
-        pytest.skip("SigLIP has no class token; see the test that it is refused")
-    folder = vision[kind]
-    spec = ImageSpec(resolve_model(str(folder)), (output,))
+def test_image_vectors_equal_those_of_transformers(vision: dict[str, Path], kind: str) -> None:
+    spec = image_spec(vision[kind], *(output for output in OUTPUTS if output in HAS[kind]))
     files = [png(i, size) for i, size in enumerate([(32, 32), (50, 40), (33, 97), (8, 8)])]
-    ours = spec.load("cpu").encode([spec.prepare(data) for data in files])[output]
-    processor = getattr(transformers, PROCESSORS.get(kind, "CLIPImageProcessorPil")).from_pretrained(folder)
+    ours = spec.load("cpu").encode(prepared(spec, *files))
+    processor = getattr(transformers, PROCESSORS.get(kind, "CLIPImageProcessorPil")).from_pretrained(vision[kind])
     pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
     pixels = processor(pictures, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        states = load_reference(kind, folder)(pixel_values=pixels)
-    expected = states.pooler_output if output == "pooled" else states.last_hidden_state[:, 0]
-    np.testing.assert_allclose(ours, expected.numpy(), atol=5e-6)
+        states = load_reference(kind, vision[kind])(pixel_values=pixels, output_hidden_states=True)
+    last = states.last_hidden_state
+    expected = {"pooled": states.pooler_output, "cls": last[:, 0], "mean": last[:, N_PREFIX.get(kind, 1) :].mean(1)}
+    expected |= {f"layers:{k}": states.hidden_states[k][:, 0] for k in (1, 2)}
+    if kind == "clip-full":
+        with torch.no_grad():
+            whole = transformers.CLIPModel.from_pretrained(vision[kind]).eval()
+            expected["projected"] = whole.get_image_features(pixel_values=pixels).pooler_output
+    assert set(ours) == HAS[kind]
+    for output, vectors in ours.items():
+        np.testing.assert_allclose(vectors, expected[output].numpy(), atol=5e-6, err_msg=output)
+        assert vectors.shape == (4, spec.widths[output])
+        assert vectors.base is None or vectors.base.nbytes == vectors.nbytes  # keeps no hidden states in memory
+
+
+@pytest.mark.parametrize("kind", list(CLASSES))
+def test_what_a_model_does_not_have_is_refused_with_what_it_has(vision: dict[str, Path], kind: str) -> None:
+    has = abbreviate(HAS[kind] | ({"projected"} if kind == "clip" else set()))
+    for output in (set(OUTPUTS) - HAS[kind] - ({"projected"} if kind == "clip" else set())) | {"layers:3", "best"}:
+        with pytest.raises(FeatcacheError, match=rf"^model '{kind}' \(\w+\) has no output '{output}'; it has: {has}$"):
+            image_spec(vision[kind], output)
+
+
+def test_a_tower_without_its_projection_is_refused_when_it_is_loaded(vision: dict[str, Path]) -> None:
+    with pytest.raises(ModelError, match=r"no weights of a projection; it has: cls, mean, pooled, layers:1-2"):
+        image_spec(vision["clip"], "projected").load("cpu")
+
+
+def test_a_tower_saved_with_its_projection_gives_what_the_whole_clip_gives(
+    vision: dict[str, Path], tmp_path: Path
+) -> None:
+    kind: Any = transformers.CLIPVisionModelWithProjection
+    config = kind.config_class.from_pretrained(vision["clip-full"])
+    config.projection_dim = 8
+    kind.from_pretrained(vision["clip-full"], config=config).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_bytes((vision["clip"] / "preprocessor_config.json").read_bytes())
+    for outputs in (("projected", "pooled"), ("pooled",)):
+        specs = [image_spec(folder, *outputs) for folder in (vision["clip-full"], tmp_path)]
+        whole, alone = (spec.load("cpu").encode(prepared(spec, png(0), png(1))) for spec in specs)
+        for output in outputs:
+            np.testing.assert_array_equal(whole[output], alone[output])
+
+
+def test_a_projection_of_another_width_than_stated_is_refused(vision: dict[str, Path], tmp_path: Path) -> None:
+    for file in vision["clip-full"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"projection_dim": 16}))
+    with pytest.raises(ModelError):
+        image_spec(tmp_path, "projected").load("cpu")
+
+
+def test_layers_are_asked_for_in_short_and_stored_by_name(vision: dict[str, Path], bert: Path) -> None:
+    assert image_spec(vision["vit"], "layers:all", "cls").outputs == ("layers:1", "layers:2", "cls")
+    text = TextSpec(resolve_model(str(bert)), ("cls,layers:2-1",))
+    assert text.outputs == ("cls", "layers:2", "layers:1")
+    with pytest.raises(FeatcacheError, match=r"model 'vit' \(vit\) has no output 'layers:3'; it has: .*layers:1-2"):
+        image_spec(vision["vit"], "layers:3")
+    with pytest.raises(
+        FeatcacheError, match=r"model 'bert' \(bert\) has no output 'layers:12'; it has: .*, layers:1-2"
+    ):
+        TextSpec(resolve_model(str(bert)), ("layers:12",))
+
+
+def test_a_model_of_which_only_an_early_layer_is_wanted_stops_there(vision: dict[str, Path]) -> None:
+    one, all_ = (image_spec(vision["vit"], *outputs) for outputs in (("layers:1",), ("layers:1", "cls")))
+    pixels = prepared(one, png(0), png(1))
+    short, whole = one.load("cpu"), all_.load("cpu")
+    assert len(short._tower.layers) == 1 and len(whole._tower.layers) == 2
+    np.testing.assert_array_equal(short.encode(pixels)["layers:1"], whole.encode(pixels)["layers:1"])
+
+
+def test_one_forward_serves_all_outputs(vision: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = image_spec(vision["clip-full"], *OUTPUTS)
+    encoder, calls = spec.load("cpu"), []
+    forward = encoder._tower.forward
+    monkeypatch.setattr(encoder._tower, "forward", lambda **inputs: (calls.append(1), forward(**inputs))[1])
+    assert set(encoder.encode(prepared(spec, png(0)))) == set(OUTPUTS)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", list(CLASSES))
+def test_storing_weights_in_the_dtype_of_the_forward_changes_no_bit(
+    vision: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = [output for output in OUTPUTS if output in HAS[kind]]
+    spec = image_spec(vision[kind], *outputs, compute_dtype="bfloat16")
+    pixels = prepared(spec, png(0), png(1), png(2))
+    lowered = spec.load("cpu").encode(pixels)
+    monkeypatch.setattr(vision_module, "lower", lambda model, dtype: model)
+    cast = spec.load("cpu").encode(pixels)
+    for output in outputs:
+        np.testing.assert_array_equal(lowered[output], cast[output])
+
+
+def test_attention_is_scaled_dot_product_attention(vision: dict[str, Path]) -> None:
+    for kind in CLASSES:
+        assert image_spec(vision[kind]).load("cpu")._tower.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_batch_may_be_one_array_a_list_or_read_only_memory(vision: dict[str, Path], width: int) -> None:
+    spec = image_spec(vision["clip"])
+    encoder, pixels = spec.load("cpu"), prepared(spec, *(png(i) for i in range(width)))
+    frozen = pixels.copy()
+    frozen.flags.writeable = False
+    for batch in (list(pixels), frozen):
+        np.testing.assert_array_equal(encoder.encode(pixels)["pooled"], encoder.encode(batch)["pooled"])
+    wait = encoder.start(pixels)
+    expected = encoder.encode(pixels)["pooled"]
+    pixels[:] = 0
+    np.testing.assert_array_equal(wait()["pooled"], expected)
 
 
 def test_the_pooled_output_of_a_whole_clip_is_before_the_projection(vision: dict[str, Path]) -> None:
     spec = ImageSpec(resolve_model(str(vision["clip-full"])))
-    vector = spec.load("cpu").encode([spec.prepare(png(0))])["pooled"]
+    vector = spec.load("cpu").encode(prepared(spec, png(0)))["pooled"]
     assert vector.shape == (1, 16)  # the projected vector has 8
 
 
 def test_an_output_without_trained_weights_is_refused_with_those_there_are(vision: dict[str, Path]) -> None:
     bare = resolve_model(str(vision["vit-bare"]))
-    with pytest.raises(ModelError, match="has no output 'pooled': its pooling layer has no weights; it has: cls"):
+    with pytest.raises(
+        ModelError, match="has no output 'pooled': its pooling layer has no weights; it has: cls, mean, layers:1-2"
+    ):
         ImageSpec(bare, ("pooled",)).load("cpu")
     assert ImageSpec(bare, ("cls",)).load("cpu") is not None
-    with pytest.raises(ModelError, match="has no output 'cls'; it has: pooled"):
-        ImageSpec(resolve_model(str(vision["siglip"])), ("cls",))
 
 
 def test_weights_of_which_a_needed_part_is_missing_are_refused(vision: dict[str, Path], tmp_path: Path) -> None:
@@ -135,7 +278,7 @@ def test_weights_as_bin_go_through_the_weights_only_loader(vision: dict[str, Pat
         (folder / name).write_bytes((vision["clip"] / name).read_bytes())
     torch.save(load_file(vision["clip"] / "model.safetensors"), folder / "pytorch_model.bin")
     one, two = (ImageSpec(resolve_model(str(f))) for f in (vision["clip"], folder))
-    pixels = [one.prepare(png(3))]
+    pixels = prepared(one, png(3))
     np.testing.assert_array_equal(one.load("cpu").encode(pixels)["pooled"], two.load("cpu").encode(pixels)["pooled"])
 
 
@@ -162,7 +305,7 @@ def test_half_precision_weights_are_computed_in_the_dtype_that_was_asked_for(ber
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((bert / name).read_bytes())
     encoder = TextSpec(resolve_model(str(folder))).load("cpu")
-    assert {p.dtype for p in encoder._model.parameters()} == {torch.float32}
+    assert {p.dtype for p in encoder._forward._function._model.parameters()} == {torch.float32}
     assert encoder.encode(["a"])["cls"].dtype == np.float32
 
 
@@ -170,7 +313,7 @@ def test_bfloat16_is_close_to_float32_and_another_producer(vision: dict[str, Pat
     folder = resolve_model(str(vision["clip"]))
     exact, fast = ImageSpec(folder), ImageSpec(folder, compute_dtype="bfloat16")
     assert exact.fingerprint.digest != fast.fingerprint.digest
-    pixels = [exact.prepare(png(i, (40, 40))) for i in range(8)]
+    pixels = prepared(exact, *(png(i, (40, 40)) for i in range(8)))
     a, b = (spec.load("cpu").encode(pixels)["pooled"] for spec in (exact, fast))
     centred = a - a.mean(0)
     assert 0 < np.linalg.norm(a - b) < 0.1 * np.linalg.norm(centred)
@@ -196,11 +339,11 @@ def test_a_model_that_cannot_serve_is_refused_before_it_is_loaded(
         ImageSpec(resolve_model(str(folder)))
 
 
-def test_unknown_outputs_are_refused(bert: Path, vision: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="text output 'max' is unknown, expected one of cls, mean, pooler"):
+def test_what_a_text_model_cannot_serve_is_refused(bert: Path, vision: dict[str, Path]) -> None:
+    with pytest.raises(
+        FeatcacheError, match=r"model 'bert' \(bert\) has no output 'max'; it has: cls, mean, pooler, lay"
+    ):
         TextSpec(resolve_model(str(bert)), ("max",))
-    with pytest.raises(ModelError, match="image output 'projected' is unknown"):
-        ImageSpec(resolve_model(str(vision["clip"])), ("projected",))
     with pytest.raises(ModelError, match="no BERT-family text encoder"):
         TextSpec(resolve_model(str(vision["clip-full"])))
 
@@ -214,11 +357,11 @@ def test_cuda_without_cuda_names_the_installed_torch() -> None:
 
 
 def test_one_picture_encoded_alone_equals_the_row_of_its_batch(vision: dict[str, Path], bert: Path) -> None:
-    spec = ImageSpec(resolve_model(str(vision["vit"])), ("pooled", "cls"))
+    spec = image_spec(vision["vit"], "pooled", "layers:all", "cls")
     files = [png(i) for i in range(3)]
-    batch = spec.load("cpu").encode([spec.prepare(f) for f in files])
-    alone = encode_image(spec.fingerprint.to_document(), files[1], outputs=["cls", "pooled"], device="cpu")
-    expected = np.concatenate([batch["cls"][1], batch["pooled"][1]]).astype(np.float16)
+    batch = spec.load("cpu").encode(prepared(spec, *files))
+    alone = encode_image(spec.fingerprint.to_document(), files[1], outputs=["cls", "layers:all"], device="cpu")
+    expected = np.concatenate([batch[name][1] for name in ("cls", "layers:1", "layers:2")]).astype(np.float16)
     np.testing.assert_allclose(alone, expected, rtol=2e-3, atol=1e-6)
     text = TextSpec(resolve_model(str(bert)))
     vector = encode_caption(text.fingerprint.to_document(), "a red ball", outputs=["cls"], device="cpu")

@@ -15,7 +15,7 @@ from featcache.failures import read_failures
 from featcache.manifest import Manifest
 from featcache.store import open_store
 
-from factories import FakeSpec, fake_vector, make_cache, png, read_manifest, write_dataset
+from factories import FakeSpec, fake_pixels, fake_vector, make_cache, png, read_manifest, write_dataset
 
 TEXT, IMAGE = FakeSpec("text", ("cls",)), FakeSpec("image")
 SMALL = ExtractOptions(device="cpu", batch_size=2, workers=2, unit_rows=4)
@@ -38,7 +38,7 @@ def test_every_sample_gets_the_vector_of_its_content(tmp_path: Path) -> None:
     arrays = open_store(tmp_path / "c").arrays()
     for i, sample in enumerate(read_manifest(data).samples):
         assert arrays.sample_id[i] == sample.sample_id
-        text, image = fake_vector(sample.caption.encode(), "cls"), fake_vector(sample.image.read_bytes(), "pooled")
+        text, image = fake_vector(sample.caption, "cls"), fake_vector(fake_pixels(sample.image.read_bytes()), "pooled")
         np.testing.assert_array_equal(arrays.features["text"][i], text.astype(np.float16))
         np.testing.assert_array_equal(arrays.features["image"][i], image.astype(np.float16))
 
@@ -192,7 +192,7 @@ def test_a_share_of_failures_counts_from_fifty_contents_on(tmp_path: Path) -> No
 def test_a_systematic_fault_is_noticed_within_the_first_unit(tmp_path: Path) -> None:
     image = FakeSpec("image")
     data = broken_dataset(tmp_path / "d", 40, 120)
-    with pytest.raises(FeatcacheError, match="stopped: 8 contents failed"):
+    with pytest.raises(FeatcacheError, match="stopped: 6 contents failed"):
         run(data, tmp_path / "c", [image], limited("5", batch_size=4))
     assert image.log == []
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 import time
 from pathlib import Path
 from unittest import mock
@@ -9,10 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
+from featcache.facts import FileFacts
 from featcache.manifest import ImageFile, Manifest
-from featcache.memo import Memo, stamp_file
+from featcache.memo import Memo, place_of, stamp_file
 from featcache.samples import SampleTable
 from featcache.scan import Scan, scan
+from featcache.sources.parquet import ParquetImage
+from featcache.sources.webdataset import TarImage
 
 from factories import png, read_manifest, write_dataset
 
@@ -35,7 +40,8 @@ def manifest(tmp_path: Path) -> Manifest:
 
 def equal(a: SampleTable, b: SampleTable) -> bool:
     names = ("image_key", "text_key", "image_status", "width", "height", "split", "label_b")
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
+    facts = all(np.array_equal(getattr(a.files, f), getattr(b.files, f)) for f in ("format", "n_bytes", "has_exif"))
+    return facts and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
 def forbid_reading() -> mock._patch[mock.MagicMock]:
@@ -154,6 +160,14 @@ def test_every_damaged_memo_costs_time_only(manifest: Manifest, tmp_path: Path) 
     assert scan(manifest, memo=memo).n_read == 0
 
 
+def test_a_memo_of_another_version_is_an_empty_one(manifest: Manifest, tmp_path: Path) -> None:
+    memo = tmp_path / "d.h5"
+    scan(manifest, memo=memo)
+    with h5py.File(memo, "r+") as file:
+        file.attrs["format_version"] = np.int64(1)
+    assert len(Memo.load(memo)) == 0 and scan(manifest, memo=memo).n_read == 9
+
+
 def test_links_and_other_shapes_in_a_memo_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     memo = tmp_path / "d.h5"
     scan(manifest, memo=memo)
@@ -175,11 +189,14 @@ def test_a_memo_that_cannot_be_written_is_done_without(manifest: Manifest, tmp_p
 def test_a_memo_is_read_as_it_was_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     keys = rng.integers(0, 256, (2, 50, 32), dtype=np.uint8)
-    memo = Memo(keys[0], keys[1], np.arange(50, dtype=np.uint32), np.arange(50, dtype=np.uint32)[::-1])
+    files = FileFacts(np.arange(50, dtype=np.uint8) % 11, keys[0, :, 0].astype(np.uint32), np.zeros(50, np.int8) - 1)
+    memo = Memo(keys[0], keys[1], np.arange(50, dtype=np.uint32), np.arange(50, dtype=np.uint32)[::-1], files)
     memo.save(tmp_path / "m.h5")
     copy = Memo.load(tmp_path / "m.h5")
     for name in ("stamp", "key", "width", "height"):
         np.testing.assert_array_equal(getattr(copy, name), getattr(memo, name))
+    for name in ("format", "n_bytes", "has_exif"):
+        np.testing.assert_array_equal(getattr(copy.files, name), getattr(files, name))
     assert copy.find(keys[0][[7, 3]]).tolist() == [7, 3] and copy.find(keys[1][:2]).tolist() == [-1, -1]
 
 
@@ -191,3 +208,38 @@ def test_a_stamp_is_of_regular_files_that_are_old_enough(tmp_path: Path) -> None
     assert stamp_file(str(file), file.stat().st_mtime_ns) is None
     for name in (str(tmp_path), str(tmp_path / "fifo"), str(tmp_path / "no"), "nul\0byte", "\ud800"):
         assert stamp_file(name, FAR) is None
+
+
+def write_tar(path: Path, names: str = "abc", seed: int = 0) -> None:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for i, name in enumerate(names):
+            for ending, data in ((".png", png(seed + i)), (".txt", f"caption {i}".encode())):
+                member = tarfile.TarInfo(name + ending)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    past = time.time() - AN_HOUR
+    os.utime(path, (past, past))
+
+
+def test_pictures_of_a_tar_that_did_not_change_are_not_read_again(tmp_path: Path) -> None:
+    memo, tar = tmp_path / "d.h5", tmp_path / "d.tar"
+    write_tar(tar)
+    first = scan(read_manifest(tar), memo=memo)
+    with mock.patch.object(TarImage, "read_bytes", side_effect=AssertionError("a picture was read")):
+        second = scan(read_manifest(tar), memo=memo)
+    assert (first.n_read, second.n_read) == (3, 0) and equal(first.table, second.table)
+    assert len({bytes(key) for key in second.table.image_key}) == 3
+    write_tar(tar, "abcd", seed=7)
+    changed = scan(read_manifest(tar), memo=memo)
+    assert changed.n_read == 4 and equal(changed.table, scan(read_manifest(tar)).table)
+
+
+def test_each_picture_of_a_file_has_its_own_stamp(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"x")
+    places = [place_of(i) for i in (ImageFile("f"), TarImage("f", 1, 2, "a"), TarImage("f", 12, 2, "a"))]
+    places += [place_of(ParquetImage("f", "image", 0, row, row + 1)) for row in range(2)]
+    parts = [place[1] for place in places if place]
+    assert len({stamp_file(str(file), FAR, part) for part in parts}) == 5
+    assert stamp_file(str(file), FAR, b"") == stamp_file(str(file), FAR)
+    assert place_of(None) is None

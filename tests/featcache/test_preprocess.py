@@ -1,3 +1,4 @@
+import hashlib
 import io
 import re
 import subprocess
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,7 +23,7 @@ from transformers import (
 from transformers.image_transforms import convert_to_rgb
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-from featcache import preprocess
+from featcache import preprocess, processor_config
 from featcache.decode import decode_rgb
 from featcache.errors import ModelError
 from featcache.fingerprint import canonical_json
@@ -132,7 +134,7 @@ def test_whole_resize_equals_box_alone(shape: tuple[int, int], monkeypatch: pyte
     p = Preprocessor(resize=48, crop=(40, 40))
     by_default = p.pixels(picture(*shape))
     for many_times in (0, 10**9):
-        monkeypatch.setattr(preprocess, "_MANY_TIMES", many_times)
+        monkeypatch.setitem(preprocess._MANY_TIMES, "pillow", many_times)
         np.testing.assert_array_equal(p.pixels(picture(*shape)), by_default)
 
 
@@ -147,7 +149,7 @@ def test_pixels_are_writable_and_the_picture_is_left_alone() -> None:
 
 
 def test_known_models_have_the_class_that_transformers_gives_them() -> None:
-    for model_type, name in preprocess._CLASS_OF_MODEL.items():
+    for model_type, name in processor_config._CLASS_OF_MODEL.items():
         if model_type in IMAGE_PROCESSOR_MAPPING_NAMES:
             assert IMAGE_PROCESSOR_MAPPING_NAMES[model_type]["pil"] == f"{name}Pil"
 
@@ -263,6 +265,153 @@ def test_transparency_is_composited_as_in_the_reference() -> None:
     np.testing.assert_array_equal(made, convert_to_rgb(image, return_numpy=True))
 
 
+def pillow_columns_first(image: Image.Image, size: tuple[int, int], filter: Resampling) -> np.ndarray:
+    return np.asarray(image.resize((size[1], image.height), filter).resize(size[::-1], filter)).astype(int)
+
+
+def natural(height: int, width: int, seed: int = 0) -> Image.Image:
+    """Make colours whose power falls with the third power of the frequency, as in soft photographs."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)) + 1 / max(height, width)
+    noise = rng.standard_normal((5, height, width))
+    fields = np.fft.irfft2(np.fft.rfft2(noise) / frequency**1.5, (height, width))
+    fields /= fields.std(axis=(1, 2), keepdims=True)
+    colours = 128 + 55 * fields[0] + 12 * fields[1:4] + 2 * rng.standard_normal((3, height, width))
+    return Image.fromarray(np.moveaxis(colours, 0, -1).clip(0, 255).astype(np.uint8))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    filter=st.sampled_from([Resampling.BICUBIC, Resampling.BILINEAR]),
+    seed=st.integers(0, 99),
+)
+def test_torch_resizes_as_pillow_does_columns_first(
+    shape: tuple[int, int], size: tuple[int, int], filter: Resampling, seed: int
+) -> None:
+    image = picture(*shape, seed)
+    made = Preprocessor(resize=size, filter=filter, backend="torch").pixels(image)
+    difference = np.abs(made - pillow_columns_first(image, size, filter))
+    # White noise is the worst case: torch's weights have 16 bits, Pillow's 22.
+    assert difference.max() <= 3 and (difference > 1).sum() <= 3 + 0.005 * difference.size
+
+
+@pytest.mark.parametrize("filter", [Resampling.BICUBIC, Resampling.BILINEAR])
+@pytest.mark.parametrize("shape", [(577, 800), (640, 480), (256, 256), (180, 240), (64, 40)])
+def test_torch_is_within_one_level_of_pillow_on_photographs(shape: tuple[int, int], filter: Resampling) -> None:
+    for resize, crop in (((224, 224), None), (224, (224, 224))):
+        image = natural(*shape)
+        made, exact = (
+            Preprocessor(resize=resize, crop=crop, filter=filter, backend=backend).pixels(image).astype(int)
+            for backend in ("pillow", "torch")
+        )
+        difference = np.abs(made - exact)
+        assert difference.max() <= 2 and (difference > 1).mean() < 1e-4 and difference.mean() < 0.1
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("vit-lanczos", "vit-nearest")])
+def test_torch_makes_the_same_shapes_as_pillow(name: str) -> None:
+    for shape in NASTY:
+        ours = Preprocessor.from_config(CONFIGS[name], resize="torch")
+        made = ours.pixels(picture(*shape))
+        assert made.dtype == np.uint8 and made.shape == (*ours.size, 3)
+        assert made.flags.writeable and made.flags.c_contiguous
+
+
+def test_torch_leaves_long_strips_to_pillows_arithmetic_columns_first() -> None:
+    p = Preprocessor(resize=24, crop=(24, 24), backend="torch")
+    for shape in ((500, 30), (30, 500), (90, 1000)):
+        short = min(shape)
+        size = (24 * shape[0] // short, 24 * shape[1] // short)
+        top, left = (size[0] - 24) // 2, (size[1] - 24) // 2
+        whole = pillow_columns_first(picture(*shape), size, Resampling.BICUBIC)
+        np.testing.assert_array_equal(p.pixels(picture(*shape)), whole[top : top + 24, left : left + 24])
+
+
+def test_torch_refuses_what_it_cannot_resize_with() -> None:
+    with pytest.raises(ModelError, match="bicubic or bilinear, but the model's filter is lanczos"):
+        Preprocessor.from_config(CONFIGS["vit-lanczos"], resize="torch")
+    with pytest.raises(ModelError, match=r"'opencv' is unknown, expected one of pillow, torch"):
+        Preprocessor.from_config(CONFIGS["vit"], resize="opencv")  # type: ignore[arg-type]
+
+
+def test_square_crop_takes_the_middle_before_anything_else() -> None:
+    for shape in ((40, 61), (61, 40), (33, 33), (1, 200), (300, 20)):
+        image = picture(*shape)
+        side, (height, width) = min(shape), shape
+        top, left = (height - side) // 2, (width - side) // 2
+        square = Image.fromarray(np.asarray(image)[top : top + side, left : left + side].copy())
+        for name in ("vit-wide", "clip-odd-crop", "clip-crop-alone"):
+            made = Preprocessor.from_config(CONFIGS[name], square_crop=True).pixels(image)
+            np.testing.assert_array_equal(made, Preprocessor.from_config(CONFIGS[name]).pixels(square))
+
+
+def test_documents_of_the_defaults_never_change() -> None:
+    documents = []
+    for name in sorted(CONFIGS):
+        document = Preprocessor.from_config(CONFIGS[name]).document()
+        assert (document.pop("passes") is None) == (document["resize"] == "none")  # depends on the Pillow installed
+        documents.append(document)
+    assert hashlib.sha256(canonical_json(documents).encode()).hexdigest()[:16] == "e6a18a6443776085"
+
+
+def test_what_the_user_chose_is_recorded_where_it_has_an_effect() -> None:
+    default = Preprocessor.from_config(CONFIGS["clip"]).document()
+    torch = Preprocessor.from_config(CONFIGS["clip"], resize="torch").document()
+    assert torch == default | {"backend": "torch", "passes": "columns first", "long": "pillow beyond 8 boxes"}
+    assert Preprocessor.from_config(CONFIGS["clip"], square_crop=True).document() == default | {"square_crop": True}
+    unresized = CONFIGS["clip-crop-alone"]
+    by_torch = Preprocessor.from_config(unresized, resize="torch")
+    assert by_torch.document() == Preprocessor.from_config(unresized).document()
+
+
+def test_scaled_decoding_stays_at_twice_the_resize() -> None:
+    for name, square_crop, expected in (
+        ("clip-odd-crop", False, (80, 80)),
+        ("vit-wide", False, (40, 72)),
+        ("vit-wide", True, (72, 72)),
+        ("clip-crop-alone", False, None),
+    ):
+        assert Preprocessor.from_config(CONFIGS[name], square_crop=square_crop).at_least == expected
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+@pytest.mark.parametrize("shape", [(900, 1200), (1000, 896)])
+def test_scaled_decoding_changes_soft_pictures_by_less_than_a_level(shape: tuple[int, int], quality: int) -> None:
+    buffer = io.BytesIO()
+    natural(*shape).save(buffer, "JPEG", quality=quality)
+    p = Preprocessor(resize=224, crop=(224, 224))
+    fast = decode_rgb(buffer.getvalue(), at_least=p.at_least)
+    assert 448 <= min(fast.size) < min(shape)
+    difference = np.abs(p.pixels(fast).astype(int) - p.pixels(decode_rgb(buffer.getvalue())))
+    assert difference.mean() < 0.6
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_scaled_decoding_changes_sharp_photographs_by_at_most_a_level(name: str) -> None:
+    photograph = decode_rgb((Path(sklearn.datasets.__path__[0]) / "images" / name).read_bytes())
+    buffer = io.BytesIO()
+    photograph.crop((0, 0, 640, 424)).save(buffer, "JPEG", quality=92)
+    for edge, size in ((106, (320, 212)), (96, (320, 212)), (53, (160, 106))):
+        p = Preprocessor(resize=edge, crop=(edge, edge))
+        fast = decode_rgb(buffer.getvalue(), at_least=p.at_least)
+        assert fast.size == size
+        difference = np.abs(p.pixels(fast).astype(int) - p.pixels(decode_rgb(buffer.getvalue())))
+        assert difference.mean() < 1
+
+
+def test_torch_is_imported_only_where_it_resizes() -> None:
+    code = (
+        "import sys; from PIL import Image; from featcache.preprocess import Preprocessor as P\n"
+        "P(resize=(4, 4), backend=sys.argv[1]).pixels(Image.new('RGB', (9, 9)))\n"
+        "sys.stdout.write(str('torch' in sys.modules))"
+    )
+    for backend, expected in (("pillow", "False"), ("torch", "True")):
+        run = subprocess.run([sys.executable, "-c", code, backend], capture_output=True, text=True, check=True)
+        assert run.stdout == expected
+
+
 PEAK = """
 import sys, threading, time
 import numpy as np
@@ -271,7 +420,7 @@ from PIL import Image
 from featcache.preprocess import Preprocessor
 def anonymous():
     return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in l)
-p = Preprocessor(resize=224, crop=(224, 224))
+p = Preprocessor(resize=224, crop=(224, 224), backend=sys.argv[3])
 p.pixels(Image.new("RGB", (300, 900)))
 image = Image.new("RGB", (int(sys.argv[1]), int(sys.argv[2])))
 base, peak, done = anonymous(), [0], threading.Event()
@@ -290,7 +439,8 @@ sys.stdout.write(str(peak[0] - base))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads RssAnon from /proc")
+@pytest.mark.parametrize("backend", ["pillow", "torch"])
 @pytest.mark.parametrize("shape", [("20000", "100"), ("100", "20000")])
-def test_long_strip_costs_little_memory(shape: tuple[str, str]) -> None:
-    run = subprocess.run([sys.executable, "-c", PEAK, *shape], capture_output=True, text=True, check=True)
+def test_long_strip_costs_little_memory(shape: tuple[str, str], backend: str) -> None:
+    run = subprocess.run([sys.executable, "-c", PEAK, *shape, backend], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 20_000  # kB; Pillow holds 40,000 for the whole resized strip

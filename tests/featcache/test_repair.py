@@ -67,7 +67,6 @@ def test_damaged_shards_move_to_the_quarantine_and_the_extract_brings_their_rows
     options = dict(zip(words[3::2], words[4::2], strict=True))
     assert options == {
         "--cache": str(cache), "--name": "d", "--image-model": "fake-w0", "--text-model": "none",
-        "--image-outputs": "pooled",
     }  # fmt: skip
     after = contents(cache)
     assert repair(cache).moved == () and contents(cache) == after

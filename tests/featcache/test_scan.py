@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from featcache.errors import ManifestError, ShardError
 from featcache.manifest import ImageFile, ImageSource, Manifest, Sample
-from featcache.samples import ABSENT, PRESENT, UNREADABLE, StringColumn, read_samples, write_samples
+from featcache.samples import ABSENT, PRESENT, UNREADABLE, StringColumn, number_contents, read_samples, write_samples
 from featcache.scan import scan
 
 from factories import png, read_manifest, write_dataset
@@ -30,6 +30,21 @@ def test_keys_are_the_digests_of_the_exact_bytes(tmp_path: Path) -> None:
 def test_unique_contents_come_in_the_order_of_first_appearance(tmp_path: Path) -> None:
     table = scan(read_manifest(write_dataset(tmp_path / "d", n_captions=4))).table
     assert table.first_rows("text").tolist() == [0, 3, 6, 9]
+
+
+@given(st.lists(st.integers(0, 8), max_size=30))
+def test_first_rows_are_exact_when_keys_begin_alike(contents: list[int]) -> None:
+    keys = np.zeros((len(contents), 32), np.uint8)
+    keys[:, 3], keys[:, 31] = np.array(contents, int) // 3, np.array(contents, int) % 3
+    numbers = number_contents(keys, np.ones(len(contents), bool))
+    assert len(set(zip(contents, numbers.tolist(), strict=True))) == len(set(contents)) == len({*numbers.tolist()})
+    only_heads = number_contents(keys[:, ::-1].copy(), np.ones(len(contents), bool))
+    assert len(set(zip(numbers.tolist(), only_heads.tolist(), strict=True))) == len(set(contents))
+
+
+def test_spectral_features_are_of_the_pictures(tmp_path: Path) -> None:
+    table = scan(read_manifest(write_dataset(tmp_path / "d", n_captions=2))).table
+    assert table.keys("spectral") is table.image_key and table.has("spectral").all()
 
 
 def test_a_picture_that_cannot_be_read_is_told_apart_from_one_that_is_absent(tmp_path: Path) -> None:

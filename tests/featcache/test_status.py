@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from featcache.audit import write_orphans
 from featcache.cache import Cache
 from featcache.commands.status import status as status_command
-from featcache.errors import FeatcacheError
-from featcache.export import export_npz
+from featcache.export import export_store
 from featcache.extract import ExtractOptions, extract
 from featcache.failure_list import scan_folder
 from featcache.fingerprint import Fingerprint
+from featcache.manifest import Manifest
+from featcache.partition import Partition
 from featcache.status import cache_status
 from featcache.steps import encoder_options
 from featcache.store import open_store
@@ -102,7 +103,7 @@ def test_a_command_names_whatever_its_producer_has_that_is_no_default(tmp_path: 
     source = {"model": "org/name", "revision": "abc", "path": None}
     options = encoder_options(Fingerprint(spec.fingerprint.identity, source), spec.outputs, ("float32", "float16"))
     assert options == {
-        "--image-model": "org/name@abc", "--image-outputs": "pooled,cls", "--storage-dtype": "float32"
+        "--image-model": "org/name@abc", "--image-outputs": "cls,pooled", "--storage-dtype": "float32"
     }  # fmt: skip
     identity = FakeSpec("text").fingerprint.identity | {"template": "-a {caption}"}
     local = Fingerprint(identity, {"model": "m", "revision": None, "path": "/my models/m"})
@@ -169,8 +170,9 @@ def test_status_stays_readable_and_harmless_whatever_the_names(tmp_path: Path) -
 
 
 def test_status_counts_claims_and_stays_jsonable(cache: Cache) -> None:
-    (cache.path / "claims" / "x").mkdir(parents=True)
-    (cache.path / "claims" / "x" / "unit.json").write_text("{}")
+    for folder in ("x/clean", "scan"):
+        (cache.path / "claims" / folder).mkdir(parents=True)
+        (cache.path / "claims" / folder / "unit.json").write_text("{}")
     assert "1 work unit claimed" in output(cache.path)
     document = json.loads(output(cache.path, "--json"))
     assert document["n_claims"] == 1 and document["next"][0]["command"][0] == "featcache"
@@ -182,7 +184,7 @@ def test_status_says_what_a_lost_shard_costs(cache: Cache) -> None:
 
 
 def test_an_export_holds_aligned_rows_and_nan_where_a_side_is_missing(cache: Cache, tmp_path: Path) -> None:
-    export_npz(open_store(cache.path).arrays(), tmp_path / "out.npz")
+    export_store(open_store(cache.path), tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz", allow_pickle=False) as out:
         assert out["text"].dtype == out["image"].dtype == np.float32 and out["text"].shape == (18, 4)
         assert np.flatnonzero(~out["text_present"]).tolist() == [0]
@@ -192,6 +194,92 @@ def test_an_export_holds_aligned_rows_and_nan_where_a_side_is_missing(cache: Cac
         assert set(out["split"].tolist()) == {"train", "valid", "test"}
 
 
-def test_an_export_to_another_ending_is_refused(cache: Cache, tmp_path: Path) -> None:
-    with pytest.raises(FeatcacheError, match=r"ends in .npz"):
-        export_npz(open_store(cache.path).arrays(), tmp_path / "out.csv")
+def test_layers_and_views_do_not_flood_the_listing(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    layers = tuple(f"layers:{k}" for k in range(1, 13))
+    spec = FakeSpec("image", ("pooled", *layers))
+    views = ("clean", "hflip", "jpeg:75", "blur:1")
+    data = write_dataset(tmp_path / "d")
+    specs = [spec, FakeSpec("spectral", ("noise",), width=3)]
+    extract(read_manifest(data), made, specs, views=views, options=ExtractOptions(device="cpu", unit_rows=7))
+    text = output(made.path)
+    listed = text[: text.index("Next:")].splitlines()
+    assert " ".join(text.split()).count("blur:1, clean, hflip, jpeg:75: 18 of 18 each") == 2
+    assert "pooled, layers:1..12 4;" in text and max(map(len, listed[2:])) <= 80
+
+
+def test_the_command_that_finishes_says_views_outputs_spectra_and_seed(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    data = write_dataset(tmp_path / "d", split=[""] * 18)
+    specs = [
+        FakeSpec("text", ("cls",)),
+        FakeSpec("image", ("cls", "layers:1", "layers:2")),
+        FakeSpec("spectral", ("a",)),
+    ]
+    options = ExtractOptions(device="cpu", unit_rows=7, seed=5)
+    extract(read_manifest(data), made, specs, views=("clean", "jpeg:50+blur:1"), options=options)
+    for path in made.path.glob("features/*/*/*.h5"):
+        path.unlink() if "clean" not in str(path) or "text" in str(path) else None
+    (words,) = (words for words in commands(output(made.path)) if words[:2] == ["featcache", "extract"])
+    assert words[-2:] == ["--seed", "5"] and words[words.index("--views") + 1] == "jpeg:50+blur:1"
+    assert "--spectral" in words and words[words.index("--spectral-outputs") + 1] == "a"
+    assert words[words.index("--image-outputs") + 1] == "cls,layers:1-2"
+    assert words[words.index("--text-model") + 1] == "none"
+
+
+def test_producers_with_other_views_get_commands_of_their_own(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    options = ExtractOptions(device="cpu")
+    extract(manifest, made, [FakeSpec("image")], views=("clean", "hflip"), options=options)
+    extract(manifest, made, [FakeSpec("spectral", ("a",))], options=options)
+    for path in made.path.glob("features/*/*/*.h5"):
+        path.unlink()
+    found = [words for words in commands(output(made.path)) if words[:2] == ["featcache", "extract"]]
+    assert [("--spectral" in words, "--views" in words) for words in found] == [(False, True), (True, False)]
+
+
+def test_missing_parts_are_an_array_expression_and_a_command(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    spec = FakeSpec("image", ("pooled", "cls"))
+    for index in (1, 2, 4):
+        options = ExtractOptions(device="cpu", unit_rows=2, partition=Partition(index, 6))
+        extract(manifest, made, [spec], views=("clean", "hflip"), options=options)
+    (division,) = cache_status(Cache.open(made.path)).datasets[0].divisions
+    assert (division.count, division.unit_rows, division.missing) == (6, 2, "0,3,5")
+    text = output(made.path)
+    assert "of 6 parts missing: --array=0,3,5" in text
+    parts, whole = commands(text)
+    assert parts[-6:] == ["--views", "clean,hflip", "--shard", "auto/6", "--shard-rows", "2"]
+    assert "--shard" not in whole and json.loads(output(made.path, "--json"))["datasets"][0]["divisions"]
+    extract(manifest, made, [spec], views=("clean", "hflip"), options=ExtractOptions(device="cpu"))
+    assert cache_status(Cache.open(made.path)).datasets[0].divisions == ()
+
+
+def test_the_command_of_a_prepared_picture_says_how_it_was_prepared() -> None:
+    identity = FakeSpec("image").fingerprint.identity | {
+        "preprocess": {"backend": "torch", "square_crop": True}, "decode": {"scaled": "by 2"}
+    }  # fmt: skip
+    fingerprint = Fingerprint(identity, {"model": "m", "revision": None, "path": None})
+    options = encoder_options(fingerprint, ("pooled",), ("float32", "float16"))
+    assert options == {"--image-model": "m", "--resize": "torch", "--square-crop": "", "--decode": "fast"}
+    tower = Fingerprint(FakeSpec("text").fingerprint.identity | {"tower": "clip-text"}, fingerprint.source)
+    assert "--clip-text" in encoder_options(tower, ("projected",), ("float32", "float16"))
+    spectral = FakeSpec("spectral", ("a",)).fingerprint
+    assert encoder_options(spectral, ("a",), ("bfloat16", "float16")) == {"--spectral": "", "--spectral-outputs": "a"}
+
+
+def test_what_two_data_sets_share_is_told_and_called_a_leak_where_one_tests_on_it(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from cli import featcache_app
+
+    cache = make_cache(tmp_path / "c")
+    for name, split in (("one", "train"), ("two", "test")):
+        data = write_dataset(tmp_path / name, n_captions=2, split=[split] * 6)
+        extract(Manifest.from_source(data, name=name), cache, [FakeSpec("image")])
+    pictures = next(o for o in cache_status(cache).overlaps if o.modality == "image")
+    assert pictures.datasets == ("one", "two") and pictures.n_contents == pictures.n_leaks == 6
+    shown = CliRunner().invoke(featcache_app, ["status", str(tmp_path / "c")]).output
+    assert "one and two: 6 pictures, 6 of them tested in one" in " ".join(shown.split())

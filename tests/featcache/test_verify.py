@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featcache.cache import Cache
 from featcache.canary import check_canaries
@@ -17,7 +18,7 @@ from featcache.samples import StringColumn, read_samples, write_samples
 from featcache.shard import read_shard, write_shard
 from featcache.verify import verify
 
-from factories import FakeSpec, fake_vector, make_cache, read_manifest, write_dataset
+from factories import FakeSpec, fake_pixels, fake_vector, make_cache, read_manifest, write_dataset
 
 TEXT, IMAGE = FakeSpec("text", ("cls",)), FakeSpec("image", width=3)
 
@@ -234,9 +235,9 @@ def test_the_choice_of_canaries_is_seeded(cache: Cache, tmp_path: Path) -> None:
     seen: list[list[bytes]] = []
 
     class Recording(FakeSpec):
-        def prepare(self, content: bytes) -> bytes:
-            seen[-1].append(content)
-            return content
+        def prepare(self, source: Image.Image) -> np.ndarray:
+            seen[-1].append(source.tobytes())
+            return fake_pixels(source)
 
     for seed in (1, 1, 2):
         seen.append([])

@@ -15,10 +15,12 @@ from typer.testing import CliRunner, Result
 
 import heads.detect
 from featcache import FeatcacheError
+from featcache.synthetic import SyntheticView, write_synthetic
 from heads.commands import register
 from heads.commands.options import parse_settings
 from heads.commands.render import safe
 from heads.errors import HeadsError
+from heads.fusion import FUSIONS
 from heads.runs import load_run
 from tests.heads.synthetic import Row, train_run, write_cache
 
@@ -120,15 +122,15 @@ def test_train_refuses_what_it_does_not_know(words: tuple[str, ...], message: st
 
 def test_a_wrong_choice_is_wrong_usage() -> None:
     assert call("train", "--fusion", "film").exit_code == 2
-    assert call("ablate", "--dim", "32,x").exit_code == 2
+    assert call("ablate", "--seeds", "x").exit_code == 2
 
 
 def test_settings_are_read_as_json_or_text() -> None:
     settings, choices = parse_settings(
-        ["lr=3e-4", "patience=null", "select_by=paper", "text.encoder=ab"], {"dim": None}
+        ["lr=3e-4", "patience=null", "select_by=paper", "text.encoder=ab", "spectral.view=blur:1"], {"dim": None}
     )
     assert settings == {"lr": 3e-4, "patience": None, "select_by": "paper"}
-    assert choices == {"text": {"encoder": "ab"}}
+    assert choices == {"text": {"encoder": "ab"}, "spectral": {"view": "blur:1"}}
 
 
 def test_default_fusion_on_a_store_of_one_modality_names_the_one_that_would_do(tmp_path: Path) -> None:
@@ -207,28 +209,134 @@ def test_pseudo_label_on_valid_is_refused() -> None:
     assert "validation never changes" in str(call("pseudo-label", "run", "--split", "valid").exception)
 
 
+ABLATE = ("ablate", "--seeds", 2, "--set", "epochs=2", "--set", "min_steps=0", "--set", "lr=0.02")
+
+
 def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
-    words = (
-        "ablate",
-        "--fusion",
-        "concat,image",
-        "--dim",
-        "4,8",
-        "--seeds",
-        2,
-        "--set",
-        "epochs=2",
-        "--set",
-        "lr=0.02",
-    )
+    words = (*ABLATE, "--fusion", "concat,image", "--dim", "4,8")
     text = ok(*words, "--out", tmp_path / "a")
     assert_fits(text)
     assert "±" in text
-    assert "Next: heads train cache --head mlp --fusion" in text
+    assert "~text" in text
+    assert "against image" in text
+    last = text.splitlines()[-1]
+    assert last.startswith("Next: heads train cache --head mlp --fusion")
+    assert "--set epochs=2 --set min_steps=0 --set lr=0.02" in last
     assert (tmp_path / "a" / "ablation.png").is_file()
     found = as_json(*words, "--out", tmp_path / "b")
-    assert len(found["rows"]) == 8
-    assert len(found["summary"]) == 4
+    assert len(found["heads"]) == 8 + 6
+    assert len(found["table"]) == 4 + 3
+
+
+def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:
+    words = (
+        "ablate",
+        "--head",
+        "mlp,linear",
+        "--fusion",
+        "image,concat,logit-mean",
+        "--lr",
+        "1e-3,0.0125",
+        "--dim",
+        "8",
+    )
+    text = ok(*words, "--seeds", 2, "--set", "epochs=2", "--set", "min_steps=0", "--out", tmp_path / "a")
+    assert_fits(text)
+    assert "linear concat" in text
+    assert "mlp logit-mean" in text
+
+
+def test_a_finished_ablation_is_not_replaced_unasked_for(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls", "--out", tmp_path / "a")
+    ok(*words)
+    assert "--overwrite" in str(call(*words).exception)
+    ok(*words, "--overwrite")
+
+
+def test_a_file_gives_the_options_and_the_command_line_goes_over_it(tmp_path: Path) -> None:
+    config = tmp_path / "grid.toml"
+    config.write_text(
+        'fusion = ["image"]\ndim = [4, 8]\nseeds = 2\ncontrols = false\n[set]\nepochs = 2\nmin_steps = 0\n'
+        '[image]\noutputs = "pooled"\n'
+    )
+    found = as_json("ablate", "--config", config, "--seeds", 1, "--folds", 3, "--out", tmp_path / "a")
+    grid = found["grid"]
+    assert (grid["fusions"], grid["dims"], grid["seeds"], grid["folds"]) == (["image"], [4, 8], 1, 3)
+    assert grid["controls"] is False
+    assert grid["settings"] == {"epochs": 2, "min_steps": 0}
+    config.write_text("dims = [4]")
+    assert "unknown key 'dims'" in str(call("ablate", "--config", config).exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--dim", "32,x"), "expected whole numbers"),
+        (("--fusion", "film"), "unknown fusion 'film'"),
+        (("--head", "svm"), "unknown head 'svm'"),
+        (("--memory", "lots"), "expected a size"),
+        (("--set", "rate=1"), "unknown setting 'rate'"),
+        (("--image-outputs", "layers:4"), "layers:4"),
+        (("--fusion", "spectral"), "needs spectral vectors"),
+    ],
+)
+def test_ablate_refuses_what_it_does_not_know(words: tuple[str, ...], message: str) -> None:
+    assert message in str(call("ablate", *words).exception)
+
+
+@pytest.fixture(scope="module")
+def viewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with text, pictures in two views, several outputs, and spectral features."""
+    path = tmp_path_factory.mktemp("viewed") / "cache"
+    write_synthetic(
+        path, captions={"train": 40, "valid": 20, "test": 20}, views={"blur:1": SyntheticView(shift=4.0, noise=0.5)}
+    )
+    return path
+
+
+def test_outputs_and_views_are_chosen_by_options(viewed: Path, tmp_path: Path) -> None:
+    words = ("train", viewed, "--head", "linear", "--fusion", "image-spectral")
+    ok(*words, "--image-outputs", "layers:1-2", "--view", "blur:1", "--out", tmp_path / "run")
+    selections = load_run(tmp_path / "run").selections
+    assert selections["image"].outputs == ("layers:1", "layers:2")
+    assert {selection.view for selection in selections.values()} == {"blur:1"}
+    refused = call("train", viewed, "--head", "linear", "--fusion", "text", "--view", "blur:1")
+    assert "captions have none" in str(refused.exception)
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_every_fusion_trains_and_is_evaluated(viewed: Path, tmp_path: Path, fusion: str) -> None:
+    outputs = ("--image-outputs", "layers:all") if fusion == "layers" else ()
+    ok("train", viewed, "--fusion", fusion, *outputs, "--dim", 8, "--set", "epochs=1", "--out", tmp_path / "run")
+    assert as_json("evaluate", tmp_path / "run", "--cache", viewed)["n"] == 120
+
+
+def test_a_run_is_evaluated_under_another_view(viewed: Path, tmp_path: Path) -> None:
+    ok("train", viewed, "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
+    clean = as_json("evaluate", tmp_path / "run", "--cache", viewed)
+    blurred = as_json("evaluate", tmp_path / "run", "--cache", viewed, "--view", "blur:1")
+    assert blurred["view"] == "blur:1"
+    assert blurred["tasks"]["b"]["f1_macro"] < clean["tasks"]["b"]["f1_macro"]
+    text = ok("evaluate", tmp_path / "run", "--cache", viewed, "--view", "blur:1")
+    assert_fits(text.split("\n", 1)[1])
+    assert "view blur:1" in text
+    ok("predict", tmp_path / "run", viewed, "--view", "blur:1", "--out", tmp_path / "p.csv")
+    unknown = call("evaluate", tmp_path / "run", "--cache", viewed, "--view", "blur:9")
+    assert "blur:9" in str(unknown.exception)
+
+
+def test_heads_are_fitted_on_the_views_that_are_named(viewed: Path, tmp_path: Path) -> None:
+    words = (*ABLATE, viewed, "--fusion", "image", "--dim", "8", "--no-controls")
+    found = as_json(*words, "--views", "clean,blur:1", "--out", tmp_path / "a")
+    assert found["conditions"]["views"] == ["clean", "blur:1"]
+    assert "lacks clean" in str(call(*words, "--views", "blur:1", "--out", tmp_path / "b").exception)
+
+
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no CUDA device" in str(call("ablate", "--device", "cuda").exception)
 
 
 def test_detect_prints_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

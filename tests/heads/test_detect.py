@@ -11,6 +11,7 @@ import pytest
 
 import heads.detect
 from featcache import FeatureStore
+from featcache.synthetic import write_synthetic
 from heads.detect import detect, model_place
 from heads.errors import HeadsError
 from heads.predict import predict
@@ -127,3 +128,22 @@ def test_a_head_without_generators_says_ai(tmp_path: Path, monkeypatch: pytest.M
     found = detect(run, b"x")
     assert (found.verdict, found.generator) == ("ai", None)
     assert found.probabilities.keys() == {"real", "ai"}
+
+
+def test_spectral_vectors_are_made_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_synthetic(tmp_path / "cache", captions={"train": 30, "valid": 16, "test": 4})
+    run = train_run(data.store, tmp_path / "run", head="linear", fusion="image-spectral")
+    vectors = data.store.arrays("test").features
+    seen = []
+
+    def encode(document: Mapping[str, Any], content: bytes, **options: Any) -> Any:
+        modality = document["identity"]["modality"]
+        seen.append((modality, content, options["outputs"]))
+        return vectors[modality][1]
+
+    monkeypatch.setattr(heads.detect, "encode_image", encode)
+    found = detect(run, b"picture")
+    assert seen == [("image", b"picture", ("pooled",)), ("spectral", b"picture", ("radial",))]
+    assert found.p_ai == pytest.approx(predict(run, data.store, "test").columns()["p_ai"][1], abs=1e-6)
+    with pytest.raises(HeadsError, match=r"needs a picture .*--fusion text"):
+        detect(run, None, caption="x")

@@ -1,4 +1,4 @@
-"""Laws of features, fusion and the division of validation."""
+"""Laws of features and the division of validation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from heads.division import divide_validation
 from heads.errors import HeadsError
-from heads.features import Features, choose_selections, load_features, load_fit_features
-from heads.fusion import FUSIONS, check_columns, check_fusion, fuse
+from heads.features import Features, choose_selections, load_features, load_fit_features, load_rows
 from heads.tasks import default_tasks
 from tests.heads.synthetic import GENERATORS, Row, write_cache
 
@@ -18,29 +17,6 @@ from tests.heads.synthetic import GENERATORS, Row, write_cache
 def load(path: Path, **options: object) -> Features:
     store = write_cache(path, **options)
     return load_fit_features(store, choose_selections(store, store.modalities))
-
-
-def test_columns_stand_in_the_order_of_the_fusion() -> None:
-    text, image = np.ones((2, 3), dtype=np.float32), np.zeros((2, 2), dtype=np.float32)
-    assert fuse("concat", {"image": image, "text": text}).tolist() == [[1, 1, 1, 0, 0]] * 2
-    assert fuse("image", {"image": image, "text": text}).shape == (2, 2)
-
-
-def test_wrong_columns_are_named_with_their_parts() -> None:
-    X = np.zeros((1, 4), dtype=np.float32)
-    with pytest.raises(HeadsError, match=r"X has 4 columns, head was fitted on 5 \(text 3 \+ image 2\)"):
-        check_columns(X, "concat", widths={"text": 3, "image": 2})
-
-
-@pytest.mark.parametrize(("have", "would_do"), [("image", "--fusion image"), ("text", "--fusion text")])
-def test_a_fusion_that_lacks_a_modality_names_the_one_that_would_do(have: str, would_do: str) -> None:
-    with pytest.raises(HeadsError, match=would_do):
-        check_fusion("concat", [have], where="cache x")
-
-
-def test_unknown_fusion_lists_the_known_ones() -> None:
-    with pytest.raises(HeadsError, match=", ".join(FUSIONS)):
-        check_fusion("film", ["text", "image"], where="cache x")
 
 
 def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) -> None:
@@ -177,3 +153,27 @@ def test_no_validation_rows_is_an_error(tmp_path: Path) -> None:
     features = load(tmp_path / "cache")
     with pytest.raises(HeadsError, match="split 'valid'"):
         divide_validation(features.select(np.zeros(len(features), dtype=bool)))
+
+
+def test_rows_left_in_the_store_are_the_ones_that_are_read(tmp_path: Path) -> None:
+    def drop(rows: list[Row]) -> None:
+        rows[3].picture = None
+
+    store = write_cache(tmp_path / "cache", edit=drop)
+    selections = choose_selections(store, ["text", "image"])
+    whole = load_fit_features(store, selections)
+    features, rows = load_rows(store, [selections], splits=("train", "valid"))
+    assert not features.blocks and features.tasks == whole.tasks
+    assert features.sample_id.tolist() == whole.sample_id.tolist()
+    for fusion in ("concat", "image", "text"):
+        np.testing.assert_array_equal(features.usable(fusion), whole.usable(fusion))
+    usable = np.flatnonzero(features.usable("concat"))[::-1]
+    np.testing.assert_array_equal(rows.read(usable), whole.select(usable).matrix("concat"))
+    assert rows.columns == whole.columns("concat") == features.columns("concat")
+    assert (rows.n_views, rows.n_rows, rows.n_columns) == (1, len(whole), 18)
+
+
+def test_columns_are_named_by_modality_and_output(tmp_path: Path) -> None:
+    features = load(tmp_path / "cache")
+    assert features.columns("concat").to_json() == [["text", "cls", 6], ["image", "pooled", 12]]
+    assert features.columns("image").width == 12

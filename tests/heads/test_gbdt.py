@@ -11,11 +11,13 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from heads.errors import HeadsError
 from heads.gbdt import GbdtConfig, GbdtHead
+from heads.principal import Principal
 from heads.tasks import build_targets
-from tests.heads.rows import TASKS, assert_equal, make_head, make_rows
+from tests.heads.rows import TASKS, assert_equal, make_head, make_rows, reload, replace_y
 
 TRAIN, SELECT, TEST = make_rows(300, seed=1), make_rows(150, seed=2), make_rows(60, seed=3)
 
@@ -29,10 +31,12 @@ def fit(**settings: Any) -> GbdtHead:
 def test_it_is_lightgbm_with_the_settings_of_the_config() -> None:
     found = fit(rounds=8).predict_proba(TEST[0])
     shared = {"max_bin": 63, "num_leaves": 7, "deterministic": True, "force_col_wise": True, "verbosity": -1}
-    shared |= {"num_threads": 1, "seed": 0}
+    shared |= {"num_threads": 1, "seed": 0, "learning_rate": 0.15}
+    binned = lgb.Dataset(TRAIN[0], np.zeros(300), params=shared).construct()
     for name, params in (("a", {"objective": "binary"}), ("b", {"objective": "multiclass", "num_class": 3})):
         rows = TRAIN[1].applies[name]
-        data = lgb.Dataset(TRAIN[0][rows], TRAIN[1].y[name][rows], params=shared)
+        data = binned.subset(np.flatnonzero(rows).tolist(), params=shared).construct()
+        data.set_label(TRAIN[1].y[name][rows])
         expected = lgb.train({**shared, **params}, data, num_boost_round=8).predict(TEST[0], num_threads=1)
         np.testing.assert_array_equal(found.proba[name], expected.astype(np.float32))
 
@@ -86,6 +90,68 @@ def test_other_seeds_give_other_trees_and_threads_do_not() -> None:
     assert_equal(threads[0].predict_proba(TEST[0]), threads[1].predict_proba(TEST[0]))
 
 
+def test_components_stand_in_for_the_columns(tmp_path: Path) -> None:
+    head = fit(components=3)
+    scores = Principal.fit(TRAIN[0], 3).transform
+    direct = make_head("gbdt").fit(scores(TRAIN[0]), TRAIN[1], select=(scores(SELECT[0]), SELECT[1]))
+    assert_equal(head.predict_proba(TEST[0]), direct.predict_proba(scores(TEST[0])))
+    assert_equal(head.predict_proba(TEST[0]), reload(head, tmp_path).predict_proba(TEST[0]))
+    assert_equal(fit(components=6).predict_proba(TEST[0]), fit(components=0).predict_proba(TEST[0]))
+
+
+def test_one_part_of_all_rows_is_a_fit_and_held_out_targets_never_matter() -> None:
+    X = np.concatenate([TRAIN[0], SELECT[0]])
+    targets = build_targets(TASKS, {name: np.concatenate([TRAIN[1].y[name], SELECT[1].y[name]]) for name in "ab"})
+    whole = np.arange(300), np.arange(300, 450)
+    config = GbdtConfig(rounds=10, components=4, feature_fraction=0.9)
+    (head,) = GbdtHead.fit_parts(X, targets, [whole], tasks=TASKS, config=config)
+    alone = GbdtHead(TASKS, config).fit(*TRAIN, select=SELECT)
+    assert_equal(head.predict_proba(TEST[0]), alone.predict_proba(TEST[0]))
+    parts = [(np.flatnonzero(np.arange(300) % 3 != fold), whole[1]) for fold in range(3)]
+    folds = GbdtHead.fit_parts(X, targets, parts, tasks=TASKS, config=config)
+    held_out = np.arange(0, 300, 3)
+    spoilt = {name: np.where(np.isin(np.arange(450), held_out), 1, y) for name, y in targets.y.items()}
+    others = GbdtHead.fit_parts(X, replace_y(targets, **spoilt), parts, tasks=TASKS, config=config)
+    assert_equal(folds[0].predict_proba(TEST[0]), others[0].predict_proba(TEST[0]))
+    assert not np.array_equal(folds[1].predict_proba(TEST[0]).proba["a"], others[1].predict_proba(TEST[0]).proba["a"])
+    assert GbdtHead.fit_parts(X, targets, [], tasks=TASKS) == []
+
+
+def test_a_head_of_the_first_version_has_no_components_and_is_read(tmp_path: Path) -> None:
+    head = fit()
+    head.save(tmp_path)
+    path = tmp_path / "head.json"
+    fields = json.loads(path.read_text())
+    del fields["fitted"]["n_components"], fields["config"]["components"]
+    path.write_text(json.dumps(fields))
+    assert_equal(head.predict_proba(TEST[0]), GbdtHead.load(tmp_path).predict_proba(TEST[0]))
+
+
+def test_spoilt_components_are_refused(tmp_path: Path) -> None:
+    fit(components=3).save(tmp_path)
+    path, description = tmp_path / "components.safetensors", tmp_path / "head.json"
+    arrays, fields = load_file(path), json.loads(description.read_text())
+    for name, value, message in (
+        ("scaler.axes", arrays["scaler.axes"][:, :2], r"expected float32 \(6, 3\)"),
+        ("scaler.axes", arrays["scaler.axes"][:5], r"expected float32 \(6, 3\)"),
+        ("scaler.mean", arrays["scaler.mean"].astype(np.float64), "expected float32"),
+        ("scaler.mean", np.full(6, np.inf, dtype=np.float32), "NaN or infinite"),
+        ("more", arrays["scaler.mean"], "expected"),
+    ):
+        save_file({**arrays, name: np.ascontiguousarray(value)}, path)
+        with pytest.raises(HeadsError, match=message):
+            GbdtHead.load(tmp_path)
+    save_file(arrays, path)
+    for n, message in ((2, "expected float32"), (0, "max_feature_idx"), (6, "0 to 5"), (-1, "0 to 5"), (3.0, "0 to 5")):
+        description.write_text(json.dumps({**fields, "fitted": {**fields["fitted"], "n_components": n}}))
+        with pytest.raises(HeadsError, match=message):
+            GbdtHead.load(tmp_path)
+    description.write_text(json.dumps(fields))
+    path.unlink()
+    with pytest.raises(HeadsError, match="not a file"):
+        GbdtHead.load(tmp_path)
+
+
 def test_nothing_is_printed_by_fit_save_load_and_predict(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from heads.gbdt import GbdtConfig, GbdtHead\n"
@@ -112,6 +178,8 @@ def test_nothing_is_printed_by_fit_save_load_and_predict(tmp_path: Path) -> None
         {"feature_fraction": float("nan")},
         {"num_threads": -1},
         {"max_bin": "many"},
+        {"components": -1},
+        {"components": 1.5},
         {"patience": True},
     ],
 )
@@ -127,10 +195,12 @@ def test_a_spoilt_folder_is_refused(tmp_path: Path) -> None:
     fields = json.loads(original)
     for codes in (None, [], [0, 0, 1], [2, 1, 0], [0, 3], [-1, 1], [0.0, 1.0], [0, 1]):
         present = {"a": [0, 1], "b": codes}
-        description.write_text(json.dumps({**fields, "fitted": {"present": present, "best_rounds": {}}}))
+        fitted = {"present": present, "best_rounds": {}, "n_components": 0}
+        description.write_text(json.dumps({**fields, "fitted": fitted}))
         with pytest.raises(HeadsError):
             GbdtHead.load(tmp_path)
-    description.write_text(json.dumps({**fields, "fitted": {"present": {"a": [1], "b": [0]}, "best_rounds": {}}}))
+    fitted = {"present": {"a": [1], "b": [0]}, "best_rounds": {}}
+    description.write_text(json.dumps({**fields, "fitted": fitted}))
     with pytest.raises(HeadsError, match="binary task 'a'"):
         GbdtHead.load(tmp_path)
     description.write_text(original)

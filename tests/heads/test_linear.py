@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from sklearn.linear_model import LogisticRegression
+from scipy.special import softmax
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from heads.errors import HeadsError
 from heads.linear import LinearConfig, LinearHead
+from heads.ridge import shrinkage_of
 from heads.selection import task_score
 from heads.tasks import build_targets
-from tests.heads.rows import TASKS, assert_equal, make_head, make_rows
+from tests.heads.rows import TASKS, assert_equal, make_head, make_rows, replace_y
 
 TRAIN, SELECT, TEST = make_rows(300, seed=1, signal=2), make_rows(150, seed=2, signal=2), make_rows(60, seed=3)
 
@@ -76,6 +79,79 @@ def test_a_fit_that_does_not_converge_says_so_and_does_not_warn() -> None:
     assert {record["converged"] for record in full.history_} == {True}
 
 
+@pytest.mark.parametrize("solver", ["ridge", "lda"])
+def test_other_solvers_are_those_of_scikit_learn_with_a_temperature(solver: str) -> None:
+    head = make_head("linear", solver=solver, strengths=(0.01,)).fit(*TRAIN, select=SELECT)
+    X, targets = TRAIN
+    scaler = StandardScaler().fit(X.astype(np.float64))
+    for name, k in (("a", 2), ("b", 3)):
+        rows = targets.applies[name]
+        Z, y = scaler.transform(X.astype(np.float64))[rows], targets.y[name][rows]
+        if solver == "ridge":
+            scores = Ridge(alpha=100).fit(Z, np.eye(k)[y]).predict(scaler.transform(TEST[0].astype(np.float64)))
+        else:
+            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage_of(0.01, len(y))).fit(Z, y)
+            scores = np.log(model.predict_proba(scaler.transform(TEST[0].astype(np.float64))))
+        (record,) = (record for record in head.history_ if record["task"] == name)
+        expected = softmax(record["factor"] * scores, axis=1)
+        found = head.predict_proba(TEST[0]).proba[name]
+        np.testing.assert_allclose(found, expected[:, 1] if name == "a" else expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["logistic", "ridge", "lda"])
+def test_a_part_is_fitted_as_by_itself_and_never_sees_other_rows(solver: str) -> None:
+    X, targets = TRAIN
+    folds = np.arange(300) % 3
+    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(3)]
+    config = LinearConfig(solver=solver, strengths=(0.01, 1.0))
+    heads = LinearHead.fit_parts(X, targets, parts, tasks=TASKS, config=config)
+    for head, (rows, chosen) in zip(heads, parts, strict=True):
+        select = X[chosen], targets.select(chosen)
+        alone = LinearHead(TASKS, config).fit(X[rows], targets.select(rows), select=select)
+        assert head.strengths_ == alone.strengths_
+        for name, proba in head.predict_proba(TEST[0]).proba.items():
+            np.testing.assert_allclose(proba, alone.predict_proba(TEST[0]).proba[name], atol=1e-5)
+    spoilt, y = X.copy(), {name: values.copy() for name, values in targets.y.items()}
+    held_out = parts[0][1][50:]
+    spoilt[held_out] = np.nan
+    for values in y.values():
+        values[held_out] = 0
+    part = parts[0][0], parts[0][1][:50]
+    one, other = (
+        LinearHead.fit_parts(data, values, [part], tasks=TASKS, config=config)[0]
+        for data, values in ((X, targets), (spoilt, replace_y(targets, **y)))
+    )
+    assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
+
+
+@pytest.mark.parametrize("solver", ["logistic", "ridge", "lda"])
+def test_the_order_of_the_rows_does_not_matter(solver: str) -> None:
+    order = np.random.default_rng(0).permutation(300)
+    one = make_head("linear", solver=solver).fit(*TRAIN, select=SELECT)
+    other = make_head("linear", solver=solver).fit(TRAIN[0][order], TRAIN[1].select(order), select=SELECT)
+    for name, proba in one.predict_proba(TEST[0]).proba.items():
+        np.testing.assert_allclose(proba, other.predict_proba(TEST[0]).proba[name], atol=2e-3)
+
+
+@pytest.mark.parametrize("solver", ["logistic", "ridge", "lda"])
+def test_every_solver_leaves_out_a_generator_that_training_lacks(solver: str, tmp_path: Path) -> None:
+    rows = TRAIN[1].y["b"] != 1
+    head = make_head("linear", solver=solver, strengths=(0.1,))
+    head.fit(TRAIN[0][rows], TRAIN[1].select(rows), select=SELECT)
+    b = head.predict_proba(TEST[0]).proba["b"]
+    assert not b[:, 1].any()
+    np.testing.assert_allclose(b.sum(axis=1), 1, atol=1e-6)
+    head.save(tmp_path)
+    assert_equal(head.predict_proba(TEST[0]), LinearHead.load(tmp_path).predict_proba(TEST[0]))
+
+
+@pytest.mark.parametrize("solver", ["ridge", "lda"])
+def test_without_select_rows_of_a_task_scores_are_taken_as_they_are(solver: str) -> None:
+    select = SELECT[0], build_targets(TASKS, {"a": SELECT[1].y["a"], "b": np.full(150, -1)})
+    head = make_head("linear", solver=solver).fit(*TRAIN, select=select)
+    assert {record["factor"] for record in head.history_ if record["task"] == "b"} == {1.0}
+
+
 def test_the_seed_does_not_matter() -> None:
     one, other = (make_head("linear").fit(*TRAIN, select=SELECT, seed=seed) for seed in (0, 1))
     assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
@@ -85,7 +161,10 @@ def test_the_seed_does_not_matter() -> None:
     "settings",
     [
         {"strengths": []},
+        {"solver": "newton"},
+        {"solver": ["ridge"]},
         {"strengths": [0]},
+        {"strengths": [1e13]},
         {"strengths": ["a"]},
         {"strengths": 1.0},
         {"strengths": [float("inf")]},

@@ -65,9 +65,20 @@ def test_the_best_epoch_has_the_best_score_then_the_lowest_loss_then_comes_first
 
 
 def test_training_stops_patience_epochs_after_the_best() -> None:
-    head = make_head("mlp", epochs=200, patience=3)
+    head = make_head("mlp", epochs=200, patience=3, min_steps=0)
     head.fit(*TRAIN, select=SELECT)
     assert len(head.history_) == head.best_epoch_ + 3 < 200  # type: ignore[attr-defined]
+
+
+def test_patience_waits_for_the_least_number_of_steps() -> None:
+    head = make_head("mlp", epochs=200, patience=3, min_steps=400).fit(*TRAIN, select=SELECT)
+    assert len(head.history_) == max(80, head.best_epoch_ + 3)  # type: ignore[attr-defined]  # 5 steps an epoch
+
+
+def test_without_a_number_of_epochs_little_data_gets_as_many_as_make_the_least_number_of_steps() -> None:
+    config = MlpConfig(batch_size=256, min_steps=500)
+    assert [config.count_epochs(n) for n in (100, 512, 42_000)] == [500, 250, 50]
+    assert MlpConfig(epochs=7).count_epochs(100) == 7
 
 
 def test_the_best_weights_do_not_depend_on_the_epochs_after_them() -> None:
@@ -118,7 +129,7 @@ def test_read_only_arrays_are_fitted_and_left_as_they_are() -> None:
 
 
 def test_divergence_is_reported_with_what_to_do() -> None:
-    with pytest.raises(HeadsError, match=r"training diverged in epoch \d+: loss is .*; lower lr"):
+    with pytest.raises(HeadsError, match=r"training diverged in epoch \d+: its loss is not finite; lower lr"):
         make_head("mlp", lr=1e30, epochs=50, patience=None).fit(*TRAIN, select=SELECT)
 
 
@@ -140,7 +151,9 @@ def test_long_inputs_are_predicted_in_chunks_that_make_no_difference() -> None:
         {"loss": "hinge"},
         {"loss": ["paper"]},
         {"select_by": "loss"},
-        {"epochs": None},
+        {"epochs": 0},
+        {"min_steps": -1},
+        {"fusion": "film"},
         {"patience": 0},
         {"lr": float("nan")},
         {"lr": "fast"},

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.preprocessing import StandardScaler
 
 from heads.errors import HeadsError
+from heads.moments import Moments
 from heads.scaling import Standardizer, check_features
 
 matrices = arrays(np.float32, (7, 3), elements=st.floats(-1000, 1000, width=32))
@@ -30,6 +31,15 @@ def test_it_is_the_scaler_of_scikit_learn_in_float64() -> None:
     np.testing.assert_allclose(1 / ours.inverse_scale[varies], reference.scale_[varies], rtol=1e-9)
     expected = reference.transform(X.astype(np.float64))[:, varies]
     np.testing.assert_allclose(ours.transform(X)[:, varies], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_moments_say_the_same() -> None:
+    X = draw()
+    X[:, 3] = 0.1
+    one, other = Standardizer.fit(X), Standardizer.of(Moments.of(X))
+    np.testing.assert_allclose(one.mean, other.mean, rtol=1e-12)
+    np.testing.assert_allclose(one.inverse_scale, other.inverse_scale, rtol=1e-9)
+    assert other.inverse_scale[3] == 0
 
 
 @given(matrices)

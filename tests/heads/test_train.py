@@ -27,7 +27,7 @@ def weights(folder: Path) -> bytes:
 
 def test_settings_come_from_the_head_and_unknown_ones_are_refused() -> None:
     config = parse_config({"dim": 64, "seed": 3})
-    assert (config.head, config.seed, config.settings["dim"], config.settings["epochs"]) == ("mlp", 3, 64, 50)
+    assert (config.head, config.seed, config.settings["dim"], config.settings["lr"]) == ("mlp", 3, 64, 1e-3)
     with pytest.raises(HeadsError, match="unknown setting 'dimm'"):
         parse_config({"dimm": 64})
     with pytest.raises(HeadsError, match="unknown kind of head 'svm'"):
@@ -49,6 +49,13 @@ def test_multitask_is_what_every_head_does_and_other_losses_are_of_mlp() -> None
         parse_config({"head": "gbdt", "loss": "joint"})
 
 
+def test_fusions_that_are_networks_are_of_mlp() -> None:
+    for head in ("linear", "gbdt"):
+        with pytest.raises(HeadsError, match=f"fusion 'gated' is a network of head 'mlp', head is {head!r}.* concat"):
+            parse_config({"head": head, "fusion": "gated"})
+    assert parse_config({"fusion": "gated"}).settings["fusion"] == "gated"
+
+
 @pytest.mark.parametrize("seed", [-1, 2**40, True, 1.5])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
     with pytest.raises(HeadsError, match="seed is"):
@@ -61,6 +68,17 @@ def test_every_head_learns_what_the_pictures_show(store: FeatureStore, tmp_path:
     assert run.record.validation["selecting"]["score"] > 0.8
     assert run.record.validation["calibrating"]["tasks"]["a"]["auc"] > 0.9
     assert run.record.rows["train"] == 180
+
+
+@pytest.mark.parametrize("fusion", ["logit-mean", "gated"])
+def test_every_fusion_learns_what_the_pictures_show_and_is_saved(
+    store: FeatureStore, tmp_path: Path, fusion: str
+) -> None:
+    run = train_run(store, tmp_path / "run", fusion=fusion)
+    assert run.record.validation["selecting"]["score"] > 0.7
+    features = load_features(store, run.selections, splits=("test",), tasks=run.tasks)
+    for name, proba in load_run(tmp_path / "run").predict(features).proba.items():
+        np.testing.assert_array_equal(proba, run.predict(features).proba[name])
 
 
 def test_text_that_carries_nothing_leaves_the_head_at_chance(store: FeatureStore, tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""What decoding, views and resizing cost a picture, on one thread.
+
+``OMP_NUM_THREADS=1 python -m benchmarks.bench_pixels [--pictures DIR] [--n N] [--rounds N]``; without DIR the pictures
+are noise with the spectrum of photographs, 436 to 640 pixels, JPEG of quality 90.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image, __version__
+
+from benchmarks.extraction_data import write_data
+from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
+from featcache.decode import decode_rgb
+from featcache.preprocess import Preprocessor
+from featcache.views import View, expand_views
+
+EDGE = 224
+VIEWS = "clean,train,report,jpeg:50+blur:1"
+
+
+def decode_all(contents: list[bytes], at_least: tuple[int, int] | None) -> None:
+    """Decode every file."""
+    for content in contents:
+        decode_rgb(content, at_least=at_least)
+
+
+def resize_all(pictures: list[Image.Image], p: Preprocessor) -> None:
+    """Bring every picture to the encoder's size."""
+    for picture in pictures:
+        p.pixels(picture)
+
+
+def apply_all(pictures: list[Image.Image], keys: list[bytes], view: View) -> None:
+    """Perturb every picture."""
+    for picture, key in zip(pictures, keys, strict=True):
+        view.apply(picture, key)
+
+
+def measure(contents: list[bytes], rounds: int) -> list[Measure]:
+    """Time the steps in turn, and compare the fast ones with the exact."""
+    pictures = [decode_rgb(content) for content in contents]
+    keys = [hashlib.sha256(content).digest() for content in contents]
+    by_pillow, by_torch = (Preprocessor(EDGE, (EDGE, EDGE), backend=backend) for backend in ("pillow", "torch"))
+    calls: dict[str, Callable[[], object]] = {
+        "decode exactly": partial(decode_all, contents, None),
+        "decode fast, 224 pixels wanted": partial(decode_all, contents, by_pillow.at_least),
+        "decode fast, 112 pixels wanted": partial(decode_all, contents, (EDGE, EDGE)),
+        "resize with pillow": partial(resize_all, pictures, by_pillow),
+        "resize with torch": partial(resize_all, pictures, by_torch),
+    }
+    calls |= {f"view {view}": partial(apply_all, pictures, keys, view) for view in expand_views(VIEWS)}
+    seconds = time_rounds(calls, rounds=rounds)
+    fastest = ratios(seconds["decode exactly"], seconds["decode fast, 112 pixels wanted"])
+    return [
+        Measure("resize: pillow / torch", "ratio", ratios(seconds["resize with pillow"], seconds["resize with torch"])),
+        Measure("decode: exact / fast, 112 pixels wanted", "ratio", fastest),
+        *(Measure(name, "ms", tuple(1e3 * s / len(contents) for s in values)) for name, values in seconds.items()),
+    ]
+
+
+def main() -> None:
+    """Measure, write the record, and print its table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pictures", type=Path, help="a folder of JPEGs; default: synthetic ones")
+    parser.add_argument("--n", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="bench-pixels-") as made:
+        folder = given.pictures or Path(made)
+        if given.pictures is None:
+            write_data(folder, -(-given.n // 6))
+        paths = sorted(folder.rglob("*.jpg"))
+        contents = [path.read_bytes() for path in paths[:: max(1, len(paths) // given.n)][: given.n]]
+    sides = sorted(decode_rgb(content).width for content in contents)
+    kilobytes = sum(map(len, contents)) / len(contents) / 1e3
+    setting = (
+        f"Time a picture on one thread, {len(contents)} JPEGs of {kilobytes:.0f} kB, "
+        f"{sides[0]} to {sides[-1]} pixels wide, Pillow {__version__}. Resizing is by the shorter side to {EDGE}, "
+        "bicubic, and a centre crop; views act on the whole picture."
+    )
+    options = "" if given.pictures is None else f"--pictures {given.pictures.name}"
+    print_record(write_record("pixels", measure(contents, given.rounds), setting=setting, options=options))
+
+
+if __name__ == "__main__":
+    main()

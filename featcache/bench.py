@@ -1,0 +1,230 @@
+"""How fast an extraction can go on this machine: its parts alone, then all of it, on a sample of the data."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from featcache.cache import CLEAN, Cache, Defaults
+from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec
+from featcache.encoders.loading import resolve_device
+from featcache.errors import FeatcacheError
+from featcache.extract import extract
+from featcache.feeds import Forwards
+from featcache.manifest import ImageSource, Manifest
+from featcache.options import ExtractOptions, available_cores
+from featcache.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading
+from featcache.work import Work
+
+__all__ = ["BenchResult", "Preloaded", "bench", "thin", "time_extraction"]
+
+_NEIGHBOURS = 48
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What was measured; times are those of the sample.
+
+    Attributes
+    ----------
+    dataset, device : str
+        What was read, and where the encoders ran.
+    cores, workers : int
+        Cores that this process may use, and workers that prepared the input.
+    n_samples, n_captions, n_pictures : int
+        Samples, different captions, and pictures.
+    forwards : tuple of ForwardRate
+        One per encoder, alone.
+    reading : ReadingCost
+        What one core needs for the input.
+    end_to_end : float
+        Seconds of the whole extraction of the sample into an empty cache, the loading of the encoders left out.
+    """
+
+    dataset: str
+    device: str
+    cores: int
+    workers: int
+    n_samples: int
+    n_captions: int
+    n_pictures: int
+    forwards: tuple[ForwardRate, ...]
+    reading: ReadingCost
+    end_to_end: float
+
+    @property
+    def forward_seconds(self) -> float:
+        """All forwards, one after the other."""
+        return sum(forward.seconds for forward in self.forwards)
+
+    @property
+    def reading_seconds(self) -> float:
+        """All input, on as many cores as there are workers."""
+        return self.n_pictures / self.reading.rate / max(1, min(self.workers, self.cores))
+
+    @property
+    def bound(self) -> float:
+        """Least seconds of the whole: on a CPU forwards and input share the cores, else the slower one decides."""
+        parts = self.forward_seconds, self.reading_seconds
+        return sum(parts) if self.device == "cpu" else max(parts)
+
+    @property
+    def binds(self) -> str:
+        """Which part takes longer: ``forward`` or ``reading``."""
+        return "reading" if self.reading_seconds > self.forward_seconds else "forward"
+
+    @property
+    def workers_needed(self) -> int:
+        """Workers, each with a core of its own, that keep up with the forwards."""
+        seconds = self.n_pictures / self.reading.rate
+        return max(1, math.ceil(seconds / self.forward_seconds - 1e-9)) if self.forward_seconds else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``featcache bench --json`` prints."""
+        derived = ("forward_seconds", "reading_seconds", "bound", "binds", "workers_needed")
+        return asdict(self) | {name: getattr(self, name) for name in derived}
+
+
+class Preloaded:
+    """Stands for an encoder that is loaded already, so that an extraction can be timed without the loading.
+
+    A copy of it made for another process is the plain one again.
+    """
+
+    def __init__(self, spec: EncoderSpec, encoder: Encoder) -> None:
+        self._spec = spec
+        self._encoder = encoder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._spec, name)
+
+    def __reduce__(self) -> tuple[Callable[[EncoderSpec], EncoderSpec], tuple[EncoderSpec]]:
+        return _unchanged, (self._spec,)
+
+    def load(self, *_: object, **__: object) -> Encoder:
+        """Return it."""
+        return self._encoder
+
+
+def _unchanged(spec: EncoderSpec) -> EncoderSpec:
+    return spec
+
+
+def bench(
+    manifest: Manifest,
+    specs: Sequence[EncoderSpec],
+    defaults: Defaults,
+    *,
+    views: str | Sequence[str] = (CLEAN,),
+    options: ExtractOptions | None = None,
+    seconds: float = 5.0,
+    progress: Callable[[str], None] | None = None,
+) -> BenchResult:
+    """Measure the parts of an extraction alone, and then the whole.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data, or better a sample of them (`thin`): all of it is extracted once.
+    specs : sequence of EncoderSpec
+        The encoders.
+    defaults : Defaults
+        Of the temporary cache.
+    views : str or sequence of str
+        Perturbations of the pictures, as `extract` takes them.
+    options : ExtractOptions
+        How to run.
+    seconds : float
+        About how long each part is measured.
+    progress : callable
+        Called with what is measured next.
+
+    Raises
+    ------
+    FeatcacheError
+        If none of the contents can be used.
+    """
+    options, tell = options or ExtractOptions(), progress or (lambda _: None)
+    captions, pictures = _captions(manifest), _pictures(manifest)
+    work = Work.of(specs, views)
+    of_pictures = [spec for spec in specs if CONTENT_OF[spec.modality] == "image"]
+    tell("reading")
+    reading = measure_reading(pictures if of_pictures else (), work.recipe(), seconds=seconds)
+    if of_pictures and reading.n_failed >= reading.n_pictures:
+        raise FeatcacheError(f"none of the {reading.n_failed} pictures tried of {manifest.name!r} can be read")
+    forwards: list[ForwardRate] = []
+    loaded: list[EncoderSpec] = []
+    encoders = Forwards(options)
+    for spec, own_views in work.items:
+        tell(f"{spec.modality} forward")
+        forward = encoders.of(spec, example_of(spec))
+        loaded.append(cast("EncoderSpec", Preloaded(spec, forward.encoder)))
+        forwards.append(
+            measure_forward(
+                spec,
+                forward.encoder,
+                captions,
+                n_contents=len(pictures) if spec in of_pictures else len(captions),
+                n_views=len(own_views),
+                n_rows=forward.n_rows,
+                seconds=seconds,
+            )
+        )
+    tell("extraction")
+    # Batches are tried out once, above.
+    rows = replace(options, batch_size=forwards[-1].n_rows)
+    device = resolve_device(options.device)
+    return BenchResult(
+        manifest.name,
+        device=device,
+        cores=available_cores(),
+        workers=options.threads if device == "cpu" else options.workers or available_cores(),
+        n_samples=len(manifest.samples),
+        n_captions=len(captions),
+        n_pictures=len(pictures) if of_pictures else 0,
+        forwards=tuple(forwards),
+        reading=reading,
+        end_to_end=time_extraction(manifest, loaded, defaults, views=views, options=rows),
+    )
+
+
+def time_extraction(
+    manifest: Manifest,
+    specs: Sequence[EncoderSpec],
+    defaults: Defaults,
+    *,
+    views: str | Sequence[str] = (CLEAN,),
+    options: ExtractOptions | None = None,
+) -> float:
+    """Return how many seconds it takes to extract everything into an empty cache that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="featcache-bench-") as folder:
+        cache = Cache.open_or_create(Path(folder) / "cache", defaults)
+        started = time.perf_counter()
+        extract(manifest, cache, specs, options=options, views=views)
+        return time.perf_counter() - started
+
+
+def thin(manifest: Manifest, n_samples: int) -> Manifest:
+    """Return about so many samples from all over a data set, neighbours together: they share captions."""
+    n = len(manifest.samples)
+    if n <= n_samples:
+        return manifest
+    size = min(_NEIGHBOURS, n_samples)
+    starts = np.linspace(0, n - size, max(1, n_samples // size)).astype(np.int64)
+    rows = np.unique(starts[:, None] + np.arange(size))
+    return replace(manifest, samples=tuple(manifest.samples[i] for i in rows.tolist()))
+
+
+def _captions(manifest: Manifest) -> list[str]:
+    return list(dict.fromkeys(sample.caption for sample in manifest.samples if sample.caption))
+
+
+def _pictures(manifest: Manifest) -> list[ImageSource]:
+    return list({sample.image.name: sample.image for sample in manifest.samples if sample.image}.values())

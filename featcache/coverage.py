@@ -1,0 +1,149 @@
+"""How far the producers of a cache cover the contents of a data set, and which parts of a division are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import Cache
+from featcache.encoders.base import CONTENT_OF, Modality
+from featcache.failure_list import failure_views
+from featcache.failures import failed_keys, read_failures
+from featcache.fingerprint import Fingerprint
+from featcache.frozen import FrozenPlan, FrozenProducer
+from featcache.index import Receipt
+from featcache.keyindex import KeyIndex
+from featcache.outputs import natural_order
+from featcache.partition import array_expression
+from featcache.samples import SampleTable
+from featcache.shardset import ShardSet
+
+__all__ = ["Coverage", "Division", "Holding", "cover", "divide", "find_holdings"]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a data set's contents one producer has.
+
+    Attributes
+    ----------
+    producer, modality, view, output : str
+        Which vectors; ``producer`` is a short fingerprint, ``output`` is ``""`` if it has stored nothing at all.
+    n_contents, n_stored, n_failed : int
+        Unique contents of that side, those stored, and those that are not because they failed.
+    is_wanted : bool
+        Whether this producer was ever run on this data set, as far as can be told. False: it holds none of its
+        contents, but those of other data sets, while another producer has been run here.
+    """
+
+    producer: str
+    modality: str
+    view: str
+    output: str
+    n_contents: int
+    n_stored: int
+    n_failed: int
+    is_wanted: bool
+
+    @property
+    def n_missing(self) -> int:
+        """Contents that are neither stored nor failed."""
+        return self.n_contents - self.n_stored - self.n_failed
+
+
+@dataclass(frozen=True)
+class Division:
+    """An extraction in parts of which some are not done.
+
+    Attributes
+    ----------
+    count, unit_rows : int
+        How many parts there are, and contents a run.
+    missing : str
+        Those that have something left to do, as a job array takes them: ``0-3,7``.
+    producers : tuple of FrozenProducer
+        What is to be made with each encoder.
+    """
+
+    count: int
+    unit_rows: int
+    missing: str
+    producers: tuple[FrozenProducer, ...]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one producer has stored under one view, and on which contents it failed."""
+
+    fingerprint: Fingerprint
+    view: str
+    shards: ShardSet
+    failed: KeyIndex
+
+    def lacks(self, output: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tell which contents are neither stored nor failed: (n,)."""
+        return ~(self.shards.contains(output, keys) | self.failed.contains(keys))
+
+
+def find_holdings(cache: Cache, producers: Sequence[Fingerprint], known: Mapping[Path, Receipt]) -> list[Holding]:
+    """Open what producers have under all their views; under the clean one in any case, if they have nothing at all."""
+    found = [
+        Holding(
+            fingerprint,
+            view,
+            ShardSet.open(cache, fingerprint, view, known=known),
+            KeyIndex.from_shards([failed_keys(read_failures(cache, fingerprint, view))]),
+        )
+        for fingerprint in producers
+        for view in failure_views(cache, fingerprint)
+    ]
+    # Of a producer that was run, the clean view is only wanted if it was begun.
+    begun = [cache.shard_folder(h.fingerprint, h.view).is_dir() or len(h.failed.keys) > 0 for h in found]
+    known_at_all = {h.fingerprint.digest for h, is_begun in zip(found, begun, strict=True) if is_begun}
+    return [h for h, is_begun in zip(found, begun, strict=True) if is_begun or h.fingerprint.digest not in known_at_all]
+
+
+def cover(table: SampleTable, holdings: Sequence[Holding]) -> tuple[Coverage, ...]:
+    """Count what is stored of a data set: one line per producer, view and output."""
+    contents = {kind: table.unique_keys(kind) for kind in set(CONTENT_OF.values())}
+    found: list[tuple[Holding, str, NDArray[np.uint8], int, int]] = []
+    for holding in holdings:
+        keys = contents[CONTENT_OF[cast("Modality", holding.fingerprint.modality)]]
+        failed = holding.failed.contains(keys)
+        for output in natural_order(holding.shards.widths) or ("",):
+            stored = holding.shards.contains(output, keys) if output else np.zeros(len(keys), bool)
+            found.append((holding, output, keys, int(stored.sum()), int((failed & ~stored).sum())))
+    begun = {h.fingerprint.modality for h, _, _, n_stored, n_failed in found if n_stored + n_failed}
+    return tuple(
+        Coverage(
+            producer=holding.fingerprint.short,
+            modality=holding.fingerprint.modality,
+            view=holding.view,
+            output=output,
+            n_contents=len(keys),
+            n_stored=n_stored,
+            n_failed=n_failed,
+            is_wanted=bool(n_stored + n_failed or not output or holding.fingerprint.modality not in begun),
+        )
+        for holding, output, keys, n_stored, n_failed in found
+    )
+
+
+def divide(table: SampleTable, plans: Sequence[FrozenPlan], holdings: Sequence[Holding]) -> tuple[Division, ...]:
+    """Find the divisions of a data set that are not finished; those of other contents than it has now are left out."""
+    by_place = {(h.fingerprint.digest, h.view): h for h in holdings}
+
+    def lacks(producer: str, view: str, output: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        holding = by_place.get((producer, view))
+        return np.ones(len(keys), bool) if holding is None else holding.lacks(output, keys)
+
+    return tuple(
+        Division(plan.count, plan.unit_rows, array_expression(missing), plan.producers)
+        for plan in plans
+        if (missing := plan.parts_missing(table, lacks))
+    )

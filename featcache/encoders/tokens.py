@@ -1,0 +1,91 @@
+"""Captions → token ids → padded arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.encoders.loading import quiet_transformers
+from featcache.errors import ModelError
+from featcache.models import ModelFolder
+
+__all__ = ["Texts", "Tokeniser"]
+
+Texts = Sequence[str] | Sequence[Sequence[int]]
+"""Captions in their template, or what `Tokeniser.tokenise` makes of them."""
+
+
+class Tokeniser:
+    """The tokenizer of a model, cutting on the right.
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        The model.
+    max_length : int
+        Most tokens of a text, special tokens included.
+
+    Raises
+    ------
+    ModelError
+        If its files cannot be used, or it does not say how to pad.
+    """
+
+    def __init__(self, folder: ModelFolder, max_length: int) -> None:
+        from transformers import AutoTokenizer
+
+        self.max_length = max_length
+        try:
+            with quiet_transformers():
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+            raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {error}") from error
+        if self._tokenizer.pad_token_id is None:
+            raise ModelError(f"tokenizer of model {folder.name!r} has no padding token")
+        self._tokenizer.truncation_side = "right"
+
+    @property
+    def end(self) -> int | None:
+        """Id of the token that ends a text; None if it has none."""
+        found = self._tokenizer.eos_token_id
+        return None if found is None else int(found)
+
+    @property
+    def largest(self) -> int:
+        """Largest id that there is."""
+        return int(max(self._tokenizer.get_vocab().values()))
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, special tokens included, cut to `max_length`."""
+        ids = self._tokenizer(list(texts), padding=False, truncation=True, max_length=self.max_length)["input_ids"]
+        return [list(one) for one in ids]
+
+    def pad(self, texts: Texts, *, multiple: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the texts as one array, padded on the right to the longest.
+
+        Parameters
+        ----------
+        texts : sequence of str or of sequences of int
+            Captions or their ids.
+        multiple : int
+            The width is the next multiple, but at most `max_length`.
+
+        Returns
+        -------
+        ids : (n, w) int64
+            Token ids.
+        mask : (n, w) int64
+            1 where there is a token of the text.
+        """
+        ids = self.tokenise([str(text) for text in texts]) if isinstance(texts[0], str) else texts
+        lengths = np.array([len(one) for one in ids])
+        longest = int(lengths.max())
+        width = max(longest, min(-(-longest // multiple) * multiple, self.max_length))
+        mask = np.arange(width) < lengths[:, None]
+        padded = np.full(mask.shape, self._tokenizer.pad_token_id, np.int64)
+        padded[mask] = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
+        return padded, mask.astype(np.int64)

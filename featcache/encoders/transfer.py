@@ -1,0 +1,71 @@
+"""Between a GPU and the host without waiting: page-locked copies that go on while the next batch is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from featcache.encoders.base import Vectors
+from featcache.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["fetch", "send"]
+
+
+def send(array: NDArray[Any], device: str) -> torch.Tensor:
+    """Copy an array to a device; it may be overwritten as soon as this returns, except where the device is the CPU."""
+    import torch
+
+    # Torch warns of an array that it must not write to, although nobody is going to.
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def fetch(vectors: Mapping[str, torch.Tensor], widths: Mapping[str, int], n: int) -> Callable[[], Vectors]:
+    """Begin to copy vectors to the host.
+
+    Parameters
+    ----------
+    vectors : mapping of output name to (m, d) tensor
+        On any device.
+    widths : mapping of output name to int
+        How many columns they must have, as far as that is known.
+    n : int
+        How many of the ``m`` rows are wanted, from the first on.
+
+    Returns
+    -------
+    callable
+        Waits for the copies and returns (n, d) float32 arrays.
+
+    Raises
+    ------
+    ModelError
+        If a vector has another width: it is not what its name says.
+    """
+    import torch
+
+    for name, vector in vectors.items():
+        if vector.ndim != 2 or vector.shape[1] != widths.get(name, vector.shape[1]):
+            raise ModelError(f"output {name!r} has shape {tuple(vector.shape)}, expected {widths.get(name)} columns")
+    # Contiguous: a class token that is a part of all tokens would keep them in memory.
+    rows = {name: vector[:n].float().contiguous() for name, vector in vectors.items()}
+    if all(vector.device.type == "cpu" for vector in rows.values()):
+        done = {name: vector.numpy() for name, vector in rows.items()}
+        return lambda: done
+    host = {name: torch.empty(vector.shape, dtype=torch.float32, pin_memory=True) for name, vector in rows.items()}
+    for name, vector in rows.items():
+        host[name].copy_(vector, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+
+    def wait() -> Vectors:
+        copied.synchronize()
+        # Page-locked memory is scarce: what is kept until a unit is complete lies elsewhere.
+        return {name: vector.numpy().copy() for name, vector in host.items()}
+
+    return wait

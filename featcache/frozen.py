@@ -1,0 +1,285 @@
+"""The frozen plan of an extraction in parts: what all of them must agree on, so that together they do everything.
+
+Parts that disagree would do no harm to what is stored, but leave gaps that nobody is going to fill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import starmap
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import Cache
+from featcache.encoders.base import CONTENT_OF, EncoderSpec
+from featcache.errors import FeatcacheError, ShardError
+from featcache.fingerprint import canonical_json
+from featcache.partition import MAX_COUNT, Partition
+from featcache.samples import SampleTable
+from featcache.sealed import check_intact, read_sealed, replace_sealed, write_sealed
+
+__all__ = ["FrozenContents", "FrozenPlan", "FrozenProducer", "freeze_plan", "frozen_plans"]
+
+FORMAT_VERSION = 1
+_FOLDER = "plans"
+_MAX_ROWS = 1 << 40
+_WAYS_OUT = (
+    "finish without --shard, which divides nothing, or give --refreeze to every part to replace the frozen plan "
+    "(nothing stored is lost)"
+)
+
+Lacks = Callable[[str, str, str, NDArray[np.uint8]], NDArray[np.bool_]]
+"""Which of some keys (n, 32) a producer (digest, view, output) neither holds nor has failed on."""
+
+
+@dataclass(frozen=True)
+class FrozenContents:
+    """Contents of one kind.
+
+    Attributes
+    ----------
+    kind : {"image", "text"}
+        What they are.
+    count : int
+        How many there are.
+    digest : str
+        Sha256 of their keys in the order of the manifest, 64 hex digits.
+    """
+
+    kind: str
+    count: int
+    digest: str
+
+    @classmethod
+    def of(cls, table: SampleTable, kind: str) -> Self:
+        """Describe the contents of a sample table."""
+        keys = table.unique_keys(kind)
+        return cls(kind, len(keys), hashlib.sha256(keys.tobytes()).hexdigest())
+
+
+@dataclass(frozen=True)
+class FrozenProducer:
+    """What is to be made with one encoder.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Digest of the producer.
+    kind : {"image", "text"}
+        Of which contents.
+    outputs, views : tuple of str
+        Sorted.
+    """
+
+    fingerprint: str
+    kind: str
+    outputs: tuple[str, ...]
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FrozenPlan:
+    """What the parts of one extraction agree on.
+
+    Attributes
+    ----------
+    dataset : str
+        Name of the data set in the cache.
+    count : int
+        How many parts there are.
+    unit_rows : int
+        Contents a run: part i has the runs i, i + count, i + 2 count …
+    contents, producers : tuple
+        What is to be done with what.
+    """
+
+    dataset: str
+    count: int
+    unit_rows: int
+    contents: tuple[FrozenContents, ...]
+    producers: tuple[FrozenProducer, ...]
+
+    @classmethod
+    def of(
+        cls, table: SampleTable, work: Sequence[tuple[EncoderSpec, Sequence[str]]], *, count: int, unit_rows: int
+    ) -> Self:
+        """Describe the extraction of a sample table with some encoders, each under some views."""
+        producers = [
+            FrozenProducer(
+                spec.fingerprint.digest, CONTENT_OF[spec.modality], tuple(sorted(spec.outputs)), tuple(sorted(views))
+            )
+            for spec, views in work
+        ]
+        kinds = sorted({producer.kind for producer in producers})
+        contents = tuple(FrozenContents.of(table, kind) for kind in kinds)
+        return cls(table.dataset, count, unit_rows, contents, tuple(sorted(producers, key=lambda p: p.fingerprint)))
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
+        """Read what `to_document` returned.
+
+        Raises
+        ------
+        ShardError
+            If it is something else.
+        """
+        version = document.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ShardError(f"{where} has format version {version!r}, this program reads {FORMAT_VERSION}")
+        try:
+            contents = [(str(c["kind"]), _count(c["count"], _MAX_ROWS), str(c["digest"])) for c in document["contents"]]
+            producers = [
+                (str(p["fingerprint"]), str(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
+                for p in document["producers"]
+            ]
+            return cls(
+                str(document["dataset"]),
+                _count(document["count"], MAX_COUNT),
+                _count(document["unit_rows"], _MAX_ROWS, least=1),
+                tuple(starmap(FrozenContents, contents)),
+                tuple(starmap(FrozenProducer, producers)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ShardError(f"{where} is no frozen plan: {error}") from error
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what is stored."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    def path(self, cache: Cache) -> Path:
+        """Where it is stored: a name for the data set and the producers, whatever else is agreed on."""
+        fingerprints = canonical_json([producer.fingerprint for producer in self.producers])
+        name = hashlib.sha256(fingerprints.encode()).hexdigest()[:12]
+        return cache.path / _FOLDER / self.dataset / f"{name}.json"
+
+    def parts_missing(self, table: SampleTable, lacks: Lacks) -> tuple[int, ...] | None:
+        """Return which parts have something left to do, ascending.
+
+        Parameters
+        ----------
+        table : SampleTable
+            The data set as it is now.
+        lacks : callable
+            Tells what is there.
+
+        Returns
+        -------
+        tuple of int or None
+            None if the data set has other contents now than when the plan was frozen.
+        """
+        if any(FrozenContents.of(table, contents.kind) != contents for contents in self.contents):
+            return None
+        found: set[int] = set()
+        for producer in self.producers:
+            keys = table.unique_keys(producer.kind)
+            run = np.arange(len(keys)) // self.unit_rows
+            for view in producer.views:
+                for output in producer.outputs:
+                    found.update(np.unique(run[lacks(producer.fingerprint, view, output, keys)] % self.count).tolist())
+        return tuple(sorted(found))
+
+
+def freeze_plan(
+    cache: Cache,
+    table: SampleTable,
+    work: Sequence[tuple[EncoderSpec, Sequence[str]]],
+    *,
+    partition: Partition,
+    unit_rows: int,
+    refreeze: bool = False,
+) -> None:
+    """Make sure that all parts of an extraction mean the same one; the first to come lays it down.
+
+    Parameters
+    ----------
+    cache : Cache
+        The cache that they share. Nothing is written if there is only one part.
+    table : SampleTable
+        The data set as this part found it; better not yet written to the cache.
+    work : sequence of (EncoderSpec, views)
+        The encoders, and under which views each is to run.
+    partition : Partition
+        Which part this is.
+    unit_rows : int
+        Contents a run.
+    refreeze : bool
+        Put what this part means in the place of what is there. To be given to every part.
+
+    Raises
+    ------
+    FeatcacheError
+        If the others mean something else; the message tells the way out.
+    ShardError
+        If the stored plan cannot be read.
+    """
+    if partition.count == 1:
+        return
+    wanted = FrozenPlan.of(table, work, count=partition.count, unit_rows=unit_rows)
+    path = wanted.path(cache)
+    if not path.exists() and write_sealed(path, wanted.to_document()):
+        return
+    try:
+        found = _read(path)
+    except ShardError:
+        if not refreeze:
+            raise
+        found = None
+    if found == wanted:
+        return
+    if found is None or refreeze:
+        replace_sealed(path, wanted.to_document())
+        return
+    raise FeatcacheError(f"{_difference(found, wanted, partition)}, as frozen in {path}: {_WAYS_OUT}")
+
+
+def frozen_plans(cache: Cache, dataset: str) -> tuple[FrozenPlan, ...]:
+    """Return the frozen plans of a data set.
+
+    Raises
+    ------
+    ShardError
+        If one cannot be read.
+    """
+    folder = cache.path / _FOLDER / dataset
+    return tuple(_read(path) for path in sorted(folder.glob("[0-9a-f]*.json")) if path.is_file())
+
+
+def _read(path: Path) -> FrozenPlan:
+    where = f"frozen plan {path}"
+    try:
+        document, is_intact = read_sealed(path)
+        plan = FrozenPlan.from_document(document, where)
+        check_intact(path, is_intact)
+    except ShardError as error:
+        raise ShardError(f"{error}; --refreeze replaces it, given to every part, or delete it") from error
+    return plan
+
+
+def _count(value: Any, most: int, *, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{value!r} is no number from {least} to {most}")
+    return value
+
+
+def _difference(found: FrozenPlan, wanted: FrozenPlan, partition: Partition) -> str:
+    """Tell what this part means otherwise than those before it."""
+    name = f"data set {wanted.dataset!r} is being extracted"
+    if found.count != wanted.count:
+        return f"{name} in {found.count} parts, expected --shard i/{found.count}, found {partition}"
+    for old, new in zip(found.contents, wanted.contents, strict=False):
+        if old != new:
+            what = "pictures" if old.kind == "image" else "captions"
+            return f"{name} from {old.count:,} {what}, found {new.count:,} that are not the same in the same order"
+    if found.unit_rows != wanted.unit_rows:
+        return f"{name} with {found.unit_rows} rows a shard, found {wanted.unit_rows} (--shard-rows)"
+    for mine, theirs in zip(wanted.producers, found.producers, strict=False):
+        for field in ("outputs", "views"):
+            before, after = ", ".join(getattr(theirs, field)), ", ".join(getattr(mine, field))
+            if before != after:
+                return f"{name} with {field} {before} of encoder {mine.fingerprint[:12]}, found {after}"
+    return f"{name} with another plan"

@@ -1,0 +1,131 @@
+"""Names of the vectors of one forward, and the short ways to ask for several of them.
+
+A stored output has one name, ``cls`` or ``layers:4``. A request may also say ``layers:4-8-12`` (these three),
+``layers:1..6`` (all from the first to the last) or ``layers:all``: `expand` turns it into names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from featcache.errors import FeatcacheError
+
+__all__ = ["abbreviate", "expand", "is_layer", "layer_name", "layer_number", "natural_order", "parse_outputs"]
+
+_LAYERS = "layers:"
+_ALL = "layers:all"
+_MAX_NAMES = 1024
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NUMBER = "[1-9][0-9]{0,3}"
+_SPAN = rf"{_NUMBER}(\.\.{_NUMBER})?"
+_REQUEST = re.compile(rf"layers:(all|{_SPAN}(-{_SPAN})*)")
+_STORED = re.compile(rf"layers:({_NUMBER})")
+
+
+def layer_name(number: int) -> str:
+    """Return the name of the output of a block; the first block is 1."""
+    return f"{_LAYERS}{number}"
+
+
+def layer_number(name: str) -> int | None:
+    """Return which block's output has this name; None if it is that of none."""
+    found = _STORED.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def is_layer(name: str) -> bool:
+    """Return whether this is the name of the output of a block."""
+    return layer_number(name) is not None
+
+
+def natural_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort names of outputs: those of blocks after all others, by number."""
+    return tuple(sorted(names, key=lambda name: (layer_number(name) or 0, name)))
+
+
+def parse_outputs(request: str | Iterable[str]) -> tuple[str, ...]:
+    """Read a comma list, or several, of names and ``layers:…`` requests.
+
+    Returns
+    -------
+    tuple of str
+        Each once, in the order asked for; `expand` makes names of outputs of them.
+
+    Raises
+    ------
+    FeatcacheError
+        If a part is neither, or nothing is left.
+    """
+    texts = [request] if isinstance(request, str) else list(request)
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    for part in parts:
+        if not (_NAME.fullmatch(part) or _REQUEST.fullmatch(part)):
+            raise FeatcacheError(
+                f"output {part!r} is no name of a vector: expected names like cls, layers:4, layers:4-8-12, "
+                "layers:1..6 or layers:all, with commas between them"
+            )
+    if not parts or len(parts) > _MAX_NAMES:
+        raise FeatcacheError(f"{len(parts)} outputs are named, expected 1 to {_MAX_NAMES}")
+    return tuple(dict.fromkeys(parts))
+
+
+def expand(request: str | Iterable[str], available: Iterable[str], *, owner: str = "the model") -> tuple[str, ...]:
+    """Turn a request into names of outputs.
+
+    Parameters
+    ----------
+    request : str or iterable of str
+        What `parse_outputs` takes.
+    available : iterable of str
+        Names of the outputs that there are.
+    owner : str
+        Who has them, for the message.
+
+    Returns
+    -------
+    tuple of str
+        Each once, in the order asked for; ``layers:all`` ascending.
+
+    Raises
+    ------
+    FeatcacheError
+        If the request is malformed, or asks for what there is not.
+    """
+    there = natural_order(set(available))
+    layers = tuple(filter(is_layer, there))
+    names: list[str] = []
+    for part in parse_outputs(request):
+        wanted = [part] if not part.startswith(_LAYERS) else (layers or [part]) if part == _ALL else _layers(part)
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            raise FeatcacheError(f"{owner} has no output {missing[0]!r}; it has: {abbreviate(there) or 'none'}")
+        names += wanted
+    return tuple(dict.fromkeys(names))
+
+
+def _layers(part: str) -> list[str]:
+    numbers: list[int] = []
+    for span in part.removeprefix(_LAYERS).split("-"):
+        first, _, last = span.partition("..")
+        if last and int(last) < int(first):
+            raise FeatcacheError(f"output {part!r} runs from layer {first} to {last}, expected the smaller first")
+        numbers += range(int(first), int(last or first) + 1)
+    return [layer_name(number) for number in numbers]
+
+
+def abbreviate(names: Iterable[str]) -> str:
+    """Return a comma list for people, short where there are many blocks: ``cls, pooled, layers:1..12``.
+
+    What it says is again a request of the same outputs, layers by number.
+    """
+    ordered = natural_order(set(names))
+    words = [name for name in ordered if not is_layer(name)]
+    spans: list[list[int]] = []
+    for number in filter(None, map(layer_number, ordered)):
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    texts = [f"{s[0]}..{s[-1]}" if len(s) > 2 else "-".join(map(str, s)) for s in spans]
+    return ", ".join([*words, _LAYERS + "-".join(texts)] if texts else words)

@@ -1,0 +1,1 @@
+"""What generators, cameras and compression leave in frequencies and in noise: statistics of native pixels."""

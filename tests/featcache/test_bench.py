@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from featcache.bench import BenchResult, Preloaded, bench, thin
+from featcache.cache import Defaults
+from featcache.errors import FeatcacheError
+from featcache.options import ExtractOptions
+from featcache.rates import ForwardRate, ReadingCost
+from featcache.reading import PARTS
+
+from factories import FakeSpec, read_manifest, write_bert, write_dataset, write_vision
+
+DEFAULTS = Defaults("float32", "float16")
+
+
+def result(forward: float, reading: float, *, device: str = "cuda", workers: int = 4) -> BenchResult:
+    """Of 100 pictures: seconds of the forwards, and of the reading on one core."""
+    rates = (ForwardRate("image", "f" * 64, "m", "float32", 32, 100, 2, 200 / forward),)
+    cost = ReadingCost(10, 0, {"read": 0.0, "decode": reading / 100})
+    return BenchResult("d", device, 4, workers, 100, 20, 100, rates, cost, 1.0)
+
+
+def test_on_a_gpu_the_slower_part_binds_and_on_a_cpu_both_share_the_cores() -> None:
+    assert result(1.0, 8.0).bound == pytest.approx(2.0) and result(1.0, 8.0).binds == "reading"
+    assert result(3.0, 8.0).bound == pytest.approx(3.0) and result(3.0, 8.0).binds == "forward"
+    assert result(3.0, 8.0, device="cpu").bound == pytest.approx(5.0)
+
+
+def test_as_many_workers_are_needed_as_keep_up_with_the_forwards() -> None:
+    assert [result(1.0, seconds).workers_needed for seconds in (0.0, 0.5, 1.0, 7.9, 8.0, 8.1)] == [1, 1, 1, 8, 8, 9]
+
+
+def test_more_workers_than_cores_read_no_faster() -> None:
+    assert result(1.0, 8.0, workers=64).reading_seconds == result(1.0, 8.0, workers=4).reading_seconds
+
+
+def test_a_sample_is_from_all_over_and_keeps_neighbours_together(tmp_path: Path) -> None:
+    manifest = read_manifest(write_dataset(tmp_path / "d", n_captions=100))
+    assert thin(manifest, 300) is manifest
+    some = thin(manifest, 96)
+    ids = [sample.sample_id for sample in manifest.samples]
+    rows = [ids.index(sample.sample_id) for sample in some.samples]
+    assert rows == [*range(48), *range(252, 300)] and len(thin(manifest, 5).samples) == 5
+
+
+def test_everything_is_measured_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    specs = [FakeSpec("text", ("cls",)), FakeSpec("image")]
+    told: list[str] = []
+    options = ExtractOptions(device="cpu", workers=2)
+    found = bench(
+        manifest, specs, DEFAULTS, views=("clean", "hflip"), options=options, seconds=0.01, progress=told.append
+    )
+    assert told == ["reading", "text forward", "image forward", "extraction"] and not list(scratch.iterdir())
+    assert [(f.modality, f.n_contents, f.n_views) for f in found.forwards] == [("text", 6, 1), ("image", 18, 2)]
+    assert (found.n_samples, found.n_captions, found.n_pictures, found.workers) == (18, 6, 18, 2)
+    assert all(f.rate > 0 for f in found.forwards) and found.end_to_end > 0 and found.reading.n_failed == 0
+    assert set(found.reading.seconds) == set(PARTS)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_captions_alone_need_no_reading(tmp_path: Path) -> None:
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    found = bench(manifest, [FakeSpec("text", ("cls",))], DEFAULTS, options=ExtractOptions("cpu"), seconds=0.01)
+    assert found.n_pictures == 0 and found.reading_seconds == 0 and found.binds == "forward"
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_data_of_which_nothing_can_be_read_are_refused(tmp_path: Path) -> None:
+    manifest = read_manifest(write_dataset(tmp_path / "d", n_captions=1))
+    for path in (tmp_path / "d").glob("*.png"):
+        path.write_bytes(b"broken")
+    with pytest.raises(FeatcacheError, match="none of the 3 pictures"):
+        bench(manifest, [FakeSpec("image")], DEFAULTS, options=ExtractOptions("cpu"), seconds=0.01)
+    text_only = replace(manifest, samples=tuple(replace(s, caption=None) for s in manifest.samples))
+    with pytest.raises(FeatcacheError, match="no captions"):
+        bench(text_only, [FakeSpec("text", ("cls",))], DEFAULTS, options=ExtractOptions("cpu"), seconds=0.01)
+
+
+def test_a_loaded_encoder_is_not_taken_to_another_process() -> None:
+    spec = FakeSpec("image")
+    loaded = Preloaded(spec, spec.load("cpu"))
+    assert loaded.load("cpu", compile=True) is loaded.load() and loaded.fingerprint == spec.fingerprint
+    assert pickle.loads(pickle.dumps(loaded)) == spec
+
+
+@pytest.mark.slow
+def test_the_command_prints_a_table_of_80_columns_or_json(tmp_path: Path) -> None:
+    from cli import featcache_app
+
+    data = write_dataset(tmp_path / "d")
+    words = ["bench", str(data), "--text-model", str(write_bert(tmp_path / "bert")), "--image-model"]
+    words += [str(write_vision(tmp_path / "clip")), "--device", "cpu", "--seconds", "0.01", "--views", "clean,hflip"]
+    run = CliRunner(env={"COLUMNS": "80"})
+    shown = run.invoke(featcache_app, words, catch_exceptions=False)
+    assert shown.exit_code == 0 and max(map(len, shown.stdout.splitlines())) <= 80
+    assert all(word in shown.stdout for word in ("text", "image", "decode", "end to end", "binds"))
+    document = json.loads(run.invoke(featcache_app, [*words, "--json"], catch_exceptions=False).stdout)
+    assert document["device"] == "cpu" and len(document["forwards"]) == 2

@@ -1,0 +1,48 @@
+"""The log for machines has whole lines, few of them, and ends with how it ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featcache.errors import FeatcacheError
+from featcache.eventlog import EventLog
+from featcache.results import Event, Progress
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_events_are_appended_one_a_line_and_readable_at_once(tmp_path: Path) -> None:
+    for number in range(2):
+        with EventLog(tmp_path / "log") as log:
+            log.write(Event("unit", {"n_rows": number, "unit": "ü\n"}))
+            assert lines(tmp_path / "log")[-1]["n_rows"] == number
+    assert [line["event"] for line in lines(tmp_path / "log")] == ["unit", "unit"]
+
+
+def test_progress_is_told_once_a_second_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("featcache.eventlog.time.monotonic", lambda: now)
+    with EventLog(tmp_path / "log") as log:
+        for done in range(31):
+            now += 0.125
+            log.update(Progress("image", done, 30, seconds={"forward": 0.12345}))
+    told = lines(tmp_path / "log")
+    assert [line["done"] for line in told] == [0, 8, 16, 24, 30] and told[0]["seconds"] == {"forward": 0.123}
+
+
+def test_an_error_is_the_last_line(tmp_path: Path) -> None:
+    with pytest.raises(FeatcacheError), EventLog(tmp_path / "log"):
+        raise FeatcacheError("too many\nfailures")
+    (line,) = lines(tmp_path / "log")
+    assert (line["event"], line["error"]) == ("end", "FeatcacheError: too many failures")
+
+
+def test_a_log_that_cannot_be_written_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FeatcacheError, match=r"log '.*nowhere.*' cannot be written"):
+        EventLog(tmp_path / "nowhere" / "log")

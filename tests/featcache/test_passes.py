@@ -1,0 +1,289 @@
+"""Every encoder and view of a picture comes from one reading of it, whoever divides the work, and however."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featcache import reading
+from featcache.cache import Cache
+from featcache.errors import FeatcacheError
+from featcache.extract import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
+from featcache.failures import read_failures
+from featcache.index import update_index
+from featcache.partition import Partition
+from featcache.results import Event
+from featcache.shardset import ShardSet
+from featcache.verify import verify
+
+from factories import FakeSpec, fake_pixels, fake_vector, make_cache, read_manifest, write_dataset
+
+TEXT, IMAGE = FakeSpec("text", ("cls",)), FakeSpec("image")
+SPECTRAL = FakeSpec("spectral", ("radial",), width=3)
+SPECS = [TEXT, IMAGE, SPECTRAL]
+VIEWS = ("clean", "hflip", "noise:0.05+jpeg:50")
+SMALL: dict[str, Any] = {"device": "cpu", "batch_size": 2, "workers": 2, "unit_rows": 4}
+
+
+def run(data: Path, cache: Path, specs: list[FakeSpec] = SPECS, **settings: Any) -> ExtractResult:
+    options = ExtractOptions(**SMALL | settings)
+    return extract(read_manifest(data), make_cache(cache), specs, views=VIEWS, options=options)
+
+
+def shards(cache: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(cache)): p.read_bytes() for p in sorted(cache.glob("features/**/*.h5"))}
+
+
+def all_vectors(cache: Path) -> dict[tuple[str, str, str], dict[bytes, bytes]]:
+    """What is stored: by modality, view and output the vector of each content."""
+    opened = Cache.open(cache)
+    found: dict[tuple[str, str, str], dict[bytes, bytes]] = {}
+    for producer in opened.producers.values():
+        for view in opened.views(producer):
+            stored = ShardSet.open(opened, producer, view)
+            for output in stored.widths:
+                keys = np.unique(stored.keys(output), axis=0)
+                vectors, _ = stored.gather([output], keys)
+                found[producer.modality, view, output] = {
+                    k.tobytes(): v.tobytes() for k, v in zip(keys, vectors, strict=True)
+                }
+    return found
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "d")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
+    """How often each picture is decoded."""
+    count: Counter[bytes] = Counter()
+    real = reading.decode_rgb
+
+    def decode(content: bytes, **options: Any) -> Any:
+        count[content] += 1
+        return real(content, **options)
+
+    monkeypatch.setattr(reading, "decode_rgb", decode)
+    return count
+
+
+def test_a_picture_is_decoded_once_for_all_encoders_and_views(
+    data: Path, tmp_path: Path, counted: Counter[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied: Counter[str] = Counter()
+    real = reading.View.apply
+    monkeypatch.setattr(reading.View, "apply", lambda v, p, k: (applied.update([str(v)]), real(v, p, k))[1])
+    result = run(data, tmp_path / "c")
+    assert len(counted) == 18 and set(counted.values()) == {1}
+    assert set(applied.values()) == {18} and set(applied) == set(VIEWS)
+    assert [(s.modality, s.view, s.n_encoded) for s in result.sides] == [
+        ("text", "clean", 6), *(("image", v, 18) for v in VIEWS), *(("spectral", v, 18) for v in VIEWS),
+    ]  # fmt: skip
+    assert [(p.content, p.n_contents, p.n_rows) for p in result.passes] == [("text", 6, 6), ("image", 18, 108)]
+
+
+def test_the_vector_of_a_view_is_that_of_the_perturbed_picture(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "c")
+    stored = all_vectors(tmp_path / "c")
+    for sample, key in zip(read_manifest(data).samples, _keys(tmp_path / "c"), strict=True):
+        assert sample.image is not None
+        picture = reading.decode_rgb(sample.image.read_bytes())
+        for view in VIEWS:
+            seen = fake_pixels(reading.View.apply(_view(view), picture, key))
+            vector = fake_vector(seen, "pooled").astype(np.float16).astype(np.float32)
+            assert stored["image", view, "pooled"][key] == vector.tobytes()
+
+
+def _keys(cache: Path) -> list[bytes]:
+    from featcache.samples import read_samples
+
+    return [key.tobytes() for key in read_samples(cache / "samples" / "d.h5").image_key]
+
+
+def _view(text: str) -> reading.View:
+    from featcache.views import parse_view
+
+    return parse_view(text)
+
+
+def test_only_what_a_view_lacks_is_read_again(data: Path, tmp_path: Path, counted: Counter[bytes]) -> None:
+    run(data, tmp_path / "c")
+    before = shards(tmp_path / "c")
+    lost = next(name for name in before if "hflip" in name)
+    (tmp_path / "c" / lost).unlink()
+    counted.clear()
+    result = run(data, tmp_path / "c")
+    assert shards(tmp_path / "c") == before and 0 < len(counted) <= 4
+    assert [s.view for s in result.sides if s.n_encoded] == ["hflip"]
+
+
+def test_views_added_later_leave_the_others_alone(data: Path, tmp_path: Path) -> None:
+    extract(read_manifest(data), make_cache(tmp_path / "c"), SPECS, options=ExtractOptions(**SMALL))
+    before = shards(tmp_path / "c")
+    run(data, tmp_path / "c")
+    assert before.items() < shards(tmp_path / "c").items()
+    run(data, tmp_path / "whole")
+    assert shards(tmp_path / "c") == shards(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"batch_size": 1, "workers": 1, "unit_rows": 1}, {"batch_size": 64, "workers": 3, "unit_rows": 7},
+     {"unit_rows": None, "batch_size": None, "workers": None}],
+)  # fmt: skip
+def test_batches_workers_and_units_change_no_row(data: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    run(data, tmp_path / "a")
+    run(data, tmp_path / "b", **settings)
+    assert all_vectors(tmp_path / "a") == all_vectors(tmp_path / "b")
+
+
+def test_the_order_of_encoders_and_views_changes_no_shard(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "a")
+    options = ExtractOptions(**SMALL)
+    extract(read_manifest(data), make_cache(tmp_path / "b"), SPECS[::-1], views=VIEWS[::-1], options=options)
+    assert shards(tmp_path / "a") == shards(tmp_path / "b")
+
+
+def test_the_parts_of_a_division_are_together_what_one_process_makes(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "one")
+    todo = 0
+    for index in range(3):
+        result = run(data, tmp_path / "c", partition=Partition(index, 3))
+        todo += result.n_encoded
+    assert todo == 114 and shards(tmp_path / "c") == shards(tmp_path / "one")
+    assert run(data, tmp_path / "c").n_encoded == 0 and verify(Cache.open(tmp_path / "c"), deep=True).is_sound
+
+
+def test_a_part_counts_what_it_leaves_to_others(data: Path, tmp_path: Path) -> None:
+    states: list[Progress] = []
+    options = ExtractOptions(**SMALL, partition=Partition(1, 2))
+    manifest, cache = read_manifest(data), make_cache(tmp_path / "c")
+    result = extract(manifest, cache, [IMAGE], options=options, progress=states.append)
+    (side,) = result.sides
+    assert (side.n_encoded, side.n_other_parts) == (8, 10) and (states[-1].done, states[-1].total) == (8, 8)
+
+
+def test_another_division_of_an_unfinished_extraction_is_refused(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "c", partition=Partition(0, 2))
+    with pytest.raises(FeatcacheError, match=r"in 2 parts, expected --shard i/2, found 0/3.*--refreeze"):
+        run(data, tmp_path / "c", partition=Partition(0, 3))
+    assert run(data, tmp_path / "c", partition=Partition(0, 3), refreeze=True).n_encoded > 0
+
+
+def test_a_broken_picture_is_one_failure_to_the_limit_and_recorded_for_every_view(data: Path, tmp_path: Path) -> None:
+    (data.parent / "0-real.png").write_bytes(b"no picture")
+    limit = FailureLimit(count=1)
+    result = run(data, tmp_path / "c", max_failures=limit)
+    assert [len(side.failures) for side in result.sides] == [0, *[1] * 6]
+    cache = make_cache(tmp_path / "c")
+    for spec in (IMAGE, SPECTRAL):
+        for view in VIEWS:
+            (failure,) = read_failures(cache, spec.fingerprint, view)
+            assert (failure.sample_id, failure.stage, failure.attempt) == ("0-real", "decode", 1)
+    retried = run(data, tmp_path / "c", retry_failed=True)
+    assert {f.attempt for side in retried.sides for f in side.failures} == {2}
+
+
+def test_a_failure_in_one_view_leaves_the_others_whole(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featcache.errors import ImageError
+
+    real = reading.View.apply
+    keys: list[bytes] = []
+
+    def apply(view: reading.View, picture: Any, key: bytes) -> Any:
+        if str(view) == "hflip" and key == keys[3]:
+            raise ImageError("too large to be turned")
+        return real(view, picture, key)
+
+    run(data, tmp_path / "keys")
+    keys += _keys(tmp_path / "keys")
+    monkeypatch.setattr(reading.View, "apply", apply)
+    result = run(data, tmp_path / "c")
+    failures = {(s.modality, s.view): [(f.sample_id, f.stage) for f in s.failures] for s in result.sides if s.failures}
+    assert failures == {("image", "hflip"): [("1-real", "view")], ("spectral", "hflip"): [("1-real", "view")]}
+
+
+def test_fast_decoding_is_refused_beside_views_and_other_encoders(data: Path, tmp_path: Path) -> None:
+    class Fast(FakeSpec):
+        decode_at_least = (4, 4)
+
+    fast = Fast("image")
+    manifest, cache = read_manifest(data), make_cache(tmp_path / "c")
+    for specs, views in (([fast], "clean,hflip"), ([fast, SPECTRAL], "clean")):
+        with pytest.raises(FeatcacheError, match="fast decoding makes smaller pictures"):
+            extract(manifest, cache, specs, views=views, options=ExtractOptions(**SMALL))
+    assert extract(manifest, cache, [fast], options=ExtractOptions(**SMALL)).n_encoded == 18
+
+
+def test_one_encoder_cannot_be_asked_for_twice(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FeatcacheError, match="asked for twice"):
+        run(data, tmp_path / "c", [IMAGE, FakeSpec("image", ("cls",))])
+
+
+def test_runs_are_so_short_that_their_vectors_fit_into_memory(data: Path, tmp_path: Path) -> None:
+    from featcache.scan import scan
+    from featcache.work import Work
+
+    table = scan(read_manifest(data)).table
+    rows = [
+        Work.of([FakeSpec("image", tuple(f"layers:{k}" for k in range(24)), width=1024)], views).unit_rows(
+            table, ExtractOptions()
+        )
+        for views in ("clean", "train", "train,report")
+    ]
+    assert rows[0] == 4096 and rows[0] > rows[1] > rows[2] and rows[2] * 16 * 24 * 1024 * 4 <= 512 << 20
+    assert Work.of([IMAGE], "train").unit_rows(table, ExtractOptions(unit_rows=9)) == 9
+
+
+def test_what_happens_is_told_in_order(data: Path, tmp_path: Path) -> None:
+    (data.parent / "0-real.png").write_bytes(b"no picture")
+    events: list[Event] = []
+    manifest, cache = read_manifest(data), make_cache(tmp_path / "c")
+    extract(manifest, cache, SPECS, views="clean,hflip", options=ExtractOptions(**SMALL), events=events.append)
+    names = [event.name for event in events]
+    assert names[0] == "start" and names[1:6] == ["plan"] * 5 and names[-1] == "end"
+    units = [event.fields for event in events if event.name == "unit"]
+    assert len(units) == len(shards(tmp_path / "c")) and sum(unit["n_rows"] for unit in units) == 6 + 4 * 17
+    failures = [event.fields for event in events if event.name == "failure"]
+    assert [f["view"] for f in failures] == ["clean", "hflip"] * 2 and {f["sample_id"] for f in failures} == {"0-real"}
+
+
+def test_the_parts_of_the_time_add_up_to_it_and_the_largest_is_the_bottleneck(data: Path, tmp_path: Path) -> None:
+    states: list[Progress] = []
+    manifest, cache = read_manifest(data), make_cache(tmp_path / "c")
+    extract(manifest, cache, SPECS, views=VIEWS, options=ExtractOptions(**SMALL), progress=states.append)
+    last = [state for state in states if state.stage == "image"][-1]
+    assert {*reading.PARTS, "load", "forward", "write"} == set(last.seconds)
+    assert last.bottleneck is not None and last.bottleneck[0] in last.seconds
+    assert last.bottleneck[1] == pytest.approx(max(last.seconds.values()) / sum(last.seconds.values()))
+    assert states[0].bottleneck is None
+
+
+def test_claims_on_published_units_go_whoever_left_them(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "c")
+    folder = tmp_path / "c" / "claims" / IMAGE.fingerprint.short / "hflip"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = next((tmp_path / "c" / "features" / IMAGE.fingerprint.short / "hflip").glob("*.h5")).stem
+    note = '{"format_version": 1, "host": "elsewhere", "pid": 1, "process": "00000000"}'
+    (folder / f"{done}.json").write_text(note)
+    (folder / f"{'0' * 32}.json").write_text(note)
+    run(data, tmp_path / "c")
+    assert [p.stem for p in folder.iterdir()] == ["0" * 32]
+
+
+def test_an_index_is_written_of_all_views(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "c")
+    before = (tmp_path / "c" / "index.json").read_bytes()
+    (tmp_path / "c" / "index.json").unlink()
+    update_index(Cache.open(tmp_path / "c"))
+    assert (tmp_path / "c" / "index.json").read_bytes() == before
+    shutil.rmtree(tmp_path / "c")

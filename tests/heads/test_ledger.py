@@ -1,0 +1,70 @@
+"""Laws of the ledger: what was finished is found again; what is damaged, or of another plan, is not believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heads.errors import HeadsError
+from heads.ledger import LEDGER_FOLDER, PLAN, Ledger, TrialResult
+
+SIZE: dict[str, Any] = {"n_heads": 2, "n_classes": (2, 5), "n_rows": 3}
+
+
+def result(decision: int = 1) -> TrialResult:
+    return TrialResult(
+        np.full((2, 2, 3), decision, np.int16), np.array([0.5, 1.0]), np.array([7, -1]), np.array([0, 3])
+    )
+
+
+def test_a_finished_trial_is_found_by_a_later_process(tmp_path: Path) -> None:
+    Ledger.open(tmp_path / "out", {"dims": [4]}).add("x", result())
+    ledger = Ledger.open(tmp_path / "out", {"dims": (4,)})
+    found = ledger.find("x", **SIZE)
+    assert found is not None
+    for name, value in vars(result()).items():
+        assert (getattr(found, name) == value).all()
+    assert ledger.find("y", **SIZE) is None
+
+
+def test_another_plan_is_refused_and_the_difference_is_named(tmp_path: Path) -> None:
+    Ledger.open(tmp_path / "out", {"dims": [4], "seeds": 2})
+    with pytest.raises(HeadsError, match=r"begun with dims \[4\], now it is \[4, 8\]"):
+        Ledger.open(tmp_path / "out", {"dims": [4, 8], "seeds": 2})
+    with pytest.raises(HeadsError, match="folds None, now it is 5"):
+        Ledger.open(tmp_path / "out", {"dims": [4], "seeds": 2, "folds": 5})
+
+
+@pytest.mark.parametrize("change", [{"n_heads": 3}, {"n_rows": 4}, {"n_classes": (2,)}, {"n_classes": (2, 1)}])
+def test_a_trial_of_another_size_is_not_believed(tmp_path: Path, change: dict[str, Any]) -> None:
+    ledger = Ledger.open(tmp_path / "out", {})
+    ledger.add("x", result())
+    assert ledger.find("x", **{**SIZE, **change}) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 100, b"\xff" * 8])
+def test_a_damaged_trial_is_done_again(tmp_path: Path, damage: bytes) -> None:
+    ledger = Ledger.open(tmp_path / "out", {})
+    ledger.add("x", result())
+    (path,) = (tmp_path / "out" / LEDGER_FOLDER).iterdir()
+    path.write_bytes(damage)
+    assert ledger.find("x", **SIZE) is None
+    ledger.add("x", result())
+    assert ledger.find("x", **SIZE) is not None
+
+
+def test_decisions_that_are_no_class_are_not_believed(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "out", {})
+    for decision in (-1, 2):
+        ledger.add("x", result(decision))
+        assert ledger.find("x", **SIZE) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 9}', '{"format": 1, "plan": []}'])
+def test_a_plan_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / PLAN).write_text(text)
+    with pytest.raises(HeadsError, match=PLAN):
+        Ledger.open(tmp_path, {})
