@@ -18,7 +18,10 @@ from typing import Any
 __all__ = ["RESULTS", "Measure", "print_record", "ratios", "time_rounds", "write_record"]
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("featcache", "h5py", "numpy", "torch", "pyarrow", "safetensors")
+_PACKAGES = (
+    *("featcache", "h5py", "numpy", "pillow", "torch", "transformers"),
+    *("scikit-learn", "lightgbm", "pyarrow", "safetensors"),
+)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from featcache.errors import ShardError
@@ -167,6 +168,7 @@ def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
 
 def _attributes(header: ShardHeader, n_rows: int) -> dict[str, Any]:
     versions = {"h5py": h5py.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    versions["pillow"] = PIL.__version__
     return {
         "format_version": np.int64(FORMAT_VERSION),
         "fingerprint": np.bytes_(header.fingerprint),

@@ -75,8 +75,9 @@ class BinnedColumns:
     def __init__(self, X: FloatArray, config: GbdtConfig, *, seed: int) -> None:
         self._config, self.n_features = config, X.shape[1]
         self.principal: Principal | None = None
-        if 0 < config.components < X.shape[1]:
-            self.principal = Principal.fit(X, config.components, seed=seed)
+        n_components = config.components_for(X.shape)
+        if n_components:
+            self.principal = Principal.fit(X, n_components, seed=seed)
             X = self.principal.transform(X)
         self.n_columns = X.shape[1]
         self._params = {name: value for name, value in asdict(config).items() if name not in _NOT_OF_LIGHTGBM}

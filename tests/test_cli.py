@@ -134,6 +134,7 @@ def test_export_writes_what_the_documentation_says(project: Path, tmp_path: Path
         assert arrays["text"].shape == (72, 16)
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_pictures_to_a_verdict(project: Path) -> None:
     trained = run("heads", "train", "--loss", "multitask", "--dim", 16, "--out", "runs/a", cwd=project)
     assert trained.returncode == 0, trained.stderr

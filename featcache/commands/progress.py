@@ -70,6 +70,8 @@ class ExtractDisplay:
             self._console.print(f"{_TITLES[state.stage]} {state.done:,}/{state.total:,} {detail}", soft_wrap=True)
 
     def _detail(self, state: State, now: float) -> str:
+        if state.n_waiting:
+            return f"waiting for another writer's {state.n_waiting} units"
         elapsed = now - self._started[state.stage]
         parts = [f"{state.done / elapsed:.0f}/s"] if elapsed > 0.5 else []
         if state.bottleneck is not None:
@@ -77,6 +79,4 @@ class ExtractDisplay:
             parts.append(f"{part} {share:.0%}")
         if state.failed:
             parts.append(f"[red]{state.failed} failed[/]")
-        if state.n_waiting:
-            parts.append(f"waiting for {state.n_waiting} units of another writer")
         return " ".join(parts)

@@ -97,11 +97,7 @@ class ImageSpec:
     @property
     def decode_at_least(self) -> tuple[int, int] | None:
         """Height and width below which `decode_rgb` must not scale; None: it must not scale at all."""
-        resized = self.preprocessor.resize
-        if self.decode == "exact" or resized is None:
-            return None
-        height, width = resized if isinstance(resized, tuple) else (resized, resized)
-        return 2 * height, 2 * width
+        return None if self.decode == "exact" else self.preprocessor.at_least
 
     @cached_property
     def fingerprint(self) -> Fingerprint:

@@ -192,7 +192,7 @@ def test_a_unit_in_the_hands_of_another_writer_is_left_to_it(tmp_path: Path) -> 
 def test_a_writer_that_lives_and_publishes_nothing_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featcache.side._PATIENCE_TIMEOUTS", 2)
+    monkeypatch.setattr("featcache.passes._PATIENCE_TIMEOUTS", 2)
     data = read_manifest(write_dataset(tmp_path / "d"))
     cache = make_cache(tmp_path / "c")
     unit = build_plan(cache, IMAGE, scan(data).table, view="clean", unit_rows=4).units[0]

@@ -338,6 +338,7 @@ for path in sorted(folder.iterdir()):
 """
 
 
+@pytest.mark.slow
 def test_hostile_files_are_refused_without_allocating_what_they_claim(tmp_path: Path) -> None:
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs /proc to know how much memory a process has")

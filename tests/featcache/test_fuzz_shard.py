@@ -82,6 +82,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [8, pytest.param(120, marks=pytest.mark.soak)])
 def test_no_mutation_of_a_file_crashes_its_reader(tmp_path: Path, seconds: int) -> None:
     specs = [FakeSpec("text", ("cls",)), FakeSpec("image", ("pooled", "cls"))]

@@ -406,6 +406,7 @@ def test_escapes_never_reach_the_terminal_from_errors(escapes: Path, models: tup
         assert code == 1 and "error: " in printed
 
 
+@pytest.mark.slow
 def test_escapes_never_reach_the_terminal_from_heads(escapes: Path) -> None:
     cache, run_folder = f"cache{ESCAPES}", f"runs/a{ESCAPES}"
     train = ("train", cache, "--loss", "multitask", "--dim", 8, "--out", run_folder)

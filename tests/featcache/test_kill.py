@@ -158,6 +158,7 @@ def check_kills(nursery: Nursery, data: Path, folder: Path, n_moments: int) -> N
         assert left == [], deadly
 
 
+@pytest.mark.slow
 def test_killed_between_steps_of_publishing_it_resumes_to_the_same_bytes(
     nursery: Nursery, data: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +234,7 @@ def test_the_claim_of_a_published_unit_does_not_outlive_its_dead_owner_elsewhere
     assert shards(cache) == shards(whole) and not list(cache.glob("claims/*/*/*.json"))
 
 
+@pytest.mark.slow
 def test_two_writers_among_the_claims_of_killed_ones_store_every_content_once(
     nursery: Nursery, data: Path, tmp_path: Path
 ) -> None:

@@ -401,6 +401,7 @@ def test_scaled_decoding_changes_sharp_photographs_by_at_most_a_level(name: str)
         assert difference.mean() < 1
 
 
+@pytest.mark.slow
 def test_torch_is_imported_only_where_it_resizes() -> None:
     code = (
         "import sys; from PIL import Image; from featcache.preprocess import Preprocessor as P\n"
@@ -438,6 +439,7 @@ sys.stdout.write(str(peak[0] - base))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads RssAnon from /proc")
 @pytest.mark.parametrize("backend", ["pillow", "torch"])
 @pytest.mark.parametrize("shape", [("20000", "100"), ("100", "20000")])

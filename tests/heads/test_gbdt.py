@@ -99,6 +99,12 @@ def test_components_stand_in_for_the_columns(tmp_path: Path) -> None:
     assert_equal(fit(components=6).predict_proba(TEST[0]), fit(components=0).predict_proba(TEST[0]))
 
 
+def test_many_values_are_learnt_from_as_components_and_few_are_not() -> None:
+    found = [GbdtConfig().components_for(shape) for shape in ((2**13, 2**10), (2**13 + 1, 2**10), (10**6, 100))]
+    assert found == [0, 128, 0]
+    assert [GbdtConfig(components=5).components_for((10, d)) for d in (5, 6)] == [0, 5]
+
+
 def test_one_part_of_all_rows_is_a_fit_and_held_out_targets_never_matter() -> None:
     X = np.concatenate([TRAIN[0], SELECT[0]])
     targets = build_targets(TASKS, {name: np.concatenate([TRAIN[1].y[name], SELECT[1].y[name]]) for name in "ab"})
