@@ -149,7 +149,9 @@ class Cache:
         """Yield the published shards, smallest name first."""
         folder = self.shard_folder(fingerprint, view)
         if folder.is_dir():
-            yield from sorted(p for p in folder.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))
+            found = (p for p in folder.iterdir() if p.name.endswith(SUFFIX) and not p.name.startswith("."))
+            # By the text of their names: comparing a thousand paths takes longer than reading their index.
+            yield from sorted(found, key=lambda path: path.name)
 
     def failure_folder(self, fingerprint: Fingerprint, view: str) -> Path:
         """Folder of the failures of one producer and view."""

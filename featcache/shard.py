@@ -228,7 +228,8 @@ def check_layout(shard: Shard) -> None:
             raise ShardError(f"shard {path}: output {name!r} is {block.shape} {block.dtype}, expected {n} rows")
         if norm.shape != (n,) or norm.dtype != "float32":
             raise ShardError(f"shard {path}: output {name!r} has no float32 norm a row")
-    if any(b.offset < 0 or b.offset + b.nbytes > shard.size for b in _blocks(shard).values()):
+    blocks = (shard.key, *shard.outputs.values(), *shard.norms.values())
+    if any(b.offset < 0 or b.offset + b.nbytes > shard.size for b in blocks):
         raise ShardError(f"shard {path} claims more bytes than the {shard.size} of its file")
 
 

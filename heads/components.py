@@ -39,8 +39,9 @@ class Components:
     """
 
     def __init__(self, source: RowSource, columns: Columns, *, rows: IntArray, is_shared: bool = False) -> None:
-        step = -(-len(rows) // _MEASURED_ROWS)
-        sample = source.read(rows[::step]).astype(np.float32)
+        # Drawn at random: data sets list their classes in turn, so that every n-th row would miss some.
+        drawn = np.random.default_rng(0).permutation(len(rows))[:_MEASURED_ROWS]
+        sample = source.read(rows[np.sort(drawn)]).astype(np.float32)
         self._scaler = Standardizer.fit(sample)
         X = self._scaler.transform(sample)
         self._bases: list[NDArray[np.float32]] = []
