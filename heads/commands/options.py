@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -112,8 +113,12 @@ def check_device(name: str) -> Literal["cpu", "cuda"]:
 
 
 def new_run_folder(given: Path | None) -> Path:
-    """Return where results go: the argument, else a folder named by the time among the project's runs."""
-    return given or (load_project().runs or Path("runs")) / datetime.now().strftime("%Y%m%d-%H%M%S")
+    """Return where results go: the argument, else a new folder named by the time among the project's runs."""
+    if given is not None:
+        return given
+    runs, name = load_project().runs or Path("runs"), datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(runs / free for free in names if not (runs / free).exists())
 
 
 def open_run_store(run: Run, given: Path | None, *, dataset: str | None = None) -> FeatureStore:

@@ -370,3 +370,15 @@ def test_a_strange_class_name_is_printed_as_it_is(tmp_path: Path) -> None:
     text = ok("pseudo-label", tmp_path / "run", tmp_path / "cache", "--out", tmp_path / "run2")
     assert "[bold]a[/]" in text
     assert "\x1b" not in text
+
+
+def test_two_runs_begun_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from heads.commands.options import new_run_folder
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "featcache.toml").write_text('runs = "mine"\n')
+    folders = []
+    for _ in range(4):
+        folders.append(new_run_folder(None))
+        folders[-1].mkdir(parents=True)
+    assert len(set(folders)) == 4 and new_run_folder(tmp_path / "given") == tmp_path / "given"
