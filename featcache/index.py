@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from featcache.cache import Cache
 from featcache.errors import ShardError
+from featcache.fingerprint import canonical_json
 from featcache.hdf5 import Block
 from featcache.sealed import check_intact, digest_bytes, read_sealed, replace_sealed
 from featcache.shard import Shard, ShardHeader, check_layout, read_shard, verify_shard
 
 __all__ = ["Index", "Receipt", "all_shard_paths", "indexed_paths", "load_index", "read_index", "update_index"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+_Layout: TypeAlias = tuple[int, ShardHeader, Block, Mapping[str, Block], Mapping[str, Block]]
+"""All of a `Shard` but its path: size, header, key, outputs, norms."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,11 @@ def read_index(folder: Path) -> Index:
         check_intact(path, is_intact)
         if document["format_version"] != FORMAT_VERSION:
             return Index("damaged")
-        receipts = {folder / name: _parse(folder / name, entry) for name, entry in document["shards"].items()}
+        layouts = {str(number): _parse(layout) for number, layout in document["layouts"].items()}
+        receipts = {}
+        for name, (number, checksum) in document["shards"].items():
+            path = folder / name
+            receipts[path] = Receipt(Shard(path, *layouts[number]), str(checksum))
         return Index("intact", receipts, dict(document["encoders"]), dict(document["defaults"]))
     except (ShardError, KeyError, TypeError, ValueError, AttributeError):
         return Index("damaged")
@@ -94,11 +103,18 @@ def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Pat
         receipt = None if path in without else known.get(path) or _issue(path)
         if receipt is not None:
             receipts[path] = receipt
+    # All full shards of a producer have one layout: written, read and checked once.
+    numbers: dict[str, str] = {}
+    shards = {}
+    for path, receipt in receipts.items():
+        number = numbers.setdefault(canonical_json(_layout(receipt.shard)), str(len(numbers)))
+        shards[path.relative_to(cache.path).as_posix()] = [number, receipt.sha256]
     document = {
         "format_version": FORMAT_VERSION,
         "defaults": asdict(cache.defaults),
         "encoders": {f.short: f.to_document() for f in cache.producers.values()},
-        "shards": {path.relative_to(cache.path).as_posix(): _document(receipt) for path, receipt in receipts.items()},
+        "layouts": {number: json.loads(layout) for layout, number in numbers.items()},
+        "shards": shards,
     }
     replace_sealed(cache.path / "index.json", document)
     return receipts
@@ -129,10 +145,8 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _document(receipt: Receipt) -> dict[str, Any]:
-    shard = receipt.shard
+def _layout(shard: Shard) -> dict[str, Any]:
     return {
-        "sha256": receipt.sha256,
         "size": shard.size,
         "fingerprint": shard.header.fingerprint,
         "view": shard.header.view,
@@ -154,10 +168,10 @@ def _unpack(value: Any) -> Block:
     return Block(int(offset), tuple(int(d) for d in shape), dtype)
 
 
-def _parse(path: Path, entry: Mapping[str, Any]) -> Receipt:
-    header = ShardHeader(str(entry["fingerprint"]), str(entry["view"]), str(entry["storage_dtype"]))
-    outputs = {str(name): _unpack(block) for name, block in entry["outputs"].items()}
-    norms = {str(name): _unpack(block) for name, block in entry["norms"].items()}
-    shard = Shard(path, int(entry["size"]), header, _unpack(entry["key"]), outputs, norms)
-    check_layout(shard)
-    return Receipt(shard, str(entry["sha256"]))
+def _parse(layout: Mapping[str, Any]) -> _Layout:
+    header = ShardHeader(str(layout["fingerprint"]), str(layout["view"]), str(layout["storage_dtype"]))
+    outputs = {str(name): _unpack(block) for name, block in layout["outputs"].items()}
+    norms = {str(name): _unpack(block) for name, block in layout["norms"].items()}
+    parsed = (int(layout["size"]), header, _unpack(layout["key"]), outputs, norms)
+    check_layout(Shard(Path("index.json"), *parsed))
+    return parsed

@@ -158,6 +158,13 @@ class Column:
         is_one = len(self.shard) > 0 and bool((self.shard == self.shard[0]).all())
         return int(self.shard[0]) if is_one else None
 
+    def positions(self, window: Window) -> NDArray[np.int64]:
+        """Return where the vectors lie in a window of their shards: (n,), kept as long as both are."""
+        found = window.known.get(self)
+        if found is None:
+            found = window.known[self] = window.positions(self.shard, self.row)
+        return found
+
     @cached_property
     def breaks(self) -> NDArray[np.int64]:
         """Positions whose vector is not the one after that of the position before, ascending."""
@@ -208,9 +215,13 @@ class Rows:
         columns = tuple(Column(c.output, c.width, c.shard[indices], c.row[indices]) for c in self.columns)
         return Rows(self.maps, columns, self.present[indices], self.dtype, self.is_random)
 
+    @cached_property
+    def _scattered(self) -> Rows:
+        return replace(self, is_random=True)
+
     def at_random(self) -> Rows:
         """Return the same rows for scattered reading: cold pages come alone, without what lies around them."""
-        return replace(self, is_random=True)
+        return self if self.is_random else self._scattered
 
     def grouped(self, indices: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return the same indices in the order in which reading is fastest: unless all is mapped, by shard."""
@@ -279,7 +290,7 @@ class Rows:
         window = self.maps.window(column.output, self.is_random)
         if window is None or window.dtype != self.dtype:
             return None
-        return window.take(column.shard[indices], column.row[indices])
+        return window.take(column.positions(window)[indices])
 
     def _read_column(self, column: Column, indices: NDArray[np.integer], out: NDArray[Any]) -> None:
         if not len(indices):

@@ -64,11 +64,11 @@ class ShardSet:
             If a file is no shard, or one of another producer, view or dtype.
         """
         known = load_index(cache) if known is None else known
-        shards = []
+        shards, digest = [], fingerprint.digest
         for path in cache.shard_paths(fingerprint, view):
             receipt = known.get(path)
             shard = receipt.shard if receipt is not None else read_shard(path)
-            if shard.header.fingerprint != fingerprint.digest or shard.header.view != view:
+            if shard.header.fingerprint != digest or shard.header.view != view:
                 raise ShardError(
                     f"shard {path} holds rows of {shard.header.fingerprint[:12]!r}, view {shard.header.view!r}: "
                     f"expected {fingerprint.short!r}, {view!r}; it was moved or swapped, run `featcache verify`"

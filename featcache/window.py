@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,16 @@ class Window:
     ----------
     arrays : sequence of (n_i, d) array
         Read-only and such that `fits`; kept alive.
+
+    Attributes
+    ----------
+    known : weak mapping of object to (n,) int64
+        For callers to keep `positions` in, by what they are positions of.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
         self._arrays = tuple(arrays)
+        self.known: WeakKeyDictionary[object, NDArray[np.int64]] = WeakKeyDictionary()
         full = [array for array in arrays if array.size]
         self.dtype, self._width = full[0].dtype, full[0].shape[1]
         addresses = [array.__array_interface__["data"][0] if array.size else 0 for array in arrays]
@@ -43,11 +50,15 @@ class Window:
         kinds = {(array.dtype, array.shape[1], array.flags.c_contiguous and array.flags.aligned) for array in full}
         return len(kinds) == 1 and all(is_plain for _, _, is_plain in kinds)
 
-    def take(self, shard: NDArray[np.integer], row: NDArray[np.integer]) -> NDArray[Any]:
-        """Return rows (m, d) in the order asked for, as a new array; any for what is in no array (row -1)."""
-        position = np.multiply(row, self._width, dtype=np.int64)
+    def positions(self, shard: NDArray[np.integer], row: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return what `take` needs to know of rows (n,); row -1 of the number after the last is in no array."""
+        position: NDArray[np.int64] = np.multiply(row, self._width, dtype=np.int64)
         position += self._starts[shard]
-        taken: NDArray[Any] = self._view[position].view(self.dtype).reshape(len(position), self._width)
+        return position
+
+    def take(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+        """Return rows (m, d) in the order asked for, as a new array; any for what is in no array."""
+        taken: NDArray[Any] = self._view[positions].view(self.dtype).reshape(len(positions), self._width)
         return taken
 
 

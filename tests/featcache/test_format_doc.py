@@ -65,11 +65,16 @@ def test_digests_are_made_as_documented(cache: Path) -> None:
         document = json.loads(path.read_bytes())
         assert document["fingerprint"] == hashlib.sha256(canonical(document["identity"])).hexdigest()
         assert path.stem == document["fingerprint"][:12]
-    receipts = json.loads((cache / "index.json").read_bytes())["shards"]
+    index = json.loads((cache / "index.json").read_bytes())
     for path in cache.glob("features/**/*.h5"):
-        receipt = receipts[path.relative_to(cache).as_posix()]
-        assert receipt["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        number, checksum_of_file = index["shards"][path.relative_to(cache).as_posix()]
+        layout = index["layouts"][number]
+        assert checksum_of_file == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert layout["size"] == path.stat().st_size
         with h5py.File(path) as shard:
+            for name, (offset, shape, dtype) in layout["outputs"].items():
+                dataset = shard["features"][name]
+                assert (offset, tuple(shape), dtype) == (dataset.id.get_offset(), dataset.shape, dataset.dtype.name)
             names = ["key", *(f"{group}/{name}" for group in ("features", "norm") for name in shard[group])]
             digests = {name: hashlib.sha256(shard[name][()].tobytes()).hexdigest() for name in names}
             assert all(shard[name].attrs["sha256"].decode() == digest for name, digest in digests.items())
@@ -78,7 +83,7 @@ def test_digests_are_made_as_documented(cache: Path) -> None:
             }
             checksum = attributes.pop("checksum")
             assert checksum == hashlib.sha256(canonical([attributes, digests])).hexdigest()
-            offset, shape, dtype = receipt["key"]
+            offset, shape, dtype = layout["key"]
             mapped = np.memmap(path, dtype, "r", offset, tuple(shape))
             np.testing.assert_array_equal(mapped, shard["key"][()])
 

@@ -21,14 +21,17 @@ def test_rows_of_many_arrays_are_those_of_each(sizes: list[int], width: int, dty
     places = np.array([(s, r) for s, n in enumerate(sizes) for r in range(n)])
     shard, row = places[rng.integers(0, len(places), 20)].T
     assert Window.fits(arrays)
-    taken = Window(arrays).take(shard.astype(np.uint8), row.astype(np.int32))
+    window = Window(arrays)
+    taken = window.take(window.positions(shard.astype(np.uint8), row.astype(np.int32)))
     np.testing.assert_array_equal(taken, [arrays[s][r] for s, r in zip(shard, row, strict=True)])
     assert taken.dtype == dtype and taken.flags.writeable
 
 
 def test_what_is_in_no_array_reads_no_foreign_memory() -> None:
     arrays = [np.ones((1, 3), np.float16), np.zeros((0, 3), np.float16), np.ones((2, 3), np.float16)]
-    np.testing.assert_array_equal(Window(arrays).take(np.array([3, 3]), np.array([-1, -1])), np.ones((2, 3)))
+    window = Window(arrays)
+    missing = window.positions(np.array([3, 3]), np.array([-1, -1]))
+    np.testing.assert_array_equal(window.take(missing), np.ones((2, 3)))
 
 
 @pytest.mark.parametrize("other", [np.zeros((2, 4), np.float16), np.zeros((2, 3), np.float32), np.zeros((6, 2)).T[:2]])
