@@ -18,13 +18,13 @@ from heads.comparison import Finding, HeadScore, Summary, compare
 from heads.errors import HeadsError
 from heads.folds import build_parts
 from heads.grid import Cell, Grid
-from heads.head import Progress
+from heads.head import Device, Progress
 from heads.ledger import Ledger, TrialResult
 from heads.scorer import Scorer
 from heads.screening import screen_grid
 from heads.study_rows import StudyRows
 from heads.train import library_versions, parse_config
-from heads.trials import Device, Study, Trial, settings_of
+from heads.trials import Study, Trial, settings_of
 
 __all__ = ["AblationResult", "ablate", "check_settings"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from heads.columns import Block, Columns
 from heads.errors import HeadsError
-from heads.matrix import RowSource
+from heads.row_source import RowSource
 from heads.scaling import Standardizer
 from heads.tasks import IntArray
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heads.features import BoolArray, Features
-from heads.matrix import RowSource
+from heads.row_source import RowSource
 from heads.tasks import IntArray, Targets
 
 __all__ = ["CONTROLS", "LABELS_SHUFFLED", "TEXT_SHUFFLED", "ShuffledColumns", "shuffle_labels", "shuffle_rows"]

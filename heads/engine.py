@@ -19,12 +19,13 @@ from heads.columns import Columns
 from heads.errors import HeadsError
 from heads.fusion import fusion_modalities
 from heads.lane import Lane, Member
-from heads.matrix import Matrix, Resident, RowSource, Streamed, as_source, measure_rows, parse_memory
+from heads.matrix import Matrix, Resident, Streamed, measure_rows, parse_memory
 from heads.mlp import MlpHead
 from heads.mlp_config import MlpConfig
 from heads.network import Network
 from heads.order import SHARED_ORDER, RowOrder
 from heads.precision import Precision, matrix_dtype
+from heads.row_source import RowSource, as_source
 from heads.scaling import Standardizer
 from heads.tasks import Targets, Task
 

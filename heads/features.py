@@ -22,6 +22,7 @@ __all__ = [
     "known_generators",
     "load_features",
     "load_fit_features",
+    "load_fit_rows",
     "load_rows",
 ]
 
@@ -217,6 +218,15 @@ def load_rows(
 
 def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) -> Features:
     """Read the rows of splits ``train`` and ``valid`` and no other, with tasks from the training labels."""
+    return load_features(store, selections, splits=_fit_splits(store))
+
+
+def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:
+    """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store."""
+    return load_rows(store, views, splits=_fit_splits(store))
+
+
+def _fit_splits(store: FeatureStore) -> tuple[str, str]:
     for split in ("train", "valid"):
         if split not in store.splits:
             raise HeadsError(
@@ -224,7 +234,7 @@ def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) 
                 f"{', '.join(store.splits) or 'none'}): name it in the manifest, or leave the split "
                 "column out to have one made, and run featcache extract"
             )
-    return load_features(store, selections, splits=("train", "valid"))
+    return ("train", "valid")
 
 
 def features_of(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heads.tasks import Targets, Task
 
-__all__ = ["Head", "Prediction", "Progress"]
+__all__ = ["Device", "Head", "Prediction", "Progress"]
 
 FloatArray = NDArray[np.float32]
+Device = Literal["cpu", "cuda"]
+"""Where heads of kind ``mlp`` are trained."""
 Progress = Callable[[Mapping[str, Any]], None]
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heads.errors import HeadsError
+from heads.row_source import RowSource
 from heads.scaling import Standardizer, check_finite
 
-__all__ = ["ArrayRows", "Matrix", "Resident", "RowSource", "Streamed", "as_source", "measure_rows", "parse_memory"]
+__all__ = ["Matrix", "Resident", "Streamed", "measure_rows", "parse_memory"]
 
 IntArray = NDArray[np.int64]
 
@@ -22,64 +23,6 @@ _CHUNK = 1024  # rows that are raw at a time
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _MEASURED = 2**18  # rows: standard errors below a 300th of a standard deviation
 _EPS, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
-
-
-class RowSource(Protocol):
-    """Raw vectors of ``n_rows`` rows, in one view or several; view 0 is the clean one."""
-
-    @property
-    def n_views(self) -> int:
-        """Number of views."""
-        ...
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        ...
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns."""
-        ...
-
-    def read(self, rows: IntArray, view: int = 0) -> NDArray[Any]:
-        """Return some rows of a view, float16 or float32, in the order asked for."""
-        ...
-
-
-class ArrayRows:
-    """Rows of an array (n, d), or (views, n, d), in float16 or float32."""
-
-    def __init__(self, X: NDArray[Any]) -> None:
-        if X.ndim not in (2, 3) or X.shape[-1] == 0:
-            raise HeadsError(f"X has shape {X.shape!r}, expected (n_samples, n_features) or (n_views, …)")
-        if X.dtype not in (np.float16, np.float32):
-            raise HeadsError(f"X is {X.dtype}, expected float32 or float16: cast it where the features are read")
-        self._X = X if X.ndim == 3 else X[None]
-
-    @property
-    def n_views(self) -> int:
-        """Number of views."""
-        return len(self._X)
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return int(self._X.shape[1])
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns."""
-        return int(self._X.shape[2])
-
-    def read(self, rows: IntArray, view: int = 0) -> NDArray[Any]:
-        """Return some rows of a view."""
-        return np.asarray(self._X[view][rows])
-
-
-def as_source(X: NDArray[Any] | RowSource) -> RowSource:
-    """Return where rows are read from: an array is wrapped."""
-    return ArrayRows(X) if isinstance(X, np.ndarray) else X
 
 
 def parse_memory(text: str | int) -> int:

@@ -17,10 +17,11 @@ from heads.head import FloatArray, Prediction, Progress
 from heads.mlp_config import MlpConfig
 from heads.network import Network
 from heads.registry import Description, read_description, read_tensors, write_description, write_tensors
+from heads.row_source import ArrayRows, RowSource
 from heads.scaling import Standardizer
 from heads.scoring import predict_pack
 from heads.selection import check_fit_rows
-from heads.tasks import Targets, Task, joint_tasks
+from heads.tasks import IntArray, Targets, Task, joint_tasks
 
 __all__ = ["MlpConfig", "MlpHead"]
 
@@ -95,19 +96,49 @@ class MlpHead:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on ``X``; ``select`` chooses the epoch and when to stop. A pack of one: see `heads.engine`."""
-        from heads.engine import HeadSpec, fit_pack  # the engine makes heads of this class
-
+        """Fit on ``X``; ``select`` chooses the epoch and when to stop."""
         check_fit_rows(self.tasks, X, targets, select=select)
         n, m = len(X), len(select[0])
-        spec = HeadSpec(self.config, seed, np.arange(n), np.arange(n, n + m))
+        source, joined = ArrayRows(np.concatenate([X, select[0]])), targets.join(select[1])
+        return self.fit_rows(source, joined, np.arange(n), np.arange(n, n + m), seed=seed, progress=progress)
+
+    def fit_rows(
+        self,
+        source: RowSource,
+        targets: Targets,
+        fit_rows: IntArray,
+        select_rows: IntArray,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        memory: int | str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on rows that need not be in memory, in all views of theirs: a pack of one, see `heads.engine.fit_pack`.
+
+        Parameters
+        ----------
+        source : RowSource
+        targets : Targets
+            Of its rows.
+        fit_rows, select_rows : int array (n,), (m,)
+            Rows to learn from, and rows that choose the epoch, in view 0.
+        seed, device, memory
+            As of `fit_pack`.
+        progress : callable, optional
+            Called with each epoch's record.
+        """
+        from heads.engine import HeadSpec, fit_pack  # the engine makes heads of this class
+
         (fitted,) = fit_pack(
-            np.concatenate([X, select[0]]),
-            _join(targets, select[1]),
-            [spec],
+            source,
+            targets,
+            [HeadSpec(self.config, seed, fit_rows, select_rows)],
             tasks=self.tasks,
             columns=self._columns,
-            precision="float32",
+            device=device,
+            precision="float32" if device == "cpu" else "auto",
+            memory=memory,
             progress=None if progress is None else lambda _, record: progress(record),
         )
         if fitted.diverged is not None:
@@ -147,13 +178,6 @@ class MlpHead:
         head._take(network, scaler, {name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
         head._history, head.best_epoch_ = found.history, best_epoch
         return head
-
-
-def _join(first: Targets, second: Targets) -> Targets:
-    return Targets(
-        {name: np.concatenate([first.y[name], second.y[name]]) for name in first.y},
-        {name: np.concatenate([first.applies[name], second.applies[name]]) for name in first.applies},
-    )
 
 
 def _read_fitted(found: Description, folder: Path) -> tuple[int, Columns]:

@@ -87,6 +87,9 @@ class RunRecord:
         Of Python and the libraries.
     source : mapping
         ``cache`` (a path) and ``dataset``: where the rows came from.
+    views : tuple of str
+        Of the pictures, a random one of which each row had in each epoch (head ``mlp``; other heads had all); empty
+        where that was the selected view alone.
     transductive : tuple of str
         Splits whose rows were pseudo-labelled and trained on: scores on them are not those of unseen data.
     pseudo : mapping or None
@@ -106,6 +109,7 @@ class RunRecord:
     history: tuple[Mapping[str, Any], ...]
     versions: Mapping[str, str]
     source: Mapping[str, str]
+    views: tuple[str, ...]
     transductive: tuple[str, ...]
     pseudo: Mapping[str, Any] | None
     files: Mapping[str, str]
@@ -141,6 +145,7 @@ def parse_record(data: bytes, where: str) -> RunRecord:
     if fields["format"] != RUN_FORMAT or fields.get("kind") != "heads-run":
         found = f"format {fields['format']!r:.40} of kind {fields.get('kind')!r:.40}"
         raise HeadsError(f"{where} is {found}, expected format {RUN_FORMAT} of kind 'heads-run'")
+    fields = {"views": [], **fields}  # older runs had one view
     _check_keys(fields, {"format", "kind", *RunRecord.__dataclass_fields__}, where)
     for name, is_valid in _CHECKS.items():
         if not is_valid(fields[name]):
@@ -151,7 +156,7 @@ def parse_record(data: bytes, where: str) -> RunRecord:
             **values,
             "config": _parse_config(fields["config"], where),
             "producers": {name: _parse_producer(name, p, where) for name, p in fields["producers"].items()},
-            **{name: tuple(fields[name]) for name in ("tasks", "history", "transductive")},
+            **{name: tuple(fields[name]) for name in ("tasks", "history", "views", "transductive")},
         }
     )
 
@@ -243,6 +248,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "source": lambda value: (
         _is_object(value) and set(value) == {"cache", "dataset"} and _is_texts(list(value.values()))
     ),
+    "views": _is_texts,
     "transductive": _is_texts,
     "pseudo": lambda value: value is None or _is_object(value),
     "files": lambda value: (

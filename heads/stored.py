@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,12 @@ class StoredRows:
     def n_columns(self) -> int:
         """Number of columns."""
         return self.columns.width
+
+    def select(self, rows: IntArray) -> StoredRows:
+        """Return some rows, in the order of ``rows``; their places are shared, not looked up again."""
+        chosen = copy(self)
+        chosen._numbers = self._numbers[rows]
+        return chosen
 
     def read(self, rows: IntArray, view: int = 0) -> FloatArray:
         """Return some rows of a view, (m, d) float32; NaN where a sample has no vector."""

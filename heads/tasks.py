@@ -81,6 +81,13 @@ class Targets:
         """Return the targets of some rows, in the order of ``rows``."""
         return Targets({k: v[rows] for k, v in self.y.items()}, {k: v[rows] for k, v in self.applies.items()})
 
+    def join(self, other: Targets) -> Targets:
+        """Return these targets and, after them, those of other rows for the same tasks."""
+        return Targets(
+            {name: np.concatenate([y, other.y[name]]) for name, y in self.y.items()},
+            {name: np.concatenate([applies, other.applies[name]]) for name, applies in self.applies.items()},
+        )
+
 
 def default_tasks(generators: Sequence[str]) -> tuple[Task, ...]:
     """Build task A (real or AI) and, where two generators or more are known, task B (which of them)."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module, metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,13 +18,18 @@ from heads.errors import HeadsError
 from heads.evaluate import score_prediction
 from heads.features import Features
 from heads.fusion import FUSIONS, STRUCTURED
-from heads.head import Head, Prediction, Progress
+from heads.head import Device, Head, Prediction, Progress
 from heads.metrics import choose_threshold
 from heads.record import RunRecord, TrainConfig
 from heads.registry import HEADS, head_class
+from heads.row_source import ArrayRows, RowSource, read_views
 from heads.runs import producers_of
 from heads.selection import task_score
-from heads.tasks import Targets, Task
+from heads.stored import StoredRows
+from heads.tasks import IntArray, Targets, Task
+
+if TYPE_CHECKING:
+    from heads.mlp import MlpHead
 
 __all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
@@ -33,6 +38,7 @@ _CONFIGS: Mapping[str, tuple[str, str]] = {
     "linear": ("heads.linear", "LinearConfig"),
     "gbdt": ("heads.gbdt", "GbdtConfig"),
 }
+_ROWS = 2**16
 _LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
 
 
@@ -110,7 +116,10 @@ def fit_run(
     features: Features,
     config: TrainConfig,
     *,
+    stored: StoredRows | None = None,
     extra: Features | None = None,
+    device: Device = "cpu",
+    memory: str | None = None,
     progress: Progress | None = None,
 ) -> FittedRun:
     """Fit a head on the rows of split ``train``.
@@ -121,40 +130,51 @@ def fit_run(
         Rows of the splits ``train`` and ``valid``; rows of other splits are refused.
     config : TrainConfig
         As `parse_config` returns it.
+    stored : StoredRows, optional
+        The vectors of the rows of ``features``, which then needs no blocks. With several views head ``mlp`` learns
+        from a random one per row and epoch, another head from all of them; it selects and calibrates on the first.
     extra : Features, optional
-        Further training rows, whose targets were made by another head.
+        Further training rows, whose targets were made by another head. Not together with ``stored``.
+    device : {"cpu", "cuda"}
+        Where head ``mlp`` is trained.
+    memory : str, optional
+        How much the matrix of head ``mlp`` may take, e.g. ``"2GB"``: what does not fit is read in every epoch.
     progress : callable, optional
         Called after each training step with its record.
     """
     stray = sorted({*features.split.tolist()} - {"train", "valid"})
     if stray:
         raise HeadsError(f"training was given rows of split {stray[0]!r}, expected 'train' and 'valid' alone")
-    train, train_rows = _usable(features, "train", config.fusion)
-    valid, valid_rows = _usable(features, "valid", config.fusion)
-    rows = {
-        **train_rows,
-        **valid_rows,
+    if config.head != "mlp" and (device != "cpu" or memory is not None):
+        raise HeadsError(f"device and memory are settings of head 'mlp', head is {config.head!r}")
+    train, train_counts = _usable(features, "train", config.fusion)
+    valid, valid_counts = _usable(features, "valid", config.fusion)
+    counts = {
+        **train_counts,
+        **valid_counts,
         "unseen": int(features.unseen.sum()),
         "pseudo": len(extra) if extra else 0,
     }
-    division = divide_validation(valid)
-    X, targets = train.matrix(config.fusion), train.targets
-    if extra is not None and len(extra):
-        X, targets = np.concatenate([X, extra.matrix(config.fusion)]), _join(targets, extra.targets)
-    parts = {name: valid.select(getattr(division, name)) for name in ("selecting", "calibrating")}
-    selecting = parts["selecting"]
+    kept = np.concatenate([train, valid])
+    used = features.select(kept)
+    division = divide_validation(features.select(valid))
+    rows = {name: len(train) + np.flatnonzero(getattr(division, name)) for name in ("selecting", "calibrating")}
+    source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
+    fit_rows = np.concatenate([np.arange(len(train)), added])
     head = build_head(features.tasks, config, columns=features.columns(config.fusion))
-    head.fit(
-        X,
-        targets,
-        select=(selecting.matrix(config.fusion), selecting.targets),
-        seed=config.seed,
-        progress=progress,
-    )
-    predictions = {name: head.predict_proba(part.matrix(config.fusion)) for name, part in parts.items()}
+    if config.head == "mlp":
+        mlp = cast("MlpHead", head)
+        options: dict[str, Any] = {"seed": config.seed, "device": device, "memory": memory, "progress": progress}
+        mlp.fit_rows(source, targets, fit_rows, rows["selecting"], **options)
+    else:
+        X, y = read_views(source, targets, fit_rows)
+        select = source.read(rows["selecting"]), targets.select(rows["selecting"])
+        head.fit(X, y, select=select, seed=config.seed, progress=progress)
+    predictions = {name: _predict(head, source, chosen) for name, chosen in rows.items()}
+    parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note = _calibrate(predictions["calibrating"], parts["calibrating"])
     validation = _summarise(parts, predictions, division=division, threshold=threshold)
-    return FittedRun(config, head, threshold, note, validation, rows)
+    return FittedRun(config, head, threshold, note, validation, counts)
 
 
 def build_record(
@@ -162,10 +182,19 @@ def build_record(
     store: FeatureStore,
     *,
     selections: Mapping[str, Selection],
+    views: Sequence[str] = (),
     transductive: tuple[str, ...] = (),
     pseudo: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """Write down all that identifies a run; the checksums are added when it is saved."""
+    """Write down all that identifies a run; the checksums are added when it is saved.
+
+    Parameters
+    ----------
+    fitted, store, selections
+        The result of `fit_run`, and what it was fitted on.
+    views, transductive, pseudo
+        As of `RunRecord`.
+    """
     return RunRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=fitted.config,
@@ -178,6 +207,7 @@ def build_record(
         history=tuple(fitted.head.history_),
         versions=library_versions(),
         source={"cache": str(store.path), "dataset": str(store.dataset)},
+        views=tuple(views),
         transductive=transductive,
         pseudo=pseudo,
         files={},
@@ -204,22 +234,43 @@ def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
     return kind.from_mapping({**given, **settings, **own})
 
 
-def _usable(features: Features, split: str, fusion: str) -> tuple[Features, dict[str, int]]:
+def _usable(features: Features, split: str, fusion: str) -> tuple[IntArray, dict[str, int]]:
     """Return the rows of a split that can be used, and why others cannot."""
     of_split, usable = features.split == split, features.usable(fusion)
-    kept = of_split & usable & features.labelled
+    kept = np.flatnonzero(of_split & usable & features.labelled)
     counts = {
-        split: int(kept.sum()),
+        split: len(kept),
         f"{split}_refused": int((of_split & ~usable).sum()),
         f"{split}_unlabelled": int((of_split & usable & ~features.labelled).sum()),
     }
-    if split == "train" and not counts[split]:
+    if split == "train" and not len(kept):
         raise HeadsError(
             f"none of the {int(of_split.sum())} rows of split 'train' can be used: {counts['train_refused']} "
             f"lack a modality that fusion {fusion!r} needs, {counts['train_unlabelled']} have no label"
             + _other_fusions(features.select(of_split & features.labelled))
         )
-    return features.select(kept), counts
+    return kept, counts
+
+
+def _gather(
+    used: Features, stored: StoredRows | None, fusion: str, extra: Features | None
+) -> tuple[RowSource, Targets, IntArray]:
+    """Return where vectors are read, their targets, and which rows are the extra ones."""
+    n_extra = len(extra) if extra else 0
+    if stored is not None:
+        if n_extra:
+            raise HeadsError("extra rows cannot join rows that stay in the store")
+        return stored, used.targets, np.arange(0)
+    X, targets = used.matrix(fusion), used.targets
+    if extra is not None and n_extra:
+        X, targets = np.concatenate([X, extra.matrix(fusion)]), targets.join(extra.targets)
+    return ArrayRows(X), targets, np.arange(len(used), len(X))
+
+
+def _predict(head: Head, source: RowSource, rows: IntArray) -> Prediction:
+    """Predict rows in the first view, no more of them in memory than a part of them."""
+    parts = [head.predict_proba(source.read(rows[i : i + _ROWS])) for i in range(0, max(len(rows), 1), _ROWS)]
+    return Prediction({name: np.concatenate([part.proba[name] for part in parts]) for name in parts[0].proba})
 
 
 def _other_fusions(features: Features) -> str:
@@ -228,13 +279,6 @@ def _other_fusions(features: Features) -> str:
     able = {name: int(features.usable(name).sum()) for name, needs in plain.items() if {*needs} <= {*features.present}}
     named = [f"--fusion {name} could use {n}" for name, n in able.items() if n]
     return "".join(f"; {text}" for text in named)
-
-
-def _join(first: Targets, second: Targets) -> Targets:
-    return Targets(
-        {name: np.concatenate([first.y[name], second.y[name]]) for name in first.y},
-        {name: np.concatenate([first.applies[name], second.applies[name]]) for name in first.applies},
-    )
 
 
 def _calibrate(prediction: Prediction, part: Features) -> tuple[float, str | None]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,9 @@ from heads.controls import LABELS_SHUFFLED, TEXT_SHUFFLED, ShuffledColumns, shuf
 from heads.features import Features
 from heads.folds import Part
 from heads.grid import Cell
-from heads.head import Head, Prediction
+from heads.head import Device, Head, Prediction
 from heads.ledger import Ledger, TrialResult
-from heads.matrix import RowSource
+from heads.row_source import RowSource, read_views
 from heads.study_rows import StudyRows
 from heads.tasks import Targets
 from heads.train import build_head, parse_config
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from heads.engine import FittedHead, HeadSpec
     from heads.mlp import MlpHead
 
-__all__ = ["Device", "EpochProgress", "Study", "Trial", "settings_of"]
+__all__ = ["EpochProgress", "Study", "Trial", "settings_of"]
 
 EpochProgress = Callable[[int], None]
-Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -180,8 +179,7 @@ class Study:
         (cell,) = trial.cells
         part = self.parts[trial.part]
         config = parse_config({**settings_of(cell.head, self.settings), **cell.settings, "seed": trial.seed})
-        X = np.concatenate([source.read(part.fit_rows, view) for view in range(source.n_views)])
-        y = targets.select(np.tile(part.fit_rows, source.n_views))
+        X, y = read_views(source, targets, part.fit_rows)
         select = (source.read(part.select_rows), targets.select(part.select_rows))
         return build_head(self.features.tasks, config).fit(X, y, select=select, seed=trial.seed)
 

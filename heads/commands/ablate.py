@@ -10,18 +10,20 @@ import typer
 
 from heads.commands.ablate_result import print_ablation
 from heads.commands.options import (
+    DeviceChoice,
     EncoderName,
     LossName,
+    MemorySize,
     Outputs,
-    TrainDevice,
+    ViewNames,
     build_choices,
     cache_folder,
     check_device,
     new_run_folder,
     parse_settings,
+    view_names,
 )
 from heads.commands.render import notes, print_json, safe, show_grid
-from heads.errors import HeadsError
 
 __all__ = ["ablate"]
 
@@ -46,10 +48,7 @@ def ablate(
     head: Annotated[
         str | None, typer.Option(metavar="H,…", help="Kinds of head: mlp, linear, gbdt; default: mlp.")
     ] = None,
-    views: Annotated[
-        str | None,
-        typer.Option(metavar="V,…", help="Fit on a random one of these stored views per row and epoch, e.g. train."),
-    ] = None,
+    views: ViewNames = None,
     controls: Annotated[
         bool | None, typer.Option("--controls/--no-controls", help="Fit on shuffled text and labels too; default: yes.")
     ] = None,
@@ -68,10 +67,8 @@ def ablate(
     image_outputs: Outputs = None,
     spectral_outputs: Outputs = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
-    device: Annotated[TrainDevice | None, typer.Option(help="Where mlp heads are trained; default: cpu.")] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="What training may take, e.g. 2GB; default: what it needs.")
-    ] = None,
+    device: DeviceChoice = None,
+    memory: MemorySize = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="F", help="TOML file with these options, for long ones.")
     ] = None,
@@ -118,7 +115,7 @@ def ablate(
     place = check_device(options.get("device", "cpu"))
     folder = new_run_folder(out)
     store = open_store(cache_folder(directory), dataset=options.get("dataset"))
-    names = _view_names(options.get("views"))
+    names = view_names(options.get("views"))
     selections = choose_views(store, grid.fusions, views=names, choices=options["choices"])
     rows = StudyRows.load(store, selections, fusions=grid.fusions, needs_valid=grid.folds is None)
     prepare_ablation_out(folder, overwrite=overwrite)
@@ -169,16 +166,3 @@ def _build_grid(options: Mapping[str, Any]) -> Any:
         screen=values.get("screen", False),
         settings=options["settings"],
     )
-
-
-def _view_names(views: Any) -> list[str]:
-    """Return the views to fit on; the clean one, on which heads select and are scored, comes first."""
-    if views is None:
-        return ["clean"]
-    from featcache import expand_views
-    from heads.grid_file import parse_texts
-
-    names = [str(view) for view in expand_views(parse_texts(views, "--views"))]
-    if "clean" not in names:
-        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads select and are scored")
-    return ["clean", *(name for name in names if name != "clean")]

@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Choices",
+    "DeviceChoice",
     "DeviceName",
     "EncoderName",
     "FusionName",
     "HeadName",
     "LossName",
+    "MemorySize",
     "Outputs",
     "PresetName",
     "Settings",
     "TableFormat",
     "TrainDevice",
     "ViewName",
+    "ViewNames",
     "build_choices",
     "cache_folder",
     "check_device",
@@ -42,6 +45,7 @@ __all__ = [
     "new_run_folder",
     "open_run_store",
     "parse_settings",
+    "view_names",
 ]
 
 Choices = dict[str, dict[str, str]]
@@ -61,6 +65,12 @@ _SELECTIONS = ("encoder", "outputs", "view")
 # Of the registries: there is no second list that could lack one.
 HeadName = StrEnum("HeadName", {name: name for name in HEADS})  # type: ignore[misc]
 FusionName = StrEnum("FusionName", {name: name for name in FUSIONS})  # type: ignore[misc]
+
+
+ViewNames = Annotated[
+    str | None,
+    typer.Option(metavar="V,…", help="Fit on a random one of these stored views per row and epoch, e.g. train."),
+]
 
 
 class LossName(StrEnum):
@@ -92,6 +102,13 @@ class TrainDevice(StrEnum):
     cuda = "cuda"
 
 
+DeviceChoice = Annotated[TrainDevice | None, typer.Option(help="Where mlp heads are trained; default: cpu.")]
+MemorySize = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="What training may take, e.g. 2GB; default: what it needs."),
+]
+
+
 class TableFormat(StrEnum):
     """What predict writes."""
 
@@ -110,6 +127,19 @@ def check_device(name: str) -> Literal["cpu", "cuda"]:
     if not torch.cuda.is_available():
         raise HeadsError(f"--device cuda: no CUDA device is available to torch {torch.__version__}; use --device cpu")
     return "cuda"
+
+
+def view_names(given: str | Sequence[str] | None) -> list[str]:
+    """Return the views to fit on; the clean one, on which heads select and are scored, comes first."""
+    if given is None:
+        return ["clean"]
+    from featcache import expand_views
+    from heads.grid_file import parse_texts
+
+    names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
+    if "clean" not in names:
+        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads select and are scored")
+    return ["clean", *(name for name in names if name != "clean")]
 
 
 def new_run_folder(given: Path | None) -> Path:

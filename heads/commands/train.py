@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heads.commands.options import (
+    DeviceChoice,
     EncoderName,
     FusionName,
     HeadName,
     LossName,
+    MemorySize,
     Outputs,
     PresetName,
     ViewName,
+    ViewNames,
     build_choices,
     cache_folder,
+    check_device,
     new_run_folder,
     parse_settings,
+    view_names,
 )
 from heads.commands.render import console, next_command, print_json, safe, score, score_table, show_steps
 
@@ -53,6 +58,9 @@ def train(
     image_outputs: Outputs = None,
     spectral_outputs: Outputs = None,
     view: ViewName = None,
+    views: ViewNames = None,
+    device: DeviceChoice = None,
+    memory: MemorySize = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
@@ -76,21 +84,22 @@ def train(
     values, choices = parse_settings(settings or [], options, choices=given)
 
     from featcache import open_store
-    from heads.features import choose_selections, load_fit_features
-    from heads.fusion import check_fusion, fusion_modalities
+    from heads.features import load_fit_rows
     from heads.runs import check_run_out, save_run
+    from heads.study_rows import choose_views
     from heads.train import build_record, fit_run, parse_config
 
     config = parse_config(values)
+    names, place = view_names(views), check_device(device.value if device else "cpu")
     folder = new_run_folder(out)
     check_run_out(folder, overwrite=overwrite)
     store = open_store(cache_folder(directory), dataset=dataset)
-    check_fusion(config.fusion, store.modalities, where=f"cache {store.path}")
-    selections = choose_selections(store, fusion_modalities(config.fusion), choices=choices)
-    features = load_fit_features(store, selections)
+    selected = choose_views(store, [config.fusion], views=names, choices=choices)
+    features, stored = load_fit_rows(store, selected)
     with show_steps() as progress:
-        fitted = fit_run(features, config, progress=progress)
-    run = save_run(build_record(fitted, store, selections=selections), fitted.head, out=folder, overwrite=overwrite)
+        fitted = fit_run(features, config, stored=stored, device=place, memory=memory, progress=progress)
+    record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
+    run = save_run(record, fitted.head, out=folder, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
         return

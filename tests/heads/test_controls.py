@@ -7,7 +7,7 @@ import pytest
 
 from heads.controls import ShuffledColumns, shuffle_labels, shuffle_rows
 from heads.features import Features, choose_selections, load_fit_features
-from heads.matrix import ArrayRows
+from heads.row_source import ArrayRows
 from tests.heads.synthetic import Row, write_cache
 
 

@@ -11,7 +11,7 @@ from heads.columns import Columns
 from heads.components import Components
 from heads.errors import HeadsError
 from heads.grid import Cell
-from heads.matrix import ArrayRows
+from heads.row_source import ArrayRows
 from heads.screening import FINALISTS, ROUNDS, Round, Screened, choose_finalists, screen
 
 CELLS = tuple(Cell("mlp", "image", dim, lr) for dim in (8, 16, 32, 64) for lr in (0.1, 0.2, 0.3))
