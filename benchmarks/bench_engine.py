@@ -290,7 +290,7 @@ print(imported, opened, max(peak[0], anon()))
 
 def bench_memory(size: Size, rounds: int, device: str) -> list[Measure]:
     """Train a head on a store that is much larger than its budget, in a process of its own."""
-    from featcache.sparse import write_sparse_store
+    from featcache.synthetic.sparse import write_sparse_store
 
     folder = Path(tempfile.mkdtemp(prefix="bench-engine-"))
     try:

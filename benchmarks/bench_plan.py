@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
 from featcache.manifest import ImageFile, Manifest, Sample
-from featcache.scan import scan
+from featcache.pipeline.scan import scan
 
 GOAL = 0.15
 PAST = 3600

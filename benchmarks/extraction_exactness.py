@@ -15,7 +15,6 @@ from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.manifest import Manifest
 from featcache.models import resolve_model
-from featcache.outputs import expand
 
 __all__ = ["Exactness"]
 
@@ -55,11 +54,12 @@ class Exactness:
         found = {}
         for modality, spec in self._specs.items():
             default = "cls" if modality == "text" else "pooled"
-            outputs = expand(["layers:all", default, "mean"], int(spec.folder.config["num_hidden_layers"]))
+            spec = replace(spec, outputs=("layers:all", default, "mean"))
+            outputs = spec.outputs
             inputs = self._inputs(spec, n)
-            exact = _encode(replace(spec, outputs=outputs), inputs)
+            exact = _encode(spec, inputs)
             stored = {name: _through_float16(vectors) for name, vectors in exact.items()}
-            low = _encode(replace(spec, outputs=outputs, compute_dtype=dtype), inputs)
+            low = _encode(replace(spec, compute_dtype=dtype), inputs)
             low = {name: _through_float16(vectors) for name, vectors in low.items()}
             found[modality] = {
                 "storage": {name: _relative_error(stored[name], exact[name]) for name in outputs},

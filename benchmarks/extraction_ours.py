@@ -18,10 +18,10 @@ from featcache.encoders.vision import ImageSpec
 from featcache.manifest import ImageSource, Manifest
 from featcache.models import resolve_model
 from featcache.options import ExtractOptions, available_cores
+from featcache.pipeline.reading import Reading, ThreadReader
+from featcache.pipeline.work import Work
 from featcache.rates import measure_forward
-from featcache.reading import Reading, ThreadReader
 from featcache.views import parse_view
-from featcache.work import Work
 
 __all__ = ["Ours"]
 

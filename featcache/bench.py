@@ -17,11 +17,11 @@ from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError
 from featcache.extract import extract
-from featcache.feeds import Forwards
 from featcache.manifest import ImageSource, Manifest
 from featcache.options import ExtractOptions, available_cores
+from featcache.pipeline.feeds import Forwards
+from featcache.pipeline.work import Work
 from featcache.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading
-from featcache.work import Work
 
 __all__ = ["BenchResult", "Preloaded", "bench", "thin", "time_extraction"]
 

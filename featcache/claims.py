@@ -44,7 +44,7 @@ class Claims:
     def __init__(self, folder: Path, *, timeout: float) -> None:
         self._folder = folder
         self._timeout = timeout
-        self._held: dict[str, tuple[int, int]] = {}
+        self._held: dict[str, tuple[int, int] | None] = {}
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -79,15 +79,18 @@ class Claims:
             return self._create(unit)
         except OSError:
             # No claim can be made here: work without.
+            self._held.pop(unit, None)
             return True
 
     def release(self, unit: str) -> None:
         """Give up a claim; nothing happens if it was lost."""
-        inode = self._held.pop(unit, None)
-        path = self._path(unit)
+        if unit not in self._held:
+            return
+        inode, path = self._held[unit], self._path(unit)
         with suppress(OSError):
-            if inode is not None and _inode(path) == inode:
+            if _inode(path) == inode if inode else _read_owner(path) == Owner.current():
                 path.unlink()
+        del self._held[unit]
 
     def _path(self, unit: str) -> Path:
         return self._folder / f"{unit}{SUFFIX}"
@@ -96,7 +99,10 @@ class Claims:
         path = self._path(unit)
         note = {"format_version": FORMAT_VERSION, **asdict(Owner.current())}
         note["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+        # Held before it is there: who is interrupted in between must not leave it behind.
+        self._held[unit] = None
         if not create_exclusive(path, json.dumps(note).encode()):
+            del self._held[unit]
             return False
         self._held[unit] = _inode(path)
         return True

@@ -10,22 +10,22 @@ from featcache.cache import CLEAN, Cache
 from featcache.claims import sweep_claims
 from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec
 from featcache.errors import FeatcacheError
-from featcache.feeds import Feed, Forwards, PictureFeed, TextFeed
-from featcache.frozen import freeze_plan
 from featcache.index import update_index
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions, FailureLimit
-from featcache.passes import Pass
-from featcache.plan import Plan
+from featcache.pipeline.feeds import Feed, Forwards, PictureFeed, TextFeed
+from featcache.pipeline.frozen import freeze_plan
+from featcache.pipeline.passes import Pass
+from featcache.pipeline.plan import Plan
+from featcache.pipeline.readers import open_reader
+from featcache.pipeline.results import Event, ExtractResult, PassResult, Progress, SideResult
+from featcache.pipeline.scan import Scan
+from featcache.pipeline.side import Side
+from featcache.pipeline.survey import check_readable, record_survey, samples_to_retry, survey
+from featcache.pipeline.tally import Tally
+from featcache.pipeline.work import Work
 from featcache.publish import remove_leftovers
-from featcache.readers import open_reader
-from featcache.results import Event, ExtractResult, PassResult, Progress, SideResult
 from featcache.samples import SampleTable
-from featcache.scan import Scan
-from featcache.side import Side
-from featcache.survey import check_readable, record_survey, samples_to_retry, survey
-from featcache.tally import Tally
-from featcache.work import Work
 
 __all__ = ["ExtractOptions", "ExtractResult", "FailureLimit", "Progress", "SideResult", "extract"]
 

@@ -22,8 +22,8 @@ from featcache.extract import extract
 from featcache.index import update_index
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions, available_cores
-from featcache.results import Event, ExtractResult, PassResult, Progress, SideResult
-from featcache.survey import survey
+from featcache.pipeline.results import Event, ExtractResult, PassResult, Progress, SideResult
+from featcache.pipeline.survey import survey
 
 __all__ = ["choose_gpus", "extract_on", "visible_gpus"]
 

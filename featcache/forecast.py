@@ -11,21 +11,21 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from featcache.batching import CPU_ROWS
 from featcache.cache import CLEAN, Cache
 from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec
 from featcache.errors import ShardError
 from featcache.manifest import Manifest
 from featcache.misses import NearMiss
 from featcache.options import ExtractOptions
-from featcache.plan import Plan
-from featcache.reading import Reading, ThreadReader
-from featcache.results import Progress
+from featcache.pipeline.batching import CPU_ROWS
+from featcache.pipeline.plan import Plan
+from featcache.pipeline.reading import Reading, ThreadReader
+from featcache.pipeline.results import Progress
+from featcache.pipeline.survey import samples_to_retry, survey
+from featcache.pipeline.work import Work
 from featcache.samples import SampleTable
 from featcache.shard import KEY_BYTES
 from featcache.shardset import ShardSet
-from featcache.survey import samples_to_retry, survey
-from featcache.work import Work
 
 __all__ = ["Forecast", "SideForecast", "forecast_extraction", "sum_known"]
 

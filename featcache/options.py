@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from featcache.encoders.base import Device
 from featcache.errors import FeatcacheError
-from featcache.partition import Partition
+from featcache.pipeline.partition import Partition
 
 __all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featcache.batching import CPU_ROWS, token_batches
 from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec, TokenEncoder, Vectors
 from featcache.errors import FeatcacheError
 from featcache.manifest import ImageSource
-from featcache.reading import PARTS, Reading, Recipe, prepare
+from featcache.pipeline.batching import CPU_ROWS, token_batches
+from featcache.pipeline.reading import PARTS, Reading, Recipe, prepare
 
 __all__ = ["ForwardRate", "ReadingCost", "example_of", "measure_forward", "measure_reading"]
 

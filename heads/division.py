@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from heads.errors import HeadsError
 from heads.features import BoolArray, Features, IntArray
+from heads.row_sets import row_sets
 
 __all__ = ["DIVISION_RULE", "Division", "divide_validation"]
 
@@ -53,7 +54,7 @@ def divide_validation(features: Features) -> Division:
             "no labelled row of split 'valid' is left to select and calibrate on: give some rows the split "
             "'valid' in the manifest, or leave its split column out to have one made"
         )
-    sets = _sets(features)
+    sets = row_sets(features)
     sizes = np.bincount(sets)
     names = _set_names(features, sets)
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], hashlib.sha256(names[i].encode()).digest()))
@@ -65,37 +66,6 @@ def divide_validation(features: Features) -> Division:
         n_rows[is_second] += int(sizes[index])
     calibrating = part_of[sets]
     return Division(~calibrating, calibrating, _digest(features, calibrating))
-
-
-def _tokens(features: Features) -> list[list[bytes]]:
-    """Return what ties each row to others: its group and picture, or its caption where no group is given."""
-    tokens: list[list[bytes]] = [[b"group " + name.encode()] if name else [] for name in features.group.tolist()]
-    for modality, keys in features.keys.items():
-        for row in np.flatnonzero(keys.any(axis=1)):
-            if modality != "text" or not features.group[row]:
-                tokens[row].append(modality.encode() + b" " + keys[row].tobytes())
-    for index, found in enumerate(tokens):
-        if not found:
-            found.append(b"sample " + str(features.sample_id[index]).encode())
-    return tokens
-
-
-def _sets(features: Features) -> IntArray:
-    """Number the connected sets of rows, 0-based."""
-    parent = list(range(len(features)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    first: dict[bytes, int] = {}
-    for row, tokens in enumerate(_tokens(features)):
-        for token in tokens:
-            parent[root(row)] = root(first.setdefault(token, row))
-    numbers = np.unique([root(row) for row in range(len(features))], return_inverse=True)[1]
-    return numbers.astype(np.int64)
 
 
 def _set_names(features: Features, sets: IntArray) -> dict[int, str]:

@@ -6,16 +6,14 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from heads.division import divide_validation
 from heads.errors import HeadsError
 from heads.features import Features
+from heads.row_sets import row_sets
 from heads.tasks import IntArray
 
-__all__ = ["MIN_FOLDS", "Part", "build_parts", "row_sets"]
+__all__ = ["MIN_FOLDS", "Part", "build_parts"]
 
 MIN_FOLDS = 3
 
@@ -66,38 +64,6 @@ def build_parts(features: Features, folds: int | None) -> tuple[Part, ...]:
         fit = np.flatnonzero((fold != number) & (fold != following))
         parts.append(Part(fit, rows[following], rows[number]))
     return tuple(parts)
-
-
-def row_sets(features: Features) -> IntArray:
-    """Number the sets of rows that belong together, 0-based: (n,).
-
-    Rows of one group are one set, and so are rows of one picture; of one caption too where no group is given, as in
-    `heads.division`.
-    """
-    n = len(features)
-    columns = [_codes(features.group, np.asarray(features.group != ""))]
-    for modality, keys in features.keys.items():
-        has_key = keys.any(axis=1)
-        if modality == "text":
-            has_key = has_key & (features.group == "")
-        columns.append(_codes(np.ascontiguousarray(keys).view("V32").reshape(n), np.asarray(has_key)))
-    edges = []
-    for codes in columns:
-        rows = np.flatnonzero(codes >= 0)
-        first = np.full(n + 1, -1)
-        first[codes[rows][::-1]] = rows[::-1]
-        edges.append(np.stack([rows, first[codes[rows]]]))
-    a, b = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.int64)  # type: ignore[no-any-return]
-
-
-def _codes(values: NDArray[np.generic], use: NDArray[np.bool_]) -> IntArray:
-    """Number the distinct values of the rows in use; -1 elsewhere."""
-    codes = np.full(len(values), -1, dtype=np.int64)
-    if use.any():
-        codes[use] = np.unique(values[use], return_inverse=True)[1].reshape(-1)
-    return codes
 
 
 def _assign(features: Features, sets: IntArray, folds: int) -> IntArray:

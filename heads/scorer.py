@@ -9,9 +9,9 @@ import numpy as np
 
 from heads.bootstrap import GroupCounts, count_groups
 from heads.comparison import HeadScore
-from heads.folds import row_sets
 from heads.grid import Cell
 from heads.ledger import TrialResult
+from heads.row_sets import row_sets
 from heads.tasks import IntArray
 from heads.trials import Study
 

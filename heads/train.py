@@ -13,20 +13,18 @@ import numpy as np
 
 from featcache import FeatureStore, Selection
 from heads.columns import Columns
-from heads.division import DIVISION_RULE, Division, divide_validation
+from heads.division import divide_validation
 from heads.errors import HeadsError
-from heads.evaluate import score_prediction
 from heads.features import Features
 from heads.fusion import FUSIONS, STRUCTURED
 from heads.head import Device, Head, Prediction, Progress
-from heads.metrics import choose_threshold
 from heads.record import RunRecord, TrainConfig
 from heads.registry import HEADS, head_class
 from heads.row_source import ArrayRows, RowSource, read_views
 from heads.runs import producers_of
-from heads.selection import task_score
 from heads.stored import StoredRows
 from heads.tasks import IntArray, Targets, Task
+from heads.validation import calibrate, summarise
 
 if TYPE_CHECKING:
     from heads.mlp import MlpHead
@@ -172,8 +170,8 @@ def fit_run(
         head.fit(X, y, select=select, seed=config.seed, progress=progress)
     predictions = {name: _predict(head, source, chosen) for name, chosen in rows.items()}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
-    threshold, note = _calibrate(predictions["calibrating"], parts["calibrating"])
-    validation = _summarise(parts, predictions, division=division, threshold=threshold)
+    threshold, note = calibrate(predictions["calibrating"], parts["calibrating"])
+    validation = summarise(parts, predictions, division=division, threshold=threshold)
     return FittedRun(config, head, threshold, note, validation, counts)
 
 
@@ -279,38 +277,3 @@ def _other_fusions(features: Features) -> str:
     able = {name: int(features.usable(name).sum()) for name, needs in plain.items() if {*needs} <= {*features.present}}
     named = [f"--fusion {name} could use {n}" for name, n in able.items() if n]
     return "".join(f"; {text}" for text in named)
-
-
-def _calibrate(prediction: Prediction, part: Features) -> tuple[float, str | None]:
-    """Choose the threshold of task A, or say why 0.5 has to do."""
-    a = part.tasks[0]
-    rows = part.targets.applies[a.name]
-    y = part.targets.y[a.name][rows]
-    missing = [name for code, name in enumerate(a.classes) if not (y == code).any()]
-    if missing:
-        what = " and no ".join(missing)
-        return 0.5, f"the calibrating part of validation has no {what} rows: the threshold is 0.5"
-    return choose_threshold(y, prediction.proba[a.name][rows]), None
-
-
-def _summarise(
-    parts: Mapping[str, Features],
-    predictions: Mapping[str, Prediction],
-    *,
-    division: Division,
-    threshold: float,
-) -> dict[str, Any]:
-    summary: dict[str, Any] = {"rule": DIVISION_RULE, "digest": division.digest}
-    for name, part in parts.items():
-        prediction = predictions[name]
-        scores = {task.name: _score(task, prediction, part.targets) for task in part.tasks}
-        known = [score for score in scores.values() if score is not None]
-        metrics = score_prediction(prediction, part.targets, tasks=part.tasks, threshold=threshold)
-        score = sum(known) / len(known) if known else None
-        summary[name] = {"n": len(part), "score": score, "task_scores": scores, **metrics}
-    return summary
-
-
-def _score(task: Task, prediction: Prediction, targets: Targets) -> float | None:
-    rows = targets.applies[task.name]
-    return task_score(task, targets.y[task.name][rows], prediction.proba[task.name][rows]) if rows.any() else None

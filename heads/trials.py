@@ -22,6 +22,7 @@ from heads.folds import Part
 from heads.grid import Cell
 from heads.head import Device, Head, Prediction
 from heads.ledger import Ledger, TrialResult
+from heads.record import TrainConfig
 from heads.row_source import RowSource, read_views
 from heads.study_rows import StudyRows
 from heads.tasks import Targets
@@ -29,6 +30,7 @@ from heads.train import build_head, parse_config
 
 if TYPE_CHECKING:
     from heads.engine import FittedHead, HeadSpec
+    from heads.linear import LinearHead
     from heads.mlp import MlpHead
 
 __all__ = ["EpochProgress", "Study", "Trial", "settings_of"]
@@ -78,6 +80,7 @@ class Study:
     device: Device = "cpu"
     memory: str | None = None
     ledger: Ledger | None = None
+    _linear: dict[tuple[Cell, int], list[LinearHead]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def features(self) -> Features:
@@ -179,9 +182,24 @@ class Study:
         (cell,) = trial.cells
         part = self.parts[trial.part]
         config = parse_config({**settings_of(cell.head, self.settings), **cell.settings, "seed": trial.seed})
+        shares_sums = cell.head == "linear" and config.settings["solver"] != "logistic" and source.n_views == 1
+        if shares_sums and len(self.parts) > 1:
+            if (cell, trial.seed) not in self._linear:
+                self._linear.clear()  # of one configuration at a time
+                self._linear[cell, trial.seed] = self._fit_linear(config, source, targets)
+            return self._linear[cell, trial.seed][trial.part]
         X, y = read_views(source, targets, part.fit_rows)
         select = (source.read(part.select_rows), targets.select(part.select_rows))
         return build_head(self.features.tasks, config).fit(X, y, select=select, seed=trial.seed)
+
+    def _fit_linear(self, config: TrainConfig, source: RowSource, targets: Targets) -> list[LinearHead]:
+        """Fit ridge or LDA on all parts: the sums over rows that parts share are computed once."""
+        from heads.linear import LinearConfig, LinearHead
+
+        X = source.read(np.arange(source.n_rows))
+        parts = [(part.fit_rows, part.select_rows) for part in self.parts]
+        own = LinearConfig.from_mapping(config.settings)
+        return LinearHead.fit_parts(X, targets, parts, tasks=self.features.tasks, config=own)
 
     def _name(self, trial: Trial) -> str:
         what = [[asdict(cell) for cell in trial.cells], trial.seed, trial.part]

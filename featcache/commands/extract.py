@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from featcache.encoders.base import EncoderSpec
     from featcache.extract import ExtractOptions
     from featcache.manifest import Manifest
-    from featcache.plan import Plan
+    from featcache.pipeline.plan import Plan
 
 __all__ = ["ExtractCommand", "extract"]
 
@@ -128,9 +128,9 @@ class _Request:
 
     def extract(self, gpus: tuple[str, ...], *, as_json: bool, json_log: Path | None) -> None:
         """Do it."""
-        from featcache.eventlog import EventLog
         from featcache.extract import extract as library_extract
         from featcache.fleet import extract_on
+        from featcache.pipeline.eventlog import EventLog
 
         with ExitStack() as stack:
             log = stack.enter_context(EventLog(json_log)) if json_log else None

@@ -235,7 +235,7 @@ def build_options(given: dict[str, Any]) -> ExtractOptions:
     import os
 
     from featcache.options import ExtractOptions, FailureLimit
-    from featcache.partition import Partition
+    from featcache.pipeline.partition import Partition
 
     workers, limit, shard = given["workers"], given["max_failures"], given["shard"]
     return ExtractOptions(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.commands.render import console, safe
 
 if TYPE_CHECKING:
-    from featcache.results import ExtractResult, PassResult, SideResult
+    from featcache.pipeline.results import ExtractResult, PassResult, SideResult
 
 __all__ = ["render_result", "result_document"]
 

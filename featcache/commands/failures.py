@@ -26,8 +26,8 @@ def failures(
     from featcache.cache import Cache
     from featcache.commands.shell import print_steps
     from featcache.failure_list import list_failures
-    from featcache.status import cache_status
-    from featcache.steps import retry_steps
+    from featcache.upkeep.status import cache_status
+    from featcache.upkeep.steps import retry_steps
 
     opened = Cache.open(cache_folder(cache))
     found = list_failures(opened)

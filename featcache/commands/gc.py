@@ -11,7 +11,7 @@ from featcache.commands.render import cache_folder, console, print_json, safe
 from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
-    from featcache.gc import GcReport
+    from featcache.upkeep.gc import GcReport
 
 __all__ = ["gc"]
 
@@ -26,7 +26,7 @@ def gc(
 ) -> None:
     """Find what no sample refers to and what exists twice; a dry run unless --delete is given."""
     from featcache.cache import Cache
-    from featcache.gc import collect_garbage
+    from featcache.upkeep.gc import collect_garbage
 
     if compact and not delete:
         raise typer.BadParameter("--compact changes nothing without --delete", param_hint="--compact")

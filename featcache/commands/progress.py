@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from featcache.eventlog import EventLog
-    from featcache.results import Progress as State
+    from featcache.pipeline.eventlog import EventLog
+    from featcache.pipeline.results import Progress as State
 
 __all__ = ["ExtractDisplay"]
 

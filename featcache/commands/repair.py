@@ -11,7 +11,7 @@ from featcache.commands.render import cache_folder, console, print_json, safe
 from featcache.commands.verify import document, render
 
 if TYPE_CHECKING:
-    from featcache.repair import RepairReport
+    from featcache.upkeep.repair import RepairReport
 
 __all__ = ["repair"]
 
@@ -21,7 +21,7 @@ def repair(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Move what is damaged into the cache's quarantine, rebuild the index, and say how to get lost rows back."""
-    from featcache.repair import repair as library_repair
+    from featcache.upkeep.repair import repair as library_repair
 
     report = library_repair(cache_folder(cache))
     if as_json:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from featcache.steps import Step
 from featcache.terminal import printable
+from featcache.upkeep.steps import Step
 
 __all__ = ["print_steps", "shell_line"]
 

@@ -15,7 +15,7 @@ from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
     from featcache.audit import Audit, Finding
-    from featcache.status import CacheStatus, Coverage, DatasetStatus, ProducerStatus
+    from featcache.upkeep.status import CacheStatus, Coverage, DatasetStatus, ProducerStatus
 
 __all__ = ["status"]
 
@@ -30,7 +30,7 @@ def status(
 ) -> None:
     """Tell what is in a cache, what is missing, and what to type next."""
     from featcache.cache import Cache
-    from featcache.status import cache_status
+    from featcache.upkeep.status import cache_status
 
     found = cache_status(Cache.open(cache_folder(cache)))
     if as_json:

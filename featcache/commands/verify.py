@@ -12,8 +12,8 @@ from featcache.commands.render import cache_folder, console, print_json, safe
 from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
-    from featcache.canary import CanaryResult
-    from featcache.verify import VerifyReport
+    from featcache.upkeep.canary import CanaryResult
+    from featcache.upkeep.verify import VerifyReport
 
 __all__ = ["document", "render", "verify"]
 
@@ -28,8 +28,8 @@ def verify(
 ) -> None:
     """Prove a cache: structure, sizes, producers, tables; with --deep every byte."""
     from featcache.cache import Cache
-    from featcache.canary import check_canaries
-    from featcache.verify import verify as library_verify
+    from featcache.upkeep.canary import check_canaries
+    from featcache.upkeep.verify import verify as library_verify
 
     opened = Cache.open(cache_folder(cache))
     report = library_verify(opened, deep=deep)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from featcache.encoders.base import Device
-from featcache.encoders.loading import load_weights, lower, resolve_device
-from featcache.encoders.text_encoder import TextEncoder
+from featcache.encoders.captions import CaptionSpec
+from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
-from featcache.fingerprint import Fingerprint
-from featcache.models import ModelFolder
 from featcache.outputs import expand
 
 __all__ = ["CLIP_TEXT_OUTPUTS", "ClipTextSpec"]
@@ -27,7 +23,7 @@ _PROJECTION = "text_projection."
 
 
 @dataclass(frozen=True)
-class ClipTextSpec:
+class ClipTextSpec(CaptionSpec):
     """Which CLIP, and how its text tower is fed.
 
     Attributes
@@ -37,22 +33,16 @@ class ClipTextSpec:
     outputs : tuple of str
         ``projected``: the pooled output after the projection; its cosine with ``projected`` of the same CLIP's vision
         tower is CLIP's similarity of caption and picture. ``pooled``: the token that ends the text, before it.
-    template : str
-        What is encoded; ``{caption}`` stands for the caption.
-    compute_dtype, storage_dtype : str
-        Of the forward, and on disk.
+    template, compute_dtype, storage_dtype
+        As of `CaptionSpec`.
     """
 
-    folder: ModelFolder
     outputs: tuple[str, ...] = ("projected",)
-    template: str = "{caption}"
-    compute_dtype: str = "float32"
-    storage_dtype: str = "float16"
-    modality: Literal["text"] = field(default="text", init=False)
+
+    _tower: ClassVar[Mapping[str, str]] = {"tower": "clip-text"}
 
     def __post_init__(self) -> None:
-        if "{caption}" not in self.template:
-            raise ModelError(f"text template {self.template!r} does not contain {{caption}}")
+        super().__post_init__()
         if self.folder.model_type not in MODEL_TYPES:
             raise ModelError(
                 f"model {self.folder.name!r} has type {self.folder.model_type!r}, expected a CLIP with a text tower "
@@ -92,40 +82,9 @@ class ClipTextSpec:
         """The token that ends a text, as the configuration has it."""
         return self._size("eos_token_id")
 
-    @cached_property
-    def fingerprint(self) -> Fingerprint:
-        """Identity of the producer."""
-        identity = {
-            "format": 1,
-            "modality": "text",
-            "model": self.folder.document(),
-            "tower": "clip-text",
-            "tokenizer": self.folder.tokenizer_digest(),
-            "template": self.template,
-            "max_length": self.max_length,
-            "truncation": "right",
-            "compute_dtype": self.compute_dtype,
-            "storage_dtype": self.storage_dtype,
-        }
-        return Fingerprint(identity, self.folder.source())
-
-    def prepare(self, source: str) -> str:
-        """Put a caption into the template."""
-        return self.template.replace("{caption}", source)
-
-    def load(self, device: Device, *, compile: bool = False) -> TextEncoder:
-        """Read weights and tokenizer; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
-        place = resolve_device(device)
-        tokeniser = Tokeniser(self.folder, self.max_length)
+    def _load(self, device: str, tokeniser: Tokeniser) -> _ClipText:
         _check_end(self, tokeniser)
-        return TextEncoder(
-            _ClipText(self, place),
-            tokeniser,
-            widths=self.widths,
-            device=place,
-            compute_dtype=self.compute_dtype,
-            compile=compile,
-        )
+        return _ClipText(self, device)
 
 
 class _ClipText:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from featcache.encoders.base import Device
 from featcache.encoders.blocks import FirstTokens, n_blocks
-from featcache.encoders.loading import load_weights, lower, resolve_device
-from featcache.encoders.text_encoder import TextEncoder
+from featcache.encoders.captions import CaptionSpec
+from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
-from featcache.fingerprint import Fingerprint
-from featcache.models import ModelFolder
 from featcache.outputs import abbreviate, expand, layer_name
 
 __all__ = ["TEXT_OUTPUTS", "TextSpec"]
@@ -28,7 +24,7 @@ _WIDTHS = ("hidden_size", "dim", "d_model")
 
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(CaptionSpec):
     """Which text encoder, and how it is fed.
 
     Attributes
@@ -39,22 +35,14 @@ class TextSpec:
         ``cls``: first token of the last layer. ``mean``: mean of the last layer over the real tokens.
         ``pooler``: the model's own pooler, where it has a trained one. ``layers:k``: the first token as the k-th
         block puts it out. May be given as a request (``layers:all``).
-    template : str
-        What is encoded; ``{caption}`` stands for the caption.
-    compute_dtype, storage_dtype : str
-        Of the forward, and on disk.
+    template, compute_dtype, storage_dtype
+        As of `CaptionSpec`.
     """
 
-    folder: ModelFolder
     outputs: tuple[str, ...] = ("cls",)
-    template: str = "{caption}"
-    compute_dtype: str = "float32"
-    storage_dtype: str = "float16"
-    modality: Literal["text"] = field(default="text", init=False)
 
     def __post_init__(self) -> None:
-        if "{caption}" not in self.template:
-            raise ModelError(f"text template {self.template!r} does not contain {{caption}}")
+        super().__post_init__()
         config = self.folder.config
         if config.get("is_encoder_decoder") or "vision_config" in config or "clip" in self.folder.model_type:
             raise ModelError(f"model {self.folder.name!r} ({self.folder.model_type}) is no BERT-family text encoder")
@@ -84,37 +72,8 @@ class TextSpec:
         limit = self.folder.read_json("tokenizer_config.json").get("model_max_length") or _MAX_LENGTH
         return int(min(_MAX_LENGTH, positions, limit))
 
-    @cached_property
-    def fingerprint(self) -> Fingerprint:
-        """Identity of the producer."""
-        identity = {
-            "format": 1,
-            "modality": "text",
-            "model": self.folder.document(),
-            "tokenizer": self.folder.tokenizer_digest(),
-            "template": self.template,
-            "max_length": self.max_length,
-            "truncation": "right",
-            "compute_dtype": self.compute_dtype,
-            "storage_dtype": self.storage_dtype,
-        }
-        return Fingerprint(identity, self.folder.source())
-
-    def prepare(self, source: str) -> str:
-        """Put a caption into the template."""
-        return self.template.replace("{caption}", source)
-
-    def load(self, device: Device, *, compile: bool = False) -> TextEncoder:
-        """Read weights and tokenizer; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
-        place = resolve_device(device)
-        return TextEncoder(
-            _Bert(self, place),
-            Tokeniser(self.folder, self.max_length),
-            widths=self.widths,
-            device=place,
-            compute_dtype=self.compute_dtype,
-            compile=compile,
-        )
+    def _load(self, device: str, tokeniser: Tokeniser) -> _Bert:
+        return _Bert(self, device)
 
 
 class _Bert:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from featcache.audit import Audit, Orphans, audit, link_groups, read_orphans, write_orphans
 from featcache.errors import ShardError
 from featcache.failures import read_failure_file
+from featcache.pipeline.scan import scan
 from featcache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable, StringColumn
-from featcache.scan import scan
 
 from factories import read_manifest, write_dataset
 

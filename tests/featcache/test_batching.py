@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featcache.batching import Forward, probe_rows, token_batches
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
+from featcache.pipeline.batching import Forward, probe_rows, token_batches
 
 from factories import FakeEncoder, FakeSpec, make_cache, read_manifest, write_dataset
 

@@ -12,8 +12,8 @@ from featcache.bench import BenchResult, Preloaded, bench, thin
 from featcache.cache import Defaults
 from featcache.errors import FeatcacheError
 from featcache.options import ExtractOptions
+from featcache.pipeline.reading import PARTS
 from featcache.rates import ForwardRate, ReadingCost
-from featcache.reading import PARTS
 
 from factories import FakeSpec, read_manifest, write_bert, write_dataset, write_vision
 

@@ -17,8 +17,8 @@ from featcache import claims as claims_module
 from featcache.claims import Claims, sweep_claims
 from featcache.extract import ExtractOptions, extract
 from featcache.owner import Owner
-from featcache.plan import build_plan
-from featcache.scan import scan
+from featcache.pipeline.plan import build_plan
+from featcache.pipeline.scan import scan
 from featcache.store import open_store
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -52,6 +52,24 @@ def test_a_unit_is_claimed_by_one_writer_at_a_time(tmp_path: Path) -> None:
         mine.release("u")
         assert theirs.take("u")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_between_making_and_noting_a_claim_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = claims_module.create_exclusive
+
+    def interrupted(path: Path, data: bytes) -> bool:
+        create(path, data)
+        raise KeyboardInterrupt
+
+    with Claims(tmp_path, timeout=60) as theirs, pytest.raises(KeyboardInterrupt):
+        assert theirs.take("v")
+        write_claim(tmp_path / "w.json", dead_owner())
+        monkeypatch.setattr(claims_module, "create_exclusive", interrupted)
+        with Claims(tmp_path, timeout=60) as mine:
+            mine.take("u")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.json"]
 
 
 def test_claims_are_given_up_when_the_work_is_interrupted(tmp_path: Path) -> None:
@@ -192,7 +210,7 @@ def test_a_unit_in_the_hands_of_another_writer_is_left_to_it(tmp_path: Path) -> 
 def test_a_writer_that_lives_and_publishes_nothing_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featcache.passes._PATIENCE_TIMEOUTS", 2)
+    monkeypatch.setattr("featcache.pipeline.passes._PATIENCE_TIMEOUTS", 2)
     data = read_manifest(write_dataset(tmp_path / "d"))
     cache = make_cache(tmp_path / "c")
     unit = build_plan(cache, IMAGE, scan(data).table, view="clean", unit_rows=4).units[0]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from featcache.errors import FeatcacheError
-from featcache.eventlog import EventLog
-from featcache.results import Event, Progress
+from featcache.pipeline.eventlog import EventLog
+from featcache.pipeline.results import Event, Progress
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def test_events_are_appended_one_a_line_and_readable_at_once(tmp_path: Path) -> 
 
 def test_progress_is_told_once_a_second_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("featcache.eventlog.time.monotonic", lambda: now)
+    monkeypatch.setattr("featcache.pipeline.eventlog.time.monotonic", lambda: now)
     with EventLog(tmp_path / "log") as log:
         for done in range(31):
             now += 0.125

@@ -13,8 +13,8 @@ from featcache.columns import ColumnFile
 from featcache.decode import probe_image
 from featcache.errors import ShardError
 from featcache.facts import FORMATS, FileFacts
+from featcache.pipeline.scan import scan
 from featcache.samples import SampleTable, read_samples, write_samples
-from featcache.scan import scan
 
 from factories import read_manifest, write_dataset
 

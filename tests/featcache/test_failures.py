@@ -86,8 +86,8 @@ def test_failures_are_listed_even_if_nothing_of_a_producer_was_stored(tmp_path: 
     made = make_cache(tmp_path / "c")
     manifest = read_manifest(data)
     made.add_producer(IMAGE.fingerprint)
+    from featcache.pipeline.scan import scan
     from featcache.samples import write_samples
-    from featcache.scan import scan
 
     table = scan(manifest).table
     write_samples(made.sample_path("d"), table)

@@ -15,11 +15,11 @@ import pytest
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extract import ExtractOptions, extract
-from featcache.repair import repair
 from featcache.samples import read_samples
 from featcache.shard import ShardHeader, write_shard
 from featcache.store import open_store
-from featcache.verify import verify
+from featcache.upkeep.repair import repair
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
@@ -36,7 +36,7 @@ from featcache.cache import Cache
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extract import ExtractOptions, extract
 from featcache.store import open_store
-from featcache.verify import verify
+from featcache.upkeep.verify import verify
 data, folder = Path(sys.argv[2]), Path(sys.argv[3])
 specs = [FakeSpec("text", ("cls",)), FakeSpec("image", width=6000)]
 def run():

@@ -15,7 +15,7 @@ from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
 from featcache.fleet import choose_gpus, extract_on
 from featcache.index import load_index
-from featcache.results import Event, Progress
+from featcache.pipeline.results import Event, Progress
 from featcache.store import open_store
 
 from factories import FakeEncoder, FakeSpec, make_cache, read_manifest, write_dataset

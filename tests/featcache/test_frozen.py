@@ -15,11 +15,11 @@ from featcache.cache import Cache
 from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extract import ExtractOptions, ExtractResult, extract
-from featcache.frozen import FrozenPlan, freeze_plan, frozen_plans
 from featcache.manifest import Manifest
-from featcache.partition import Partition
+from featcache.pipeline.frozen import FrozenPlan, freeze_plan, frozen_plans
+from featcache.pipeline.partition import Partition
+from featcache.pipeline.scan import scan
 from featcache.samples import SampleTable
-from featcache.scan import scan
 from featcache.store import open_store
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset

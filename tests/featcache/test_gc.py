@@ -10,10 +10,10 @@ import pytest
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
-from featcache.gc import collect_garbage
 from featcache.shard import copy_rows, read_shard
 from featcache.store import open_store
-from featcache.verify import verify
+from featcache.upkeep.gc import collect_garbage
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

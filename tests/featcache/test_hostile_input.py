@@ -25,7 +25,7 @@ import cli
 from featcache.errors import ManifestError
 from featcache.extract import extract
 from featcache.manifest import SPLITS, Manifest
-from featcache.scan import scan
+from featcache.pipeline.scan import scan
 
 from factories import FakeSpec, make_cache, png, write_bert, write_vision
 

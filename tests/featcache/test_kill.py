@@ -18,7 +18,7 @@ import pytest
 
 from featcache.extract import ExtractOptions, extract
 from featcache.store import open_store
-from featcache.verify import verify
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
 

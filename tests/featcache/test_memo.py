@@ -14,8 +14,8 @@ import pytest
 from featcache.facts import FileFacts
 from featcache.manifest import ImageFile, Manifest
 from featcache.memo import Memo, place_of, stamp_file
+from featcache.pipeline.scan import Scan, scan
 from featcache.samples import SampleTable
-from featcache.scan import Scan, scan
 from featcache.sources.parquet import ParquetImage
 from featcache.sources.webdataset import TarImage
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcache.overlap import find_overlaps
 from featcache.samples import ABSENT, PRESENT, SampleTable, StringColumn
+from featcache.upkeep.overlap import find_overlaps
 
 Row = tuple[int | None, str]  # picture, split
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from featcache.claims import Claims
 from featcache.errors import FeatcacheError
-from featcache.partition import Partition, array_expression, scanning
+from featcache.pipeline.partition import Partition, array_expression, scanning
 
 from factories import make_cache
 

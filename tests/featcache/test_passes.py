@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featcache import reading
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
 from featcache.failures import read_failures
 from featcache.index import update_index
-from featcache.partition import Partition
-from featcache.results import Event
+from featcache.pipeline import reading
+from featcache.pipeline.partition import Partition
+from featcache.pipeline.results import Event
 from featcache.shardset import ShardSet
-from featcache.verify import verify
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, fake_pixels, fake_vector, make_cache, read_manifest, write_dataset
 
@@ -230,8 +230,8 @@ def test_one_encoder_cannot_be_asked_for_twice(data: Path, tmp_path: Path) -> No
 
 
 def test_runs_are_so_short_that_their_vectors_fit_into_memory(data: Path, tmp_path: Path) -> None:
-    from featcache.scan import scan
-    from featcache.work import Work
+    from featcache.pipeline.scan import scan
+    from featcache.pipeline.work import Work
 
     table = scan(read_manifest(data)).table
     rows = [

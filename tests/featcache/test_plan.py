@@ -8,8 +8,8 @@ import numpy as np
 
 from featcache.extract import ExtractOptions, extract
 from featcache.misses import near_misses
-from featcache.plan import Plan, build_plan
-from featcache.scan import scan
+from featcache.pipeline.plan import Plan, build_plan
+from featcache.pipeline.scan import scan
 
 from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from featcache.commands.progress import ExtractDisplay
-from featcache.results import Progress
+from featcache.pipeline.results import Progress
 
 BUSY = {"read": 0.1, "decode": 1.0, "views": 0.1, "resize": 0.5, "load": 0.0, "forward": 8.0, "write": 0.3}
 

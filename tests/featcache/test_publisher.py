@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from featcache.publisher import Publisher
+from featcache.pipeline.publisher import Publisher
 
 
 def test_tasks_run_in_order_in_one_other_thread_and_all_are_done_at_the_end() -> None:

@@ -9,9 +9,9 @@ import pytest
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
-from featcache.repair import repair
 from featcache.store import open_store
-from featcache.verify import verify
+from featcache.upkeep.repair import repair
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset, write_vision
 

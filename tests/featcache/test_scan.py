@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from featcache.errors import ManifestError, ShardError
 from featcache.manifest import ImageFile, ImageSource, Manifest, Sample
+from featcache.pipeline.scan import scan
 from featcache.samples import ABSENT, PRESENT, UNREADABLE, StringColumn, number_contents, read_samples, write_samples
-from featcache.scan import scan
 
 from factories import png, read_manifest, write_dataset
 

@@ -19,10 +19,10 @@ from featcache.extract import ExtractOptions, extract
 from featcache.failure_list import scan_folder
 from featcache.fingerprint import Fingerprint
 from featcache.manifest import Manifest
-from featcache.partition import Partition
-from featcache.status import cache_status
-from featcache.steps import encoder_options
+from featcache.pipeline.partition import Partition
 from featcache.store import open_store
+from featcache.upkeep.status import cache_status
+from featcache.upkeep.steps import encoder_options
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

@@ -11,12 +11,12 @@ import pytest
 
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
-from featcache.gaussian import GaussianClasses
 from featcache.index import all_shard_paths
 from featcache.selection import Selection
 from featcache.shard import read_shard, verify_shard
-from featcache.sparse import write_sparse_store
 from featcache.synthetic import SyntheticOutput, SyntheticRecipe, SyntheticView, write_synthetic
+from featcache.synthetic.gaussian import GaussianClasses
+from featcache.synthetic.sparse import write_sparse_store
 
 VIEWS = {"blur:1": SyntheticView(shift=2.0, keep=0.7, noise=0.5)}
 

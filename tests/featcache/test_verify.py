@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from featcache.cache import Cache
-from featcache.canary import check_canaries
 from featcache.errors import ShardError
 from featcache.extract import ExtractOptions, extract
 from featcache.index import read_index, update_index
 from featcache.samples import StringColumn, read_samples, write_samples
 from featcache.shard import read_shard, write_shard
-from featcache.verify import verify
+from featcache.upkeep.canary import check_canaries
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, fake_pixels, fake_vector, make_cache, read_manifest, write_dataset
 

@@ -16,11 +16,11 @@ import pytest
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, ExtractResult, Progress, extract
 from featcache.manifest import Manifest
-from featcache.readers import open_reader
-from featcache.reading import PARTS, Reading, Recipe, ThreadReader
-from featcache.scan import scan
+from featcache.pipeline.readers import open_reader
+from featcache.pipeline.reading import PARTS, Reading, Recipe, ThreadReader
+from featcache.pipeline.scan import scan
+from featcache.pipeline.workers import ProcessReader
 from featcache.views import View, parse_view
-from featcache.workers import ProcessReader
 
 from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
 
@@ -185,7 +185,7 @@ def test_the_memory_is_bounded_and_every_worker_can_still_work() -> None:
 
 def test_processes_are_for_gpus_with_much_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = []
-    monkeypatch.setattr("featcache.readers.available_cores", lambda: 8)
+    monkeypatch.setattr("featcache.pipeline.readers.available_cores", lambda: 8)
     monkeypatch.setattr("featcache.encoders.loading.resolve_device", lambda device: "cuda")
     for device, n_contents, processes in (
         ("cuda", 10_000, None), ("cuda", 100, None), ("cpu", 10_000, None), ("cuda", 10_000, False), ("cpu", 9, True),

@@ -9,7 +9,8 @@ import pytest
 
 from heads.errors import HeadsError
 from heads.features import Features, choose_selections, load_fit_features
-from heads.folds import build_parts, row_sets
+from heads.folds import build_parts
+from heads.row_sets import row_sets
 from tests.heads.synthetic import Row, write_cache
 
 

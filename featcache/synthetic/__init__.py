@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from featcache.cache import CLEAN, Cache, Defaults, unit_name
 from featcache.fingerprint import Fingerprint
 from featcache.index import update_index
-from featcache.recipe import N_FACTORS, SyntheticOutput, SyntheticRecipe, SyntheticView
 from featcache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
 from featcache.shard import ShardHeader, write_shard
 from featcache.store import FeatureStore, open_store
+from featcache.synthetic.recipe import N_FACTORS, SyntheticOutput, SyntheticRecipe, SyntheticView
 
 __all__ = ["SyntheticData", "SyntheticOutput", "SyntheticRecipe", "SyntheticView", "write_synthetic"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from featcache.cache import Cache
-from featcache.damage import Holdings, Lack, Loss, views_of
 from featcache.errors import FeatcacheError, ShardError
 from featcache.failures import read_failure_file
 from featcache.fingerprint import Fingerprint
@@ -22,6 +21,7 @@ from featcache.publish import TEMP_PREFIX
 from featcache.samples import SampleTable, read_samples
 from featcache.sealed import digest_bytes
 from featcache.shard import SUFFIX, Shard, read_shard, verify_shard
+from featcache.upkeep.damage import Holdings, Lack, Loss, views_of
 
 __all__ = ["Note", "Problem", "VerifyReport", "verify"]
 

@@ -11,11 +11,11 @@ from featcache.cache import Cache
 from featcache.claims import SUFFIX as CLAIM_SUFFIX
 from featcache.claims import Claims
 from featcache.encoders.base import CONTENT_OF
-from featcache.encoding import Job
 from featcache.failures import Failure, read_failures, write_failures
-from featcache.plan import Plan, WorkUnit
-from featcache.reading import Fault
-from featcache.results import SideResult
+from featcache.pipeline.encoding import Job
+from featcache.pipeline.plan import Plan, WorkUnit
+from featcache.pipeline.reading import Fault
+from featcache.pipeline.results import SideResult
 from featcache.samples import SampleTable
 from featcache.shard import SUFFIX, ShardHeader, write_shard
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from featcache.cache import CLEAN
 from featcache.errors import FeatcacheError
-from featcache.gaussian import BayesScores, GaussianClasses
 from featcache.selection import Selection
+from featcache.synthetic.gaussian import BayesScores, GaussianClasses
 
 __all__ = ["N_FACTORS", "SyntheticOutput", "SyntheticRecipe", "SyntheticView"]
 

@@ -16,10 +16,10 @@ from featcache.failure_list import scan_folder
 from featcache.failures import read_failure_file, write_failures
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions
-from featcache.partition import scanning
-from featcache.results import Progress
+from featcache.pipeline.partition import scanning
+from featcache.pipeline.results import Progress
+from featcache.pipeline.scan import Scan, scan
 from featcache.samples import write_samples
-from featcache.scan import Scan, scan
 
 __all__ = ["check_readable", "memo_path", "record_survey", "samples_to_retry", "survey"]
 

@@ -103,7 +103,7 @@ def _table(keys: NDArray[np.uint8]) -> SampleTable:
     empty = StringColumn(np.empty(0, np.uint8), np.zeros(n + 1, np.int64))
     return SampleTable(
         dataset="sparse",
-        origin="featcache.sparse",
+        origin="featcache.synthetic.sparse",
         class_names=("real", "one", "two"),
         sample_id=_numbers(n),
         group=empty,

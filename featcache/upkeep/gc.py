@@ -19,7 +19,7 @@ from featcache.publish import LEFTOVER_SECONDS, TEMP_PREFIX
 from featcache.samples import SampleTable, read_samples
 from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
 from featcache.shardset import ShardSet
-from featcache.verify import verify
+from featcache.upkeep.verify import verify
 
 __all__ = ["DeadRows", "GcReport", "collect_garbage"]
 

@@ -15,11 +15,11 @@ from featcache.encoders.base import CONTENT_OF, Modality
 from featcache.failure_list import failure_views
 from featcache.failures import failed_keys, read_failures
 from featcache.fingerprint import Fingerprint
-from featcache.frozen import FrozenPlan, FrozenProducer
 from featcache.index import Receipt
 from featcache.keyindex import KeyIndex
 from featcache.outputs import natural_order
-from featcache.partition import array_expression
+from featcache.pipeline.frozen import FrozenPlan, FrozenProducer
+from featcache.pipeline.partition import array_expression
 from featcache.samples import SampleTable
 from featcache.shardset import ShardSet
 

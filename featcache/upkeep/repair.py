@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from featcache.cache import CLEAN, Cache, Defaults, cache_document
-from featcache.damage import Lack
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import Fingerprint
 from featcache.index import Index, read_index, update_index
 from featcache.outputs import natural_order
 from featcache.samples import read_origin
 from featcache.sealed import read_json, read_sealed, write_sealed
-from featcache.steps import encoder_options
-from featcache.verify import Problem, VerifyReport, verify
+from featcache.upkeep.damage import Lack
+from featcache.upkeep.steps import encoder_options
+from featcache.upkeep.verify import Problem, VerifyReport, verify
 
 __all__ = ["Moved", "RepairReport", "repair"]
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from featcache.errors import FeatcacheError
-from featcache.results import Event, Progress
+from featcache.pipeline.results import Event, Progress
 
 __all__ = ["EventLog"]
 

@@ -13,17 +13,17 @@ import numpy as np
 
 from featcache.audit import Audit, audit, read_orphans
 from featcache.cache import Cache
-from featcache.coverage import Coverage, Division, Holding, cover, divide, find_holdings
 from featcache.failure_list import list_failures, scan_folder
 from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
-from featcache.frozen import frozen_plans
 from featcache.index import load_index
 from featcache.outputs import natural_order
-from featcache.overlap import Overlap, find_overlaps
+from featcache.pipeline.frozen import frozen_plans
 from featcache.samples import read_samples
 from featcache.sealed import read_json
 from featcache.selection import MODALITIES, find_producers
-from featcache.steps import Step, encoder_options, next_steps
+from featcache.upkeep.coverage import Coverage, Division, Holding, cover, divide, find_holdings
+from featcache.upkeep.overlap import Overlap, find_overlaps
+from featcache.upkeep.steps import Step, encoder_options, next_steps
 
 __all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
 

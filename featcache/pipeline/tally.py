@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from featcache.encoders.base import Content
-from featcache.encoding import Job
 from featcache.errors import FeatcacheError
 from featcache.failures import Failure
 from featcache.options import FailureLimit
-from featcache.reading import Fault
-from featcache.results import Event
-from featcache.side import Side
+from featcache.pipeline.encoding import Job
+from featcache.pipeline.reading import Fault
+from featcache.pipeline.results import Event
+from featcache.pipeline.side import Side
 
 __all__ = ["Tally"]
 

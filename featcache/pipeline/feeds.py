@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.batching import CPU_ROWS, Forward, probe_rows, token_batches
 from featcache.encoders.base import CONTENT_OF, EncoderSpec, TokenEncoder
-from featcache.encoding import Batch, Job
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions
-from featcache.reading import PARTS, Fault, Reader, Reading
-from featcache.side import Side
+from featcache.pipeline.batching import CPU_ROWS, Forward, probe_rows, token_batches
+from featcache.pipeline.encoding import Batch, Job
+from featcache.pipeline.reading import PARTS, Fault, Reader, Reading
+from featcache.pipeline.side import Side
 
 __all__ = ["Feed", "Forwards", "Group", "PictureFeed", "TextFeed"]
 

@@ -10,8 +10,8 @@ from featcache.cache import CLEAN, Cache
 from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec
 from featcache.errors import FeatcacheError
 from featcache.options import ExtractOptions
-from featcache.plan import Plan, build_plan
-from featcache.reading import Recipe
+from featcache.pipeline.plan import Plan, build_plan
+from featcache.pipeline.reading import Recipe
 from featcache.samples import SampleTable
 from featcache.views import expand_views, parse_view
 

@@ -6,8 +6,8 @@ import os
 import pickle
 
 from featcache.options import ExtractOptions, available_cores
-from featcache.reading import Reader, Recipe, ThreadReader
-from featcache.workers import ProcessReader
+from featcache.pipeline.reading import Reader, Recipe, ThreadReader
+from featcache.pipeline.workers import ProcessReader
 
 __all__ = ["open_reader"]
 

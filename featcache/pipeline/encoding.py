@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.failures import Failure
-from featcache.plan import WorkUnit
+from featcache.pipeline.plan import WorkUnit
 from featcache.shard import storable
 
 __all__ = ["Batch", "EncodedUnit", "Job"]

@@ -13,14 +13,14 @@ from itertools import groupby
 
 from featcache.claims import Claims
 from featcache.encoders.base import Content, Vectors
-from featcache.encoding import Batch, Job
-from featcache.feeds import Feed, Forwards, Group
-from featcache.plan import WorkUnit
-from featcache.publisher import Publisher
-from featcache.reading import Fault
-from featcache.results import Event, Progress
-from featcache.side import Side
-from featcache.tally import Tally
+from featcache.pipeline.encoding import Batch, Job
+from featcache.pipeline.feeds import Feed, Forwards, Group
+from featcache.pipeline.plan import WorkUnit
+from featcache.pipeline.publisher import Publisher
+from featcache.pipeline.reading import Fault
+from featcache.pipeline.results import Event, Progress
+from featcache.pipeline.side import Side
+from featcache.pipeline.tally import Tally
 
 __all__ = ["Pass"]
 

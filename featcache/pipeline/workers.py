@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Self
 
 from featcache.errors import FeatcacheError
 from featcache.manifest import ImageFile
-from featcache.reading import PARTS, Fault, Prepared, Reading, Recipe, prepare
-from featcache.slots import SlotLayout, Slots, shared_file
+from featcache.pipeline.reading import PARTS, Fault, Prepared, Reading, Recipe, prepare
+from featcache.pipeline.slots import SlotLayout, Slots, shared_file
 from featcache.sources.webdataset import TarImage
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _TASKS_A_WORKER = 2
 _END_SECONDS = 2.0
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from featcache.workers import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
+    "from featcache.pipeline.workers import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
 )
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 

@@ -13,9 +13,9 @@ from featcache.outputs import abbreviate, natural_order
 from featcache.selection import DEFAULT_OUTPUTS, MODALITIES
 
 if TYPE_CHECKING:
-    from featcache.coverage import Division
     from featcache.encoders.base import Modality
-    from featcache.status import CacheStatus, DatasetStatus, ProducerStatus
+    from featcache.upkeep.coverage import Division
+    from featcache.upkeep.status import CacheStatus, DatasetStatus, ProducerStatus
 
 __all__ = ["Step", "encoder_options", "extract_command", "next_steps", "retry_steps"]
 

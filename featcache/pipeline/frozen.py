@@ -19,7 +19,7 @@ from featcache.cache import Cache
 from featcache.encoders.base import CONTENT_OF, EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import canonical_json
-from featcache.partition import MAX_COUNT, Partition
+from featcache.pipeline.partition import MAX_COUNT, Partition
 from featcache.samples import SampleTable
 from featcache.sealed import check_intact, read_sealed, replace_sealed, write_sealed
 

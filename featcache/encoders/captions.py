@@ -1,0 +1,98 @@
+"""What all encoders of captions have in common: the template, the tokenizer's part in the identity, the loading."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal
+
+from featcache.encoders.base import Device
+from featcache.encoders.loading import resolve_device
+from featcache.encoders.text_encoder import TextEncoder, TextTower
+from featcache.encoders.tokens import Tokeniser
+from featcache.errors import ModelError
+from featcache.fingerprint import Fingerprint
+from featcache.models import ModelFolder
+
+__all__ = ["CaptionSpec"]
+
+
+@dataclass(frozen=True)
+class CaptionSpec(ABC):
+    """Which encoder of captions, and how it is fed.
+
+    Attributes
+    ----------
+    folder : ModelFolder
+        The model.
+    outputs : tuple of str
+        Names of its vectors.
+    template : str
+        What is encoded; ``{caption}`` stands for the caption.
+    compute_dtype, storage_dtype : str
+        Of the forward, and on disk.
+    """
+
+    folder: ModelFolder
+    outputs: tuple[str, ...] = ()
+    template: str = "{caption}"
+    compute_dtype: str = "float32"
+    storage_dtype: str = "float16"
+    modality: Literal["text"] = field(default="text", init=False)
+
+    _tower: ClassVar[Mapping[str, str]] = {}
+    """What tells encoders of one model's files apart."""
+
+    def __post_init__(self) -> None:
+        if "{caption}" not in self.template:
+            raise ModelError(f"text template {self.template!r} does not contain {{caption}}")
+
+    @property
+    @abstractmethod
+    def widths(self) -> Mapping[str, int]:
+        """Columns of the outputs; empty if the configuration does not say."""
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """Longest input in tokens, special tokens included."""
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Identity of the producer."""
+        identity = {
+            "format": 1,
+            "modality": "text",
+            "model": self.folder.document(),
+            **self._tower,
+            "tokenizer": self.folder.tokenizer_digest(),
+            "template": self.template,
+            "max_length": self.max_length,
+            "truncation": "right",
+            "compute_dtype": self.compute_dtype,
+            "storage_dtype": self.storage_dtype,
+        }
+        return Fingerprint(identity, self.folder.source())
+
+    def prepare(self, source: str) -> str:
+        """Put a caption into the template."""
+        return self.template.replace("{caption}", source)
+
+    def load(self, device: Device, *, compile: bool = False) -> TextEncoder:
+        """Read weights and tokenizer; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
+        place = resolve_device(device)
+        tokeniser = Tokeniser(self.folder, self.max_length)
+        return TextEncoder(
+            self._load(place, tokeniser),
+            tokeniser,
+            widths=self.widths,
+            device=place,
+            compute_dtype=self.compute_dtype,
+            compile=compile,
+        )
+
+    @abstractmethod
+    def _load(self, device: str, tokeniser: Tokeniser) -> TextTower:
+        """Return the model with its weights on a device."""

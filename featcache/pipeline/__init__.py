@@ -1,0 +1,1 @@
+"""How contents become vectors: planned, read, prepared, encoded and published, one work unit after the other."""
