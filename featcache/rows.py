@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
-import sys
-from collections import deque
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -15,15 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from featcache.errors import ShardError
-from featcache.shard import Block, Shard
+from featcache.maps import ShardMaps
 from featcache.window import Window
 
-__all__ = ["Column", "Rows", "ShardMaps", "read_block"]
+__all__ = ["Column", "Rows"]
 
-# Before Python 3.13 every map keeps a file descriptor open, and a process has few (often 1024).
-_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-_MAX_MAPS = 16384
 _CHUNK = 4096
 _RUN = 32
 """Consecutive rows that are copied at once, reading ahead even where other reads are scattered."""
@@ -31,104 +22,10 @@ _FEW = 4
 """Rows that a shard must have on average for reading in the order asked for, without sorting by shard first."""
 
 
-def _max_maps() -> int:
-    if _UNTRACKED:
-        return _MAX_MAPS
-    try:
-        import resource
-    except ImportError:
-        return 256
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MAX_MAPS if soft == resource.RLIM_INFINITY else max(16, min(_MAX_MAPS, soft // 4))
-
-
 def _is_range(indices: NDArray[np.integer]) -> bool:
     n = len(indices)
     is_like = n > 0 and int(indices[0]) >= 0 and int(indices[-1]) - int(indices[0]) == n - 1
     return is_like and bool((indices[1:] - indices[:-1] == 1).all())
-
-
-def _check_size(shard: Shard, block: Block, descriptor: int) -> None:
-    size = os.fstat(descriptor).st_size
-    if size != shard.size or block.offset + block.nbytes > size:
-        raise ShardError(f"shard {shard.path} has {size} bytes, expected {shard.size}: run `featcache verify`")
-
-
-def read_block(shard: Shard, block: Block) -> NDArray[Any]:
-    """Read a whole block into memory; ShardError if the file no longer has the size that it had."""
-    with shard.path.open("rb") as file:
-        _check_size(shard, block, file.fileno())
-        file.seek(block.offset)
-        flat = np.fromfile(file, dtype=block.dtype, count=int(np.prod(block.shape, dtype=np.int64)))
-    return flat.reshape(block.shape)
-
-
-def _map_block(shard: Shard, block: Block, is_random: bool) -> NDArray[Any]:
-    if not block.nbytes:
-        return np.empty(block.shape, block.dtype)
-    start = block.offset - block.offset % mmap.ALLOCATIONGRANULARITY
-    with shard.path.open("rb") as file:
-        _check_size(shard, block, file.fileno())
-        length = block.offset + block.nbytes - start
-        mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start, **_UNTRACKED)
-    if is_random and hasattr(mmap, "MADV_RANDOM"):
-        mapped.madvise(mmap.MADV_RANDOM)
-    count = block.nbytes // np.dtype(block.dtype).itemsize
-    return np.frombuffer(mapped, block.dtype, count, block.offset - start).reshape(block.shape)
-
-
-class ShardMaps:
-    """Mapped outputs of shards, opened when first read; those opened first are closed where there are too many.
-
-    Picklable: another process opens its own.
-
-    Parameters
-    ----------
-    shards : sequence of Shard
-        The files.
-    limit : int
-        Maps to keep open; default: 16384, or a quarter of the file descriptors where a map needs one.
-    """
-
-    def __init__(self, shards: Sequence[Shard], *, limit: int | None = None) -> None:
-        self.shards = tuple(shards)
-        self._limit = limit or _max_maps()
-        self._open: dict[tuple[str, bool], dict[int, NDArray[Any]]] = {}
-        self._opened: deque[tuple[str, bool, int]] = deque()
-        self._windows: dict[tuple[str, bool], Window | None] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_opened": deque(), "_windows": {}}
-
-    def opened(self, output: str, is_random: bool) -> Mapping[int, NDArray[Any]]:
-        """Return what is open of an output, by number of the shard: a view that `get` keeps up to date."""
-        return self._open.setdefault((output, is_random), {})
-
-    def get(self, number: int, output: str, is_random: bool) -> NDArray[Any]:
-        """Return an output of a shard as a mapped (n, d) array, which stays valid as long as it is referred to."""
-        opened = self._open.setdefault((output, is_random), {})
-        found = opened.get(number)
-        if found is None:
-            shard = self.shards[number]
-            found = opened[number] = _map_block(shard, shard.outputs[output], is_random)
-            self._opened.append((output, is_random, number))
-            if len(self._opened) > self._limit:
-                oldest_output, was_random, oldest = self._opened.popleft()
-                self._open[oldest_output, was_random].pop(oldest, None)
-        return found
-
-    def window(self, output: str, is_random: bool) -> Window | None:
-        """Return an output of all shards as one, or None if that would keep too many maps open."""
-        which = (output, is_random)
-        if which not in self._windows:
-            n_windows = 1 + sum(window is not None for window in self._windows.values())
-            arrays: list[NDArray[Any]] = []
-            if n_windows * len(self.shards) <= self._limit:
-                none = np.empty((0, 0), np.float16)
-                has = [output in shard.outputs for shard in self.shards]
-                arrays = [self.get(i, output, is_random) if has[i] else none for i in range(len(self.shards))]
-            self._windows[which] = Window(arrays) if Window.fits(arrays) else None
-        return self._windows[which]
 
 
 @dataclass(frozen=True, eq=False)

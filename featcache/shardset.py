@@ -16,7 +16,8 @@ from featcache.errors import ShardError
 from featcache.fingerprint import Fingerprint
 from featcache.index import Receipt, load_index
 from featcache.keyindex import KeyIndex
-from featcache.rows import Column, Rows, ShardMaps, read_block
+from featcache.maps import ShardMaps, read_block
+from featcache.rows import Column, Rows
 from featcache.shard import Shard, read_shard
 
 __all__ = ["ShardSet"]

@@ -337,17 +337,21 @@ class FeatureStore:
 
         return FeatureDataset(self, self.row_numbers(split), self._selections(selections, view))
 
-    def to_arrow(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> pa.Table:
+    def to_arrow(
+        self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN
+    ) -> pa.Table:
         """Return a pyarrow table: sample columns, and one fixed-size list of float32 a modality."""
         from featcache.frames import arrow_table
 
-        return arrow_table(self.arrays(split, selections=selections))
+        return arrow_table(self.arrays(split, selections=selections, view=view))
 
-    def to_pandas(self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None) -> pd.DataFrame:
+    def to_pandas(
+        self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN
+    ) -> pd.DataFrame:
         """Return a pandas frame: sample columns, and one column of float32 vectors a modality."""
         from featcache.frames import pandas_frame
 
-        return pandas_frame(self.arrays(split, selections=selections))
+        return pandas_frame(self.arrays(split, selections=selections, view=view))
 
 
 def _strings(column: StringColumn, rows: NDArray[np.integer]) -> NDArray[np.str_]:

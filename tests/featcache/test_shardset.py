@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from featcache.cache import Cache, unit_name
 from featcache.errors import ShardError
 from featcache.index import update_index
-from featcache.rows import ShardMaps
+from featcache.maps import ShardMaps
 from featcache.shard import ShardHeader, write_shard
 from featcache.shardset import ShardSet
 

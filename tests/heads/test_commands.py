@@ -332,11 +332,23 @@ def test_heads_are_fitted_on_the_views_that_are_named(viewed: Path, tmp_path: Pa
     assert "lacks clean" in str(call(*words, "--views", "blur:1", "--out", tmp_path / "b").exception)
 
 
+def test_train_takes_views_and_memory_and_the_run_says_so(viewed: Path, tmp_path: Path) -> None:
+    words = ("train", viewed, "--fusion", "image", "--dim", 8, "--set", "epochs=2")
+    ok(*words, "--views", "clean,blur:1", "--memory", "200KB", "--out", tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert run.record.views == ("clean", "blur:1") and run.selections["image"].view == "clean"
+    refused = call("pseudo-label", tmp_path / "run", viewed, "--split", "test", "--out", tmp_path / "second")
+    assert "was fitted on views clean, blur:1" in str(refused.exception)
+    assert "lacks clean" in str(call(*words, "--views", "blur:1").exception)
+    assert "2 parsecs" in str(call(*words, "--memory", "2 parsecs").exception)
+
+
 def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "no CUDA device" in str(call("ablate", "--device", "cuda").exception)
+    for command in ("ablate", "train"):
+        assert "no CUDA device" in str(call(command, "--device", "cuda").exception)
 
 
 def test_detect_prints_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ def test_a_missing_and_a_strange_file_are_noticed(folder: Path) -> None:
         (lambda r: r.update(threshold=float("nan")), "not a JSON number"),
         (lambda r: r.update(threshold=True), "malformed threshold"),
         (lambda r: r.update(transductive="test"), "malformed transductive"),
+        (lambda r: r.update(views=[1]), "malformed views"),
         (lambda r: r.update(files={"head/../../x": "0" * 64}), "malformed files"),
         (lambda r: r.update(files={"/etc/passwd": "0" * 64}), "malformed files"),
         (lambda r: r["config"].update(more=1), "config of .* unknown key 'more'"),
@@ -121,6 +122,11 @@ def test_a_tampered_record_is_refused_in_one_line(
     with pytest.raises(HeadsError, match=message) as caught:
         load_run(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_from_before_views_had_none(folder: Path) -> None:
+    edit_record(folder, lambda record: record.pop("views"))
+    assert load_run(folder).record.views == ()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format": NaN}'])

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from featcache import FeatureStore
+from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.errors import HeadsError
-from heads.features import choose_selections, load_features, load_fit_features
+from heads.features import choose_selections, load_features, load_fit_features, load_fit_rows
 from heads.runs import load_run
+from heads.study_rows import choose_views
 from heads.train import fit_run, parse_config
 from tests.heads.synthetic import QUICK, Row, train_run, write_cache
 
@@ -208,3 +210,67 @@ def test_where_no_row_can_be_used_the_fusion_that_could_is_named(tmp_path: Path)
     features = load_fit_features(store, choose_selections(store, ("text", "image")))
     with pytest.raises(HeadsError, match=r"lack a modality that fusion 'concat' needs.*; --fusion image could use \d+"):
         fit_run(features, parse_config({"fusion": "concat"}))
+
+
+@pytest.mark.parametrize("head", ["mlp", "linear", "gbdt"])
+def test_vectors_that_stay_in_the_store_give_the_same_head(store: FeatureStore, head: str) -> None:
+    settings = QUICK if head == "mlp" else {}
+    config = parse_config({"head": head, "fusion": "concat", **settings})
+    selections = choose_selections(store, ("text", "image"))
+    held = fit_run(load_fit_features(store, selections), config)
+    features, stored = load_fit_rows(store, [selections])
+    read = fit_run(features, config, stored=stored)
+    assert list(read.head.history_) == list(held.head.history_)
+    assert (read.rows, read.validation, read.threshold) == (held.rows, held.validation, held.threshold)
+
+
+def test_a_head_can_be_fitted_in_less_memory_than_its_matrix(tmp_path: Path) -> None:
+    output = {"image": {"pooled": SyntheticOutput(64, signal=3.0)}}
+    store = write_synthetic(tmp_path / "c", captions={"train": 400, "valid": 40}, outputs=output).store
+    features, stored = load_fit_rows(store, choose_views(store, ["image"]))
+    largest = 0
+    read = stored.read
+
+    def watch(rows: np.ndarray, view: int = 0) -> np.ndarray:
+        nonlocal largest
+        largest = max(largest, len(rows))
+        return read(rows, view)
+
+    stored.read = watch  # type: ignore[method-assign]
+    config = parse_config({"fusion": "image", **QUICK})
+    fitted = fit_run(features, config, stored=stored, memory="500KB")
+    assert len(features) * 64 * 4 > 500_000 / 2
+    assert 0 < largest < len(features) / 2
+    assert fitted.validation["calibrating"]["tasks"]["a"]["auc"] > 0.9
+    with pytest.raises(HeadsError, match="settings of head 'mlp', head is 'linear'"):
+        fit_run(features, parse_config({"head": "linear", "fusion": "image"}), stored=stored, memory="500KB")
+
+
+@pytest.mark.parametrize("head", ["mlp", "linear"])
+def test_a_head_that_saw_a_view_knows_it(tmp_path: Path, head: str) -> None:
+    store = write_synthetic(
+        tmp_path / "c",
+        captions={"train": 100, "valid": 40, "test": 60},
+        outputs={"image": {"pooled": SyntheticOutput(12, signal=3.0)}},
+        views={"blur:1": SyntheticView(shift=6.0, noise=0.5)},
+    ).store
+    config = parse_config({"head": head, "fusion": "image", **(QUICK if head == "mlp" else {})})
+    blurred = load_features(store, choose_views(store, ["image"], choices={"image": {"view": "blur:1"}})[0])
+    aucs = []
+    for views in (["clean"], ["clean", "blur:1"]):
+        features, stored = load_fit_rows(store, choose_views(store, ["image"], views=views))
+        fitted = fit_run(features, config, stored=stored)
+        assert fitted.rows["train"] == 600
+        test = blurred.select(blurred.split == "test")
+        decided = fitted.head.predict_proba(test.matrix("image")).proba["b"].argmax(axis=1)
+        ai = test.targets.applies["b"]
+        aucs.append((decided == test.targets.y["b"])[ai].mean())
+    assert aucs[1] > aucs[0] + 0.05
+
+
+def test_extra_rows_do_not_join_rows_that_stay_in_the_store(store: FeatureStore) -> None:
+    selections = choose_selections(store, ["image"])
+    features, stored = load_fit_rows(store, [selections])
+    extra = load_features(store, selections, splits=("test",), tasks=features.tasks)
+    with pytest.raises(HeadsError, match="cannot join"):
+        fit_run(features, parse_config({"fusion": "image"}), stored=stored, extra=extra)
