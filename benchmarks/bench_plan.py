@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
 from featcache.manifest import ImageFile, Manifest, Sample
 from featcache.pipeline.scan import scan
+from featcache.sample_list import SampleList
 
 GOAL = 0.15
 PAST = 3600
@@ -41,7 +42,7 @@ def make_files(folder: Path, n: int, size: int) -> Manifest:
         path.write_bytes(HEADER + pool[i : i + size - len(HEADER)])
         os.utime(path, (past, past))
         samples.append(Sample(f"s{i}", ImageFile(str(path)), f"caption {i // 6}", 1, None, "train", None, f"row {i}"))
-    return Manifest("bench", str(folder), tuple(samples), (), ())
+    return Manifest("bench", str(folder), SampleList.of(samples), (), ())
 
 
 def hash_bare(paths: list[str], workers: int) -> None:

@@ -219,7 +219,7 @@ def thin(manifest: Manifest, n_samples: int) -> Manifest:
     size = min(_NEIGHBOURS, n_samples)
     starts = np.linspace(0, n - size, max(1, n_samples // size)).astype(np.int64)
     rows = np.unique(starts[:, None] + np.arange(size))
-    return replace(manifest, samples=tuple(manifest.samples[i] for i in rows.tolist()))
+    return replace(manifest, samples=manifest.samples.select(rows.tolist()))
 
 
 def _captions(manifest: Manifest) -> list[str]:

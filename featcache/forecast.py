@@ -229,7 +229,7 @@ def _time_batches(
             inputs, spent = pictures[number]
         else:
             chosen = _spread([plan], n_rows) if CONTENT_OF[plan.spec.modality] == "text" else []
-            inputs, spent = [plan.spec.prepare(manifest.samples[row].caption) for row in chosen], 0.0
+            inputs, spent = [plan.spec.prepare(manifest.samples.caption[row]) for row in chosen], 0.0
         if not inputs:
             continue
         if id(plan.spec) not in encoders:
@@ -257,7 +257,7 @@ def _prepare_pictures(
     readings = (
         Reading(0, row, image, bytes(keys[row]), products)
         for row in rows
-        if (image := manifest.samples[row].image) is not None
+        if (image := manifest.samples.image(row)) is not None
     )
     inputs: dict[int, list[Any]] = {product: [] for product in products}
     started = time.perf_counter()

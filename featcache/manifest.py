@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 from featcache.errors import ManifestError
 
 if TYPE_CHECKING:
+    from featcache.sample_list import SampleList
     from featcache.sources.table import Table
 
 __all__ = [
@@ -72,8 +73,8 @@ class ImageFile:
         OSError
             The path names no regular file, or the file cannot be read.
         """
-        with open_regular(self.path) as file:
-            return file.read()
+        with os.fdopen(_open_regular(self.path), "rb", buffering=0) as file:
+            return file.readall()
 
 
 def open_regular(path: str) -> BinaryIO:
@@ -84,19 +85,23 @@ def open_regular(path: str) -> BinaryIO:
     OSError
         The path names no regular file, or the file cannot be opened.
     """
+    return os.fdopen(_open_regular(path), "rb")
+
+
+def _open_regular(path: str) -> int:
     try:
-        check_regular(Path(path).stat(), path)
+        check_regular(os.stat(path), path)  # noqa: PTH116 - three times as fast as Path.stat, for every picture
     except ValueError as error:  # a NUL or a lone surrogate: no file can have this name
         raise OSError(f"{path!r} cannot be the name of a file") from error
     # The path may have been exchanged since: never block on a FIFO, and look again at what was opened.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
+    descriptor = os.open(path, flags)
     try:
-        check_regular(os.fstat(file.fileno()), path)
+        check_regular(os.fstat(descriptor), path)
     except OSError:
-        file.close()
+        os.close(descriptor)
         raise
-    return file
+    return descriptor
 
 
 def check_regular(status: os.stat_result, path: str) -> None:
@@ -155,8 +160,8 @@ class Manifest:
         The data set's name, safe as a file name: [A-Za-z0-9._-], no leading dot, at most 80 characters.
     origin : str
         The resolved absolute path, or an "hf:..." string.
-    samples : tuple of Sample
-        In the order of the source.
+    samples : SampleList
+        A sequence of `Sample`, in the order of the source.
     generators : tuple of str
         The class names of task B in their order, without "real".
     orphans : tuple of str
@@ -167,7 +172,7 @@ class Manifest:
 
     name: str
     origin: str
-    samples: tuple[Sample, ...]
+    samples: "SampleList"
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()

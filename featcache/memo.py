@@ -32,19 +32,21 @@ _FACTS = {"format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
 _COLUMNS = _DIGESTS | {"width": "uint32", "height": "uint32"} | _FACTS
 
 
-def place_of(image: ImageSource | None) -> tuple[str, bytes] | None:
+def place_of(image: ImageSource | None) -> tuple[bytes, bytes] | None:
     """Return the file that holds a picture, and where in it if it holds several; None for other sources."""
     match image:
         case ImageFile(path):
-            return path, b""
+            part = b""
         case TarImage(path, offset, size, member):
-            return path, b"tar %d %d " % (offset, size) + member.encode("utf-8", "surrogateescape")
+            part = b"tar %d %d " % (offset, size) + member.encode("utf-8", "surrogateescape")
         case ParquetImage(path, column, row_group, offset, _):
-            return path, b"parquet %d %d " % (row_group, offset) + column.encode("utf-8", "surrogateescape")
-    return None
+            part = b"parquet %d %d " % (row_group, offset) + column.encode("utf-8", "surrogateescape")
+        case _:
+            return None
+    return os.fsencode(path), part
 
 
-def stamp_file(path: str, before_ns: int, part: bytes = b"") -> bytes | None:
+def stamp_file(path: bytes, before_ns: int, part: bytes = b"") -> bytes | None:
     """Return a digest of a file's path, size, time of change (mtime) and inode.
 
     Two looks at a file give the same stamp unless something was done to it. Not noticed is a change that keeps the
@@ -52,8 +54,8 @@ def stamp_file(path: str, before_ns: int, part: bytes = b"") -> bytes | None:
 
     Parameters
     ----------
-    path : str
-        The file.
+    path : bytes
+        The file, as the file system has it.
     before_ns : int
         Time of change, in nanoseconds since 1970, from which on a file is too young: a change within the clock's
         step would leave the stamp as it is.
@@ -71,7 +73,7 @@ def stamp_file(path: str, before_ns: int, part: bytes = b"") -> bytes | None:
         return None
     if found.st_mtime_ns >= before_ns or not stat.S_ISREG(found.st_mode):
         return None
-    look = b"%s\0%d %d %d" % (os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino)
+    look = b"%s\0%d %d %d" % (path, found.st_size, found.st_mtime_ns, found.st_ino)
     return hashlib.sha256(look + b"\0" + part if part else look).digest()
 
 

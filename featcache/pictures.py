@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ from featcache.errors import FeatcacheError
 from featcache.facts import FileFacts
 from featcache.failures import Failure
 from featcache.keyindex import keys_of
-from featcache.manifest import ImageFile, Sample
 from featcache.memo import RACY_NS, Memo, place_of, stamp_file
+from featcache.sample_list import SampleList
 from featcache.samples import ABSENT, PRESENT, UNREADABLE
 from featcache.shard import KEY_BYTES
 
@@ -30,14 +30,16 @@ __all__ = ["Pictures"]
 _NO_KEY = bytes(KEY_BYTES)
 _FILES_A_TASK = 256
 _TASKS_AHEAD = 1024
+_SLOW_SECONDS = 100e-6
+"""For one look at a file: where the answer takes longer than that, threads that wait for it together save time; where
+it comes at once, they only wait for each other."""
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Columns of the picture side while they are filled: many threads, each row by one of them."""
 
-    samples: Sequence[Sample]
-    places: Sequence[tuple[str, bytes] | None]
+    samples: SampleList
     known: Memo
     before_ns: int
     key: NDArray[np.uint8]
@@ -51,12 +53,11 @@ class Pictures:
     errors: dict[int, OSError] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], known: Memo) -> Pictures:
+    def of(cls, samples: SampleList, known: Memo) -> Pictures:
         """Begin, with what an earlier scan knew."""
         n = len(samples)
         return cls(
             samples,
-            [place_of(s.image) for s in samples],
             known,
             time.time_ns() - RACY_NS,
             key=np.zeros((n, KEY_BYTES), np.uint8),
@@ -72,11 +73,18 @@ class Pictures:
     def look(self, workers: int, progress: Callable[[int, int], None]) -> None:
         """Fill all rows, in the order of the manifest."""
         self.known.find(self.stamp[:0])  # builds its index here, once, and not in every thread
-        done = sum(s.image is None for s in self.samples)
+        done = int((~self.samples.has_image).sum())
         progress(done, len(self.samples))
+        placed = self._placed()
+        for task in placed:
+            started = time.perf_counter()
+            done += self._look_up(task)
+            progress(done, len(self.samples))
+            if time.perf_counter() - started > _SLOW_SECONDS * len(task):
+                break
         with ThreadPoolExecutor(workers, thread_name_prefix="scan") as pool:
             try:
-                for work, tasks in ((self._look_up, self._placed()), (self._read_all, self._unknown(workers))):
+                for work, tasks in ((self._look_up, placed), (self._read_all, self._unknown(workers))):
                     while ahead := list(islice(tasks, _TASKS_AHEAD)):
                         for n_known in pool.map(work, ahead):
                             done += n_known
@@ -85,22 +93,19 @@ class Pictures:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _placed(self) -> Iterator[list[int]]:
-        """Cut the rows that have a file into tasks."""
-        rows = (row for row, place in enumerate(self.places) if place is not None)
-        while task := list(islice(rows, _FILES_A_TASK)):
-            yield task
+    def _placed(self) -> Iterator[NDArray[np.int64]]:
+        """Cut the rows that have a picture into tasks."""
+        rows = np.flatnonzero(self.samples.has_image)
+        return (rows[start : start + _FILES_A_TASK] for start in range(0, len(rows), _FILES_A_TASK))
 
     def _unknown(self, workers: int) -> Iterator[list[int]]:
         """Cut the rows to read into tasks: many files each, yet enough for all threads; others one by one, in order."""
-        unknown = [
-            row for row in np.flatnonzero(self.status != PRESENT).tolist() if self.samples[row].image is not None
-        ]
-        n_files = sum(isinstance(self.samples[row].image, ImageFile) for row in unknown)
-        size = max(1, min(_FILES_A_TASK, n_files // (8 * workers)))
+        has_file = self.samples.has_file
+        unknown = np.flatnonzero((self.status != PRESENT) & self.samples.has_image)
+        size = max(1, min(_FILES_A_TASK, int(has_file[unknown].sum()) // (8 * workers)))
         task: list[int] = []
-        for row in unknown:
-            if isinstance(self.samples[row].image, ImageFile):
+        for row in unknown.tolist():
+            if has_file[row]:
                 task.append(row)
             else:
                 yield [row]
@@ -111,13 +116,17 @@ class Pictures:
             yield task
 
     def _stamp(self, row: int) -> bytes | None:
-        place = self.places[row]
+        place = place_of(self.samples.image(row))
         return None if place is None else stamp_file(place[0], self.before_ns, place[1])
 
-    def _look_up(self, rows: list[int]) -> int:
+    def _look_up(self, rows: NDArray[np.int64]) -> int:
         """Stamp files and fill the rows that the memo knows; returns how many."""
-        stamps = [self._stamp(row) for row in rows]
-        looked = np.array([row for row, stamp in zip(rows, stamps, strict=True) if stamp], np.int64)
+        paths = self.samples.path.encoded(rows)
+        stamps = [
+            stamp_file(path, self.before_ns) if path else self._stamp(row)
+            for row, path in zip(rows.tolist(), paths, strict=True)
+        ]
+        looked = rows[[stamp is not None for stamp in stamps]]
         if not len(looked):
             return 0
         self.stamp[looked] = keys_of([stamp for stamp in stamps if stamp])
@@ -136,7 +145,7 @@ class Pictures:
         return len(rows)
 
     def _read(self, row: int) -> None:
-        image = self.samples[row].image
+        image = self.samples.image(row)
         assert image is not None
         self.was_read[row] = True
         try:
@@ -167,6 +176,6 @@ class Pictures:
         """Return the pictures that could not be read, in the order of the manifest."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return tuple(
-            Failure(_NO_KEY.hex(), self.samples[row].sample_id, "read", type(error).__name__, str(error), 1, now)
+            Failure(_NO_KEY.hex(), self.samples.sample_id[row], "read", type(error).__name__, str(error), 1, now)
             for row, error in sorted(self.errors.items())
         )

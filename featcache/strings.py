@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from featcache.errors import ShardError
 
-__all__ = ["StringColumn"]
+__all__ = ["StringBuilder", "StringColumn"]
 
 _MAX_ARRAY = 1 << 32
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,12 @@ class StringColumn:
     offsets: NDArray[np.int64]
 
     @classmethod
-    def from_strings(cls, values: Sequence[str]) -> StringColumn:
-        """Pack strings."""
-        encoded = [value.encode("utf-8", "surrogateescape") for value in values]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(e) for e in encoded], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+    def from_strings(cls, values: Iterable[str]) -> StringColumn:
+        """Pack strings, one after the other."""
+        builder = StringBuilder()
+        for value in values:
+            builder.append(value)
+        return builder.pack()
 
     @classmethod
     def from_parts(cls, blob: NDArray[np.uint8], offsets: NDArray[np.int64], name: str) -> StringColumn:
@@ -50,6 +52,25 @@ class StringColumn:
 
     def __getitem__(self, i: int) -> str:
         return self.blob[self.offsets[i] : self.offsets[i + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_ONCE):
+            for value in self.encoded(np.arange(start, min(start + _AT_ONCE, len(self)))):
+                yield value.decode("utf-8", "surrogateescape")
+
+    def encoded(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Return some strings as they are stored; best if their rows (m,) are near each other."""
+        if not len(rows):
+            return []
+        begins, ends = self.offsets[rows], self.offsets[rows + 1]
+        base, end = begins.min(), ends.max()
+        raw = self.blob[base:end].tobytes()
+        return [raw[a:b] for a, b in zip((begins - base).tolist(), (ends - base).tolist(), strict=True)]
+
+    @property
+    def is_filled(self) -> NDArray[np.bool_]:
+        """Which strings are not empty: (n,)."""
+        return np.diff(self.offsets) > 0
 
     def to_array(self) -> NDArray[np.str_]:
         """Return all strings as a unicode array (n,).
@@ -72,4 +93,27 @@ class StringColumn:
 
     def select(self, rows: NDArray[Any]) -> StringColumn:
         """Return some rows."""
-        return StringColumn.from_strings([self[int(i)] for i in np.arange(len(self))[rows]])
+        return StringColumn.from_strings(self[int(i)] for i in np.arange(len(self))[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class StringBuilder:
+    """A column of strings that grows."""
+
+    blob: bytearray = field(default_factory=bytearray)
+    ends: array[int] = field(default_factory=lambda: array("q", [0]))
+
+    def append(self, value: str) -> None:
+        """Add a string.
+
+        Raises
+        ------
+        UnicodeEncodeError
+            If it is no Unicode text, nor the name of a file.
+        """
+        self.blob.extend(value.encode("utf-8", "surrogateescape"))
+        self.ends.append(len(self.blob))
+
+    def pack(self) -> StringColumn:
+        """Return the column; nothing can be added any more."""
+        return StringColumn(np.frombuffer(self.blob, np.uint8), np.frombuffer(self.ends, np.int64))

@@ -79,8 +79,8 @@ class Models:
         """
         from featcache.errors import FeatcacheError
 
-        has_text = any(s.caption for s in manifest.samples)
-        has_image = any(s.image for s in manifest.samples)
+        has_text = bool(manifest.samples.caption.is_filled.any())
+        has_image = bool(manifest.samples.has_image.any())
         precision = dtypes.resolve(cache)
         specs: list[EncoderSpec] = []
         if has_text or self.text:

@@ -165,7 +165,7 @@ class PictureFeed:
         self._open[number] = _OpenGroup(jobs, len(wanted))
         keys = self._sides[0].keys
         for row in sorted(wanted):
-            image = self._samples[row].image
+            image = self._samples.image(row)
             assert image is not None
             yield Reading(number, row, image, bytes(keys[row]), tuple(wanted[row]))
 
@@ -203,7 +203,7 @@ class TextFeed:
     def _batches_of(self, job: Job) -> Iterator[Batch]:
         started = time.perf_counter()
         spec, contents = self._sides[job.side].plan.spec, job.unit.contents
-        texts = [spec.prepare(self._samples[row].caption) for row in contents]
+        texts = [spec.prepare(self._samples.caption[row]) for row in contents]
         forward = self._forwards.of(spec, texts[0])
         inputs: Sequence[object] = texts
         if isinstance(forward.encoder, TokenEncoder):

@@ -17,7 +17,7 @@ from featcache.keyindex import keys_of
 from featcache.manifest import UNKNOWN, Manifest
 from featcache.memo import Memo
 from featcache.pictures import Pictures
-from featcache.samples import ABSENT, PRESENT, SampleTable, StringColumn
+from featcache.samples import ABSENT, PRESENT, SampleTable
 from featcache.shard import KEY_BYTES
 from featcache.splits import assign_splits
 
@@ -83,36 +83,40 @@ def scan(
         dataset=manifest.name,
         origin=manifest.origin,
         class_names=("real", *manifest.generators),
-        sample_id=StringColumn.from_strings([s.sample_id for s in samples]),
-        group=StringColumn.from_strings([s.group or "" for s in samples]),
-        source=StringColumn.from_strings([s.image.name if s.image else "" for s in samples]),
-        split=np.array([s.split or "" for s in samples], dtype="U5"),
-        label_a=np.array([s.label_a for s in samples], np.int8),
+        sample_id=samples.sample_id,
+        group=samples.group,
+        source=samples.source,
+        split=samples.split,
+        label_a=samples.label_a,
         label_b=_label_b(manifest),
         image_key=pictures.key,
         text_key=_text_keys(manifest),
         image_status=pictures.status,
-        text_status=np.array([PRESENT if s.caption else ABSENT for s in samples], np.uint8),
+        text_status=np.where(samples.caption.is_filled, PRESENT, ABSENT).astype(np.uint8),
         width=pictures.width,
         height=pictures.height,
         files=pictures.files,
     )
-    if not any(s.split for s in samples):
-        split = assign_splits([link_groups(table)], sample_id=[s.sample_id for s in samples], seed=seed)
+    if not samples.split_code.any():
+        split = assign_splits([link_groups(table)], sample_id=list(samples.sample_id), seed=seed)
         table = replace(table, split=np.asarray(split, dtype="U5"), split_seed=seed)
     return Scan(table, pictures.failures(), int(pictures.was_read.sum()))
 
 
 def _text_keys(manifest: Manifest) -> NDArray[np.uint8]:
+    digests = []
+    last, digest = "", _NO_KEY
     try:
-        return keys_of(
-            [hashlib.sha256(s.caption.encode("utf-8")).digest() if s.caption else _NO_KEY for s in manifest.samples]
-        )
+        for caption in manifest.samples.caption:
+            if caption != last:  # the pictures of one caption stand together, as a rule
+                last, digest = caption, hashlib.sha256(caption.encode("utf-8")).digest() if caption else _NO_KEY
+            digests.append(digest)
     except UnicodeEncodeError as error:
         raise ManifestError(f"{manifest.name}: a caption is no valid Unicode text: {error}") from None
+    return keys_of(digests)
 
 
 def _label_b(manifest: Manifest) -> NDArray[np.int16]:
-    codes: dict[str | None, int] = {name: code for code, name in enumerate(("real", *manifest.generators))}
-    codes[None] = UNKNOWN
-    return np.array([codes[s.label_b] for s in manifest.samples], np.int16)
+    names = ("real", *manifest.generators)
+    codes = [names.index(name) for name in manifest.samples.class_names]
+    return np.array([*codes, UNKNOWN], np.int16)[manifest.samples.label_b]

@@ -3,12 +3,13 @@
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from featcache.errors import ManifestError
 from featcache.manifest import Sample
+from featcache.sample_list import SampleList
 from featcache.sources.cells import quoted
 from featcache.sources.parsed import OnOrphan, Parsed, check_unique, find_image, settle_orphans
 from featcache.sources.table import Table, load_columns, match_columns, refuse_rows
@@ -95,22 +96,26 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     refuse_rows(table, empty, lambda _: f"expected a picture in one of {', '.join(wide)}, found none")
     row_ids = fields.get("sample_id") or [str(row + 1) for row in range(n_rows)]
     groups, splits = fields.get("group", row_ids), fields.get("split", [None] * n_rows)
-    samples, orphans = [], []
-    for row in range(n_rows):
-        where = table.where(row)
-        for name, cells in pictures.items():
-            image = cells[row]
-            if isinstance(image, str):
-                image = find_image(image, table.folder)
-            if isinstance(image, str):
-                orphans.append(f"{where}, column {quoted(table.header[wide[name]])}: {image}")
-            elif image is not None:
-                sample_id, label_a = f"{row_ids[row]}-{name}", int(name != "real")
-                caption, split, group = fields["caption"][row], splits[row], groups[row]
-                samples.append(Sample(sample_id, image, caption, label_a, name, split, group, where))
+    orphans = []
+
+    def cells_of_pictures() -> Iterator[Sample]:
+        for row in range(n_rows):
+            where = table.where(row)
+            for name, cells in pictures.items():
+                image = cells[row]
+                if isinstance(image, str):
+                    image = find_image(image, table.folder)
+                if isinstance(image, str):
+                    orphans.append(f"{where}, column {quoted(table.header[wide[name]])}: {image}")
+                elif image is not None:
+                    sample_id, label_a = f"{row_ids[row]}-{name}", int(name != "real")
+                    caption, split, group = fields["caption"][row], splits[row], groups[row]
+                    yield Sample(sample_id, image, caption, label_a, name, split, group, where)
+
+    samples = SampleList.of(cells_of_pictures())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(tuple(samples), CT2_GENERATORS, tuple(orphans))
+    return Parsed(samples, CT2_GENERATORS, tuple(orphans))
 
 
 def read_xlsx(path: Path) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from featcache.errors import ManifestError
 from featcache.manifest import UNKNOWN, ImageFile, Sample
+from featcache.sample_list import SampleList
 from featcache.sources.cells import AI_NAMES, REAL_NAMES, SPLIT_NAMES, decode_caption, quoted
 from featcache.sources.parsed import OnOrphan, Parsed, check_unique, find_image, settle_orphans
 
@@ -59,20 +60,22 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
         for stem, name in captions.items()
         if stem not in stems and not PurePosixPath(name).name.lower().startswith(_NOTES)
     ]
-    samples = []
-    for name in pictures:
-        image = find_image(name, str(folder))
-        if isinstance(image, str):
-            orphans.append(f"folder {quoted(str(folder))}: {image}")
-            continue
-        sidecar = captions.get(_stem(name))
-        caption = None if sidecar is None else _read_caption(folder / sidecar)
-        split, label_a, label_b = layout.labels(name)
-        samples.append(Sample(ids[name], image, caption, label_a, label_b, split, None, repr(image.path)))
+
+    def rows() -> Iterator[Sample]:
+        for name in pictures:
+            image = find_image(name, str(folder))
+            if isinstance(image, str):
+                orphans.append(f"folder {quoted(str(folder))}: {image}")
+                continue
+            sidecar = captions.get(_stem(name))
+            caption = None if sidecar is None else _read_caption(folder / sidecar)
+            split, label_a, label_b = layout.labels(name)
+            yield Sample(ids[name], image, caption, label_a, label_b, split, None, repr(image.path))
+
+    samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    generators = {sample.label_b for sample in samples if sample.label_b not in (None, "real")}
-    return Parsed(tuple(samples), tuple(sorted(filter(None, generators))), tuple(orphans))
+    return Parsed(samples, tuple(sorted({*samples.class_names} - {"real"})), tuple(orphans))
 
 
 def _walk(folder: Path) -> Iterator[str]:

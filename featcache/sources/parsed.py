@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from featcache.errors import ManifestError
-from featcache.manifest import ImageFile, Sample
+from featcache.manifest import ImageFile
+from featcache.sample_list import SampleList
 from featcache.sources.cells import is_unicode, quoted
 from featcache.sources.table import more_rows
 
@@ -18,7 +21,7 @@ OnOrphan = Literal["error", "skip"]
 class Parsed(NamedTuple):
     """What a reader makes of its source; the fields are those of `Manifest`."""
 
-    samples: tuple[Sample, ...]
+    samples: SampleList
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
@@ -58,7 +61,7 @@ def settle_orphans(orphans: Sequence[str], n_samples: int, on_orphan: OnOrphan) 
         raise ManifestError(f"no samples are left without orphans: {orphans[0]}{more_rows(len(orphans))}")
 
 
-def check_unique(samples: Sequence[Sample]) -> None:
+def check_unique(samples: SampleList) -> None:
     """Refuse samples of which two have one id.
 
     Raises
@@ -66,11 +69,15 @@ def check_unique(samples: Sequence[Sample]) -> None:
     ManifestError
         An id occurs twice; the message names both rows.
     """
-    first: dict[str, Sample] = {}
-    repeated = [sample for sample in samples if first.setdefault(sample.sample_id, sample) is not sample]
+    # Numbers first: a dict of the ids would take more memory than the samples.
+    hashes = np.fromiter(map(hash, samples.sample_id), np.int64, len(samples))
+    ordered = np.sort(hashes)
+    suspects = np.flatnonzero(np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]]))
+    first: dict[str, int] = {}
+    repeated = [row for row in suspects.tolist() if first.setdefault(samples.sample_id[row], row) != row]
     if repeated:
-        again = repeated[0]
+        again = samples.sample_id[repeated[0]]
         raise ManifestError(
-            f"{again.where}: sample_id {quoted(again.sample_id)} is taken by {first[again.sample_id].where}, "
+            f"{samples.where[repeated[0]]}: sample_id {quoted(again)} is taken by {samples.where[first[again]]}, "
             f"expected unique ids{more_rows(len(repeated))}"
         )

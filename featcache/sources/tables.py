@@ -6,6 +6,7 @@ from pathlib import Path
 
 from featcache.errors import ManifestError
 from featcache.manifest import Sample
+from featcache.sample_list import SampleList
 from featcache.sources.cells import FIELDS, parse_object, quoted
 from featcache.sources.labels import join_labels
 from featcache.sources.parsed import OnOrphan, Parsed, check_unique, find_image, settle_orphans
@@ -147,19 +148,23 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
     refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
     ids = fields.get("sample_id") or _ids_of(images)
     labels, generators = join_labels(table, found, fields)
-    samples, orphans = [], []
-    rest = zip(fields.get("split", unset), fields.get("group", unset), strict=True)
-    for row, (split, group) in enumerate(rest):
-        where, image = table.where(row), images[row]
-        if isinstance(image, str):
-            image = find_image(image, table.folder)
-        if isinstance(image, str):
-            orphans.append(f"{where}, column {quoted(table.header[found['image']])}: {image}")
-        else:
-            samples.append(Sample(ids[row], image, captions[row], *labels[row], split, group, where))
+    splits, groups = fields.get("split", unset), fields.get("group", unset)
+    orphans = []
+
+    def rows() -> Iterator[Sample]:
+        for row, (split, group) in enumerate(zip(splits, groups, strict=True)):
+            where, image = table.where(row), images[row]
+            if isinstance(image, str):
+                image = find_image(image, table.folder)
+            if isinstance(image, str):
+                orphans.append(f"{where}, column {quoted(table.header[found['image']])}: {image}")
+            else:
+                yield Sample(ids[row], image, captions[row], *labels[row], split, group, where)
+
+    samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(tuple(samples), generators, tuple(orphans))
+    return Parsed(samples, generators, tuple(orphans))
 
 
 def _listed(header: Sequence[str]) -> str:

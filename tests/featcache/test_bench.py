@@ -14,6 +14,7 @@ from featcache.errors import FeatcacheError
 from featcache.options import ExtractOptions
 from featcache.pipeline.reading import PARTS
 from featcache.rates import ForwardRate, ReadingCost
+from featcache.sample_list import SampleList
 
 from factories import FakeSpec, read_manifest, write_bert, write_dataset, write_vision
 
@@ -82,7 +83,7 @@ def test_data_of_which_nothing_can_be_read_are_refused(tmp_path: Path) -> None:
         path.write_bytes(b"broken")
     with pytest.raises(FeatcacheError, match="none of the 3 pictures"):
         bench(manifest, [FakeSpec("image")], DEFAULTS, options=ExtractOptions("cpu"), seconds=0.01)
-    text_only = replace(manifest, samples=tuple(replace(s, caption=None) for s in manifest.samples))
+    text_only = replace(manifest, samples=SampleList.of(replace(s, caption=None) for s in manifest.samples))
     with pytest.raises(FeatcacheError, match="no captions"):
         bench(text_only, [FakeSpec("text", ("cls",))], DEFAULTS, options=ExtractOptions("cpu"), seconds=0.01)
 

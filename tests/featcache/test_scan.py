@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from featcache.errors import ManifestError, ShardError
 from featcache.manifest import ImageFile, ImageSource, Manifest, Sample
 from featcache.pipeline.scan import scan
+from featcache.sample_list import SampleList
 from featcache.samples import ABSENT, PRESENT, UNREADABLE, StringColumn, number_contents, read_samples, write_samples
 
 from factories import png, read_manifest, write_dataset
@@ -140,7 +141,7 @@ def mixed(n: int, folder: Path, log: list[int]) -> Manifest:
             (folder / f"{i}.png").write_bytes(png(i))
             image = ImageFile(str(folder / f"{i}.png"))
         samples.append(Sample(f"s{i}", image, f"caption {i}", -1, None, "train", None, f"row {i}"))
-    return Manifest("mixed", str(folder), tuple(samples), (), ())
+    return Manifest("mixed", str(folder), SampleList.of(samples), (), ())
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -174,6 +175,6 @@ def test_an_interrupted_scan_leaves_the_rest_unread(tmp_path: Path) -> None:
 
 
 def test_a_caption_that_is_no_unicode_is_an_error(tmp_path: Path) -> None:
-    sample = Sample("s", None, "\ud800", -1, None, None, None, "row 1")
+    sample = Sample("s", None, "\udc80", -1, None, None, None, "row 1")
     with pytest.raises(ManifestError, match="no valid Unicode"):
-        scan(Manifest("d", "/d", (sample,), (), ()))
+        scan(Manifest("d", "/d", SampleList.of([sample]), (), ()))
