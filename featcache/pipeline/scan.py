@@ -24,6 +24,7 @@ from featcache.splits import assign_splits
 __all__ = ["Scan", "scan"]
 
 _NO_KEY = bytes(KEY_BYTES)
+_CAPTIONS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,21 @@ def scan(
 
 
 def _text_keys(manifest: Manifest) -> NDArray[np.uint8]:
-    digests = []
-    last, digest = "", _NO_KEY
+    keys = np.zeros((len(manifest.samples), KEY_BYTES), np.uint8)
     try:
-        for caption in manifest.samples.caption:
-            if caption != last:  # the pictures of one caption stand together, as a rule
-                last, digest = caption, hashlib.sha256(caption.encode("utf-8")).digest() if caption else _NO_KEY
-            digests.append(digest)
-    except UnicodeEncodeError as error:
+        for start in range(0, len(keys), _CAPTIONS_AT_ONCE):
+            rows = np.arange(start, min(start + _CAPTIONS_AT_ONCE, len(keys)))
+            captions = manifest.samples.caption.encoded(rows)
+            digest = {caption: _digest(caption) for caption in set(captions)}
+            keys[rows] = keys_of([digest[caption] for caption in captions])
+    except UnicodeDecodeError as error:
         raise ManifestError(f"{manifest.name}: a caption is no valid Unicode text: {error}") from None
-    return keys_of(digests)
+    return keys
+
+
+def _digest(caption: bytes) -> bytes:
+    caption.decode("utf-8")
+    return hashlib.sha256(caption).digest() if caption else _NO_KEY
 
 
 def _label_b(manifest: Manifest) -> NDArray[np.int16]:
