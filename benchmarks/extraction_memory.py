@@ -14,6 +14,7 @@ from featcache.cache import Cache, Defaults
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.extract import ExtractOptions, extract
+from featcache.heap import keep_heap
 from featcache.manifest import Manifest
 from featcache.models import resolve_model
 
@@ -46,6 +47,7 @@ def anonymous_mb(process: str) -> float:
 
 def main() -> None:
     """Extract, and print what it took."""
+    keep_heap()
     manifest_path, text, image = sys.argv[1:]
     watch = _Watch()
     watch.start()

@@ -15,6 +15,7 @@ from featcache.decode import decode_rgb
 from featcache.encoders.base import Encoder, EncoderSpec, Vectors
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
+from featcache.heap import keep_heap
 from featcache.manifest import ImageSource, Manifest
 from featcache.models import resolve_model
 from featcache.options import ExtractOptions, available_cores
@@ -40,6 +41,7 @@ class Ours:
     """
 
     def __init__(self, text: str, image: str, manifest: str, threads: int) -> None:
+        keep_heap()
         import torch
 
         torch.set_num_threads(threads)

@@ -12,6 +12,7 @@ from featcache.commands import extract_options as o
 from featcache.commands.encoders import Dtypes
 from featcache.commands.extract_options import build_models
 from featcache.commands.render import console, notes, print_json, safe
+from featcache.heap import keep_heap
 from featcache.project import load_project
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def bench(
     data = data or project.data
     if data is None:
         raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
+    keep_heap()
     from featcache.bench import bench as library_bench
     from featcache.bench import thin
     from featcache.cache import Cache, Defaults

@@ -19,6 +19,7 @@ from featcache.commands.interrupt import interruptible
 from featcache.commands.misses import print_misses
 from featcache.commands.progress import ExtractDisplay
 from featcache.commands.render import cache_folder, notes, print_json
+from featcache.heap import keep_heap
 from featcache.project import load_project
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def extract(
         raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
     models = build_models(project, given)
     dtypes = Dtypes(dtype.value, storage_dtype.value)
+    keep_heap()
     with interruptible():
         from featcache.manifest import Manifest
 
