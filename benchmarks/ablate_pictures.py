@@ -29,7 +29,7 @@ from heads.train import build_head, parse_config
 __all__ = ["bench_pictures"]
 
 MATERIAL = Path(os.environ.get("FEATCACHE_TEST_MATERIAL", Path(__file__).resolve().parents[2] / "shared"))
-DATA, MODEL = MATERIAL / "data" / "aigen" / "manifest.csv", MATERIAL / "models" / "deit-tiny"
+DATA, MODEL = MATERIAL / "data" / "aigen" / "manifest-neutral.csv", MATERIAL / "models" / "deit-tiny"
 VIEWS = ("clean", "hflip", "jpeg:75", "blur:1", "rescale:0.75", "brightness:0.75")
 UNSEEN = "blur:1.5"
 Choice = dict[str, Selection]
