@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featcache import keyindex
 from featcache.keyindex import KeyIndex
 
 # A tiny alphabet and a varying last byte: many keys share their first eight bytes, and many repeat.
@@ -36,3 +40,23 @@ def test_many_keys_are_found_in_any_order() -> None:
     sizes = [len(part) for part in np.array_split(keys, 7)]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     np.testing.assert_array_equal(starts[shard] + row, order)
+
+
+def test_the_memory_of_a_lookup_is_that_of_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    index = KeyIndex.from_shards([rng.integers(0, 256, (1000, 32), dtype=np.uint8)])
+    numbers = rng.integers(-1, 1000, 200_000)
+    absent = np.zeros((1, 32), np.uint8)
+    wanted = np.concatenate([index.keys, absent])[numbers]
+    whole = index.contains(wanted)
+    monkeypatch.setattr(keyindex, "_AT_A_TIME", 777)
+    tracemalloc.start()
+    try:
+        shard, row = index.find(wanted)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(row, numbers)
+    np.testing.assert_array_equal(shard, np.where(numbers < 0, -1, 0))
+    np.testing.assert_array_equal(whole, numbers >= 0)
+    assert peak < 6 * row.nbytes
