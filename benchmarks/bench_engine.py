@@ -83,10 +83,12 @@ def make_rows(n: int, n_columns: int, *, seed: int = 0) -> tuple[NDArray[np.floa
     return X, build_targets(TASKS, {"a": (joint > 0).astype(np.int64), "b": np.where(joint > 0, joint - 1, -1)})
 
 
-def specs(size: Size, dims: Sequence[int] = DIMS, seeds: Sequence[int] | None = None) -> list[HeadSpec]:
+def specs(
+    size: Size, dims: Sequence[int] = DIMS, seeds: Sequence[int] | None = None, *, batch_size: int = BATCH
+) -> list[HeadSpec]:
     """Return the heads of the grid, for one epoch."""
     fit, select = np.arange(size.n_fit), np.arange(size.n_fit, size.n_fit + size.n_select)
-    base = MlpConfig(batch_size=BATCH, epochs=1, patience=None)
+    base = MlpConfig(batch_size=batch_size, epochs=1, patience=None)
     return [
         HeadSpec(replace(base, dim=dim, lr=lr), seed, fit, select)
         for seed in (size.seeds if seeds is None else seeds)
@@ -182,15 +184,17 @@ def bench_rate(size: Size, rounds: int, device: str) -> list[Measure]:
     """Compare the products of training with the rate of this machine."""
     X, targets = make_rows(size.n_fit + size.n_select, size.n_columns)
     measures = []
-    for dims, goal in ((WIDE, 0.75), ((64,), None), ((512,), None)):
-        grid = specs(size, dims, seeds=(0,))[:: len(RATES)]
+    cases = ((WIDE, 1024, 0.75), (WIDE, BATCH, None), ((64,), BATCH, None), ((512,), BATCH, None))
+    for dims, batch_size, goal in cases:
+        grid = specs(size, dims, seeds=(0,), batch_size=batch_size)[:: len(RATES)]
         flops = sum(2 * spec.config.dim * size.n_columns * (2 * size.n_fit + size.n_select) for spec in grid)
         shares, seconds = [], []
         for _ in range(rounds):
             found = fit_pack(X, targets, grid, tasks=TASKS, device=device)
             seconds.append(sum(head.seconds for head in found))
             shares.append(flops / seconds[-1] / gemm_rate(size, device, rounds=rounds))
-        what = f"a head of each dim {', '.join(map(str, dims))}" if goal else f"one head of dim {dims[0]}"
+        what = f"a head of each dim {', '.join(map(str, dims))}" if len(dims) > 1 else f"one head of dim {dims[0]}"
+        what += f", batch {batch_size:,}"
         note = f"{statistics.median(seconds):.2f} s an epoch, {flops / 1e9:.0f} GFLOP"
         measures.append(
             Measure(f"share of the GEMM rate in training, {what}", "ratio", tuple(shares), goal, None, note)

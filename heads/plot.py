@@ -101,11 +101,15 @@ def _draw_pareto(axes: Axes, table: Sequence[Summary], styles: Styles) -> None:
     x_front = [summary.seconds or 0.0 for summary in front]
     y_front = [summary.score for summary in front]
     axes.plot(x_front, y_front, color=_GREY, linewidth=0.8, drawstyle="steps-post", zorder=0)
-    cell = front[-1].cell
-    text = f"{cell.head} {cell.fusion}" + (f", dim {cell.dim}" if cell.dim else "")
-    axes.annotate(text, (x_front[-1], y_front[-1]), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8)
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.12)
+    low, high = axes.get_xlim()
+    cell = front[-1].cell
+    text = f"{cell.head} {cell.fusion}" + (f", dim {cell.dim}" if cell.dim else "")
+    # Into the picture: the best one is often the slowest too, at its edge.
+    is_right = x_front[-1] ** 2 > low * high
+    shift, side = (-6, "right") if is_right else (6, "left")
+    axes.annotate(text, (x_front[-1], y_front[-1]), xytext=(shift, 6), textcoords="offset points", ha=side, fontsize=8)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(NullLocator())
