@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from heads.head import FloatArray
 from heads.moments import Moments
 from heads.tasks import BoolArray, IntArray, Targets, Task
 
-__all__ = ["Cells"]
+__all__ = ["CellPart", "Cells"]
 
 _MAX_CELLS = 64
 
@@ -67,3 +68,26 @@ class Cells:
 
     def _join(self, cells: BoolArray) -> Moments:
         return Moments.join([self._moments[cell] for cell in np.flatnonzero(cells)])
+
+
+@dataclass(frozen=True)
+class CellPart:
+    """One part of cells: the moments of its rows, in place of the rows.
+
+    Attributes
+    ----------
+    cells : Cells
+    part : int
+        Which one.
+    """
+
+    cells: Cells
+    part: int
+
+    def labelled(self) -> Moments:
+        """Return `Cells.labelled` of the part."""
+        return self.cells.labelled(self.part)
+
+    def of_task(self, task: Task) -> Moments:
+        """Return `Cells.of_task` of the part."""
+        return self.cells.of_task(self.part, task)

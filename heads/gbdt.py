@@ -17,7 +17,7 @@ from heads.head import FloatArray, Prediction, Progress
 from heads.principal import Principal
 from heads.registry import Description, read_bounded, read_description, read_tensors, write_description, write_tensors
 from heads.scaling import check_features
-from heads.selection import check_fit_rows
+from heads.selection import check_fit_rows, check_parts
 from heads.tasks import BoolArray, IntArray, Targets, Task
 
 __all__ = ["GbdtConfig", "GbdtHead"]
@@ -97,10 +97,9 @@ class GbdtHead:
             As of a head and its `fit`.
         """
         heads = [cls(tasks, config) for _ in parts]
-        for head, (rows, chosen) in zip(heads, parts, strict=True):
-            check_fit_rows(head.tasks, X[rows], targets.select(rows), select=(X[chosen], targets.select(chosen)))
         if not heads:
             return []
+        check_parts(heads[0].tasks, X, targets, parts)
         used = np.unique(np.concatenate([rows[_labelled(targets.select(rows))] for rows, _ in parts]))
         bins = BinnedColumns(X[used], heads[0].config, seed=seed)
         for head, (rows, chosen) in zip(heads, parts, strict=True):

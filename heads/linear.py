@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from heads.cells import Cells
+from heads.cells import CellPart, Cells
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction, Progress
 from heads.linear_path import SOLVERS, Layer, choose, solve_path
 from heads.linear_rows import LinearRows
 from heads.registry import Description, check_settings, read_description, read_tensors, write_description, write_tensors
 from heads.scaling import Standardizer, check_features, check_finite
-from heads.selection import check_fit_rows
+from heads.selection import check_fit_rows, check_parts
 from heads.tasks import IntArray, Targets, Task
 
 __all__ = ["LinearConfig", "LinearHead"]
@@ -109,7 +109,7 @@ class LinearHead:
         """Fit on ``X``; ``select`` chooses the strengths."""
         check_fit_rows(self.tasks, X, targets, select=select)
         cells = self._cells(X, targets, [np.arange(len(X))])
-        return self._fit(LinearRows(X, targets, select=select, cells=cells), progress)
+        return self._fit(LinearRows(CellPart(cells, 0) if cells else X, targets, select=select), progress)
 
     @classmethod
     def fit_parts(
@@ -135,11 +135,15 @@ class LinearHead:
             As of a head and its `fit`.
         """
         heads = [cls(tasks, config) for _ in parts]
-        cells = heads[0]._cells(X, targets, [rows for rows, _ in parts]) if heads else None
+        if not heads:
+            return []
+        check_parts(heads[0].tasks, X, targets, parts)
+        cells = heads[0]._cells(X, targets, [rows for rows, _ in parts])
         for part, (head, (rows, chosen)) in enumerate(zip(heads, parts, strict=True)):
-            train, select = (X[rows], targets.select(rows)), (X[chosen], targets.select(chosen))
-            check_fit_rows(head.tasks, *train, select=select)
-            head._fit(LinearRows(*train, select=select, cells=cells, part=part), progress)
+            # What moments say of the rows is all that their solvers ask for: no copy of them.
+            given = CellPart(cells, part) if cells else X[rows]
+            select = X[chosen], targets.select(chosen)
+            head._fit(LinearRows(given, targets.select(rows), select=select), progress)
         return heads
 
     def _cells(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> Cells | None:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from heads.cells import Cells
+from heads.cells import CellPart
 from heads.head import FloatArray
 from heads.logistic import Curvature
 from heads.moments import Moments
@@ -21,28 +21,24 @@ class LinearRows:
 
     Parameters
     ----------
-    X : float32 array (n, d)
+    rows : float32 array (n, d), or CellPart
+        The rows themselves, or their moments where the solver asks for no more: the first have no `moments`, the
+        second no `X` and no `curvature`.
     targets : Targets
+        Of these rows.
     select : (float32 array (m, d), Targets)
-    cells : Cells, optional
-        The moments of these rows, for solvers that need no more; without them there is no `moments`.
-    part : int
-        Which part of ``cells`` these rows are.
     """
 
-    def __init__(
-        self,
-        X: FloatArray,
-        targets: Targets,
-        *,
-        select: tuple[FloatArray, Targets],
-        cells: Cells | None = None,
-        part: int = 0,
-    ) -> None:
-        labelled = np.any(list(targets.applies.values()), axis=0)
-        self._X, self._targets = (X, targets) if labelled.all() else (X[labelled], targets.select(labelled))
-        self._cells, self._part = cells, part
-        self.scaler = Standardizer.of(cells.labelled(part)) if cells else Standardizer.fit(self._X)
+    def __init__(self, rows: FloatArray | CellPart, targets: Targets, *, select: tuple[FloatArray, Targets]) -> None:
+        self._part: CellPart | None = None
+        self._X: FloatArray | None = None
+        if isinstance(rows, CellPart):
+            self._part, self._targets = rows, targets
+            self.scaler = Standardizer.of(rows.labelled())
+        else:
+            labelled = np.any(list(targets.applies.values()), axis=0)
+            self._X, self._targets = (rows, targets) if labelled.all() else (rows[labelled], targets.select(labelled))
+            self.scaler = Standardizer.fit(self._X)
         self._X_select, self._select = self.scaler.transform(select[0]), select[1]
 
     def y(self, task: Task) -> IntArray:
@@ -61,8 +57,8 @@ class LinearRows:
 
     def moments(self, task: Task) -> Moments:
         """Return the moments of the standardised rows of a task, grouped by the classes that occur."""
-        assert self._cells is not None
-        return self._cells.of_task(self._part, task).transform(self.scaler.mean, self.scaler.inverse_scale)
+        assert self._part is not None
+        return self._part.of_task(task).transform(self.scaler.mean, self.scaler.inverse_scale)
 
     @cached_property
     def curvature(self) -> Curvature:
@@ -71,4 +67,5 @@ class LinearRows:
 
     @cached_property
     def _standardised(self) -> FloatArray:
+        assert self._X is not None
         return self.scaler.transform(self._X)

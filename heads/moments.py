@@ -93,7 +93,9 @@ class Moments:
         counts = np.sum([part.counts for part in parts], axis=0)
         totals = np.sum([part.counts[:, None] * part.means for part in parts], axis=0)
         means = totals / np.maximum(counts, 1)[:, None]
-        scatter = np.sum([part.scatter for part in parts], axis=0)
+        scatter = parts[0].scatter.copy()
+        for part in parts[1:]:
+            scatter += part.scatter
         between = np.concatenate([np.sqrt(part.counts)[:, None] * (part.means - means) for part in parts])
         scatter += between.T @ between
         return cls(counts, means, scatter)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import lapack
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
+from heads.errors import HeadsError
 from heads.moments import Moments
 from heads.tasks import IntArray
 
@@ -39,8 +39,7 @@ def ridge_path(moments: Moments, strengths: Sequence[float]) -> Iterator[Scores]
     total = moments.merge()
     mean = total.means[0]
     products = (moments.counts[:, None] * (moments.means - mean)).T
-    for strength in strengths:
-        coef = _solve(total.scatter, 1 / strength, products)
+    for coef in _solve(total.scatter, [1 / strength for strength in strengths], products):
         yield coef.T, moments.counts / moments.n - mean @ coef
 
 
@@ -60,10 +59,10 @@ def discriminant_path(moments: Moments, strengths: Sequence[float]) -> Iterator[
     n, mean = moments.n, moments.merge().means[0]
     centres = moments.means - mean
     variance = float(np.trace(moments.scatter)) / n / len(mean)
-    for strength in strengths:
-        # Rows that all sit on their class mean have no covariance: any will do, as no shrinkage changes its shape.
-        ridge = variance / strength or 1.0
-        coef = (n + 1 / strength) * _solve(moments.scatter, ridge, centres.T).T
+    # Rows that all sit on their class mean have no covariance: any will do, as no shrinkage changes its shape.
+    ridges = [variance / strength or 1.0 for strength in strengths]
+    for strength, solved in zip(strengths, _solve(moments.scatter, ridges, centres.T), strict=True):
+        coef = (n + 1 / strength) * solved.T
         intercept = np.log(moments.counts / n) - ((centres / 2 + mean) * coef).sum(axis=1)
         yield coef, intercept
 
@@ -80,16 +79,55 @@ def fit_factor(scores: Float64Array, y: IntArray) -> float:
     probabilities are, not what they say (Guo, Pleiss, Sun & Weinberger 2017, section 4.2).
     """
 
+    # What is taken from all scores of a row changes no softmax: with the largest at 0 no factor overflows.
+    below = scores - scores.max(axis=1, keepdims=True)
+    true = float(below[np.arange(len(y)), y].mean())
+
     def loss(log_factor: float) -> float:
-        return -float(np.take_along_axis(log_softmax(np.exp(log_factor) * scores, axis=1), y[:, None], 1).mean())
+        factor = np.exp(log_factor)
+        return float(np.log(np.exp(factor * below).sum(axis=1)).mean() - factor * true)
 
     found = minimize_scalar(loss, bounds=_LOG_FACTOR, method="bounded", options={"xatol": _LOG_TOLERANCE})
     return float(np.exp(found.x))
 
 
-def _solve(scatter: Float64Array, ridge: float, right: Float64Array) -> Float64Array:
-    matrix = scatter.T.copy(order="F")  # symmetric: in the order of the factorisation without turning it round
+def _solve(scatter: Float64Array, ridges: Sequence[float], right: Float64Array) -> list[Float64Array]:
+    """Solve ``(scatter + ridge I) x = right`` for every ridge.
+
+    One orthogonal similarity makes the matrix tridiagonal, for all ridges alike: each then costs a multiple of its
+    columns, where a factorisation of its own would cost their cube (Golub & Van Loan 2013, section 8.3.1).
+    """
+    varies = np.diagonal(scatter) > 0
+    if not varies.all():
+        # Exactly nothing, not what rounding makes of it: a weak ridge would magnify that.
+        solved = np.zeros((len(ridges), *right.shape))
+        if varies.any():
+            solved[:, varies] = _solve(scatter[np.ix_(varies, varies)], ridges, right[varies])
+        return list(solved)
+    n, k = right.shape
     # No less than rounding hides: with fewer rows than columns a weak ridge alone would not be positive definite.
-    matrix[np.diag_indices_from(matrix)] += max(ridge, _ROUNDING * float(np.trace(matrix)))
-    factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-    return np.asarray(cho_solve(factor, right, check_finite=False))
+    least = _ROUNDING * float(np.trace(scatter))
+    if n == 1:
+        return [right / (scatter + max(ridge, least)) for ridge in ridges]
+    matrix = scatter.T.copy(order="F")  # symmetric: in the order of the reduction without turning it round
+    size = int(lapack.dsytrd_lwork(n, lower=1)[0])
+    reduced, diagonal, beside, tau, _ = lapack.dsytrd(matrix, lower=1, lwork=size, overwrite_a=1)
+    turned = right.copy(order="F")
+    turned[1:] = _turn(reduced, tau, turned[1:], back=False)
+    solved = np.empty((n, k * len(ridges)), order="F")
+    for place, ridge in enumerate(ridges):
+        *_, x, info = lapack.dptsv(diagonal + max(ridge, least), beside, turned)
+        if info:
+            raise HeadsError(f"the scatter of {n} columns with a ridge of {ridge:.3g} is not positive definite")
+        solved[:, k * place : k * (place + 1)] = x
+    solved[1:] = _turn(reduced, tau, solved[1:], back=True)
+    return np.split(solved, len(ridges), axis=1)
+
+
+def _turn(reduced: Float64Array, tau: Float64Array, right: Float64Array, *, back: bool) -> Float64Array:
+    """Apply the reflections that ``dsytrd`` left below the diagonal, or their inverse."""
+    reflections, right = np.asfortranarray(reduced[1:, :-1]), np.asfortranarray(right)
+    direction = "N" if back else "T"
+    _, size, _ = lapack.dormqr("L", direction, reflections, tau, right, -1)
+    turned, _, _ = lapack.dormqr("L", direction, reflections, tau, right, int(size[0]))
+    return np.asarray(turned)

@@ -14,7 +14,7 @@ from heads.metrics import balanced_accuracy, binary_metrics, macro_f1
 from heads.scaling import check_features
 from heads.tasks import IntArray, Targets, Task
 
-__all__ = ["check_fit_rows", "paper_score", "selection_score", "task_score"]
+__all__ = ["check_fit_rows", "check_parts", "paper_score", "selection_score", "task_score"]
 
 
 def task_score(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> float:
@@ -69,8 +69,32 @@ def check_fit_rows(
     check_features(X)
     check_features(select[0], n_features=X.shape[1], what="X of the select rows")
     for what, matrix, given in (("training", X, targets), ("select", *select)):
-        if len(matrix) != len(given):
-            raise HeadsError(f"{what} X has {len(matrix)} rows, its targets have {len(given)}")
+        _check_length(what, matrix, given)
+    _check_labels(tasks, targets, select[1])
+
+
+def check_parts(
+    tasks: Sequence[Task], X: FloatArray, targets: Targets, parts: Sequence[tuple[IntArray, IntArray]]
+) -> None:
+    """Refuse parts of a matrix's rows, to train on and to select with, for the reasons of `check_fit_rows`.
+
+    Rows that no part names may hold anything.
+    """
+    _check_length("the parts'", X, targets)
+    named = np.zeros(len(X), dtype=np.bool_)
+    for rows, chosen in parts:
+        named[rows] = named[chosen] = True
+    check_features(X if named.all() else X[named])
+    for rows, chosen in parts:
+        _check_labels(tasks, targets.select(rows), targets.select(chosen))
+
+
+def _check_length(what: str, X: FloatArray, targets: Targets) -> None:
+    if len(X) != len(targets):
+        raise HeadsError(f"{what} X has {len(X)} rows, its targets have {len(targets)}")
+
+
+def _check_labels(tasks: Sequence[Task], targets: Targets, select: Targets) -> None:
     for task in tasks:
         y = targets.y[task.name][targets.applies[task.name]]
         if len(y) == 0:
@@ -80,5 +104,5 @@ def check_fit_rows(
                 f"all {len(y)} labelled training rows of task {task.name!r} are {task.classes[y[0]]!r}: "
                 f"expected both {task.classes[0]!r} and {task.classes[1]!r}"
             )
-    if not any(select[1].applies[task.name].any() for task in tasks):
-        raise HeadsError(f"none of the {len(select[1])} select rows has a label, expected at least one")
+    if not any(select.applies[task.name].any() for task in tasks):
+        raise HeadsError(f"none of the {len(select)} select rows has a label, expected at least one")

@@ -122,10 +122,12 @@ def build_plan(
     content = CONTENT_OF[spec.modality]
     rows = table.first_rows(content)
     keys = table.keys(content)[rows]
+    # Before the shards: the shard of a unit is there before its failures are on record, so that a unit which another
+    # writer publishes meanwhile is planned whole or not at all.
+    earlier = read_failures(cache, spec.fingerprint, view)
     stored = ShardSet.open(cache, spec.fingerprint, view)
     missing = np.stack([~stored.contains(name, keys) for name in spec.outputs], axis=1)
     complete = ~missing.any(axis=1)
-    earlier = read_failures(cache, spec.fingerprint, view)
     failed = KeyIndex.from_shards([failed_keys(earlier)]).contains(keys) & ~complete
     if retry is None:
         left_alone = failed

@@ -11,13 +11,13 @@ from featcache.cache import Cache
 from featcache.claims import SUFFIX as CLAIM_SUFFIX
 from featcache.claims import Claims
 from featcache.encoders.base import CONTENT_OF
-from featcache.failures import Failure, read_failures, write_failures
+from featcache.failures import Failure, read_failure_file, write_failures
 from featcache.pipeline.encoding import Job
 from featcache.pipeline.plan import Plan, WorkUnit
 from featcache.pipeline.reading import Fault
 from featcache.pipeline.results import SideResult
 from featcache.samples import SampleTable
-from featcache.shard import SUFFIX, ShardHeader, write_shard
+from featcache.shard import SUFFIX, ShardHeader, read_shard, write_shard
 
 __all__ = ["Side"]
 
@@ -69,19 +69,21 @@ class Side:
 
     def is_done_elsewhere(self, unit: WorkUnit) -> bool:
         """Look whether another writer finished a unit since it was planned; if so, count its contents."""
-        fingerprint, view = self.plan.spec.fingerprint, self.plan.view
-        has_shard = self._shard_path(unit.name).exists()
-        if not has_shard and not (self._cache.failure_folder(fingerprint, view) / f"{unit.name}.json").exists():
+        n, shard = len(unit.contents), self._shard_path(unit.name)
+        n_stored = read_shard(shard).n_rows if shard.exists() else 0
+        if not n_stored and self._n_failed_again(unit) < n:
             return False
-        keys = {bytes(key).hex() for key in self.keys[unit.contents]}
-        recorded = (f for f in read_failures(self._cache, fingerprint, view) if f.key in keys)
-        failed = {f.key for f in recorded if f.attempt > self._attempts.get(f.key, 0)}
-        if not has_shard and failed != keys:
-            return False
-        self.n_failed_elsewhere += len(failed)
-        self.n_elsewhere += len(keys) - len(failed)
+        # What of a unit is not in its shard has failed, whether or not that is on record yet.
+        self.n_failed_elsewhere += n - n_stored
+        self.n_elsewhere += n_stored
         self._forget_claim(unit.name)
         return True
+
+    def _n_failed_again(self, unit: WorkUnit) -> int:
+        """Count the contents of a unit of which a later failure than the planned ones is on record."""
+        record = self._cache.failure_folder(self.plan.spec.fingerprint, self.plan.view) / f"{unit.name}.json"
+        failures = read_failure_file(record) if record.exists() else ()
+        return sum(failure.attempt > self._attempts.get(failure.key, 0) for failure in failures)
 
     def forget_finished_claims(self) -> None:
         """Remove claims on units whose shards are there: whoever left them, they are of no use any more."""
@@ -95,11 +97,12 @@ class Side:
         started = time.perf_counter()
         fingerprint, view, name = self.plan.spec.fingerprint, self.plan.view, job.unit.name
         encoded = job.finish()
-        if encoded.failures:
-            write_failures(self._cache.failure_folder(fingerprint, view), name, encoded.failures)
         if len(encoded.rows):
             header = ShardHeader(fingerprint.digest, view, self._storage_dtype)
             write_shard(self._shard_path(name), header, self.keys[encoded.rows], encoded.vectors)
+        # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
+        if encoded.failures:
+            write_failures(self._cache.failure_folder(fingerprint, view), name, encoded.failures)
         self._n_encoded += len(encoded.rows)
         self._failures += encoded.failures
         claims.release(name)
