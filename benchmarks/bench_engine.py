@@ -69,7 +69,7 @@ def setting(size: Size, device: str) -> str:
 
 
 def describe_machine() -> str:
-    """Name what multiplies."""
+    """Name what multiplies beside a GPU."""
     return f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 
 
@@ -137,6 +137,8 @@ def bench_grid(size: Size, rounds: int, device: str) -> list[Measure]:
         for dim in DIMS
     }
     calls["grid"] = lambda: fit_pack(X, targets, grid, tasks=TASKS, device=device)
+    if device != "cpu":
+        calls["grid"]()
     seconds = time_rounds(calls, rounds=rounds, is_warm=True)
     n_each = len(grid) // len(DIMS)
     plain = [n_each * sum(values) for values in zip(*(seconds[str(dim)] for dim in DIMS), strict=True)]
@@ -146,7 +148,14 @@ def bench_grid(size: Size, rounds: int, device: str) -> list[Measure]:
         f"seconds a head by dim {each}; {workers} workers"
     )
     name = f"{len(grid)} heads, plain DataLoader loop / engine"
-    return [Measure(name, "ratio", ratios(plain, seconds["grid"]), at_least=4, note=note)]
+    measures = [Measure(name, "ratio", ratios(plain, seconds["grid"]), at_least=4, note=note)]
+    if device != "cpu":
+        rate, flops = gemm_rate(size, device, rounds=rounds), count_flops(size, grid)
+        shares = tuple(flops / each / rate for each in seconds["grid"])
+        note = f"{flops / 1e12:.2f} TFLOP; {rate / 1e12:.0f} TFLOP/s in one large product"
+        measures.append(Measure(f"{len(grid)} heads: seconds an epoch", "s", tuple(seconds["grid"])))
+        measures.append(Measure(f"{len(grid)} heads: share of the GEMM rate", "ratio", shares, note=note))
+    return measures
 
 
 def best_workers(X: NDArray[np.float32], targets: Targets, size: Size, device: str) -> int:
@@ -162,7 +171,8 @@ def best_workers(X: NDArray[np.float32], targets: Targets, size: Size, device: s
 def gemm_rate(size: Size, device: str, *, rounds: int) -> float:
     """Return the best rate in FLOP/s at which this machine multiplies matrices of the shapes at hand or square ones."""
     dtype, best = matrix_dtype(device, "auto"), 0.0
-    for m, k, n in ((BATCH, size.n_columns, 3072), (3072, BATCH, size.n_columns), (2048, 2048, 2048)):
+    square = 2048 if device == "cpu" else 8192
+    for m, k, n in ((BATCH, size.n_columns, 3072), (3072, BATCH, size.n_columns), (square, square, square)):
         a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((m, k), (k, n)))
         out = torch.empty((m, n), device=device, dtype=dtype)
         for _ in range(max(rounds, 3)):
@@ -172,6 +182,11 @@ def gemm_rate(size: Size, device: str, *, rounds: int) -> float:
             synchronise(device)
             best = max(best, 20 * m * k * n / (time.perf_counter() - start))
     return best
+
+
+def count_flops(size: Size, grid: Sequence[HeadSpec]) -> int:
+    """Return the operations of the wide products of an epoch and its selection."""
+    return sum(2 * spec.config.dim * size.n_columns * (2 * size.n_fit + size.n_select) for spec in grid)
 
 
 def synchronise(device: str) -> None:
@@ -184,10 +199,11 @@ def bench_rate(size: Size, rounds: int, device: str) -> list[Measure]:
     """Compare the products of training with the rate of this machine."""
     X, targets = make_rows(size.n_fit + size.n_select, size.n_columns)
     measures = []
-    cases = ((WIDE, 1024, 0.75), (WIDE, BATCH, None), ((64,), BATCH, None), ((512,), BATCH, None))
+    goal_wide = 0.75 if device == "cpu" else None
+    cases = ((WIDE, 1024, goal_wide), (WIDE, BATCH, None), ((64,), BATCH, None), ((512,), BATCH, None))
     for dims, batch_size, goal in cases:
         grid = specs(size, dims, seeds=(0,), batch_size=batch_size)[:: len(RATES)]
-        flops = sum(2 * spec.config.dim * size.n_columns * (2 * size.n_fit + size.n_select) for spec in grid)
+        flops = count_flops(size, grid)
         shares, seconds = [], []
         for _ in range(rounds):
             found = fit_pack(X, targets, grid, tasks=TASKS, device=device)

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -109,6 +110,14 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def _gpu() -> dict[str, str]:
+    """Name the GPU, where a benchmark could have used one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    return {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+
+
 def _conditions() -> dict[str, Any]:
     installed = {d.metadata["Name"].lower() for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return {
@@ -118,6 +127,7 @@ def _conditions() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        **_gpu(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES if name in installed},
     }
 
@@ -162,7 +172,8 @@ def print_record(path: Path) -> None:
     where = record["conditions"]
     versions = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
     print(f"{record['setting']}\n")
-    print(f"{where['processor']}, {where['cores']} cores, load {where['load_average']}, {where['system']}")
+    gpu = f"{where['gpu']} (CUDA {where['cuda']}), " if "gpu" in where else ""
+    print(f"{gpu}{where['processor']}, {where['cores']} cores, load {where['load_average']}, {where['system']}")
     print(f"Python {where['python']}, {versions}; {record['when']}\n")
     print("| measure | median | range | goal | met | |\n| --- | --- | --- | --- | --- | --- |")
     for line in record["measures"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from heads.mlp_config import MlpConfig
 from heads.network import Network
 from heads.order import RowOrder
 from heads.pack import Labels, Pack
+from heads.replay import Replay, step_all
 from heads.selection import paper_score, selection_score
 from heads.tasks import Targets
 
@@ -77,13 +78,28 @@ class Lane:
         for member in members:
             stacks.setdefault((member.network, member.config.weight), []).append(member)
         self._stacks = [(_stack(network, stack, device, dtype), stack) for (network, _), stack in stacks.items()]
+        self._step = self._stepper()
 
     def run(self) -> Iterator[Member]:
         """Train until every head's course is over; yield each head after each of its epochs."""
         while self._stacks:
             start = time.perf_counter()
             yield from self._judge(self._train(), start)
+            n_before = self._n_heads
             self._stacks = [kept for pack, stack in self._stacks if (kept := _keep(pack, stack)) is not None]
+            if self._n_heads < n_before:
+                self._step = self._stepper()
+
+    @property
+    def _n_heads(self) -> int:
+        return sum(len(stack) for _, stack in self._stacks)
+
+    def _stepper(self) -> Callable[[Tensor, Labels], list[Tensor]]:
+        """Return what takes a step of every pack on a batch."""
+        packs = [(pack, stack[0].span) for pack, stack in self._stacks]
+        if torch.device(self._device).type == "cuda":
+            return Replay(packs, batch_size=self._batch_size)
+        return partial(step_all, packs)
 
     def _train(self) -> list[Tensor]:
         """Train an epoch; return each pack's mean losses."""
@@ -95,8 +111,8 @@ class Lane:
         for X in self._matrix.batches(rows, views, batch_size=self._batch_size):
             labels = self._labels.pick(index[start : start + len(X)])
             start += len(X)
-            for (pack, stack), seen in zip(self._stacks, losses, strict=True):
-                seen.append(pack.step(X[:, stack[0].span], labels))
+            for seen, loss in zip(losses, self._step(X, labels), strict=True):
+                seen.append(loss)
         return [torch.stack(seen).mean(0) for seen in losses]
 
     def _judge(self, losses: Sequence[Tensor], start: float) -> list[Member]:

@@ -31,15 +31,14 @@ class AdamW:
 
     def __init__(self, parameters: Mapping[str, Tensor], *, lr: Sequence[float], weight_decay: Sequence[float]) -> None:
         self._rates = list(zip(lr, weight_decay, strict=True))
-        self._n_steps = 0
         self._means = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self._squares = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self._cut(parameters)
+        self._count = torch.zeros((), device=self._device)
 
     def begin_step(self) -> None:
         """Count a step; `update` then takes the gradients, in any number of calls."""
-        self._n_steps += 1
-        self._count = torch.tensor(float(self._n_steps), device=self._device)
+        self._count += 1
 
     def update(self, name: str, gradient: Tensor) -> None:
         """Update one parameter of all heads with its gradient (K, ...) of this step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,17 @@ class Labels:
 
     def pick(self, rows: Tensor | slice) -> Labels:
         """Return the targets of some rows."""
-        return Labels({k: v[rows] for k, v in self.y.items()}, {k: v[rows] for k, v in self.applies.items()})
+        return self.map(lambda values: values[rows])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Labels:
+        """Return what a function makes of each tensor."""
+        return Labels(*({k: function(v) for k, v in values.items()} for values in (self.y, self.applies)))
+
+    def copy_(self, other: Labels) -> None:
+        """Take over the values of as many other rows."""
+        for own, given in ((self.y, other.y), (self.applies, other.applies)):
+            for name, values in own.items():
+                values.copy_(given[name])
 
 
 class Pack:

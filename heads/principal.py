@@ -44,7 +44,8 @@ class Principal:
         sample = X[np.sort(drawn)]
         scaler = Standardizer.fit(sample)
         d, k = X.shape[1], min(n_components, X.shape[1], max(1, len(sample) - 1))
-        scatter = Moments.of(scaler.transform(sample), dtype=np.float32).scatter
+        # float32, as its products are: in a third of the time.
+        scatter = Moments.of(scaler.transform(sample), dtype=np.float32).scatter.astype(np.float32)
         vectors = eigh(scatter, subset_by_index=(d - k, d - 1), check_finite=False, overwrite_a=True)[1][:, ::-1]
         axes = np.ascontiguousarray(vectors * scaler.inverse_scale[:, None], dtype=np.float32)
         return cls(scaler.mean.astype(np.float32), axes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from featcache.encoders.base import Vectors
@@ -13,7 +14,7 @@ from featcache.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["fetch", "send"]
+__all__ = ["fetch", "send", "send_stacked"]
 
 
 def send(array: NDArray[Any], device: str) -> torch.Tensor:
@@ -23,6 +24,26 @@ def send(array: NDArray[Any], device: str) -> torch.Tensor:
     # Torch warns of an array that it must not write to, although nobody is going to.
     tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def send_stacked(arrays: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: int, device: str) -> torch.Tensor:
+    """Copy arrays of one shape to a device, as one of `size` rows; those that are too many are 0.
+
+    They may be overwritten as soon as this returns, except where the device is the CPU and they are one array.
+    """
+    import torch
+
+    n = len(arrays)
+    if device == "cpu":
+        whole = arrays if isinstance(arrays, np.ndarray) else np.stack(arrays)
+        fill = np.zeros((size - n, *whole.shape[1:]), np.uint8)
+        return send(np.concatenate([whole, fill]) if len(fill) else whole, device)
+    # Straight into page-locked memory: these copies are what the host does beside preparing pictures.
+    staged = torch.empty((size, *arrays[0].shape), dtype=torch.uint8, pin_memory=True)
+    view = staged.numpy()
+    np.stack(list(arrays), out=view[:n])
+    view[n:] = 0
+    return staged.to(device, non_blocking=True)
 
 
 def fetch(vectors: Mapping[str, torch.Tensor], widths: Mapping[str, int], n: int) -> Callable[[], Vectors]:

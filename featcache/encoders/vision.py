@@ -17,7 +17,7 @@ from featcache.encoders.blocks import FirstTokens
 from featcache.encoders.forward import Forward
 from featcache.encoders.loading import computing_in, load_weights, lower, resolve_device
 from featcache.encoders.towers import IMAGE_OUTPUTS, VisionTower
-from featcache.encoders.transfer import fetch, send
+from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.fingerprint import Fingerprint
 from featcache.models import ModelFolder
@@ -161,18 +161,16 @@ class VisionEncoder:
         """
         import torch
 
-        pixels = batch if isinstance(batch, np.ndarray) else np.stack(batch)
-        n = len(pixels)
+        n = size = len(batch)
         if self._forward.is_compiled:
             size = min((size for size in self._sizes if size >= n), default=n)
             self._sizes.add(size)
-            pixels = np.concatenate([pixels, np.zeros((size - n, *pixels.shape[1:]), np.uint8)])
         try:
             with computing_in(self.device, self.spec.compute_dtype):
-                vectors = self._forward(send(pixels, self.device))
+                vectors = self._forward(send_stacked(batch, size, self.device))
                 return fetch(vectors, self.spec.widths, n)
         except torch.OutOfMemoryError:
-            self._sizes = {size for size in self._sizes if size < len(pixels)}  # nothing is filled up to this again
+            self._sizes = {known for known in self._sizes if known < size}  # nothing is filled up to this again
             raise
 
     def _vectors(self, pixels: Any) -> Mapping[str, Any]:
