@@ -14,6 +14,7 @@ __all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
 
 _MIN_TRIED = 50
 _MOST_THREADS = 16
+_LEAST_CONTENTS = 2000
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ class ExtractOptions:
     workers : int or None
         How many pictures are read, decoded and resized at once; None: as many as there are cores, at most 16 threads.
     processes : bool or None
-        Whether processes do so, or threads of this one; None: processes where there are enough cores and contents
-        for them to pay.
+        Whether processes do so, or threads of this one; None: processes where there are enough contents for them to
+        pay, to hash, and beside a GPU also to prepare.
     compile : bool
         Hand the forwards to ``torch.compile``: it takes minutes, and pays in hours of work on a GPU.
     unit_rows : int or None
@@ -126,6 +127,14 @@ class ExtractOptions:
     def threads(self) -> int:
         """How many threads read and hash."""
         return self.workers or max(2, min(_MOST_THREADS, available_cores()))
+
+    def processes_for(self, n_contents: int) -> int:
+        """Return how many processes pay for so many pictures; 0: threads of this one do better."""
+        if self.processes is False or os.name != "posix":
+            return 0
+        if not self.processes and n_contents < _LEAST_CONTENTS:
+            return 0
+        return self.workers or available_cores()
 
 
 def available_cores() -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -212,3 +214,16 @@ def write_vision(folder: Path, kind: str = "clip", seed: int = 0) -> Path:
         del processor["crop_size"]
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+def children() -> set[int]:
+    """Processes that this one has started and not waited for."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    return {int(pid) for pid in listed.stdout.split() if _command(int(pid)) != "ps"}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "ps"

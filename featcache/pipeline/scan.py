@@ -16,7 +16,7 @@ from featcache.failures import Failure
 from featcache.keyindex import keys_of
 from featcache.manifest import UNKNOWN, Manifest
 from featcache.memo import Memo
-from featcache.pictures import Pictures
+from featcache.pipeline.pictures import Pictures
 from featcache.samples import ABSENT, PRESENT, SampleTable
 from featcache.shard import KEY_BYTES
 from featcache.splits import assign_splits
@@ -52,6 +52,7 @@ def scan(
     memo: Path | None = None,
     rehash: bool = False,
     workers: int = 4,
+    processes: Callable[[int], int] = lambda _: 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
@@ -69,6 +70,8 @@ def scan(
         Do not believe the memo, only renew it. Finds a change that kept the size and put the old time back.
     workers : int
         Threads that read and hash.
+    processes : callable
+        How many worker processes do so in their place, for a number of pictures in files of their own; 0: none.
     seed : int
         Of the split.
     progress : callable
@@ -77,7 +80,7 @@ def scan(
     samples = manifest.samples
     known = Memo.empty() if memo is None or rehash else Memo.load(memo)
     pictures = Pictures.of(samples, known)
-    pictures.look(workers, progress or (lambda _done, _total: None))
+    pictures.look(workers, progress or (lambda _done, _total: None), processes=processes)
     if memo is not None:
         pictures.remember(memo)
     table = SampleTable(

@@ -65,6 +65,7 @@ def survey(
             memo=path,
             rehash=options.rehash and not is_known,
             workers=options.threads,
+            processes=options.processes_for,
             seed=options.seed,
             progress=lambda done, total: report(Progress("scan", done, total)),
         )

@@ -1,29 +1,22 @@
 """Processes that prepare pictures: pixels come back through shared memory, everything else through a pipe each.
 
-A worker is a fresh interpreter that imports Pillow and numpy, no framework unless an encoder's preparation needs one.
-It lives as long as its pipe: whatever ends this process, even a kill, ends its workers, and the shared memory, which
-has no name, goes with the last of them.
+The shared memory has no name and goes with the last of them, whatever ended it.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Self
 
-from featcache.errors import FeatcacheError
 from featcache.manifest import ImageFile
+from featcache.pipeline.crew import Crew, answer
 from featcache.pipeline.reading import PARTS, Fault, Prepared, Reading, Recipe, prepare
 from featcache.pipeline.slots import SlotLayout, Slots, shared_file
 from featcache.sources.webdataset import TarImage
@@ -35,13 +28,8 @@ __all__ = ["ProcessReader", "serve"]
 
 _RING_BYTES = 256 << 20
 _MOST_A_TASK = 8
-_TASKS_A_WORKER = 2
-_END_SECONDS = 2.0
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from featcache.pipeline.workers import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
-)
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_TASKS_AHEAD = 4
+_DOING = "prepared pictures"
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,9 @@ class _Order:
     reading: Reading
     data: bytes | Fault | None
 
+    def __str__(self) -> str:
+        return self.reading.image.name
+
 
 @dataclass(frozen=True)
 class _Answer:
@@ -61,14 +52,6 @@ class _Answer:
     products: tuple[int, ...]
     faults: dict[int, Fault]
     seconds: tuple[float, ...]
-
-
-@dataclass
-class _Worker:
-    process: subprocess.Popen[bytes]
-    pipe: Connection
-    orders: deque[_Order] = field(default_factory=deque)
-    n_tasks: int = 0
 
 
 class ProcessReader:
@@ -85,46 +68,29 @@ class ProcessReader:
     """
 
     def __init__(self, recipe: Recipe, *, n_processes: int, n_ahead: int) -> None:
-        self._recipe = recipe
         layout = SlotLayout.of(recipe.shapes())
         n_slots = max(2 * n_processes, min(n_ahead, _RING_BYTES // layout.n_bytes))
         self._n_processes = n_processes
         self._free = deque(range(n_slots))
-        self._a_task = max(1, min(_MOST_A_TASK, n_slots // (2 * _TASKS_A_WORKER * n_processes)))
-        self._workers: list[_Worker] = []
+        self._a_task = max(1, min(_MOST_A_TASK, n_slots // (_TASKS_AHEAD * n_processes)))
         self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="fetch")
         self._fetched: deque[tuple[Reading, Future[tuple[bytes | Fault, float]] | None]] = deque()
         self._fetch_seconds: dict[int, float] = {}
         self._file = shared_file(n_slots * layout.n_bytes)
         self._slots = Slots(self._file, layout, n_slots)
+        self._crew = Crew(n_processes, __name__, descriptors=(self._file,), greeting=(recipe, layout, n_slots))
 
     def __str__(self) -> str:
         return f"{self._n_processes} process{'es' if self._n_processes > 1 else ''}"
 
     def __enter__(self) -> Self:
-        try:
-            for _ in range(self._n_processes):
-                self._workers.append(self._start())
-        except BaseException as error:
-            self.__exit__(type(error), error, None)
-            raise
+        self._crew.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers:
-            with suppress(OSError):
-                worker.pipe.close()
-            if error is not None:
-                worker.process.terminate()
-        deadline = time.monotonic() + _END_SECONDS
-        for worker in self._workers:
-            try:
-                worker.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+        self._crew.__exit__(kind, error, trace)
         self._fetcher.shutdown(wait=error is None, cancel_futures=True)
         os.close(self._file)
 
@@ -148,28 +114,11 @@ class ProcessReader:
             if order:
                 yield self._take(order.popleft(), done)
 
-    def _start(self) -> _Worker:
-        ours, theirs = Pipe()
-        paths = json.dumps([path or str(Path.cwd()) for path in sys.path])
-        command = [sys.executable, "-c", _START, paths, str(theirs.fileno()), str(self._file)]
-        process = subprocess.Popen(
-            command,
-            pass_fds=(theirs.fileno(), self._file),
-            env=os.environ | _ONE_THREAD,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C is for this process, which ends its workers
-        )
-        theirs.close()
-        worker = _Worker(process, ours)
-        ours.send((self._recipe, self._slots.layout, len(self._slots)))
-        return worker
-
     def _send(self, readings: Iterator[Reading | None], order: deque[_Order]) -> None:
         """Give work to workers that have little, as long as there are readings and slots."""
         while self._free:
-            worker = min(self._workers, key=lambda worker: worker.n_tasks)
-            if worker.n_tasks >= _TASKS_A_WORKER:
+            worker = min(self._crew.workers, key=lambda worker: worker.n_tasks)
+            if not worker.is_free:
                 return
             self._fetch(readings)
             orders: list[_Order] = []
@@ -183,11 +132,7 @@ class ProcessReader:
                 return
             order.extend(orders)
             worker.orders.extend(orders)
-            worker.n_tasks += 1
-            try:
-                worker.pipe.send([_portable(order) for order in orders])
-            except OSError:
-                raise self._death(worker) from None
+            worker.send([_portable(order) for order in orders], _DOING)
 
     def _fetch(self, readings: Iterator[Reading | None]) -> None:
         """Draw readings; pictures that only this process can read are read by a thread, in their order."""
@@ -204,35 +149,13 @@ class ProcessReader:
 
     def _receive(self) -> list[_Answer]:
         """Wait for answers."""
-        busy = {worker.pipe: worker for worker in self._workers if worker.n_tasks}
         answers: list[_Answer] = []
-        for pipe in wait(list(busy)):
-            worker = busy[pipe]  # type: ignore[index]
-            try:
-                found = worker.pipe.recv()
-            except (EOFError, OSError):
-                raise self._death(worker) from None
-            if isinstance(found, str):
-                raise FeatcacheError(f"a worker failed on {worker.orders[0].reading.image.name!r}: {found}")
-            worker.n_tasks -= 1
+        for worker in self._crew.ready():
+            found = worker.receive(_DOING)
             for _ in found:
                 worker.orders.popleft()
             answers += found
         return answers
-
-    def _death(self, worker: _Worker) -> FeatcacheError:
-        """Describe the end of a worker."""
-        try:
-            code = worker.process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = 0
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        near = f" near {worker.orders[0].reading.image.name!r}" if worker.orders else ""
-        hint = "; it may have run out of memory: try fewer --workers" if code == -signal.SIGKILL else ""
-        return FeatcacheError(
-            f"worker process {worker.process.pid} ended ({how}) while it prepared pictures{near}{hint}; "
-            "what was published stays, run the same again"
-        )
 
     def _take(self, order: _Order, done: dict[int, _Answer]) -> Prepared:
         answer = done.pop(order.slot)
@@ -265,13 +188,7 @@ def serve(pipe_descriptor: int, memory_descriptor: int) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         recipe, layout, n_slots = pipe.recv()
         slots = Slots(memory_descriptor, layout, n_slots)
-        while True:
-            orders: Sequence[_Order] = pipe.recv()
-            try:
-                answers: list[_Answer] | str = [_carry_out(order, recipe, slots) for order in orders]
-            except Exception as error:  # a fault of the program or the machine, not of a picture
-                answers = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            pipe.send(answers)
+        answer(pipe, lambda orders: [_carry_out(order, recipe, slots) for order in orders])
 
 
 def _carry_out(order: _Order, recipe: Recipe, slots: Slots) -> _Answer:

@@ -147,7 +147,7 @@ def mixed(n: int, folder: Path, log: list[int]) -> Manifest:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_row_gets_its_own_picture_whatever_its_source_and_the_threads(tmp_path: Path, workers: int) -> None:
     log: list[int] = []
-    scanned = scan(mixed(100, tmp_path / "d", log), workers=workers)
+    scanned = scan(mixed(100, tmp_path / "d", log), workers=workers, processes=lambda _: 2 * (workers > 1))
     for i in range(100):
         key = hashlib.sha256(png(i)).digest() if i % 3 < 2 else bytes(32)
         assert bytes(scanned.table.image_key[i]) == key

@@ -22,7 +22,7 @@ from featcache.pipeline.scan import scan
 from featcache.pipeline.workers import ProcessReader
 from featcache.views import View, parse_view
 
-from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
+from factories import FakeSpec, children, make_cache, png, read_manifest, write_dataset
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need POSIX pipes")
 
@@ -48,19 +48,6 @@ def run(data: Manifest, cache: Path, **settings: Any) -> ExtractResult:
 
 def shards(cache: Path) -> dict[str, bytes]:
     return {str(p.relative_to(cache)): p.read_bytes() for p in sorted(cache.glob("features/**/*.h5"))}
-
-
-def children() -> set[int]:
-    """Processes that this one has started and not waited for."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return {int(pid) for pid in listed.stdout.split() if _command(int(pid)) != "ps"}
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "ps"
 
 
 @pytest.fixture
@@ -185,7 +172,6 @@ def test_the_memory_is_bounded_and_every_worker_can_still_work() -> None:
 
 def test_processes_are_for_gpus_with_much_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = []
-    monkeypatch.setattr("featcache.pipeline.readers.available_cores", lambda: 8)
     monkeypatch.setattr("featcache.encoders.loading.resolve_device", lambda device: "cuda")
     for device, n_contents, processes in (
         ("cuda", 10_000, None), ("cuda", 100, None), ("cpu", 10_000, None), ("cuda", 10_000, False), ("cpu", 9, True),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +10,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.decode import probe_image
 from featcache.errors import FeatcacheError
 from featcache.facts import FileFacts
 from featcache.failures import Failure
 from featcache.keyindex import keys_of
-from featcache.memo import RACY_NS, Memo, place_of, stamp_file
+from featcache.manifest import ImageSource
+from featcache.memo import RACY_NS, Memo, stamp_file
+from featcache.pipeline.crew import Crew
+from featcache.pipeline.looking import Look, look_at, stamp_of
 from featcache.sample_list import SampleList
 from featcache.samples import ABSENT, PRESENT, UNREADABLE
 from featcache.shard import KEY_BYTES
@@ -33,6 +35,12 @@ _TASKS_AHEAD = 1024
 _SLOW_SECONDS = 100e-6
 """For one look at a file: where the answer takes longer than that, threads that wait for it together save time; where
 it comes at once, they only wait for each other."""
+
+
+def _map(pool: ThreadPoolExecutor, work: Callable[[Any], int], tasks: Iterator[Any]) -> Iterator[int]:
+    """Yield results in order; of a million tasks only so many wait at a time."""
+    while ahead := list(islice(tasks, _TASKS_AHEAD)):
+        yield from pool.map(work, ahead)
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,19 @@ class Pictures:
             was_read=np.zeros(n, bool),
         )
 
-    def look(self, workers: int, progress: Callable[[int, int], None]) -> None:
-        """Fill all rows, in the order of the manifest."""
+    def look(self, workers: int, progress: Callable[[int, int], None], *, processes: Callable[[int], int]) -> None:
+        """Fill all rows, in the order of the manifest.
+
+        Parameters
+        ----------
+        workers : int
+            Threads.
+        progress : callable
+            Called with (rows done, rows).
+        processes : callable
+            How many worker processes read a number of files; 0: the threads do it. Each file costs a tenth of a
+            millisecond of Python: threads only take turns at that, and lose time by it.
+        """
         self.known.find(self.stamp[:0])  # builds its index here, once, and not in every thread
         done = int((~self.samples.has_image).sum())
         progress(done, len(self.samples))
@@ -82,13 +101,19 @@ class Pictures:
             progress(done, len(self.samples))
             if time.perf_counter() - started > _SLOW_SECONDS * len(task):
                 break
+        for n_done in self._in_threads(workers, processes, placed):
+            done += n_done
+            progress(done, len(self.samples))
+
+    def _in_threads(
+        self, workers: int, processes: Callable[[int], int], placed: Iterator[NDArray[np.int64]]
+    ) -> Iterator[int]:
+        """Look up what is left of the files, and read what is unknown; yields how many were done, task by task."""
         with ThreadPoolExecutor(workers, thread_name_prefix="scan") as pool:
             try:
-                for work, tasks in ((self._look_up, placed), (self._read_all, self._unknown(workers))):
-                    while ahead := list(islice(tasks, _TASKS_AHEAD)):
-                        for n_known in pool.map(work, ahead):
-                            done += n_known
-                            progress(done, len(self.samples))
+                yield from _map(pool, self._look_up, placed)
+                yield from self._read_in_processes(processes)
+                yield from _map(pool, self._read_all, self._unknown(workers))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -101,7 +126,7 @@ class Pictures:
     def _unknown(self, workers: int) -> Iterator[list[int]]:
         """Cut the rows to read into tasks: many files each, yet enough for all threads; others one by one, in order."""
         has_file = self.samples.has_file
-        unknown = np.flatnonzero((self.status != PRESENT) & self.samples.has_image)
+        unknown = np.flatnonzero((self.status != PRESENT) & self.samples.has_image & ~self.was_read)
         size = max(1, min(_FILES_A_TASK, int(has_file[unknown].sum()) // (8 * workers)))
         task: list[int] = []
         for row in unknown.tolist():
@@ -115,15 +140,11 @@ class Pictures:
         if task:
             yield task
 
-    def _stamp(self, row: int) -> bytes | None:
-        place = place_of(self.samples.image(row))
-        return None if place is None else stamp_file(place[0], self.before_ns, place[1])
-
     def _look_up(self, rows: NDArray[np.int64]) -> int:
         """Stamp files and fill the rows that the memo knows; returns how many."""
         paths = self.samples.path.encoded(rows)
         stamps = [
-            stamp_file(path, self.before_ns) if path else self._stamp(row)
+            stamp_file(path, self.before_ns) if path else stamp_of(self._image(row), self.before_ns)
             for row, path in zip(rows.tolist(), paths, strict=True)
         ]
         looked = rows[[stamp is not None for stamp in stamps]]
@@ -141,29 +162,44 @@ class Pictures:
 
     def _read_all(self, rows: list[int]) -> int:
         for row in rows:
-            self._read(row)
+            self._note(row, look_at(self._image(row), self.before_ns))
         return len(rows)
 
-    def _read(self, row: int) -> None:
+    def _image(self, row: int) -> ImageSource:
         image = self.samples.image(row)
         assert image is not None
+        return image
+
+    def _read_in_processes(self, processes: Callable[[int], int]) -> Iterator[int]:
+        """Have worker processes read the files that are unknown, if that pays; yields how many, task by task."""
+        rows = np.flatnonzero((self.status != PRESENT) & self.samples.has_file)
+        n_processes = processes(len(rows)) if len(rows) else 0
+        if not n_processes:
+            return
+        size = max(1, min(_FILES_A_TASK, len(rows) // (8 * n_processes)))
+        cuts = (rows[start : start + size].tolist() for start in range(0, len(rows), size))
+        tasks = ((cut, [self._image(row) for row in cut], self.before_ns) for cut in cuts)
+        with Crew(n_processes, look_at.__module__) as crew:
+            for done, looks in crew.map(tasks, "looked at pictures"):
+                for row, look in zip(done, looks, strict=True):
+                    self._note(row, look)
+                yield len(done)
+
+    def _note(self, row: int, look: Look | OSError) -> None:
         self.was_read[row] = True
-        try:
-            data = image.read_bytes()
-        except OSError as error:
+        if isinstance(look, OSError):
             self.status[row] = UNREADABLE
             self.is_stamped[row] = False
-            self.errors[row] = error
+            self.errors[row] = look
             return
         # Exchanged while it was read: these bytes are not those that were stamped.
         if self.is_stamped[row]:
-            self.is_stamped[row] = self._stamp(row) == self.stamp[row].tobytes()
-        self.key[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+            self.is_stamped[row] = look.stamp == self.stamp[row].tobytes()
+        self.key[row] = np.frombuffer(look.key, np.uint8)
         self.status[row] = PRESENT
-        info = probe_image(data)
-        self.files.note(row, len(data), info)
-        if info is not None:
-            self.width[row], self.height[row] = info.width, info.height
+        self.files.note(row, look.n_bytes, look.info)
+        if look.info is not None:
+            self.width[row], self.height[row] = look.info.width, look.info.height
 
     def remember(self, path: Path) -> None:
         """Write the memo for the next scan, unless it would be the same; one that cannot be written is done without."""

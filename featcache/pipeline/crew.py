@@ -1,0 +1,175 @@
+"""Worker processes: fresh interpreters that import what they serve, and no framework unless that needs one.
+
+A worker lives as long as its pipe: whatever ends this process, even a kill, ends its workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from featcache.errors import FeatcacheError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Crew", "Worker", "answer"]
+
+_TASKS_A_WORKER = 2
+_END_SECONDS = 2.0
+_START = (
+    "import json, sys; from importlib import import_module; sys.path[:] = json.loads(sys.argv[1]); "
+    "import_module(sys.argv[2]).serve(*map(int, sys.argv[3:]))"
+)
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@dataclass
+class Worker:
+    """One process, with what was sent to it and is not answered yet: a number of tasks, and what is in them."""
+
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    orders: deque[Any] = field(default_factory=deque)
+    n_tasks: int = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it has so little to do that it would soon wait."""
+        return self.n_tasks < _TASKS_A_WORKER
+
+    def send(self, task: Any, doing: str) -> None:
+        """Give it a task; `FeatcacheError` if it is dead."""
+        try:
+            self.pipe.send(task)
+        except OSError:
+            raise self._death(doing) from None
+        self.n_tasks += 1
+
+    def receive(self, doing: str) -> Any:
+        """Return its next answer; `FeatcacheError` if it is dead, or says that it failed."""
+        try:
+            found = self.pipe.recv()
+        except (EOFError, OSError):
+            raise self._death(doing) from None
+        self.n_tasks -= 1
+        if isinstance(found, str):
+            raise FeatcacheError(f"a worker failed{self._near(' on')}: {found}")
+        return found
+
+    def _near(self, preposition: str) -> str:
+        return f"{preposition} {str(self.orders[0])!r}" if self.orders else ""
+
+    def _death(self, doing: str) -> FeatcacheError:
+        """Describe the end of a worker."""
+        try:
+            code = self.process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        hint = "; it may have run out of memory: try fewer --workers" if code == -signal.SIGKILL else ""
+        return FeatcacheError(
+            f"worker process {self.process.pid} ended ({how}) while it {doing}{self._near(' near')}{hint}; "
+            "what was published stays, run the same again"
+        )
+
+
+class Crew:
+    """Some workers; a context that leaves none at its end.
+
+    Parameters
+    ----------
+    n_workers : int
+        How many.
+    module : str
+        Whose function ``serve`` they run, with the descriptor of their pipe and ``descriptors``.
+    descriptors : sequence of int
+        Files that they inherit.
+    greeting : object, optional
+        What is sent to each of them first.
+    """
+
+    def __init__(self, n_workers: int, module: str, *, descriptors: Sequence[int] = (), greeting: Any = None) -> None:
+        self._n_workers, self._module, self._descriptors = n_workers, module, tuple(descriptors)
+        self._greeting = greeting
+        self.workers: list[Worker] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for _ in range(self._n_workers):
+                self.workers.append(self._start())
+                if self._greeting is not None:
+                    self.workers[-1].pipe.send(self._greeting)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.workers:
+            with suppress(OSError):
+                worker.pipe.close()
+            if error is not None:
+                worker.process.terminate()
+        deadline = time.monotonic() + _END_SECONDS
+        for worker in self.workers:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+    def ready(self) -> list[Worker]:
+        """Wait for answers; returns who has one. Some worker must have a task."""
+        busy = {worker.pipe: worker for worker in self.workers if worker.n_tasks}
+        return [busy[pipe] for pipe in wait(list(busy))]  # type: ignore[index]
+
+    def map(self, tasks: Iterator[Any], doing: str) -> Iterator[Any]:
+        """Yield the answers to tasks in the order in which they come; ``doing`` is for the message of a death."""
+        while True:
+            for worker in self.workers:
+                while worker.is_free and (task := next(tasks, None)) is not None:
+                    worker.send(task, doing)
+            if not any(worker.n_tasks for worker in self.workers):
+                return
+            for worker in self.ready():
+                yield worker.receive(doing)
+
+    def _start(self) -> Worker:
+        ours, theirs = Pipe()
+        paths = json.dumps([path or str(Path.cwd()) for path in sys.path])
+        descriptors = (theirs.fileno(), *self._descriptors)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START, paths, self._module, *map(str, descriptors)],
+            pass_fds=descriptors,
+            env=os.environ | _ONE_THREAD,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for this process, which ends its workers
+        )
+        theirs.close()
+        return Worker(process, ours)
+
+
+def answer(pipe: Connection, work: Callable[[Any], Any]) -> None:
+    """Answer task after task until the pipe ends, which raises EOFError or OSError: what a worker does."""
+    while True:
+        task = pipe.recv()
+        try:
+            found = work(task)
+        except Exception as error:  # a fault of the program or the machine, not of a picture
+            found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        pipe.send(found)
