@@ -20,6 +20,7 @@ from featcache.cache import Defaults
 from featcache.encoders.base import EncoderSpec
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
+from featcache.heap import keep_heap
 from featcache.manifest import Manifest
 from featcache.models import resolve_model
 from featcache.options import ExtractOptions
@@ -34,8 +35,9 @@ def bench_gpu(folder: Path, *, is_quick: bool) -> list[Measure]:
     """Compare an extraction on one GPU, from files to shards, with the slower of its stages alone."""
     if not torch.cuda.is_available():
         raise SystemExit("--rows gpu: torch sees no CUDA device here")
+    keep_heap()
     text, image = write_models(folder / "gpu-models", small=is_quick)
-    manifest = Manifest.from_source(write_data(folder / "gpu-data", 2 if is_quick else 6000, n_drawn=32))
+    manifest = Manifest.from_source(write_data(folder / "gpu-data", 2 if is_quick else 8000, n_drawn=32))
     options = ExtractOptions(device="cuda", compile=True)
     measures = []
     for resize in ("pillow", "torch"):
@@ -46,7 +48,8 @@ def bench_gpu(folder: Path, *, is_quick: bool) -> list[Measure]:
         read = read_alone(manifest, specs, options)
         rates = ", ".join(f"{f.modality} {f.rate:,.0f}/s" for f in found.forwards)
         note = f"{found.n_pictures:,} pictures in {found.end_to_end:.1f} s, {found.n_pictures / found.end_to_end:,.0f}"
-        note += f"/s; forward alone {found.forward_seconds:.1f} s, {rates}; reading alone {read:.1f} s, "
+        note += f"/s ({', '.join(f'{name} {spent:.1f} s' for name, spent in found.stages.items())})"
+        note += f"; forward alone {found.forward_seconds:.1f} s, {rates}; reading alone {read:.1f} s, "
         note += f"{found.n_pictures / read:,.0f}/s with {found.workers} workers, {found.reading.rate:.1f}/s on one "
         note += f"core by itself; GPU busy {utilisation.mean:.0f} %"
         name = f"end-to-end / min(forward, decode), GPU, bfloat16, compiled, resize {resize}"

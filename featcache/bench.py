@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from featcache.extract import extract
 from featcache.manifest import ImageSource, Manifest
 from featcache.options import ExtractOptions, available_cores
 from featcache.pipeline.feeds import Forwards
+from featcache.pipeline.results import Progress
 from featcache.pipeline.work import Work
 from featcache.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading
 
@@ -46,6 +47,8 @@ class BenchResult:
         What one core needs for the input.
     end_to_end : float
         Seconds of the whole extraction of the sample into an empty cache, the loading of the encoders left out.
+    stages : mapping of str to float
+        The same by what was being done: ``scan`` (hashing), ``text``, ``image``.
     """
 
     dataset: str
@@ -58,6 +61,7 @@ class BenchResult:
     forwards: tuple[ForwardRate, ...]
     reading: ReadingCost
     end_to_end: float
+    stages: Mapping[str, float]
 
     @property
     def forward_seconds(self) -> float:
@@ -180,7 +184,8 @@ def bench(
     tell("extraction")
     # Batches are tried out once, above.
     rows = replace(options, batch_size=forwards[-1].n_rows)
-    device = resolve_device(options.device)
+    device, stages = resolve_device(options.device), _Stages()
+    whole = time_extraction(manifest, loaded, defaults, views=views, options=rows, progress=stages)
     return BenchResult(
         manifest.name,
         device=device,
@@ -191,8 +196,23 @@ def bench(
         n_pictures=len(pictures) if of_pictures else 0,
         forwards=tuple(forwards),
         reading=reading,
-        end_to_end=time_extraction(manifest, loaded, defaults, views=views, options=rows),
+        end_to_end=whole,
+        stages=stages.seconds,
     )
+
+
+class _Stages:
+    """Divides the time of an extraction among its stages; the time before the first report counts as the first's."""
+
+    def __init__(self) -> None:
+        self._since, self._stage = time.perf_counter(), ""
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        stage = self._stage or progress.stage
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since, self._stage = now, progress.stage
 
 
 def time_extraction(
@@ -202,12 +222,13 @@ def time_extraction(
     *,
     views: str | Sequence[str] = (CLEAN,),
     options: ExtractOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> float:
     """Return how many seconds it takes to extract everything into an empty cache that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="featcache-bench-") as folder:
         cache = Cache.open_or_create(Path(folder) / "cache", defaults)
         started = time.perf_counter()
-        extract(manifest, cache, specs, options=options, views=views)
+        extract(manifest, cache, specs, options=options, views=views, progress=progress)
         return time.perf_counter() - started
 
 

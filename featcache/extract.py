@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from featcache.cache import CLEAN, Cache
@@ -18,6 +18,7 @@ from featcache.pipeline.frozen import freeze_plan
 from featcache.pipeline.passes import Pass
 from featcache.pipeline.plan import Plan
 from featcache.pipeline.readers import open_reader
+from featcache.pipeline.reading import Reader
 from featcache.pipeline.results import Event, ExtractResult, PassResult, Progress, SideResult
 from featcache.pipeline.scan import Scan
 from featcache.pipeline.side import Side
@@ -79,8 +80,10 @@ def extract(
         if announce:
             announce(plan)
         run.tell(_plan_event(plan))
-    for content in work.contents:
-        run.encode(content, [p for p in plans if CONTENT_OF[p.spec.modality] == content], scanned, work)
+    by_content = {c: [plan for plan in plans if CONTENT_OF[plan.spec.modality] == c] for c in work.contents}
+    with run.reading(by_content.get("image", []), work) as reader:
+        for content, own in by_content.items():
+            run.encode(content, own, scanned, reader)
     update_index(cache)
     result = run.result(scanned, work)
     run.tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
@@ -132,7 +135,17 @@ class _Run:
         self._n_failed = len(scanned.unreadable)
         return scanned, work.plans(cache, scanned.table, options=options, retry=retry)
 
-    def encode(self, content: Content, plans: Sequence[Plan], scanned: Scan, work: Work) -> None:
+    @contextmanager
+    def reading(self, plans: Sequence[Plan], work: Work) -> Iterator[Reader | None]:
+        """Have somebody ready to prepare pictures: processes start while captions are encoded. None: none is wanted."""
+        n_contents = max((plan.n_todo for plan in plans), default=0)
+        if not n_contents:
+            yield None
+            return
+        with open_reader(work.recipe(), self._options, n_contents) as reader:
+            yield reader
+
+    def encode(self, content: Content, plans: Sequence[Plan], scanned: Scan, reader: Reader | None) -> None:
         """Carry out the plans of one kind of contents, all at the same time."""
         sides = [Side(number, plan, scanned.table, self._cache) for number, plan in enumerate(plans)]
         self._sides += sides
@@ -142,20 +155,17 @@ class _Run:
             return
         tally = Tally(sides, content, limit=self._options.max_failures, n_failed_before=self._n_failed, tell=self.tell)
         forwards = Forwards(self._options)
-        with ExitStack() as stack:
-            feed: Feed
-            workers = "1 thread"
-            if content == "image":
-                n_contents = max(plan.n_todo for plan in plans)
-                reader = stack.enter_context(open_reader(work.recipe(), self._options, n_contents))
-                workers = str(reader)
-                feed = PictureFeed(self._manifest, sides, reader=reader, forwards=forwards, failures=tally)
-            else:
-                feed = TextFeed(self._manifest, sides, forwards=forwards, failures=tally)
-            work_ = Pass(content, sides, feed=feed, forwards=forwards, tally=tally, report=self._report, tell=self.tell)
-            work_.run(claim_timeout=self._options.claim_timeout)
+        feed: Feed
+        if content == "image":
+            assert reader is not None
+            feed = PictureFeed(self._manifest, sides, reader=reader, forwards=forwards, failures=tally)
+        else:
+            feed = TextFeed(self._manifest, sides, forwards=forwards, failures=tally)
+        done = Pass(content, sides, feed=feed, forwards=forwards, tally=tally, report=self._report, tell=self.tell)
+        done.run(claim_timeout=self._options.claim_timeout)
         self._n_failed += tally.n_failed
-        self._passes.append(PassResult(content, feed.n_contents, work_.n_rows, work_.seconds, dict(feed.busy), workers))
+        workers = str(reader) if content == "image" else "1 thread"
+        self._passes.append(PassResult(content, feed.n_contents, done.n_rows, done.seconds, dict(feed.busy), workers))
 
     def result(self, scanned: Scan, work: Work) -> ExtractResult:
         """Say what was done."""

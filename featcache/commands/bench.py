@@ -108,9 +108,9 @@ def _render(found: BenchResult) -> None:
         table.add_row("reading, 1 core", f"ms: {spent}", rate, f"{found.n_pictures / found.reading.rate:.2f}")
         table.add_row(f"reading, {found.workers} workers", "", "", f"{found.reading_seconds:.2f}")
     rate = f"{found.n_samples / found.end_to_end:,.1f}/s"
-    table.add_row(
-        "[bold]end to end[/]", f"{found.bound / found.end_to_end:.0%} of the bound", rate, f"{found.end_to_end:.2f}"
-    )
+    stages = ", ".join(f"{'hashing' if name == 'scan' else name} {spent:.2f}" for name, spent in found.stages.items())
+    share = f"{found.bound / found.end_to_end:.0%} of the bound; s: {stages}"
+    table.add_row("[bold]end to end[/]", share, rate, f"{found.end_to_end:.2f}")
     console.print(table)
     shared = "forward and reading share the cores" if found.device == "cpu" else "the slower of forward and reading"
     console.print(f"bound {found.bound:.2f} s: {shared}; [bold]{found.binds}[/] binds", soft_wrap=True)

@@ -25,7 +25,7 @@ def result(forward: float, reading: float, *, device: str = "cuda", workers: int
     """Of 100 pictures: seconds of the forwards, and of the reading on one core."""
     rates = (ForwardRate("image", "f" * 64, "m", "float32", 32, 100, 2, 200 / forward),)
     cost = ReadingCost(10, 0, {"read": 0.0, "decode": reading / 100})
-    return BenchResult("d", device, 4, workers, 100, 20, 100, rates, cost, 1.0)
+    return BenchResult("d", device, 4, workers, 100, 20, 100, rates, cost, 1.0, {"image": 1.0})
 
 
 def test_on_a_gpu_the_slower_part_binds_and_on_a_cpu_both_share_the_cores() -> None:
@@ -66,6 +66,7 @@ def test_everything_is_measured_and_nothing_is_left(tmp_path: Path, monkeypatch:
     assert [(f.modality, f.n_contents, f.n_views) for f in found.forwards] == [("text", 6, 1), ("image", 18, 2)]
     assert (found.n_samples, found.n_captions, found.n_pictures, found.workers) == (18, 6, 18, 2)
     assert all(f.rate > 0 for f in found.forwards) and found.end_to_end > 0 and found.reading.n_failed == 0
+    assert list(found.stages) == ["scan", "text", "image"] and sum(found.stages.values()) <= found.end_to_end
     assert set(found.reading.seconds) == set(PARTS)
     json.dumps(found.to_dict(), allow_nan=False)
 
