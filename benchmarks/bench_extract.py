@@ -1,7 +1,7 @@
 """How fast extraction is against the ways of others, against its own bounds, and what memory and exactness it has.
 
 ``python -m benchmarks.bench_extract [--rows paper,bound,…] [--rounds N] [--quick] [--folder DIR]`` makes its data and
-models (of real size, random weights) under DIR: 2 GB; the row ``gpu`` needs another 4 GB, and CUDA.
+models (of real size, random weights) under DIR: 2 GB; the rows ``gpu`` and ``gpu-torch`` need another 6 GB, and CUDA.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.contestant import Contestant
 from benchmarks.extraction_data import write_data, write_models, write_tiny_data
@@ -49,18 +49,16 @@ class Setup:
         For data and models.
     rounds : int
         How often.
+    n_scenes : int
+        Of the main data.
     is_quick : bool
         Whether to use tiny models and little data: to try the benchmark out.
     """
 
     folder: Path
     rounds: int
+    n_scenes: int
     is_quick: bool
-
-    @property
-    def n_scenes(self) -> int:
-        """Scenes of the main data."""
-        return 2 if self.is_quick else 16
 
     def arguments(self) -> dict[str, Any]:
         """Return what every contestant gets; writes data and models the first time."""
@@ -231,7 +229,14 @@ ROWS: dict[str, Callable[[Setup], list[Measure]]] = {
     "views": bench_views,
     "memory": bench_memory,
 }
-"""What a CPU can do; on a GPU there is ``gpu`` too."""
+"""What a CPU can do."""
+
+GPU_ROWS: dict[str, Literal["pillow", "torch"]] = {"gpu": "pillow", "gpu-torch": "torch"}
+"""What needs a GPU, by how pictures are resized."""
+
+
+def _bench_gpu(setup: Setup, *, resize: Literal["pillow", "torch"]) -> list[Measure]:
+    return bench_gpu(setup.folder, resize=resize, is_quick=setup.is_quick)
 
 
 def main() -> None:
@@ -239,13 +244,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scenes", type=int, default=16, help="of the main data: many cores want more than 16")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
-    setup = Setup(Path(tempfile.mkdtemp(prefix="bench-extract-", dir=options.folder)), options.rounds, options.quick)
-    rows = ROWS | {"gpu": lambda setup: bench_gpu(setup.folder, is_quick=setup.is_quick)}
+    folder = Path(tempfile.mkdtemp(prefix="bench-extract-", dir=options.folder))
+    setup = Setup(folder, options.rounds, 2 if options.quick else options.scenes, options.quick)
+    rows = ROWS | {name: partial(_bench_gpu, resize=resize) for name, resize in GPU_ROWS.items()}
     native = "multiplies" if has_native_bfloat16() else "emulates"
     said = "" if options.rows == ",".join(ROWS) else f"--rows {options.rows}"
+    said += "" if options.scenes == parser.get_default("scenes") else f" --scenes {options.scenes}"
     try:
         measures: list[Measure] = []
         record = partial(write_record, "extract", measures, setting=f"{SETTING} This CPU {native} bfloat16.")

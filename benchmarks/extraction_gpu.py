@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 
@@ -31,7 +31,7 @@ from featcache.pipeline.work import Work
 __all__ = ["bench_gpu"]
 
 
-def bench_gpu(folder: Path, *, is_quick: bool) -> list[Measure]:
+def bench_gpu(folder: Path, *, resize: Literal["pillow", "torch"], is_quick: bool) -> list[Measure]:
     """Compare an extraction on one GPU, from files to shards, with the slower of its stages alone."""
     if not torch.cuda.is_available():
         raise SystemExit("--rows gpu: torch sees no CUDA device here")
@@ -39,23 +39,20 @@ def bench_gpu(folder: Path, *, is_quick: bool) -> list[Measure]:
     text, image = write_models(folder / "gpu-models", small=is_quick)
     manifest = Manifest.from_source(write_data(folder / "gpu-data", 2 if is_quick else 8000, n_drawn=32))
     options = ExtractOptions(device="cuda", compile=True)
-    measures = []
-    for resize in ("pillow", "torch"):
-        pictures = ImageSpec(resolve_model(str(image)), resize=resize, compute_dtype="bfloat16")
-        specs = [TextSpec(resolve_model(str(text)), compute_dtype="bfloat16"), pictures]
-        with Utilisation() as utilisation:
-            found = bench(manifest, specs, Defaults("bfloat16", "float16"), options=options, progress=utilisation.begin)
-        read = read_alone(manifest, specs, options)
-        rates = ", ".join(f"{f.modality} {f.rate:,.0f}/s" for f in found.forwards)
-        note = f"{found.n_pictures:,} pictures in {found.end_to_end:.1f} s, {found.n_pictures / found.end_to_end:,.0f}"
-        note += f"/s ({', '.join(f'{name} {spent:.1f} s' for name, spent in found.stages.items())})"
-        note += f"; forward alone {found.forward_seconds:.1f} s, {rates}; reading alone {read:.1f} s, "
-        note += f"{found.n_pictures / read:,.0f}/s with {found.workers} workers, {found.reading.rate:.1f}/s on one "
-        note += f"core by itself; GPU busy {utilisation.mean:.0f} %"
-        name = f"end-to-end / min(forward, decode), GPU, bfloat16, compiled, resize {resize}"
-        value = max(found.forward_seconds, read) / found.end_to_end
-        measures.append(Measure(name, "ratio", (value,), 0.95, note=note))
-    return measures
+    pictures = ImageSpec(resolve_model(str(image)), resize=resize, compute_dtype="bfloat16")
+    specs = [TextSpec(resolve_model(str(text)), compute_dtype="bfloat16"), pictures]
+    with Utilisation() as utilisation:
+        found = bench(manifest, specs, Defaults("bfloat16", "float16"), options=options, progress=utilisation.begin)
+    read = read_alone(manifest, specs, options)
+    rates = ", ".join(f"{f.modality} {f.rate:,.0f}/s" for f in found.forwards)
+    note = f"{found.n_pictures:,} pictures in {found.end_to_end:.1f} s, {found.n_pictures / found.end_to_end:,.0f}"
+    note += f"/s ({', '.join(f'{name} {spent:.1f} s' for name, spent in found.stages.items())})"
+    note += f"; forward alone {found.forward_seconds:.1f} s, {rates}; reading alone {read:.1f} s, "
+    note += f"{found.n_pictures / read:,.0f}/s with {found.workers} workers, {found.reading.rate:.1f}/s on one "
+    note += f"core by itself; GPU busy {utilisation.mean:.0f} %"
+    name = f"end-to-end / min(forward, decode), GPU, bfloat16, compiled, resize {resize}"
+    value = max(found.forward_seconds, read) / found.end_to_end
+    return [Measure(name, "ratio", (value,), 0.95, note=note)]
 
 
 def read_alone(manifest: Manifest, specs: Sequence[EncoderSpec], options: ExtractOptions) -> float:
