@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from featcache.cache import CLEAN, Cache
 from featcache.claims import sweep_claims
 from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec
+from featcache.encoders.loading import is_cuda
 from featcache.errors import FeatcacheError
 from featcache.index import update_index
 from featcache.manifest import Manifest
@@ -29,6 +30,8 @@ from featcache.publish import remove_leftovers
 from featcache.samples import SampleTable
 
 __all__ = ["ExtractOptions", "ExtractResult", "FailureLimit", "Progress", "SideResult", "extract"]
+
+_END = object()
 
 
 def extract(
@@ -82,8 +85,9 @@ def extract(
         run.tell(_plan_event(plan))
     by_content = {c: [plan for plan in plans if CONTENT_OF[plan.spec.modality] == c] for c in work.contents}
     with run.reading(by_content.get("image", []), work) as reader:
-        for content, own in by_content.items():
-            run.encode(content, own, scanned, reader)
+        passes = [run.encode(content, own, scanned, reader) for content, own in by_content.items()]
+        n_busy = sum(any(plan.units for plan in own) for own in by_content.values())
+        _carry_out(passes, in_turns=n_busy > 1 and is_cuda(options.device))
     update_index(cache)
     result = run.result(scanned, work)
     run.tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
@@ -110,7 +114,11 @@ class _Run:
         self.tell = tell
         self._sides: list[Side] = []
         self._passes: list[PassResult] = []
-        self._n_failed = 0
+        self._tallies: list[Tally] = []
+        self._n_unreadable = 0
+
+    def _count_failures(self, *, besides: Tally) -> int:
+        return self._n_unreadable + sum(tally.n_failed for tally in self._tallies if tally is not besides)
 
     def plan(self, work: Work) -> tuple[Scan, list[Plan]]:
         """Find out what there is to do, and record the samples."""
@@ -132,7 +140,7 @@ class _Run:
         record_survey(manifest, cache, scanned)
         for failure in scanned.unreadable:
             self.tell(Event("failure", {"stage": "scan", "sample_id": failure.sample_id, "message": failure.message}))
-        self._n_failed = len(scanned.unreadable)
+        self._n_unreadable = len(scanned.unreadable)
         return scanned, work.plans(cache, scanned.table, options=options, retry=retry)
 
     @contextmanager
@@ -145,15 +153,21 @@ class _Run:
         with open_reader(work.recipe(), self._options, n_contents) as reader:
             yield reader
 
-    def encode(self, content: Content, plans: Sequence[Plan], scanned: Scan, reader: Reader | None) -> None:
-        """Carry out the plans of one kind of contents, all at the same time."""
+    def encode(
+        self, content: Content, plans: Sequence[Plan], scanned: Scan, reader: Reader | None
+    ) -> Generator[None, None, None]:
+        """Carry out the plans of one kind of contents, all at the same time, a batch a step."""
         sides = [Side(number, plan, scanned.table, self._cache) for number, plan in enumerate(plans)]
         self._sides += sides
         for side in sides:
             side.forget_finished_claims()
         if not any(plan.units for plan in plans):
             return
-        tally = Tally(sides, content, limit=self._options.max_failures, n_failed_before=self._n_failed, tell=self.tell)
+        limit = self._options.max_failures
+        tally = Tally(
+            sides, content, limit=limit, elsewhere=lambda: self._count_failures(besides=tally), tell=self.tell
+        )
+        self._tallies.append(tally)
         forwards = Forwards(self._options)
         feed: Feed
         if content == "image":
@@ -162,8 +176,7 @@ class _Run:
         else:
             feed = TextFeed(self._manifest, sides, forwards=forwards, failures=tally)
         done = Pass(content, sides, feed=feed, forwards=forwards, tally=tally, report=self._report, tell=self.tell)
-        done.run(claim_timeout=self._options.claim_timeout)
-        self._n_failed += tally.n_failed
+        yield from done.steps(claim_timeout=self._options.claim_timeout)
         workers = str(reader) if content == "image" else "1 thread"
         self._passes.append(PassResult(content, feed.n_contents, done.n_rows, done.seconds, dict(feed.busy), workers))
 
@@ -181,8 +194,27 @@ class _Run:
             scanned.unreadable,
             tuple(side.result() for side in self._sides),
             self._manifest.broken,
-            tuple(self._passes),
+            tuple(sorted(self._passes, key=lambda done: work.contents.index(done.content))),
         )
+
+
+def _carry_out(passes: Sequence[Generator[None, None, None]], *, in_turns: bool) -> None:
+    """Run passes to their ends.
+
+    Parameters
+    ----------
+    passes : sequence of generator
+        Each step starts a batch.
+    in_turns : bool
+        Whether they take their steps in turns: beside a GPU, the time in which captions are encoded is then time in
+        which pictures are prepared. On a CPU they would only take each other's cores.
+    """
+    with ExitStack() as stack:
+        alive = [stack.enter_context(closing(each)) for each in passes]
+        while alive:
+            steps = alive if in_turns else alive[:1]
+            ended = [each for each in steps if next(each, _END) is _END]
+            alive = [each for each in alive if each not in ended]
 
 
 def _ignore(_: Any) -> None:

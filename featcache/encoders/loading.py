@@ -11,7 +11,15 @@ from featcache.encoders.base import Device
 from featcache.errors import ModelError
 from featcache.models import ModelFolder
 
-__all__ = ["computing_in", "load_weights", "lower", "preferred_dtype", "quiet_transformers", "resolve_device"]
+__all__ = [
+    "computing_in",
+    "is_cuda",
+    "load_weights",
+    "lower",
+    "preferred_dtype",
+    "quiet_transformers",
+    "resolve_device",
+]
 
 
 def resolve_device(device: Device) -> str:
@@ -27,6 +35,11 @@ def resolve_device(device: Device) -> str:
             "Install a CUDA build of torch on a machine with an NVIDIA GPU, or use --device cpu"
         )
     return device
+
+
+def is_cuda(device: Device) -> bool:
+    """Tell whether a device is or turns out to be a GPU; torch is not loaded to learn that the CPU is none."""
+    return device != "cpu" and resolve_device(device) == "cuda"
 
 
 @contextmanager

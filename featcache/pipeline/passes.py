@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
@@ -87,8 +87,10 @@ class Pass:
         parts = {part: waited * seconds / total for part, seconds in busy.items()} if total else {}
         return parts | {"load": loading, "forward": self._seconds["forward"], "write": self._seconds["write"]}
 
-    def run(self, *, claim_timeout: float) -> None:
-        """Do what is planned; returns when all of it is published, by whomever.
+    def steps(self, *, claim_timeout: float) -> Iterator[None]:
+        """Do what is planned, a batch a step; ends when all of it is published, by whomever.
+
+        What happens between two steps is not counted as time of this pass: another pass may take its steps there.
 
         Parameters
         ----------
@@ -106,25 +108,27 @@ class Pass:
         with ExitStack() as stack:
             claims = [stack.enter_context(Claims(side.claim_folder, timeout=claim_timeout)) for side in self._sides]
             publisher = stack.enter_context(Publisher())
-            waiting = self._work(units, claims, publisher)
+            waiting = yield from self._work(units, claims, publisher)
             started = time.monotonic()
             while waiting:
                 self._n_waiting = len(waiting)
                 self._tell_progress()
                 time.sleep(min(_POLL_SECONDS, claim_timeout / 8))
-                left = self._work(waiting, claims, publisher)
+                left = yield from self._work(waiting, claims, publisher)
                 if len(left) < len(waiting):
                     started = time.monotonic()
                 elif time.monotonic() - started > _PATIENCE_TIMEOUTS * claim_timeout:
                     # Alive, but publishes nothing: better done twice than never.
-                    self._encode(iter([_group([left.pop(0)])]), claims, publisher)
+                    yield from self._encode(iter([_group([left.pop(0)])]), claims, publisher)
                 waiting = left
             self._n_waiting = 0
 
-    def _work(self, units: Sequence[_Waiting], claims: Sequence[Claims], publisher: Publisher) -> list[_Waiting]:
+    def _work(
+        self, units: Sequence[_Waiting], claims: Sequence[Claims], publisher: Publisher
+    ) -> Generator[None, None, list[_Waiting]]:
         """Encode those units that can be claimed; returns those that others have in hand."""
         left: list[_Waiting] = []
-        self._encode(self._claimed(units, claims, left), claims, publisher)
+        yield from self._encode(self._claimed(units, claims, left), claims, publisher)
         return left
 
     def _claimed(self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]) -> Iterator[Group]:
@@ -143,7 +147,7 @@ class Pass:
             if mine:
                 yield _group(mine)
 
-    def _encode(self, groups: Iterator[Group], claims: Sequence[Claims], publisher: Publisher) -> None:
+    def _encode(self, groups: Iterator[Group], claims: Sequence[Claims], publisher: Publisher) -> Iterator[None]:
         flying: deque[tuple[Batch, Callable[[], Vectors] | None]] = deque()
         self._tell_progress()
         try:
@@ -152,6 +156,8 @@ class Pass:
                 flying.append((batch, self._start(batch)))
                 while len(flying) > _IN_FLIGHT:
                     self._land(*flying.popleft(), claims, publisher)
+                yield
+                self._since = time.perf_counter()
             self._spend("input")
         finally:
             # Also when too many contents failed: what was encoded before is not lost.

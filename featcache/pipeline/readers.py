@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+from featcache.encoders.loading import is_cuda
 from featcache.options import ExtractOptions
 from featcache.pipeline.reading import Reader, Recipe, ThreadReader
 from featcache.pipeline.workers import ProcessReader
@@ -18,15 +19,9 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
     """Make those who prepare ``n_contents`` pictures; a context that leaves nobody at its end."""
     n = options.processes_for(n_contents)
     # Not beside forwards on the same cores, unless it is asked for: threads share what those leave.
-    if n and (options.processes or _is_on_gpu(options)) and _is_portable(recipe):
+    if n and (options.processes or is_cuda(options.device)) and _is_portable(recipe):
         return ProcessReader(recipe, n_processes=n, n_ahead=2 * _AHEAD_A_WORKER * n + 2 * _AHEAD)
     return ThreadReader(recipe, n_threads=options.threads, n_ahead=_AHEAD_A_WORKER * options.threads + _AHEAD)
-
-
-def _is_on_gpu(options: ExtractOptions) -> bool:
-    from featcache.encoders.loading import resolve_device
-
-    return options.device != "cpu" and resolve_device(options.device) == "cuda"
 
 
 def _is_portable(recipe: Recipe) -> bool:

@@ -29,8 +29,8 @@ class Tally:
         What they are.
     limit : FailureLimit or None
         How many may fail.
-    n_failed_before : int
-        Failures of this run in other passes: they count towards the limit.
+    elsewhere : callable
+        Returns the failures of this run in other passes up to now: they count towards the limit.
     tell : callable
         Called with each failure.
     """
@@ -41,13 +41,13 @@ class Tally:
         content: Content,
         *,
         limit: FailureLimit | None,
-        n_failed_before: int,
+        elsewhere: Callable[[], int],
         tell: Callable[[Event], None],
     ) -> None:
         self._sides = sides
         self._content = content
         self._limit = limit
-        self._n_failed_before = n_failed_before
+        self._elsewhere = elsewhere
         self._tell = tell
         self._tried = np.zeros(len(sides[0].keys), bool)
         self._n_tried = 0
@@ -81,7 +81,7 @@ class Tally:
         self._check()
 
     def _check(self) -> None:
-        n_failed, n_tried, before = len(self._failed), self._n_tried, self._n_failed_before
+        n_failed, n_tried, before = len(self._failed), self._n_tried, self._elsewhere()
         if self._limit is not None and self._limit.is_exceeded(n_failed, n_tried, n_failed_before=before):
             first = next(iter(self._failed.values()))
             raise FeatcacheError(

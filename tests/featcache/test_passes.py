@@ -287,3 +287,64 @@ def test_an_index_is_written_of_all_views(data: Path, tmp_path: Path) -> None:
     update_index(Cache.open(tmp_path / "c"))
     assert (tmp_path / "c" / "index.json").read_bytes() == before
     shutil.rmtree(tmp_path / "c")
+
+
+@pytest.fixture
+def _in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featcache.extract.is_cuda", lambda device: True)
+
+
+def stages(data: Path, cache: Path, **settings: Any) -> list[str]:
+    seen: list[str] = []
+    options = ExtractOptions(**SMALL | settings)
+    extract(read_manifest(data), make_cache(cache), SPECS, options=options, progress=lambda p: seen.append(p.stage))
+    return [stage for stage in seen if stage != "scan"]
+
+
+@pytest.mark.usefixtures("_in_turns")
+def test_beside_a_gpu_captions_and_pictures_take_turns_and_store_the_same(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=40)
+    turns = stages(data, tmp_path / "turns")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featcache.extract.is_cuda", lambda device: False)
+        apart = stages(data, tmp_path / "apart")
+    assert apart == sorted(apart, reverse=True)  # first all captions, then all pictures
+    first = turns.index("image")
+    assert "text" in turns[first:] and "image" in turns[first : len(turns) - turns[::-1].index("text")]
+    assert (
+        shards(tmp_path / "turns") == shards(tmp_path / "apart")
+        and verify(Cache.open(tmp_path / "turns"), deep=True).is_sound
+    )
+
+
+@pytest.mark.usefixtures("_in_turns")
+def test_passes_in_turns_report_in_order_and_count_their_own_time(data: Path, tmp_path: Path) -> None:
+    result = run(data, tmp_path / "c")
+    assert [done.content for done in result.passes] == ["text", "image"]
+    apart = run(data, tmp_path / "other", device="cpu")
+    assert [(side.modality, side.view) for side in result.sides] == [(s.modality, s.view) for s in apart.sides]
+
+
+@pytest.mark.usefixtures("_in_turns")
+def test_an_error_in_one_pass_ends_the_other_and_keeps_what_was_published(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=40)
+    for path in sorted((tmp_path / "d").glob("*.png"))[60:]:
+        path.write_bytes(b"broken " + path.name.encode())
+    with pytest.raises(FeatcacheError, match="more than the limit of 3"):
+        run(data, tmp_path / "c", max_failures=FailureLimit.parse("3"))
+    assert not [p for p in (tmp_path / "c" / "claims").rglob("*") if p.is_file()]
+    assert not list((tmp_path / "c").rglob(".tmp-*")) and verify(Cache.open(tmp_path / "c"), deep=True).is_sound
+    assert run(data, tmp_path / "c").n_failed > 3
+
+
+@pytest.mark.usefixtures("_in_turns")
+def test_failures_of_all_passes_count_towards_the_limit(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=12)
+    for path in sorted((tmp_path / "d").glob("*.png"))[:2]:
+        path.write_bytes(b"broken " + path.name.encode())
+    huge = FakeSpec("text", ("cls",), scale=1e6)  # no caption's vector can be stored
+    with pytest.raises(FeatcacheError, match=r"stopped: \d+ contents failed, more than the limit of 12"):
+        extract(
+            read_manifest(data), make_cache(tmp_path / "c"), [huge, IMAGE],
+            options=ExtractOptions(**SMALL, max_failures=FailureLimit.parse("12")),
+        )  # fmt: skip

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from featcache.extract import ExtractOptions, extract
 from featcache.misses import near_misses
+from featcache.pipeline import plan as plan_module
+from featcache.pipeline import side
 from featcache.pipeline.plan import Plan, build_plan
 from featcache.pipeline.scan import scan
+from featcache.shardset import ShardSet
 
 from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
 
@@ -99,3 +104,58 @@ def test_another_producers_damage_does_not_stop_a_plan(tmp_path: Path) -> None:
     assert plan.n_todo == 18
     keys = scan(read_manifest(data)).table.unique_keys("image")
     assert near_misses(make_cache(tmp_path / "c"), FakeSpec("image", weights="w1").fingerprint, "clean", keys) == ()
+
+
+@pytest.mark.parametrize(("step", "n_todo"), [("read_failures", 0), ("ShardSet.open", 1)])
+def test_a_unit_that_is_published_while_it_is_planned_is_planned_whole_or_as_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, n_todo: int
+) -> None:
+    """Else the contents of another writer's unit that did not fail would be encoded a second time."""
+    data = write_dataset(tmp_path / "d", n_captions=1)
+    (tmp_path / "d" / "0-real.png").write_bytes(b"no picture")
+    real = ShardSet.open if step == "ShardSet.open" else plan_module.read_failures
+    published: list[None] = []
+
+    def publish_before(*arguments: Any, **options: Any) -> Any:
+        if not published:
+            published.append(None)
+            run(data, tmp_path / "c")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(f"featcache.pipeline.plan.{step}", publish_before)
+    plan = plan_of(data, tmp_path / "c")
+    assert published and plan.n_todo == n_todo and plan.n_cached == 2
+
+
+def test_between_the_steps_of_publishing_nothing_that_did_not_fail_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=1)
+    (tmp_path / "d" / "0-real.png").write_bytes(b"no picture")
+    plans: list[Plan] = []
+    real = side.write_failures
+
+    def plan_before(*arguments: Any) -> None:
+        plans.append(plan_of(data, tmp_path / "c"))
+        real(*arguments)
+
+    monkeypatch.setattr("featcache.pipeline.side.write_failures", plan_before)
+    run(data, tmp_path / "c")
+    assert [unit.contents.tolist() for unit in plans[0].units] == [[0]]
+
+
+def test_a_unit_that_another_finished_counts_as_failed_what_its_shard_lacks(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=1)
+    (tmp_path / "d" / "0-real.png").write_bytes(b"no picture")
+    table, cache = scan(read_manifest(data)).table, make_cache(tmp_path / "c")
+    plan = build_plan(cache, IMAGE, table, view="clean", unit_rows=4)
+    mine = side.Side(0, plan, table, cache)
+    assert not mine.is_done_elsewhere(plan.units[0])
+    run(data, tmp_path / "c")
+    for recorded in (True, False):
+        if not recorded:
+            for path in cache.path.glob("failures/**/*.json"):
+                path.unlink()
+        other = side.Side(0, plan, table, cache)
+        assert other.is_done_elsewhere(plan.units[0])
+        assert (other.n_elsewhere, other.n_failed_elsewhere) == (2, 1)
