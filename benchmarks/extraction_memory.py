@@ -14,7 +14,7 @@ from featcache.cache import Cache, Defaults
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.extract import ExtractOptions, extract
-from featcache.heap import keep_heap
+from featcache.heap import keep_heap, trim_heap
 from featcache.manifest import Manifest
 from featcache.models import resolve_model
 
@@ -58,7 +58,9 @@ def main() -> None:
     read = anonymous_mb("self")
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache.open_or_create(Path(folder) / "cache", Defaults("float32", "float16"))
-        result = extract(manifest, cache, specs, options=ExtractOptions(device="cpu"))
+        # Threads: that processes hash many files and not few is no growth with them.
+        options = ExtractOptions(device="cpu", processes=False)
+        result = extract(manifest, cache, specs, options=options, announce=lambda _: trim_heap())
     assert not result.n_failed
     print(json.dumps({"before": read, "peak": watch.peak, "n": result.n_encoded}))
 

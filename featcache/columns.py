@@ -99,7 +99,7 @@ class ColumnFile:
                 file.create_dataset(name, data=np.ascontiguousarray(data))
 
         with temporary_beside(path) as temp:
-            write_bytes(temp, build_image(fill), path)
+            write_bytes(temp, build_image(fill, sum(data.nbytes for data in self.columns.values())), path)
             replace_file(temp, path)
 
     def _digest(self) -> str:

@@ -46,7 +46,7 @@ class FileFacts:
         """Return ``n`` rows of which nothing is known, to be filled."""
         return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint32), np.full(n, _UNKNOWN, np.int8))
 
-    def __getitem__(self, rows: NDArray[Any]) -> FileFacts:
+    def __getitem__(self, rows: NDArray[Any] | slice) -> FileFacts:
         return FileFacts(self.format[rows], self.n_bytes[rows], self.has_exif[rows])
 
     def put(self, rows: NDArray[Any], facts: FileFacts) -> None:

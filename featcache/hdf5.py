@@ -19,6 +19,7 @@ from featcache.errors import ShardError
 __all__ = ["Block", "build_image", "child_names", "read_attributes", "read_block"]
 
 _ALIGNMENT = 64
+_OVERHEAD = 1 << 16
 _MAX_ATTRIBUTE = 65536
 _DTYPES = {"u1": "uint8", "i1": "int8", "i2": "int16", "u4": "uint32", "i8": "int64", "f2": "float16", "f4": "float32"}
 
@@ -40,9 +41,13 @@ class Block:
         return size
 
 
-def build_image(fill: Callable[[Any], None]) -> bytes:
-    """Return the bytes of an HDF5 file that ``fill`` has filled; its datasets start at multiples of 64 bytes."""
-    options = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT, "block_size": 1 << 16}
+def build_image(fill: Callable[[Any], None], n_bytes: int) -> bytes:
+    """Return the bytes of an HDF5 file that ``fill`` has filled; its datasets start at multiples of 64 bytes.
+
+    ``n_bytes`` is about what goes into it: HDF5 takes memory in such pieces, where many small ones would be copied
+    again and again and leave holes.
+    """
+    options = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT, "block_size": n_bytes + _OVERHEAD}
     # HDF5 opens no name twice in one process, not even in memory.
     with h5py.File(f"image-{secrets.token_hex(8)}", "w", driver="core", backing_store=False, **options) as file:
         fill(file)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 
-__all__ = ["keep_heap"]
+__all__ = ["keep_heap", "trim_heap"]
 
 _TRIM_THRESHOLD = -1  # malloc.h
 _MMAP_THRESHOLD = -3
@@ -34,3 +35,9 @@ def keep_heap() -> None:
     ):
         if variable not in os.environ:
             mallopt(option, value)
+
+
+def trim_heap() -> None:
+    """Give memory that is not in use back to the kernel, once: what planning took is not what a batch takes."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from featcache.manifest import ImageFile, ImageSource
 from featcache.sources.parquet import ParquetImage
 from featcache.sources.webdataset import TarImage
 
-__all__ = ["RACY_NS", "Memo", "place_of", "stamp_file"]
+__all__ = ["RACY_NS", "Memo", "place_of", "stamp_file", "stamp_files"]
 
 FORMAT_VERSION = 2
 RACY_NS = 2_000_000_000
@@ -47,10 +47,7 @@ def place_of(image: ImageSource | None) -> tuple[bytes, bytes] | None:
 
 
 def stamp_file(path: bytes, before_ns: int, part: bytes = b"") -> bytes | None:
-    """Return a digest of a file's path, size, time of change (mtime) and inode.
-
-    Two looks at a file give the same stamp unless something was done to it. Not noticed is a change that keeps the
-    size and puts the old time back.
+    """Return a digest of a file's path, size, time of change (mtime) and inode; see `stamp_files`.
 
     Parameters
     ----------
@@ -61,21 +58,36 @@ def stamp_file(path: bytes, before_ns: int, part: bytes = b"") -> bytes | None:
         step would leave the stamp as it is.
     part : bytes
         Which of the pictures in the file; each has its own stamp.
+    """
+    return stamp_files((path,), before_ns, part)[0]
+
+
+def stamp_files(paths: Iterable[bytes], before_ns: int, part: bytes = b"") -> list[bytes | None]:
+    """Return a digest of each file's path, size, time of change (mtime) and inode.
+
+    Two looks at a file give the same stamp unless something was done to it. Not noticed is a change that keeps the
+    size and puts the old time back. Called with a million files: what can be looked up once is.
 
     Returns
     -------
-    bytes or None
+    list of bytes or None
         32 bytes; None if the file is too young, no regular file, or not there.
     """
-    try:
-        found = os.stat(path)  # noqa: PTH116 - three times as fast as Path.stat, and called a million times
-    except (OSError, ValueError):
-        return None
-    changed = found.st_mtime_ns
-    if changed >= before_ns or not stat.S_ISREG(found.st_mode):
-        return None
-    look = b"%s\0%d %d %d" % (path, found.st_size, changed, found.st_ino)
-    return hashlib.sha256(look + b"\0" + part if part else look).digest()
+    look, digest, end = os.stat, hashlib.sha256, b"\0" + part if part else b""
+    stamps: list[bytes | None] = []
+    for path in paths:
+        try:
+            found = look(path)
+        except (OSError, ValueError):
+            stamps.append(None)
+            continue
+        changed = found.st_mtime_ns
+        if changed < before_ns and stat.S_ISREG(found.st_mode):
+            seen = b"%s\0%d %d %d%s" % (path, found.st_size, changed, found.st_ino, end)
+            stamps.append(digest(seen).digest())
+        else:
+            stamps.append(None)
+    return stamps
 
 
 @dataclass(frozen=True)

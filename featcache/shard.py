@@ -156,7 +156,7 @@ def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any
             file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
 
     with temporary_beside(path) as temp:
-        write_bytes(temp, build_image(fill), path)
+        write_bytes(temp, build_image(fill, sum(data.nbytes for data in datasets.values())), path)
         return publish_new(temp, path)
 
 

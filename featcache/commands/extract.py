@@ -19,7 +19,7 @@ from featcache.commands.interrupt import interruptible
 from featcache.commands.misses import print_misses
 from featcache.commands.progress import ExtractDisplay
 from featcache.commands.render import cache_folder, notes, print_json
-from featcache.heap import keep_heap
+from featcache.heap import keep_heap, trim_heap
 from featcache.project import load_project
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ class _Request:
         told: set[str] = set()
 
         def announce(plan: Plan) -> None:
+            trim_heap()
             producer = plan.spec.fingerprint
             if plan.misses and producer.digest not in told:
                 told.add(producer.digest)

@@ -15,6 +15,8 @@ from featcache.models import ModelFolder
 
 __all__ = ["Texts", "Tokeniser"]
 
+_AT_ONCE = 512
+
 Texts = Sequence[str] | Sequence[Sequence[int]]
 """Captions in their template, or what `Tokeniser.tokenise` makes of them."""
 
@@ -61,8 +63,13 @@ class Tokeniser:
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, special tokens included, cut to `max_length`."""
-        ids = self._tokenizer(list(texts), padding=False, truncation=True, max_length=self.max_length)["input_ids"]
-        return [list(one) for one in ids]
+        ids: list[list[int]] = []
+        # What a tokenizer keeps of a text besides its ids, until it is done, is a hundred times as much.
+        for start in range(0, len(texts), _AT_ONCE):
+            part = list(texts[start : start + _AT_ONCE])
+            found = self._tokenizer(part, padding=False, truncation=True, max_length=self.max_length)["input_ids"]
+            ids += [list(one) for one in found]
+        return ids
 
     def pad(self, texts: Texts, *, multiple: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the texts as one array, padded on the right to the longest.

@@ -20,7 +20,7 @@ from featcache.facts import FileFacts
 from featcache.failures import Failure
 from featcache.keyindex import keys_of
 from featcache.manifest import ImageSource
-from featcache.memo import RACY_NS, Memo, stamp_file
+from featcache.memo import RACY_NS, Memo, stamp_files
 from featcache.pipeline.crew import Crew
 from featcache.pipeline.looking import Look, look_at, stamp_of
 from featcache.sample_list import SampleList
@@ -143,10 +143,10 @@ class Pictures:
     def _look_up(self, rows: NDArray[np.int64]) -> int:
         """Stamp files and fill the rows that the memo knows; returns how many."""
         paths = self.samples.path.encoded(rows)
-        stamps = [
-            stamp_file(path, self.before_ns) if path else stamp_of(self._image(row), self.before_ns)
-            for row, path in zip(rows.tolist(), paths, strict=True)
-        ]
+        if all(paths):
+            stamps = stamp_files(paths, self.before_ns)
+        else:
+            stamps = [stamp_of(self._image(row), self.before_ns) for row in rows.tolist()]
         looked = rows[[stamp is not None for stamp in stamps]]
         if not len(looked):
             return 0
@@ -203,8 +203,9 @@ class Pictures:
 
     def remember(self, path: Path) -> None:
         """Write the memo for the next scan, unless it would be the same; one that cannot be written is done without."""
-        new = self.is_stamped
-        if self.was_read[new].any() or int(new.sum()) != len(self.known):
+        n = int(self.is_stamped.sum())
+        if self.was_read[self.is_stamped].any() or n != len(self.known):
+            new = slice(None) if n == len(self.is_stamped) else np.flatnonzero(self.is_stamped)  # mostly all: no copy
             with suppress(FeatcacheError, OSError):
                 Memo(self.stamp[new], self.key[new], self.width[new], self.height[new], self.files[new]).save(path)
 
