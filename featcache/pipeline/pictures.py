@@ -31,6 +31,9 @@ __all__ = ["Pictures"]
 
 _NO_KEY = bytes(KEY_BYTES)
 _FILES_A_TASK = 256
+_FILES_A_PIPE = 32
+"""That a process is told of at once: the longest paths, and an error of each file, still fit into its pipe, so that
+two ends that write to each other never wait for each other."""
 _TASKS_AHEAD = 1024
 _SLOW_SECONDS = 100e-6
 """For one look at a file: where the answer takes longer than that, threads that wait for it together save time; where
@@ -176,7 +179,7 @@ class Pictures:
         n_processes = processes(len(rows)) if len(rows) else 0
         if not n_processes:
             return
-        size = max(1, min(_FILES_A_TASK, len(rows) // (8 * n_processes)))
+        size = max(1, min(_FILES_A_PIPE, len(rows) // (8 * n_processes)))
         cuts = (rows[start : start + size].tolist() for start in range(0, len(rows), size))
         tasks = ((cut, [self._image(row) for row in cut], self.before_ns) for cut in cuts)
         with Crew(n_processes, look_at.__module__) as crew:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from featcache.errors import FeatcacheError
+from featcache.manifest import ImageFile, Manifest, Sample
 from featcache.pipeline.scan import scan
+from featcache.sample_list import SampleList
 
 from factories import children, read_manifest, write_dataset
 
@@ -68,3 +70,12 @@ def test_an_interrupted_scan_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         scan(manifest, processes=lambda _: 2, progress=interrupt)
     assert children() == before
+
+
+def test_long_paths_and_as_many_errors_do_not_make_both_ends_wait(tmp_path: Path) -> None:
+    nowhere = "/".join([str(tmp_path), *["x" * 200] * 17])
+    images = [ImageFile(f"{nowhere}/{i}.png") for i in range(1200)]
+    samples = [Sample(f"s{i}", image, None, -1, None, "train", None, "") for i, image in enumerate(images)]
+    manifest = Manifest("far", str(tmp_path), SampleList.of(samples), (), ())
+    found = scan(manifest, processes=lambda _: 1)
+    assert len(found.unreadable) == 1200 and found.unreadable[0].error == "FileNotFoundError"
