@@ -18,10 +18,13 @@ from heads.components import Components
 from heads.grid import Cell, Grid
 from heads.trials import EpochProgress, Study, Trial
 
-__all__ = ["FINALISTS", "ROUNDS", "Round", "Screened", "choose_finalists", "screen", "screen_grid"]
+__all__ = ["FINALISTS", "MOST_FINALISTS", "ROUNDS", "Round", "Screened", "choose_finalists", "screen", "screen_grid"]
 
-FINALISTS = 2
-"""Configurations of a fusion that are fitted in full."""
+FINALISTS, MOST_FINALISTS = 2, 5
+"""Configurations of a fusion that are fitted in full: so many at least, and at most."""
+
+_FINAL_SHARE = 1 / 8
+"""Of all parameters of a grid's configurations: what more finalists than the least may have together."""
 
 
 @dataclass(frozen=True)
@@ -96,25 +99,37 @@ def screen(
         n_kept = max(FINALISTS, round(len(alive) * rung.keep))
         ranked = sorted((reached[cell] for cell in alive), key=lambda screened: -screened.score)
         if number == len(ROUNDS):
-            alive = list(choose_finalists(ranked))
+            total = sum(screened.n_parameters for screened in reached.values())
+            alive = list(choose_finalists(ranked, room=_FINAL_SHARE * total))
         else:
             alive = [screened.cell for screened in ranked[:n_kept]]
     return tuple(alive), tuple(reached.values())
 
 
-def choose_finalists(ranked: Sequence[Screened]) -> tuple[Cell, ...]:
-    """Return the best configuration and the cheapest that is as good, up to the spread over seeds; else the next best.
+def choose_finalists(ranked: Sequence[Screened], *, room: float = 0.0) -> tuple[Cell, ...]:
+    """Return the best configuration, and others that are as good up to twice the spread over seeds, cheapest first.
+
+    Wide networks overfit less on components than on the full input: what is as good here and smaller may well be
+    better there, and costs little to look at. If no other is as good, the next best comes along.
 
     Parameters
     ----------
     ranked : sequence of Screened
         Best first.
+    room : float
+        Parameters that all finalists may have together, where they are more than `FINALISTS`.
     """
     spread = float(np.sqrt(np.mean([np.var(screened.scores, ddof=1) for screened in ranked])))
-    as_good = [screened for screened in ranked if screened.score >= ranked[0].score - spread]
-    cheapest = min(as_good, key=lambda screened: (screened.n_parameters, -screened.score))
-    order = dict.fromkeys([ranked[0].cell, cheapest.cell, *(screened.cell for screened in ranked)])
-    return tuple(order)[:FINALISTS]
+    as_good = [screened for screened in ranked if screened.score >= ranked[0].score - 2 * spread]
+    as_good.sort(key=lambda screened: (screened.n_parameters, -screened.score))
+    chosen = [ranked[0]]
+    for screened in as_good:
+        spent = sum(each.n_parameters for each in chosen) + screened.n_parameters
+        is_room = len(chosen) < FINALISTS or (spent <= room and len(chosen) < MOST_FINALISTS)
+        if screened is not ranked[0] and is_room:
+            chosen.append(screened)
+    others = [screened for screened in ranked if screened not in chosen]
+    return tuple(screened.cell for screened in (chosen + others)[: max(FINALISTS, len(chosen))])
 
 
 def screen_grid(

@@ -12,7 +12,7 @@ from heads.components import Components
 from heads.errors import HeadsError
 from heads.grid import Cell
 from heads.row_source import ArrayRows
-from heads.screening import FINALISTS, ROUNDS, Round, Screened, choose_finalists, screen
+from heads.screening import FINALISTS, MOST_FINALISTS, ROUNDS, Round, Screened, choose_finalists, screen
 
 CELLS = tuple(Cell("mlp", "image", dim, lr) for dim in (8, 16, 32, 64) for lr in (0.1, 0.2, 0.3))
 
@@ -45,7 +45,7 @@ def test_a_grid_of_finalists_is_not_screened() -> None:
     assert screen(CELLS[:FINALISTS], trial) == (CELLS[:FINALISTS], ())
 
 
-def test_the_cheapest_of_the_equally_good_comes_along() -> None:
+def test_the_cheapest_of_the_equally_good_come_along_while_there_is_room() -> None:
     ranked = [
         Screened(CELLS[11], 2, (0.90, 0.94), 100),
         Screened(CELLS[9], 2, (0.90, 0.93), 50),
@@ -53,8 +53,16 @@ def test_the_cheapest_of_the_equally_good_comes_along() -> None:
         Screened(CELLS[1], 2, (0.50, 0.54), 1),
     ]
     assert choose_finalists(ranked) == (CELLS[11], CELLS[0])
+    assert choose_finalists(ranked, room=159) == (CELLS[11], CELLS[0])
+    assert choose_finalists(ranked, room=160) == (CELLS[11], CELLS[0], CELLS[9])
+    assert choose_finalists(ranked, room=1e9) == (CELLS[11], CELLS[0], CELLS[9])
     apart = [ranked[0], Screened(CELLS[1], 2, (0.50, 0.54), 1)]
-    assert choose_finalists(apart) == (CELLS[11], CELLS[1])
+    assert choose_finalists(apart, room=1e9) == (CELLS[11], CELLS[1])
+
+
+def test_finalists_are_not_more_than_the_most() -> None:
+    ranked = [Screened(cell, 2, (0.9, 0.9), 1) for cell in CELLS]
+    assert choose_finalists(ranked, room=1e9) == CELLS[:MOST_FINALISTS]
 
 
 def test_components_keep_what_distances_are_made_of() -> None:
