@@ -20,6 +20,7 @@ from featcache.encoders.base import CONTENT_OF, EncoderSpec
 from featcache.errors import FeatcacheError
 from featcache.extract import extract
 from featcache.index import update_index
+from featcache.interruption import insistent
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions, available_cores
 from featcache.pipeline.results import Event, ExtractResult, PassResult, Progress, SideResult
@@ -172,11 +173,12 @@ def _serve(job: _Job, outbox: Connection) -> None:
         outbox.send(message)
 
     try:
-        result = extract(
-            job.manifest, job.cache, job.specs, views=job.views, options=job.options,
-            events=lambda event: send("event", event),
-        )  # fmt: skip
-        send("result", result)
+        with insistent():
+            result = extract(
+                job.manifest, job.cache, job.specs, views=job.views, options=job.options,
+                events=lambda event: send("event", event),
+            )  # fmt: skip
+            send("result", result)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except (FeatcacheError, OSError) as error:

@@ -21,6 +21,8 @@ import cli
 from factories import write_bert, write_dataset, write_vision
 
 ROOT = Path(__file__).resolve().parents[1]
+WARNINGS = "error,ignore::ResourceWarning"
+"""An interrupt may come between the opening of a file and whoever would close it: only the file itself can say so."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def spawn(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": WARNINGS, "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,6 +14,7 @@ from types import FrameType
 import typer
 
 from featcache.commands.render import notes, safe
+from featcache.interruption import insistent
 
 __all__ = ["interruptible"]
 
@@ -41,7 +42,8 @@ def interruptible() -> Iterator[None]:
     handler = _Handler()
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with insistent():
+            yield
     except KeyboardInterrupt:
         notes.print("\ninterrupted; what was published stays. To go on:", soft_wrap=True)
         notes.print("  " + safe(shlex.join(["featcache", *sys.argv[1:]])), soft_wrap=True)
