@@ -44,8 +44,7 @@ class Block:
 def build_image(fill: Callable[[Any], None], n_bytes: int) -> bytes:
     """Return the bytes of an HDF5 file that ``fill`` has filled; its datasets start at multiples of 64 bytes.
 
-    ``n_bytes`` is about what goes into it: HDF5 takes memory in such pieces, where many small ones would be copied
-    again and again and leave holes.
+    ``n_bytes`` is about what goes into it: HDF5 takes memory in such pieces.
     """
     options = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT, "block_size": n_bytes + _OVERHEAD}
     # HDF5 opens no name twice in one process, not even in memory.
