@@ -21,6 +21,9 @@ __all__ = ["ShardMaps", "read_block"]
 # Before Python 3.13 every map keeps a file descriptor open, and a process has few (often 1024).
 _UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _MAX_MAPS = 16384
+_HUGE_PAGE = 2 * 1024 * 1024
+"""A map begins and ends at a multiple of this: only such stretches of a file are mapped by one entry each, where the
+kernel can; scattered reads of maps that end in small pages wait for the tables of those."""
 
 
 def _max_maps() -> int:
@@ -52,11 +55,11 @@ def read_block(shard: Shard, block: Block) -> NDArray[Any]:
 def _map_block(shard: Shard, block: Block, is_random: bool) -> NDArray[Any]:
     if not block.nbytes:
         return np.empty(block.shape, block.dtype)
-    start = block.offset - block.offset % mmap.ALLOCATIONGRANULARITY
+    end = block.offset + block.nbytes
+    start, stop = block.offset - block.offset % _HUGE_PAGE, min(end + -end % _HUGE_PAGE, shard.size)
     with shard.path.open("rb") as file:
         _check_size(shard, block, file.fileno())
-        length = block.offset + block.nbytes - start
-        mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start, **_UNTRACKED)
+        mapped = mmap.mmap(file.fileno(), stop - start, access=mmap.ACCESS_READ, offset=start, **_UNTRACKED)
     if is_random and hasattr(mmap, "MADV_RANDOM"):
         mapped.madvise(mmap.MADV_RANDOM)
     count = block.nbytes // np.dtype(block.dtype).itemsize

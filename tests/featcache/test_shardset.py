@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 from pathlib import Path
@@ -13,7 +14,7 @@ from featcache.cache import Cache, unit_name
 from featcache.errors import ShardError
 from featcache.index import update_index
 from featcache.maps import ShardMaps
-from featcache.shard import ShardHeader, write_shard
+from featcache.shard import ShardHeader, read_shard, write_shard
 from featcache.shardset import ShardSet
 
 from factories import FakeSpec, make_cache
@@ -161,3 +162,28 @@ def test_outputs_in_different_shards_are_joined_where_both_are_there(tmp_path: P
     both = np.hstack([vectors_of("cls", 4, 12), vectors_of("pooled", 4, 12)])
     np.testing.assert_array_equal(vectors[4:16], both)
     assert np.isnan(vectors[~found]).all()
+
+
+def test_outputs_beyond_the_first_huge_page_are_mapped_in_whole_ones(tmp_path: Path) -> None:
+    """Rows of three outputs of 1.4 MB: the second crosses the edge of a huge page, the third ends at the file's end."""
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 256, (700, 32), dtype=np.uint8)
+    vectors = {o: rng.standard_normal((700, 1024)).astype(np.float32) for o in ("a", "b", "c")}
+    path = tmp_path / "shard.h5"
+    write_shard(path, ShardHeader(SPEC.fingerprint.digest, "clean", "float32"), keys, vectors)
+    shard = read_shard(path)
+    maps = ShardMaps([shard])
+    for output, expected in vectors.items():
+        found = maps.get(0, output, is_random=False)
+        np.testing.assert_array_equal(found, expected)
+        block, whole = shard.outputs[output], memory_of(found)
+        start = block.offset - block.offset % 2**21
+        assert len(whole) == min(-(-(block.offset + block.nbytes) // 2**21) * 2**21, shard.size) - start
+
+
+def memory_of(array: np.ndarray) -> mmap.mmap:
+    owner: object = array
+    while isinstance(owner, np.ndarray | memoryview):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    assert isinstance(owner, mmap.mmap)
+    return owner
