@@ -6,9 +6,9 @@ the process that tries to close the file.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import h5py
@@ -41,17 +41,19 @@ class Block:
         return size
 
 
-def build_image(fill: Callable[[Any], None], n_bytes: int) -> bytes:
+def build_image(fill: Callable[[Any], None], n_bytes: int) -> memoryview:
     """Return the bytes of an HDF5 file that ``fill`` has filled; its datasets start at multiples of 64 bytes.
 
-    ``n_bytes`` is about what goes into it: HDF5 takes memory in such pieces.
+    ``n_bytes`` is about what goes into it: so much memory is taken at once.
     """
-    options = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT, "block_size": n_bytes + _OVERHEAD}
-    # HDF5 opens no name twice in one process, not even in memory.
-    with h5py.File(f"image-{secrets.token_hex(8)}", "w", driver="core", backing_store=False, **options) as file:
+    # HDF5's own files in memory can only be copied out. Nothing is interpreted inside of its calls to a BytesIO: no
+    # interrupt can make one of them fail.
+    image = BytesIO()
+    with h5py.File(image, "w", alignment_threshold=1, alignment_interval=_ALIGNMENT) as file:
+        image.seek(n_bytes + _OVERHEAD)
+        image.write(b"\0")
         fill(file)
-        file.flush()
-        return bytes(file.id.get_file_image())
+    return image.getbuffer()
 
 
 def read_attributes(owner: Any, kinds: Mapping[str, str], where: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def digest_bytes(path: Path, offset: int = 0, n_bytes: int | None = None) -> str
     return digest.hexdigest()
 
 
-def write_bytes(temp: Path, data: bytes, final: Path) -> None:
+def write_bytes(temp: Path, data: bytes | memoryview, final: Path) -> None:
     """Write a temporary file.
 
     Raises

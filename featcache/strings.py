@@ -116,4 +116,5 @@ class StringBuilder:
 
     def pack(self) -> StringColumn:
         """Return the column; nothing can be added any more."""
-        return StringColumn(np.frombuffer(self.blob, np.uint8), np.frombuffer(self.ends, np.int64))
+        ends = np.frombuffer(self.ends, np.int64) if self.blob else np.broadcast_to(np.int64(0), len(self.ends))
+        return StringColumn(np.frombuffer(self.blob, np.uint8), ends)

@@ -4,7 +4,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import basename, splitext
 
 from featcache.errors import ManifestError
 from featcache.manifest import UNKNOWN, ImageFile, Sample
@@ -45,7 +46,7 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
         without picture, names of pictures that are no regular files.
     """
     names = sorted(_walk(folder))
-    pictures = [name for name in names if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS]
+    pictures = [name for name in names if splitext(name)[1].lower() in IMAGE_ENDINGS]
     if not pictures:
         expected = ", ".join(sorted(IMAGE_ENDINGS))
         if any(name.lower().endswith(".tar") for name in names):
@@ -58,7 +59,7 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
     orphans = [
         f"{quoted(str(folder / name))}: the caption has no picture beside it"
         for stem, name in captions.items()
-        if stem not in stems and not PurePosixPath(name).name.lower().startswith(_NOTES)
+        if stem not in stems and not basename(name).lower().startswith(_NOTES)
     ]
 
     def rows() -> Iterator[Sample]:
@@ -68,7 +69,7 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
                 orphans.append(f"folder {quoted(str(folder))}: {image}")
                 continue
             sidecar = captions.get(_stem(name))
-            caption = None if sidecar is None else _read_caption(folder / sidecar)
+            caption = None if sidecar is None else _read_caption(f"{folder}/{sidecar}")
             split, label_a, label_b = layout.labels(name)
             yield Sample(ids[name], image, caption, label_a, label_b, split, None, repr(image.path))
 
@@ -86,9 +87,11 @@ def _walk(folder: Path) -> Iterator[str]:
 
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        place = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if place == "." else f"{place}/"
         for file in files:
             if not file.startswith("."):
-                name = Path(parent, file).relative_to(folder).as_posix()
+                name = f"{prefix}{file}"
                 try:
                     name.encode()
                 except UnicodeEncodeError as error:
@@ -99,7 +102,11 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
+    return splitext(name)[0]
+
+
+def _folders(name: str) -> tuple[str, ...]:
+    return tuple(name.split("/")[:-1])
 
 
 def _ids_of(pictures: Sequence[str]) -> dict[str, str]:
@@ -109,13 +116,13 @@ def _ids_of(pictures: Sequence[str]) -> dict[str, str]:
     return ids if len(set(ids.values())) == len(ids) else {name: name for name in pictures}
 
 
-def _read_caption(path: Path) -> str | None:
+def _read_caption(path: str) -> str | None:
     try:
-        return decode_caption(ImageFile(str(path)).read_bytes())
+        return decode_caption(ImageFile(path).read_bytes())
     except ValueError as error:
-        raise ManifestError(f"{quoted(str(path))}: {error}") from error
+        raise ManifestError(f"{quoted(path)}: {error}") from error
     except OSError as error:
-        raise ManifestError(f"caption {quoted(str(path))} cannot be read: {error}") from error
+        raise ManifestError(f"caption {quoted(path)} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ class _Layout:
 
     @classmethod
     def from_names(cls, folder: Path, pictures: Sequence[str]) -> "_Layout":
-        parts = [PurePosixPath(name).parent.parts for name in pictures]
+        parts = {_folders(name) for name in pictures}
         tops = {part[0].lower() if part else "" for part in parts}
         splits = tops & SPLIT_NAMES.keys()
         if splits == tops:
@@ -146,7 +153,7 @@ class _Layout:
 
     def labels(self, name: str) -> tuple[str | None, int, str | None]:
         """Give split, label_a and label_b of a picture."""
-        parts = PurePosixPath(name).parent.parts
+        parts = _folders(name)
         split = SPLIT_NAMES[parts[0].lower()] if self.split_depth else None
         if not self.has_classes or len(parts) <= self.split_depth:
             return split, UNKNOWN, None

@@ -1,5 +1,7 @@
 """What every reader makes of its source: samples, classes, and what was left out."""
 
+import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,9 @@ from featcache.sources.table import more_rows
 __all__ = ["OnOrphan", "Parsed", "check_unique", "find_image", "settle_orphans"]
 
 OnOrphan = Literal["error", "skip"]
+
+_ODD = re.compile(r"//|(^|/)\.(/|$)|/$|^$")
+"""In a path that a path object would write in another way: ``./a``, ``a//b``, ``a/``."""
 
 
 class Parsed(NamedTuple):
@@ -35,15 +40,22 @@ def find_image(path: str, folder: str | None) -> ImageFile | str:
     ImageFile or str
         The picture, or what is wrong with the path.
     """
-    if folder is None and not Path(path).is_absolute():
+    if folder is None and not os.path.isabs(path):  # noqa: PTH117
         return f"{quoted(path)} is a relative path, and there is no folder it could be relative to"
-    file = Path(folder or "", path)
+    file = _join(folder or "", path)
     try:
-        if stat.S_ISREG(file.stat().st_mode) and is_unicode(path):
-            return ImageFile(str(file))
+        if stat.S_ISREG(os.stat(file).st_mode) and is_unicode(path):  # noqa: PTH116
+            return ImageFile(file)
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate, which no file's name has
         return f"there is no file {quoted(path)}"
     return f"{quoted(path)} is not a regular file"
+
+
+def _join(folder: str, path: str) -> str:
+    """Return ``str(Path(folder, path))``; called for every sample, and a Path takes memory for each that never ends."""
+    if os.sep != "/" or _ODD.search(path):
+        return str(Path(folder, path))
+    return os.path.join(folder, path)  # noqa: PTH118
 
 
 def settle_orphans(orphans: Sequence[str], n_samples: int, on_orphan: OnOrphan) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from featcache.errors import ManifestError
 from featcache.manifest import ImageFile, Manifest
+from featcache.sources.parsed import _join
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 
@@ -391,3 +392,10 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ManifestError, match=r"pip install 'featcache\[parquet\]'"):
         Manifest.from_source(path)
+
+
+@given(st.lists(st.sampled_from(["a", "..", ".", "", "b.png", ".b"]), min_size=1, max_size=6).map("/".join))
+@example("/")
+def test_paths_are_joined_as_path_objects_are(path: str) -> None:
+    for folder in ("", "/", "/data/set"):
+        assert _join(folder, path) == str(Path(folder, path))
