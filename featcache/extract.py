@@ -27,6 +27,7 @@ from featcache.pipeline.survey import check_readable, record_survey, samples_to_
 from featcache.pipeline.tally import Tally
 from featcache.pipeline.work import Work
 from featcache.publish import remove_leftovers
+from featcache.requests import write_requests
 from featcache.samples import SampleTable
 
 __all__ = ["ExtractOptions", "ExtractResult", "FailureLimit", "Progress", "SideResult", "extract"]
@@ -137,6 +138,8 @@ class _Run:
                 partition=options.partition, unit_rows=n_rows, refreeze=options.refreeze,
             )  # fmt: skip
         retry = samples_to_retry(cache, manifest, options)
+        if not options.retry_failed:
+            write_requests(cache, work.requests(scanned.table, skips_orphans=bool(manifest.orphans)))
         record_survey(manifest, cache, scanned)
         for failure in scanned.unreadable:
             self.tell(Event("failure", {"stage": "scan", "sample_id": failure.sample_id, "message": failure.message}))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.commands.render import console, safe
+from featcache.errors import FeatcacheError
 
 if TYPE_CHECKING:
     from featcache.pipeline.results import ExtractResult, PassResult, SideResult
@@ -50,7 +50,22 @@ def render_result(result: ExtractResult, path: Path) -> None:
         console.print("[green]complete[/]: nothing to encode")
     elif not (result.n_failed or result.broken):
         console.print("[green]complete[/]")
-    console.print(f"Next: heads train {safe(shlex.quote(str(path)))} --loss multitask", soft_wrap=True)
+    _render_next(result.dataset, path)
+
+
+def _render_next(dataset: str, path: Path) -> None:
+    """Print what `featcache status` says is to be done with the data set; that takes a second where this took hours."""
+    from featcache.cache import Cache
+    from featcache.commands.shell import print_next
+    from featcache.upkeep.status import cache_status
+    from featcache.upkeep.steps import Step
+
+    try:
+        steps = cache_status(Cache.open(path), only=dataset).next
+    except FeatcacheError as error:
+        steps = (Step(str(error), ("featcache", "verify", str(path), "--deep")),)
+    if steps:
+        print_next(console, "", steps)
 
 
 def _missing(result: ExtractResult) -> dict[str, int]:

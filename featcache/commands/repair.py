@@ -23,7 +23,8 @@ def repair(
     """Move what is damaged into the cache's quarantine, rebuild the index, and say how to get lost rows back."""
     from featcache.upkeep.repair import repair as library_repair
 
-    report = library_repair(cache_folder(cache))
+    folder = cache_folder(cache)
+    report = library_repair(folder)
     if as_json:
         moved = [
             {"from": str(m.problem.path), "to": str(m.path), "why": m.problem.message, "is_restored": m.is_restored}
@@ -34,12 +35,12 @@ def repair(
             {"moved": moved, "missing": missing, "commands": list(report.commands), "after": document(report.after)}
         )
     else:
-        _render(report)
+        _render(report, folder)
     if not report.after.is_sound:
         raise typer.Exit(1)
 
 
-def _render(report: RepairReport) -> None:
+def _render(report: RepairReport, path: Path) -> None:
     for moved in report.moved:
         restored = ", and restored from its copy" if moved.is_restored else ""
         console.print(f"[yellow]moved[/] {safe(moved.problem.path)}\n  to {safe(moved.path)}{restored}", soft_wrap=True)
@@ -49,7 +50,7 @@ def _render(report: RepairReport) -> None:
     for problem in (*(m.problem for m in report.moved), *report.missing):
         if problem.loss is not None:
             console.print(f"  lost: {safe(problem.loss)}", soft_wrap=True)
-    render(report.after)
+    render(report.after, path)
     if report.commands:
         console.print("To get the lost rows back:")
         for command in report.commands:

@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 
 from featcache.terminal import printable
 from featcache.upkeep.steps import Step
 
-__all__ = ["print_steps", "shell_line"]
+__all__ = ["print_next", "print_steps", "shell_line"]
 
 _INDENT = "    "
 _LAST_ESCAPED_BYTE = 0xDCFF
@@ -45,6 +46,17 @@ def print_steps(console: Console, steps: Sequence[Step]) -> None:
         console.print(f"  # {printable(step.why)}", style="dim", markup=False, emoji=False, soft_wrap=True)
         for line in _lines(step.command, console.width - 4):
             console.print("  " + line, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_next(console: Console, verdict: str, steps: Sequence[Step]) -> None:
+    """Print a verdict and what is to be done next: one short command in its line, others below."""
+    head = f"{verdict} Next:".lstrip()
+    line = shell_line(steps[0].command) if len(steps) == 1 else ""
+    if line and len(line) < console.width - len("Incomplete: 1,000,000 to do. Next:"):
+        console.print(f"{head} {escape(line)}", soft_wrap=True)
+    else:
+        console.print(head, soft_wrap=True)
+        print_steps(console, steps)
 
 
 def _lines(words: Sequence[str], width: int) -> list[str]:

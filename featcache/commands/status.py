@@ -216,21 +216,23 @@ def _examples(finding: Finding) -> str:
 
 
 def _render_next(found: CacheStatus) -> None:
-    from featcache.commands.shell import print_steps, shell_line
+    from featcache.commands.shell import print_next
 
     if found.n_claims:
         console.print(
             f"\n{_n(found.n_claims, 'work unit')} claimed: an extraction is at work, or was killed", soft_wrap=True
         )
-    if not found.datasets:
+    if found.unread:
+        names = ", ".join(safe(_cut(name, 40)) for name in found.unread)
+        verdict = f"[yellow]Incomplete[/]: no sample table of {names}, which was extracted before or never begun."
+    elif not found.datasets:
         verdict = "Nothing in it yet." if not found.producers else "No data set in it yet."
     elif found.n_missing:
         verdict = f"[yellow]Incomplete[/]: {found.n_missing:,} to do."
     else:
         verdict = "[green]Complete[/]" + (f", but {found.n_failures:,} failed." if found.n_failures else ".")
-    line = shell_line(found.next[0].command)
-    if len(found.next) == 1 and len(line) < console.width - 20:
-        console.print(f"\n{verdict} Next: {safe(line)}", soft_wrap=True)
+    console.print()
+    if found.next:
+        print_next(console, verdict, found.next)
     else:
-        console.print(f"\n{verdict} Next:", soft_wrap=True)
-        print_steps(console, found.next)
+        console.print(verdict, soft_wrap=True)

@@ -37,7 +37,7 @@ def verify(
     if as_json:
         print_json(document(report) | {"canaries": [asdict(c) | {"is_sound": c.is_sound} for c in canaries]})
     else:
-        render(report)
+        render(report, opened.path)
         for result in canaries:
             _render_canary(result)
         if canary and not report.is_sound:
@@ -57,8 +57,11 @@ def document(report: VerifyReport) -> dict[str, Any]:
     return counts | {"problems": problems, "notes": notes, "lacks": lacks}
 
 
-def render(report: VerifyReport) -> None:
-    """Print a report."""
+def render(report: VerifyReport, path: Path) -> None:
+    """Print a report of the cache at a path."""
+    from featcache.commands.shell import print_next
+    from featcache.upkeep.steps import Step
+
     for problem in report.problems:
         console.print(f"[red]damaged[/] {safe(problem.path)}\n  {safe(problem.message)}", soft_wrap=True)
         if problem.loss is not None:
@@ -77,7 +80,10 @@ def render(report: VerifyReport) -> None:
     checked = f"{report.n_shards:,} sound shards, {report.n_rows:,} rows, {human_bytes(report.n_bytes)}"
     console.print(f"{verdict}: {checked}; checked {depth}", soft_wrap=True)
     if not report.is_sound:
-        console.print("Next: featcache repair DIR moves what is damaged aside and says how to get the rows back")
+        step = Step(
+            "moves what is damaged aside, and says how to get the rows back", ("featcache", "repair", str(path))
+        )
+        print_next(console, "", (step,))
 
 
 def _render_canary(result: CanaryResult) -> None:

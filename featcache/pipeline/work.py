@@ -12,6 +12,7 @@ from featcache.errors import FeatcacheError
 from featcache.options import ExtractOptions
 from featcache.pipeline.plan import Plan, build_plan
 from featcache.pipeline.reading import Recipe
+from featcache.requests import Request
 from featcache.samples import SampleTable
 from featcache.views import expand_views, parse_view
 
@@ -59,6 +60,21 @@ class Work:
     def contents(self) -> tuple[Content, ...]:
         """The kinds of contents that are needed."""
         return tuple(dict.fromkeys(CONTENT_OF[spec.modality] for spec, _ in self.items))
+
+    def requests(self, table: SampleTable, *, skips_orphans: bool) -> list[Request]:
+        """Say what is asked for of a data set, to be kept with it."""
+        return [
+            Request(
+                table.dataset,
+                table.origin,
+                spec.fingerprint.digest,
+                tuple(spec.outputs),
+                views,
+                table.split_seed,
+                skips_orphans,
+            )
+            for spec, views in self.items
+        ]
 
     def recipe(self) -> Recipe:
         """Return what is made of a picture: for each encoder of pictures its views."""

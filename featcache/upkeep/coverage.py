@@ -20,6 +20,7 @@ from featcache.keyindex import KeyIndex
 from featcache.outputs import natural_order
 from featcache.pipeline.frozen import FrozenPlan, FrozenProducer
 from featcache.pipeline.partition import array_expression
+from featcache.requests import Request
 from featcache.samples import SampleTable
 from featcache.shardset import ShardSet
 
@@ -37,8 +38,9 @@ class Coverage:
     n_contents, n_stored, n_failed : int
         Unique contents of that side, those stored, and those that are not because they failed.
     is_wanted : bool
-        Whether this producer was ever run on this data set, as far as can be told. False: it holds none of its
-        contents, but those of other data sets, while another producer has been run here.
+        Whether this was asked for of this data set, or is there in part. False: what is stored under this name is of
+        other data sets. Where it is not on record what was asked for: whether the producer holds any of its contents,
+        or no other of its modality does.
     """
 
     producer: str
@@ -90,8 +92,11 @@ class Holding:
         return ~(self.shards.contains(output, keys) | self.failed.contains(keys))
 
 
-def find_holdings(cache: Cache, producers: Sequence[Fingerprint], known: Mapping[Path, Receipt]) -> list[Holding]:
-    """Open what producers have under all their views; under the clean one in any case, if they have nothing at all."""
+def find_holdings(
+    cache: Cache, producers: Sequence[Fingerprint], known: Mapping[Path, Receipt], requests: Sequence[Request]
+) -> list[Holding]:
+    """Open what producers have under the views that they have, or were asked for; the clean one if there is none."""
+    asked = {(request.fingerprint, view) for request in requests for view in request.views}
     found = [
         Holding(
             fingerprint,
@@ -100,23 +105,31 @@ def find_holdings(cache: Cache, producers: Sequence[Fingerprint], known: Mapping
             KeyIndex.from_shards([failed_keys(read_failures(cache, fingerprint, view))]),
         )
         for fingerprint in producers
-        for view in failure_views(cache, fingerprint)
+        for view in sorted({*failure_views(cache, fingerprint), *(v for f, v in asked if f == fingerprint.digest)})
     ]
-    # Of a producer that was run, the clean view is only wanted if it was begun.
-    begun = [cache.shard_folder(h.fingerprint, h.view).is_dir() or len(h.failed.keys) > 0 for h in found]
+    # Of a producer that was run, the clean view is only wanted if it was begun or asked for.
+    begun = [
+        (h.fingerprint.digest, h.view) in asked
+        or cache.shard_folder(h.fingerprint, h.view).is_dir()
+        or len(h.failed.keys) > 0
+        for h in found
+    ]
     known_at_all = {h.fingerprint.digest for h, is_begun in zip(found, begun, strict=True) if is_begun}
     return [h for h, is_begun in zip(found, begun, strict=True) if is_begun or h.fingerprint.digest not in known_at_all]
 
 
-def cover(table: SampleTable, holdings: Sequence[Holding]) -> tuple[Coverage, ...]:
-    """Count what is stored of a data set: one line per producer, view and output."""
+def cover(table: SampleTable, holdings: Sequence[Holding], requests: Sequence[Request] = ()) -> tuple[Coverage, ...]:
+    """Count what is stored of a data set, of which this was asked for: one line per producer, view and output."""
+    asked = {(r.fingerprint, view, output) for r in requests for view in r.views for output in r.outputs}
     contents = {kind: table.unique_keys(kind) for kind in set(CONTENT_OF.values())}
     found: list[tuple[Holding, str, NDArray[np.uint8], int, int]] = []
     for holding in holdings:
         keys = contents[CONTENT_OF[cast("Modality", holding.fingerprint.modality)]]
         failed = holding.failed.contains(keys)
-        for output in natural_order(holding.shards.widths) or ("",):
-            stored = holding.shards.contains(output, keys) if output else np.zeros(len(keys), bool)
+        wanted = {o for f, view, o in asked if (f, view) == (holding.fingerprint.digest, holding.view)}
+        for output in natural_order({*holding.shards.widths, *wanted}) or ("",):
+            is_there = output in holding.shards.widths
+            stored = holding.shards.contains(output, keys) if is_there else np.zeros(len(keys), bool)
             found.append((holding, output, keys, int(stored.sum()), int((failed & ~stored).sum())))
     begun = {h.fingerprint.modality for h, _, _, n_stored, n_failed in found if n_stored + n_failed}
     return tuple(
@@ -128,7 +141,9 @@ def cover(table: SampleTable, holdings: Sequence[Holding]) -> tuple[Coverage, ..
             n_contents=len(keys),
             n_stored=n_stored,
             n_failed=n_failed,
-            is_wanted=bool(n_stored + n_failed or not output or holding.fingerprint.modality not in begun),
+            is_wanted=bool(n_stored + n_failed)
+            or (holding.fingerprint.digest, holding.view, output) in asked
+            or (not asked and (not output or holding.fingerprint.modality not in begun)),
         )
         for holding, output, keys, n_stored, n_failed in found
     )

@@ -15,6 +15,7 @@ from featcache.failures import failed_keys, read_failure_file
 from featcache.fingerprint import Fingerprint
 from featcache.index import Receipt
 from featcache.keyindex import KeyIndex
+from featcache.requests import Request
 from featcache.samples import SampleTable
 from featcache.shard import Shard, intact_keys, read_shard
 
@@ -95,14 +96,23 @@ class Holdings:
         The perturbation.
     shards : sequence of Shard
         The sound ones.
+    requests : sequence of Request
+        What was asked for of the data sets.
     """
 
-    def __init__(self, cache: Cache, fingerprint: Fingerprint, view: str, shards: Sequence[Shard]) -> None:
+    def __init__(
+        self, cache: Cache, fingerprint: Fingerprint, view: str, shards: Sequence[Shard], requests: Sequence[Request]
+    ) -> None:
         self.fingerprint = fingerprint
         self.view = view
         self._shards = shards
         self._outputs = tuple(sorted({name for shard in shards for name in shard.outputs}))
         self._indices: dict[str, KeyIndex] = {}
+        self._asked: dict[str, set[str]] = {}
+        for request in requests:
+            own = self._asked.setdefault(request.dataset, set())
+            if request.fingerprint == fingerprint.digest and view in request.views:
+                own.update(request.outputs)
         self._failed = KeyIndex.from_shards([_failed(cache.failure_folder(fingerprint, view))])
 
     def _missing(self, output: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -112,12 +122,15 @@ class Holdings:
         return ~self._indices[output].contains(keys)
 
     def lacks(self, table: SampleTable) -> list[Lack]:
-        """Count what this producer lacks of a data set, per output."""
+        """Count what this producer lacks of a data set, per output that was asked for or is there in part."""
+        asked = self._asked.get(table.dataset)
         keys = table.unique_keys(self.fingerprint.modality)
         failed = self._failed.contains(keys)
         found = []
-        for output in self._outputs or ("",):
+        for output in sorted({*self._outputs, *(asked or ())}) or ("",):
             missing = self._missing(output, keys)
+            if asked is not None and output not in asked and missing.all():
+                continue
             n_failed = int((missing & failed).sum())
             n_missing = int(missing.sum()) - n_failed
             producer = self.fingerprint
@@ -183,6 +196,7 @@ def _failed(folder: Path) -> NDArray[np.uint8]:
     return np.concatenate(found)
 
 
-def views_of(cache: Cache, fingerprint: Fingerprint) -> tuple[str, ...]:
-    """Return the views of a producer, the clean one even if it has no folder yet."""
-    return tuple(sorted({CLEAN, *cache.views(fingerprint)}))
+def views_of(cache: Cache, fingerprint: Fingerprint, requests: Sequence[Request]) -> tuple[str, ...]:
+    """Return the views that a producer has or was asked for; the clean one if there is none."""
+    asked = {view for request in requests if request.fingerprint == fingerprint.digest for view in request.views}
+    return tuple(sorted({*asked, *cache.views(fingerprint)} or {CLEAN}))

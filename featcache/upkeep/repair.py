@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from featcache.cache import CLEAN, Cache, Defaults, cache_document
+from featcache.cache import Cache, Defaults, cache_document
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import Fingerprint
 from featcache.index import Index, read_index, update_index
-from featcache.outputs import natural_order
-from featcache.samples import read_origin
 from featcache.sealed import read_json, read_sealed, write_sealed
-from featcache.upkeep.damage import Lack
-from featcache.upkeep.steps import encoder_options
+from featcache.upkeep.status import cache_status
+from featcache.upkeep.steps import finish_steps, read_again_steps
 from featcache.upkeep.verify import Problem, VerifyReport, verify
 
 __all__ = ["Moved", "RepairReport", "repair"]
@@ -88,7 +86,6 @@ def repair(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     cache = Cache.open(root)
     before = verify(cache, deep=True, progress=progress)
     missing = []
-    commands = _commands_for_tables(cache, before.problems)
     for problem in before.problems:
         if not problem.path.is_file():
             missing += [problem] if problem.loss is not None else []
@@ -98,8 +95,7 @@ def repair(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     # What is left was read byte by byte just now: looking at its structure again is enough.
     after = verify(cache)
     lost = [m.problem for m in moved] + missing
-    commands += _commands_for_rows(cache, after.lacks, lost)
-    return RepairReport(tuple(moved), tuple(missing), tuple(dict.fromkeys(commands)), replace(after, deep=True))
+    return RepairReport(tuple(moved), tuple(missing), _commands(cache, lost), replace(after, deep=True))
 
 
 @dataclass(frozen=True)
@@ -174,45 +170,13 @@ def _copy(document: object, short: str) -> Fingerprint | None:
     return fingerprint if fingerprint is not None and fingerprint.short == short else None
 
 
-def _commands_for_tables(cache: Cache, problems: Sequence[Problem]) -> list[str]:
-    commands = []
-    for problem in problems:
-        if problem.path.parent == cache.path / "samples" and problem.path.is_file():
-            origin = read_origin(problem.path) or "DATA"
-            commands.append(_extract(cache, origin, problem.path.stem))
-    return commands
-
-
-def _commands_for_rows(cache: Cache, lacks: Sequence[Lack], lost: Sequence[Problem]) -> list[str]:
-    """Compose one command a data set and producer of which damage took rows that samples need."""
-    hit = {(p.loss.producer, name) for p in lost if p.loss for name, n in p.loss.samples.items() if n}
-    outputs: dict[tuple[str, str], set[str]] = {}
-    views: dict[tuple[str, str], set[str]] = {}
-    for lack in lacks:
-        if (lack.producer, lack.dataset) in hit and lack.n_missing:
-            outputs.setdefault((lack.producer, lack.dataset), set()).update({lack.output} - {""})
-            views.setdefault((lack.producer, lack.dataset), set()).add(lack.view)
-    for problem in lost:
-        for name in problem.loss.samples if problem.loss else ():
-            if problem.loss and (problem.loss.producer, name) in outputs:
-                outputs[problem.loss.producer, name].update(problem.loss.outputs)
-    commands = []
-    for (short, dataset), names in sorted(outputs.items()):
-        origin = read_origin(cache.sample_path(dataset)) or "DATA"
-        options = _model_options(cache, cache.producer(short), names, views[short, dataset])
-        commands.append(_extract(cache, origin, dataset, options))
-    return commands
-
-
-def _extract(cache: Cache, origin: str, dataset: str, options: Mapping[str, str] | None = None) -> str:
-    words = ["featcache", "extract", origin, "--cache", str(cache.path), "--name", dataset]
-    for option, value in (options or {}).items():
-        words += [f"{option}={value}"] if value.startswith("-") else [option, value] if value else [option]
-    return shlex.join(words)
-
-
-def _model_options(cache: Cache, producer: Fingerprint, outputs: set[str], views: set[str]) -> dict[str, str]:
-    defaults = (cache.defaults.compute_dtype, cache.defaults.storage_dtype)
-    options = encoder_options(producer, natural_order(outputs), defaults)
-    options |= {f"--{side}-model": "none" for side in ("text", "image") if f"--{side}-model" not in options}
-    return options | ({"--views": ",".join(sorted(views))} if views != {CLEAN} else {})
+def _commands(cache: Cache, lost: Sequence[Problem]) -> tuple[str, ...]:
+    """Compose what brings back the rows that samples need, and the data sets whose tables are gone."""
+    hit = {name for problem in lost if problem.loss for name, n in problem.loss.samples.items() if n}
+    try:
+        status = cache_status(cache)
+    except ShardError:
+        return ()
+    steps = [step for name in status.unread for step in read_again_steps(status, name)]
+    steps += [step for dataset in status.datasets if dataset.name in hit for step in finish_steps(status, dataset)]
+    return tuple(dict.fromkeys(shlex.join(step.command) for step in steps))

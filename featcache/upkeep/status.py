@@ -18,6 +18,7 @@ from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
 from featcache.index import load_index
 from featcache.outputs import natural_order
 from featcache.pipeline.frozen import frozen_plans
+from featcache.requests import Request, read_requests, requested_datasets
 from featcache.samples import read_samples
 from featcache.sealed import read_json
 from featcache.selection import MODALITIES, find_producers
@@ -54,6 +55,10 @@ class DatasetStatus:
         Extractions in parts of which some are missing.
     split_seed : int or None
         Of the split, if it was made here.
+    requests : tuple of Request
+        What was last asked for, one a producer.
+    labels : mapping
+        Samples that are ``real``, ``ai`` and ``unknown``.
     """
 
     name: str
@@ -67,6 +72,8 @@ class DatasetStatus:
     coverage: tuple[Coverage, ...]
     divisions: tuple[Division, ...]
     split_seed: int | None
+    requests: tuple[Request, ...]
+    labels: Mapping[str, int]
 
     @property
     def missing(self) -> dict[tuple[str, str], int]:
@@ -142,6 +149,10 @@ class CacheStatus:
         Entries of ``featcache failures``.
     n_claims : int
         Work units that some process has begun and not ended; it may be dead.
+    n_datasets : int
+        Data sets in the cache; more than ``datasets`` where only one was looked at.
+    unread : mapping of str to tuple of Request
+        What was asked for of data sets that have no sample table (any more).
     """
 
     path: str
@@ -153,6 +164,8 @@ class CacheStatus:
     overlaps: tuple[Overlap, ...]
     n_failures: int
     n_claims: int
+    n_datasets: int
+    unread: Mapping[str, tuple[Request, ...]]
 
     @property
     def n_missing(self) -> int:
@@ -169,8 +182,15 @@ class CacheStatus:
         return asdict(self) | {"n_missing": self.n_missing, "next": [asdict(step) for step in self.next]}
 
 
-def cache_status(cache: Cache) -> CacheStatus:
+def cache_status(cache: Cache, *, only: str | None = None) -> CacheStatus:
     """Look at everything in a cache; reads keys and tables, no features.
+
+    Parameters
+    ----------
+    cache : Cache
+        The folder.
+    only : str
+        Look at this data set alone, and not at what it shares with others.
 
     Raises
     ------
@@ -179,7 +199,9 @@ def cache_status(cache: Cache) -> CacheStatus:
     """
     known = load_index(cache)
     ordered = _ordered(cache)
-    holdings = find_holdings(cache, ordered, known)
+    names = cache.datasets if only is None else (only,)
+    requests = {name: read_requests(cache, name) for name in {*requested_datasets(cache), *names}}
+    holdings = find_holdings(cache, ordered, known, [r for asked in requests.values() for r in asked])
     producers = tuple(_producer(cache, f, [h for h in holdings if h.fingerprint is f]) for f in ordered)
     created = read_json(cache.path / "cache.json").get("created")
     claims = cache.path / "claims"
@@ -189,10 +211,12 @@ def cache_status(cache: Cache) -> CacheStatus:
         cache.defaults.compute_dtype,
         cache.defaults.storage_dtype,
         producers,
-        tuple(_dataset(cache, name, holdings) for name in cache.datasets),
-        find_overlaps([read_samples(cache.sample_path(name)) for name in cache.datasets]),
+        tuple(_dataset(cache, name, holdings, requests[name]) for name in names),
+        find_overlaps([read_samples(cache.sample_path(name)) for name in names]),
         len(list_failures(cache)),
         sum(p.is_file() and not p.name.startswith(".") for p in claims.glob("*/*/*")) if claims.is_dir() else 0,
+        len(cache.datasets),
+        {name: asked for name, asked in sorted(requests.items()) if asked and name not in cache.datasets},
     )
 
 
@@ -236,7 +260,7 @@ def _producer(cache: Cache, fingerprint: Fingerprint, own: Sequence[Holding]) ->
     )
 
 
-def _dataset(cache: Cache, name: str, holdings: Sequence[Holding]) -> DatasetStatus:
+def _dataset(cache: Cache, name: str, holdings: Sequence[Holding], requests: tuple[Request, ...]) -> DatasetStatus:
     path = cache.sample_path(name)
     table = read_samples(path)
     codes, counts = np.unique(table.label_b, return_counts=True)
@@ -251,7 +275,9 @@ def _dataset(cache: Cache, name: str, holdings: Sequence[Holding]) -> DatasetSta
         classes,
         {m: len(table.first_rows(m)) for m in ("text", "image")},
         audit(table, read_orphans(scan_folder(cache, name) / "orphans.json")),
-        cover(table, holdings),
+        cover(table, holdings, requests),
         divide(table, frozen_plans(cache, name), holdings),
         table.split_seed,
+        requests,
+        {label: int((table.label_a == code).sum()) for label, code in (("real", 0), ("ai", 1), ("unknown", -1))},
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from featcache.cache import CLEAN
 from featcache.fingerprint import Fingerprint
@@ -17,11 +17,28 @@ if TYPE_CHECKING:
     from featcache.upkeep.coverage import Division
     from featcache.upkeep.status import CacheStatus, DatasetStatus, ProducerStatus
 
-__all__ = ["Step", "encoder_options", "extract_command", "next_steps", "retry_steps"]
+__all__ = [
+    "Origin",
+    "Step",
+    "encoder_options",
+    "extract_command",
+    "finish_steps",
+    "next_steps",
+    "read_again_steps",
+    "retry_steps",
+]
 
 _CONTENTS = {"text": "captions", "image": "pictures", "spectral": "spectra"}
 _DTYPES = ("--dtype", "--storage-dtype")
 _MAX_USES = 3
+_FUSIONS = {
+    ("image",): "image",
+    ("text",): "text",
+    ("spectral",): "spectral",
+    ("image", "spectral"): "image-spectral",
+    ("text", "spectral"): "text",
+}
+"""What `heads train` is told to see where there are not both captions and pictures, which it takes by itself."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +110,41 @@ def _picture_options(identity: Mapping[str, Any]) -> dict[str, str]:
     return options | ({"--decode": "fast"} if "scaled" in decode else {})
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How a data set was read.
+
+    Attributes
+    ----------
+    name, data : str
+        Its name in the cache, and what it was read from.
+    seed : int or None
+        Of the split, if it was made here.
+    skips_orphans : bool
+        Whether something that it names was left out.
+    """
+
+    name: str
+    data: str
+    seed: int | None
+    skips_orphans: bool
+
+    @classmethod
+    def of(cls, dataset: DatasetStatus) -> Self:
+        """Return that of a data set with a sample table."""
+        return cls(dataset.name, dataset.origin, dataset.split_seed, bool(dataset.audit.orphans.n))
+
+
 def extract_command(
     path: str,
-    dataset: DatasetStatus | None,
+    origin: Origin | None,
     producers: Sequence[ProducerStatus],
     *flags: str,
     views: Sequence[str] = (CLEAN,),
 ) -> tuple[str, ...]:
     """Compose the ``featcache extract`` that runs these producers, at most one a side, and no others."""
-    words = ["featcache", "extract", dataset.origin if dataset else "DATA", "--cache", path]
-    options: dict[str, str] = {"--name": dataset.name} if dataset else {}
+    words = ["featcache", "extract", origin.data if origin else "DATA", "--cache", path]
+    options: dict[str, str] = {"--name": origin.name} if origin else {}
     for side in ("text", "image"):
         given = [option for producer in producers for option in producer.options]
         if producers and f"--{side}-model" not in given:
@@ -113,10 +155,10 @@ def extract_command(
         options |= producer.options if producer.modality == "spectral" else {}
     if tuple(views) not in ((CLEAN,), ()):
         options["--views"] = ",".join(views)
-    if dataset and dataset.audit.orphans.n:
+    if origin and origin.skips_orphans:
         options["--on-orphan"] = "skip"
-    if dataset and dataset.split_seed:
-        options["--seed"] = str(dataset.split_seed)
+    if origin and origin.seed:
+        options["--seed"] = str(origin.seed)
     for option, value in options.items():
         # A value that begins with a dash would be read as an option.
         words += [f"{option}={value}"] if value.startswith("-") else [option, value] if value else [option]
@@ -125,12 +167,13 @@ def extract_command(
 
 def next_steps(status: CacheStatus) -> tuple[Step, ...]:
     """Return what to do next, the most urgent first: finish, look at what failed, use."""
+    lost = [step for name in status.unread for step in read_again_steps(status, name)]
     if not status.datasets:
-        return (_begin(status),)
-    steps = [step for dataset in status.datasets for step in _finish(status, dataset)]
+        return tuple(lost) or (_begin(status),)
+    steps = lost + [step for dataset in status.datasets for step in finish_steps(status, dataset)]
     if status.n_failures:
         steps.append(Step("see what failed, and why", ("featcache", "failures", status.path)))
-    if not status.n_missing:
+    if not status.n_missing and not lost:
         steps += _uses(status)
     return tuple(steps)
 
@@ -143,6 +186,10 @@ class _Task:
     views: tuple[str, ...]
     n_missing: int = 0
 
+    def __str__(self) -> str:
+        each = f" in {len(self.views)} views" if len(self.views) > 1 else ""
+        return f"{self.n_missing:,} {_CONTENTS[self.producer.modality]}{each}"
+
     def goes_with(self, other: _Task) -> bool:
         """Whether one command can do both: the dtypes agree, and of pictures the views."""
         a, b = self.producer, other.producer
@@ -152,23 +199,52 @@ class _Task:
         return a.modality != b.modality and options and is_same_view
 
 
-def _finish(status: CacheStatus, dataset: DatasetStatus) -> Iterator[Step]:
+def finish_steps(status: CacheStatus, dataset: DatasetStatus) -> Iterator[Step]:
     """Yield the parts of divisions that are missing, then the commands that do all by themselves."""
     by_name = {producer.fingerprint: producer for producer in status.producers}
     for division in dataset.divisions:
         if all(frozen.fingerprint in by_name for frozen in division.producers):
             why = f"the missing parts of {dataset.name} as a job array: --array={division.missing}"
             yield Step(why, _division_command(status.path, dataset, division, by_name))
-    tasks: dict[str, _Task] = {}
-    for (name, view), n in dataset.missing.items():
-        producer = next(p for p in status.producers if p.fingerprint.startswith(name))
-        before = tasks.get(name, _Task(producer, ()))
-        tasks[name] = _Task(producer, (*before.views, view), before.n_missing + n)
-    for group in _groups(list(tasks.values())):
-        what = " and ".join(f"{task.n_missing:,} {_CONTENTS[task.producer.modality]}" for task in group)
+    for group in _groups(_tasks(status, dataset)):
+        what = " and ".join(map(str, group))
         how = ", without dividing it" if dataset.divisions else ""
         why = f"encode what {dataset.name} still lacks{how}: {what}"
-        yield Step(why, _command(status.path, dataset, group))
+        yield Step(why, _command(status.path, Origin.of(dataset), group))
+
+
+def _tasks(status: CacheStatus, dataset: DatasetStatus) -> list[_Task]:
+    """Return what producers lack: as it was asked for, so that the runs are cut alike, or only what is missing."""
+    tasks = []
+    for name in dict.fromkeys(producer for producer, _ in dataset.missing):
+        producer = next(p for p in status.producers if p.fingerprint.startswith(name))
+        lacks = [c for c in dataset.coverage if c.producer == name and c.is_wanted and c.n_missing]
+        views, outputs = tuple(dict.fromkeys(c.view for c in lacks)), {c.output for c in lacks}
+        n_missing = sum(n for (other, _), n in dataset.missing.items() if other == name)
+        asked = next((r for r in dataset.requests if r.fingerprint == producer.fingerprint), None)
+        if asked and outputs <= set(asked.outputs) and set(views) <= set(asked.views):
+            outputs, views = set(asked.outputs), asked.views
+        tasks.append(_Task(_making(producer, outputs - {""}), views, n_missing))
+    return tasks
+
+
+def _making(producer: ProducerStatus, outputs: Iterable[str]) -> ProducerStatus:
+    """Return a producer whose options name these outputs; as it is if there is none."""
+    names = natural_order(outputs)
+    if not names:
+        return producer
+    others = {name: value for name, value in producer.options.items() if not name.endswith("-outputs")}
+    return replace(producer, options=others | _outputs_option(producer.modality, names))
+
+
+def read_again_steps(status: CacheStatus, name: str) -> Iterator[Step]:
+    """Yield the commands that bring a data set back whose sample table is gone."""
+    by_digest = {producer.fingerprint: producer for producer in status.producers}
+    asked = [request for request in status.unread[name] if request.fingerprint in by_digest]
+    tasks = [_Task(_making(by_digest[r.fingerprint], r.outputs), r.views) for r in asked]
+    for group in _groups(tasks):
+        origin = Origin(name, asked[0].origin, asked[0].seed, asked[0].skips_orphans)
+        yield Step(f"read {name} again: it has no sample table", _command(status.path, origin, group))
 
 
 def _division_command(
@@ -176,18 +252,15 @@ def _division_command(
 ) -> tuple[str, ...]:
     producers, views = [], {CLEAN: None}
     for frozen in division.producers:
-        producer = by_name[frozen.fingerprint]
-        others = {name: value for name, value in producer.options.items() if not name.endswith("-outputs")}
-        options = others | _outputs_option(producer.modality, natural_order(frozen.outputs))
-        producers.append(replace(producer, options=options))
+        producers.append(_making(by_name[frozen.fingerprint], frozen.outputs))
         views = dict.fromkeys(frozen.views) if frozen.kind == "image" else views
     flags = ("--shard", f"auto/{division.count}", "--shard-rows", str(division.unit_rows))
-    return extract_command(path, dataset, producers, *flags, views=tuple(views))
+    return extract_command(path, Origin.of(dataset), producers, *flags, views=tuple(views))
 
 
-def _command(path: str, dataset: DatasetStatus | None, group: Sequence[_Task], *flags: str) -> tuple[str, ...]:
+def _command(path: str, origin: Origin | None, group: Sequence[_Task], *flags: str) -> tuple[str, ...]:
     views = next((task.views for task in group if task.producer.modality != "text"), (CLEAN,))
-    return extract_command(path, dataset, [task.producer for task in group], *flags, views=views)
+    return extract_command(path, origin, [task.producer for task in group], *flags, views=views)
 
 
 def _groups(tasks: Sequence[_Task]) -> list[list[_Task]]:
@@ -222,7 +295,7 @@ def retry_steps(status: CacheStatus, failed: Mapping[str, Sequence[str]]) -> tup
         names = dict.fromkeys(failed[dataset.name] or wanted)
         tasks = [_Task(by_name[name], by_name[name].views or (CLEAN,)) for name in names]
         for group in _groups(tasks):
-            command = _command(status.path, dataset, group, "--retry-failed")
+            command = _command(status.path, Origin.of(dataset), group, "--retry-failed")
             steps.append(Step(f"try what failed of {dataset.name} again", command))
     return tuple(steps)
 
@@ -237,14 +310,18 @@ def _uses(status: CacheStatus) -> list[Step]:
     steps = []
     for dataset in status.datasets[:_MAX_USES]:
         words = [status.path]
-        if len(status.datasets) > 1:
+        sides = tuple(s for s in MODALITIES if any(c.modality == s and c.n_stored for c in dataset.coverage))
+        if not sides:
+            continue
+        if status.n_datasets > 1:
             words += ["--dataset", dataset.name]
         for side in MODALITIES:
             stored = list(dict.fromkeys(c.producer for c in dataset.coverage if c.modality == side and c.n_stored))
             if sum(p.modality == side for p in status.producers) > 1 and stored:
                 words += [f"--{side}-encoder", stored[0]]
-        if set(dataset.classes) - {"unknown"}:
-            steps.append(Step("train a head", ("heads", "train", *words, "--loss", "multitask")))
+        fusion = ("--fusion", _FUSIONS[sides]) if sides in _FUSIONS else ()
+        if dataset.labels["real"] and dataset.labels["ai"]:
+            steps.append(Step("train a head", ("heads", "train", *words, *fusion, "--loss", "multitask")))
         else:
             out = str(Path(f"{dataset.name}.npz"))
             steps.append(Step("take the vectors out", ("featcache", "export", *words, "--out", out)))

@@ -18,6 +18,7 @@ from featcache.fingerprint import Fingerprint
 from featcache.index import Index, Receipt, read_index
 from featcache.keyindex import prefixes
 from featcache.publish import TEMP_PREFIX
+from featcache.requests import Request, read_request
 from featcache.samples import SampleTable, read_samples
 from featcache.sealed import digest_bytes
 from featcache.shard import SUFFIX, Shard, read_shard, verify_shard
@@ -28,7 +29,7 @@ __all__ = ["Note", "Problem", "VerifyReport", "verify"]
 _THREADS = max(2, min(8, os.cpu_count() or 2))
 _KNOWN = re.compile(
     r"cache\.json|index\.json|encoders/[0-9a-f]{12}\.json|features/[0-9a-f]{12}/[^/]+/[^/]+\.h5|samples/[^/]+\.h5"
-    r"|failures/.+\.json|(claims|quarantine|memo|plans)/.+"
+    r"|failures/.+\.json|requests/.+\.json|(claims|quarantine|memo|plans)/.+"
 )
 
 
@@ -120,8 +121,11 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
     producers = _producers(cache, problems)
     tables = _tables(cache, problems)
     _failures(cache, problems)
+    requests = _requests(cache, problems)
     places = _places(cache, producers, index)
-    sound: dict[tuple[str, str], list[Shard]] = {(f.short, v): [] for f in producers for v in views_of(cache, f)}
+    sound: dict[tuple[str, str], list[Shard]] = {
+        (f.short, v): [] for f in producers for v in views_of(cache, f, requests)
+    }
     broken: list[tuple[_Place, str]] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for number, (place, outcome) in enumerate(zip(places, pool.map(_outcome(deep), places), strict=True), 1):
@@ -132,7 +136,7 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
             if progress:
                 progress(number, len(places))
     names = {f.short: f for f in producers}
-    holdings = {key: Holdings(cache, names[key[0]], key[1], shards) for key, shards in sound.items()}
+    holdings = {key: Holdings(cache, names[key[0]], key[1], shards, requests) for key, shards in sound.items()}
     for place, message in broken:
         holder = holdings[place.fingerprint.short, place.view]
         problems.append(Problem(place.path, message, holder.loss(place.path, place.receipt, tables)))
@@ -176,6 +180,18 @@ def _failures(cache: Cache, problems: list[Problem]) -> None:
             read_failure_file(path)
         except FeatcacheError as error:
             problems.append(Problem(path, str(error)))
+
+
+def _requests(cache: Cache, problems: list[Problem]) -> list[Request]:
+    found = []
+    for path in sorted((cache.path / "requests").glob("*/*.json")):
+        if path.name.startswith("."):
+            continue
+        try:
+            found.append(read_request(path))
+        except FeatcacheError as error:
+            problems.append(Problem(path, str(error)))
+    return found
 
 
 def _producers(cache: Cache, problems: list[Problem]) -> list[Fingerprint]:

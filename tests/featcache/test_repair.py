@@ -9,8 +9,10 @@ import pytest
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
+from featcache.manifest import Manifest
 from featcache.store import open_store
 from featcache.upkeep.repair import repair
+from featcache.upkeep.status import cache_status
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset, write_vision
@@ -147,7 +149,27 @@ def test_a_damaged_table_and_damaged_failures_move_and_the_command_names_the_ori
     failure.write_bytes(failure.read_bytes()[:-3])
     report = repair(cache)
     assert {m.problem.path for m in report.moved} == {table, failure} and report.after.is_sound
-    assert report.commands == (shlex.join(["featcache", "extract", str(data), "--cache", str(cache), "--name", "d"]),)
+    words = ["featcache", "extract", str(data), "--cache", str(cache), "--name", "d"]
+    assert report.commands == (shlex.join([*words, "--text-model", "fake-w0", "--image-model", "fake-w0"]),)
+    (step,) = cache_status(Cache.open(cache)).next
+    assert shlex.join(step.command) == report.commands[0] and "no sample table" in step.why
+
+
+def test_the_command_for_lost_rows_is_the_one_that_made_them(tmp_path: Path) -> None:
+    """Outputs, views and seed, and what is to be skipped, also where nothing is left that could tell."""
+    data = write_dataset(tmp_path / "d", split=[""] * 18)
+    (tmp_path / "d" / "1-beta.png").unlink()
+    manifest = Manifest.from_source(data, on_orphan="skip")
+    cache, spec = make_cache(tmp_path / "c"), FakeSpec("image", ("pooled", "cls"))
+    options = ExtractOptions("cpu", unit_rows=4, seed=7)
+    extract(manifest, cache, [spec], views=["jpeg:50"], options=options)
+    for path in shards(cache.path, spec):
+        path.write_bytes(b"")
+    report = repair(cache.path)
+    words = ["featcache", "extract", str(data), "--cache", str(cache.path), "--name", "d", "--text-model", "none"]
+    words += ["--image-model", "fake-w0", "--image-outputs", "cls,pooled", "--views", "jpeg:50"]
+    assert report.commands == (shlex.join([*words, "--on-orphan", "skip", "--seed", "7"]),)
+    assert {lack.view for lack in report.after.lacks} == {"jpeg:50"}
 
 
 def test_the_index_is_rebuilt(tmp_path: Path) -> None:

@@ -221,10 +221,47 @@ def test_the_command_that_finishes_says_views_outputs_spectra_and_seed(tmp_path:
     for path in made.path.glob("features/*/*/*.h5"):
         path.unlink() if "clean" not in str(path) or "text" in str(path) else None
     (words,) = (words for words in commands(output(made.path)) if words[:2] == ["featcache", "extract"])
-    assert words[-2:] == ["--seed", "5"] and words[words.index("--views") + 1] == "jpeg:50+blur:1"
+    assert words[-2:] == ["--seed", "5"] and words[words.index("--views") + 1] == "clean,jpeg:50+blur:1"
     assert "--spectral" in words and words[words.index("--spectral-outputs") + 1] == "a"
     assert words[words.index("--image-outputs") + 1] == "cls,layers:1-2"
     assert words[words.index("--text-model") + 1] == "none"
+
+
+def test_what_was_asked_for_is_missing_before_anything_of_it_is_stored(tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    options = ExtractOptions(device="cpu", unit_rows=7)
+    extract(manifest, made, [FakeSpec("image", ("cls",))], options=options)
+    assert cache_status(Cache.open(made.path)).n_missing == 0
+    both = FakeSpec("image", ("cls", "layers:4"))
+    with pytest.raises(ZeroDivisionError):
+        extract(
+            manifest,
+            made,
+            [both],
+            views=("clean", "hflip"),
+            options=options,
+            progress=lambda p: 1 // (p.stage == "scan"),
+        )
+    status = cache_status(Cache.open(made.path))
+    assert status.datasets[0].missing == {(both.fingerprint.short, view): 18 for view in ("clean", "hflip")}
+    text = " ".join(output(made.path).split())
+    assert "Incomplete: 36 to do." in text and "36 pictures in 2 views" in text
+    assert "--image-outputs cls,layers:4 --views clean,hflip" in text
+    extract(manifest, made, [FakeSpec("image", ("cls",))], options=options)
+    assert cache_status(Cache.open(made.path)).n_missing == 0
+
+
+@pytest.mark.parametrize(("label_a", "command"), [([0, 1] * 9, "heads train"), ([1] * 18, "featcache export")])
+def test_a_head_is_trained_on_what_there_is_if_there_is_something_to_tell_apart(
+    tmp_path: Path, label_a: list[int], command: str
+) -> None:
+    made = make_cache(tmp_path / "c")
+    data = write_dataset(tmp_path / "d", label_a=label_a, label_b=["real" if a == 0 else "alpha" for a in label_a])
+    extract(read_manifest(data), made, [FakeSpec("spectral", ("a",))], options=ExtractOptions(device="cpu"))
+    (step,) = cache_status(made).next
+    assert " ".join(step.command).startswith(f"{command} {made.path}")
+    assert ("--fusion spectral" in " ".join(step.command)) == (command == "heads train")
 
 
 def test_producers_with_other_views_get_commands_of_their_own(tmp_path: Path) -> None:
