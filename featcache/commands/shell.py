@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from featcache.terminal import printable
 from featcache.upkeep.steps import Step
@@ -52,7 +54,7 @@ def print_next(console: Console, verdict: str, steps: Sequence[Step]) -> None:
     """Print a verdict and what is to be done next: one short command in its line, others below."""
     head = f"{verdict} Next:".lstrip()
     line = shell_line(steps[0].command) if len(steps) == 1 else ""
-    if line and len(line) < console.width - len("Incomplete: 1,000,000 to do. Next:"):
+    if line and Text.from_markup(head).cell_len + 1 + cell_len(line) <= console.width:
         console.print(f"{head} {escape(line)}", soft_wrap=True)
     else:
         console.print(head, soft_wrap=True)

@@ -184,11 +184,13 @@ class _Task:
 
     producer: ProducerStatus
     views: tuple[str, ...]
-    n_missing: int = 0
+    n_missing: tuple[int, ...] = ()
+    """Contents that are missing under each view that lacks some."""
 
     def __str__(self) -> str:
-        each = f" in {len(self.views)} views" if len(self.views) > 1 else ""
-        return f"{self.n_missing:,} {_CONTENTS[self.producer.modality]}{each}"
+        each = f" in {len(self.n_missing)} views" if len(self.n_missing) > 1 else ""
+        most = "up to " if len(set(self.n_missing)) > 1 else ""
+        return f"{most}{max(self.n_missing):,} {_CONTENTS[self.producer.modality]}{each}"
 
     def goes_with(self, other: _Task) -> bool:
         """Whether one command can do both: the dtypes agree, and of pictures the views."""
@@ -220,7 +222,7 @@ def _tasks(status: CacheStatus, dataset: DatasetStatus) -> list[_Task]:
         producer = next(p for p in status.producers if p.fingerprint.startswith(name))
         lacks = [c for c in dataset.coverage if c.producer == name and c.is_wanted and c.n_missing]
         views, outputs = tuple(dict.fromkeys(c.view for c in lacks)), {c.output for c in lacks}
-        n_missing = sum(n for (other, _), n in dataset.missing.items() if other == name)
+        n_missing = tuple(n for (other, _), n in dataset.missing.items() if other == name)
         asked = next((r for r in dataset.requests if r.fingerprint == producer.fingerprint), None)
         if asked and outputs <= set(asked.outputs) and set(views) <= set(asked.views):
             outputs, views = set(asked.outputs), asked.views
@@ -244,7 +246,8 @@ def read_again_steps(status: CacheStatus, name: str) -> Iterator[Step]:
     tasks = [_Task(_making(by_digest[r.fingerprint], r.outputs), r.views) for r in asked]
     for group in _groups(tasks):
         origin = Origin(name, asked[0].origin, asked[0].seed, asked[0].skips_orphans)
-        yield Step(f"read {name} again: it has no sample table", _command(status.path, origin, group))
+        why = f"read {name} again: it has no sample table (to forget it, delete requests/{name})"
+        yield Step(why, _command(status.path, origin, group))
 
 
 def _division_command(

@@ -246,7 +246,7 @@ def test_what_was_asked_for_is_missing_before_anything_of_it_is_stored(tmp_path:
     status = cache_status(Cache.open(made.path))
     assert status.datasets[0].missing == {(both.fingerprint.short, view): 18 for view in ("clean", "hflip")}
     text = " ".join(output(made.path).split())
-    assert "Incomplete: 36 to do." in text and "36 pictures in 2 views" in text
+    assert "Incomplete: 36 to do." in text and "18 pictures in 2 views" in text
     assert "--image-outputs cls,layers:4 --views clean,hflip" in text
     extract(manifest, made, [FakeSpec("image", ("cls",))], options=options)
     assert cache_status(Cache.open(made.path)).n_missing == 0
