@@ -18,13 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # With atheris a mutation of the bytes is chosen by coverage, without it by a seeded generator.
 LOOP = """
-import random, sys, time
+import contextlib, random, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 corpus, scratch, seconds, seed = Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
-from featcache.errors import FeatcacheError
-from featcache.samples import read_samples
-from featcache.shard import intact_keys, read_shard, verify_shard
+guided = "atheris" in sys.argv[6:]
+if guided:
+    import atheris
+with atheris.instrument_imports(include=["featcache"]) if guided else contextlib.nullcontext():
+    from featcache.errors import FeatcacheError
+    from featcache.samples import read_samples
+    from featcache.shard import intact_keys, read_shard, verify_shard
 files = sorted(corpus.iterdir())
 good = [path.read_bytes() for path in files]
 started, n, n_refused = time.monotonic(), 0, 0
@@ -62,15 +66,14 @@ def mutate(rng, data):
             data[at : at + 32] = data[other : other + 32]
     return bytes(data)
 
-if "atheris" in sys.argv[6:]:
-    import atheris
+if guided:
     def one(data):
         look(data[1:], bool(data) and data[0] % 2 == 1)
     seeds = scratch.with_name("seeds")
     seeds.mkdir()
     for i, (path, data) in enumerate(zip(files, good)):
         (seeds / str(i)).write_bytes(bytes([path.name.startswith("table")]) + data)
-    options = [f"-max_total_time={int(seconds)}", f"-seed={seed + 1}", "-max_len=65536"]
+    options = [f"-max_total_time={int(seconds)}", f"-seed={seed + 1}", "-max_len=65536", "-len_control=0"]
     atheris.Setup([sys.argv[0], *options, str(seeds)], one)
     atheris.Fuzz()
 else:
