@@ -18,7 +18,7 @@ import pytest
 
 import cli
 
-from factories import write_bert, write_dataset, write_vision
+from factories import FakeSpec, make_cache, read_manifest, write_bert, write_dataset, write_vision
 
 ROOT = Path(__file__).resolve().parents[1]
 WARNINGS = "error,ignore::ResourceWarning"
@@ -134,6 +134,39 @@ def test_export_writes_what_the_documentation_says(project: Path, tmp_path: Path
     with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
         assert {"sample_id", "split", "label_a", "label_b", "text", "image"} <= set(arrays)
         assert arrays["text"].shape == (72, 16)
+
+
+def test_export_takes_all_that_is_stored_and_what_is_named_and_never_nothing(tmp_path: Path) -> None:
+    from featcache.extract import ExtractOptions, extract
+
+    specs = [FakeSpec("text", ("cls",)), FakeSpec("image", width=3), FakeSpec("spectral", ("grid", "radial"), width=5)]
+    manifest, cache = read_manifest(write_dataset(tmp_path / "d", n_captions=3)), make_cache(tmp_path / "cache")
+    extract(manifest, cache, specs, options=ExtractOptions(device="cpu"))
+    extract(manifest, cache, specs[2:], views="hflip", options=ExtractOptions(device="cpu"))
+
+    def widths(*options: object) -> dict[str, int]:
+        result = run("featcache", "export", "--out", "x.npz", "--json", *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+            found = {m: arrays[m].shape[1] for m in ("text", "image", "spectral") if m in arrays}
+        assert json.loads(result.stdout)["widths"] == found
+        return found
+
+    assert widths() == {"text": 4, "image": 3, "spectral": 10}
+    assert widths("--spectral-outputs", "radial") == {"text": 4, "image": 3, "spectral": 5}
+    assert widths("--spectral-encoder", "none") == {"text": 4, "image": 3}
+    only = ("--text-encoder", "none", "--image-encoder", "none")
+    assert widths(*only, "--spectral-encoder", specs[2].fingerprint.digest[:8]) == {"spectral": 10}
+    assert widths("--view", "hflip") == {"text": 4, "spectral": 10}
+    (tmp_path / "x.npz").unlink()
+    for options, words in (
+        ((*only, "--spectral-encoder", "none"), ("nothing to export", "text, image, spectral")),
+        (("--view", "blur:1"), ("'blur:1'", "no vectors")),
+        (("--view", "hflip", "--image-outputs", "pooled"), ("'hflip'", "no vectors")),
+        (("--spectral-encoder", "ffff"), ("spectral encoder 'ffff'",)),
+    ):
+        fails(run("featcache", "export", "--out", "x.npz", *options, cwd=tmp_path), 1, *words)
+    assert not (tmp_path / "x.npz").exists()
 
 
 @pytest.mark.slow
