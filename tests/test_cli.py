@@ -217,6 +217,7 @@ def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> No
         (["extract", "--views", "clean,hflip", "--decode", "fast"], 1, ["fast decoding", "clean view"]),
         (["extract", "--spectral", "--decode", "fast"], 1, ["fast decoding", "spectral"]),
         (["extract", "--spectral-outputs", "odd"], 1, ["spectral output 'odd'", "radial"]),
+        (["extract", "--spectral-outputs", "grid", "--no-spectral"], 2, ["--spectral-outputs", "--no-spectral"]),
         (["extract", "--clip-text", "--image-model", "none"], 1, ["--clip-text", "--image-model"]),
         (["extract", "--shard", "8/8"], 1, ["8/8", "count from 0"]),
         (["extract", "--workers", "many"], 2, ["--workers"]),
@@ -380,6 +381,35 @@ def test_layers_views_and_spectral_features_come_from_one_command(project: Path,
     assert json.loads(again.stdout)["n_encoded"] == 0 and again.stderr == ""
     more = run("featcache", "extract", manifest, *what, "--views", "train", "--json", cwd=tmp_path)
     assert json.loads(more.stdout)["n_encoded"] == 6 * 6 * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "expected"),
+    [
+        ('spectral_outputs = "grid,radial"', [], "grid,radial"),
+        ('spectral_outputs = "grid"', ["--no-spectral"], None),
+        ('spectral_outputs = "grid"\nspectral = false', [], None),
+        ('spectral_outputs = "grid"\nspectral = false', ["--spectral"], "grid"),
+        ("spectral = true", ["--no-spectral"], None),
+        ("spectral = false", ["--spectral-outputs", "radial"], "radial"),
+    ],
+)
+def test_what_is_said_of_spectral_features_on_the_command_line_wins(
+    tmp_path: Path, settings: str, options: list[str], expected: str | None
+) -> None:
+    data = write_dataset(tmp_path / "data", n_captions=1)
+    (tmp_path / "featcache.toml").write_text(settings)
+    models = ("--text-model", "none", "--image-model", "none", "--device", "cpu")
+    result = run("featcache", "extract", data, *models, *options, cwd=tmp_path)
+    if expected is None:
+        fails(result, 1, "no encoder is left")
+        return
+    assert result.returncode == 0, result.stderr
+    about = json.loads(run("featcache", "export", "--out", "x.npz", "--json", cwd=tmp_path).stdout)
+    assert about["n_rows"] == 3
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+        outputs = json.loads(arrays["about"].item())["features"]["spectral"]["outputs"]
+    assert sorted(outputs) == expected.split(",")
 
 
 def test_on_a_miss_it_is_said_which_field_differs_and_encoders_are_chosen_by_name(
