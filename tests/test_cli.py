@@ -359,6 +359,32 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(project: Path, tmp
     fails(run("featcache", "extract", data, *models, "--dry-run", "--cache", "data", cwd=tmp_path), 1, "is no cache")
 
 
+def test_a_task_of_an_array_that_is_submitted_again_does_its_part_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_dataset(tmp_path / "data", n_captions=4)
+    models = ("--text-model", "none", "--image-model", "none", "--spectral", "--device", "cpu")
+
+    def encoded(*options: object, **array: int) -> int:
+        for name, value in array.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+        result = run("featcache", "extract", data, *models, "--json", *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert ("2/3 of the frozen plan" in result.stderr) == ("auto" in options)
+        found = json.loads(result.stdout)
+        return int(found["sides"][0]["n_todo"] if "--dry-run" in options else found["n_encoded"])
+
+    assert encoded("--shard", "0/3") == 4
+    again = {"ID": 2, "MIN": 2, "MAX": 2, "COUNT": 1}
+    assert encoded("--shard", "auto", "--dry-run", **again) == 4
+    assert encoded("--shard", "auto", **again) == 4 and encoded("--shard", "auto", "--refreeze", **again) == 0
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "3")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MAX", "3")
+    fails(run("featcache", "extract", data, *models, "--shard", "auto", cwd=tmp_path), 1, "--shard auto/3")
+    assert encoded() == 4
+
+
 def test_layers_views_and_spectral_features_come_from_one_command(project: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", n_captions=2)
     (tmp_path / "featcache.toml").write_text('data = "data"\nviews = "clean,hflip"\nspectral = true\n')
