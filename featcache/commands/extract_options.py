@@ -166,7 +166,7 @@ ShardRows = Annotated[
 ]  # fmt: skip
 Shard = Annotated[
     str | None,
-    typer.Option(metavar="i/N|auto", help="Do one part of N, counted from 0; auto: from the job's environment.",
+    typer.Option(metavar="i/N|auto[/N]", help="Do one part of N, counted from 0; auto: from the job's environment.",
                  rich_help_panel=_WORK),
 ]  # fmt: skip
 Gpus = Annotated[

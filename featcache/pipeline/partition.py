@@ -26,7 +26,10 @@ ENVIRONMENT = (
     ("RANK", "WORLD_SIZE"),
     ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
 )
-"""Variables of an index and its count, in the order in which `Partition.from_environment` asks them."""
+"""Variables of an index and its count, in the order in which `Partition.from_environment` asks them.
+
+Kubernetes sets no count: ``JOB_COMPLETIONS`` is there if the job's author copies it into the environment.
+"""
 MAX_COUNT = 1_000_000
 MAX_TASK = 9_999_999
 _RUNS_A_PART = 4
