@@ -200,6 +200,7 @@ def freeze_plan(
     partition: Partition,
     unit_rows: int,
     refreeze: bool = False,
+    is_dry: bool = False,
 ) -> None:
     """Make sure that all parts of an extraction mean the same one; the first to come lays it down.
 
@@ -217,6 +218,8 @@ def freeze_plan(
         Contents a run.
     refreeze : bool
         Put what this part means in the place of what is there. To be given to every part.
+    is_dry : bool
+        Write nothing, but raise as always.
 
     Raises
     ------
@@ -230,7 +233,7 @@ def freeze_plan(
     wanted = FrozenPlan.of(table, work, count=partition.count, unit_rows=unit_rows)
     wanted = replace(wanted, tasks=partition.tasks)
     path = wanted.path(cache)
-    if not path.exists() and write_sealed(path, wanted.to_document()):
+    if not path.exists() and (is_dry or write_sealed(path, wanted.to_document())):
         return
     try:
         found = _read(path)
@@ -241,7 +244,8 @@ def freeze_plan(
     if found == wanted and wanted.tasks in (None, found.tasks):
         return
     if found == wanted or found is None or refreeze:
-        replace_sealed(path, wanted.to_document())
+        if not is_dry:
+            replace_sealed(path, wanted.to_document())
         return
     raise FeatcacheError(f"{_difference(found, wanted, partition)}, as frozen in {path}: {_WAYS_OUT}")
 
