@@ -137,7 +137,7 @@ Dtype = Annotated[DtypeName, typer.Option(help="Precision of the forward; auto: 
 StorageDtype = Annotated[StorageName, typer.Option(help="Precision on disk; auto: the cache's.", rich_help_panel=_HOW)]
 Resize = Annotated[
     ResizeName | None,
-    typer.Option(help="Who resizes: pillow (default), or torch, several times faster.", rich_help_panel=_HOW),
+    typer.Option(help="Who resizes: pillow (default), or torch: faster, a few levels off.", rich_help_panel=_HOW),
 ]
 SquareCrop = Annotated[
     bool | None,
