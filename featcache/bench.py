@@ -13,12 +13,13 @@ from typing import Any, cast
 import numpy as np
 
 from featcache.cache import CLEAN, Cache, Defaults
-from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec
+from featcache.encoders.base import CONTENT_OF, Content, Encoder, EncoderSpec, Modality
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError
-from featcache.extract import extract
+from featcache.extract import ExtractResult, extract
 from featcache.manifest import ImageSource, Manifest
 from featcache.options import ExtractOptions, available_cores
+from featcache.pipeline.batching import CPU_ROWS
 from featcache.pipeline.feeds import Forwards
 from featcache.pipeline.results import Progress
 from featcache.pipeline.work import Work
@@ -40,7 +41,7 @@ class BenchResult:
     cores, workers : int
         Cores that this process may use, and workers that prepared the input.
     n_samples, n_captions, n_pictures : int
-        Samples, different captions, and pictures.
+        Samples, and the different captions and pictures of them that were encoded.
     forwards : tuple of ForwardRate
         One per encoder, alone.
     reading : ReadingCost
@@ -49,6 +50,8 @@ class BenchResult:
         Seconds of the whole extraction of the sample into an empty cache, the loading of the encoders left out.
     stages : mapping of str to float
         The same by what was being done: ``scan`` (hashing), ``text``, ``image``.
+    n_failed : int
+        Captions and pictures that could not be read or encoded.
     """
 
     dataset: str
@@ -62,6 +65,7 @@ class BenchResult:
     reading: ReadingCost
     end_to_end: float
     stages: Mapping[str, float]
+    n_failed: int = 0
 
     @property
     def forward_seconds(self) -> float:
@@ -89,6 +93,13 @@ class BenchResult:
         """Workers, each with a core of its own, that keep up with the forwards."""
         seconds = self.n_pictures / self.reading.rate
         return max(1, math.ceil(seconds / self.forward_seconds - 1e-9)) if self.forward_seconds else 1
+
+    @property
+    def reading_share(self) -> float:
+        """Share of reading in the time of all cores, 0 to 1, on a CPU, whose cores it shares with the forwards."""
+        seconds = self.n_pictures / self.reading.rate
+        total = seconds + self.forward_seconds * self.cores
+        return seconds / total if total else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``featcache bench --json`` prints."""
@@ -165,10 +176,11 @@ def bench(
         raise FeatcacheError(f"none of the {reading.n_failed} pictures tried of {manifest.name!r} can be read")
     forwards: list[ForwardRate] = []
     loaded: list[EncoderSpec] = []
-    encoders = Forwards(options)
+    encoders, n_rows = Forwards(options), CPU_ROWS
     for spec, own_views in work.items:
         tell(f"{spec.modality} forward")
         forward = encoders.of(spec, example_of(spec))
+        n_rows = forward.n_rows
         loaded.append(cast("EncoderSpec", Preloaded(spec, forward.encoder)))
         forwards.append(
             measure_forward(
@@ -177,28 +189,44 @@ def bench(
                 captions,
                 n_contents=len(pictures) if spec in of_pictures else len(captions),
                 n_views=len(own_views),
-                n_rows=forward.n_rows,
+                n_rows=n_rows,
                 seconds=seconds,
             )
         )
     tell("extraction")
     # Batches are tried out once, above.
-    rows = replace(options, batch_size=forwards[-1].n_rows)
+    rows = replace(options, batch_size=n_rows)
     device, stages = resolve_device(options.device), _Stages()
-    whole = time_extraction(manifest, loaded, defaults, views=views, options=rows, progress=stages)
+    whole, done = _extract_timed(manifest, loaded, defaults, views=views, options=rows, progress=stages)
+    n_encoded: dict[str, int] = {}
+    for side in done.sides:
+        n_encoded[side.fingerprint] = max(side.n_encoded, n_encoded.get(side.fingerprint, 0))
+    forwards = [replace(forward, n_contents=n_encoded[forward.fingerprint]) for forward in forwards]
     return BenchResult(
         manifest.name,
         device=device,
         cores=available_cores(),
         workers=options.threads if device == "cpu" else options.workers or available_cores(),
         n_samples=len(manifest.samples),
-        n_captions=len(captions),
-        n_pictures=len(pictures) if of_pictures else 0,
+        n_captions=_most(forwards, "text"),
+        n_pictures=_most(forwards, "image"),
         forwards=tuple(forwards),
         reading=reading,
         end_to_end=whole,
         stages=stages.seconds,
+        n_failed=_count_failed(done),
     )
+
+
+def _most(forwards: Sequence[ForwardRate], content: Content) -> int:
+    own = [f.n_contents for f in forwards if CONTENT_OF[cast("Modality", f.modality)] == content]
+    return max(own, default=0)
+
+
+def _count_failed(done: ExtractResult) -> int:
+    """Count contents that failed, each once, under however many encoders and views."""
+    failed = {(CONTENT_OF[cast("Modality", side.modality)], f.sample_id) for side in done.sides for f in side.failures}
+    return len(failed | {("image", failure.sample_id) for failure in done.unreadable})
 
 
 class _Stages:
@@ -225,11 +253,17 @@ def time_extraction(
     progress: Callable[[Progress], None] | None = None,
 ) -> float:
     """Return how many seconds it takes to extract everything into an empty cache that is removed afterwards."""
+    return _extract_timed(manifest, specs, defaults, views=views, options=options, progress=progress)[0]
+
+
+def _extract_timed(
+    manifest: Manifest, specs: Sequence[EncoderSpec], defaults: Defaults, **how: Any
+) -> tuple[float, ExtractResult]:
     with tempfile.TemporaryDirectory(prefix="featcache-bench-") as folder:
         cache = Cache.open_or_create(Path(folder) / "cache", defaults)
         started = time.perf_counter()
-        extract(manifest, cache, specs, options=options, views=views, progress=progress)
-        return time.perf_counter() - started
+        done = extract(manifest, cache, specs, **how)
+        return time.perf_counter() - started, done
 
 
 def thin(manifest: Manifest, n_samples: int) -> Manifest:

@@ -48,8 +48,9 @@ def extract(
 ) -> ExtractResult:
     """Run encoders over what a cache lacks of a data set.
 
-    Every picture is read and decoded once for all encoders and views. Safe to interrupt anywhere and to start
-    again: what is published stays, the rest is planned anew. Several processes may do this to one cache at once.
+    Every picture is read and decoded once for all encoders and views, after a new one was read to be hashed. Safe
+    to interrupt anywhere and to start again: what is published stays, the rest is planned anew. Several processes
+    may do this to one cache at once.
 
     Parameters
     ----------

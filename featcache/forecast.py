@@ -18,6 +18,7 @@ from featcache.manifest import Manifest
 from featcache.misses import NearMiss
 from featcache.options import ExtractOptions
 from featcache.pipeline.batching import CPU_ROWS
+from featcache.pipeline.frozen import freeze_plan
 from featcache.pipeline.plan import Plan
 from featcache.pipeline.reading import Reading, ThreadReader
 from featcache.pipeline.results import Progress
@@ -144,10 +145,21 @@ def forecast_extraction(
         time.
     progress : callable
         Called while contents are hashed.
+
+    Raises
+    ------
+    FeatcacheError
+        If it is a part of a division that means something else than what is frozen, as the extraction would.
     """
     options = options or ExtractOptions()
     work = Work.of(specs, views)
     scanned = survey(manifest, cache, options=options, report=progress or (lambda _: None), is_dry=True)
+    unit_rows = work.unit_rows(scanned.table, options)
+    if options.partition is not None:
+        freeze_plan(
+            cache, scanned.table, work.items,
+            partition=options.partition, unit_rows=unit_rows, refreeze=options.refreeze, is_dry=True,
+        )  # fmt: skip
     plans = work.plans(cache, scanned.table, options=options, retry=samples_to_retry(cache, manifest, options))
     timing = _time_batches(manifest, scanned.table, plans, work, options) if timed else _Timing({}, {})
     sides = tuple(_side(cache, plan, timing, number, timed=timed) for number, plan in enumerate(plans))
@@ -161,7 +173,7 @@ def forecast_extraction(
         n_unreadable=len(scanned.unreadable),
         n_missing=missing,
         free_bytes=_free_bytes(cache.path),
-        unit_rows=work.unit_rows(scanned.table, options),
+        unit_rows=unit_rows,
         sides=sides,
     )
 

@@ -32,9 +32,9 @@ class ForwardRate:
     modality, fingerprint, model, compute_dtype : str
         The producer.
     n_rows : int
-        Pictures a forward; texts are cut by their tokens.
+        Most contents a forward had; texts are cut by their tokens.
     n_contents, n_views : int
-        Contents of the sample, and how often each of them goes through the encoder.
+        Contents of the sample that can be encoded, and how often each of them goes through the encoder.
     rate : float
         Contents a second.
     """
@@ -63,7 +63,8 @@ class ReadingCost:
     n_pictures, n_failed : int
         How many were measured, and how many of them could not be used.
     seconds : mapping
-        Of one picture by part: ``read`` (with the check of its digest), ``decode``, ``views``, ``resize``.
+        Of one picture that can be used, by part: ``read`` (with the check of its digest), ``decode``, ``views``,
+        ``resize``.
     """
 
     n_pictures: int
@@ -101,11 +102,14 @@ def measure_reading(pictures: Iterable[ImageSource], recipe: Recipe, *, seconds:
                 n_failed += 1
                 continue
             prepared = prepare(recipe, Reading(0, row, image, key, everything))
-            n_failed += bool(prepared.faults)
+            if prepared.faults:
+                n_failed += 1
+                continue
             spent += prepared.seconds
-            if n_read > n_failed and spent.sum() >= seconds:
+            if spent.sum() >= seconds:
                 break
-    return ReadingCost(n_read, n_failed, dict(zip(PARTS, (spent / max(1, n_read)).tolist(), strict=True)))
+    spent /= max(1, n_read - n_failed)
+    return ReadingCost(n_read, n_failed, dict(zip(PARTS, spent.tolist(), strict=True)))
 
 
 @contextmanager
@@ -174,7 +178,7 @@ def measure_forward(
         fingerprint=fingerprint.digest,
         model=fingerprint.model_name,
         compute_dtype=str(fingerprint.identity["compute_dtype"]),
-        n_rows=n_rows,
+        n_rows=max(map(len, batches)),
         n_contents=n_contents,
         n_views=n_views,
         rate=n / spent,

@@ -138,7 +138,7 @@ def pass_order() -> str:
     """Say in which order the installed Pillow resamples the axes, found out by resizing a small picture.
 
     Pillow 13 turned the order round for pictures that lose much height; the rounding between the passes makes
-    that visible as differences of one grey level. It therefore belongs in a fingerprint.
+    that visible as differences of one grey level, rarely of a few. It therefore belongs in a fingerprint.
 
     Returns
     -------

@@ -18,7 +18,7 @@ import pytest
 
 import cli
 
-from factories import write_bert, write_dataset, write_vision
+from factories import FakeSpec, make_cache, read_manifest, write_bert, write_dataset, write_vision
 
 ROOT = Path(__file__).resolve().parents[1]
 WARNINGS = "error,ignore::ResourceWarning"
@@ -136,6 +136,39 @@ def test_export_writes_what_the_documentation_says(project: Path, tmp_path: Path
         assert arrays["text"].shape == (72, 16)
 
 
+def test_export_takes_all_that_is_stored_and_what_is_named_and_never_nothing(tmp_path: Path) -> None:
+    from featcache.extract import ExtractOptions, extract
+
+    specs = [FakeSpec("text", ("cls",)), FakeSpec("image", width=3), FakeSpec("spectral", ("grid", "radial"), width=5)]
+    manifest, cache = read_manifest(write_dataset(tmp_path / "d", n_captions=3)), make_cache(tmp_path / "cache")
+    extract(manifest, cache, specs, options=ExtractOptions(device="cpu"))
+    extract(manifest, cache, specs[2:], views="hflip", options=ExtractOptions(device="cpu"))
+
+    def widths(*options: object) -> dict[str, int]:
+        result = run("featcache", "export", "--out", "x.npz", "--json", *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+            found = {m: arrays[m].shape[1] for m in ("text", "image", "spectral") if m in arrays}
+        assert json.loads(result.stdout)["widths"] == found
+        return found
+
+    assert widths() == {"text": 4, "image": 3, "spectral": 10}
+    assert widths("--spectral-outputs", "radial") == {"text": 4, "image": 3, "spectral": 5}
+    assert widths("--spectral-encoder", "none") == {"text": 4, "image": 3}
+    only = ("--text-encoder", "none", "--image-encoder", "none")
+    assert widths(*only, "--spectral-encoder", specs[2].fingerprint.digest[:8]) == {"spectral": 10}
+    assert widths("--view", "hflip") == {"text": 4, "spectral": 10}
+    (tmp_path / "x.npz").unlink()
+    for options, words in (
+        ((*only, "--spectral-encoder", "none"), ("nothing to export", "text, image, spectral")),
+        (("--view", "blur:1"), ("'blur:1'", "no vectors")),
+        (("--view", "hflip", "--image-outputs", "pooled"), ("'hflip'", "no vectors")),
+        (("--spectral-encoder", "ffff"), ("spectral encoder 'ffff'",)),
+    ):
+        fails(run("featcache", "export", "--out", "x.npz", *options, cwd=tmp_path), 1, *words)
+    assert not (tmp_path / "x.npz").exists()
+
+
 @pytest.mark.slow
 def test_the_whole_way_from_pictures_to_a_verdict(project: Path) -> None:
     trained = run("heads", "train", "--loss", "multitask", "--dim", 16, "--out", "runs/a", cwd=project)
@@ -184,6 +217,7 @@ def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> No
         (["extract", "--views", "clean,hflip", "--decode", "fast"], 1, ["fast decoding", "clean view"]),
         (["extract", "--spectral", "--decode", "fast"], 1, ["fast decoding", "spectral"]),
         (["extract", "--spectral-outputs", "odd"], 1, ["spectral output 'odd'", "radial"]),
+        (["extract", "--spectral-outputs", "grid", "--no-spectral"], 2, ["--spectral-outputs", "--no-spectral"]),
         (["extract", "--clip-text", "--image-model", "none"], 1, ["--clip-text", "--image-model"]),
         (["extract", "--shard", "8/8"], 1, ["8/8", "count from 0"]),
         (["extract", "--workers", "many"], 2, ["--workers"]),
@@ -325,6 +359,32 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(project: Path, tmp
     fails(run("featcache", "extract", data, *models, "--dry-run", "--cache", "data", cwd=tmp_path), 1, "is no cache")
 
 
+def test_a_task_of_an_array_that_is_submitted_again_does_its_part_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_dataset(tmp_path / "data", n_captions=4)
+    models = ("--text-model", "none", "--image-model", "none", "--spectral", "--device", "cpu")
+
+    def encoded(*options: object, **array: int) -> int:
+        for name, value in array.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+        result = run("featcache", "extract", data, *models, "--json", *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert ("2/3 of the frozen plan" in result.stderr) == ("auto" in options)
+        found = json.loads(result.stdout)
+        return int(found["sides"][0]["n_todo"] if "--dry-run" in options else found["n_encoded"])
+
+    assert encoded("--shard", "0/3") == 4
+    again = {"ID": 2, "MIN": 2, "MAX": 2, "COUNT": 1}
+    assert encoded("--shard", "auto", "--dry-run", **again) == 4
+    assert encoded("--shard", "auto", **again) == 4 and encoded("--shard", "auto", "--refreeze", **again) == 0
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "3")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MAX", "3")
+    fails(run("featcache", "extract", data, *models, "--shard", "auto", cwd=tmp_path), 1, "--shard auto/3")
+    assert encoded() == 4
+
+
 def test_layers_views_and_spectral_features_come_from_one_command(project: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", n_captions=2)
     (tmp_path / "featcache.toml").write_text('data = "data"\nviews = "clean,hflip"\nspectral = true\n')
@@ -347,6 +407,35 @@ def test_layers_views_and_spectral_features_come_from_one_command(project: Path,
     assert json.loads(again.stdout)["n_encoded"] == 0 and again.stderr == ""
     more = run("featcache", "extract", manifest, *what, "--views", "train", "--json", cwd=tmp_path)
     assert json.loads(more.stdout)["n_encoded"] == 6 * 6 * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "expected"),
+    [
+        ('spectral_outputs = "grid,radial"', [], "grid,radial"),
+        ('spectral_outputs = "grid"', ["--no-spectral"], None),
+        ('spectral_outputs = "grid"\nspectral = false', [], None),
+        ('spectral_outputs = "grid"\nspectral = false', ["--spectral"], "grid"),
+        ("spectral = true", ["--no-spectral"], None),
+        ("spectral = false", ["--spectral-outputs", "radial"], "radial"),
+    ],
+)
+def test_what_is_said_of_spectral_features_on_the_command_line_wins(
+    tmp_path: Path, settings: str, options: list[str], expected: str | None
+) -> None:
+    data = write_dataset(tmp_path / "data", n_captions=1)
+    (tmp_path / "featcache.toml").write_text(settings)
+    models = ("--text-model", "none", "--image-model", "none", "--device", "cpu")
+    result = run("featcache", "extract", data, *models, *options, cwd=tmp_path)
+    if expected is None:
+        fails(result, 1, "no encoder is left")
+        return
+    assert result.returncode == 0, result.stderr
+    about = json.loads(run("featcache", "export", "--out", "x.npz", "--json", cwd=tmp_path).stdout)
+    assert about["n_rows"] == 3
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+        outputs = json.loads(arrays["about"].item())["features"]["spectral"]["outputs"]
+    assert sorted(outputs) == expected.split(",")
 
 
 def test_on_a_miss_it_is_said_which_field_differs_and_encoders_are_chosen_by_name(

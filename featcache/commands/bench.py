@@ -93,6 +93,8 @@ def _render(found: BenchResult) -> None:
         f"[bold]{safe(found.dataset)}[/] {found.n_samples:,} samples, {found.n_captions:,} captions, "
         f"{found.n_pictures:,} pictures; {found.device}, {found.cores} cores"
     )
+    if found.n_failed:
+        console.print(f"{found.n_failed:,} could not be read or encoded, and are not counted", style="yellow")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("part")
     table.add_column("how", overflow="fold")
@@ -100,20 +102,37 @@ def _render(found: BenchResult) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for f in found.forwards:
         times = f" × {f.n_views} views" if f.n_views > 1 else ""
-        how = f"{safe(f.model)}, {f.compute_dtype}, {f.n_rows} a batch{times}"
+        size = "up to " if f.modality == "text" else ""
+        how = f"{safe(f.model)}, {f.compute_dtype}, {size}{f.n_rows} a batch{times}"
         table.add_row(f"{f.modality} forward", how, f"{f.rate:,.1f}/s", f"{f.seconds:.2f}")
     if found.n_pictures:
         spent = ", ".join(f"{name} {1e3 * part:.2f}" for name, part in found.reading.seconds.items() if part)
         rate = f"{found.reading.rate:,.1f}/s"
         table.add_row("reading, 1 core", f"ms: {spent}", rate, f"{found.n_pictures / found.reading.rate:.2f}")
         table.add_row(f"reading, {found.workers} workers", "", "", f"{found.reading_seconds:.2f}")
-    rate = f"{found.n_samples / found.end_to_end:,.1f}/s"
+    n, what = (found.n_pictures, "pictures") if found.n_pictures else (found.n_captions, "captions")
+    rate = f"{n / found.end_to_end:,.1f}/s"
     stages = ", ".join(f"{'hashing' if name == 'scan' else name} {spent:.2f}" for name, spent in found.stages.items())
-    share = f"{found.bound / found.end_to_end:.0%} of the bound; s: {stages}"
+    share = f"{n:,} {what}, {found.bound / found.end_to_end:.0%} of the bound; s: {stages}"
     table.add_row("[bold]end to end[/]", share, rate, f"{found.end_to_end:.2f}")
     console.print(table)
     shared = "forward and reading share the cores" if found.device == "cpu" else "the slower of forward and reading"
     console.print(f"bound {found.bound:.2f} s: {shared}; [bold]{found.binds}[/] binds", soft_wrap=True)
-    if found.n_pictures and found.device != "cpu":
+    if found.n_pictures:
+        console.print(_workers(found))
+
+
+def _workers(found: BenchResult) -> str:
+    if found.device != "cpu":
         n = found.workers_needed
-        console.print(f"{n} worker{'s' * (n > 1)}, each with a core, would keep up with this device", soft_wrap=True)
+        return f"{n} worker{'s' * (n > 1)}, each with a core, would keep up with this device"
+    from featcache.options import ExtractOptions
+
+    n, default = found.workers, ExtractOptions().threads
+    which = "the default" if n == default else f"default: {default}"
+    more = f"up to {found.cores} could help" if n < found.cores else "more would not help"
+    shared = f"the {found.cores} cores" if found.cores > 1 else "the core"
+    return (
+        f"{n} worker{'s' * (n > 1)} ({which}) and the forwards share {shared}: preparing is "
+        f"{found.reading_share:.0%} of the work, {more}"
+    )

@@ -110,7 +110,7 @@ class Models:
         if self.image != "none":
             how: dict[str, Any] = {**precision, **vars(self.pictures)}
             specs.append(ImageSpec(self._image_folder, _names(self.image_outputs or "pooled"), **how))
-        if self.spectral or self.spectral_outputs:
+        if self.spectral:
             outputs = _names(self.spectral_outputs) if self.spectral_outputs else SPECTRAL_OUTPUTS
             specs.append(SpectralSpec(outputs, storage_dtype=precision["storage_dtype"]))
         return specs

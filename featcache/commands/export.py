@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featcache.commands.render import cache_folder, console, print_json, safe
 from featcache.terminal import human_bytes
+
+if TYPE_CHECKING:
+    from featcache.selection import Selection
+    from featcache.store import FeatureStore
 
 __all__ = ["export"]
 
@@ -26,22 +31,26 @@ def export(
     image_encoder: Annotated[
         str | None, typer.Option(help="Fingerprint prefix or model name; none: no images.")
     ] = None,
+    spectral_encoder: Annotated[
+        str | None, typer.Option(help="Fingerprint prefix; none: no spectral features.")
+    ] = None,
     text_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
     image_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
-    view: Annotated[str, typer.Option(help="View of the images.")] = "clean",
+    spectral_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
+    view: Annotated[str, typer.Option(help="View of the images; what has no vectors of it is left out.")] = "clean",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Take aligned arrays out of a cache: sample_id, split, labels, text, image."""
+    """Take aligned arrays out of a cache: sample_id, split, labels, text, image, spectral."""
     from featcache.export import export_store
     from featcache.store import open_store
 
     store = open_store(cache_folder(cache), dataset=dataset)
-    chosen = {"text": (text_encoder, text_outputs, "clean"), "image": (image_encoder, image_outputs, view)}
-    selections = {
-        modality: store.select(modality, encoder=encoder, outputs=_names(outputs), view=seen)
-        for modality, (encoder, outputs, seen) in chosen.items()
-        if encoder != "none" and (modality in store.modalities or encoder is not None or outputs is not None)
+    asked = {
+        "text": (text_encoder, text_outputs),
+        "image": (image_encoder, image_outputs),
+        "spectral": (spectral_encoder, spectral_outputs),
     }
+    selections = _select(store, asked, view)
     report = export_store(store, out, split=split, selections=selections)
     if as_json:
         print_json(asdict(report) | {"path": str(report.path)})
@@ -52,6 +61,20 @@ def export(
     )
     size = human_bytes(report.n_bytes)
     console.print(f"{report.n_rows:,} rows ({columns}), {size} → {safe(report.path)}", soft_wrap=True)
+
+
+def _select(store: FeatureStore, asked: Mapping[str, tuple[str | None, str | None]], view: str) -> dict[str, Selection]:
+    """Select what was asked for, by modality (encoder, outputs), and the standard vectors of what was not."""
+    nothing = (None, None)
+    known = {m: store.views(m) for m in asked if m in store.modalities}
+    wanted = {m: given for m, given in asked.items() if given[0] != "none" and (m in known or given != nothing)}
+    # As in `default_selections`: a view that only some of the modalities have is asked of those.
+    is_somewhere = view != "clean" and any(view in known.get(m, ()) for m in wanted)
+    return {
+        m: store.select(m, encoder=given[0], outputs=_names(given[1]), view="clean" if m == "text" else view)
+        for m, given in wanted.items()
+        if m == "text" or given != nothing or not is_somewhere or view in known[m]
+    }
 
 
 def _names(outputs: str | None) -> tuple[str, ...] | None:

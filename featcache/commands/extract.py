@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +86,27 @@ def extract(
         target = open_target(cache_folder(cache), computing, dtypes, dry_run=dry_run or timed)
         specs = models.specs(manifest, target, dtypes)
         check_name(target, manifest, name)
+        options = _rejoin(options, shard, target, manifest, specs)
         request = _Request(manifest, target, specs, views or project.views or "clean", options)
         if dry_run or timed:
             request.forecast(timed=timed, as_json=as_json)
         else:
             request.extract(_gpus(gpus, computing, options), as_json=as_json, json_log=json_log)
+
+
+def _rejoin(
+    options: ExtractOptions, shard: str | None, cache: Cache, manifest: Manifest, specs: list[EncoderSpec]
+) -> ExtractOptions:
+    """Make ``--shard auto`` a part of the frozen division, if there is one, and say so; --refreeze makes another."""
+    from featcache.pipeline.frozen import rejoin
+
+    part = options.partition
+    if part is None or shard is None or shard.strip() != "auto" or (options.refreeze and part.count > 1):
+        return options
+    joined = rejoin(cache, manifest.name, specs, part)
+    if joined != part:
+        notes.print(f"--shard auto: {joined} of the frozen plan (the job array by itself: {part})", soft_wrap=True)
+    return replace(options, partition=joined)
 
 
 def _gpus(asked: str | None, computing: str, options: ExtractOptions) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ Dtype = Annotated[DtypeName, typer.Option(help="Precision of the forward; auto: 
 StorageDtype = Annotated[StorageName, typer.Option(help="Precision on disk; auto: the cache's.", rich_help_panel=_HOW)]
 Resize = Annotated[
     ResizeName | None,
-    typer.Option(help="Who resizes: pillow (default), or torch, several times faster.", rich_help_panel=_HOW),
+    typer.Option(help="Who resizes: pillow (default), or torch: faster, a few levels off.", rich_help_panel=_HOW),
 ]
 SquareCrop = Annotated[
     bool | None,
@@ -166,7 +166,7 @@ ShardRows = Annotated[
 ]  # fmt: skip
 Shard = Annotated[
     str | None,
-    typer.Option(metavar="i/N|auto", help="Do one part of N, counted from 0; auto: from the job's environment.",
+    typer.Option(metavar="i/N|auto[/N]", help="Do one part of N, counted from 0; auto: from the job's environment.",
                  rich_help_panel=_WORK),
 ]  # fmt: skip
 Gpus = Annotated[
@@ -200,12 +200,24 @@ JsonLog = Annotated[
 
 
 def build_models(project: Project, given: dict[str, Any]) -> Models:
-    """Return the encoders that were asked for, on the command line or else in ``featcache.toml``."""
+    """Return the encoders that were asked for, on the command line or else in ``featcache.toml``.
+
+    Raises
+    ------
+    BadParameter
+        If spectral outputs are named beside ``--no-spectral``.
+    """
 
     def chosen(name: str) -> Any:
         value = given[name]
         return getattr(project, name) if value is None else value
 
+    if given["spectral"] is False and given["spectral_outputs"] is not None:
+        why = "there are none with --no-spectral: leave one of the two out"
+        raise typer.BadParameter(why, param_hint="--spectral-outputs")
+    spectral, spectral_outputs = chosen("spectral"), chosen("spectral_outputs")
+    if given["spectral_outputs"] is not None or spectral is None:
+        spectral = spectral_outputs is not None
     pictures = Pictures(
         resize=str(chosen("resize") or "pillow"),
         square_crop=bool(chosen("square_crop")),
@@ -217,8 +229,8 @@ def build_models(project: Project, given: dict[str, Any]) -> Models:
         chosen("text_outputs"),
         chosen("image_outputs"),
         chosen("text_template"),
-        spectral_outputs=chosen("spectral_outputs"),
-        spectral=bool(chosen("spectral")),
+        spectral_outputs=spectral_outputs,
+        spectral=bool(spectral),
         clip_text=bool(chosen("clip_text")),
         pictures=pictures,
     )

@@ -76,7 +76,7 @@ def export_store(
     Raises
     ------
     FeatcacheError
-        If the ending is another one, or the folder is there and is no export.
+        If the ending is another one, the folder is there and is no export, or there are no vectors to write.
     """
     path, suffix = Path(out), Path(out).suffix
     if str(out).endswith("/") or not suffix:
@@ -89,6 +89,12 @@ def export_store(
     elif path.is_dir():
         raise FeatcacheError(f"cannot export to {str(out)!r}: it is a folder")
     chosen = store.default_selections() if selections is None else selections
+    if not chosen:
+        has = ", ".join(store.modalities) or "none"
+        raise FeatcacheError(
+            f"nothing to export from cache {str(store.path)!r}: no features are selected, expected some of those that "
+            f"it has: {has}"
+        )
     source = Source(store, store.row_numbers(split), chosen)
     if suffix in FORMATS and not str(out).endswith("/"):
         with temporary_beside(path) as temp:

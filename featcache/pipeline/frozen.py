@@ -6,8 +6,8 @@ Parts that disagree would do no harm to what is stored, but leave gaps that nobo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import starmap
 from pathlib import Path
 from typing import Any, Self
@@ -19,11 +19,11 @@ from featcache.cache import Cache
 from featcache.encoders.base import CONTENT_OF, EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import canonical_json
-from featcache.pipeline.partition import MAX_COUNT, Partition
+from featcache.pipeline.partition import MAX_COUNT, MAX_TASK, Partition
 from featcache.samples import SampleTable
 from featcache.sealed import check_intact, read_sealed, replace_sealed, write_sealed
 
-__all__ = ["FrozenContents", "FrozenPlan", "FrozenProducer", "freeze_plan", "frozen_plans"]
+__all__ = ["FrozenContents", "FrozenPlan", "FrozenProducer", "freeze_plan", "frozen_plans", "rejoin"]
 
 FORMAT_VERSION = 1
 _FOLDER = "plans"
@@ -96,6 +96,9 @@ class FrozenPlan:
         Contents a run: part i has the runs i, i + count, i + 2 count …
     contents, producers : tuple
         What is to be done with what.
+    tasks : range or None
+        Numbers of the tasks of the job array that was last divided so, one a part; None: no array was. It says what
+        a few of its tasks mean when they are submitted again, and is not agreed on.
     """
 
     dataset: str
@@ -103,6 +106,7 @@ class FrozenPlan:
     unit_rows: int
     contents: tuple[FrozenContents, ...]
     producers: tuple[FrozenProducer, ...]
+    tasks: range | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -137,25 +141,29 @@ class FrozenPlan:
                 (str(p["fingerprint"]), str(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
                 for p in document["producers"]
             ]
+            count, tasks = _count(document["count"], MAX_COUNT), document.get("tasks")
+            if tasks is not None:
+                first, step = _count(tasks["first"], MAX_TASK), _count(tasks["step"], MAX_TASK, least=1)
+                tasks = range(first, first + step * count, step)
             return cls(
                 str(document["dataset"]),
-                _count(document["count"], MAX_COUNT),
+                count,
                 _count(document["unit_rows"], _MAX_ROWS, least=1),
                 tuple(starmap(FrozenContents, contents)),
                 tuple(starmap(FrozenProducer, producers)),
+                tasks,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError(f"{where} is no frozen plan: {error}") from error
 
     def to_document(self) -> dict[str, Any]:
         """Return what is stored."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        tasks = None if self.tasks is None else {"first": self.tasks.start, "step": self.tasks.step}
+        return {"format_version": FORMAT_VERSION, **asdict(self), "tasks": tasks}
 
     def path(self, cache: Cache) -> Path:
         """Where it is stored: a name for the data set and the producers, whatever else is agreed on."""
-        fingerprints = canonical_json([producer.fingerprint for producer in self.producers])
-        name = hashlib.sha256(fingerprints.encode()).hexdigest()[:12]
-        return cache.path / _FOLDER / self.dataset / f"{name}.json"
+        return _path(cache, self.dataset, (producer.fingerprint for producer in self.producers))
 
     def parts_missing(self, table: SampleTable, lacks: Lacks) -> tuple[int, ...] | None:
         """Return which parts have something left to do, ascending.
@@ -192,6 +200,7 @@ def freeze_plan(
     partition: Partition,
     unit_rows: int,
     refreeze: bool = False,
+    is_dry: bool = False,
 ) -> None:
     """Make sure that all parts of an extraction mean the same one; the first to come lays it down.
 
@@ -209,6 +218,8 @@ def freeze_plan(
         Contents a run.
     refreeze : bool
         Put what this part means in the place of what is there. To be given to every part.
+    is_dry : bool
+        Write nothing, but raise as always.
 
     Raises
     ------
@@ -220,8 +231,9 @@ def freeze_plan(
     if partition.count == 1:
         return
     wanted = FrozenPlan.of(table, work, count=partition.count, unit_rows=unit_rows)
+    wanted = replace(wanted, tasks=partition.tasks)
     path = wanted.path(cache)
-    if not path.exists() and write_sealed(path, wanted.to_document()):
+    if not path.exists() and (is_dry or write_sealed(path, wanted.to_document())):
         return
     try:
         found = _read(path)
@@ -229,12 +241,60 @@ def freeze_plan(
         if not refreeze:
             raise
         found = None
-    if found == wanted:
+    if found == wanted and wanted.tasks in (None, found.tasks):
         return
-    if found is None or refreeze:
-        replace_sealed(path, wanted.to_document())
+    if found == wanted or found is None or refreeze:
+        if not is_dry:
+            replace_sealed(path, wanted.to_document())
         return
     raise FeatcacheError(f"{_difference(found, wanted, partition)}, as frozen in {path}: {_WAYS_OUT}")
+
+
+def rejoin(cache: Cache, dataset: str, specs: Sequence[EncoderSpec], partition: Partition) -> Partition:
+    """Return which part of a frozen division a process is that found out from its environment which part it is.
+
+    Some tasks of a job array that are submitted again are parts of the division that they were before, whatever
+    their own array counts. Tasks are known by the numbers of the array that was divided last; of a division by
+    other means the numbers are the parts.
+
+    Parameters
+    ----------
+    cache : Cache
+        The cache that the parts share.
+    dataset : str
+        Name of the data set in the cache.
+    specs : sequence of EncoderSpec
+        The encoders.
+    partition : Partition
+        What the environment says by itself; returned if nothing else is frozen.
+
+    Raises
+    ------
+    FeatcacheError
+        If the frozen division has another number of parts, and this process is not known to be one of them.
+    ShardError
+        If the stored plan cannot be read.
+    """
+    path = _path(cache, dataset, sorted(spec.fingerprint.digest for spec in specs))
+    if not path.exists():
+        return partition
+    plan = _read(path)
+    if plan.count == partition.count:
+        return partition
+    numbers, tasks = plan.tasks or range(plan.count), partition.tasks
+    if tasks is not None and all(task in numbers for task in tasks):
+        return Partition(numbers.index(tasks[partition.index]), plan.count)
+    found = f"{partition} of no job array" if tasks is None else f"--array={_spell(tasks)}"
+    raise FeatcacheError(
+        f"data set {dataset!r} is being extracted in {plan.count} parts, expected --shard auto in tasks of --array="
+        f"{_spell(numbers)}, found {found}, as frozen in {path}: say which part as --shard auto/{plan.count} (task "
+        f"numbers are parts then, from 0) or --shard i/{plan.count}, {_WAYS_OUT}"
+    )
+
+
+def _spell(numbers: range) -> str:
+    text = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
+    return text if numbers.step == 1 or len(numbers) == 1 else f"{text}:{numbers.step}"
 
 
 def frozen_plans(cache: Cache, dataset: str) -> tuple[FrozenPlan, ...]:
@@ -247,6 +307,11 @@ def frozen_plans(cache: Cache, dataset: str) -> tuple[FrozenPlan, ...]:
     """
     folder = cache.path / _FOLDER / dataset
     return tuple(_read(path) for path in sorted(folder.glob("[0-9a-f]*.json")) if path.is_file())
+
+
+def _path(cache: Cache, dataset: str, fingerprints: Iterable[str]) -> Path:
+    name = hashlib.sha256(canonical_json(list(fingerprints)).encode()).hexdigest()[:12]
+    return cache.path / _FOLDER / dataset / f"{name}.json"
 
 
 def _read(path: Path) -> FrozenPlan:
@@ -270,7 +335,8 @@ def _difference(found: FrozenPlan, wanted: FrozenPlan, partition: Partition) -> 
     """Tell what this part means otherwise than those before it."""
     name = f"data set {wanted.dataset!r} is being extracted"
     if found.count != wanted.count:
-        return f"{name} in {found.count} parts, expected --shard i/{found.count}, found {partition}"
+        expected = f"expected --shard i/{found.count}, found {partition} (in a job array: --shard auto/{found.count})"
+        return f"{name} in {found.count} parts, {expected}"
     for old, new in zip(found.contents, wanted.contents, strict=False):
         if old != new:
             what = "pictures" if old.kind == "image" else "captions"
@@ -278,8 +344,8 @@ def _difference(found: FrozenPlan, wanted: FrozenPlan, partition: Partition) -> 
     if found.unit_rows != wanted.unit_rows:
         return f"{name} with {found.unit_rows} rows a shard, found {wanted.unit_rows} (--shard-rows)"
     for mine, theirs in zip(wanted.producers, found.producers, strict=False):
-        for field in ("outputs", "views"):
-            before, after = ", ".join(getattr(theirs, field)), ", ".join(getattr(mine, field))
+        for kind in ("outputs", "views"):
+            before, after = ", ".join(getattr(theirs, kind)), ", ".join(getattr(mine, kind))
             if before != after:
-                return f"{name} with {field} {before} of encoder {mine.fingerprint[:12]}, found {after}"
+                return f"{name} with {kind} {before} of encoder {mine.fingerprint[:12]}, found {after}"
     return f"{name} with another plan"

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
 
@@ -26,8 +26,12 @@ ENVIRONMENT = (
     ("RANK", "WORLD_SIZE"),
     ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
 )
-"""Variables of an index and its count, in the order in which `Partition.from_environment` asks them."""
+"""Variables of an index and its count, in the order in which `Partition.from_environment` asks them.
+
+Kubernetes sets no count: ``JOB_COMPLETIONS`` is there if the job's author copies it into the environment.
+"""
 MAX_COUNT = 1_000_000
+MAX_TASK = 9_999_999
 _RUNS_A_PART = 4
 _FORM = re.compile(r"(\d{1,7}|auto)(?:/(\d{1,7}))?", re.ASCII)
 _POLL_SECONDS = 0.5
@@ -41,6 +45,8 @@ class Partition:
     ----------
     index, count : int
         Part ``index``, counted from 0, of ``count``.
+    tasks : range or None
+        Numbers of the tasks of the job array that this division was read from, one a part; None: it was not.
 
     Raises
     ------
@@ -50,6 +56,7 @@ class Partition:
 
     index: int
     count: int
+    tasks: range | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_COUNT:
@@ -120,7 +127,8 @@ class Partition:
         if total not in environment:
             raise FeatcacheError(f"{name} is {index}, but {total} is not set: say how many parts as --shard auto/N")
         if name == "SLURM_ARRAY_TASK_ID":
-            index = _place_in_array(environment, index)
+            tasks = _tasks_of_array(environment, index)
+            return cls(tasks.index(index), len(tasks), tasks)
         return cls(index, _number(environment, total))
 
     def takes(self, run: int) -> bool:
@@ -142,8 +150,8 @@ def _number(environment: Mapping[str, str], name: str) -> int:
     return int(value)
 
 
-def _place_in_array(environment: Mapping[str, str], task: int) -> int:
-    """Return which of a job array's tasks this is, from 0; gaps are refused, for nobody could tell what they mean."""
+def _tasks_of_array(environment: Mapping[str, str], task: int) -> range:
+    """Return the numbers of a job array's tasks; gaps are refused, for nobody could tell what they mean."""
     first, last, step, count = (
         _number(environment, name) if name in environment else default
         for name, default in (
@@ -165,7 +173,7 @@ def _place_in_array(environment: Mapping[str, str], task: int) -> int:
             f"task {task} is of a job array of {count} tasks with gaps: say of how many parts the whole is, as in "
             "--shard auto/N (task numbers are parts then, from 0)"
         )
-    return place
+    return range(first, first + step * count, step)
 
 
 def array_expression(indices: Sequence[int]) -> str:

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from featcache import rates
 from featcache.bench import BenchResult, Preloaded, bench, thin
 from featcache.cache import Defaults
 from featcache.errors import FeatcacheError
 from featcache.options import ExtractOptions
-from featcache.pipeline.reading import PARTS
+from featcache.pipeline.reading import PARTS, Prepared, Reading, Recipe
 from featcache.rates import ForwardRate, ReadingCost
 from featcache.sample_list import SampleList
+from featcache.views import parse_view
 
 from factories import FakeSpec, read_manifest, write_bert, write_dataset, write_vision
 
@@ -71,6 +73,50 @@ def test_everything_is_measured_and_nothing_is_left(tmp_path: Path, monkeypatch:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_what_fails_is_counted_and_is_no_part_of_any_rate(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d")
+    for name in ("0-real", "2-alpha", "5-beta"):
+        (tmp_path / "d" / f"{name}.png").write_bytes(b"broken " + name.encode())
+    specs = [FakeSpec("text", ("cls",)), FakeSpec("image"), FakeSpec("spectral")]
+    options = ExtractOptions(device="cpu", workers=2)
+    found = bench(read_manifest(data), specs, DEFAULTS, views="clean,hflip", options=options, seconds=60e-3)
+    assert (found.n_samples, found.n_captions, found.n_pictures, found.n_failed) == (18, 6, 15, 3)
+    assert [(f.n_contents, f.n_views) for f in found.forwards] == [(6, 1), (15, 2), (15, 2)]
+    assert found.reading_seconds == pytest.approx(15 / found.reading.rate / min(2, found.cores))
+    assert found.to_dict()["n_failed"] == 3
+
+
+def test_pictures_that_cannot_be_used_cost_no_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_dataset(tmp_path / "d")
+    pictures = [s.image for s in read_manifest(data).samples if s.image]
+    for path in sorted((tmp_path / "d").glob("*.png"))[:9]:
+        path.write_bytes(b"broken " + path.name.encode())
+    recipe = Recipe.of([(parse_view("clean"), FakeSpec("image"))])
+    real = rates.prepare
+
+    def prepare(recipe: Recipe, reading: Reading) -> Prepared:
+        return replace(real(recipe, reading), seconds=(1.0, 2.0, 0.0, 1.0, 0.0))
+
+    monkeypatch.setattr(rates, "prepare", prepare)
+    cost = rates.measure_reading(pictures, recipe, seconds=1000)
+    assert (cost.n_pictures, cost.n_failed) == (18, 9) and cost.rate == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(None, [6, 18]), (1, [2, 1])])
+def test_the_batches_told_of_are_those_that_are_encoded(
+    tmp_path: Path, batch_size: int | None, expected: list[int]
+) -> None:
+    specs = [FakeSpec("text", ("cls",)), FakeSpec("image")]
+    options = ExtractOptions(device="cpu", batch_size=batch_size)
+    found = bench(read_manifest(write_dataset(tmp_path / "d")), specs, DEFAULTS, options=options, seconds=0.01)
+    assert [f.n_rows for f in found.forwards] == expected
+
+
+def test_preparing_takes_its_share_of_the_cores_on_a_cpu() -> None:
+    assert result(1.0, 4.0, device="cpu").reading_share == pytest.approx(0.5)
+    assert result(1.0, 0.0, device="cpu").reading_share == 0
+
+
 def test_captions_alone_need_no_reading(tmp_path: Path) -> None:
     manifest = read_manifest(write_dataset(tmp_path / "d"))
     found = bench(manifest, [FakeSpec("text", ("cls",))], DEFAULTS, options=ExtractOptions("cpu"), seconds=0.01)
@@ -107,5 +153,8 @@ def test_the_command_prints_a_table_of_80_columns_or_json(tmp_path: Path) -> Non
     shown = run.invoke(featcache_app, words, catch_exceptions=False)
     assert shown.exit_code == 0 and max(map(len, shown.stdout.splitlines())) <= 80
     assert all(word in shown.stdout for word in ("text", "image", "decode", "end to end", "binds"))
+    assert "preparing" in shown.stdout and "could not" not in shown.stdout
+    (tmp_path / "d" / "0-real.png").write_bytes(b"broken")
+    assert "1 could not be read or encoded" in run.invoke(featcache_app, words, catch_exceptions=False).stdout
     document = json.loads(run.invoke(featcache_app, [*words, "--json"], catch_exceptions=False).stdout)
     assert document["device"] == "cpu" and len(document["forwards"]) == 2

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from featcache.cache import Cache, Defaults
 from featcache.encoders.vision import ImageSpec
+from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
 from featcache.forecast import forecast_extraction
 from featcache.models import resolve_model
+from featcache.pipeline.partition import Partition
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset, write_vision
 
@@ -45,6 +49,25 @@ def test_a_forecast_changes_no_byte_of_a_cache(tmp_path: Path) -> None:
     assert files(tmp_path / "c") == before
     done = extract(grown, make_cache(tmp_path / "c"), [TEXT, IMAGE], options=SMALL)
     assert [side.n_encoded for side in done.sides] == [side.n_todo for side in found.sides]
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_forecast_refuses_the_division_that_the_extraction_refuses(tmp_path: Path, timed: bool) -> None:
+    data, cache = read_manifest(write_dataset(tmp_path / "d")), make_cache(tmp_path / "c")
+
+    def part(index: int, count: int, **how: Any) -> ExtractOptions:
+        return replace(SMALL, unit_rows=None, partition=Partition(index, count), **how)
+
+    def foretold(options: ExtractOptions) -> int:
+        return forecast_extraction(data, cache, [IMAGE], options=options, timed=timed).sides[0].n_todo
+
+    assert foretold(part(0, 8)) > 0 and not list(tmp_path.rglob("plans"))
+    extract(data, cache, [IMAGE], options=part(0, 4))
+    before = files(tmp_path / "c")
+    with pytest.raises(FeatcacheError, match="in 4 parts, expected --shard i/4, found 1/8"):
+        foretold(part(1, 8))
+    assert foretold(part(1, 4)) > 0 and foretold(part(1, 8, refreeze=True)) > 0 and foretold(SMALL) > 0
+    assert files(tmp_path / "c") == before
 
 
 def test_the_disk_foretold_is_about_what_the_shards_take(tmp_path: Path) -> None:

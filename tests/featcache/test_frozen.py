@@ -16,7 +16,7 @@ from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extract import ExtractOptions, ExtractResult, extract
 from featcache.manifest import Manifest
-from featcache.pipeline.frozen import FrozenPlan, freeze_plan, frozen_plans
+from featcache.pipeline.frozen import FrozenPlan, freeze_plan, frozen_plans, rejoin
 from featcache.pipeline.partition import Partition
 from featcache.pipeline.scan import scan
 from featcache.samples import SampleTable
@@ -75,7 +75,7 @@ def test_one_part_freezes_nothing(cache: Cache, table: SampleTable) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c, t: freeze(c, t, "3/5"), r"in 4 parts, expected --shard i/4, found 3/5"),
+        (lambda c, t: freeze(c, t, "3/5"), r"in 4 parts, expected --shard i/4, found 3/5 .*auto/4"),
         (lambda c, t: freeze(c, without(t, 0)), r"from 18 pictures, found 17 that are not the same"),
         (lambda c, t: freeze(c, replace(t, text_key=t.text_key[::-1])), r"from 6 captions, found 6 that"),
         (lambda c, t: freeze(c, t, unit_rows=4), r"with 3 rows a shard, found 4 \(--shard-rows\)"),
@@ -112,6 +112,67 @@ def test_refreezing_replaces_a_plan_and_then_agrees_with_itself(cache: Cache, ta
         freeze(cache, table)
 
 
+def array(task: int, first: int, last: int, step: int = 1) -> Partition:
+    """What ``--shard auto`` is in a task of ``--array=first-last:step``."""
+    values = {"ID": task, "COUNT": (last - first) // step + 1, "MIN": first, "MAX": last, "STEP": step}
+    return Partition.parse("auto", {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()})
+
+
+@pytest.mark.parametrize(
+    ("first_parts", "again", "expected"),
+    [
+        ([Partition(0, 4)], array(3, 3, 3), 3),
+        ([Partition(0, 4)], array(2, 2, 3), 2),
+        ([Partition(0, 4)], array(0, 0, 0), 0),
+        ([array(0, 0, 3), array(3, 0, 3)], array(3, 3, 3), 3),
+        ([array(1, 1, 4), array(4, 1, 4)], array(4, 4, 4), 3),
+        ([array(1, 1, 4)], array(3, 2, 3), 2),
+        ([array(30, 10, 40, 10)], array(40, 30, 40, 10), 3),
+        ([Partition(0, 4), array(1, 1, 4), array(2, 1, 4)], array(4, 4, 4), 3),
+        ([array(1, 1, 4), Partition(2, 4)], array(4, 4, 4), 3),
+        ([array(1, 1, 4)], array(6, 4, 7), 2),
+        ([array(1, 1, 4)], Partition.parse("auto", {"RANK": "2", "WORLD_SIZE": "4"}), 2),
+    ],
+)
+def test_tasks_submitted_again_are_the_parts_that_they_were(
+    cache: Cache, table: SampleTable, first_parts: list[Partition], again: Partition, expected: int
+) -> None:
+    for part in first_parts:
+        freeze_plan(cache, table, WORK, partition=part, unit_rows=3)
+    before = plan_file(cache).read_bytes()
+    joined = rejoin(cache, "d", [IMAGE, TEXT], again)
+    assert joined == Partition(expected, 4)
+    freeze_plan(cache, table, WORK, partition=joined, unit_rows=3)
+    assert again.count == 4 or plan_file(cache).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "found"),
+    [
+        (array(0, 0, 3), array(4, 4, 4), r"--array=0-3, found --array=4,"),
+        (array(0, 0, 3), array(2, 2, 4), r"--array=0-3, found --array=2-4,"),
+        (array(0, 0, 3), array(2, 0, 7), r"--array=0-3, found --array=0-7,"),
+        (array(1, 1, 4), array(0, 0, 0), r"--array=1-4, found --array=0,"),
+        (array(0, 0, 30, 10), array(1, 1, 1), r"--array=0-30:10, found --array=1,"),
+        (Partition(0, 4), Partition.parse("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}), "found 0/1 of no job"),
+        (Partition(0, 4), Partition.parse("auto", {"RANK": "1", "WORLD_SIZE": "2"}), "found 1/2 of no job array"),
+    ],
+)
+def test_whoever_is_not_known_to_be_a_part_is_refused_with_the_way_out(
+    cache: Cache, table: SampleTable, first: Partition, again: Partition, found: str
+) -> None:
+    freeze_plan(cache, table, WORK, partition=first, unit_rows=3)
+    with pytest.raises(FeatcacheError, match=rf"in 4 parts, expected .*{found}.*--shard auto/4.*--shard i/4"):
+        rejoin(cache, "d", [TEXT, IMAGE], again)
+
+
+def test_nothing_is_rejoined_where_nothing_of_the_kind_is_frozen(cache: Cache, table: SampleTable) -> None:
+    alone = array(3, 3, 3)
+    assert rejoin(cache, "d", [IMAGE, TEXT], alone) is alone
+    freeze(cache, table)
+    assert rejoin(cache, "d", [IMAGE], alone) is alone and rejoin(cache, "e", [IMAGE, TEXT], alone) is alone
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -122,6 +183,17 @@ def test_refreezing_replaces_a_plan_and_then_agrees_with_itself(cache: Cache, ta
         b'{"format_version": 2}',
         json.dumps({"format_version": 1, "dataset": "d", "contents": 3}).encode(),
         json.dumps({"format_version": 1, "contents": [], "producers": [], "count": 4, "unit_rows": 0}).encode(),
+        json.dumps(
+            {
+                "format_version": 1,
+                "dataset": "d",
+                "contents": [],
+                "producers": [],
+                "count": 4,
+                "unit_rows": 1,
+                "tasks": {"first": 0, "step": 0},
+            }
+        ).encode(),
     ],
 )
 def test_a_damaged_plan_is_told_of_and_replaced_on_demand(cache: Cache, table: SampleTable, damage: bytes) -> None:

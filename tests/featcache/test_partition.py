@@ -85,7 +85,7 @@ def test_a_said_count_takes_the_task_number_as_it_stands() -> None:
     ("environment", "message"),
     [
         ({}, "has none of SLURM_ARRAY_TASK_ID"),
-        ({"JOB_COMPLETION_INDEX": "1"}, "JOB_COMPLETIONS is not set.*auto/N"),
+        ({"JOB_COMPLETION_INDEX": "1"}, r"JOB_COMPLETIONS is not set.*--shard auto/N"),
         ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK is 'x'"),
         ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is '-1'"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "count from 0"),

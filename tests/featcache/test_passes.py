@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
 from featcache.failures import read_failures
 from featcache.index import update_index
+from featcache.manifest import ImageFile
 from featcache.pipeline import reading
 from featcache.pipeline.partition import Partition
 from featcache.pipeline.results import Event
@@ -87,6 +90,38 @@ def test_a_picture_is_decoded_once_for_all_encoders_and_views(
         ("text", "clean", 6), *(("image", v, 18) for v in VIEWS), *(("spectral", v, 18) for v in VIEWS),
     ]  # fmt: skip
     assert [(p.content, p.n_contents, p.n_rows) for p in result.passes] == [("text", 6, 6), ("image", 18, 108)]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the pictures in the order in which their bytes are read, at whatever stage."""
+    paths: list[str] = []
+    real = ImageFile.read_bytes
+    monkeypatch.setattr(ImageFile, "read_bytes", lambda image: (paths.append(image.path), real(image))[1])
+    return paths
+
+
+def test_a_picture_is_read_once_to_hash_it_and_once_for_all_encoders_and_views(
+    data: Path, tmp_path: Path, read: list[str]
+) -> None:
+    for path in data.parent.glob("*.png"):
+        os.utime(path, (time.time() - 3600,) * 2)  # younger ones are not remembered
+    manifest, cache = read_manifest(data), make_cache(tmp_path / "c")
+    hashed: list[str] = []
+
+    def look(event: Event) -> None:
+        if event.name == "plan" and not hashed:
+            hashed.extend(read)
+
+    extract(manifest, cache, SPECS, views=VIEWS[:1], options=ExtractOptions(**SMALL), events=look)
+    files = sorted(str(path) for path in data.parent.glob("*.png"))
+    assert len(files) == 18 and sorted(hashed) == files and sorted(read[18:]) == files
+    read.clear()
+    run(data, tmp_path / "c")
+    assert sorted(read) == files
+    read.clear()
+    run(data, tmp_path / "c")
+    assert read == []
 
 
 def test_the_vector_of_a_view_is_that_of_the_perturbed_picture(data: Path, tmp_path: Path) -> None:

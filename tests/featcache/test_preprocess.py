@@ -310,6 +310,17 @@ def test_torch_is_within_one_level_of_pillow_on_photographs(shape: tuple[int, in
         assert difference.max() <= 2 and (difference > 1).mean() < 1e-4 and difference.mean() < 0.1
 
 
+@pytest.mark.parametrize(("filter", "most"), [(Resampling.BICUBIC, 5), (Resampling.BILINEAR, 1)])
+def test_torch_is_within_five_levels_of_pillow_where_that_takes_rows_first(filter: Resampling, most: int) -> None:
+    image = natural(2048, 1024)
+    made, exact = (
+        Preprocessor(resize=(224, 224), filter=filter, backend=backend).pixels(image).astype(int)
+        for backend in ("torch", "pillow")
+    )
+    difference = np.abs(made - exact)
+    assert difference.max() <= most and (difference > 1).mean() < 1e-3 and (difference > 0).mean() < 0.15
+
+
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("vit-lanczos", "vit-nearest")])
 def test_torch_makes_the_same_shapes_as_pillow(name: str) -> None:
     for shape in NASTY:
