@@ -152,7 +152,7 @@ class ExtractResult:
     dataset : str
         Name of the data set in the cache.
     n_samples, n_orphans : int
-        Samples, and manifest entries skipped because a file was not there.
+        Samples, and manifest entries skipped because no regular file was there.
     n_missing : mapping of modality to int
         Samples that have no content on that side.
     unreadable : tuple of Failure
