@@ -65,7 +65,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Orphans:
-    """What the manifest named and nobody found: left out on the user's word.
+    """What the manifest named and is no regular file, or is not there: left out on the user's word.
 
     Attributes
     ----------

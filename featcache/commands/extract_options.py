@@ -58,7 +58,7 @@ class DecodeName(StrEnum):
 
 
 class OnOrphan(StrEnum):
-    """What to do about files that are named but not there."""
+    """What to do about named files that are not there, or are no regular files."""
 
     error = "error"
     skip = "skip"
@@ -176,7 +176,7 @@ Gpus = Annotated[
 Refreeze = Annotated[
     bool, typer.Option("--refreeze", help="Replace what an earlier division agreed on.", rich_help_panel=_WORK)
 ]
-OnOrphans = Annotated[OnOrphan, typer.Option(help="Files named but not there.", rich_help_panel=_WORK)]
+OnOrphans = Annotated[OnOrphan, typer.Option(help="Named files that are no regular files.", rich_help_panel=_WORK)]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try only what failed earlier.", rich_help_panel=_WORK)
 ]

@@ -157,7 +157,7 @@ def _gap(audit: Audit) -> str:
     if audit.n_unreadable:
         gaps.append(f"[red]{_n(audit.n_unreadable, 'unreadable picture')}[/]")
     if audit.orphans.n:
-        gaps.append(f"{_n(audit.orphans.n, 'orphan')} left out (files that are not there)")
+        gaps.append(f"{_n(audit.orphans.n, 'orphan')} left out (no regular file there)")
     return ", ".join(gaps)
 
 

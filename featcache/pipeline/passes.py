@@ -68,7 +68,9 @@ class Pass:
         self._tally = tally
         self._report = report
         self._tell = tell
-        self._seconds = {"input": 0.0, "forward": 0.0, "write": 0.0}
+        self._seconds = dict.fromkeys([*feed.busy, "load", "forward", "write"], 0.0)
+        self._waited = 0.0
+        self._divided = dict(feed.busy)
         self._since = time.perf_counter()
         self._n_rows = 0
         self._n_waiting = 0
@@ -81,11 +83,8 @@ class Pass:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """Time by part: that of waiting for input is divided as the work on it was."""
-        busy, loading = self._feed.busy, self._forwards.load_seconds
-        waited, total = max(0.0, self._seconds["input"] - loading), sum(busy.values())
-        parts = {part: waited * seconds / total for part, seconds in busy.items()} if total else {}
-        return parts | {"load": loading, "forward": self._seconds["forward"], "write": self._seconds["write"]}
+        """Time by part: each wait for input is divided as the work was that came of it."""
+        return dict(self._seconds)
 
     def steps(self, *, claim_timeout: float) -> Iterator[None]:
         """Do what is planned, a batch a step; ends when all of it is published, by whomever.
@@ -152,13 +151,13 @@ class Pass:
         self._tell_progress()
         try:
             for batch in self._feed.batches(groups):
-                self._spend("input")
+                self._spend_waiting()
                 flying.append((batch, self._start(batch)))
                 while len(flying) > _IN_FLIGHT:
                     self._land(*flying.popleft(), claims, publisher)
                 yield
                 self._since = time.perf_counter()
-            self._spend("input")
+            self._spend_waiting()
         finally:
             # Also when too many contents failed: what was encoded before is not lost.
             while flying:
@@ -202,6 +201,20 @@ class Pass:
         if side is not None:
             self._sides[side].forward_seconds += now - self._since
         self._since = now
+
+    def _spend_waiting(self) -> None:
+        """Book the time since the last call: loading of encoders, and waiting for what was prepared meanwhile."""
+        now, loaded = time.perf_counter(), self._forwards.load_seconds
+        self._waited += max(0.0, now - self._since - (loaded - self._seconds["load"]))
+        self._seconds["load"], self._since = loaded, now
+        busy = dict(self._feed.busy)
+        work = {part: seconds - self._divided[part] for part, seconds in busy.items()}
+        if not any(work.values()):
+            work = busy  # the wait was for nothing new, such as the end: it counts as all waits before it
+        if total := sum(work.values()):
+            for part, seconds in work.items():
+                self._seconds[part] += self._waited * seconds / total
+            self._waited, self._divided = 0.0, busy
 
     def _tell_progress(self) -> None:
         while self._published:

@@ -24,8 +24,8 @@ class Progress:
         Contents of this stage, once for each encoder and view; of ``failed`` each once.
     seconds : mapping
         Time of this stage by part, which add up to the time that has passed: ``read``, ``decode``, ``views``,
-        ``resize``, ``spectral`` (waiting for pictures, divided as the work on them was), ``tokenise``, ``load`` (of
-        weights), ``forward``, ``write``.
+        ``resize``, ``spectral`` (waiting for pictures, each wait divided as the work was that came of it),
+        ``tokenise``, ``load`` (of weights), ``forward``, ``write``. None of them ever decreases.
     n_waiting : int
         Work units that another writer has in hand, when all others are done.
     """
@@ -152,7 +152,7 @@ class ExtractResult:
     dataset : str
         Name of the data set in the cache.
     n_samples, n_orphans : int
-        Samples, and manifest entries skipped because a file was not there.
+        Samples, and manifest entries skipped because no regular file was there.
     n_missing : mapping of modality to int
         Samples that have no content on that side.
     unreadable : tuple of Failure

@@ -6,7 +6,9 @@ import os
 import shutil
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from featcache.index import update_index
 from featcache.manifest import ImageFile
 from featcache.pipeline import reading
 from featcache.pipeline.partition import Partition
+from featcache.pipeline.passes import Pass
 from featcache.pipeline.results import Event
 from featcache.shardset import ShardSet
 from featcache.upkeep.verify import verify
@@ -301,6 +304,26 @@ def test_the_parts_of_the_time_add_up_to_it_and_the_largest_is_the_bottleneck(da
     assert last.bottleneck is not None and last.bottleneck[0] in last.seconds
     assert last.bottleneck[1] == pytest.approx(max(last.seconds.values()) / sum(last.seconds.values()))
     assert states[0].bottleneck is None
+    pictures = [state.seconds for state in states if state.stage == "image"]
+    assert all(b[part] >= a[part] for a, b in pairwise(pictures) for part in a)
+
+
+def test_a_wait_is_divided_as_the_work_was_that_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("featcache.pipeline.passes.time.perf_counter", lambda: now)
+    feed = SimpleNamespace(busy={"read": 0.0, "decode": 0.0})
+    forwards = SimpleNamespace(load_seconds=0.0)
+    parts: Any = {"feed": feed, "forwards": forwards, "tally": None, "report": None, "tell": None}
+    done = Pass("image", [], **parts)
+    for seconds, read, decode, load in ((8.0, 0.0, 40.0, 3.0), (2.0, 9.0, 3.0, 0.0), (0.5, 0.0, 0.0, 0.0)):
+        now += seconds
+        feed.busy = {"read": feed.busy["read"] + read, "decode": feed.busy["decode"] + decode}
+        forwards.load_seconds += load
+        done._spend_waiting()
+        assert sum(done.seconds.values()) == pytest.approx(now)
+    # The half second that brought nothing counts as all work before it: 9 to 43.
+    expected = {"read": 1.5 + 0.5 * 9 / 52, "decode": 5.5 + 0.5 * 43 / 52, "load": 3.0, "forward": 0.0, "write": 0.0}
+    assert done.seconds == pytest.approx(expected)
 
 
 def test_claims_on_published_units_go_whoever_left_them(data: Path, tmp_path: Path) -> None:

@@ -320,3 +320,8 @@ def test_what_two_data_sets_share_is_told_and_called_a_leak_where_one_tests_on_i
     assert pictures.datasets == ("one", "two") and pictures.n_contents == pictures.n_leaks == 6
     shown = CliRunner().invoke(featcache_app, ["status", str(tmp_path / "c")]).output
     assert "one and two: 6 pictures, 6 of them tested in one" in " ".join(shown.split())
+
+
+def test_a_folder_named_as_a_picture_is_not_said_to_be_missing(cache: Cache) -> None:
+    write_orphans(scan_folder(cache, "d") / "orphans.json", ["'a' is not a regular file", "there is no file 'b'"])
+    assert "2 orphans left out (no regular file there)" in output(cache.path)
