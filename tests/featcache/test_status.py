@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from featcache.audit import write_orphans
 from featcache.cache import Cache
 from featcache.commands.status import status as status_command
+from featcache.errors import ShardError
 from featcache.export import export_store
 from featcache.extract import ExtractOptions, extract
 from featcache.failure_list import scan_folder
@@ -283,3 +284,24 @@ def test_what_two_data_sets_share_is_told_and_called_a_leak_where_one_tests_on_i
     assert pictures.datasets == ("one", "two") and pictures.n_contents == pictures.n_leaks == 6
     shown = CliRunner().invoke(featcache_app, ["status", str(tmp_path / "c")]).output
     assert "one and two: 6 pictures, 6 of them tested in one" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("across", ["producers", "views"])
+def test_a_shard_swapped_behind_the_index_is_refused_by_every_command(across: str, tmp_path: Path) -> None:
+    made, specs = make_cache(tmp_path / "c"), [FakeSpec("image"), FakeSpec("image", weights="w1")]
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    for spec in specs:
+        extract(manifest, made, [spec], views=("clean", "hflip"), options=ExtractOptions(device="cpu"))
+    own, other = (made.path / "features" / spec.fingerprint.short for spec in specs)
+    (victim,) = (own / "clean").glob("*.h5")
+    (stranger,) = (other / "clean" if across == "producers" else own / "hflip").glob("*.h5")
+    assert victim.stat().st_size == stranger.stat().st_size
+    shutil.copyfile(stranger, victim)
+    cache, store, encoder = Cache.open(made.path), open_store(made.path), specs[0].fingerprint.short
+    for use in (
+        lambda: cache_status(cache),
+        lambda: export_store(store, tmp_path / "x.npz", selections={"image": store.select("image", encoder=encoder)}),
+        lambda: extract(manifest, cache, specs[:1], options=ExtractOptions(device="cpu")),
+    ):
+        with pytest.raises(ShardError, match=f"{victim.name} holds rows of .* run `featcache verify`"):
+            use()
