@@ -19,6 +19,7 @@ from featcache.options import ExtractOptions
 from featcache.pipeline.partition import scanning
 from featcache.pipeline.results import Progress
 from featcache.pipeline.scan import Scan, scan
+from featcache.regular import check_regular
 from featcache.samples import write_samples
 
 __all__ = ["check_readable", "memo_path", "record_survey", "samples_to_retry", "survey"]
@@ -77,6 +78,7 @@ def _copied(memo: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
         copy = Path(folder, "memo.h5")
         with suppress(OSError):
+            check_regular(memo.stat(), memo)
             shutil.copyfile(memo, copy)
         yield copy
 
