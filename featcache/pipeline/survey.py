@@ -12,7 +12,7 @@ from featcache.audit import write_orphans
 from featcache.cache import Cache
 from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError, ShardError
-from featcache.failure_list import scan_folder
+from featcache.failure_list import orphans_path, scan_folder
 from featcache.failures import read_failure_file, write_failures
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions
@@ -84,11 +84,11 @@ def _copied(memo: Path) -> Iterator[Path]:
 
 
 def record_survey(manifest: Manifest, cache: Cache, scanned: Scan) -> None:
-    """Write the sample table, what could not be read, and what was not there."""
+    """Write the sample table, what could not be read, and what was not there or damaged."""
     folder = scan_folder(cache, manifest.name)
     write_samples(cache.sample_path(manifest.name), scanned.table)
     write_failures(folder, _UNREADABLE, scanned.unreadable)
-    write_orphans(folder / "orphans.json", manifest.orphans)
+    write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken)
 
 
 def samples_to_retry(cache: Cache, manifest: Manifest, options: ExtractOptions) -> frozenset[str] | None:
