@@ -65,18 +65,25 @@ class Finding:
 
 @dataclass(frozen=True)
 class Orphans:
-    """What the manifest named and is no regular file, or is not there: left out on the user's word.
+    """What the manifest named and is no regular file, or is not there, left out on the user's word; and what of the
+    source was damaged.
 
     Attributes
     ----------
     n : int
-        How many.
+        How many were left out.
     lines : tuple of str
+        A line for each of the first thousand.
+    n_broken : int
+        Parts of the source, such as tars and members of tars, that are damaged or refused.
+    broken : tuple of str
         A line for each of the first thousand.
     """
 
     n: int = 0
     lines: tuple[str, ...] = ()
+    n_broken: int = 0
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class Audit:
     n_unreadable : int
         Samples whose picture is there but could not be read.
     orphans : Orphans
-        What was left out.
+        What was left out, and what of the source is missing because it is damaged or refused.
     """
 
     duplicates: Finding
@@ -192,14 +199,16 @@ def _conflicts(table: SampleTable, image: NDArray[np.int64]) -> Finding:
     return _finding(table.sample_id, image, is_found, label, names.__getitem__)
 
 
-def write_orphans(path: Path, lines: Sequence[str]) -> None:
-    """Write what a manifest's reader left out: a list of no failures, with the orphans beside it."""
+def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = ()) -> None:
+    """Write what a manifest's reader left out, and what was damaged: a list of no failures, with these beside it."""
     document = {"format_version": FORMAT_VERSION, "unit": "orphans", "failures": []}
-    replace_sealed(path, document | {"n_orphans": len(lines), "orphans": list(lines[:_MAX_ORPHANS])})
+    for name, found in (("orphans", lines), ("broken", broken)):
+        document |= {f"n_{name}": len(found), name: list(found[:_MAX_ORPHANS])}
+    replace_sealed(path, document)
 
 
 def read_orphans(path: Path) -> Orphans:
-    """Read what was left out; nothing if there is no such file.
+    """Read what was left out and what was damaged; nothing if there is no such file.
 
     Raises
     ------
@@ -210,7 +219,9 @@ def read_orphans(path: Path) -> Orphans:
         return Orphans()
     document, is_intact = read_sealed(path)
     n, lines = document.get("n_orphans"), document.get("orphans")
-    if document.get("format_version") != FORMAT_VERSION or not isinstance(n, int) or not isinstance(lines, list):
+    n_broken, broken = document.get("n_broken", 0), document.get("broken", [])
+    is_known = document.get("format_version") == FORMAT_VERSION and isinstance(n_broken, int)
+    if not is_known or not isinstance(n, int) or not isinstance(lines, list) or not isinstance(broken, list):
         raise ShardError(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
     check_intact(path, is_intact)
-    return Orphans(n, tuple(map(str, lines)))
+    return Orphans(n, tuple(map(str, lines)), n_broken, tuple(map(str, broken)))

@@ -81,7 +81,7 @@ class Cache:
             raise FeatcacheError(
                 f"cache {str(path)!r} does not exist; `featcache extract DATA --cache {path}` makes one"
             )
-        if not (path / "cache.json").is_file():
+        if not (path / "cache.json").exists():
             raise FeatcacheError(f"folder {str(path)!r} is no cache: it has no cache.json")
         document, is_intact = read_sealed(path / "cache.json")
         version = document.get("format_version")

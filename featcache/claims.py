@@ -21,6 +21,7 @@ from typing import Self
 
 from featcache.owner import Owner
 from featcache.publish import LEFTOVER_SECONDS, create_exclusive
+from featcache.regular import open_regular
 
 __all__ = ["Claims", "sweep_claims"]
 
@@ -157,7 +158,7 @@ def _inode(path: Path) -> tuple[int, int]:
 def _read_owner(path: Path) -> Owner | None:
     """Read whose claim it is; None if the file does not say, or is no claim."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             note = json.loads(file.read(_MAX_BYTES))
         host, pid, process = note["host"], note["pid"], note["process"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from featcache.errors import ShardError
 from featcache.hdf5 import Block, build_image, child_names, read_attributes, read_block
 from featcache.publish import replace_file, temporary_beside
+from featcache.regular import open_regular
 from featcache.sealed import write_bytes
 
 __all__ = ["READ_ERRORS", "ColumnFile"]
@@ -67,7 +68,7 @@ class ColumnFile:
         OSError, RuntimeError, …
             One of `READ_ERRORS`, if it is no such file at all.
         """
-        with path.open("rb") as raw, h5py.File(raw, "r") as file:
+        with open_regular(path) as raw, h5py.File(raw, "r") as file:
             size = os.fstat(raw.fileno()).st_size
             values = read_attributes(file, {"format_version": "i", "checksum": "S"}, where)
             if values["format_version"] != format_version:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featcache.audit import Orphans, read_orphans
 from featcache.cache import CLEAN, Cache
 from featcache.failures import Failure, failed_keys, read_failure_file, read_failures
 from featcache.fingerprint import Fingerprint
@@ -15,7 +16,7 @@ from featcache.keyindex import KeyIndex
 from featcache.samples import UNREADABLE, SampleTable, read_samples
 from featcache.shardset import ShardSet
 
-__all__ = ["FailedContent", "failure_views", "list_failures", "scan_folder"]
+__all__ = ["FailedContent", "failure_views", "list_broken", "list_failures", "orphans_path", "scan_folder"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,17 @@ class FailedContent:
 def scan_folder(cache: Cache, dataset: str) -> Path:
     """Return the folder of what went wrong while a data set's pictures were read."""
     return cache.path / "failures" / "samples" / dataset
+
+
+def orphans_path(cache: Cache, dataset: str) -> Path:
+    """Return the file of what a data set's source lacked, and of its parts that were damaged or refused."""
+    return scan_folder(cache, dataset) / "orphans.json"
+
+
+def list_broken(cache: Cache) -> tuple[tuple[str, Orphans], ...]:
+    """List the data sets of whose source something was damaged or refused when it was last read, and what."""
+    found = ((name, read_orphans(orphans_path(cache, name))) for name in cache.datasets)
+    return tuple((name, orphans) for name, orphans in found if orphans.n_broken)
 
 
 def failure_views(cache: Cache, fingerprint: Fingerprint) -> tuple[str, ...]:

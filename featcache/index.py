@@ -18,10 +18,12 @@ from featcache.shard import Shard, ShardHeader, check_layout, read_shard, verify
 
 __all__ = ["Index", "Receipt", "all_shard_paths", "indexed_paths", "load_index", "read_index", "update_index"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_VERSIONS = (2, FORMAT_VERSION)
+"""Receipts of version 2 do not tell a shard from another of the same size: they are made anew."""
 
 _Layout: TypeAlias = tuple[int, ShardHeader, Block, Mapping[str, Block], Mapping[str, Block]]
-"""All of a `Shard` but its path: size, header, key, outputs, norms."""
+"""All of a `Shard` but its path and checksum: size, header, key, outputs, norms."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,14 @@ def read_index(folder: Path) -> Index:
     try:
         document, is_intact = read_sealed(path)
         check_intact(path, is_intact)
-        if document["format_version"] != FORMAT_VERSION:
+        version = document["format_version"]
+        if version not in _VERSIONS:
             return Index("damaged")
         layouts = {str(number): _parse(layout) for number, layout in document["layouts"].items()}
         receipts = {}
-        for name, (number, checksum) in document["shards"].items():
+        for name, (number, sha256, checksum) in document["shards"].items() if version == FORMAT_VERSION else ():
             path = folder / name
-            receipts[path] = Receipt(Shard(path, *layouts[number]), str(checksum))
+            receipts[path] = Receipt(Shard(path, *layouts[number], str(checksum)), str(sha256))
         return Index("intact", receipts, dict(document["encoders"]), dict(document["defaults"]))
     except (ShardError, KeyError, TypeError, ValueError, AttributeError):
         return Index("damaged")
@@ -108,7 +111,7 @@ def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Pat
     shards = {}
     for path, receipt in receipts.items():
         number = numbers.setdefault(canonical_json(_layout(receipt.shard)), str(len(numbers)))
-        shards[path.relative_to(cache.path).as_posix()] = [number, receipt.sha256]
+        shards[path.relative_to(cache.path).as_posix()] = [number, receipt.sha256, receipt.shard.checksum]
     document = {
         "format_version": FORMAT_VERSION,
         "defaults": asdict(cache.defaults),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import ShardError
-from featcache.shard import Block, Shard
+from featcache.shard import Block, Shard, open_shard
 from featcache.window import Window
 
 __all__ = ["ShardMaps", "read_block"]
@@ -37,18 +36,16 @@ def _max_maps() -> int:
     return _MAX_MAPS if soft == resource.RLIM_INFINITY else max(16, min(_MAX_MAPS, soft // 4))
 
 
-def _check_size(shard: Shard, block: Block, descriptor: int) -> None:
-    size = os.fstat(descriptor).st_size
-    if size != shard.size or block.offset + block.nbytes > size:
-        raise ShardError(f"shard {shard.path} has {size} bytes, expected {shard.size}: run `featcache verify`")
-
-
 def read_block(shard: Shard, block: Block) -> NDArray[Any]:
-    """Read a whole block into memory; ShardError if the file no longer has the size that it had."""
-    with shard.path.open("rb") as file:
-        _check_size(shard, block, file.fileno())
+    """Read a whole block into memory; ShardError if the file is no longer the one that it was."""
+    flat = np.empty(int(np.prod(block.shape, dtype=np.int64)), block.dtype)
+    with open_shard(shard, block) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as file:
         file.seek(block.offset)
-        flat = np.fromfile(file, dtype=block.dtype, count=int(np.prod(block.shape, dtype=np.int64)))
+        left = flat.view(np.uint8).data
+        while n := file.readinto(left):
+            left = left[n:]
+    if len(left):
+        raise ShardError(f"shard {shard.path} ended while it was read: run `featcache verify`")
     return flat.reshape(block.shape)
 
 
@@ -57,9 +54,8 @@ def _map_block(shard: Shard, block: Block, is_random: bool) -> NDArray[Any]:
         return np.empty(block.shape, block.dtype)
     end = block.offset + block.nbytes
     start, stop = block.offset - block.offset % _HUGE_PAGE, min(end + -end % _HUGE_PAGE, shard.size)
-    with shard.path.open("rb") as file:
-        _check_size(shard, block, file.fileno())
-        mapped = mmap.mmap(file.fileno(), stop - start, access=mmap.ACCESS_READ, offset=start, **_UNTRACKED)
+    with open_shard(shard, block) as descriptor:
+        mapped = mmap.mmap(descriptor, stop - start, access=mmap.ACCESS_READ, offset=start, **_UNTRACKED)
     if is_random and hasattr(mmap, "MADV_RANDOM"):
         mapped.madvise(mmap.MADV_RANDOM)
     count = block.nbytes // np.dtype(block.dtype).itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from featcache.columns import READ_ERRORS, ColumnFile
 from featcache.errors import ShardError
 from featcache.facts import FORMATS, FileFacts
 from featcache.hdf5 import read_block
+from featcache.regular import open_regular
 from featcache.shard import KEY_BYTES
 from featcache.strings import StringColumn
 
@@ -218,8 +220,8 @@ def read_samples(path: Path) -> SampleTable:
 def read_origin(path: Path) -> str | None:
     """Return what a table, even a damaged one, says that it was read from; None if that cannot be read."""
     try:
-        with h5py.File(path, "r") as file:
-            read_block(file, "origin", path.stat().st_size, str(path), ("uint8",))
+        with open_regular(path) as raw, h5py.File(raw, "r") as file:
+            read_block(file, "origin", os.fstat(raw.fileno()).st_size, str(path), ("uint8",))
             return _text(file["origin"][...], "origin", str(path)) or None
     except READ_ERRORS:
         return None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from featcache.errors import FeatcacheError, ShardError
 from featcache.publish import publish_new, replace_file, temporary_beside
+from featcache.regular import open_regular, open_unbuffered
 
 __all__ = [
     "check_intact",
@@ -32,8 +34,8 @@ def digest_bytes(path: Path, offset: int = 0, n_bytes: int | None = None) -> str
     Reads instead of mapping: page faults would cost more than the hash. Releases the interpreter lock.
     """
     digest, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER))
-    left = path.stat().st_size if n_bytes is None else n_bytes
-    with path.open("rb", buffering=0) as file:
+    with open_unbuffered(path) as file:
+        left = os.fstat(file.fileno()).st_size if n_bytes is None else n_bytes
         file.seek(offset)
         while left > 0 and (n := file.readinto(buffer[: min(left, _BUFFER)])):
             digest.update(buffer[:n])
@@ -119,9 +121,11 @@ def check_intact(path: Path, is_intact: bool) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MAX_JSON:
-            raise ShardError(f"{path} has {path.stat().st_size} bytes, more than any file of its kind")
-        return path.read_bytes()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_JSON:
+                raise ShardError(f"{path} has {size} bytes, more than any file of its kind")
+            return file.read()
     except OSError as error:
         raise ShardError(f"{path} cannot be read: {error}") from error
 

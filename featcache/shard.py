@@ -8,10 +8,11 @@ float16 or float32 and ``norm/<output>`` (n,) float32, all contiguous and withou
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from featcache.errors import ShardError
 from featcache.fingerprint import canonical_json
 from featcache.hdf5 import Block, build_image, child_names, read_attributes, read_block
 from featcache.publish import publish_new, temporary_beside
+from featcache.regular import check_regular, open_descriptor
 from featcache.sealed import digest_bytes, write_bytes
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "check_layout",
     "copy_rows",
     "intact_keys",
+    "open_shard",
     "read_shard",
     "storable",
     "verify_shard",
@@ -45,6 +48,8 @@ KEY_BYTES = 32
 SUFFIX = ".h5"
 _STORAGE_DTYPES = ("float16", "float32")
 _MAX_OUTPUTS = 1024
+_HEAD_BYTES = 4096
+"""At the beginning of a file, in which HDF5 puts the attributes that `write_shard` sets before it makes datasets."""
 _ATTRIBUTES = {"format_version": "i", "rows": "i"} | dict.fromkeys(
     ("fingerprint", "view", "storage_dtype", "versions", "checksum"), "S"
 )
@@ -86,6 +91,8 @@ class Shard:
         The content keys.
     outputs, norms : mapping of output name to Block
         Features and their L2 norms before the cast.
+    checksum : str
+        Of its attributes and of the digests of its datasets: by it the file is known again.
     """
 
     path: Path
@@ -94,6 +101,7 @@ class Shard:
     key: Block
     outputs: Mapping[str, Block]
     norms: Mapping[str, Block]
+    checksum: str = field(default="", compare=False)
 
     @property
     def n_rows(self) -> int:
@@ -101,11 +109,52 @@ class Shard:
         return self.key.shape[0]
 
     def map(self, block: Block) -> NDArray[Any]:
-        """Map one block read-only; ShardError if the file no longer has the size that it had."""
-        size = self.path.stat().st_size
-        if size != self.size or block.offset + block.nbytes > size:
-            raise ShardError(f"shard {self.path} has {size} bytes, expected {self.size}: run `featcache verify`")
-        return np.memmap(self.path, dtype=block.dtype, mode="r", offset=block.offset, shape=block.shape)
+        """Map one block read-only; ShardError as `open_shard`."""
+        with open_shard(self, block) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return np.memmap(file, dtype=block.dtype, mode="r", offset=block.offset, shape=block.shape)
+
+
+@contextmanager
+def open_shard(shard: Shard, block: Block) -> Iterator[int]:
+    """Open a shard's file to read or map one of its blocks; HDF5 is asked only about a strange file.
+
+    Yields
+    ------
+    int
+        The file's descriptor.
+
+    Raises
+    ------
+    ShardError
+        If it is no regular file, has not the size that it had, or is another shard than it was.
+    """
+    try:
+        descriptor = open_descriptor(shard.path)
+    except OSError as error:
+        raise ShardError(f"shard {shard.path} cannot be read: {error}; run `featcache verify`") from error
+    try:
+        size = os.fstat(descriptor).st_size
+        if size != shard.size or block.offset + block.nbytes > size:
+            raise ShardError(f"shard {shard.path} has {size} bytes, expected {shard.size}: run `featcache verify`")
+        if not shard.checksum or shard.checksum.encode() not in os.read(descriptor, _HEAD_BYTES):
+            _check_same(shard)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check_same(shard: Shard) -> None:
+    """Raise `ShardError` unless the file has the producer, the view and the layout that it had."""
+    found = read_shard(shard.path)
+    if found != shard:
+        was, is_ = (
+            f"rows of {s.header.fingerprint[:12]!r}, view {s.header.view!r}, outputs {sorted(s.outputs)!r}"
+            for s in (shard, found)
+        )
+        raise ShardError(
+            f"shard {shard.path} holds {is_}: expected {was}{' in another layout' if was == is_ else ''}; "
+            "it was moved or swapped, run `featcache verify`"
+        )
 
 
 def write_shard(
@@ -198,9 +247,11 @@ def read_shard(path: Path) -> Shard:
         object or compound dtypes, shapes that do not fit the rows or the file.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        check_regular(status, path)
+        size = status.st_size
         with h5py.File(path, "r") as file:
-            header, n_rows = _read_header(file, path)
+            header, n_rows, checksum = _read_header(file, path)
             blocks = _read_blocks(file, path, size)
     except ShardError:
         raise
@@ -208,7 +259,7 @@ def read_shard(path: Path) -> Shard:
         raise ShardError(f"shard {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     outputs = {name[9:]: block for name, block in blocks.items() if name.startswith("features/")}
     norms = {name[5:]: block for name, block in blocks.items() if name.startswith("norm/")}
-    shard = Shard(path, size, header, blocks["key"], outputs, norms)
+    shard = Shard(path, size, header, blocks["key"], outputs, norms, checksum)
     check_layout(shard)
     if shard.n_rows != n_rows:
         raise ShardError(f"shard {path} has {shard.n_rows} keys, its attributes say {n_rows} rows")
@@ -239,7 +290,7 @@ def _blocks(shard: Shard) -> dict[str, Block]:
     return blocks | {f"norm/{name}": block for name, block in shard.norms.items()}
 
 
-def _read_header(file: Any, path: Path) -> tuple[ShardHeader, int]:
+def _read_header(file: Any, path: Path) -> tuple[ShardHeader, int, str]:
     values = read_attributes(file, _ATTRIBUTES, f"shard {path}")
     if values["format_version"] != FORMAT_VERSION:
         raise ShardError(
@@ -248,7 +299,7 @@ def _read_header(file: Any, path: Path) -> tuple[ShardHeader, int]:
     header = ShardHeader(*(values[name].decode() for name in ("fingerprint", "view", "storage_dtype")))
     if header.storage_dtype not in _STORAGE_DTYPES:
         raise ShardError(f"shard {path} has storage dtype {header.storage_dtype!r}")
-    return header, values["rows"]
+    return header, values["rows"], values["checksum"].decode()
 
 
 def _read_blocks(file: Any, path: Path, size: int) -> dict[str, Block]:
@@ -302,6 +353,7 @@ def intact_keys(shard: Shard) -> NDArray[np.uint8] | None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
+        check_regular(path.stat(), path)
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:

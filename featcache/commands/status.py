@@ -21,6 +21,7 @@ __all__ = ["status"]
 
 _CLASSES = 12
 _CHANGES = 3
+_BROKEN = 3
 _SIDES = {"text": "captions", "image": "pictures"}
 
 
@@ -140,6 +141,7 @@ def _render_dataset(dataset: DatasetStatus) -> None:
         ("contents", f"{contents}, each encoded once"),
     ]
     rows += [("", _gap(dataset.audit))] if _gap(dataset.audit) else []
+    rows += [("[red]broken[/]", _broken(dataset.audit))] if dataset.audit.orphans.n_broken else []
     stored = _merge([c for c in dataset.coverage if c.is_wanted and c.n_contents])
     rows += [("stored" if i == 0 else "", line) for i, line in enumerate(stored)]
     for division in dataset.divisions:
@@ -159,6 +161,13 @@ def _gap(audit: Audit) -> str:
     if audit.orphans.n:
         gaps.append(f"{_n(audit.orphans.n, 'orphan')} left out (no regular file there)")
     return ", ".join(gaps)
+
+
+def _broken(audit: Audit) -> str:
+    found = audit.orphans
+    shown = "; ".join(safe(_cut(line)) for line in found.broken[:_BROKEN])
+    more = "; …" if found.n_broken > _BROKEN else ""
+    return f"{_n(found.n_broken, 'part')} of the source damaged or refused: {shown}{more}"
 
 
 def _merge(coverage: Sequence[Coverage]) -> list[str]:

@@ -12,13 +12,14 @@ from featcache.audit import write_orphans
 from featcache.cache import Cache
 from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError, ShardError
-from featcache.failure_list import scan_folder
+from featcache.failure_list import orphans_path, scan_folder
 from featcache.failures import read_failure_file, write_failures
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions
 from featcache.pipeline.partition import scanning
 from featcache.pipeline.results import Progress
 from featcache.pipeline.scan import Scan, scan
+from featcache.regular import check_regular
 from featcache.samples import write_samples
 
 __all__ = ["check_readable", "memo_path", "record_survey", "samples_to_retry", "survey"]
@@ -77,16 +78,17 @@ def _copied(memo: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="featcache-") as folder:
         copy = Path(folder, "memo.h5")
         with suppress(OSError):
+            check_regular(memo.stat(), memo)
             shutil.copyfile(memo, copy)
         yield copy
 
 
 def record_survey(manifest: Manifest, cache: Cache, scanned: Scan) -> None:
-    """Write the sample table, what could not be read, and what was not there."""
+    """Write the sample table, what could not be read, and what was not there or damaged."""
     folder = scan_folder(cache, manifest.name)
     write_samples(cache.sample_path(manifest.name), scanned.table)
     write_failures(folder, _UNREADABLE, scanned.unreadable)
-    write_orphans(folder / "orphans.json", manifest.orphans)
+    write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken)
 
 
 def samples_to_retry(cache: Cache, manifest: Manifest, options: ExtractOptions) -> frozenset[str] | None:

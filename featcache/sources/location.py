@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from featcache.errors import ManifestError
-from featcache.manifest import check_regular
+from featcache.regular import check_regular
 from featcache.sources.cells import SPLIT_NAMES, quoted
 
 __all__ = ["ACCEPTED", "find_tars", "locate", "name_of", "safe_name"]

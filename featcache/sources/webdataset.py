@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from featcache.errors import ManifestError
-from featcache.manifest import open_regular
+from featcache.regular import open_regular
 from featcache.sources.archive import TarMember, walk_members
 from featcache.sources.cells import SPLIT_NAMES, decode_caption, parse_cell, parse_object, quoted
 from featcache.sources.folders import IMAGE_ENDINGS

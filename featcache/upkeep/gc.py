@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from featcache.fingerprint import Fingerprint
 from featcache.index import update_index
 from featcache.keyindex import KeyIndex
 from featcache.publish import LEFTOVER_SECONDS, TEMP_PREFIX
-from featcache.samples import SampleTable, read_samples
+from featcache.samples import SampleTable, read_origin, read_samples
 from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
 from featcache.shardset import ShardSet
 from featcache.upkeep.verify import verify
@@ -113,8 +114,10 @@ def collect_garbage(
     Raises
     ------
     FeatcacheError
-        If no data set is left, or something is damaged: then what looks superfluous may be the only good copy.
+        If no data set is left, the only sample table of one is in the quarantine, or something is damaged: then what
+        looks superfluous may be the only good copy.
     """
+    _check_quarantine(cache)
     if not cache.datasets:
         raise FeatcacheError(
             f"cache {str(cache.path)!r} has no data set, so that everything would go: delete the folder instead"
@@ -182,6 +185,19 @@ def _rewrite(item: _Work) -> Path | None:
         if there.outputs.keys() != shard.outputs.keys() or not np.array_equal(there.map(there.key), keys):
             return None
     return path
+
+
+def _check_quarantine(cache: Cache) -> None:
+    """Raise if a data set has a sample table nowhere but in the quarantine: nothing would refer to its vectors."""
+    for path in sorted(cache.path.glob(f"quarantine/*/samples/*{SUFFIX}")):
+        name = path.stem
+        if path.is_file() and name not in cache.datasets:
+            origin = read_origin(path) or "DATA"
+            command = shlex.join(["featcache", "extract", origin, "--cache", str(cache.path), "--name", name])
+            raise FeatcacheError(
+                f"the sample table of data set {name!r} is in quarantine, so that its vectors would all go: `{command}`"
+                f" makes the table anew; if the data set may go, delete {path}"
+            )
 
 
 def _check_quiet(cache: Cache) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -87,9 +88,9 @@ def repair(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     before = verify(cache, deep=True, progress=progress)
     missing = []
     for problem in before.problems:
-        if not problem.path.is_file():
+        if not os.path.lexists(problem.path):
             missing += [problem] if problem.loss is not None else []
-        else:
+        elif problem.path.suffix:  # a producer's whole folder stays
             moved.append(Moved(problem, quarantine.take(problem.path)))
     update_index(cache)
     # What is left was read byte by byte just now: looking at its structure again is enough.
@@ -113,8 +114,9 @@ class _Quarantine:
 def _restore_marker(root: Path, index: Index, quarantine: _Quarantine) -> list[Moved]:
     """Make ``cache.json`` anew if its own checksum says that it is damaged."""
     path = root / "cache.json"
-    interrupted = not path.is_file() and any((root / "quarantine").glob("*/cache.json"))
-    if not path.is_file() and not interrupted:
+    is_there = os.path.lexists(path)
+    interrupted = not is_there and any((root / "quarantine").glob("*/cache.json"))
+    if not is_there and not interrupted:
         return []
     try:
         if not interrupted and read_sealed(path)[1]:

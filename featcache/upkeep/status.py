@@ -13,7 +13,7 @@ import numpy as np
 
 from featcache.audit import Audit, audit, read_orphans
 from featcache.cache import Cache
-from featcache.failure_list import list_failures, scan_folder
+from featcache.failure_list import list_failures, orphans_path
 from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
 from featcache.index import load_index
 from featcache.outputs import natural_order
@@ -274,7 +274,7 @@ def _dataset(cache: Cache, name: str, holdings: Sequence[Holding], requests: tup
         {s or "none": n for s, n in splits.items() if n},
         classes,
         {m: len(table.first_rows(m)) for m in ("text", "image")},
-        audit(table, read_orphans(scan_folder(cache, name) / "orphans.json")),
+        audit(table, read_orphans(orphans_path(cache, name))),
         cover(table, holdings, requests),
         divide(table, frozen_plans(cache, name), holdings),
         table.split_seed,

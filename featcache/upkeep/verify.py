@@ -234,7 +234,7 @@ def _outcome(deep: bool) -> Callable[[_Place], Shard | str]:
 
 def _check_shard(place: _Place, deep: bool) -> Shard:
     path, receipt = place.path, place.receipt
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ShardError(f"shard {path} is in the index, but not on disk")
     size = path.stat().st_size
     if receipt is not None and receipt.shard.size != size:

@@ -13,6 +13,7 @@ from featcache.errors import ShardError
 from featcache.failures import read_failure_file
 from featcache.pipeline.scan import scan
 from featcache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable, StringColumn
+from featcache.sealed import replace_sealed
 
 from factories import read_manifest, write_dataset
 
@@ -137,7 +138,22 @@ def test_orphans_are_counted_in_full_and_named_in_part(tmp_path: Path) -> None:
     assert read_failure_file(path) == ()  # whoever reads it as a list of failures finds none
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"format_version": 1, "n_orphans": "3", "orphans": []}', "[1]"])
+def test_broken_parts_stand_beside_orphans_and_are_none_in_early_files(tmp_path: Path) -> None:
+    path = tmp_path / "orphans.json"
+    write_orphans(path, ["a"], [f"tar {i}" for i in range(1001)])
+    found = read_orphans(path)
+    assert (found.n, found.n_broken, len(found.broken), found.broken[-1]) == (1, 1001, 1000, "tar 999")
+    replace_sealed(path, {"format_version": 1, "unit": "orphans", "failures": [], "n_orphans": 1, "orphans": ["a"]})
+    assert read_orphans(path) == Orphans(1, ("a",))
+
+
+MALFORMED = (
+    "{", "{}", "[1]", '{"format_version": 1, "n_orphans": "3", "orphans": []}',
+    '{"format_version": 1, "n_orphans": 0, "orphans": [], "n_broken": 1, "broken": "x"}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MALFORMED)
 def test_a_malformed_list_of_orphans_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "o.json").write_text(text)
     with pytest.raises(ShardError):

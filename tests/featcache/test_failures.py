@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ from typer.testing import CliRunner
 
 from featcache.cache import Cache
 from featcache.commands.failures import failures
+from featcache.commands.status import status
 from featcache.extract import ExtractOptions, extract
 from featcache.failure_list import list_failures
 from featcache.failures import Failure, write_failures
 from featcache.manifest import Manifest
+from featcache.upkeep.status import cache_status
 
 from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
 
@@ -112,3 +116,35 @@ def test_json_holds_everything(cache: Cache) -> None:
     document = json.loads(output(cache.path, "--json"))
     assert {f["sample_id"] for f in document["failures"]} == {"1-beta", "2-real"}
     assert document["next"][0]["command"][-1] == "--retry-failed"
+
+
+def test_what_of_a_source_is_damaged_or_refused_is_on_record_until_it_is_mended(tmp_path: Path) -> None:
+    data = tmp_path / "t"
+    data.mkdir()
+    with tarfile.open(data / "a.tar", "w") as tar:
+        for name in ("good.png", "../../evil.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(png(1))
+            tar.addfile(member, io.BytesIO(png(1)))
+    (data / "b.tar").write_bytes(b"no tar \x1b[31m" * 100)
+    cache = make_cache(tmp_path / "c")
+    extract(Manifest.from_source(data), cache, [IMAGE], options=OPTIONS)
+    told = json.loads(output(cache.path, "--json"))["broken"]
+    assert [(part["dataset"], part["n"]) for part in told] == [("t", 2)]
+    for word in ("evil.png", "b.tar"):
+        assert word in "".join(told[0]["lines"]) and word in output(cache.path).replace("\n", "")
+    (dataset,) = cache_status(cache).to_dict()["datasets"]
+    assert dataset["audit"]["orphans"]["n_broken"] == 2 and "2 parts of the source" in output(cache.path)
+    result = CliRunner().invoke(status_app(), [str(cache.path)], catch_exceptions=False)
+    assert "broken" in result.output and "2 parts of the source damaged or refused" in " ".join(result.output.split())
+    (data / "b.tar").unlink()
+    with tarfile.open(data / "a.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("empty.png"))
+    extract(Manifest.from_source(data), cache, [], options=OPTIONS)
+    assert "broken" not in json.dumps(output(cache.path)) and not json.loads(output(cache.path, "--json"))["broken"]
+
+
+def status_app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(status)
+    return app

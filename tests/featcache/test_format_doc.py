@@ -67,7 +67,7 @@ def test_digests_are_made_as_documented(cache: Path) -> None:
         assert path.stem == document["fingerprint"][:12]
     index = json.loads((cache / "index.json").read_bytes())
     for path in cache.glob("features/**/*.h5"):
-        number, checksum_of_file = index["shards"][path.relative_to(cache).as_posix()]
+        number, checksum_of_file, checksum_of_content = index["shards"][path.relative_to(cache).as_posix()]
         layout = index["layouts"][number]
         assert checksum_of_file == hashlib.sha256(path.read_bytes()).hexdigest()
         assert layout["size"] == path.stat().st_size
@@ -82,7 +82,7 @@ def test_digests_are_made_as_documented(cache: Path) -> None:
                 name: value.decode() if isinstance(value, bytes) else int(value) for name, value in shard.attrs.items()
             }
             checksum = attributes.pop("checksum")
-            assert checksum == hashlib.sha256(canonical([attributes, digests])).hexdigest()
+            assert checksum == checksum_of_content == hashlib.sha256(canonical([attributes, digests])).hexdigest()
             offset, shape, dtype = layout["key"]
             mapped = np.memmap(path, dtype, "r", offset, tuple(shape))
             np.testing.assert_array_equal(mapped, shard["key"][()])

@@ -13,6 +13,7 @@ from featcache.extract import ExtractOptions, extract
 from featcache.shard import copy_rows, read_shard
 from featcache.store import open_store
 from featcache.upkeep.gc import collect_garbage
+from featcache.upkeep.repair import repair
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -116,6 +117,27 @@ def test_nothing_is_removed_from_a_damaged_cache(tmp_path: Path) -> None:
     with pytest.raises(FeatcacheError, match=r"run `featcache repair` first"):
         collect_garbage(cache, delete=True)
     assert files(cache) == before
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_vectors_of_a_data_set_whose_table_is_in_quarantine_stay(tmp_path: Path, is_alone: bool) -> None:
+    cache = run(tmp_path, 2)
+    if not is_alone:
+        other = read_manifest(write_dataset(tmp_path / "other", n_captions=1))
+        extract(other, cache, [IMAGE], options=ExtractOptions(device="cpu"))
+    os.truncate(cache.sample_path("d"), cache.sample_path("d").stat().st_size - 50)
+    (moved,) = repair(cache.path).moved
+    before = files(cache)
+    for delete in (False, True):
+        with pytest.raises(FeatcacheError, match=r"'d' is in quarantine.*featcache extract .* --name d`.*delete") as e:
+            collect_garbage(cache, delete=delete)
+        assert str(moved.path) in str(e.value) and files(cache) == before
+    again = run(tmp_path, 2)
+    assert collect_garbage(again, delete=True).removed == () and moved.path.is_file()
+    if not is_alone:
+        again.sample_path("d").unlink()
+        moved.path.unlink()
+        assert len(collect_garbage(again, delete=True).removed) > 0
 
 
 def test_a_cache_without_data_sets_is_refused(tmp_path: Path) -> None:

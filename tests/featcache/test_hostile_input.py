@@ -22,12 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import cli
+from featcache.cache import Cache
 from featcache.errors import ManifestError
 from featcache.extract import extract
+from featcache.forecast import forecast_extraction
 from featcache.manifest import SPLITS, Manifest
 from featcache.pipeline.scan import scan
 
-from factories import FakeSpec, make_cache, png, write_bert, write_vision
+from factories import FakeSpec, make_cache, png, write_bert, write_dataset, write_vision
 
 ROOT = Path(__file__).resolve().parents[2]
 ESCAPES = "\x1b]0;title\x07\x1b[31m\x9b1m\r\u202e\u2066\u200f"
@@ -421,3 +423,40 @@ def test_escapes_never_reach_the_terminal_from_heads(escapes: Path) -> None:
     ):
         code, printed = run("heads", *arguments, cwd=escapes)
         assert printed and code in (0, 1, 3)
+
+
+SPECIAL = (
+    "features/{0}/clean/00.h5", "samples/evil.h5", "encoders/000000000000.json", "failures/{0}/clean/x.json",
+    "failures/samples/d/read.json", "failures/samples/d/orphans.json", "cache.json", "index.json",
+    "claims/{0}/clean/00.json", "memo/d.h5", "plans/d/000000000000.json",
+)  # fmt: skip
+HARMLESS = ("index.json", "claims", "memo", "plans")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("place", SPECIAL)
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_what_is_no_file_in_a_cache_is_named_and_moved_aside(place: str, kind: str, tmp_path: Path) -> None:
+    spec, cache = FakeSpec("image"), make_cache(tmp_path / "c")
+    manifest = Manifest.from_source(write_dataset(tmp_path / "d", n_captions=1))
+    extract(manifest, cache, [spec])
+    path = cache.path / place.format(spec.fingerprint.short)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    is_harmless = place.startswith(HARMLESS)
+    for arguments in (("status", "c"), ("failures", "c"), ("export", "c", "--dataset", "d", "--out", "x.npz")):
+        code, printed = run("featcache", *arguments, cwd=tmp_path)
+        assert code == 0 or (code == 1 and path.name in printed and not is_harmless)
+    code, printed = run("featcache", "verify", "c", cwd=tmp_path)
+    assert is_harmless or (code == 1 and str(path.relative_to(tmp_path)) in printed)
+    code, printed = run("featcache", "repair", "c", cwd=tmp_path)
+    moved = list(cache.path.glob(f"quarantine/*/{path.relative_to(cache.path)}"))
+    assert code == 0 and (is_harmless or len(moved) == 1)
+    forecast_extraction(manifest, Cache.open(cache.path), [spec])
+    extract(manifest, Cache.open(cache.path), [spec])
+    assert run("featcache", "verify", "c", "--deep", cwd=tmp_path)[0] == 0
+    assert run("featcache", "status", "c", cwd=tmp_path)[0] == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,9 +126,66 @@ def test_an_indexed_shard_is_opened_without_hdf5(shards: ShardSet, monkeypatch: 
         raise AssertionError(f"{path} was opened")
 
     monkeypatch.setattr("featcache.shardset.read_shard", refuse)
+    monkeypatch.setattr("featcache.shard.read_shard", refuse)
     cache = Cache.open(shards.shards[0].path.parents[3])
     again = ShardSet.open(cache, SPEC.fingerprint, "clean")
     np.testing.assert_array_equal(again.keys("cls"), shards.keys("cls"))
+
+
+def write_one(cache: Cache, spec: FakeSpec, view: str, name: str, outputs: tuple[str, ...] = ("pooled",)) -> Path:
+    """Write a shard of ten rows, the same keys whatever it is of."""
+    cache.add_producer(spec.fingerprint)
+    path = cache.shard_folder(spec.fingerprint, view) / f"{name}.h5"
+    vectors = {o: np.random.default_rng(0).standard_normal((10, 5)).astype(np.float32) for o in outputs}
+    write_shard(path, ShardHeader(spec.fingerprint.digest, view, "float16"), keys_of(0, 10), vectors)
+    return path
+
+
+OTHER = FakeSpec("image", weights="w1")
+STRANGERS = {
+    "another producer": (OTHER, "clean", ("pooled",)),
+    "another view": (SPEC, "clear", ("pooled",)),
+    "a view that begins alike": (SPEC, "clean+jpeg:50", ("pooled",)),
+    "another output": (SPEC, "clean", ("prooled",)),
+    "outputs of the same names elsewhere": (SPEC, "clean", ("prooled", "pooled")),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_a_shard_swapped_behind_the_index_is_refused_before_it_is_read(stranger: str, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "c")
+    spec, view, outputs = STRANGERS[stranger]
+    victim = write_one(cache, SPEC, "clean", "a")
+    other = write_one(cache, spec, view, "b", outputs)
+    size = max(victim.stat().st_size, other.stat().st_size)
+    for path in (victim, other):
+        os.truncate(path, size)
+    update_index(cache)
+    shards, whole = (ShardSet.open(cache, SPEC.fingerprint, "clean") for _ in range(2))
+    rows = whole.find(["pooled"], keys_of(0, 10))
+    shutil.copyfile(other, victim)
+    again = ShardSet.open(Cache.open(cache.path), SPEC.fingerprint, "clean")
+    for each in (shards, again):
+        with pytest.raises(ShardError, match=r"a\.h5 holds .* moved or swapped, run `featcache verify`"):
+            each.contains("pooled", keys_of(0, 10))
+    with pytest.raises(ShardError, match="moved or swapped"):
+        rows.read(np.arange(10))
+    with pytest.raises(ShardError, match="moved or swapped"):
+        rows.at_random().read(np.arange(10))
+
+
+def test_another_shard_of_one_layout_is_read_whatever_the_index_knows(tmp_path: Path) -> None:
+    """Rows are found by the keys in the file itself."""
+    cache = make_cache(tmp_path / "c")
+    write_set(cache, [7], ("pooled",))
+    write_set(cache, [7], ("pooled",), first=7)
+    update_index(cache)
+    one, other = ShardSet.open(cache, SPEC.fingerprint, "clean").shards
+    shutil.copyfile(one.path, other.path)
+    shards = ShardSet.open(Cache.open(cache.path), SPEC.fingerprint, "clean")
+    vectors, found = shards.gather(["pooled"], keys_of(0, 14))
+    assert found.sum() == 7
+    np.testing.assert_array_equal(vectors[found], vectors_of("pooled", 0, 14)[found])
 
 
 def test_rows_survive_pickling_without_their_maps(shards: ShardSet) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from featcache.audit import write_orphans
 from featcache.cache import Cache
 from featcache.commands.status import status as status_command
+from featcache.errors import ShardError
 from featcache.export import export_store
 from featcache.extract import ExtractOptions, extract
 from featcache.failure_list import scan_folder
@@ -325,3 +326,24 @@ def test_what_two_data_sets_share_is_told_and_called_a_leak_where_one_tests_on_i
 def test_a_folder_named_as_a_picture_is_not_said_to_be_missing(cache: Cache) -> None:
     write_orphans(scan_folder(cache, "d") / "orphans.json", ["'a' is not a regular file", "there is no file 'b'"])
     assert "2 orphans left out (no regular file there)" in output(cache.path)
+
+
+@pytest.mark.parametrize("across", ["producers", "views"])
+def test_a_shard_swapped_behind_the_index_is_refused_by_every_command(across: str, tmp_path: Path) -> None:
+    made, specs = make_cache(tmp_path / "c"), [FakeSpec("image"), FakeSpec("image", weights="w1")]
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    for spec in specs:
+        extract(manifest, made, [spec], views=("clean", "hflip"), options=ExtractOptions(device="cpu"))
+    own, other = (made.path / "features" / spec.fingerprint.short for spec in specs)
+    (victim,) = (own / "clean").glob("*.h5")
+    (stranger,) = (other / "clean" if across == "producers" else own / "hflip").glob("*.h5")
+    assert victim.stat().st_size == stranger.stat().st_size
+    shutil.copyfile(stranger, victim)
+    cache, store, encoder = Cache.open(made.path), open_store(made.path), specs[0].fingerprint.short
+    for use in (
+        lambda: cache_status(cache),
+        lambda: export_store(store, tmp_path / "x.npz", selections={"image": store.select("image", encoder=encoder)}),
+        lambda: extract(manifest, cache, specs[:1], options=ExtractOptions(device="cpu")),
+    ):
+        with pytest.raises(ShardError, match=f"{victim.name} holds rows of .* run `featcache verify`"):
+            use()
