@@ -227,7 +227,7 @@ def _render_next(found: CacheStatus) -> None:
     elif found.n_missing:
         verdict = f"[yellow]Incomplete[/]: {found.n_missing:,} to do."
     else:
-        verdict = "[green]Complete[/]" + (f", but {found.n_failures:,} failed." if found.n_failures else ".")
+        verdict = "[green]Complete[/]" + (f", but {found.n_failed_contents:,} failed." if found.n_failures else ".")
     line = shell_line(found.next[0].command)
     if len(found.next) == 1 and len(line) < console.width - 20:
         console.print(f"\n{verdict} Next: {safe(line)}", soft_wrap=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from featcache.audit import Audit, audit, read_orphans
 from featcache.cache import Cache
-from featcache.failure_list import list_failures, scan_folder
+from featcache.failure_list import count_contents, list_failures, scan_folder
 from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
 from featcache.index import load_index
 from featcache.outputs import natural_order
@@ -138,8 +138,9 @@ class CacheStatus:
         What is in it.
     overlaps : tuple of Overlap
         What the data sets have in common.
-    n_failures : int
-        Entries of ``featcache failures``.
+    n_failures, n_failed_contents : int
+        Records of ``featcache failures --json``, one for each encoder and view; and pictures and captions that failed,
+        each once.
     n_claims : int
         Work units that some process has begun and not ended; it may be dead.
     """
@@ -152,6 +153,7 @@ class CacheStatus:
     datasets: tuple[DatasetStatus, ...]
     overlaps: tuple[Overlap, ...]
     n_failures: int
+    n_failed_contents: int
     n_claims: int
 
     @property
@@ -183,6 +185,7 @@ def cache_status(cache: Cache) -> CacheStatus:
     producers = tuple(_producer(cache, f, [h for h in holdings if h.fingerprint is f]) for f in ordered)
     created = read_json(cache.path / "cache.json").get("created")
     claims = cache.path / "claims"
+    failures = list_failures(cache)
     return CacheStatus(
         str(cache.path),
         created if isinstance(created, str) else None,
@@ -191,7 +194,8 @@ def cache_status(cache: Cache) -> CacheStatus:
         producers,
         tuple(_dataset(cache, name, holdings) for name in cache.datasets),
         find_overlaps([read_samples(cache.sample_path(name)) for name in cache.datasets]),
-        len(list_failures(cache)),
+        len(failures),
+        count_contents(failures),
         sum(p.is_file() and not p.name.startswith(".") for p in claims.glob("*/*/*")) if claims.is_dir() else 0,
     )
 
