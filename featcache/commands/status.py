@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +15,19 @@ from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
     from featcache.audit import Audit, Finding
+    from featcache.tells import Tell
     from featcache.upkeep.status import CacheStatus, Coverage, DatasetStatus, ProducerStatus
 
 __all__ = ["status"]
 
 _CLASSES = 12
 _CHANGES = 3
+_HINTS = {
+    "file format": "a head may learn traces of compression: compare --views jpeg:75, or store all alike",
+    "picture size": "a head may learn sizes and shapes: compare --square-crop, --views rescale:0.5",
+    "EXIF data": "no encoder sees EXIF data, but a head may learn what else the source did to its pictures",
+}
+_HINTS["bytes per pixel"] = _HINTS["file format"]
 _SIDES = {"text": "captions", "image": "pictures"}
 
 
@@ -139,6 +146,7 @@ def _render_dataset(dataset: DatasetStatus) -> None:
         ("classes", ", ".join(classes)),
         ("contents", f"{contents}, each encoded once"),
     ]
+    rows += [("files", _files(dataset.audit.formats))] if dataset.audit.formats else []
     rows += [("", _gap(dataset.audit))] if _gap(dataset.audit) else []
     stored = _merge([c for c in dataset.coverage if c.is_wanted and c.n_contents])
     rows += [("stored" if i == 0 else "", line) for i, line in enumerate(stored)]
@@ -148,6 +156,10 @@ def _render_dataset(dataset: DatasetStatus) -> None:
     others = sorted({f"{c.modality} {c.producer}" for c in dataset.coverage if not c.is_wanted and c.n_contents})
     rows += [("not run", ", ".join(others))] if others else []
     _grid([*rows, *_warnings(dataset.audit)])
+
+
+def _files(formats: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in formats.items())
 
 
 def _gap(audit: Audit) -> str:
@@ -201,6 +213,20 @@ def _warnings(audit: Audit) -> list[tuple[str, str]]:
     if audit.duplicates:
         n = f"{_n(audit.duplicates.n_contents, 'picture')} under several sample ids"
         rows.append(("twice", f"{n}: {_examples(audit.duplicates)}"))
+    return rows + _giveaways([tell for tell in audit.tells if tell.gives_away])
+
+
+def _giveaways(tells: Sequence[Tell]) -> list[tuple[str, str]]:
+    """Warn of facts about files that give the label away, each hint behind all that it is for."""
+    rows, hints = [], dict.fromkeys(_HINTS[tell.fact] for tell in tells)
+    for hint in hints:
+        for tell in tells:
+            if _HINTS[tell.fact] == hint:
+                which = tell.split or "all labelled pictures"
+                values = "; ".join(f"{v.name}: {v.n_real:,} real, {v.n_ai:,} AI" for v in tell.values)
+                told = f"{tell.fact} alone tells real from AI in {tell.accuracy:.0%} (balanced) of {which}: {values}"
+                rows.append(("[yellow]tell[/]", told))
+        rows.append(("", f"[dim]{hint}[/]"))
     return rows
 
 
