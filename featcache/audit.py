@@ -1,4 +1,7 @@
-"""What content keys tell about a data set without another look at it: duplicates, leaks, contradictions, gaps."""
+"""What content keys tell about a data set without another look at it: duplicates, leaks, contradictions, gaps.
+
+And what the files give away besides their pixels.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from featcache.manifest import SPLITS
 from featcache.samples import UNREADABLE, SampleTable, StringColumn
 from featcache.sealed import check_intact, read_sealed, replace_sealed
 from featcache.splits import clusters
+from featcache.tells import Tell, count_formats, find_tells
 
 __all__ = ["Audit", "Example", "Finding", "Orphans", "audit", "link_groups", "read_orphans", "write_orphans"]
 
@@ -104,6 +108,11 @@ class Audit:
         Samples whose picture is there but could not be read.
     orphans : Orphans
         What was left out, and what of the source is missing because it is damaged or refused.
+    formats : mapping of str to int, or None
+        Samples by the format of their picture's file, ``unknown`` where it has no known header. None: the sample table
+        is from before that was looked at.
+    tells : tuple of Tell
+        How well facts about the files alone tell real from AI, whether or not they give it away.
     """
 
     duplicates: Finding
@@ -113,6 +122,8 @@ class Audit:
     n_without: dict[str, int]
     n_unreadable: int
     orphans: Orphans
+    formats: dict[str, int] | None
+    tells: tuple[Tell, ...]
 
     @property
     def has_leaks(self) -> bool:
@@ -137,6 +148,8 @@ def audit(table: SampleTable, orphans: Orphans | None = None) -> Audit:
         n_without={"text": int((~table.has("text")).sum()), "image": int((~table.has("image") & ~unreadable).sum())},
         n_unreadable=int(unreadable.sum()),
         orphans=orphans or Orphans(),
+        formats=count_formats(table),
+        tells=find_tells(table),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,17 @@ from featcache.keyindex import KeyIndex
 from featcache.samples import UNREADABLE, SampleTable, read_samples
 from featcache.shardset import ShardSet
 
-__all__ = ["FailedContent", "failure_views", "list_broken", "list_failures", "orphans_path", "scan_folder"]
+__all__ = [
+    "FailedContent",
+    "FailureCause",
+    "count_contents",
+    "failure_views",
+    "list_broken",
+    "list_failures",
+    "merge_failures",
+    "orphans_path",
+    "scan_folder",
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class FailedContent:
     ----------
     dataset, sample_id : str
         Where it is, and the first sample that had it when it failed.
-    modality : {"text", "image"}
+    modality : {"text", "image", "spectral"}
         The side.
     producer, model, view : str or None
         Short fingerprint and name of the encoder; None: the picture could not be read, so none has seen it.
@@ -55,6 +65,66 @@ class FailedContent:
     attempts: int
     time: str
     key: str | None
+
+    @property
+    def content(self) -> tuple[str, str, str]:
+        """What failed, whoever failed on it: data set, ``text`` or ``image``, and the key or the sample."""
+        return self.dataset, "text" if self.modality == "text" else "image", self.key or f"sample {self.sample_id}"
+
+
+@dataclass(frozen=True)
+class FailureCause:
+    """What is wrong with one content, told once for all encoders and views that failed because of it.
+
+    Attributes
+    ----------
+    dataset, sample_id, stage, error, message : str
+        As in `FailedContent`.
+    kind : {"text", "image"}
+        What failed: a caption or a picture.
+    attempts : int
+        The most that any of them made.
+    time : str
+        Of the last attempt of all.
+    places : frozenset of (producer, view)
+        Who failed; empty: the picture could not even be read.
+    """
+
+    dataset: str
+    kind: str
+    sample_id: str
+    stage: str
+    error: str
+    message: str
+    attempts: int
+    time: str
+    places: frozenset[tuple[str, str]]
+
+
+def count_contents(failures: Sequence[FailedContent]) -> int:
+    """Count pictures and captions that failed, each once for all encoders and views."""
+    return len({failure.content for failure in failures})
+
+
+def merge_failures(failures: Sequence[FailedContent]) -> tuple[FailureCause, ...]:
+    """Put together what says the same of the same content, in the order of first appearance."""
+    merged: dict[tuple[object, ...], list[FailedContent]] = {}
+    for failure in failures:
+        merged.setdefault((failure.content, failure.stage, failure.error, failure.message), []).append(failure)
+    return tuple(
+        FailureCause(
+            same[0].dataset,
+            same[0].content[1],
+            same[0].sample_id,
+            same[0].stage,
+            same[0].error,
+            same[0].message,
+            max(failure.attempts for failure in same),
+            max(failure.time for failure in same),
+            frozenset((f.producer, f.view) for f in same if f.producer is not None and f.view is not None),
+        )
+        for same in merged.values()
+    )
 
 
 def scan_folder(cache: Cache, dataset: str) -> Path:

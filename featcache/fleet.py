@@ -237,7 +237,7 @@ class _Board:
     _told: set[tuple[Any, ...]] = field(default_factory=set)
     _todo: Counter[str] = field(default_factory=Counter)
     _done: Counter[str] = field(default_factory=Counter)
-    _failed: Counter[str] = field(default_factory=Counter)
+    _failed: dict[str, set[str]] = field(default_factory=dict)
 
     def note(self, event: Event) -> None:
         """Take in an event of one process; what all of them tell is told on once."""
@@ -249,13 +249,15 @@ class _Board:
         self.tell(event)
         if event.name == "plan":
             self._todo[CONTENT_OF[fields["modality"]]] += fields["n_todo"]
+        elif event.name == "failure" and "modality" in fields:
+            # One sample stands for a content, whichever encoder and view fails on it.
+            self._failed.setdefault(CONTENT_OF[fields["modality"]], set()).add(fields["sample_id"])
         elif event.name == "unit":
             content = CONTENT_OF[fields["modality"]]
             self._done[content] += fields["n_rows"] + fields["n_failed"]
-            self._failed[content] += fields["n_failed"]
             # Of two that were in time for the same unit both have done it.
             done = min(self._done[content], self._todo[content])
-            self.report(Progress(content, done, self._todo[content], self._failed[content]))
+            self.report(Progress(content, done, self._todo[content], len(self._failed.get(content, ()))))
 
 
 def _merge(results: Sequence[ExtractResult]) -> ExtractResult:
@@ -278,6 +280,7 @@ def _merge_sides(same: Sequence[SideResult]) -> SideResult:
         n_cached=n_cached,
         failures=failures,
         n_failed_before=n_known,
+        failed_before=tuple(sorted(frozenset.intersection(*(frozenset(side.failed_before) for side in same)))),
         n_elsewhere=max(0, same[0].n_contents - n_cached - n_encoded - len(failures) - n_known - same[0].n_other_parts),
         seconds={part: sum(side.seconds.get(part, 0.0) for side in same) for part in same[0].seconds},
     )

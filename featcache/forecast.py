@@ -32,7 +32,8 @@ __all__ = ["Forecast", "SideForecast", "forecast_extraction", "sum_known"]
 
 _Number = TypeVar("_Number", int, float)
 
-_BYTES_A_SHARD = 8192
+_BYTES_A_SHARD = 4400
+_BYTES_AN_OUTPUT = 830
 _BYTES_A_NORM = 4
 
 
@@ -206,7 +207,7 @@ def _disk_bytes(plan: Plan, widths: Mapping[str, int]) -> int | None:
         if any(name not in widths for name in unit.outputs):
             return None
         row = KEY_BYTES + sum(widths[name] * itemsize + _BYTES_A_NORM for name in unit.outputs)
-        total += _BYTES_A_SHARD + len(unit.contents) * row
+        total += _BYTES_A_SHARD + len(unit.outputs) * _BYTES_AN_OUTPUT + len(unit.contents) * row
     return total
 
 

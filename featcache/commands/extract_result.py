@@ -19,8 +19,9 @@ _SHOWN = 5
 
 
 def result_document(result: ExtractResult) -> dict[str, Any]:
-    """Return what ``--json`` prints."""
-    return asdict(result) | {"n_encoded": result.n_encoded, "n_failed": result.n_failed}
+    """Return what ``--json`` prints; ``n_failed_contents`` is the figure that people are told, see `ExtractResult`."""
+    totals = {name: getattr(result, name) for name in ("n_encoded", "n_failed", "n_failed_contents")}
+    return asdict(result) | totals
 
 
 def render_result(result: ExtractResult, path: Path) -> None:
@@ -79,16 +80,22 @@ def _missing(result: ExtractResult) -> dict[str, int]:
 def _render_encoder(sides: Sequence[SideResult]) -> None:
     first = sides[0]
     n_views = f" × {len(sides)} views" if len(sides) > 1 else ""
-    counts = {
-        name: sum(getattr(side, name) for side in sides)
-        for name in ("n_cached", "n_encoded", "n_failed", "n_elsewhere")
-    }
+    counts = {name: sum(getattr(side, name) for side in sides) for name in ("n_cached", "n_encoded", "n_elsewhere")}
     line = f"[bold]{first.modality:5}[/] {safe(first.model)}: {first.n_contents:,} contents{n_views}, "
-    line += f"{counts['n_cached']:,} cached, {counts['n_encoded']:,} encoded, {counts['n_failed']:,} failed"
+    line += f"{counts['n_cached']:,} cached, {counts['n_encoded']:,} encoded, {_failed(sides)}"
     line += f", {counts['n_elsewhere']:,} encoded by another writer" if counts["n_elsewhere"] else ""
     console.print(line, soft_wrap=True)
-    if before := sum(side.n_failed_before for side in sides):
+    if before := len({key for side in sides for key in side.failed_before}):
         console.print(f"      {before:,} failed in an earlier run: --retry-failed tries them again")
+
+
+def _failed(sides: Sequence[SideResult]) -> str:
+    """Count contents that failed, each once, and say whether in all views."""
+    each = [side.failed_keys for side in sides]
+    n = len(frozenset().union(*each))
+    if not n or len(sides) == 1:
+        return f"{n:,} failed"
+    return f"{n:,} failed in {'all' if min(map(len, each)) == n else 'some'} views"
 
 
 def _render_pass(part: PassResult) -> None:
@@ -104,7 +111,7 @@ def _render_pass(part: PassResult) -> None:
 
 
 def _render_faults(result: ExtractResult, path: Path) -> None:
-    failures = list({f.key + f.sample_id: f for f in _failures(result)}.values())
+    failures = list({(f.sample_id, f.stage, f.message): f for f in _failures(result)}.values())
     for failure in failures[:_SHOWN]:
         console.print(f"[red]failed[/] {safe(failure.sample_id)}: {safe(failure.message)}", soft_wrap=True)
     if len(failures) > _SHOWN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
     from featcache.audit import Audit, Finding
+    from featcache.tells import Tell
     from featcache.upkeep.status import CacheStatus, Coverage, DatasetStatus, ProducerStatus
 
 __all__ = ["status"]
@@ -22,6 +23,12 @@ __all__ = ["status"]
 _CLASSES = 12
 _CHANGES = 3
 _BROKEN = 3
+_HINTS = {
+    "file format": "a head may learn traces of compression: compare --views jpeg:75, or store all alike",
+    "picture size": "a head may learn sizes and shapes: compare --square-crop, --views rescale:0.5",
+    "EXIF data": "no encoder sees EXIF data, but a head may learn what else the source did to its pictures",
+}
+_HINTS["bytes per pixel"] = _HINTS["file format"]
 _SIDES = {"text": "captions", "image": "pictures"}
 
 
@@ -140,6 +147,7 @@ def _render_dataset(dataset: DatasetStatus) -> None:
         ("classes", ", ".join(classes)),
         ("contents", f"{contents}, each encoded once"),
     ]
+    rows += [("files", _files(dataset.audit.formats))] if dataset.audit.formats else []
     rows += [("", _gap(dataset.audit))] if _gap(dataset.audit) else []
     rows += [("[red]broken[/]", _broken(dataset.audit))] if dataset.audit.orphans.n_broken else []
     stored = _merge([c for c in dataset.coverage if c.is_wanted and c.n_contents])
@@ -150,6 +158,10 @@ def _render_dataset(dataset: DatasetStatus) -> None:
     others = sorted({f"{c.modality} {c.producer}" for c in dataset.coverage if not c.is_wanted and c.n_contents})
     rows += [("not run", ", ".join(others))] if others else []
     _grid([*rows, *_warnings(dataset.audit)])
+
+
+def _files(formats: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in formats.items())
 
 
 def _gap(audit: Audit) -> str:
@@ -210,6 +222,20 @@ def _warnings(audit: Audit) -> list[tuple[str, str]]:
     if audit.duplicates:
         n = f"{_n(audit.duplicates.n_contents, 'picture')} under several sample ids"
         rows.append(("twice", f"{n}: {_examples(audit.duplicates)}"))
+    return rows + _giveaways([tell for tell in audit.tells if tell.gives_away])
+
+
+def _giveaways(tells: Sequence[Tell]) -> list[tuple[str, str]]:
+    """Warn of facts about files that give the label away, each hint behind all that it is for."""
+    rows, hints = [], dict.fromkeys(_HINTS[tell.fact] for tell in tells)
+    for hint in hints:
+        for tell in tells:
+            if _HINTS[tell.fact] == hint:
+                which = tell.split or "all labelled pictures"
+                values = "; ".join(f"{v.name}: {v.n_real:,} real, {v.n_ai:,} AI" for v in tell.values)
+                told = f"{tell.fact} alone tells real from AI in {tell.accuracy:.0%} (balanced) of {which}: {values}"
+                rows.append(("[yellow]tell[/]", told))
+        rows.append(("", f"[dim]{hint}[/]"))
     return rows
 
 
@@ -239,7 +265,7 @@ def _render_next(found: CacheStatus) -> None:
     elif found.n_missing:
         verdict = f"[yellow]Incomplete[/]: {found.n_missing:,} to do."
     else:
-        verdict = "[green]Complete[/]" + (f", but {found.n_failures:,} failed." if found.n_failures else ".")
+        verdict = "[green]Complete[/]" + (f", but {found.n_failed_contents:,} failed." if found.n_failures else ".")
     console.print()
     if found.next:
         print_next(console, verdict, found.next)

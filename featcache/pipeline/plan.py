@@ -63,6 +63,8 @@ class Plan:
         Other producers that hold contents which are to be encoded.
     n_other_parts : int
         Contents that other parts of a division have to encode.
+    failed_before : tuple of str
+        Content keys, 64 hex digits, of the ``n_failed``.
     """
 
     spec: EncoderSpec
@@ -75,6 +77,7 @@ class Plan:
     earlier: tuple[Failure, ...]
     misses: tuple[NearMiss, ...]
     n_other_parts: int = 0
+    failed_before: tuple[str, ...] = ()
 
     @property
     def n_todo(self) -> int:
@@ -149,6 +152,7 @@ def build_plan(
         n_new=0 if retry is None else int(left_alone.sum()),
         earlier=earlier,
         misses=near_misses(cache, spec.fingerprint, view, keys[missing.any(axis=1)]),
+        failed_before=tuple(bytes(key).hex() for key in keys[left_alone]) if retry is None else (),
     )
 
 

@@ -120,6 +120,8 @@ class SideResult:
         Time of this side alone: ``forward``, and ``write``, which goes on beside it.
     misses : tuple of NearMiss
         Other producers that hold contents which this one lacked.
+    failed_before : tuple of str
+        Content keys, 64 hex digits, of the ``n_failed_before``.
     """
 
     modality: str
@@ -136,11 +138,17 @@ class SideResult:
     n_other_parts: int
     seconds: Mapping[str, float]
     misses: tuple[NearMiss, ...]
+    failed_before: tuple[str, ...] = ()
 
     @property
     def n_failed(self) -> int:
         """Contents of this side that have no vectors because they failed."""
         return len(self.failures) + self.n_failed_before
+
+    @property
+    def failed_keys(self) -> frozenset[str]:
+        """Content keys of these, 64 hex digits."""
+        return frozenset({failure.key for failure in self.failures}.union(self.failed_before))
 
 
 @dataclass(frozen=True)
@@ -176,8 +184,14 @@ class ExtractResult:
 
     @property
     def n_failed(self) -> int:
-        """Contents without vectors because they failed, at whatever stage."""
+        """Failures: a content counts once for each encoder and view that lacks it, an unreadable picture once."""
         return len(self.unreadable) + sum(side.n_failed for side in self.sides)
+
+    @property
+    def n_failed_contents(self) -> int:
+        """Pictures and captions that failed, at whatever stage, each once for all encoders and views."""
+        failed = {(side.modality == "text", key) for side in self.sides for key in side.failed_keys}
+        return len(self.unreadable) + len(failed)
 
     @property
     def n_encoded(self) -> int:

@@ -7,11 +7,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featcache.cache import Cache
 from featcache.claims import SUFFIX as CLAIM_SUFFIX
 from featcache.claims import Claims
 from featcache.encoders.base import CONTENT_OF
 from featcache.failures import Failure, read_failure_file, write_failures
+from featcache.keyindex import KeyIndex
 from featcache.pipeline.encoding import Job
 from featcache.pipeline.plan import Plan, WorkUnit
 from featcache.pipeline.reading import Fault
@@ -43,13 +47,18 @@ class Side:
         self.keys = table.keys(CONTENT_OF[plan.spec.modality])
         self.forward_seconds = 0.0
         self.n_elsewhere = 0
-        self.n_failed_elsewhere = 0
+        self._failed_elsewhere: list[str] = []
         self._table = table
         self._cache = cache
         self._attempts = {failure.key: failure.attempt for failure in plan.earlier}
         self._failures: list[Failure] = []
         self._n_encoded = 0
         self._write_seconds = 0.0
+
+    @property
+    def n_failed_elsewhere(self) -> int:
+        """Contents on which another writer failed meanwhile."""
+        return len(self._failed_elsewhere)
 
     @property
     def claim_folder(self) -> Path:
@@ -69,13 +78,13 @@ class Side:
 
     def is_done_elsewhere(self, unit: WorkUnit) -> bool:
         """Look whether another writer finished a unit since it was planned; if so, count its contents."""
-        n, shard = len(unit.contents), self._shard_path(unit.name)
-        n_stored = read_shard(shard).n_rows if shard.exists() else 0
-        if not n_stored and self._n_failed_again(unit) < n:
+        keys, shard = self.keys[unit.contents], self._shard_path(unit.name)
+        stored = KeyIndex.from_shards([_read_keys(shard)] if shard.exists() else []).contains(keys)
+        if not stored.any() and self._n_failed_again(unit) < len(keys):
             return False
         # What of a unit is not in its shard has failed, whether or not that is on record yet.
-        self.n_failed_elsewhere += n - n_stored
-        self.n_elsewhere += n_stored
+        self._failed_elsewhere += [bytes(key).hex() for key in keys[~stored]]
+        self.n_elsewhere += int(stored.sum())
         self._forget_claim(unit.name)
         return True
 
@@ -126,6 +135,7 @@ class Side:
             n_other_parts=plan.n_other_parts,
             seconds={"forward": self.forward_seconds, "write": self._write_seconds},
             misses=plan.misses,
+            failed_before=(*plan.failed_before, *self._failed_elsewhere),
         )
 
     @property
@@ -138,3 +148,9 @@ class Side:
 
     def _shard_path(self, name: str) -> Path:
         return self._cache.shard_folder(self.plan.spec.fingerprint, self.plan.view) / f"{name}{SUFFIX}"
+
+
+def _read_keys(path: Path) -> NDArray[np.uint8]:
+    """Return the content keys of a shard: (n, 32)."""
+    shard = read_shard(path)
+    return np.asarray(shard.map(shard.key))

@@ -13,7 +13,7 @@ import numpy as np
 
 from featcache.audit import Audit, audit, read_orphans
 from featcache.cache import Cache
-from featcache.failure_list import list_failures, orphans_path
+from featcache.failure_list import count_contents, list_failures, orphans_path
 from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
 from featcache.index import load_index
 from featcache.outputs import natural_order
@@ -145,8 +145,9 @@ class CacheStatus:
         What is in it.
     overlaps : tuple of Overlap
         What the data sets have in common.
-    n_failures : int
-        Entries of ``featcache failures``.
+    n_failures, n_failed_contents : int
+        Records of ``featcache failures --json``, one for each encoder and view; and pictures and captions that failed,
+        each once.
     n_claims : int
         Work units that some process has begun and not ended; it may be dead.
     n_datasets : int
@@ -163,6 +164,7 @@ class CacheStatus:
     datasets: tuple[DatasetStatus, ...]
     overlaps: tuple[Overlap, ...]
     n_failures: int
+    n_failed_contents: int
     n_claims: int
     n_datasets: int
     unread: Mapping[str, tuple[Request, ...]]
@@ -205,6 +207,7 @@ def cache_status(cache: Cache, *, only: str | None = None) -> CacheStatus:
     producers = tuple(_producer(cache, f, [h for h in holdings if h.fingerprint is f]) for f in ordered)
     created = read_json(cache.path / "cache.json").get("created")
     claims = cache.path / "claims"
+    failures = list_failures(cache)
     return CacheStatus(
         str(cache.path),
         created if isinstance(created, str) else None,
@@ -213,7 +216,8 @@ def cache_status(cache: Cache, *, only: str | None = None) -> CacheStatus:
         producers,
         tuple(_dataset(cache, name, holdings, requests[name]) for name in names),
         find_overlaps([read_samples(cache.sample_path(name)) for name in names]),
-        len(list_failures(cache)),
+        len(failures),
+        count_contents(failures),
         sum(p.is_file() and not p.name.startswith(".") for p in claims.glob("*/*/*")) if claims.is_dir() else 0,
         len(cache.datasets),
         {name: asked for name, asked in sorted(requests.items()) if asked and name not in cache.datasets},

@@ -13,7 +13,7 @@ from featcache.cache import Cache
 from featcache.commands.failures import failures
 from featcache.commands.status import status
 from featcache.extract import ExtractOptions, extract
-from featcache.failure_list import list_failures
+from featcache.failure_list import count_contents, list_failures, merge_failures
 from featcache.failures import Failure, write_failures
 from featcache.manifest import Manifest
 from featcache.upkeep.status import cache_status
@@ -115,7 +115,7 @@ def test_the_table_is_harmless_and_ends_with_what_to_type(cache: Cache, tmp_path
 def test_json_holds_everything(cache: Cache) -> None:
     document = json.loads(output(cache.path, "--json"))
     assert {f["sample_id"] for f in document["failures"]} == {"1-beta", "2-real"}
-    assert document["next"][0]["command"][-1] == "--retry-failed"
+    assert document["next"][0]["command"][-1] == "--retry-failed" and document["n_failed_contents"] == 2
 
 
 def test_what_of_a_source_is_damaged_or_refused_is_on_record_until_it_is_mended(tmp_path: Path) -> None:
@@ -148,3 +148,41 @@ def status_app() -> typer.Typer:
     app = typer.Typer()
     app.command()(status)
     return app
+
+
+VIEWS = ("clean", "hflip", "jpeg:50", "blur:1", "noise:0.05", "rescale:0.5")
+SPECTRAL = FakeSpec("spectral", ("a",))
+
+
+@pytest.fixture
+def viewed(manifest: Manifest, tmp_path: Path) -> Cache:
+    made = make_cache(tmp_path / "v")
+    (tmp_path / "d" / "3-real.png").write_bytes(b"broken too")
+    extract(manifest, made, [FakeSpec("text", ("cls",)), IMAGE, SPECTRAL], views=VIEWS, options=OPTIONS)
+    return Cache.open(made.path)
+
+
+def test_a_broken_picture_is_told_once_for_all_encoders_and_views(viewed: Cache) -> None:
+    found = list_failures(viewed)
+    assert len(found) == 1 + 2 * 12 and count_contents(found) == 3
+    causes = {cause.sample_id: cause for cause in merge_failures(found)}
+    assert {name: len(cause.places) for name, cause in causes.items()} == {"1-beta": 12, "3-real": 12, "2-real": 0}
+    text = " ".join(output(viewed.path).split())
+    assert text.count("1-beta") == text.count("3-real") == 1
+    assert "2 pictures of d: decode, ImageError" in text and "1 picture of d: read, FileNotFoundError before" in text
+    short = [spec.fingerprint.short for spec in (IMAGE, SPECTRAL)]
+    assert f"by image fake-w0 {short[0]} and spectral fake-w0 {short[1]}, all 6 views" in text
+
+
+def test_views_that_failed_are_named_where_others_did_not(viewed: Cache) -> None:
+    key = next(f.key for f in list_failures(viewed) if f.sample_id == "3-real")
+    assert key is not None
+    for view in VIEWS:
+        (folder,) = {p.parent for p in viewed.failure_folder(IMAGE.fingerprint, view).glob("*.json")}
+        for path in folder.glob("*.json"):
+            path.unlink()
+        if view != "clean":
+            write_failures(folder, "u", [Failure(key, "3-real", "encode", "ValueError", "inf", 1, "")])
+    text = " ".join(output(viewed.path).split())
+    assert "by spectral fake-w0" in text and text.count("3-real") == 2
+    assert f"{IMAGE.fingerprint.short}, views blur:1, hflip, jpeg:50, noise:0.05 and 1 more" in text

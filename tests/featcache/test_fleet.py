@@ -13,7 +13,7 @@ import pytest
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
-from featcache.fleet import choose_gpus, extract_on
+from featcache.fleet import _Board, choose_gpus, extract_on
 from featcache.index import load_index
 from featcache.pipeline.results import Event, Progress
 from featcache.store import open_store
@@ -129,3 +129,15 @@ def test_failures_are_not_tried_again_on_several_gpus(tmp_path: Path) -> None:
     options = ExtractOptions(device="cpu", retry_failed=True)
     with pytest.raises(FeatcacheError, match="--gpus 1"):
         extract_on(("0", "1"), manifest, make_cache(tmp_path / "c"), [FakeSpec("image")], options=options)
+
+
+def test_a_broken_picture_is_one_failure_for_all_views_and_processes() -> None:
+    states: list[Progress] = []
+    board = _Board(states.append, lambda _: None)
+    for view in ("clean", "hflip"):
+        names = {"modality": "image", "view": view}
+        board.note(Event("plan", names | {"n_todo": 4}))
+        board.note(Event("failure", names | {"sample_id": "a", "stage": "decode", "error": "E", "message": "m"}))
+        board.note(Event("unit", names | {"n_rows": 3, "n_failed": 1}))
+    board.note(Event("failure", {"stage": "scan", "sample_id": "b", "message": "m"}))
+    assert [(s.done, s.total, s.failed) for s in states] == [(4, 4, 1), (8, 8, 1)]

@@ -159,3 +159,4 @@ def test_a_unit_that_another_finished_counts_as_failed_what_its_shard_lacks(tmp_
         other = side.Side(0, plan, table, cache)
         assert other.is_done_elsewhere(plan.units[0])
         assert (other.n_elsewhere, other.n_failed_elsewhere) == (2, 1)
+        assert other.result().failed_before == (bytes(table.image_key[0]).hex(),)
