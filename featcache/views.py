@@ -194,6 +194,8 @@ def parse_view(text: str) -> View:
     FeatcacheError
         If a part is none of `VIEW_RULES` or its number is out of range.
     """
+    if not text.strip():
+        raise FeatcacheError("the name of a view is empty, expected one such as 'clean' or 'jpeg:75'")
     if text.strip().lower() == CLEAN:
         return View()
     return View(tuple(_parse_part(part.strip().lower(), text) for part in text.split("+")))
@@ -210,11 +212,14 @@ def expand_views(texts: str | Sequence[str]) -> tuple[View, ...]:
     Raises
     ------
     FeatcacheError
-        If nothing is named, a name is none, or there are more than `MAX_VIEWS`.
+        If nothing is named, a name is empty or none, or there are more than `MAX_VIEWS`.
     """
-    names = [name.strip() for text in ([texts] if isinstance(texts, str) else texts) for name in text.split(",")]
-    if not names:
+    asked = [texts] if isinstance(texts, str) else list(texts)
+    names = [name.strip() for text in asked for name in text.split(",")]
+    if not any(names):
         raise FeatcacheError("no view is named, expected at least 'clean'")
+    if not all(names):
+        raise FeatcacheError(f"an empty view is among {','.join(asked)!r}, expected a name before and after each comma")
     found: dict[View, None] = {}
     for name in names:
         found.update(dict.fromkeys(map(parse_view, PRESETS.get(name.lower(), (name,)))))
@@ -224,6 +229,8 @@ def expand_views(texts: str | Sequence[str]) -> tuple[View, ...]:
 
 
 def _parse_part(part: str, text: str) -> Perturbation:
+    if not part:
+        raise FeatcacheError(f"view {text!r} has an empty part, expected a perturbation on both sides of each +")
     name, colon, number = part.partition(":")
     if name not in _KINDS:
         if name in (CLEAN, *PRESETS):

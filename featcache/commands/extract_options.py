@@ -205,13 +205,17 @@ def build_models(project: Project, given: dict[str, Any]) -> Models:
     Raises
     ------
     BadParameter
-        If spectral outputs are named beside ``--no-spectral``.
+        If outputs or views are asked for by an empty text, or spectral outputs are named beside ``--no-spectral``.
     """
 
     def chosen(name: str) -> Any:
         value = given[name]
         return getattr(project, name) if value is None else value
 
+    for name in ("text_outputs", "image_outputs", "spectral_outputs", "views"):
+        if given[name] is not None and not given[name].strip():
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter("it is empty: name some, or leave the option out", param_hint=option)
     if given["spectral"] is False and given["spectral_outputs"] is not None:
         why = "there are none with --no-spectral: leave one of the two out"
         raise typer.BadParameter(why, param_hint="--spectral-outputs")

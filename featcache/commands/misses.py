@@ -47,4 +47,5 @@ def print_misses(
         console.print(f"  {rows}, which differs in {shown}", soft_wrap=True)
         if len(miss.changes) > _CHANGES:
             command = shlex.join(["featcache", "diff", str(cache), miss.fingerprint[:12], fingerprint[:12]])
-            console.print(f"  and {len(miss.changes) - _CHANGES} more fields: {safe(command)}", soft_wrap=True)
+            n = len(miss.changes) - _CHANGES
+            console.print(f"  and {n} more field{'s' * (n > 1)}: {safe(command)}", soft_wrap=True)

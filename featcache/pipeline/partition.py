@@ -62,9 +62,9 @@ class Partition:
         if not 1 <= self.count <= MAX_COUNT:
             raise FeatcacheError(f"shard {self} is of {self.count} parts, expected 1 to {MAX_COUNT}")
         if not 0 <= self.index < self.count:
+            which = f"the last is {self.count - 1}/{self.count} (a job array for them is --array=0-{self.count - 1})"
             raise FeatcacheError(
-                f"shard {self} does not exist: parts count from 0, the last is {self.count - 1}/{self.count} "
-                f"(a job array for them is --array=0-{self.count - 1})"
+                f"shard {self} does not exist: parts count from 0, {which if self.count > 1 else 'the only one is 0/1'}"
             )
 
     def __str__(self) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from featcache.commands.diff import diff
+from featcache.commands.misses import print_misses
 from featcache.errors import FeatcacheError
-from featcache.misses import diff_producers, find_producer
+from featcache.fingerprint import FieldChange
+from featcache.misses import NearMiss, diff_producers, find_producer
 
 from factories import FakeSpec, make_cache
 
@@ -66,3 +70,14 @@ def test_the_command_tells_people_and_machines_the_same(cache: Path) -> None:
     assert same.exit_code == 0 and "same producer" in same.stdout
     hostile = CliRunner().invoke(app, [str(cache), "fake-w0", T.fingerprint.short])
     assert hostile.exit_code == 0 and "\x1b" not in hostile.stdout
+
+
+@pytest.mark.parametrize(("n", "told"), [(4, ""), (5, "and 1 more field: "), (6, "and 2 more fields: ")])
+def test_fields_that_are_not_shown_are_counted(n: int, told: str) -> None:
+    changes = tuple(FieldChange(f"field{i}", 1, 2) for i in range(n))
+    console = Console(file=io.StringIO(), width=200)
+    miss = NearMiss("a" * 64, "other", 3, changes)
+    print_misses(console, [miss], what="will encode", producer=("model", "b" * 64), cache=Path("c"))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert told in shown and ("more" in shown) == bool(told)

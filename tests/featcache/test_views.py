@@ -99,6 +99,8 @@ def test_refusals_say_what_would_do() -> None:
         "blur": "'blur' has no number, expected blur:N with N from 0.25 to 20",
         "sepia:1": "the part 'sepia:1', expected one of clean, hflip, jpeg, blur, ",
         "train+hflip": "combines 'train', which stands alone",
+        "": "the name of a view is empty, expected one such as 'clean'",
+        "jpeg:50+": "view 'jpeg:50+' has an empty part",
     }.items():
         with pytest.raises(FeatcacheError, match=re.escape(expected)):
             parse_view(text)
@@ -115,7 +117,7 @@ def test_lists_and_presets_expand_in_order_each_view_once() -> None:
 
 @pytest.mark.parametrize("request_", ["", ",", "clean,", [], [""], ["clean", ""]])
 def test_empty_requests_are_refused(request_: str | list[str]) -> None:
-    with pytest.raises(FeatcacheError):
+    with pytest.raises(FeatcacheError, match="no view is named" if "clean" not in str(request_) else "an empty view"):
         expand_views(request_)
 
 
