@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.columns import READ_ERRORS, ColumnFile
 from featcache.errors import ShardError
 from featcache.facts import FORMATS, FileFacts
-from featcache.hdf5 import read_block
-from featcache.regular import open_regular
 from featcache.shard import KEY_BYTES
 from featcache.strings import StringColumn
 
@@ -28,7 +24,6 @@ __all__ = [
     "SampleTable",
     "StringColumn",
     "number_contents",
-    "read_origin",
     "read_samples",
     "write_samples",
 ]
@@ -215,16 +210,6 @@ def read_samples(path: Path) -> SampleTable:
         raise
     except READ_ERRORS as error:
         raise ShardError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}") from error
-
-
-def read_origin(path: Path) -> str | None:
-    """Return what a table, even a damaged one, says that it was read from; None if that cannot be read."""
-    try:
-        with open_regular(path) as raw, h5py.File(raw, "r") as file:
-            read_block(file, "origin", os.fstat(raw.fileno()).st_size, str(path), ("uint8",))
-            return _text(file["origin"][...], "origin", str(path)) or None
-    except READ_ERRORS:
-        return None
 
 
 def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:

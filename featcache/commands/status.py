@@ -147,8 +147,8 @@ def _render_dataset(dataset: DatasetStatus) -> None:
         ("classes", ", ".join(classes)),
         ("contents", f"{contents}, each encoded once"),
     ]
-    rows += [("files", _files(dataset.audit.formats))] if dataset.audit.formats else []
     rows += [("", _gap(dataset.audit))] if _gap(dataset.audit) else []
+    rows += [("files", _files(dataset.audit.formats))] if dataset.audit.formats else []
     rows += [("[red]broken[/]", _broken(dataset.audit))] if dataset.audit.orphans.n_broken else []
     stored = _merge([c for c in dataset.coverage if c.is_wanted and c.n_contents])
     rows += [("stored" if i == 0 else "", line) for i, line in enumerate(stored)]

@@ -17,7 +17,7 @@ from featcache.fingerprint import Fingerprint
 from featcache.index import update_index
 from featcache.keyindex import KeyIndex
 from featcache.publish import LEFTOVER_SECONDS, TEMP_PREFIX
-from featcache.samples import SampleTable, read_origin, read_samples
+from featcache.samples import SampleTable, read_samples
 from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
 from featcache.shardset import ShardSet
 from featcache.upkeep.verify import verify
@@ -192,11 +192,10 @@ def _check_quarantine(cache: Cache) -> None:
     for path in sorted(cache.path.glob(f"quarantine/*/samples/*{SUFFIX}")):
         name = path.stem
         if path.is_file() and name not in cache.datasets:
-            origin = read_origin(path) or "DATA"
-            command = shlex.join(["featcache", "extract", origin, "--cache", str(cache.path), "--name", name])
             raise FeatcacheError(
-                f"the sample table of data set {name!r} is in quarantine, so that its vectors would all go: `{command}`"
-                f" makes the table anew; if the data set may go, delete {path}"
+                f"the sample table of data set {name!r} is in quarantine, so that its vectors would all go: "
+                f"`{shlex.join(['featcache', 'status', str(cache.path)])}` says how to make the table anew; if the "
+                f"data set may go, delete {path}"
             )
 
 

@@ -14,6 +14,7 @@ from featcache.shard import copy_rows, read_shard
 from featcache.store import open_store
 from featcache.upkeep.gc import collect_garbage
 from featcache.upkeep.repair import repair
+from featcache.upkeep.status import cache_status
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -129,9 +130,11 @@ def test_vectors_of_a_data_set_whose_table_is_in_quarantine_stay(tmp_path: Path,
     (moved,) = repair(cache.path).moved
     before = files(cache)
     for delete in (False, True):
-        with pytest.raises(FeatcacheError, match=r"'d' is in quarantine.*featcache extract .* --name d`.*delete") as e:
+        with pytest.raises(FeatcacheError, match=r"'d' is in quarantine.*`featcache status .*delete") as e:
             collect_garbage(cache, delete=delete)
         assert str(moved.path) in str(e.value) and files(cache) == before
+    command = cache_status(cache).next[0].command
+    assert command[:3] == ("featcache", "extract", str(tmp_path / "d" / "manifest.csv"))
     again = run(tmp_path, 2)
     assert collect_garbage(again, delete=True).removed == () and moved.path.is_file()
     if not is_alone:
