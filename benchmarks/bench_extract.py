@@ -137,7 +137,7 @@ def _fastest(seconds: Mapping[str, list[float]], side: str) -> str:
 
 def bench_bound(setup: Setup) -> list[Measure]:
     """Compare an extraction on a CPU with its stages alone, which share the cores."""
-    values, notes = [], []
+    values, notes, products = [], [], []
     with setup.ours() as ours:
         ours.call("load", dtype="float32")
         for _ in range(setup.rounds):
@@ -146,9 +146,15 @@ def bench_bound(setup: Setup) -> list[Measure]:
             whole = ours.call("extract", dtype="float32")
             values.append((forward + read) / whole)
             notes.append((forward, read, whole))
+            products.append(ours.call("multiply", dtype="float32", seconds=0.1 if setup.is_quick else 2.0) / whole)
     forward, read, whole = (statistics.median(part) for part in zip(*notes, strict=True))
     note = f"float32; forward {forward:.2f} s, reading on all cores {read:.2f} s, whole {whole:.2f} s"
-    return [Measure("end-to-end / bound 1/(1/forward + 1/decode), CPU", "ratio", tuple(values), 0.95, note=note)]
+    name = "multiplications alone, at the rate of one large product / end-to-end, CPU"
+    why = "what no code that multiplies the same numbers can be faster than, 1 at best"
+    return [
+        Measure("end-to-end / bound 1/(1/forward + 1/decode), CPU", "ratio", tuple(values), 0.95, note=note),
+        Measure(name, "ratio", tuple(products), note=why),
+    ]
 
 
 def bench_errors(setup: Setup) -> list[Measure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -77,6 +78,24 @@ class Ours:
             for spec, n in zip(self._encoders[dtype], numbers, strict=True)
         ]
         return sum(rate.seconds for rate in rates)
+
+    def multiply(self, dtype: str, seconds: float) -> float:
+        """Return the seconds of the multiplications of `extract` alone, at the rate of a product like its largest."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            self.extract(dtype)
+        m, n, k = 3200, 3072, 768  # 64 pictures of 50 tokens, the widest layer of a base encoder
+        kind = getattr(torch, dtype)
+        a, b = torch.randn(m, k).to(kind), torch.randn(n, k).to(kind)
+        times = []
+        until = time.perf_counter() + seconds
+        while len(times) < 3 or time.perf_counter() < until:
+            started = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            times.append(time.perf_counter() - started)
+        return counter.get_total_flops() / (2 * m * n * k) * statistics.median(times)
 
     def read(self, dtype: str) -> float:
         """Read, decode and resize everything on all cores; returns seconds."""
