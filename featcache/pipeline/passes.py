@@ -106,6 +106,7 @@ class Pass:
         self._since = time.perf_counter()
         with ExitStack() as stack:
             claims = [stack.enter_context(Claims(side.claim_folder, timeout=claim_timeout)) for side in self._sides]
+            stack.callback(self._record_failures)
             publisher = stack.enter_context(Publisher())
             waiting = yield from self._work(units, claims, publisher)
             started = time.monotonic()
@@ -121,6 +122,11 @@ class Pass:
                     yield from self._encode(iter([_group([left.pop(0)])]), claims, publisher)
                 waiting = left
             self._n_waiting = 0
+
+    def _record_failures(self) -> None:
+        """Leave a trace of the failures because of which the work is given up."""
+        for side in self._sides if self._tally.is_over else ():
+            side.record_failures()
 
     def _work(
         self, units: Sequence[_Waiting], claims: Sequence[Claims], publisher: Publisher

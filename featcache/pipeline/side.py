@@ -52,6 +52,7 @@ class Side:
         self._cache = cache
         self._attempts = {failure.key: failure.attempt for failure in plan.earlier}
         self._failures: list[Failure] = []
+        self._jobs: dict[str, Job] = {}
         self._n_encoded = 0
         self._write_seconds = 0.0
 
@@ -67,7 +68,8 @@ class Side:
 
     def job(self, unit: WorkUnit) -> Job:
         """Begin a unit."""
-        return Job(self.number, unit, self._storage_dtype)
+        job = self._jobs[unit.name] = Job(self.number, unit, self._storage_dtype)
+        return job
 
     def failure(self, row: int, fault: Fault) -> Failure:
         """Record that a content could not be encoded."""
@@ -114,8 +116,16 @@ class Side:
             write_failures(self._cache.failure_folder(fingerprint, view), name, encoded.failures)
         self._n_encoded += len(encoded.rows)
         self._failures += encoded.failures
+        self._jobs.pop(name, None)
         claims.release(name)
         self._write_seconds += time.perf_counter() - started
+
+    def record_failures(self) -> None:
+        """Put on record what failed in units that are not going to be published: only the rest is planned again."""
+        folder = self._cache.failure_folder(self.plan.spec.fingerprint, self.plan.view)
+        for name, job in self._jobs.items():
+            if job.failures:
+                write_failures(folder, name, job.failures)
 
     def result(self) -> SideResult:
         """Say what was done."""

@@ -52,6 +52,12 @@ class Tally:
         self._tried = np.zeros(len(sides[0].keys), bool)
         self._n_tried = 0
         self._failed: dict[int, Failure] = {}
+        self._is_over = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether more contents failed than the options allow."""
+        return self._is_over
 
     @property
     def n_failed(self) -> int:
@@ -83,12 +89,18 @@ class Tally:
     def _check(self) -> None:
         n_failed, n_tried, before = len(self._failed), self._n_tried, self._elsewhere()
         if self._limit is not None and self._limit.is_exceeded(n_failed, n_tried, n_failed_before=before):
+            self._is_over = True
             first = next(iter(self._failed.values()))
             raise FeatcacheError(
-                f"stopped: {n_failed + before} contents failed, more than the limit of {self._limit} "
-                f"({n_failed} of {n_tried} {self._content} contents tried), the first of sample "
-                f"{first.sample_id!r}: {first.message}; what was published stays"
+                f"stopped: {_n(n_failed + before, 'content')} failed, more than the limit of {self._limit} "
+                f"({n_failed} of {_n(n_tried, f'{self._content} content')} tried), the first of sample "
+                f"{first.sample_id!r}: {first.message}; what was published stays, "
+                "`featcache failures` lists what failed"
             )
+
+
+def _n(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _failure_event(side: Side, failure: Failure) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from featcache.decode import decode_rgb
 from featcache.encoders.base import decode_size
 from featcache.errors import FeatcacheError
 from featcache.fingerprint import Fingerprint, check_same
+from featcache.manifest import ImageFile, ImageSource, Manifest
 from featcache.samples import SampleTable, read_samples
 from featcache.shardset import ShardSet
 from featcache.single import build_spec
@@ -123,9 +125,13 @@ def _check(
     outputs = tuple(shards.widths)
     if not outputs:
         return _not_checked(producer, "it has no vectors yet")
-    contents, names, keys = _choose(tables, shards, outputs, n_contents, seed)
+    sources = [_Source(table) for table in tables]
+    contents, names, keys = _choose(sources, shards, outputs, n_contents, seed)
     if not contents:
-        return _not_checked(producer, "none of its pictures is where it was, with the bytes that it had")
+        reasons = [source.reason for source in sources if source.reason]
+        return _not_checked(
+            producer, "; ".join(reasons) or "none of its pictures is where it was, with the bytes that it had"
+        )
     spec = load_spec(producer, outputs)
     check_same(producer, spec.fingerprint, f"features of model {producer.model_name!r}")
     pictures = [decode_rgb(content, at_least=decode_size(spec)) for content in contents]
@@ -150,12 +156,41 @@ def _check(
     )
 
 
+class _Source:
+    """Where the pictures of a data set are: files that its table names, or what its source holds when read again."""
+
+    def __init__(self, table: SampleTable) -> None:
+        self.table = table
+        self.reason = ""
+
+    def picture(self, row: int) -> ImageSource | None:
+        """Return the picture of a row, None if it is nowhere."""
+        # A name that is not absolute belongs to a folder, or is that of a part of a file, that only the source knows.
+        path = Path(self.table.source[row])
+        if path.is_absolute() and path.is_file():
+            return ImageFile(str(path))
+        return self._images.get(self.table.sample_id[row])
+
+    @cached_property
+    def _images(self) -> Mapping[str, ImageSource]:
+        origin, name = self.table.origin, self.table.dataset
+        if origin.startswith("hf:") and not Path(origin.removeprefix("hf:")).is_dir():
+            self.reason = f"the pictures of {name} are in {origin}, which is not fetched for a check"
+            return {}
+        try:
+            samples = Manifest.from_source(origin, on_orphan="skip").samples
+        except FeatcacheError as error:
+            self.reason = f"{name} cannot be read again: {error}"
+            return {}
+        return {sample.sample_id: sample.image for sample in samples if sample.image is not None}
+
+
 def _choose(
-    tables: Sequence[SampleTable], shards: ShardSet, outputs: Sequence[str], n_contents: int, seed: int
+    sources: Sequence[_Source], shards: ShardSet, outputs: Sequence[str], n_contents: int, seed: int
 ) -> tuple[list[bytes], list[str], NDArray[np.uint8]]:
-    """Find pictures that are stored, and on disk as they were: their bytes, paths and keys."""
+    """Find pictures that are stored, and on disk as they were: their bytes, names and keys."""
     candidates = []
-    for number, table in enumerate(tables):
+    for number, table in enumerate(source.table for source in sources):
         rows = table.first_rows("image")
         stored = np.ones(len(rows), bool)
         for output in outputs:
@@ -168,13 +203,13 @@ def _choose(
         if len(contents) == n_contents:
             break
         number, row = candidates[position]
-        key, source = tables[number].image_key[row], Path(tables[number].source[row])
-        # A name that is not absolute belongs to a folder that the cache does not know; nothing but files is opened.
-        if not source.is_absolute() or not source.is_file():
+        key, picture = sources[number].table.image_key[row], sources[number].picture(row)
+        try:
+            content = picture.read_bytes() if picture is not None else b""
+        except OSError:
             continue
-        content = source.read_bytes()
-        if hashlib.sha256(content).digest() == key.tobytes():
+        if picture is not None and hashlib.sha256(content).digest() == key.tobytes():
             contents.append(content)
-            names.append(str(source))
+            names.append(picture.name)
             keys.append(key)
     return contents, names, np.array(keys, np.uint8).reshape(-1, 32)

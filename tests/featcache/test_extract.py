@@ -11,9 +11,11 @@ import pytest
 
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extract import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
+from featcache.failure_list import list_failures
 from featcache.failures import read_failures
 from featcache.manifest import Manifest
 from featcache.store import open_store
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, fake_pixels, fake_vector, make_cache, png, read_manifest, write_dataset
 
@@ -176,8 +178,26 @@ def test_too_many_failures_stop_the_work_and_what_was_published_stays(tmp_path: 
         run(data, tmp_path / "c", [image], limited("3", batch_size=2, unit_rows=4))
     assert len(shards(tmp_path / "c")) == 2 and sum(image.log) == 8
     assert not list((tmp_path / "c").glob("claims/**/*.json")) and not list((tmp_path / "c").rglob(".tmp-*"))
-    result = run(data, tmp_path / "c", [image], limited("4", batch_size=2, unit_rows=4))
-    assert len(result.sides[0].failures) == 4 and result.n_encoded == 6
+    broken = {"2-beta", "3-real", "3-alpha", "3-beta"}
+    assert {f.sample_id for f in list_failures(make_cache(tmp_path / "c"))} == broken
+    result = run(data, tmp_path / "c", [image], limited("0", batch_size=2, unit_rows=4))
+    assert result.sides[0].n_failed_before == 4 and result.n_encoded == 6
+    for sample_id in broken:
+        (tmp_path / "d" / f"{sample_id}.png").write_bytes(b"no picture either " + sample_id.encode())
+    run(data, tmp_path / "c", [image], limited("4", batch_size=2, unit_rows=4))
+    assert verify(make_cache(tmp_path / "c"), deep=True).is_sound
+
+
+def test_what_failed_before_the_work_was_given_up_is_tried_again_when_asked_for(tmp_path: Path) -> None:
+    data = broken_dataset(tmp_path / "d", 2, 2)
+    with pytest.raises(FeatcacheError, match=r"stopped: 1 content failed, more .*\(1 of 1 image content tried\)"):
+        run(data, tmp_path / "c", [IMAGE], limited("0", batch_size=1))
+    (first,) = read_failures(make_cache(tmp_path / "c"), IMAGE.fingerprint, "clean")
+    result = run(data, tmp_path / "c", [IMAGE], ExtractOptions(device="cpu", retry_failed=True))
+    (side,) = result.sides
+    assert [(f.key, f.attempt) for f in side.failures] == [(first.key, 2)] and (side.n_new, side.n_encoded) == (5, 0)
+    result = run(data, tmp_path / "c", [IMAGE], ExtractOptions(device="cpu"))
+    assert (result.n_encoded, result.n_failed, result.sides[0].n_failed_before) == (4, 2, 1)
 
 
 def test_a_share_of_failures_counts_from_fifty_contents_on(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from featcache.cache import Cache
 from featcache.errors import ShardError
 from featcache.extract import ExtractOptions, extract
 from featcache.index import read_index, update_index
+from featcache.manifest import Manifest
 from featcache.samples import StringColumn, read_samples, write_samples
 from featcache.shard import read_shard, verify_shard, write_shard
 from featcache.upkeep.canary import check_canaries
@@ -235,6 +238,44 @@ def test_without_its_model_a_producer_is_not_checked_and_the_reason_is_told(cach
     name_sources(cache, tmp_path / "d")
     result = next(r for r in check_canaries(cache) if r.modality == "image")
     assert result.n_checked == 0 and "does not say where its weights are" in result.reason
+
+
+def write_tar(folder: Path, path: Path) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for picture in sorted(folder.glob("*.png")):
+            tar.add(picture, picture.name)
+    return path
+
+
+def write_parquet(folder: Path, path: Path) -> Path:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pictures = sorted(folder.glob("*.png"))
+    parquet.write_table(arrow.table({"image": [p.read_bytes() for p in pictures]}), path)
+    return path
+
+
+@pytest.mark.parametrize("write", [write_tar, write_parquet])
+def test_canaries_are_taken_from_tars_and_tables_of_pictures(
+    write: Callable[[Path, Path], Path], tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "d", n_captions=2)
+    source = write(tmp_path / "d", tmp_path / ("x.tar" if write is write_tar else "x.parquet"))
+    made = make_cache(tmp_path / "c")
+    extract(Manifest.from_source(source), made, [IMAGE], options=ExtractOptions(device="cpu"))
+    cache = Cache.open(made.path)
+    (result,) = check_canaries(cache, load_spec=lambda *_: IMAGE)
+    assert result.is_sound and result.n_checked == 4 and result.reason == ""
+    source.rename(tmp_path / "gone")
+    (result,) = check_canaries(cache, load_spec=lambda *_: IMAGE)
+    assert result.n_checked == 0 and "x cannot be read again: " in result.reason and source.name in result.reason
+
+
+def test_the_hub_is_not_asked_for_canaries(cache: Cache) -> None:
+    table = read_samples(cache.sample_path("d"))
+    names = StringColumn.from_strings([f"hf:some/pictures train[{i}]" for i in range(len(table))])
+    write_samples(cache.sample_path("d"), replace(table, origin="hf:some/pictures", source=names))
+    result = next(r for r in check_canaries(cache, load_spec=lambda *_: IMAGE) if r.modality == "image")
+    assert result.n_checked == 0 and "hf:some/pictures, which is not fetched" in result.reason
 
 
 def test_the_choice_of_canaries_is_seeded(cache: Cache, tmp_path: Path) -> None:
