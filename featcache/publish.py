@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from featcache.errors import FeatcacheError
 from featcache.owner import Owner
 
 __all__ = [
@@ -41,14 +42,24 @@ def temporary_beside(final: Path) -> Iterator[Path]:
     """Give a fresh name in the folder of ``final`` and remove what is left under it at the end.
 
     The name tells its owner (host and process), so that leftovers of a dead one can be recognised.
+
+    Raises
+    ------
+    FeatcacheError
+        If the folder is not there and cannot be made.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FeatcacheError(f"folder {final.parent} cannot be made: {error.strerror}") from error
     owner = Owner.current()
     temp = final.parent / f"{TEMP_PREFIX}{owner.host}-{owner.pid}-{owner.process}{secrets.token_hex(4)}"
     try:
         yield temp
     finally:
-        temp.unlink(missing_ok=True)
+        # What cannot be removed, as on a read-only file system, must not hide why it was not written.
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
 
 
 def publish_new(temp: Path, final: Path) -> bool:

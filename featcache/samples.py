@@ -209,7 +209,8 @@ def read_samples(path: Path) -> SampleTable:
     except ShardError:
         raise
     except READ_ERRORS as error:
-        raise ShardError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        why = " ".join(str(error).split())[:200]
+        raise ShardError(f"{where} cannot be read: {why}; `featcache repair` moves it aside") from error
 
 
 def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:

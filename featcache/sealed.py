@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ __all__ = [
 
 _MAX_JSON = 1 << 30
 _BUFFER = 1 << 20
+_FOLDER_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def digest_bytes(path: Path, offset: int = 0, n_bytes: int | None = None) -> str:
@@ -54,8 +56,9 @@ def write_bytes(temp: Path, data: bytes | memoryview, final: Path) -> None:
     try:
         temp.write_bytes(data)
     except OSError as error:
+        what = f"folder {final.parent}" if error.errno in _FOLDER_ERRORS else final
         raise FeatcacheError(
-            f"{final} cannot be written: {error.strerror}; what was published stays: put that right and run the same "
+            f"{what} cannot be written: {error.strerror}; what was published stays: put that right and run the same "
             "command again"
         ) from error
 

@@ -131,7 +131,7 @@ def open_shard(shard: Shard, block: Block) -> Iterator[int]:
     try:
         descriptor = open_descriptor(shard.path)
     except OSError as error:
-        raise ShardError(f"shard {shard.path} cannot be read: {error}; run `featcache verify`") from error
+        raise _unreadable(shard.path, error) from error
     try:
         size = os.fstat(descriptor).st_size
         if size != shard.size or block.offset + block.nbytes > size:
@@ -256,7 +256,7 @@ def read_shard(path: Path) -> Shard:
     except ShardError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
-        raise ShardError(f"shard {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise _unreadable(path, error) from error
     outputs = {name[9:]: block for name, block in blocks.items() if name.startswith("features/")}
     norms = {name[5:]: block for name, block in blocks.items() if name.startswith("norm/")}
     shard = Shard(path, size, header, blocks["key"], outputs, norms, checksum)
@@ -264,6 +264,13 @@ def read_shard(path: Path) -> Shard:
     if shard.n_rows != n_rows:
         raise ShardError(f"shard {path} has {shard.n_rows} keys, its attributes say {n_rows} rows")
     return shard
+
+
+def _unreadable(path: Path, error: Exception) -> ShardError:
+    why = " ".join(str(error).split())[:200]
+    # What the system refuses (permissions, a network that is down) is no damage.
+    is_damage = getattr(error, "errno", None) is None
+    return ShardError(f"shard {path} cannot be read: {why}" + "; `featcache repair` moves it aside" * is_damage)
 
 
 def check_layout(shard: Shard) -> None:
@@ -357,7 +364,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
-        raise ShardError(f"shard {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise _unreadable(path, error) from error
 
 
 def _recorded_digest(file: Any, name: str, path: Path) -> bytes:

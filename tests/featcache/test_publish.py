@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from featcache import publish
+from featcache.errors import FeatcacheError
 from featcache.owner import Owner
 from featcache.publish import TEMP_PREFIX, create_exclusive, publish_new, remove_leftovers, temporary_beside
+from featcache.sealed import write_sealed
 
 
 @pytest.fixture
@@ -151,3 +153,18 @@ def test_the_name_of_a_temporary_file_tells_its_owner(tmp_path: Path) -> None:
 )
 def test_a_process_is_dead_only_if_that_is_certain(owner: Owner, is_dead: bool) -> None:
     assert owner.is_dead is is_dead
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a read-only file system, where not even a file that is not there can be removed."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for name in ("write_bytes", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(FeatcacheError, match=f"^folder {tmp_path} cannot be written: Read-only file system"):
+        write_sealed(tmp_path / "x.json", {})
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(FeatcacheError, match=f"^folder {tmp_path}/new cannot be made: Read-only file system"):
+        write_sealed(tmp_path / "new" / "x.json", {})

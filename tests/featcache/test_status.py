@@ -347,3 +347,11 @@ def test_a_shard_swapped_behind_the_index_is_refused_by_every_command(across: st
     ):
         with pytest.raises(ShardError, match=f"{victim.name} holds rows of .* run `featcache verify`"):
             use()
+
+
+@pytest.mark.parametrize("place", ["features/*/*/*.h5", "samples/*.h5"])
+def test_what_is_cut_off_is_told_with_what_to_do(cache: Cache, place: str) -> None:
+    victim = next(cache.path.glob(place))
+    victim.write_bytes(victim.read_bytes()[:-200])
+    with pytest.raises(ShardError, match=f"{victim.name} cannot be read: .*; `featcache repair` moves it aside"):
+        cache_status(cache)
