@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 
-import typer
 
-from featcache import commands as featcache_commands
-from featcache.errors import FeatcacheError
-from featcache.terminal import printable
-from heads import commands as heads_commands
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    os.write(2, b"interrupted before anything was begun\n")
+    os._exit(130)
+
+
+# What follows takes a moment, in which Ctrl-C would print a traceback of imports.
+_before = (
+    {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is threading.main_thread()
+    else {}
+)
+
+import typer  # noqa: E402
+
+from featcache import commands as featcache_commands  # noqa: E402
+from featcache.errors import FeatcacheError  # noqa: E402
+from featcache.terminal import printable  # noqa: E402
+from heads import commands as heads_commands  # noqa: E402
+
+for _number, _handler in _before.items():
+    signal.signal(_number, _handler)
 
 __all__ = ["featcache_app", "featcache_main", "heads_app", "heads_main"]
 

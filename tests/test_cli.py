@@ -102,6 +102,23 @@ assert len(names) >= 4
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_the_command_starts_is_one_line(number: signal.Signals) -> None:
+    code = f"""
+import os, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Interrupts())
+import cli
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "interrupted before anything was begun\n")
+    here = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    assert here == [signal.default_int_handler, signal.SIG_DFL]
+
+
 def test_a_second_extraction_says_that_there_is_nothing_to_encode(project: Path) -> None:
     result = run("featcache", "extract", cwd=project)
     assert result.returncode == 0 and "complete: nothing to encode" in result.stdout

@@ -50,7 +50,7 @@ def _render(report: RepairReport, path: Path) -> None:
     for problem in (*(m.problem for m in report.moved), *report.missing):
         if problem.loss is not None:
             console.print(f"  lost: {safe(problem.loss)}", soft_wrap=True)
-    render(report.after, path)
+    render(report.after, path, is_repaired=True)
     if report.commands:
         console.print("To get the lost rows back:")
         for command in report.commands:

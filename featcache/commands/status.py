@@ -262,6 +262,11 @@ def _render_next(found: CacheStatus) -> None:
         verdict = f"[yellow]Incomplete[/]: no sample table of {names}, which was extracted before or never begun."
     elif not found.datasets:
         verdict = "Nothing in it yet." if not found.producers else "No data set in it yet."
+    elif found.nameless:
+        verdict = (
+            f"[yellow]Incomplete[/]: no document of encoder {', '.join(found.nameless)}. The `featcache extract` that "
+            "ran it brings it back, and its vectors with it."
+        )
     elif found.n_missing:
         verdict = f"[yellow]Incomplete[/]: {found.n_missing:,} to do."
     else:

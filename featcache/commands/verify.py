@@ -57,8 +57,8 @@ def document(report: VerifyReport) -> dict[str, Any]:
     return counts | {"problems": problems, "notes": notes, "lacks": lacks}
 
 
-def render(report: VerifyReport, path: Path) -> None:
-    """Print a report of the cache at a path."""
+def render(report: VerifyReport, path: Path, *, is_repaired: bool = False) -> None:
+    """Print a report of the cache at a path, which `featcache repair` has or has not seen."""
     from featcache.commands.shell import print_next
     from featcache.upkeep.steps import Step
 
@@ -79,7 +79,11 @@ def render(report: VerifyReport, path: Path) -> None:
     verdict = "[green]sound[/]" if report.is_sound else f"[red]{n} problem{'s' if n > 1 else ''}[/]"
     checked = f"{report.n_shards:,} sound shards, {report.n_rows:,} rows, {human_bytes(report.n_bytes)}"
     console.print(f"{verdict}: {checked}; checked {depth}", soft_wrap=True)
-    if not report.is_sound:
+    if not report.is_sound and is_repaired:
+        console.print(
+            "what is left was not moved: the `featcache extract` that made it brings its document back", soft_wrap=True
+        )
+    elif not report.is_sound:
         step = Step(
             "moves what is damaged aside, and says how to get the rows back", ("featcache", "repair", str(path))
         )

@@ -29,6 +29,7 @@ from featcache.upkeep.steps import Step, encoder_options, next_steps
 __all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
 
 _HEX_DIGEST = 64
+_SHORT = 12
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,12 @@ class CacheStatus:
         """Contents that data sets lack of producers that were run on them, and that have not failed."""
         return sum(n for dataset in self.datasets for n in dataset.missing.values())
 
+    @property
+    def nameless(self) -> tuple[str, ...]:
+        """Short fingerprints of encoders that were run here and whose documents are gone."""
+        asked = {request.fingerprint for dataset in self.datasets for request in dataset.requests}
+        return tuple(sorted(f[:_SHORT] for f in asked - {producer.fingerprint for producer in self.producers}))
+
     @cached_property
     def next(self) -> tuple[Step, ...]:
         """What to do next."""
@@ -181,7 +188,11 @@ class CacheStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able copy."""
-        return asdict(self) | {"n_missing": self.n_missing, "next": [asdict(step) for step in self.next]}
+        return asdict(self) | {
+            "n_missing": self.n_missing,
+            "nameless": self.nameless,
+            "next": [asdict(step) for step in self.next],
+        }
 
 
 def cache_status(cache: Cache, *, only: str | None = None) -> CacheStatus:

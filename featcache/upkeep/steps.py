@@ -173,7 +173,7 @@ def next_steps(status: CacheStatus) -> tuple[Step, ...]:
     steps = lost + [step for dataset in status.datasets for step in finish_steps(status, dataset)]
     if status.n_failures:
         steps.append(Step("see what failed, and why", ("featcache", "failures", status.path)))
-    if not status.n_missing and not lost:
+    if not (status.n_missing or lost or status.nameless):
         steps += _uses(status)
     return tuple(steps)
 

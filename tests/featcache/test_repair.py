@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from cli import featcache_app
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
@@ -101,6 +103,10 @@ def test_a_document_without_a_copy_comes_back_with_the_next_extract_and_no_row_i
     path.write_bytes(b"{")
     report = repair(cache)
     assert not report.after.is_sound and "has no readable document" in report.after.problems[0].message
+    status = cache_status(Cache.open(cache))
+    assert status.nameless == (IMAGE.fingerprint.short,) and status.next == ()
+    told = {name: CliRunner().invoke(featcache_app, [name, str(cache)]).output for name in ("status", "repair")}
+    assert f"no document of encoder {IMAGE.fingerprint.short}" in told["status"] and "Next" not in told["repair"]
     result = extract(read_manifest(tmp_path / "d" / "manifest.csv"), Cache.open(cache), [IMAGE], options=OPTIONS)
     assert result.n_encoded == 0 and contents(cache / "features") == before
     assert verify(Cache.open(cache), deep=True).is_sound
@@ -181,10 +187,6 @@ def test_the_index_is_rebuilt(tmp_path: Path) -> None:
 
 
 def test_the_command_that_repair_names_works_as_it_stands(tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from cli import featcache_app
-
     data, model = write_dataset(tmp_path / "d", n_captions=2), write_vision(tmp_path / "clip model")
     runner, cache = CliRunner(), tmp_path / "c"
     arguments = ["extract", str(data), "--cache", str(cache), "--image-model", str(model), "--text-model", "none"]
