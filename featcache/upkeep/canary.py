@@ -124,7 +124,7 @@ def _check(
     shards = ShardSet.open(cache, producer, CLEAN)
     outputs = tuple(shards.widths)
     if not outputs:
-        return _not_checked(producer, "it has no vectors yet")
+        return _not_checked(producer, "it has no vectors of the clean view, which is the one that is checked")
     sources = [_Source(table) for table in tables]
     contents, names, keys = _choose(sources, shards, outputs, n_contents, seed)
     if not contents:
