@@ -262,6 +262,8 @@ def _render_next(found: CacheStatus) -> None:
         verdict = f"[yellow]Incomplete[/]: no sample table of {names}, which was extracted before or never begun."
     elif not found.datasets:
         verdict = "Nothing in it yet." if not found.producers else "No data set in it yet."
+    elif not (found.producers or found.nameless):
+        verdict = "No vectors in it yet."
     elif found.nameless:
         verdict = (
             f"[yellow]Incomplete[/]: no document of encoder {', '.join(found.nameless)}. The `featcache extract` that "

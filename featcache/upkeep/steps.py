@@ -171,6 +171,11 @@ def next_steps(status: CacheStatus) -> tuple[Step, ...]:
     if not status.datasets:
         return tuple(lost) or (_begin(status),)
     steps = lost + [step for dataset in status.datasets for step in finish_steps(status, dataset)]
+    if not (status.producers or status.nameless):
+        steps += [
+            Step(f"encode {dataset.name}", extract_command(status.path, Origin.of(dataset), ()))
+            for dataset in status.datasets
+        ]
     if status.n_failures:
         steps.append(Step("see what failed, and why", ("featcache", "failures", status.path)))
     if not (status.n_missing or lost or status.nameless):

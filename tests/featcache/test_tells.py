@@ -200,6 +200,7 @@ def test_status_warns_and_json_has_all(tmp_path: Path) -> None:
     shown = output(made.path)
     assert max(map(len, shown[: shown.index("Next")].splitlines())) <= 80
     text = " ".join(shown.split())
+    assert "No vectors in it yet. Next: # encode d featcache extract" in text
     assert "files JPEG 200, PNG 200" in text
     assert "tell file format alone tells real from AI in 100% (balanced) of train: JPEG: 200 real, 0 AI;" in text
     assert "--views jpeg:75" in text and "--square-crop" in text and "EXIF" not in text
