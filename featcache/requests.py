@@ -10,14 +10,16 @@ from typing import Any, Self
 
 from featcache.cache import Cache
 from featcache.errors import ShardError
+from featcache.fingerprint import SHORT
 from featcache.sealed import check_intact, read_sealed, replace_sealed
 
 __all__ = ["Request", "read_request", "read_requests", "requested_datasets", "write_requests"]
 
 FORMAT_VERSION = 1
 _FOLDER = "requests"
-_SHORT = 12
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_VIEW = re.compile(r"[a-z0-9][a-z0-9:.+-]{0,200}")
+"""A view is the name of a folder, and what is in a cache may have been made to name another."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Request:
             raise ShardError(f"{where} is no request: {error!r}") from error
         if not _DIGEST.fullmatch(found.fingerprint):
             raise ShardError(f"{where} names the producer {found.fingerprint[:80]!r}, expected 64 hex digits")
+        if odd := [view for view in found.views if not _VIEW.fullmatch(view)]:
+            raise ShardError(f"{where} names the view {odd[0][:80]!r}, which is none")
         return found
 
     def to_document(self) -> dict[str, Any]:
@@ -83,7 +87,7 @@ class Request:
 def write_requests(cache: Cache, requests: Iterable[Request]) -> None:
     """Put requests in the place of earlier ones of the same data set and producer."""
     for request in requests:
-        path = cache.path / _FOLDER / request.dataset / f"{request.fingerprint[:_SHORT]}.json"
+        path = cache.path / _FOLDER / request.dataset / f"{request.fingerprint[:SHORT]}.json"
         try:
             is_there = read_request(path) == request
         except ShardError:
@@ -121,6 +125,6 @@ def read_request(path: Path) -> Request:
     document, is_intact = read_sealed(path)
     request = Request.from_document(document, f"request {path}")
     check_intact(path, is_intact)
-    if (request.dataset, request.fingerprint[:_SHORT]) != (path.parent.name, path.stem):
+    if (request.dataset, request.fingerprint[:SHORT]) != (path.parent.name, path.stem):
         raise ShardError(f"request {path} is of data set {request.dataset!r}: it was moved or swapped")
     return request

@@ -59,12 +59,12 @@ def _render_next(dataset: str, path: Path) -> None:
     from featcache.cache import Cache
     from featcache.commands.shell import print_next
     from featcache.upkeep.status import cache_status
-    from featcache.upkeep.steps import Step
 
     try:
         steps = cache_status(Cache.open(path), only=dataset).next
     except FeatcacheError as error:
-        steps = (Step(str(error), ("featcache", "verify", str(path), "--deep")),)
+        console.print(f"[yellow]damaged elsewhere[/] {safe(error)}", soft_wrap=True)
+        return
     if steps:
         print_next(console, "", steps)
 

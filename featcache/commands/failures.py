@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from featcache.commands.render import cache_folder, console, print_json, safe
+from featcache.fingerprint import SHORT
 
 if TYPE_CHECKING:
     from featcache.audit import Orphans
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["failures"]
 
-_SHORT = 12
 _SHOWN = 4
 
 
@@ -79,11 +79,11 @@ class _Places:
     @classmethod
     def of(cls, failures: Sequence[FailedContent], status: CacheStatus) -> Self:
         """Collect them."""
-        views = {p.fingerprint[:_SHORT]: set(p.views) for p in status.producers}
+        views = {p.fingerprint[:SHORT]: set(p.views) for p in status.producers}
         for failure in failures:
             if failure.producer is not None and failure.view is not None:
                 views[failure.producer].add(failure.view)
-        names = {p.fingerprint[:_SHORT]: " ".join(dict.fromkeys([p.modality, p.model])) for p in status.producers}
+        names = {p.fingerprint[:SHORT]: " ".join(dict.fromkeys([p.modality, p.model])) for p in status.producers}
         return cls(names, views)
 
     def describe(self, cause: FailureCause) -> str:

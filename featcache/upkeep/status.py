@@ -14,7 +14,7 @@ import numpy as np
 from featcache.audit import Audit, audit, read_orphans
 from featcache.cache import Cache
 from featcache.failure_list import count_contents, list_failures, orphans_path
-from featcache.fingerprint import FieldChange, Fingerprint, diff_documents
+from featcache.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
 from featcache.index import load_index
 from featcache.outputs import natural_order
 from featcache.pipeline.frozen import frozen_plans
@@ -29,7 +29,6 @@ from featcache.upkeep.steps import Step, encoder_options, next_steps
 __all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
 
 _HEX_DIGEST = 64
-_SHORT = 12
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ class CacheStatus:
     def nameless(self) -> tuple[str, ...]:
         """Short fingerprints of encoders that were run here and whose documents are gone."""
         asked = {request.fingerprint for dataset in self.datasets for request in dataset.requests}
-        return tuple(sorted(f[:_SHORT] for f in asked - {producer.fingerprint for producer in self.producers}))
+        return tuple(sorted(f[:SHORT] for f in asked - {producer.fingerprint for producer in self.producers}))
 
     @cached_property
     def next(self) -> tuple[Step, ...]:

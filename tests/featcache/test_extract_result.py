@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from featcache.cache import Cache
-from featcache.commands.extract_result import render_result, result_document
+from featcache.commands.extract_result import _render_next, render_result, result_document
 from featcache.extract import ExtractOptions, extract
 from featcache.manifest import Manifest
 from featcache.upkeep.status import cache_status
 
-from factories import FakeSpec, make_cache, write_dataset
+from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 OPTIONS = ExtractOptions(device="cpu", unit_rows=4)
 
@@ -63,3 +63,12 @@ def test_contents_that_failed_in_some_views_are_said_to_have_done_so(
     lacking = replace(first, n_failed_before=1, failed_before=("ab" * 32,))
     render_result(replace(result, sides=(lacking, second)), cache.path)
     assert " 1 failed in some views\n" in capsys.readouterr().out
+
+
+def test_damage_elsewhere_is_told_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_cache(tmp_path / "c")
+    extract(read_manifest(write_dataset(tmp_path / "d")), made, [FakeSpec("image")], options=ExtractOptions("cpu"))
+    (path,) = made.path.glob("requests/d/*.json")
+    path.write_bytes(b"{")
+    _render_next("d", made.path)
+    assert path.name in capsys.readouterr().out.replace("\n", "")

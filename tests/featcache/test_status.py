@@ -21,9 +21,12 @@ from featcache.failure_list import scan_folder
 from featcache.fingerprint import Fingerprint
 from featcache.manifest import Manifest
 from featcache.pipeline.partition import Partition
+from featcache.sealed import read_sealed, replace_sealed
 from featcache.store import open_store
+from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
 from featcache.upkeep.steps import encoder_options
+from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
@@ -355,3 +358,17 @@ def test_what_is_cut_off_is_told_with_what_to_do(cache: Cache, place: str) -> No
     victim.write_bytes(victim.read_bytes()[:-200])
     with pytest.raises(ShardError, match=f"{victim.name} cannot be read: .*; `featcache repair` moves it aside"):
         cache_status(cache)
+
+
+@pytest.mark.parametrize("view", ["../../elsewhere", "a/b", "..", "nul\0", ""])
+def test_a_request_that_names_another_folder_is_refused(view: str, tmp_path: Path) -> None:
+    made = make_cache(tmp_path / "c")
+    extract(read_manifest(write_dataset(tmp_path / "d")), made, [FakeSpec("image")], options=ExtractOptions("cpu"))
+    (path,) = made.path.glob("requests/d/*.json")
+    document, _ = read_sealed(path)
+    replace_sealed(path, document | {"views": [view]})
+    with pytest.raises(ShardError, match="names the view"):
+        cache_status(made)
+    assert [problem.path for problem in verify(made).problems] == [path]
+    assert [moved.problem.path for moved in repair(made.path).moved] == [path]
+    assert cache_status(Cache.open(made.path)).n_missing == 0
