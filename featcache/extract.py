@@ -24,7 +24,7 @@ from featcache.pipeline.results import Event, ExtractResult, PassResult, Progres
 from featcache.pipeline.scan import Scan
 from featcache.pipeline.side import Side
 from featcache.pipeline.survey import check_readable, record_survey, samples_to_retry, survey
-from featcache.pipeline.tally import Tally
+from featcache.pipeline.tally import Tally, Toll
 from featcache.pipeline.work import Work
 from featcache.publish import remove_leftovers
 from featcache.requests import write_requests
@@ -116,11 +116,7 @@ class _Run:
         self.tell = tell
         self._sides: list[Side] = []
         self._passes: list[PassResult] = []
-        self._tallies: list[Tally] = []
-        self._n_unreadable = 0
-
-    def _count_failures(self, *, besides: Tally) -> int:
-        return self._n_unreadable + sum(tally.n_failed for tally in self._tallies if tally is not besides)
+        self._toll = Toll(options.max_failures)
 
     def plan(self, work: Work) -> tuple[Scan, list[Plan]]:
         """Find out what there is to do, and record the samples."""
@@ -144,7 +140,7 @@ class _Run:
         record_survey(manifest, cache, scanned)
         for failure in scanned.unreadable:
             self.tell(Event("failure", {"stage": "scan", "sample_id": failure.sample_id, "message": failure.message}))
-        self._n_unreadable = len(scanned.unreadable)
+        self._toll.n_failed = len(scanned.unreadable)
         return scanned, work.plans(cache, scanned.table, options=options, retry=retry)
 
     @contextmanager
@@ -167,11 +163,7 @@ class _Run:
             side.forget_finished_claims()
         if not any(plan.units for plan in plans):
             return
-        limit = self._options.max_failures
-        tally = Tally(
-            sides, content, limit=limit, elsewhere=lambda: self._count_failures(besides=tally), tell=self.tell
-        )
-        self._tallies.append(tally)
+        tally = Tally(sides, content, toll=self._toll, tell=self.tell)
         forwards = Forwards(self._options)
         feed: Feed
         if content == "image":

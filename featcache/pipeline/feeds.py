@@ -68,7 +68,11 @@ class Failures(Protocol):
         ...
 
     def fail(self, job: Job, row: int, fault: Fault) -> None:
-        """A content has failed in one job; raises if there are too many."""
+        """A content has failed in one job."""
+        ...
+
+    def check(self) -> None:
+        """All is told that is known to have failed; raises if it is too much."""
         ...
 
 
@@ -130,6 +134,7 @@ class PictureFeed:
             self._failures.try_row(reading.row)
             for side, fault in prepared.faults.items():
                 self._failures.fail(group.jobs[side, reading.row], reading.row, fault)
+            self._failures.check()
             for side, pixels in prepared.inputs.items():
                 job = group.jobs[side, reading.row]
                 rows, inputs = group.pending.setdefault(id(job), ([], []))
@@ -216,4 +221,5 @@ class TextFeed:
         for number, cut in enumerate(cuts):
             for row in contents[cut]:
                 self._failures.try_row(int(row))
+            self._failures.check()
             yield Batch(job, contents[cut], [inputs[i] for i in cut], is_last=number == len(cuts) - 1)

@@ -199,6 +199,7 @@ class Pass:
             publisher.submit(publish)
             self._spend("write")
         self._tell_progress()
+        self._tally.check()
 
     def _spend(self, part: str, side: int | None = None) -> None:
         """Book the time since the last call."""

@@ -125,7 +125,9 @@ class Side:
         folder = self._cache.failure_folder(self.plan.spec.fingerprint, self.plan.view)
         for name, job in self._jobs.items():
             if job.failures:
-                write_failures(folder, name, job.failures)
+                record, new = folder / f"{name}.json", {failure.key for failure in job.failures}
+                earlier = read_failure_file(record) if record.exists() else ()
+                write_failures(folder, name, [*job.failures, *(f for f in earlier if f.key not in new)])
 
     def result(self) -> SideResult:
         """Say what was done."""

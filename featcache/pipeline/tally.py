@@ -15,7 +15,31 @@ from featcache.pipeline.reading import Fault
 from featcache.pipeline.results import Event
 from featcache.pipeline.side import Side
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "Toll"]
+
+
+class Toll:
+    """What failed in one run of an extraction, in all its passes together.
+
+    Parameters
+    ----------
+    limit : FailureLimit or None
+        How many contents may fail.
+    n_failed : int
+        Those that failed before the first pass.
+
+    Attributes
+    ----------
+    n_failed : int
+        Contents that failed up to now, each once for all encoders and views.
+    is_over : bool
+        Whether they were more than the limit: the run is given up.
+    """
+
+    def __init__(self, limit: FailureLimit | None, n_failed: int = 0) -> None:
+        self.limit = limit
+        self.n_failed = n_failed
+        self.is_over = False
 
 
 class Tally:
@@ -27,72 +51,64 @@ class Tally:
         Whose contents.
     content : {"text", "image"}
         What they are.
-    limit : FailureLimit or None
-        How many may fail.
-    elsewhere : callable
-        Returns the failures of this run in other passes up to now: they count towards the limit.
+    toll : Toll
+        The failures of the whole run: those of other passes count towards the limit.
     tell : callable
         Called with each failure.
     """
 
-    def __init__(
-        self,
-        sides: Sequence[Side],
-        content: Content,
-        *,
-        limit: FailureLimit | None,
-        elsewhere: Callable[[], int],
-        tell: Callable[[Event], None],
-    ) -> None:
+    def __init__(self, sides: Sequence[Side], content: Content, *, toll: Toll, tell: Callable[[Event], None]) -> None:
         self._sides = sides
         self._content = content
-        self._limit = limit
-        self._elsewhere = elsewhere
+        self._toll = toll
         self._tell = tell
         self._tried = np.zeros(len(sides[0].keys), bool)
         self._n_tried = 0
         self._failed: dict[int, Failure] = {}
-        self._is_over = False
 
     @property
     def is_over(self) -> bool:
-        """Whether more contents failed than the options allow."""
-        return self._is_over
+        """Whether more contents failed than the options allow, in whatever pass."""
+        return self._toll.is_over
 
     @property
     def n_failed(self) -> int:
-        """Contents that failed, in whatever job."""
+        """Contents of this pass that failed, in whatever job."""
         return len(self._failed)
 
     def try_row(self, row: int) -> None:
-        """Count a content as tried; raises if too large a share of them has failed."""
+        """Count a content as tried."""
         if not self._tried[row]:
             self._tried[row] = True
             self._n_tried += 1
-            self._check()
 
     def fail(self, job: Job, row: int, fault: Fault) -> None:
-        """Record a failure in a job.
+        """Record a failure in a job."""
+        side = self._sides[job.side]
+        failure = side.failure(row, fault)
+        job.failures.append(failure)
+        if row not in self._failed:
+            self._failed[row] = failure
+            self._toll.n_failed += 1
+        self._tell(_failure_event(side, failure))
+
+    def check(self) -> None:
+        """Give up if too many have failed; to be called when all is recorded that is known to have failed.
 
         Raises
         ------
         FeatcacheError
-            If more contents failed than the options allow; what was published stays.
+            Once, if more contents failed than the options allow; what was published stays.
         """
-        side = self._sides[job.side]
-        failure = side.failure(row, fault)
-        job.failures.append(failure)
-        self._failed.setdefault(row, failure)
-        self._tell(_failure_event(side, failure))
-        self._check()
-
-    def _check(self) -> None:
-        n_failed, n_tried, before = len(self._failed), self._n_tried, self._elsewhere()
-        if self._limit is not None and self._limit.is_exceeded(n_failed, n_tried, n_failed_before=before):
-            self._is_over = True
+        toll, n_failed, n_tried = self._toll, len(self._failed), self._n_tried
+        before = toll.n_failed - n_failed
+        if toll.is_over or toll.limit is None:
+            return
+        if toll.limit.is_exceeded(n_failed, n_tried, n_failed_before=before):
+            toll.is_over = True
             first = next(iter(self._failed.values()))
             raise FeatcacheError(
-                f"stopped: {_n(n_failed + before, 'content')} failed, more than the limit of {self._limit} "
+                f"stopped: {_n(toll.n_failed, 'content')} failed, more than the limit of {toll.limit} "
                 f"({n_failed} of {_n(n_tried, f'{self._content} content')} tried), the first of sample "
                 f"{first.sample_id!r}: {first.message}; what was published stays, "
                 "`featcache failures` lists what failed"

@@ -17,7 +17,7 @@ import pytest
 from featcache.cache import Cache
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
-from featcache.failures import read_failures
+from featcache.failures import read_failure_file, read_failures
 from featcache.index import update_index
 from featcache.manifest import ImageFile
 from featcache.pipeline import reading
@@ -229,6 +229,71 @@ def test_a_broken_picture_is_one_failure_to_the_limit_and_recorded_for_every_vie
     assert {f.attempt for side in retried.sides for f in side.failures} == {2}
 
 
+def failed(cache: Path, specs: list[FakeSpec] = SPECS, views: tuple[str, ...] = VIEWS) -> set[tuple[str, str, str]]:
+    """What is on record: modality, view and sample of each failure; every one of them once."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for spec in specs:
+        for view in views:
+            for path in Cache.open(cache).failure_folder(spec.fingerprint, view).glob("*.json"):
+                found.update((spec.modality, view, failure.sample_id) for failure in read_failure_file(path))
+    assert set(found.values()) <= {1}
+    return set(found)
+
+
+@pytest.mark.parametrize("limit", ["0", "1%"])
+def test_the_failures_of_a_picture_that_ends_the_work_are_recorded_for_every_encoder_and_view(
+    tmp_path: Path, limit: str
+) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=17)
+    last = "16-beta"
+    for name in ("16-alpha", last):  # the fiftieth, at which shares begin to count, and the one after it
+        (data.parent / f"{name}.png").write_bytes(b"broken " + name.encode())
+    with pytest.raises(FeatcacheError, match="stopped"):
+        run(data, tmp_path / "c", max_failures=FailureLimit.parse(limit), unit_rows=60)
+    expected = {(spec.modality, view, "16-alpha") for spec in (IMAGE, SPECTRAL) for view in VIEWS}
+    assert failed(tmp_path / "c") == expected
+    again = run(data, tmp_path / "c", max_failures=FailureLimit(count=1), unit_rows=60)
+    assert [(side.n_failed_before, len(side.failures)) for side in again.sides] == [(0, 0), *[(1, 1)] * 6]
+    assert failed(tmp_path / "c") == expected | {(modality, view, last) for modality, view, _ in expected}
+    assert verify(Cache.open(tmp_path / "c"), deep=True).is_sound
+
+
+def test_all_vectors_of_a_batch_that_cannot_be_stored_are_recorded_when_they_end_the_work(tmp_path: Path) -> None:
+    data, huge = write_dataset(tmp_path / "d"), FakeSpec("image", scale=1e6)
+    with pytest.raises(FeatcacheError, match="stopped: 5 contents failed, more than the limit of 0"):
+        run(data, tmp_path / "c", [huge], max_failures=FailureLimit(count=0), batch_size=5, unit_rows=18)
+    first = [sample.sample_id for sample in read_manifest(data).samples][:5]
+    recorded = failed(tmp_path / "c", [huge])
+    assert {(view, name) for _, view, name in recorded if view == "clean"} == {("clean", name) for name in first}
+    # The batch of another view was under way: what failed of it is known too.
+    assert {name for *_, name in recorded} == set(first) and len(recorded) > 5
+
+
+def test_a_unit_that_is_complete_when_the_work_ends_is_published(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d")
+    limits = FakeSpec("image", scale=3e4)  # some vectors can be stored, and some cannot
+    whole = run(data, tmp_path / "whole", [limits], unit_rows=18, batch_size=64)
+    assert 0 < len(whole.sides[0].failures) < 18
+    with pytest.raises(FeatcacheError, match="stopped"):
+        run(data, tmp_path / "c", [limits], max_failures=FailureLimit(count=0), unit_rows=18, batch_size=64)
+    stored = {name: each for name, each in shards(tmp_path / "whole").items() if "/clean/" in name}
+    assert len(stored) == 1 and stored.items() <= shards(tmp_path / "c").items()
+
+
+def test_a_retry_that_is_given_up_forgets_no_failure(data: Path, tmp_path: Path) -> None:
+    for name in ("0-real", "0-alpha"):
+        (data.parent / f"{name}.png").write_bytes(b"broken " + name.encode())
+    run(data, tmp_path / "c", [IMAGE])
+    for _ in range(2):
+        for name in ("0-real", "0-alpha"):
+            (data.parent / f"{name}.png").write_bytes(b"still broken " + name.encode())
+        run(data, tmp_path / "c", [IMAGE], retry_failed=True)
+    with pytest.raises(FeatcacheError, match="stopped: 1 content failed"):
+        run(data, tmp_path / "c", [IMAGE], retry_failed=True, max_failures=FailureLimit(count=0))
+    attempts = {(f.sample_id, f.attempt) for f in read_failures(Cache.open(tmp_path / "c"), IMAGE.fingerprint, "clean")}
+    assert {("0-real", 3), ("0-alpha", 2)} <= attempts
+
+
 def test_a_failure_in_one_view_leaves_the_others_whole(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,6 +458,23 @@ def test_an_error_in_one_pass_ends_the_other_and_keeps_what_was_published(tmp_pa
     assert not [p for p in (tmp_path / "c" / "claims").rglob("*") if p.is_file()]
     assert not list((tmp_path / "c").rglob(".tmp-*")) and verify(Cache.open(tmp_path / "c"), deep=True).is_sound
     assert run(data, tmp_path / "c").n_failed > 3
+
+
+@pytest.mark.usefixtures("_in_turns")
+def test_what_failed_in_a_pass_that_another_one_ended_is_recorded_too(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=12)
+    broken = sorted((tmp_path / "d").glob("*.png"))[:2]
+    for path in broken:
+        path.write_bytes(b"broken " + path.name.encode())
+    huge = FakeSpec("text", ("cls",), scale=1e6)  # no caption's vector can be stored
+    with pytest.raises(FeatcacheError, match="more than the limit of 2"):
+        extract(
+            read_manifest(data), make_cache(tmp_path / "c"), [huge, IMAGE],
+            options=ExtractOptions(**SMALL | {"unit_rows": 36}, max_failures=FailureLimit.parse("2")),
+        )  # fmt: skip
+    recorded = failed(tmp_path / "c", [huge, IMAGE], ("clean",))
+    assert len({name for modality, _, name in recorded if modality == "text"}) >= 1
+    assert {name for modality, _, name in recorded if modality == "image"} & {path.stem for path in broken}
 
 
 @pytest.mark.usefixtures("_in_turns")
