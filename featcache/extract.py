@@ -23,7 +23,7 @@ from featcache.pipeline.reading import Reader
 from featcache.pipeline.results import Event, ExtractResult, PassResult, Progress, SideResult
 from featcache.pipeline.scan import Scan
 from featcache.pipeline.side import Side
-from featcache.pipeline.survey import check_readable, record_survey, samples_to_retry, survey
+from featcache.pipeline.survey import record_survey, samples_to_retry, survey
 from featcache.pipeline.tally import Tally, Toll
 from featcache.pipeline.work import Work
 from featcache.publish import remove_leftovers
@@ -126,8 +126,7 @@ class _Run:
         for spec, _ in work.items:
             cache.add_producer(spec.fingerprint)
         self.tell(Event("start", {"dataset": manifest.name, "n_samples": len(manifest.samples)}))
-        scanned = survey(manifest, cache, options=options, report=self._report)
-        check_readable(scanned, work.contents, options)
+        scanned = survey(manifest, cache, work, options=options, report=self._report)
         if options.partition is not None:
             n_rows = work.unit_rows(scanned.table, options)
             freeze_plan(
@@ -140,7 +139,7 @@ class _Run:
         record_survey(manifest, cache, scanned)
         for failure in scanned.unreadable:
             self.tell(Event("failure", {"stage": "scan", "sample_id": failure.sample_id, "message": failure.message}))
-        self._toll.n_failed = len(scanned.unreadable)
+        self._toll.n_failed = len(scanned.news)
         return scanned, work.plans(cache, scanned.table, options=options, retry=retry)
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from featcache.cache import CLEAN, Cache
 from featcache.failures import Failure, failed_keys, read_failure_file, read_failures
 from featcache.fingerprint import Fingerprint
 from featcache.keyindex import KeyIndex
+from featcache.requests import requested_datasets
 from featcache.samples import UNREADABLE, SampleTable, read_samples
 from featcache.shardset import ShardSet
 
@@ -29,9 +30,12 @@ __all__ = [
 ]
 
 
+_UNKNOWN = Failure("", "", "read", "OSError", "it could not be read", 1, "")
+
+
 @dataclass(frozen=True)
 class FailedContent:
-    """One content of a data set that has no vectors because something went wrong.
+    """One content of a data set that has no vectors, or could not be read again, because something went wrong.
 
     Attributes
     ----------
@@ -137,9 +141,14 @@ def orphans_path(cache: Cache, dataset: str) -> Path:
     return scan_folder(cache, dataset) / "orphans.json"
 
 
+def _datasets(cache: Cache) -> tuple[str, ...]:
+    """Return the data sets that have a sample table, or of which something was asked for."""
+    return tuple(sorted({*cache.datasets, *requested_datasets(cache)}))
+
+
 def list_broken(cache: Cache) -> tuple[tuple[str, Orphans], ...]:
     """List the data sets of whose source something was damaged or refused when it was last read, and what."""
-    found = ((name, read_orphans(orphans_path(cache, name))) for name in cache.datasets)
+    found = ((name, read_orphans(orphans_path(cache, name))) for name in _datasets(cache))
     return tuple((name, orphans) for name, orphans in found if orphans.n_broken)
 
 
@@ -153,27 +162,32 @@ def failure_views(cache: Cache, fingerprint: Fingerprint) -> tuple[str, ...]:
 def list_failures(cache: Cache) -> tuple[FailedContent, ...]:
     """List what failed, is part of a data set now, and was not stored in the meantime.
 
+    And the pictures that could not be read when a data set was last read, also where the extraction was given up
+    because of them: then there is no sample table, or an earlier one.
+
     Raises
     ------
     ShardError
         If a file is damaged.
     """
-    tables = [read_samples(cache.sample_path(name)) for name in cache.datasets]
-    found = [failure for table in tables for failure in _unreadable(cache, table)]
+    by_name = {name: read_samples(cache.sample_path(name)) for name in cache.datasets}
+    tables = list(by_name.values())
+    found = [failure for name in _datasets(cache) for failure in _unreadable(cache, name, by_name.get(name))]
     for fingerprint in cache.producers.values():
         for view in failure_views(cache, fingerprint):
             found += _not_encoded(cache, fingerprint, view, tables)
     return tuple(found)
 
 
-def _unreadable(cache: Cache, table: SampleTable) -> Iterator[FailedContent]:
-    rows = np.flatnonzero(table.image_status == UNREADABLE).tolist()
-    path = scan_folder(cache, table.dataset) / "read.json"
-    known = {f.sample_id: f for f in read_failure_file(path)} if rows and path.is_file() else {}
-    for row in rows:
-        name = table.sample_id[row]
-        failure = known.get(name) or Failure("", name, "read", "OSError", "it could not be read", 1, "")
-        yield _content(table.dataset, "image", failure, None, None)
+def _unreadable(cache: Cache, dataset: str, table: SampleTable | None) -> Iterator[FailedContent]:
+    found: dict[str, Failure] = {}
+    if table is not None:
+        found = {table.sample_id[row]: _UNKNOWN for row in np.flatnonzero(table.image_status == UNREADABLE).tolist()}
+    path = scan_folder(cache, dataset) / "read.json"
+    if path.is_file():
+        found |= {failure.sample_id: failure for failure in read_failure_file(path)}
+    for name, failure in found.items():
+        yield _content(dataset, "image", replace(failure, sample_id=name), None, None)
 
 
 def _not_encoded(cache: Cache, fingerprint: Fingerprint, view: str, tables: list[SampleTable]) -> list[FailedContent]:

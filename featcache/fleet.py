@@ -25,6 +25,7 @@ from featcache.manifest import Manifest
 from featcache.options import ExtractOptions, available_cores
 from featcache.pipeline.results import Event, ExtractResult, PassResult, Progress, SideResult
 from featcache.pipeline.survey import survey
+from featcache.pipeline.work import Work
 
 __all__ = ["choose_gpus", "extract_on", "visible_gpus"]
 
@@ -91,7 +92,7 @@ def extract_on(
     if options.retry_failed:
         raise FeatcacheError("failures are tried again on one GPU, expected --gpus 1 with --retry-failed")
     report = progress or (lambda _: None)
-    survey(manifest, cache, options=options, report=report)
+    survey(manifest, cache, Work.of(specs, views), options=options, report=report)
     share = max(1, (options.workers or available_cores()) // len(gpus))
     own = replace(options, rehash=False, workers=share)
     job = _Job(manifest, cache, tuple(specs), tuple([views] if isinstance(views, str) else views), own)

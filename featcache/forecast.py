@@ -150,11 +150,11 @@ def forecast_extraction(
     Raises
     ------
     FeatcacheError
-        If it is a part of a division that means something else than what is frozen, as the extraction would.
+        If the extraction would be refused or given up before anything is encoded.
     """
     options = options or ExtractOptions()
     work = Work.of(specs, views)
-    scanned = survey(manifest, cache, options=options, report=progress or (lambda _: None), is_dry=True)
+    scanned = survey(manifest, cache, work, options=options, report=progress or (lambda _: None), is_dry=True)
     unit_rows = work.unit_rows(scanned.table, options)
     if options.partition is not None:
         freeze_plan(

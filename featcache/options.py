@@ -88,7 +88,7 @@ class ExtractOptions:
     retry_failed : bool
         Try contents again that failed before, and no others.
     max_failures : FailureLimit or None
-        When to give up; None: never.
+        When to give up; None: never. What an earlier run put on record, and this one leaves alone, does not count.
     rehash : bool
         Read all pictures, also those that look as they did when they were hashed last.
     seed : int

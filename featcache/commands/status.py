@@ -259,7 +259,8 @@ def _render_next(found: CacheStatus) -> None:
         )
     if found.unread:
         names = ", ".join(safe(_cut(name, 40)) for name in found.unread)
-        verdict = f"[yellow]Incomplete[/]: no sample table of {names}, which was extracted before or never begun."
+        verdict = f"[yellow]Incomplete[/]: no sample table of {names}, which was extracted before or never begun"
+        verdict += f"; {found.n_failed_contents:,} failed." if found.n_failures else "."
     elif not found.datasets:
         verdict = "Nothing in it yet." if not found.producers else "No data set in it yet."
     elif not (found.producers or found.nameless):

@@ -39,11 +39,19 @@ class Scan:
         Pictures that exist but could not be read.
     n_read : int
         Pictures whose bytes were read; of the others the memo knew the digest.
+    known : frozenset of str
+        Samples of which it was on record before that their picture cannot be read.
     """
 
     table: SampleTable
     unreadable: tuple[Failure, ...]
     n_read: int
+    known: frozenset[str] = frozenset()
+
+    @property
+    def news(self) -> tuple[Failure, ...]:
+        """Those of the unreadable pictures that were not on record before: they count towards a limit of failures."""
+        return tuple(failure for failure in self.unreadable if failure.sample_id not in self.known)
 
 
 def scan(

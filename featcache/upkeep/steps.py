@@ -168,8 +168,8 @@ def extract_command(
 def next_steps(status: CacheStatus) -> tuple[Step, ...]:
     """Return what to do next, the most urgent first: finish, look at what failed, use."""
     lost = [step for name in status.unread for step in read_again_steps(status, name)]
-    if not status.datasets:
-        return tuple(lost) or (_begin(status),)
+    if not (status.datasets or lost):
+        return (_begin(status),)
     steps = lost + [step for dataset in status.datasets for step in finish_steps(status, dataset)]
     if not (status.producers or status.nameless):
         steps += [
@@ -295,12 +295,13 @@ def retry_steps(status: CacheStatus, failed: Mapping[str, Sequence[str]]) -> tup
         The producers that failed; none where pictures could not even be read.
     """
     by_name = {producer.fingerprint[:12]: producer for producer in status.producers}
-    steps = []
+    steps = [step for name in status.unread if name in failed for step in read_again_steps(status, name)]
     for dataset in status.datasets:
         if dataset.name not in failed:
             continue
-        wanted = [c.producer for c in dataset.coverage if c.is_wanted and c.modality != "text"]
-        names = dict.fromkeys(failed[dataset.name] or wanted)
+        wanted = [c for c in dataset.coverage if c.is_wanted]
+        of_pictures = [c for c in wanted if c.modality != "text"]
+        names = dict.fromkeys(failed[dataset.name] or (c.producer for c in of_pictures or wanted))
         tasks = [_Task(by_name[name], by_name[name].views or (CLEAN,)) for name in names]
         for group in _groups(tasks):
             command = _command(status.path, Origin.of(dataset), group, "--retry-failed")
