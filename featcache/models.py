@@ -109,6 +109,33 @@ class ModelFolder:
                 return files
         raise ModelError(f"model {self.name!r} has no model.safetensors and no pytorch_model.bin in {self.path}")
 
+    @cached_property
+    def parameters(self) -> frozenset[str] | None:
+        """Names of the tensors in the weights; None for torch's ``.bin``, of which only torch can tell.
+
+        Raises
+        ------
+        ModelError
+            If a file is damaged or cut off.
+        """
+        if not self.uses_safetensors:
+            return None
+        from safetensors import SafetensorError, safe_open
+
+        names: set[str] = set()
+        for file in self.weight_files:
+            try:
+                with safe_open(file, framework="numpy") as opened:
+                    names.update(opened.keys())
+            except (SafetensorError, OSError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ModelError(f"model {self.name!r}: {file} is damaged or cut off: {reason}") from None
+        return frozenset(names)
+
+    def may_have(self, part: str) -> bool:
+        """Tell whether the weights may hold a part of the model such as ``pooler.``, wherever in the model it is."""
+        return self.parameters is None or any(f".{part}" in f".{name}" for name in self.parameters)
+
     def document(self) -> dict[str, Any]:
         """Return what of the model an embedding depends on: type, digests of weights and configuration."""
         digests = [sha256_file(file) for file in self.weight_files]

@@ -7,11 +7,20 @@ A stored output has one name, ``cls`` or ``layers:4``. A request may also say ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from featcache.errors import FeatcacheError
 
-__all__ = ["abbreviate", "expand", "is_layer", "layer_name", "layer_number", "natural_order", "parse_outputs"]
+__all__ = [
+    "abbreviate",
+    "check_names",
+    "expand",
+    "is_layer",
+    "layer_name",
+    "layer_number",
+    "natural_order",
+    "parse_outputs",
+]
 
 _LAYERS = "layers:"
 _ALL = "layers:all"
@@ -70,7 +79,23 @@ def parse_outputs(request: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parts))
 
 
-def expand(request: str | Iterable[str], available: Iterable[str], *, owner: str = "the model") -> tuple[str, ...]:
+def check_names(names: Sequence[str], *, owner: str) -> None:
+    """Raise `FeatcacheError` unless these are names under which an encoder can store its outputs."""
+    is_fine = all(_NAME.fullmatch(name) or is_layer(name) for name in names)
+    if not names or not is_fine or len(set(names)) < len(names):
+        raise FeatcacheError(
+            f"{owner} has the outputs {list(names)!r}, expected one or more names like cls or layers:4, each once"
+        )
+
+
+def expand(
+    request: str | Iterable[str],
+    available: Iterable[str],
+    *,
+    owner: str = "the model",
+    reasons: Mapping[str, str] | None = None,
+    error: type[FeatcacheError] = FeatcacheError,
+) -> tuple[str, ...]:
     """Turn a request into names of outputs.
 
     Parameters
@@ -81,6 +106,10 @@ def expand(request: str | Iterable[str], available: Iterable[str], *, owner: str
         Names of the outputs that there are.
     owner : str
         Who has them, for the message.
+    reasons : mapping of name to str
+        Why some are not available, for the message.
+    error : type
+        What is raised if there is none of a name.
 
     Returns
     -------
@@ -99,7 +128,8 @@ def expand(request: str | Iterable[str], available: Iterable[str], *, owner: str
         wanted = [part] if not part.startswith(_LAYERS) else (layers or [part]) if part == _ALL else _layers(part)
         missing = [name for name in wanted if name not in there]
         if missing:
-            raise FeatcacheError(f"{owner} has no output {missing[0]!r}; it has: {abbreviate(there) or 'none'}")
+            why = f": {reasons[missing[0]]}" if reasons and missing[0] in reasons else ""
+            raise error(f"{owner} has no output {missing[0]!r}{why}; it has: {abbreviate(there) or 'none'}")
         names += wanted
     return tuple(dict.fromkeys(names))
 

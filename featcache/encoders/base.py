@@ -22,6 +22,7 @@ __all__ = [
     "TokenEncoder",
     "Vectors",
     "decode_size",
+    "loading_check",
 ]
 
 Modality = Literal["text", "image", "spectral"]
@@ -101,3 +102,12 @@ def decode_size(spec: EncoderSpec) -> tuple[int, int] | None:
     """
     size: tuple[int, int] | None = getattr(spec, "decode_at_least", None)
     return size
+
+
+def loading_check(spec: EncoderSpec) -> Callable[[], None] | None:
+    """Return what raises unless an encoder can be loaded and has its outputs; None: only loading it tells.
+
+    What an encoder has as its ``check``, if it has one.
+    """
+    check: Callable[[], None] | None = getattr(spec, "check", None)
+    return check

@@ -80,6 +80,10 @@ class CaptionSpec(ABC):
         """Put a caption into the template."""
         return self.template.replace("{caption}", source)
 
+    def check(self) -> None:
+        """Raise `ModelError` if it cannot be loaded, or lacks an output; holds the weights for a moment."""
+        self.load("cpu")
+
     def load(self, device: Device, *, compile: bool = False) -> TextEncoder:
         """Read weights and tokenizer; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
         place = resolve_device(device)

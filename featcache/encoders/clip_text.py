@@ -49,7 +49,10 @@ class ClipTextSpec(CaptionSpec):
                 f"({', '.join(MODEL_TYPES)})"
             )
         owner = f"the text tower of model {self.folder.name!r}"
-        object.__setattr__(self, "outputs", expand(self.outputs, CLIP_TEXT_OUTPUTS, owner=owner))
+        lacking = {} if self.folder.may_have(_PROJECTION) else {"projected": "it has no weights of a projection"}
+        has = [output for output in CLIP_TEXT_OUTPUTS if output not in lacking]
+        outputs = expand(self.outputs, has, owner=owner, reasons=lacking, error=ModelError)
+        object.__setattr__(self, "outputs", outputs)
 
     def _size(self, name: str) -> int:
         nested = self.folder.config.get("text_config")
@@ -123,9 +126,8 @@ def _load(spec: ClipTextSpec) -> Any:
     if "projected" not in spec.outputs:
         return load_weights(spec.folder, transformers.CLIPTextModel)[0]
     model_class: Any = transformers.CLIPTextModelWithProjection
-    config = model_class.config_class.from_pretrained(spec.folder.path, local_files_only=True)
-    config.projection_dim = spec.projection_dim
-    model, absent = load_weights(spec.folder, model_class, optional=(_PROJECTION,), config=config)
+    changes = {"projection_dim": spec.projection_dim}
+    model, absent = load_weights(spec.folder, model_class, optional=(_PROJECTION,), changes=changes)
     if absent:
         raise ModelError(
             f"model {spec.folder.name!r} has no output 'projected': it has no weights of a projection; it has: pooled"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,7 +59,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_weights(
-    folder: ModelFolder, model_class: Any, *, optional: Sequence[str] = (), config: Any = None
+    folder: ModelFolder, model_class: Any, *, optional: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> tuple[Any, frozenset[str]]:
     """Load a frozen model in float32.
 
@@ -71,8 +71,8 @@ def load_weights(
         A transformers model class.
     optional : sequence of str
         Prefixes of parameters that may be missing (e.g. ``"pooler."``).
-    config : PreTrainedConfig
-        Instead of what ``config.json`` says.
+    changes : mapping
+        Fields of the configuration that are to be other than ``config.json`` says.
 
     Returns
     -------
@@ -90,6 +90,11 @@ def load_weights(
 
     try:
         with quiet_transformers():
+            config: Any = None
+            if changes:
+                config = model_class.config_class.from_pretrained(folder.path, local_files_only=True)
+                for name, value in changes.items():
+                    setattr(config, name, value)
             model, report = model_class.from_pretrained(
                 folder.path,
                 dtype=torch.float32,
@@ -103,7 +108,7 @@ def load_weights(
         raise ModelError(
             f"weights of model {folder.name!r} are a pickle that holds more than tensors: refused, use safetensors"
         ) from error
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # whatever the libraries raise of files that are not what they expect
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"model {folder.name!r} cannot be loaded as {model_class.__name__}: {reason}") from error
     missing = set(report["missing_keys"]) | {str(key) for key in report["mismatched_keys"]}

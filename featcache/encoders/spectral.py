@@ -119,10 +119,13 @@ class SpectralSpec:
     modality: Literal["spectral"] = field(default="spectral", init=False)
 
     def __post_init__(self) -> None:
+        known = ", ".join(SPECTRAL_OUTPUTS)
+        if not self.outputs:
+            raise ModelError(f"no spectral output is named, expected some of {known}")
         for output in self.outputs:
             if output not in _STATISTICS:
-                known = ", ".join(SPECTRAL_OUTPUTS)
                 raise ModelError(f"spectral output {output!r} is unknown, expected one of {known}")
+        object.__setattr__(self, "outputs", tuple(dict.fromkeys(self.outputs)))
 
     @property
     def widths(self) -> Mapping[str, int]:

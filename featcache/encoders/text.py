@@ -19,6 +19,9 @@ TEXT_OUTPUTS = ("cls", "mean", "pooler")
 """Names besides ``layers:k``."""
 
 _MAX_LENGTH = 512
+_POOLER = "pooler."
+_POOLED = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "albert")
+"""Types of model of which it is known that a pooling layer has parameters; of others only loading tells."""
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 _WIDTHS = ("hidden_size", "dim", "d_model")
 
@@ -48,7 +51,15 @@ class TextSpec(CaptionSpec):
             raise ModelError(f"model {self.folder.name!r} ({self.folder.model_type}) is no BERT-family text encoder")
         owner = f"model {self.folder.name!r} ({self.folder.model_type})"
         layers = (layer_name(k + 1) for k in range(self.n_blocks))
-        object.__setattr__(self, "outputs", expand(self.outputs, (*TEXT_OUTPUTS, *layers), owner=owner))
+        lacking = self._untrained
+        has = [output for output in (*TEXT_OUTPUTS, *layers) if output not in lacking]
+        outputs = expand(self.outputs, has, owner=owner, reasons=lacking, error=ModelError)
+        object.__setattr__(self, "outputs", outputs)
+
+    @property
+    def _untrained(self) -> Mapping[str, str]:
+        has_pooler = self.folder.model_type not in _POOLED or self.folder.may_have(_POOLER)
+        return {} if has_pooler else {"pooler": "its pooling layer has no weights"}
 
     @property
     def n_blocks(self) -> int:
@@ -65,12 +76,14 @@ class TextSpec(CaptionSpec):
     @property
     def max_length(self) -> int:
         """Longest input in tokens, special tokens included: what the model and its tokenizer can take."""
-        config = self.folder.config
-        positions = int(config.get("max_position_embeddings") or _MAX_LENGTH)
-        if self.folder.model_type in _OFFSET_POSITIONS:
-            positions -= int(config.get("pad_token_id") or 0) + 1
-        limit = self.folder.read_json("tokenizer_config.json").get("model_max_length") or _MAX_LENGTH
-        return int(min(_MAX_LENGTH, positions, limit))
+        config, tokenizer = self.folder.config, self.folder.read_json("tokenizer_config.json")
+        try:
+            positions = int(config.get("max_position_embeddings") or _MAX_LENGTH)
+            if self.folder.model_type in _OFFSET_POSITIONS:
+                positions -= int(config.get("pad_token_id") or 0) + 1
+            return int(min(_MAX_LENGTH, positions, tokenizer.get("model_max_length") or _MAX_LENGTH))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"model {self.folder.name!r} states no number as its longest input: {error}") from None
 
     def _load(self, device: str, tokeniser: Tokeniser) -> _Bert:
         return _Bert(self, device)
@@ -82,10 +95,11 @@ class _Bert:
     def __init__(self, spec: TextSpec, device: str) -> None:
         from transformers import AutoModel
 
-        model, absent = load_weights(spec.folder, AutoModel, optional=("pooler.",))
+        model, absent = load_weights(spec.folder, AutoModel, optional=(_POOLER,))
         if "pooler" in spec.outputs and (absent or getattr(model, "pooler", None) is None):
             others = ("cls", "mean", *(layer_name(k + 1) for k in range(spec.n_blocks)))
-            raise ModelError(f"model {spec.folder.name!r} has no trained output 'pooler'; it has: {abbreviate(others)}")
+            why = "its pooling layer has no weights" if absent else "it has no pooling layer"
+            raise ModelError(f"model {spec.folder.name!r} has no output 'pooler': {why}; it has: {abbreviate(others)}")
         self._outputs = spec.outputs
         self._first_tokens = FirstTokens(model, spec.outputs, spec.n_blocks, spec.folder.name)
         self._model = lower(model, spec.compute_dtype).to(device)

@@ -44,8 +44,9 @@ class Tokeniser:
         try:
             with quiet_transformers():
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-            raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {error}") from error
+        except Exception as error:  # the library that reads the files raises nothing less general
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {reason}") from error
         if self._tokenizer.pad_token_id is None:
             raise ModelError(f"tokenizer of model {folder.name!r} has no padding token")
         self._tokenizer.truncation_side = "right"

@@ -12,10 +12,12 @@ from featcache.errors import ModelError
 from featcache.models import ModelFolder
 from featcache.outputs import layer_name
 
-__all__ = ["IMAGE_OUTPUTS", "VisionTower"]
+__all__ = ["IMAGE_OUTPUTS", "PROJECTION", "VisionTower"]
 
 IMAGE_OUTPUTS = ("pooled", "cls", "projected", "mean")
 """Names besides ``layers:k``."""
+PROJECTION = "visual_projection."
+"""Prefix of the parameters of the projection into the space shared with text."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,20 @@ class VisionTower:
         return size if isinstance(size, int) and not self.architecture.any_size else None
 
     @cached_property
+    def untrained(self) -> Mapping[str, str]:
+        """Outputs of this architecture of which the checkpoint has no weights, and which those are."""
+        found = {}
+        pooler, projecting = self.architecture.pooler, self.architecture.projecting_class
+        if pooler and not self.folder.may_have(pooler):
+            found["pooled"] = "its pooling layer has no weights"
+        if projecting and not self.folder.may_have(PROJECTION):
+            found["projected"] = "it has no weights of a projection"
+        return found
+
+    @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what it can put out, as far as the configuration tells."""
-        lacks = set() if self._config["vision_use_head"] else {"pooled"}
+        """Names of what it can put out, as far as its configuration and the names of its weights tell."""
+        lacks = set(self.untrained) | (set() if self._config["vision_use_head"] else {"pooled"})
         lacks |= set() if self.architecture.projecting_class else {"projected"}
         lacks |= set() if self.architecture.has_class_token else {"cls"}
         layers = range(1, self.n_blocks + 1) if self.architecture.has_class_token else ()

@@ -16,7 +16,7 @@ from featcache.encoders.base import Device, Vectors
 from featcache.encoders.blocks import FirstTokens
 from featcache.encoders.forward import Forward
 from featcache.encoders.loading import computing_in, load_weights, lower, resolve_device
-from featcache.encoders.towers import IMAGE_OUTPUTS, VisionTower
+from featcache.encoders.towers import IMAGE_OUTPUTS, PROJECTION, VisionTower
 from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.fingerprint import Fingerprint
@@ -25,8 +25,6 @@ from featcache.outputs import abbreviate, expand
 from featcache.preprocess import Backend, Preprocessor
 
 __all__ = ["IMAGE_OUTPUTS", "ImageSpec", "VisionEncoder"]
-
-_PROJECTION = "visual_projection."
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,8 @@ class ImageSpec:
     def __post_init__(self) -> None:
         tower = self.tower
         owner = f"model {self.folder.name!r} ({self.folder.model_type})"
-        object.__setattr__(self, "outputs", expand(self.outputs, tower.outputs, owner=owner))
+        outputs = expand(self.outputs, tower.outputs, owner=owner, reasons=tower.untrained, error=ModelError)
+        object.__setattr__(self, "outputs", outputs)
         if self.decode not in ("exact", "fast"):
             raise ModelError(f"decode mode {self.decode!r} is unknown, expected exact or fast")
         expected = tower.image_size
@@ -117,6 +116,10 @@ class ImageSpec:
         """Bring a decoded RGB picture to the encoder's size: (H, W, 3) uint8."""
         return self.preprocessor.pixels(source)
 
+    def check(self) -> None:
+        """Raise `ModelError` if it cannot be loaded, or lacks an output; holds the weights for a moment."""
+        self.load("cpu")
+
     def load(self, device: Device, *, compile: bool = False) -> VisionEncoder:
         """Read the weights; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
         return VisionEncoder(self, resolve_device(device), compile=compile)
@@ -132,7 +135,7 @@ class VisionEncoder:
         self.device = device
         tower, name = spec.tower, spec.folder.name
         model = _load_projecting(spec) if "projected" in spec.outputs else _load_plain(spec)
-        self._project = getattr(model, _PROJECTION[:-1], None)
+        self._project = getattr(model, PROJECTION[:-1], None)
         # transformers puts the tower of a projecting class, and in its first fifth versions of any CLIP, one down.
         self._tower = getattr(model, "vision_model", model)
         self._first_tokens = FirstTokens(self._tower, spec.outputs, tower.n_blocks, name)
@@ -212,9 +215,8 @@ def _load_projecting(spec: ImageSpec) -> Any:
 
     tower = spec.tower
     model_class = getattr(transformers, str(tower.architecture.projecting_class))
-    config = model_class.config_class.from_pretrained(spec.folder.path, local_files_only=True)
-    config.projection_dim = tower.projection_dim
-    model, absent = load_weights(spec.folder, model_class, optional=(_PROJECTION,), config=config)
+    changes = {"projection_dim": tower.projection_dim}
+    model, absent = load_weights(spec.folder, model_class, optional=(PROJECTION,), changes=changes)
     if absent:
         raise ModelError(
             f"model {spec.folder.name!r} has no output 'projected': it has no weights of a projection; "

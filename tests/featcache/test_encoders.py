@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +144,74 @@ def test_image_vectors_equal_those_of_transformers(vision: dict[str, Path], kind
 
 @pytest.mark.parametrize("kind", list(CLASSES))
 def test_what_a_model_does_not_have_is_refused_with_what_it_has(vision: dict[str, Path], kind: str) -> None:
-    has = abbreviate(HAS[kind] | ({"projected"} if kind == "clip" else set()))
-    for output in (set(OUTPUTS) - HAS[kind] - ({"projected"} if kind == "clip" else set())) | {"layers:3", "best"}:
-        with pytest.raises(FeatcacheError, match=rf"^model '{kind}' \(\w+\) has no output '{output}'; it has: {has}$"):
+    why = {("clip", "projected"): ": it has no weights of a projection"}
+    for output in (set(OUTPUTS) - HAS[kind]) | {"layers:3", "best"}:
+        said = f"has no output '{output}'{why.get((kind, output), '')}; it has: {abbreviate(HAS[kind])}"
+        with pytest.raises(ModelError, match=rf"^model '{kind}' \(\w+\) {said}$"):
             image_spec(vision[kind], output)
 
 
-def test_a_tower_without_its_projection_is_refused_when_it_is_loaded(vision: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match=r"no weights of a projection; it has: cls, mean, pooled, layers:1-2"):
-        image_spec(vision["clip"], "projected").load("cpu")
+UNTRAINED = [
+    ("clip", "projected", "it has no weights of a projection; it has: cls, mean, pooled, layers:1-2"),
+    ("vit", "pooled", "its pooling layer has no weights; it has: cls, mean, layers:1-2"),
+    ("bert", "pooler", "its pooling layer has no weights; it has: cls, mean, layers:1-2"),
+]
+
+
+def untrained(folder: Path, source: Path, *, as_bin: bool) -> Path:
+    """Copy a model without the weights of its pooling layer."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, folder)
+    weights = {name: x for name, x in load_file(source / "model.safetensors").items() if "pooler" not in name}
+    if as_bin:
+        (folder / "model.safetensors").unlink()
+        torch.save(weights, folder / "pytorch_model.bin")
+    else:
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "output", "message"), UNTRAINED)
+def test_an_output_of_which_there_are_no_weights_is_refused_by_their_names(
+    vision: dict[str, Path], bert: Path, tmp_path: Path, kind: str, output: str, message: str
+) -> None:
+    folder = resolve_model(str(untrained(tmp_path / kind, (vision | {"bert": bert})[kind], as_bin=False)))
+    spec: Any = TextSpec if kind == "bert" else ImageSpec
+    with pytest.raises(ModelError, match=rf"^model '{kind}' \(\w+\) has no output '{output}': {message}$"):
+        spec(folder, (output,))
+    spec(folder, ("cls",)).check()
+
+
+@pytest.mark.parametrize(("kind", "output", "message"), UNTRAINED)
+def test_an_output_of_which_torchs_own_file_has_no_weights_is_refused_by_a_check(
+    vision: dict[str, Path], bert: Path, tmp_path: Path, kind: str, output: str, message: str
+) -> None:
+    folder = resolve_model(str(untrained(tmp_path / kind, (vision | {"bert": bert})[kind], as_bin=True)))
+    spec: Any = TextSpec if kind == "bert" else ImageSpec
+    with pytest.raises(ModelError, match=f"^model '{kind}' has no output '{output}': {message}$"):
+        spec(folder, (output,)).check()
+    spec(folder, ("cls",)).check()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": "wide"}, "model 'odd' cannot be loaded|tokenizer of model 'odd' cannot be loaded"),
+        ({"hidden_size": 32}, "model 'odd' cannot be loaded as AutoModel"),
+        ({"hidden_act": "odd"}, "model 'odd' cannot be loaded as AutoModel: 'odd'"),
+        ({"max_position_embeddings": "many"}, "model 'odd' states no number as its longest input"),
+    ],
+)
+def test_a_configuration_that_means_nothing_is_an_error_in_one_line(
+    bert: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    shutil.copytree(bert, tmp_path / "odd")
+    config = json.loads((bert / "config.json").read_text()) | change
+    (tmp_path / "odd" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=message) as caught:
+        TextSpec(resolve_model(str(tmp_path / "odd"))).check()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_tower_saved_with_its_projection_gives_what_the_whole_clip_gives(

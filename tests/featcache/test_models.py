@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featcache.errors import ModelError
@@ -186,6 +187,36 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, damage: object, me
 def test_a_name_that_is_neither_folder_nor_hub_id_is_refused_without_asking_anybody(model: str) -> None:
     with pytest.raises(ModelError, match="neither a folder nor a hub id"):
         resolve_model(model)
+
+
+def test_the_names_of_its_weights_tell_what_a_model_has_before_any_is_read(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    parts = {"1.safetensors": "vit.encoder.weight", "2.safetensors": "vit.pooler.dense.weight"}
+    for file, name in parts.items():
+        save_file({name: np.zeros((2, 3), np.float32)}, folder / file)
+    index = {"weight_map": {name: file for file, name in parts.items()}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    found = resolve_model(str(folder))
+    assert found.parameters == set(parts.values())
+    assert found.may_have("pooler.") and found.may_have("vit.") and not found.may_have("ooler.")
+    assert not found.may_have("visual_projection.")
+    torch = resolve_model(str(write_model(tmp_path / "t", "pytorch_model.bin")))
+    assert torch.parameters is None and torch.may_have("pooler.")
+
+
+@pytest.mark.parametrize("n_bytes", [0, 4, 60, -1])
+def test_weights_that_are_cut_off_are_noticed_before_any_is_read(tmp_path: Path, n_bytes: int) -> None:
+    from safetensors.numpy import save_file
+
+    folder = write_model(tmp_path / "m")
+    save_file({"a": np.zeros(100, np.float32)}, folder / "model.safetensors")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:n_bytes])
+    with pytest.raises(ModelError, match=r"model 'm': .*/model.safetensors is damaged or cut off"):
+        _ = resolve_model(str(folder)).parameters
 
 
 def test_a_model_without_tokenizer_is_no_text_encoder(tmp_path: Path) -> None:
