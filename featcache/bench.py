@@ -123,6 +123,9 @@ class Preloaded:
     def __reduce__(self) -> tuple[Callable[[EncoderSpec], EncoderSpec], tuple[EncoderSpec]]:
         return _unchanged, (self._spec,)
 
+    def check(self) -> None:
+        """Do nothing: it has been loaded."""
+
     def load(self, *_: object, **__: object) -> Encoder:
         """Return it."""
         return self._encoder

@@ -97,17 +97,52 @@ class Cache:
         return found
 
     @classmethod
-    def open_or_create(cls, path: str | Path, defaults: Defaults) -> Cache:
-        """Open a cache, or make one with these defaults in a folder that is missing or empty."""
+    def open_or_imagine(cls, path: str | Path, defaults: Defaults) -> Cache:
+        """Open a cache; where the folder is missing or empty, return the one that `make` would make of it.
+
+        Raises
+        ------
+        FeatcacheError
+            If none can be made there.
+        """
         path = Path(path)
         marker = path / "cache.json"
-        if not marker.is_file():
-            strangers = path.is_dir() and any(not p.name.startswith(TEMP_PREFIX) for p in path.iterdir())
-            # Looked at again: another writer may have made the cache since.
-            if strangers and not marker.is_file():
-                raise FeatcacheError(f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json")
-            write_sealed(marker, cache_document(defaults))
+        if marker.is_file():
+            return cls.open(path)
+        if path.exists() and not path.is_dir():
+            raise FeatcacheError(f"cache {str(path)!r} is no folder")
+        strangers = path.is_dir() and any(not p.name.startswith(TEMP_PREFIX) for p in path.iterdir())
+        # Looked at again: another writer may have made the cache since.
+        if strangers and not marker.is_file():
+            raise FeatcacheError(f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json")
+        return cls(path, defaults)
+
+    @classmethod
+    def open_or_create(cls, path: str | Path, defaults: Defaults) -> Cache:
+        """Open a cache, or make one with these defaults in a folder that is missing or empty."""
+        cls.open_or_imagine(path, defaults)._write()
         return cls.open(path)
+
+    def make(self) -> None:
+        """Make the folder and ``cache.json``, if this cache was only imagined until now.
+
+        Raises
+        ------
+        FeatcacheError
+            If another writer has made it since, with other defaults than this one was imagined with.
+        """
+        self._write()
+        found = Cache.open(self.path).defaults
+        if found != self.defaults:
+            raise FeatcacheError(
+                f"cache {str(self.path)!r} was made by another extraction a moment ago, to compute in "
+                f"{found.compute_dtype} and store {found.storage_dtype}; run the same command again"
+            )
+
+    def _write(self) -> None:
+        marker = self.path / "cache.json"
+        if not marker.is_file():
+            write_sealed(marker, cache_document(self.defaults))
 
     def add_producer(self, fingerprint: Fingerprint) -> None:
         """Record a producer's document; one that is there already stays."""

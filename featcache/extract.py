@@ -57,7 +57,7 @@ def extract(
     manifest : Manifest
         The samples.
     cache : Cache
-        Where to store.
+        Where to store; one that is only imagined is made.
     specs : sequence of EncoderSpec
         The encoders.
     views : str or sequence of str
@@ -75,11 +75,14 @@ def extract(
     Raises
     ------
     FeatcacheError
-        If more contents fail than the options allow, or all of one encoder and view.
+        If it cannot be done as it was asked for: before anything is read or written. If more contents fail than the
+        options allow, or all of one encoder and view.
     """
     options = options or ExtractOptions()
     run = _Run(manifest, cache, options, progress or _ignore, events or _ignore)
     work = Work.of(specs, views)
+    work.check(manifest, cache, options)
+    cache.make()
     scanned, plans = run.plan(work)
     for plan in plans:
         if announce:

@@ -92,7 +92,10 @@ def extract_on(
     if options.retry_failed:
         raise FeatcacheError("failures are tried again on one GPU, expected --gpus 1 with --retry-failed")
     report = progress or (lambda _: None)
-    survey(manifest, cache, Work.of(specs, views), options=options, report=report)
+    work = Work.of(specs, views)
+    work.check(manifest, cache, options)
+    cache.make()
+    survey(manifest, cache, work, options=options, report=report)
     share = max(1, (options.workers or available_cores()) // len(gpus))
     own = replace(options, rehash=False, workers=share)
     job = _Job(manifest, cache, tuple(specs), tuple([views] if isinstance(views, str) else views), own)

@@ -154,6 +154,7 @@ def forecast_extraction(
     """
     options = options or ExtractOptions()
     work = Work.of(specs, views)
+    work.check(manifest, cache, options)
     scanned = survey(manifest, cache, work, options=options, report=progress or (lambda _: None), is_dry=True)
     unit_rows = work.unit_rows(scanned.table, options)
     if options.partition is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from featcache.encoders.base import Device
 from featcache.errors import FeatcacheError
-from featcache.pipeline.partition import Partition
+from featcache.pipeline.partition import MAX_ROWS, Partition
 
 __all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
 
@@ -120,6 +120,8 @@ class ExtractOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FeatcacheError(f"{name} is {value}, expected at least 1")
+        if self.unit_rows is not None and self.unit_rows > MAX_ROWS:
+            raise FeatcacheError(f"unit_rows is {self.unit_rows}, expected at most {MAX_ROWS}")
         if not self.claim_timeout > 0:
             raise FeatcacheError(f"claim_timeout is {self.claim_timeout}, expected more than 0 seconds")
 

@@ -378,7 +378,11 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(project: Path, tmp
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
     shown = run("featcache", "extract", "--dry-run", cwd=project)
     assert shown.returncode == 0 and "0 B needed" in shown.stdout
-    fails(run("featcache", "extract", data, *models, "--dry-run", "--cache", "data", cwd=tmp_path), 1, "is no cache")
+    fails(
+        run("featcache", "extract", data, *models, "--dry-run", "--cache", "data", cwd=tmp_path),
+        1,
+        "neither empty nor a cache",
+    )
 
 
 def test_a_task_of_an_array_that_is_submitted_again_does_its_part_alone(

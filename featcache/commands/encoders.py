@@ -159,16 +159,13 @@ def _preferred_dtype(device: str) -> str:
     return preferred_dtype(device)
 
 
-def open_target(path: Path, device: str, dtypes: Dtypes, *, dry_run: bool) -> Cache:
-    """Open the cache to extract into; one that is not there is made, or only imagined for a dry run."""
+def open_target(path: Path, device: str, dtypes: Dtypes) -> Cache:
+    """Open the cache to extract into; one that is not there is only imagined, for the extraction to make it."""
     from featcache.cache import Cache, Defaults
 
     compute = _preferred_dtype(device) if dtypes.compute == "auto" else dtypes.compute
     defaults = Defaults(compute, "float16" if dtypes.storage == "auto" else dtypes.storage)
-    if not dry_run:
-        return Cache.open_or_create(path, defaults)
-    is_new = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    return Cache(path, defaults) if is_new else Cache.open(path)
+    return Cache.open_or_imagine(path, defaults)
 
 
 def check_name(cache: Cache, manifest: Manifest, name: str | None) -> None:

@@ -83,15 +83,17 @@ def extract(
         options = build_options(given)
         computing = find_device(device.value)
         manifest = Manifest.from_source(data, on_orphan=on_orphan.value, name=name)
-        target = open_target(cache_folder(cache), computing, dtypes, dry_run=dry_run or timed)
+        target = open_target(cache_folder(cache), computing, dtypes)
         specs = models.specs(manifest, target, dtypes)
         check_name(target, manifest, name)
         options = _rejoin(options, shard, target, manifest, specs)
+        chosen = _gpus(gpus, computing, options)
+        _check_log(json_log, target)
         request = _Request(manifest, target, specs, views or project.views or "clean", options)
         if dry_run or timed:
             request.forecast(timed=timed, as_json=as_json)
         else:
-            request.extract(_gpus(gpus, computing, options), as_json=as_json, json_log=json_log)
+            request.extract(chosen, as_json=as_json, json_log=json_log)
 
 
 def _rejoin(
@@ -118,6 +120,13 @@ def _gpus(asked: str | None, computing: str, options: ExtractOptions) -> tuple[s
     from featcache.fleet import choose_gpus, visible_gpus
 
     return choose_gpus(asked or "all", visible_gpus())
+
+
+def _check_log(path: Path | None, cache: Cache) -> None:
+    from featcache.pipeline.eventlog import check_log
+
+    if path is not None:
+        check_log(path, awaited=cache.path)
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,7 @@ class _Request:
         from featcache.pipeline.eventlog import EventLog
 
         with ExitStack() as stack:
-            log = stack.enter_context(EventLog(json_log)) if json_log else None
+            log = stack.enter_context(EventLog(json_log, awaited=self.cache.path)) if json_log else None
             display = stack.enter_context(ExtractDisplay(notes, log))
             told: dict[str, Any] = {
                 "views": self.views,

@@ -75,6 +75,8 @@ class ExtractCommand(TyperCommand):
 
 
 _TIMED = "--dry-run=timed"
+_OUTPUTS = ("text_outputs", "image_outputs", "spectral_outputs")
+_TEXTS = ("text_model", "image_model", *_OUTPUTS, "views", "text_template", "name")
 _WHAT, _HOW, _WORK = "What to encode", "How to encode", "How to work"
 
 
@@ -205,17 +207,18 @@ def build_models(project: Project, given: dict[str, Any]) -> Models:
     Raises
     ------
     BadParameter
-        If outputs or views are asked for by an empty text, or spectral outputs are named beside ``--no-spectral``.
+        If something is asked for by an empty text, or spectral outputs are named beside ``--no-spectral``.
     """
 
     def chosen(name: str) -> Any:
         value = given[name]
         return getattr(project, name) if value is None else value
 
-    for name in ("text_outputs", "image_outputs", "spectral_outputs", "views"):
-        if given[name] is not None and not given[name].strip():
+    for name in _TEXTS:
+        value = given.get(name)
+        if value is not None and not value.strip():
             option = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter("it is empty: name some, or leave the option out", param_hint=option)
+            raise typer.BadParameter("it is empty: say something, or leave the option out", param_hint=option)
     if given["spectral"] is False and given["spectral_outputs"] is not None:
         why = "there are none with --no-spectral: leave one of the two out"
         raise typer.BadParameter(why, param_hint="--spectral-outputs")
@@ -254,6 +257,8 @@ def build_options(given: dict[str, Any]) -> ExtractOptions:
     from featcache.pipeline.partition import Partition
 
     workers, limit, shard = given["workers"], given["max_failures"], given["shard"]
+    if given["refreeze"] and shard is None:
+        raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
     return ExtractOptions(
         device=given["device"].value,
         batch_size=None if given["batch_size"] == "auto" else given["batch_size"],

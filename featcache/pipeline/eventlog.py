@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from featcache.errors import FeatcacheError
 from featcache.pipeline.results import Event, Progress
 
-__all__ = ["EventLog"]
+__all__ = ["EventLog", "check_log"]
 
 _PROGRESS_SECONDS = 1.0
 
@@ -28,6 +29,8 @@ class EventLog:
     ----------
     path : Path
         The file; its folder exists.
+    awaited : Path
+        A folder that may be made before the first event: a file in it is opened then.
 
     Raises
     ------
@@ -35,12 +38,19 @@ class EventLog:
         If it cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = path.open("a", encoding="utf-8", buffering=1)
-        except OSError as error:
-            raise FeatcacheError(f"log {str(path)!r} cannot be written: {error}") from None
+    def __init__(self, path: Path, *, awaited: Path | None = None) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+        if not _is_awaited(path, awaited):
+            self._open()
         self._told = -_PROGRESS_SECONDS
+
+    def _open(self) -> TextIO:
+        try:
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise FeatcacheError(f"log {str(self._path)!r} cannot be written: {error}") from None
+        return self._file
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +58,8 @@ class EventLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._file is None:
+            return
         if error is not None:
             self._append("end", {"error": " ".join(f"{type(error).__name__}: {error}".split())})
         self._file.close()
@@ -68,4 +80,22 @@ class EventLog:
 
     def _append(self, name: str, fields: Mapping[str, Any]) -> None:
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name, **fields}
-        self._file.write(json.dumps(line) + "\n")
+        (self._file or self._open()).write(json.dumps(line) + "\n")
+
+
+def check_log(path: Path, *, awaited: Path | None = None) -> None:
+    """Raise `FeatcacheError` if there can be no such log; looks, and makes nothing."""
+    if _is_awaited(path, awaited):
+        return
+    place = path if path.exists() else path.parent
+    fault = None if os.access(place, os.W_OK) else "may not be written"
+    if path.is_dir():
+        fault = "is a folder"
+    elif not path.parent.is_dir():
+        place, fault = path.parent, "is no folder"
+    if fault:
+        raise FeatcacheError(f"log {str(path)!r} cannot be written: {str(place)!r} {fault}")
+
+
+def _is_awaited(path: Path, awaited: Path | None) -> bool:
+    return awaited is not None and path.parent.absolute() == awaited.absolute() and not awaited.exists()

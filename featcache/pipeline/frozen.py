@@ -19,15 +19,22 @@ from featcache.cache import Cache
 from featcache.encoders.base import CONTENT_OF, EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import canonical_json
-from featcache.pipeline.partition import MAX_COUNT, MAX_TASK, Partition
+from featcache.pipeline.partition import MAX_COUNT, MAX_ROWS, MAX_TASK, Partition
 from featcache.samples import SampleTable
 from featcache.sealed import check_intact, read_sealed, replace_sealed, write_sealed
 
-__all__ = ["FrozenContents", "FrozenPlan", "FrozenProducer", "freeze_plan", "frozen_plans", "rejoin"]
+__all__ = [
+    "FrozenContents",
+    "FrozenPlan",
+    "FrozenProducer",
+    "check_division",
+    "freeze_plan",
+    "frozen_plans",
+    "rejoin",
+]
 
 FORMAT_VERSION = 1
 _FOLDER = "plans"
-_MAX_ROWS = 1 << 40
 _WAYS_OUT = (
     "finish without --shard, which divides nothing, or give --refreeze to every part to replace the frozen plan "
     "(nothing stored is lost)"
@@ -113,15 +120,9 @@ class FrozenPlan:
         cls, table: SampleTable, work: Sequence[tuple[EncoderSpec, Sequence[str]]], *, count: int, unit_rows: int
     ) -> Self:
         """Describe the extraction of a sample table with some encoders, each under some views."""
-        producers = [
-            FrozenProducer(
-                spec.fingerprint.digest, CONTENT_OF[spec.modality], tuple(sorted(spec.outputs)), tuple(sorted(views))
-            )
-            for spec, views in work
-        ]
+        producers = _producers(work)
         kinds = sorted({producer.kind for producer in producers})
-        contents = tuple(FrozenContents.of(table, kind) for kind in kinds)
-        return cls(table.dataset, count, unit_rows, contents, tuple(sorted(producers, key=lambda p: p.fingerprint)))
+        return cls(table.dataset, count, unit_rows, tuple(FrozenContents.of(table, kind) for kind in kinds), producers)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
@@ -136,7 +137,7 @@ class FrozenPlan:
         if version != FORMAT_VERSION:
             raise ShardError(f"{where} has format version {version!r}, this program reads {FORMAT_VERSION}")
         try:
-            contents = [(str(c["kind"]), _count(c["count"], _MAX_ROWS), str(c["digest"])) for c in document["contents"]]
+            contents = [(str(c["kind"]), _count(c["count"], MAX_ROWS), str(c["digest"])) for c in document["contents"]]
             producers = [
                 (str(p["fingerprint"]), str(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
                 for p in document["producers"]
@@ -148,7 +149,7 @@ class FrozenPlan:
             return cls(
                 str(document["dataset"]),
                 count,
-                _count(document["unit_rows"], _MAX_ROWS, least=1),
+                _count(document["unit_rows"], MAX_ROWS, least=1),
                 tuple(starmap(FrozenContents, contents)),
                 tuple(starmap(FrozenProducer, producers)),
                 tasks,
@@ -190,6 +191,35 @@ class FrozenPlan:
                 for output in producer.outputs:
                     found.update(np.unique(run[lacks(producer.fingerprint, view, output, keys)] % self.count).tolist())
         return tuple(sorted(found))
+
+
+def check_division(
+    cache: Cache,
+    dataset: str,
+    work: Sequence[tuple[EncoderSpec, Sequence[str]]],
+    *,
+    partition: Partition,
+    unit_rows: int | None = None,
+    refreeze: bool = False,
+) -> None:
+    """Raise what `freeze_plan` would, as far as it can be told before the data set is read; None: as many as fit.
+
+    Raises
+    ------
+    FeatcacheError
+        If the other parts mean something else.
+    ShardError
+        If the stored plan cannot be read.
+    """
+    producers = _producers(work)
+    path = _path(cache, dataset, (producer.fingerprint for producer in producers))
+    if refreeze or partition.count == 1 or not path.exists():
+        return
+    found = _read(path)
+    rows = found.unit_rows if unit_rows is None else unit_rows
+    wanted = replace(found, count=partition.count, unit_rows=rows, producers=producers)
+    if found != wanted:
+        raise FeatcacheError(f"{_difference(found, wanted, partition)}, as frozen in {path}: {_WAYS_OUT}")
 
 
 def freeze_plan(
@@ -290,6 +320,16 @@ def rejoin(cache: Cache, dataset: str, specs: Sequence[EncoderSpec], partition: 
         f"{_spell(numbers)}, found {found}, as frozen in {path}: say which part as --shard auto/{plan.count} (task "
         f"numbers are parts then, from 0) or --shard i/{plan.count}, {_WAYS_OUT}"
     )
+
+
+def _producers(work: Sequence[tuple[EncoderSpec, Sequence[str]]]) -> tuple[FrozenProducer, ...]:
+    found = [
+        FrozenProducer(
+            spec.fingerprint.digest, CONTENT_OF[spec.modality], tuple(sorted(spec.outputs)), tuple(sorted(views))
+        )
+        for spec, views in work
+    ]
+    return tuple(sorted(found, key=lambda producer: producer.fingerprint))
 
 
 def _spell(numbers: range) -> str:

@@ -31,6 +31,8 @@ ENVIRONMENT = (
 Kubernetes sets no count: ``JOB_COMPLETIONS`` is there if the job's author copies it into the environment.
 """
 MAX_COUNT = 1_000_000
+MAX_ROWS = 1 << 40
+"""Most contents of a run that a division can agree on."""
 MAX_TASK = 9_999_999
 _RUNS_A_PART = 4
 _FORM = re.compile(r"(\d{1,7}|auto)(?:/(\d{1,7}))?", re.ASCII)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
 from featcache.cache import CLEAN, Cache
-from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec
-from featcache.errors import FeatcacheError
+from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec, loading_check
+from featcache.errors import FeatcacheError, ManifestError, ShardError
+from featcache.manifest import Manifest
 from featcache.options import ExtractOptions
+from featcache.outputs import check_names
+from featcache.pipeline.frozen import check_division
 from featcache.pipeline.plan import Plan, build_plan
 from featcache.pipeline.reading import Recipe
 from featcache.requests import Request
 from featcache.samples import SampleTable
+from featcache.shardset import ShardSet
 from featcache.views import expand_views, parse_view
 
 __all__ = ["Work"]
@@ -55,6 +60,37 @@ class Work:
         work = cls(tuple(sorted(items, key=lambda item: CONTENT_OF[item[0].modality] != "text")))
         work.recipe()
         return work
+
+    def check(self, manifest: Manifest, cache: Cache, options: ExtractOptions) -> None:
+        """Make sure that it can be done, before anything is hashed or written.
+
+        Encoders are loaded for it that have a ``check`` and of whose outputs nothing is stored yet: what is stored was
+        made with the same weights.
+
+        Raises
+        ------
+        FeatcacheError
+            If the data set has nothing for these encoders, an encoder names no outputs or cannot be loaded with them,
+            or the data set is being divided otherwise.
+        """
+        if not len(manifest.samples):
+            raise ManifestError(f"data set {manifest.name!r} has no samples, expected at least one")
+        has = {"text": manifest.samples.caption.is_filled.any(), "image": manifest.samples.has_image.any()}
+        for spec, _ in self.items:
+            owner = f"{spec.modality} encoder {spec.fingerprint.model_name}"
+            check_names(spec.outputs, owner=owner)
+            if not any(has[content] for content in self.contents):
+                what = "captions" if spec.modality == "text" else "pictures"
+                raise FeatcacheError(f"data set {manifest.name!r} has no {what}, expected some for {owner}")
+        if options.partition is not None:
+            check_division(
+                cache, manifest.name, self.items,
+                partition=options.partition, unit_rows=options.unit_rows, refreeze=options.refreeze,
+            )  # fmt: skip
+        for spec, _ in self.items:
+            check = loading_check(spec)
+            if check and has[CONTENT_OF[spec.modality]] and not _is_proven(cache, spec):
+                check()
 
     @property
     def contents(self) -> tuple[Content, ...]:
@@ -128,3 +164,14 @@ class Work:
         # An encoder that is asked for too is no alternative to another.
         plans = [replace(p, misses=tuple(m for m in p.misses if m.fingerprint not in mine)) for p in plans]
         return plans if partition is None else [plan.only(partition.takes) for plan in plans]
+
+
+def _is_proven(cache: Cache, spec: EncoderSpec) -> bool:
+    """Tell whether every output was stored before by this very producer."""
+    stored: set[str] = set()
+    for view in cache.views(spec.fingerprint):
+        with suppress(ShardError):
+            stored.update(ShardSet.open(cache, spec.fingerprint, view).widths)
+        if stored.issuperset(spec.outputs):
+            return True
+    return False

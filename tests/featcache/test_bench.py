@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from featcache import rates
 from featcache.bench import BenchResult, Preloaded, bench, thin
 from featcache.cache import Defaults
+from featcache.encoders.base import loading_check
 from featcache.errors import FeatcacheError
 from featcache.options import ExtractOptions
 from featcache.pipeline.reading import PARTS, Prepared, Reading, Recipe
@@ -139,6 +140,7 @@ def test_a_loaded_encoder_is_not_taken_to_another_process() -> None:
     spec = FakeSpec("image")
     loaded = Preloaded(spec, spec.load("cpu"))
     assert loaded.load("cpu", compile=True) is loaded.load() and loaded.fingerprint == spec.fingerprint
+    assert loading_check(loaded) == loaded.check and loading_check(spec) is None
     assert pickle.loads(pickle.dumps(loaded)) == spec
 
 

@@ -34,6 +34,36 @@ def test_a_folder_with_something_else_in_it_is_never_made_a_cache(tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_cache_is_imagined_until_it_is_made(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "deep" / "c"):
+        imagined = Cache.open_or_imagine(path, Defaults("bfloat16", "float32"))
+        assert imagined.datasets == imagined.views(FakeSpec("image").fingerprint) == () and not imagined.producers
+        assert not (path / "cache.json").exists() and not (tmp_path / "deep").exists()
+        imagined.make()
+        before = (path / "cache.json").read_bytes()
+        imagined.make()
+        assert (path / "cache.json").read_bytes() == before
+        assert Cache.open(path) == imagined == Cache.open_or_imagine(path, Defaults("float32", "float16"))
+
+
+def test_a_cache_that_another_made_since_is_used_only_if_it_means_the_same(tmp_path: Path) -> None:
+    same, other = (
+        Cache.open_or_imagine(tmp_path / "c", Defaults(dtype, "float16")) for dtype in ("float32", "float16")
+    )
+    make_cache(tmp_path / "c")
+    same.make()
+    with pytest.raises(FeatcacheError, match=r"made by another .* compute in float32 and store float16; run the same"):
+        other.make()
+
+
+def test_a_file_is_no_place_for_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("x")
+    for make in (Cache.open_or_imagine, Cache.open_or_create):
+        with pytest.raises(FeatcacheError, match="is no folder"):
+            make(tmp_path / "c", Defaults("float32", "float16"))
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from featcache.errors import FeatcacheError
-from featcache.pipeline.eventlog import EventLog
+from featcache.pipeline.eventlog import EventLog, check_log
 from featcache.pipeline.results import Event, Progress
 
 
@@ -46,3 +46,26 @@ def test_an_error_is_the_last_line(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_an_error_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(FeatcacheError, match=r"log '.*nowhere.*' cannot be written"):
         EventLog(tmp_path / "nowhere" / "log")
+
+
+def test_a_log_in_a_folder_that_is_still_to_be_made_begins_with_the_first_event(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    check_log(folder / "log", awaited=folder)
+    with pytest.raises(FeatcacheError, match="too soon"), EventLog(folder / "log", awaited=folder):
+        raise FeatcacheError("too soon")
+    assert not folder.exists()
+    with EventLog(folder / "log", awaited=folder) as log:
+        folder.mkdir()
+        log.write(Event("start", {}))
+    assert [line["event"] for line in lines(folder / "log")] == ["start"]
+
+
+@pytest.mark.parametrize("name", ["", "nowhere/log", "file/log"])
+def test_what_can_be_no_log_is_told_without_making_anything(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    for awaited in (None, tmp_path / "other"):
+        with pytest.raises(FeatcacheError, match=r"^log '.*' cannot be written: '.*' (is a folder|is no folder)$"):
+            check_log(tmp_path / name, awaited=awaited)
+    check_log(tmp_path / "log")
+    check_log(tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
