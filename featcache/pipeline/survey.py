@@ -78,7 +78,8 @@ def survey(
             raise FeatcacheError(f"{fault}; the extraction would stop here")
         if not options.retry_failed:
             record_request(manifest, cache, scanned, work)
-        _record_unreadable(manifest, cache, scanned)
+        # Alone: what the source lacked is only on record of a data set that has, or had, a sample table.
+        write_failures(scan_folder(cache, manifest.name), _UNREADABLE, scanned.unreadable)
         raise FeatcacheError(f"{fault}; no sample table was written, `featcache failures` lists what cannot be read")
     return scanned
 
@@ -120,13 +121,10 @@ def record_request(manifest: Manifest, cache: Cache, scanned: Scan, work: Work) 
 
 
 def record_survey(manifest: Manifest, cache: Cache, scanned: Scan) -> None:
-    """Write what could not be read, what was not there or damaged, and the sample table."""
-    _record_unreadable(manifest, cache, scanned)
+    """Write the sample table, what could not be read, and what was not there or damaged."""
+    folder = scan_folder(cache, manifest.name)
     write_samples(cache.sample_path(manifest.name), scanned.table)
-
-
-def _record_unreadable(manifest: Manifest, cache: Cache, scanned: Scan) -> None:
-    write_failures(scan_folder(cache, manifest.name), _UNREADABLE, scanned.unreadable)
+    write_failures(folder, _UNREADABLE, scanned.unreadable)
     write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken)
 
 
