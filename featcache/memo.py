@@ -21,11 +21,9 @@ from featcache.manifest import ImageFile, ImageSource
 from featcache.sources.parquet import ParquetImage
 from featcache.sources.webdataset import TarImage
 
-__all__ = ["RACY_NS", "Memo", "place_of", "stamp_file", "stamp_files"]
+__all__ = ["Memo", "place_of", "stamp_file", "stamp_files"]
 
 FORMAT_VERSION = 2
-RACY_NS = 2_000_000_000
-"""A file that changed less than this before it was read is not remembered: it could change again unnoticed."""
 _DIGEST_BYTES = 32
 _DIGESTS = dict.fromkeys(("stamp", "key"), "uint8")
 _FACTS = {"format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from featcache.errors import FeatcacheError
 from featcache.facts import FileFacts
 from featcache.failures import Failure
+from featcache.filestate import RACY_NS
 from featcache.keyindex import keys_of
 from featcache.manifest import ImageSource
-from featcache.memo import RACY_NS, Memo, stamp_files
+from featcache.memo import Memo, stamp_files
 from featcache.pipeline.crew import Crew
 from featcache.pipeline.looking import Look, look_at, stamp_of
 from featcache.sample_list import SampleList

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain, count
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from featcache import load_project
-from featcache.commands.render import cache_folder
+from featcache.commands.render import CheckDigests, cache_folder
 from heads.errors import HeadsError
 from heads.fusion import FUSIONS, fusion_modalities
 from heads.registry import HEADS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 __all__ = [
+    "CheckDigests",
     "Choices",
     "DeviceChoice",
     "DeviceName",
@@ -151,8 +152,27 @@ def new_run_folder(given: Path | None) -> Path:
     return next(runs / free for free in names if not (runs / free).exists())
 
 
-def open_run_store(run: Run, given: Path | None, *, dataset: str | None = None) -> FeatureStore:
-    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own."""
+def open_run_store(
+    run: Run,
+    given: Path | None,
+    *,
+    dataset: str | None = None,
+    check: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> FeatureStore:
+    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own.
+
+    Parameters
+    ----------
+    run : Run
+        It knows the cache that it was fitted on.
+    given : Path or None
+        The argument.
+    dataset : str, optional
+        Default: the run's, if the cache is its own.
+    check, progress
+        As of `featcache.open_store`.
+    """
     from featcache import open_store
 
     folder = cache_folder(given)
@@ -162,7 +182,7 @@ def open_run_store(run: Run, given: Path | None, *, dataset: str | None = None) 
         folder = own
     if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
         dataset = run.record.source["dataset"]
-    return open_store(folder, dataset=dataset)
+    return open_store(folder, dataset=dataset, check=check, progress=progress)
 
 
 def check_encoders(run: Run, store: FeatureStore, encoders: Mapping[str, str | None]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heads.commands.options import (
+    CheckDigests,
     DeviceChoice,
     EncoderName,
     FusionName,
@@ -25,7 +26,16 @@ from heads.commands.options import (
     parse_settings,
     view_names,
 )
-from heads.commands.render import console, next_command, print_json, safe, score, score_table, show_steps
+from heads.commands.render import (
+    console,
+    next_command,
+    print_json,
+    safe,
+    score,
+    score_table,
+    show_checks,
+    show_steps,
+)
 
 if TYPE_CHECKING:
     from heads.runs import Run
@@ -64,6 +74,7 @@ def train(
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
@@ -93,9 +104,10 @@ def train(
     names, place = view_names(views), check_device(device.value if device else "cpu")
     folder = new_run_folder(out)
     check_run_out(folder, overwrite=overwrite)
-    store = open_store(cache_folder(directory), dataset=dataset)
-    selected = choose_views(store, [config.fusion], views=names, choices=choices)
-    features, stored = load_fit_rows(store, selected)
+    with show_checks() as checking:
+        store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
+        selected = choose_views(store, [config.fusion], views=names, choices=choices)
+        features, stored = load_fit_rows(store, selected)
     with show_steps() as progress:
         fitted = fit_run(features, config, stored=stored, device=place, memory=memory, progress=progress)
     record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
