@@ -18,7 +18,10 @@ __all__ = ["gc"]
 
 def gc(
     cache: Annotated[Path | None, typer.Argument(metavar="DIR", help="The cache folder.")] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this, only list it.")] = False,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", help="Remove it; without this, only list it. Not while an extraction is at work."),
+    ] = False,
     compact: Annotated[
         bool, typer.Option("--compact", help="With --delete: also rewrite partly needed shards.")
     ] = False,

@@ -78,7 +78,7 @@ def test_of_rows_that_exist_twice_those_of_the_smaller_name_stay(tmp_path: Path)
     cache = run(tmp_path, 2)
     first = read_shard(sorted(cache.path.glob("features/**/*.h5"))[0])
     twin = first.path.with_name("f" * 32 + ".h5")
-    assert copy_rows(first, np.arange(first.n_rows), twin)
+    assert copy_rows(first, np.arange(first.n_rows), twin, root=twin.parent)
     (dead,) = collect_garbage(cache).shards
     assert dead.path == twin and dead.is_whole and dead.n_duplicate == first.n_rows and dead.n_unreferenced == 0
     reference = vectors(cache)
@@ -100,7 +100,7 @@ def test_a_copy_with_the_very_name_of_the_compacted_shard_is_kept(tmp_path: Path
     first = small[0].with_name("0" * 32 + ".h5")
     write_shard(first, shards[0].header, np.concatenate([everything[:3], stranger]), {
         "pooled": np.concatenate([features[:3], features[-1:]]).astype(np.float32)
-    })  # fmt: skip
+    }, root=first.parent)  # fmt: skip
     reference = vectors(cache)
     collect_garbage(cache, delete=True, compact=True)
     np.testing.assert_array_equal(vectors(cache), reference)
@@ -153,12 +153,14 @@ def test_a_cache_without_data_sets_is_refused(tmp_path: Path) -> None:
 def test_leftovers_go_when_nobody_has_touched_them_for_a_day_and_the_quarantine_never(tmp_path: Path) -> None:
     cache = run(tmp_path, 2)
     old = time.time() - 2 * 86_400
-    stale = [cache.path / "samples" / ".tmp-h-1-a", cache.path / "claims" / "x" / "unit.json"]
-    kept = [cache.path / "quarantine" / "t" / ".tmp-h-1-b", cache.path / "samples" / ".tmp-h-1-c"]
+    young = cache.path / "samples" / ".tmp-h-1-c"
+    stale = [cache.path / "samples" / ".tmp-h-1-a", cache.path / "claims" / "scan" / "unit.json"]
+    kept = [cache.path / "quarantine" / "t" / ".tmp-h-1-b", young, cache.path / "claims" / "x" / "unit.json"]
+    kept += [cache.path / "claims" / "thesis.txt", cache.path / "notes" / ".tmp-x", cache.path / "claims" / "my.json"]
     for path in (*stale, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-        if path != kept[1]:
+        if path != young:
             os.utime(path, (old, old))
     assert set(collect_garbage(cache).leftovers) == set(stale)
     report = collect_garbage(cache, delete=True)
@@ -167,7 +169,7 @@ def test_leftovers_go_when_nobody_has_touched_them_for_a_day_and_the_quarantine_
 
 def test_while_an_extraction_is_at_work_nothing_is_removed(tmp_path: Path) -> None:
     cache = run(tmp_path, 2)
-    (cache.path / "claims").mkdir(exist_ok=True)
-    (cache.path / "claims" / "unit.json").write_text("{}")
-    with pytest.raises(FeatcacheError, match="seems to be at work"):
+    (cache.path / "claims" / "scan").mkdir(parents=True)
+    (cache.path / "claims" / "scan" / "d.json").write_text("{}")
+    with pytest.raises(FeatcacheError, match="extraction is at work"):
         collect_garbage(cache, delete=True)
