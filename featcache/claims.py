@@ -25,7 +25,7 @@ from featcache.owner import Owner
 from featcache.publish import LEFTOVER_SECONDS, create_exclusive
 from featcache.regular import open_regular
 
-__all__ = ["SUFFIX", "Claims", "forget_claim", "is_alive", "read_owner", "sweep_claims"]
+__all__ = ["SUFFIX", "Claims", "forget_claim", "is_abandoned", "is_alive", "read_owner", "sweep_claims"]
 
 FORMAT_VERSION = 1
 SUFFIX = ".json"
@@ -152,18 +152,29 @@ def forget_claim(path: Path, *, root: Path) -> None:
 
 
 def sweep_claims(claims: Iterable[Path]) -> int:
-    """Remove those of some claims whose owners are dead, or have been silent for a day; returns how many there were.
+    """Remove those of some claims that are abandoned; returns how many there were.
 
     They are in nobody's way, but those on units that nobody plans any more would stay for ever.
     """
-    n_removed, now = 0, time.time()
+    n_removed = 0
     for path in claims:
         with suppress(OSError):
-            owner, is_silent = _look(path, now, LEFTOVER_SECONDS)
-            if is_silent if owner is None or not owner.is_here else owner.is_dead:
+            if is_abandoned(path):
                 path.unlink()
                 n_removed += 1
     return n_removed
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether the owner of a claim will not come back: it is dead, or of elsewhere and has been silent for a day.
+
+    Raises
+    ------
+    OSError
+        If the claim is gone.
+    """
+    owner, is_silent = _look(path, time.time(), LEFTOVER_SECONDS)
+    return is_silent if owner is None or not owner.is_here else owner.is_dead
 
 
 def is_alive(path: Path, *, now: float, timeout: float) -> bool:

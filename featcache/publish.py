@@ -24,6 +24,7 @@ __all__ = [
     "LEFTOVER_SECONDS",
     "TEMP_PREFIX",
     "create_exclusive",
+    "is_leftover",
     "owner_of",
     "publish_new",
     "remove_leftovers",
@@ -131,20 +132,21 @@ def create_exclusive(path: Path, data: bytes, *, root: Path) -> bool:
 
 
 def remove_leftovers(files: Iterable[Path]) -> int:
-    """Remove those of some files that are temporary and that nobody will finish; returns how many there were.
-
-    Those of a process of this machine go when it is dead and stay as long as it lives; others go after a day.
-    """
+    """Remove those of some files that are temporary and that nobody will finish; returns how many there were."""
     n_removed = 0
     for path in files:
-        if path.name.startswith(TEMP_PREFIX) and _is_leftover(path):
+        if path.name.startswith(TEMP_PREFIX) and is_leftover(path):
             with suppress(OSError):
                 path.unlink()
                 n_removed += 1
     return n_removed
 
 
-def _is_leftover(path: Path) -> bool:
+def is_leftover(path: Path) -> bool:
+    """Whether nobody will finish a temporary file.
+
+    Those of a process of this machine are left over when it is dead and not as long as it lives; others after a day.
+    """
     owner = owner_of(path)
     if owner is not None and owner.is_here:
         return owner.is_dead

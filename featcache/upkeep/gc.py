@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import stat
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import Cache, unit_name
+from featcache.claims import is_abandoned
 from featcache.errors import FeatcacheError
 from featcache.fingerprint import Fingerprint
 from featcache.index import update_index
@@ -20,7 +21,7 @@ from featcache.inside import check_inside
 from featcache.keyindex import KeyIndex
 from featcache.layout import check_folders, is_claim, is_temporary, walk_cache
 from featcache.lease import sole_lease
-from featcache.publish import LEFTOVER_SECONDS
+from featcache.publish import is_leftover
 from featcache.samples import SampleTable, read_samples
 from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
 from featcache.shardset import ShardSet
@@ -69,7 +70,7 @@ class GcReport:
     shards : tuple of DeadRows
         Shards with rows that nothing needs.
     leftovers : tuple of Path
-        Temporary files and claims that nobody has touched for a day.
+        Temporary files and claims whose owners are dead, or of elsewhere and silent for a day.
     removed, published : tuple of Path
         Files that are gone now, and shards that were written in their place; empty in a dry run.
     n_bytes_freed : int
@@ -216,10 +217,9 @@ def _check_quarantine(cache: Cache) -> None:
 
 
 def _leftovers(cache: Cache) -> Iterator[Path]:
-    """Yield temporary files and claims that nobody has touched for a day; strangers' files are nobody's rubbish."""
-    now = time.time()
+    """Yield temporary files and claims of which nobody is the owner any more; strangers' files are not rubbish."""
     for path, name in walk_cache(cache.path):
-        if is_temporary(name) or is_claim(name):
-            found = path.lstat()
-            if stat.S_ISREG(found.st_mode) and now - found.st_mtime > LEFTOVER_SECONDS:
+        with suppress(OSError):  # gone meanwhile
+            is_rubbish = is_leftover(path) if is_temporary(name) else is_claim(name) and is_abandoned(path)
+            if is_rubbish and stat.S_ISREG(path.lstat().st_mode):
                 yield path

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -165,6 +168,35 @@ def test_leftovers_go_when_nobody_has_touched_them_for_a_day_and_the_quarantine_
     assert set(collect_garbage(cache).leftovers) == set(stale)
     report = collect_garbage(cache, delete=True)
     assert set(report.removed) == set(stale) and all(p.exists() for p in kept) and not any(p.exists() for p in stale)
+
+
+DYING = """
+import os, pathlib, signal, sys
+from featcache import sealed, shard
+from featcache.cache import Cache
+from featcache.upkeep.gc import collect_garbage
+
+def half(temp, data, final):
+    temp.write_bytes(bytes(data)[: len(data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+shard.write_bytes = half
+collect_garbage(Cache.open(pathlib.Path(sys.argv[1])), delete=True, compact=True)
+"""
+
+
+def test_what_a_killed_gc_left_goes_with_the_next(tmp_path: Path) -> None:
+    run(tmp_path, 6)
+    cache = run(tmp_path, 3)
+    killed = subprocess.run([sys.executable, "-c", DYING, str(cache.path)], check=False)
+    (temp,) = cache.path.rglob(".tmp-*")
+    notes = list(cache.path.glob("claims/leases/*.json"))
+    assert killed.returncode == -signal.SIGKILL and len(notes) == 2
+    assert set(collect_garbage(cache).leftovers) == {temp, *notes}
+    report = collect_garbage(cache, delete=True, compact=True)
+    assert temp in report.removed and report.published and not list(cache.path.rglob(".tmp-*"))
+    assert verify(cache, deep=True).is_sound and verify(cache).notes == ()
+    assert not list(cache.path.glob("claims/leases/*.json"))
 
 
 def test_while_an_extraction_is_at_work_nothing_is_removed(tmp_path: Path) -> None:
