@@ -96,7 +96,7 @@ def rewrite(path: Path, **changed: np.ndarray | None) -> None:
     with h5py.File(path) as file:
         columns = {name: file[name][...] for name in file}
     columns = {name: column for name, column in (columns | changed).items() if column is not None}
-    ColumnFile(columns, 1, ("dataset", "origin")).write(path)
+    ColumnFile(columns, 1, ("dataset", "origin")).write(path, root=path.parent)
 
 
 @pytest.mark.parametrize(
