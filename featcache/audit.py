@@ -212,12 +212,12 @@ def _conflicts(table: SampleTable, image: NDArray[np.int64]) -> Finding:
     return _finding(table.sample_id, image, is_found, label, names.__getitem__)
 
 
-def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = ()) -> None:
+def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = (), *, root: Path) -> None:
     """Write what a manifest's reader left out, and what was damaged: a list of no failures, with these beside it."""
     document = {"format_version": FORMAT_VERSION, "unit": "orphans", "failures": []}
     for name, found in (("orphans", lines), ("broken", broken)):
         document |= {f"n_{name}": len(found), name: list(found[:_MAX_ORPHANS])}
-    replace_sealed(path, document)
+    replace_sealed(path, document, root=root)
 
 
 def read_orphans(path: Path) -> Orphans:

@@ -106,14 +106,14 @@ class Cache:
             # Looked at again: another writer may have made the cache since.
             if strangers and not marker.is_file():
                 raise FeatcacheError(f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json")
-            write_sealed(marker, cache_document(defaults))
+            write_sealed(marker, cache_document(defaults), root=path)
         return cls.open(path)
 
     def add_producer(self, fingerprint: Fingerprint) -> None:
         """Record a producer's document; one that is there already stays."""
         path = self.path / "encoders" / f"{fingerprint.short}.json"
         if not path.is_file():
-            write_sealed(path, fingerprint.to_document())
+            write_sealed(path, fingerprint.to_document(), root=self.path)
         known = self.producer(fingerprint.short)
         if known.digest != fingerprint.digest:
             raise ShardError(f"encoder document {path} belongs to another producer with the same first 12 digits")

@@ -49,13 +49,14 @@ def read_checked(cache: Path, folder: Path) -> dict[str, Checked]:
 def remember_checked(cache: Path, folder: Path, found: Mapping[str, Checked]) -> None:
     """Add to what is remembered of a folder of shards; in a cache that cannot be written nothing is.
 
-    Of two processes that do so at once the last wins; what it did not know of is hashed once more.
+    Nor is anything through a link. Of two processes that do so at once the last wins; what it did not know of is
+    hashed once more.
     """
     with suppress(FeatcacheError, OSError):
         present = {path.name for path in folder.iterdir()}
         known = {name: checked for name, checked in read_checked(cache, folder).items() if name in present}
         shards = {name: [*checked.state, checked.sha256] for name, checked in (known | dict(found)).items()}
-        replace_sealed(_path(cache, folder), {"format_version": FORMAT_VERSION, "shards": shards})
+        replace_sealed(_path(cache, folder), {"format_version": FORMAT_VERSION, "shards": shards}, root=cache)
 
 
 def _path(cache: Path, folder: Path) -> Path:

@@ -48,10 +48,11 @@ class Failure:
     time: str
 
 
-def write_failures(folder: Path, unit: str, failures: Sequence[Failure]) -> None:
-    """Write the failures of one work unit."""
+def write_failures(folder: Path, unit: str, failures: Sequence[Failure], *, root: Path) -> None:
+    """Write the failures of one work unit into a folder of the cache ``root``."""
     rows = [asdict(failure) for failure in failures]
-    replace_sealed(folder / f"{unit}.json", {"format_version": FORMAT_VERSION, "unit": unit, "failures": rows})
+    document = {"format_version": FORMAT_VERSION, "unit": unit, "failures": rows}
+    replace_sealed(folder / f"{unit}.json", document, root=root)
 
 
 def read_failures(cache: Cache, fingerprint: Fingerprint, view: str) -> tuple[Failure, ...]:

@@ -119,7 +119,7 @@ def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Pat
         "layouts": {number: json.loads(layout) for layout, number in numbers.items()},
         "shards": shards,
     }
-    replace_sealed(cache.path / "index.json", document)
+    replace_sealed(cache.path / "index.json", document, root=cache.path)
     return receipts
 
 

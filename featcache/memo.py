@@ -146,7 +146,7 @@ class Memo:
         own = {name: column for name, column in columns.items() if name not in _FACTS}
         return cls(**own, files=FileFacts(**{name: columns[name] for name in _FACTS}))
 
-    def save(self, path: Path) -> None:
-        """Write the memo, atomically replacing an earlier one; of two writers the last wins."""
+    def save(self, path: Path, *, root: Path) -> None:
+        """Write the memo below ``root``, atomically replacing an earlier one; of two writers the last wins."""
         columns = {name: getattr(self.files if name in _FACTS else self, name) for name in _COLUMNS}
-        ColumnFile(columns, FORMAT_VERSION).write(path)
+        ColumnFile(columns, FORMAT_VERSION).write(path, root=root)

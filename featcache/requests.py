@@ -93,7 +93,7 @@ def write_requests(cache: Cache, requests: Iterable[Request]) -> None:
         except ShardError:
             is_there = False
         if not is_there:
-            replace_sealed(path, request.to_document())
+            replace_sealed(path, request.to_document(), root=cache.path)
 
 
 def read_requests(cache: Cache, dataset: str) -> tuple[Request, ...]:

@@ -171,8 +171,8 @@ _MAX_TEXT = 1 << 16
 _SEED = re.compile(r"-?\d{1,100}")
 
 
-def write_samples(path: Path, table: SampleTable) -> None:
-    """Write a table, atomically replacing an earlier one of the same data set."""
+def write_samples(path: Path, table: SampleTable, *, root: Path) -> None:
+    """Write a table into the cache ``root``, atomically replacing an earlier one of the same data set."""
     columns: dict[str, NDArray[Any]] = {name: getattr(table, name) for name in _FIXED if name != "split"}
     columns["split"] = table.split.astype("S5")
     names = StringColumn.from_strings(table.class_names)
@@ -184,7 +184,7 @@ def write_samples(path: Path, table: SampleTable) -> None:
         files = table.files
         columns |= {"image_format": files.format, "n_bytes": files.n_bytes, "has_exif": files.has_exif}
         columns["split_seed"] = _packed("" if table.split_seed is None else str(table.split_seed))
-    ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path)
+    ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path, root=root)
 
 
 def _packed(text: str) -> NDArray[np.uint8]:

@@ -74,16 +74,16 @@ def _first_line(body: bytes) -> bytes:
     return b'{"checksum": "' + hashlib.sha256(body).hexdigest().encode() + b'",'
 
 
-def write_sealed(path: Path, document: Mapping[str, Any]) -> bool:
-    """Write a sealed document under a name that must not exist yet; returns False if it does."""
-    with temporary_beside(path) as temp:
+def write_sealed(path: Path, document: Mapping[str, Any], *, root: Path) -> bool:
+    """Write a sealed document under a name below ``root`` that must not exist yet; returns False if it does."""
+    with temporary_beside(path, root=root) as temp:
         write_bytes(temp, seal(document), path)
         return publish_new(temp, path)
 
 
-def replace_sealed(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a sealed document, atomically replacing what was there."""
-    with temporary_beside(path) as temp:
+def replace_sealed(path: Path, document: Mapping[str, Any], *, root: Path) -> None:
+    """Write a sealed document below ``root``, atomically replacing what was there."""
+    with temporary_beside(path, root=root) as temp:
         write_bytes(temp, seal(document), path)
         replace_file(temp, path)
 

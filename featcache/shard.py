@@ -158,7 +158,12 @@ def _check_same(shard: Shard) -> None:
 
 
 def write_shard(
-    path: Path, header: ShardHeader, keys: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]]
+    path: Path,
+    header: ShardHeader,
+    keys: NDArray[np.uint8],
+    features: Mapping[str, NDArray[np.float32]],
+    *,
+    root: Path,
 ) -> bool:
     """Write and publish a shard; never replaces one.
 
@@ -172,6 +177,8 @@ def write_shard(
         Content keys.
     features : mapping of output name to (n, d) float32
         Raw vectors, finite and within the range of the storage dtype (see `storable`).
+    root : Path
+        The cache.
 
     Returns
     -------
@@ -184,16 +191,16 @@ def write_shard(
             raise ShardError(f"output {name!r} has values that {header.storage_dtype} cannot hold")
         datasets[f"features/{name}"] = np.ascontiguousarray(vectors, dtype=header.storage_dtype)
         datasets[f"norm/{name}"] = np.linalg.norm(vectors.astype(np.float64), axis=1).astype(np.float32)
-    return _publish(path, header, datasets)
+    return _publish(path, header, datasets, root)
 
 
-def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path) -> bool:
-    """Write and publish a new shard with some rows of another, byte for byte; False if the name was taken."""
+def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path, *, root: Path) -> bool:
+    """Write and publish a new shard in the cache ``root`` with some rows of another; False if the name was taken."""
     datasets = {name: np.ascontiguousarray(shard.map(block)[rows]) for name, block in _blocks(shard).items()}
-    return _publish(path, shard.header, datasets)
+    return _publish(path, shard.header, datasets, root)
 
 
-def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any]]) -> bool:
+def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any]], root: Path) -> bool:
     digests = {name: _digest(data) for name, data in datasets.items()}
     attributes = _attributes(header, len(datasets["key"]))
 
@@ -204,7 +211,7 @@ def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any
         for name, data in datasets.items():
             file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
 
-    with temporary_beside(path) as temp:
+    with temporary_beside(path, root=root) as temp:
         write_bytes(temp, build_image(fill, sum(data.nbytes for data in datasets.values())), path)
         return publish_new(temp, path)
 

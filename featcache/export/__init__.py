@@ -12,7 +12,7 @@ from featcache.export.folder import check_replaceable, write_npy_folder
 from featcache.export.npz import write_npz
 from featcache.export.parquet import write_parquet
 from featcache.export.safetensors import write_safetensors
-from featcache.publish import replace_file, temporary_beside
+from featcache.publish import owner_of, remove_leftovers, replace_file, temporary_beside
 from featcache.selection import Selection
 from featcache.store import FeatureStore
 
@@ -97,7 +97,9 @@ def export_store(
         )
     source = Source(store, store.row_numbers(split), chosen)
     if suffix in FORMATS and not str(out).endswith("/"):
-        with temporary_beside(path) as temp:
+        if path.parent.is_dir():
+            remove_leftovers(other for other in path.parent.iterdir() if owner_of(other))
+        with temporary_beside(path, root=path.parent) as temp:
             FORMATS[suffix](source, temp)
             replace_file(temp, path)
         size = path.stat().st_size

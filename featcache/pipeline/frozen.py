@@ -233,7 +233,7 @@ def freeze_plan(
     wanted = FrozenPlan.of(table, work, count=partition.count, unit_rows=unit_rows)
     wanted = replace(wanted, tasks=partition.tasks)
     path = wanted.path(cache)
-    if not path.exists() and (is_dry or write_sealed(path, wanted.to_document())):
+    if not path.exists() and (is_dry or write_sealed(path, wanted.to_document(), root=cache.path)):
         return
     try:
         found = _read(path)
@@ -245,7 +245,7 @@ def freeze_plan(
         return
     if found == wanted or found is None or refreeze:
         if not is_dry:
-            replace_sealed(path, wanted.to_document())
+            replace_sealed(path, wanted.to_document(), root=cache.path)
         return
     raise FeatcacheError(f"{_difference(found, wanted, partition)}, as frozen in {path}: {_WAYS_OUT}")
 

@@ -14,6 +14,7 @@ from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError, ShardError
 from featcache.failure_list import orphans_path, scan_folder
 from featcache.failures import read_failure_file, write_failures
+from featcache.layout import check_folders
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions
 from featcache.pipeline.partition import scanning
@@ -56,8 +57,14 @@ def survey(
         Called while contents are hashed.
     is_dry : bool
         Write nothing into the cache.
+
+    Raises
+    ------
+    FeatcacheError
+        If a folder of the cache is a link.
     """
     memo = memo_path(cache, manifest)
+    check_folders(cache.path)
     is_alone = is_dry or options.partition is None or options.partition.count == 1
     turns = nullcontext() if is_alone else scanning(cache, manifest.name, timeout=options.claim_timeout)
     with _copied(memo) if is_dry else nullcontext(memo) as path, turns as is_known:
@@ -86,9 +93,9 @@ def _copied(memo: Path) -> Iterator[Path]:
 def record_survey(manifest: Manifest, cache: Cache, scanned: Scan) -> None:
     """Write the sample table, what could not be read, and what was not there or damaged."""
     folder = scan_folder(cache, manifest.name)
-    write_samples(cache.sample_path(manifest.name), scanned.table)
-    write_failures(folder, _UNREADABLE, scanned.unreadable)
-    write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken)
+    write_samples(cache.sample_path(manifest.name), scanned.table, root=cache.path)
+    write_failures(folder, _UNREADABLE, scanned.unreadable, root=cache.path)
+    write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken, root=cache.path)
 
 
 def samples_to_retry(cache: Cache, manifest: Manifest, options: ExtractOptions) -> frozenset[str] | None:

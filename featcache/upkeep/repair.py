@@ -13,6 +13,8 @@ from featcache.cache import Cache, Defaults, cache_document
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import Fingerprint
 from featcache.index import Index, read_index, update_index
+from featcache.inside import check_inside, make_folder
+from featcache.layout import check_folders
 from featcache.sealed import read_json, read_sealed, write_sealed
 from featcache.upkeep.status import cache_status
 from featcache.upkeep.steps import finish_steps, read_again_steps
@@ -77,9 +79,10 @@ def repair(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     Raises
     ------
     FeatcacheError
-        If the folder is no cache of this format version, or its defaults are lost.
+        If the folder is no cache of this format version, its defaults are lost, or a folder of it is a link.
     """
     root = Path(path)
+    check_folders(root)
     index = read_index(root)
     quarantine = _Quarantine(root, root / "quarantine" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"))
     moved = _restore_marker(root, index, quarantine)
@@ -106,8 +109,9 @@ class _Quarantine:
 
     def take(self, path: Path) -> Path:
         """Move a file here, keeping its relative path."""
+        check_inside(path, root=self.root)
         target = self.folder / path.relative_to(self.root)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent, root=self.root)
         return path.rename(target)
 
 
@@ -126,7 +130,7 @@ def _restore_marker(root: Path, index: Index, quarantine: _Quarantine) -> list[M
         reason = str(error)
     defaults = _defaults(root, index)
     moved = [] if interrupted else [Moved(Problem(path, reason), quarantine.take(path), True)]
-    write_sealed(path, cache_document(defaults))
+    write_sealed(path, cache_document(defaults), root=root)
     return moved
 
 
@@ -160,7 +164,7 @@ def _restore_encoders(cache: Cache, index: Index, quarantine: _Quarantine) -> li
     for short, document in index.encoders.items():
         fingerprint = _copy(document, short)
         if fingerprint is not None and not (folder / f"{short}.json").exists():
-            write_sealed(folder / f"{short}.json", fingerprint.to_document())
+            write_sealed(folder / f"{short}.json", fingerprint.to_document(), root=cache.path)
     return moved
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from featcache.failures import read_failure_file
 from featcache.fingerprint import Fingerprint
 from featcache.index import Index, Receipt, read_index
 from featcache.keyindex import prefixes
-from featcache.publish import TEMP_PREFIX
+from featcache.layout import is_known, is_temporary, walk_cache
 from featcache.requests import Request, read_request
 from featcache.samples import SampleTable, read_samples
 from featcache.sealed import digest_bytes
@@ -27,10 +26,6 @@ from featcache.upkeep.damage import Holdings, Lack, Loss, views_of
 __all__ = ["Note", "Problem", "VerifyReport", "verify"]
 
 _THREADS = max(2, min(8, os.cpu_count() or 2))
-_KNOWN = re.compile(
-    r"cache\.json|index\.json|encoders/[0-9a-f]{12}\.json|features/[0-9a-f]{12}/[^/]+/[^/]+\.h5|samples/[^/]+\.h5"
-    r"|failures/.+\.json|requests/.+\.json|(claims|quarantine|memo|plans)/.+"
-)
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class VerifyReport:
     problems : tuple of Problem
         Empty if the cache is sound.
     notes : tuple of Note
-        A stale index, temporary files, strangers.
+        A stale index, temporary files, strangers, links.
     lacks : tuple of Lack
         How many contents of each data set each producer lacks.
     """
@@ -281,11 +276,18 @@ def _index_notes(
 
 
 def _strangers(cache: Cache) -> Iterator[Note]:
-    for path in sorted(cache.path.rglob("*")):
-        name = path.relative_to(cache.path).as_posix()
-        if name.startswith(("claims/", "quarantine/")) or path.is_dir():
-            continue
-        if path.name.startswith(TEMP_PREFIX):
+    """Tell what a cache has besides the files of its format, and which of them are elsewhere."""
+    links = []
+    for path, name in walk_cache(cache.path):
+        if path.is_symlink():
+            if path.is_dir():
+                yield Note(path, "a link: what is in it is read, and nothing is written, moved or deleted through it")
+                continue
+            links.append(path)
+        if is_temporary(name):
             yield Note(path, "temporary file of a writer that is at work or died: `featcache gc` removes old ones")
-        elif not _KNOWN.fullmatch(name):
+        elif not is_known(name):
             yield Note(path, "no file of this format: left alone")
+    if links:
+        more = f", and {len(links) - 1:,} others are" if len(links) > 1 else ""
+        yield Note(links[0], f"a link{more}: read like the file itself")

@@ -64,7 +64,7 @@ def test_units_are_named_by_their_keys_in_order_their_view_and_their_outputs() -
 def test_publishing_never_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
     final = tmp_path / "x"
     for text, published in (("one", True), ("two", False)):
-        with temporary_beside(final) as temp:
+        with temporary_beside(final, root=final.parent) as temp:
             temp.write_text(text)
             assert publish_new(temp, final) is published
     assert final.read_text() == "one" and [p.name for p in tmp_path.iterdir()] == ["x"]
@@ -86,13 +86,13 @@ def test_an_error_while_publishing_is_not_mistaken_for_missing_hard_links(
 
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(OSError, match="No space left"):
-        write_sealed(tmp_path / "x.json", {})
+        write_sealed(tmp_path / "x.json", {}, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_derived_file_is_replaced_whole(tmp_path: Path) -> None:
-    replace_sealed(tmp_path / "i.json", {"a": 1})
-    replace_sealed(tmp_path / "i.json", {"b": "ü"})
+    replace_sealed(tmp_path / "i.json", {"a": 1}, root=tmp_path)
+    replace_sealed(tmp_path / "i.json", {"b": "ü"}, root=tmp_path)
     assert read_sealed(tmp_path / "i.json") == ({"b": "ü"}, True)
 
 
@@ -100,8 +100,8 @@ def test_of_several_attempts_the_last_failure_counts(tmp_path: Path) -> None:
     cache, fingerprint = make_cache(tmp_path / "c"), FakeSpec("image").fingerprint
     folder = cache.failure_folder(fingerprint, "clean")
     failure = Failure("ab" * 32, "s", "decode", "ImageError", "why", 1, "t")
-    write_failures(folder, "u2", [Failure("ab" * 32, "s", "decode", "ImageError", "again", 2, "t")])
-    write_failures(folder, "u1", [failure, Failure("cd" * 32, "t", "read", "OSError", "gone", 1, "t")])
+    write_failures(folder, "u2", [Failure("ab" * 32, "s", "decode", "ImageError", "again", 2, "t")], root=folder)
+    write_failures(folder, "u1", [failure, Failure("cd" * 32, "t", "read", "OSError", "gone", 1, "t")], root=folder)
     found = read_failures(cache, fingerprint, "clean")
     assert {f.key[:2]: f.attempt for f in found} == {"ab": 2, "cd": 1}
     assert failed_keys(found).shape == (2, 32) and failed_keys(()).shape == (0, 32)

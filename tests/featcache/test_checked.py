@@ -64,7 +64,7 @@ def test_a_damaged_memory_is_an_empty_one(folder: Path, tmp_path: Path, content:
     if isinstance(content, bytes):
         memory(folder).write_bytes(content)
     else:
-        replace_sealed(memory(folder), content)
+        replace_sealed(memory(folder), content, root=memory(folder).parent)
     assert read_checked(tmp_path / "c", folder) == {}
     remember_checked(tmp_path / "c", folder, {"a.h5": ONE})
     assert read_checked(tmp_path / "c", folder) == {"a.h5": ONE}
@@ -83,6 +83,15 @@ def test_where_nothing_can_be_written_nothing_is_remembered(folder: Path, tmp_pa
     path.write_text("a file where the folder should be")
     remember_checked(tmp_path / "c", folder, {"a.h5": ONE})
     assert read_checked(tmp_path / "c", folder) == {} and path.read_text().startswith("a file")
+
+
+@pytest.mark.parametrize("place", ["memo", "memo/checked", "memo/checked/0123456789ab"])
+def test_nothing_is_remembered_through_a_link(folder: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "c" / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "c" / place).symlink_to(tmp_path / "elsewhere")
+    remember_checked(tmp_path / "c", folder, {"a.h5": ONE})
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_full_disk_leaves_what_was_remembered(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

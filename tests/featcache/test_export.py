@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +16,7 @@ from featcache.errors import FeatcacheError
 from featcache.export import columns as export_columns
 from featcache.export import export_store
 from featcache.extract import ExtractOptions, extract
+from featcache.publish import temporary_beside
 from featcache.store import FeatureStore, open_store
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -171,6 +175,38 @@ def test_a_folder_whose_exchange_is_interrupted_comes_back(
     with pytest.raises(KeyboardInterrupt):
         export_store(store, tmp_path / "f", split="train")
     assert set(read_folder(tmp_path / "f")["split"]) == {"test"} and [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+DYING = """
+import os, signal, sys
+from featcache import export, open_store
+
+def half(source, path):
+    path.write_bytes(b"half of an export")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+export.FORMATS = {suffix: half for suffix in export.FORMATS}
+export.export_store(open_store(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.parquet", "x.safetensors"])
+def test_what_a_killed_export_left_goes_with_the_next_and_nothing_else_does(
+    store: FeatureStore, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out" / name
+    killed = subprocess.run([sys.executable, "-c", DYING, str(store.path), str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL and [p.read_bytes() for p in out.parent.iterdir()] == [
+        b"half of an export"
+    ]
+    with temporary_beside(out, root=out.parent) as living:
+        living.write_bytes(b"of an export that is at work")
+        others = [living, out.parent / ".tmp-notes", out.parent / "diary.txt"]
+        for other in others[1:]:
+            other.write_bytes(b"mine")
+            os.utime(other, (0, 0))
+        export_store(store, out)
+        assert set(out.parent.iterdir()) == {*others, out}
 
 
 def test_other_endings_are_refused_with_those_there_are(store: FeatureStore, tmp_path: Path) -> None:

@@ -388,11 +388,13 @@ def lengthen(path: Path) -> None:
     columns = {name: getattr(table, name)[rows] for name in names}
     short = StringColumn.from_strings([""] * n)
     long = StringColumn.from_strings(["x" * 8_000_000, *[""] * (n - 1)])
-    write_samples(path, replace(table, sample_id=long, group=short, source=short, **columns))
+    write_samples(path, replace(table, sample_id=long, group=short, source=short, **columns), root=path.parent)
 
 
 def test_a_writer_that_cannot_write_says_where(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("a file")
     keys, vectors = np.zeros((1, 32), np.uint8), np.zeros((1, 2), np.float32)
     with pytest.raises((FeatcacheError, OSError), match="x"):
-        write_shard(tmp_path / "x" / "s.h5", ShardHeader("ab" * 32, "clean", "float16"), keys, {"cls": vectors})
+        write_shard(
+            tmp_path / "x" / "s.h5", ShardHeader("ab" * 32, "clean", "float16"), keys, {"cls": vectors}, root=tmp_path
+        )

@@ -138,7 +138,7 @@ def test_a_folder_that_is_no_cache_or_of_another_version_is_not_repaired(tmp_pat
     (tmp_path / "x").mkdir()
     with pytest.raises(FeatcacheError, match="is no cache"):
         repair(tmp_path / "x")
-    replace_sealed(tmp_path / "x" / "cache.json", {"format_version": 9})
+    replace_sealed(tmp_path / "x" / "cache.json", {"format_version": 9}, root=tmp_path)
     with pytest.raises(FeatcacheError, match="format version 9"):
         repair(tmp_path / "x")
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["cache.json"]

@@ -100,7 +100,7 @@ INDICES: dict[str, Callable[[Path], object]] = {
     "intact": lambda path: None,
     "missing": lambda path: path.unlink(),
     "damaged": lambda path: path.write_bytes(path.read_bytes()[:-9]),
-    "stale": lambda path: replace_sealed(path, {**read_sealed(path)[0], "shards": {}}),
+    "stale": lambda path: replace_sealed(path, {**read_sealed(path)[0], "shards": {}}, root=path.parent),
 }
 
 
@@ -251,7 +251,7 @@ def test_another_receipt_is_checked_against_the_file(cache: Path, read: list[Pat
     document = read_sealed(cache / "index.json")[0]
     path = image_shards(cache)[0]
     document["shards"][path.relative_to(cache).as_posix()][1] = "0" * 64
-    replace_sealed(cache / "index.json", document)
+    replace_sealed(cache / "index.json", document, root=cache)
     read.clear()
     with pytest.raises(ShardError, match=r"has another checksum than its receipt in the index"):
         image_rows(open_store(cache, check=True))
