@@ -16,13 +16,13 @@ __all__ = ["CLAIMS", "QUARANTINE", "check_folders", "is_claim", "is_known", "is_
 
 CLAIMS, QUARANTINE = "claims", "quarantine"
 
-_DEPTHS = {"encoders": 0, "features": 2, "samples": 0, "failures": 2, "requests": 1, "plans": 1, CLAIMS: 2, "memo": 0}
+_DEPTHS = {"encoders": 0, "features": 2, "samples": 0, "failures": 2, "requests": 1, "plans": 1, CLAIMS: 2, "memo": 2}
 """Folders of a cache, and how many levels of folders they have."""
 _PRODUCER, _UNIT = "[0-9a-f]{12}", "[0-9a-f]{32}"
 _CLAIM = re.compile(rf"{CLAIMS}/({_PRODUCER}/[^/]+/{_UNIT}|scan/[^/]+|leases/[^/]+)\.json")
 _KNOWN = re.compile(
     rf"(cache|index)\.json|encoders/{_PRODUCER}\.json|features/{_PRODUCER}/[^/]+/[^/]+\.h5|(samples|memo)/[^/]+\.h5"
-    rf"|failures/.+\.json|(requests|plans)/[^/]+/{_PRODUCER}\.json|{_CLAIM.pattern}|{QUARANTINE}/.+"
+    rf"|memo/checked/{_PRODUCER}/[^/]+\.json|failures/.+\.json|(requests|plans)/[^/]+/{_PRODUCER}\.json|{_CLAIM.pattern}|{QUARANTINE}/.+"
 )
 
 

@@ -37,6 +37,8 @@ FOLDERS = (
     "plans", "plans/d",
     "claims", f"claims/{PRODUCER}", f"claims/{PRODUCER}/clean", "claims/scan", "claims/leases",
     "memo",
+    "memo/checked",
+    f"memo/checked/{PRODUCER}",
     "quarantine",
 )  # fmt: skip
 
@@ -75,8 +77,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = data.read_text().splitlines()
     data.write_text("\n".join(lines[:-3]) + "\n")
     extract(read_manifest(data), make_cache(root / "c"), [IMAGE, TEXT], options=ExtractOptions(**OPTIONS))
+    for path in (root / "c").glob("features/*/*/*.h5"):
+        os.utime(path, (0, 0))
+    open_store(root / "c", check=True).arrays()
     for folder in FOLDERS:
         (root / "c" / folder).mkdir(parents=True, exist_ok=True)
+    assert list((root / "c" / "memo" / "checked" / PRODUCER).iterdir())
     return root
 
 
@@ -102,6 +108,10 @@ def forecasting(root: Path) -> None:
     forecast_extraction(manifest, Cache.open(root / "c"), [LATER, TEXT], options=ExtractOptions(**OPTIONS))
 
 
+def reading(root: Path) -> None:
+    open_store(root / "c", check=True).arrays()
+
+
 COMMANDS: dict[str, Callable[[Path], None]] = {
     "extract": extracting(LATER),
     "extract again": extracting(IMAGE),
@@ -116,6 +126,7 @@ COMMANDS: dict[str, Callable[[Path], None]] = {
     "status": on_the_command_line("status", "{0}/c"),
     "failures": on_the_command_line("failures", "{0}/c"),
     "diff": on_the_command_line("diff", "{0}/c", PRODUCER, TEXT.fingerprint.short),
+    "read": reading,
     "export": on_the_command_line("export", "{0}/c", "--out", "{0}/out.npz"),
 }
 
