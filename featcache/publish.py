@@ -158,9 +158,20 @@ def _parse_owner(name: str) -> Owner | None:
 
 
 def replace_file(temp: Path, final: Path) -> None:
-    """Atomically put a closed file in the place of another."""
+    """Atomically put a closed file in the place of another.
+
+    Raises
+    ------
+    FeatcacheError
+        If a folder is in that place.
+    """
     _sync(temp)
-    temp.replace(final)
+    try:
+        temp.replace(final)
+    except IsADirectoryError as error:
+        raise FeatcacheError(
+            f"{final} is a folder, expected a file or nothing: move it away (in a cache `featcache repair` does)"
+        ) from error
     _sync(final.parent)
 
 
