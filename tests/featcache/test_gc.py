@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -140,6 +141,12 @@ def test_vectors_of_a_data_set_whose_table_is_in_quarantine_stay(tmp_path: Path,
     if not is_alone:
         again.sample_path("d").unlink()
         moved.path.unlink()
+        with pytest.raises(
+            FeatcacheError, match=r"'d' was there and is gone: .* delete requests/d and failures/samples"
+        ):
+            collect_garbage(again, delete=True)
+        for folder in ("requests", "failures/samples"):
+            shutil.rmtree(again.path / folder / "d")
         assert len(collect_garbage(again, delete=True).removed) > 0
 
 
