@@ -235,6 +235,6 @@ def read_orphans(path: Path) -> Orphans:
     n_broken, broken = document.get("n_broken", 0), document.get("broken", [])
     is_known = document.get("format_version") == FORMAT_VERSION and isinstance(n_broken, int)
     if not is_known or not isinstance(n, int) or not isinstance(lines, list) or not isinstance(broken, list):
-        raise ShardError(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
+        raise ShardError.damaged(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
     check_intact(path, is_intact)
     return Orphans(n, tuple(map(str, lines)), n_broken, tuple(map(str, broken)))

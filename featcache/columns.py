@@ -79,7 +79,7 @@ class ColumnFile:
             wanted = set(dtypes) if found & set(optional) else set(dtypes) - set(optional)
             if found != wanted:
                 odd = sorted(found ^ wanted)[0]
-                raise ShardError(f"{where} {'lacks' if odd in wanted else 'has an unknown'} column {odd!r}")
+                raise ShardError.damaged(f"{where} {'lacks' if odd in wanted else 'has an unknown'} column {odd!r}")
             blocks = {name: read_block(file, name, size, where, (dtypes[name],)) for name in sorted(wanted)}
             mapped = mmap.mmap(raw.fileno(), size, access=mmap.ACCESS_READ)
         columns = {name: _map(mapped, block) for name, block in blocks.items()}

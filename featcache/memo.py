@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.columns import READ_ERRORS, ColumnFile
+from featcache.errors import ShardError
 from featcache.facts import FileFacts
 from featcache.keyindex import KeyIndex
 from featcache.manifest import ImageFile, ImageSource
@@ -133,13 +134,32 @@ class Memo:
     def load(cls, path: Path) -> Memo:
         """Map a memo; one that is missing, damaged or of another version is an empty one."""
         try:
-            file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, where=f"memo {path}")
+            return cls.read(path)
+        except ShardError:
+            return cls.empty()
+
+    @classmethod
+    def read(cls, path: Path) -> Memo:
+        """Map a memo.
+
+        Raises
+        ------
+        ShardError
+            If it is missing, damaged or of another version.
+        """
+        where = f"memo {path}"
+        try:
+            file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, where=where)
             columns = file.columns
             one, two = columns["width"].shape, (*columns["width"].shape, _DIGEST_BYTES)
             is_sound = all(c.shape == (two if name in _DIGESTS else one) for name, c in columns.items())
-            return cls._of(columns) if len(one) == 1 and is_sound and file.is_intact else cls.empty()
-        except READ_ERRORS:
-            return cls.empty()
+            if not (len(one) == 1 and is_sound and file.is_intact):
+                raise ShardError(f"{where} was damaged")
+            return cls._of(columns)
+        except ShardError:
+            raise
+        except READ_ERRORS as error:
+            raise ShardError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
     @classmethod
     def _of(cls, columns: Mapping[str, NDArray[Any]]) -> Memo:

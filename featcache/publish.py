@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from featcache.errors import FeatcacheError
 from featcache.inside import check_inside, make_folder
 from featcache.owner import Owner
 
@@ -167,9 +168,20 @@ def owner_of(temp: Path) -> Owner | None:
 
 
 def replace_file(temp: Path, final: Path) -> None:
-    """Atomically put a closed file in the place of another."""
+    """Atomically put a closed file in the place of another.
+
+    Raises
+    ------
+    FeatcacheError
+        If a folder is in that place.
+    """
     _sync(temp)
-    temp.replace(final)
+    try:
+        temp.replace(final)
+    except IsADirectoryError as error:
+        raise FeatcacheError(
+            f"{final} is a folder, expected a file or nothing: move it away (in a cache `featcache repair` does)"
+        ) from error
     _sync(final.parent)
 
 

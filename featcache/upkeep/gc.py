@@ -22,6 +22,7 @@ from featcache.keyindex import KeyIndex
 from featcache.layout import check_folders, is_claim, is_temporary, walk_cache
 from featcache.lease import sole_lease
 from featcache.publish import is_leftover
+from featcache.requests import requested_datasets
 from featcache.samples import SampleTable, read_samples
 from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
 from featcache.shardset import ShardSet
@@ -126,7 +127,7 @@ def collect_garbage(
         return GcReport(tuple(item.dead for item in work), leftovers, (), (), 0)
     check_folders(cache.path)
     with sole_lease(cache.path):
-        _check_quarantine(cache)
+        _check_tables(cache)
         if not (report := verify(cache, deep=True, progress=progress)).is_sound:
             problem = report.problems[0]
             raise FeatcacheError(
@@ -139,11 +140,8 @@ def collect_garbage(
 
 def _survey(cache: Cache) -> tuple[list[_Work], tuple[Path, ...]]:
     """Find shards with rows to spare, and what was left behind."""
-    _check_quarantine(cache)
-    if not cache.datasets:
-        raise FeatcacheError(
-            f"cache {str(cache.path)!r} has no data set, so that everything would go: delete the folder instead"
-        )
+    _check_tables(cache)
+    _check_requests(cache)
     tables = [read_samples(cache.sample_path(name)) for name in cache.datasets]
     work = [
         found for f in cache.producers.values() for view in cache.views(f) for found in _find(cache, f, view, tables)
@@ -204,16 +202,30 @@ def _rewrite(item: _Work, cache: Cache) -> Path | None:
     return path
 
 
-def _check_quarantine(cache: Cache) -> None:
-    """Raise if a data set has a sample table nowhere but in the quarantine: nothing would refer to its vectors."""
+def _check_tables(cache: Cache) -> None:
+    """Raise if sample tables are missing: nothing would refer to the vectors of their data sets."""
+    status = shlex.join(["featcache", "status", str(cache.path)])
     for path in sorted(cache.path.glob(f"quarantine/*/samples/*{SUFFIX}")):
         name = path.stem
         if path.is_file() and name not in cache.datasets:
             raise FeatcacheError(
                 f"the sample table of data set {name!r} is in quarantine, so that its vectors would all go: "
-                f"`{shlex.join(['featcache', 'status', str(cache.path)])}` says how to make the table anew; if the "
-                f"data set may go, delete {path}"
+                f"`{status}` says how to make the table anew; if the data set may go, delete {path}"
             )
+    if not cache.datasets:
+        raise FeatcacheError(
+            f"cache {str(cache.path)!r} has no data set, so that everything would go: delete the folder instead"
+        )
+
+
+def _check_requests(cache: Cache) -> None:
+    """Raise if a data set of which something was asked for has no sample table: not yet, or not any more."""
+    if lost := sorted(set(requested_datasets(cache)) - set(cache.datasets)):
+        status = shlex.join(["featcache", "status", str(cache.path)])
+        raise FeatcacheError(
+            f"data set {lost[0]!r} has no sample table, so that its vectors would all go: `{status}` says how to make "
+            f"it anew; if the data set may go, delete {cache.path / 'requests' / lost[0]}"
+        )
 
 
 def _leftovers(cache: Cache) -> Iterator[Path]:

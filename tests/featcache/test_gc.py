@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,12 @@ def test_vectors_of_a_data_set_whose_table_is_in_quarantine_stay(tmp_path: Path,
     if not is_alone:
         again.sample_path("d").unlink()
         moved.path.unlink()
+        with pytest.raises(
+            FeatcacheError, match=r"'d' was there and is gone: .* delete requests/d and failures/samples"
+        ):
+            collect_garbage(again, delete=True)
+        for folder in ("requests", "failures/samples"):
+            shutil.rmtree(again.path / folder / "d")
         assert len(collect_garbage(again, delete=True).removed) > 0
 
 
@@ -151,6 +158,22 @@ def test_a_cache_without_data_sets_is_refused(tmp_path: Path) -> None:
     cache.sample_path("d").unlink()
     with pytest.raises(FeatcacheError, match="everything would go"):
         collect_garbage(cache, delete=True)
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_vectors_of_a_data_set_of_which_only_a_request_is_left_stay(tmp_path: Path, delete: bool) -> None:
+    cache = run(tmp_path, 2)
+    extract(
+        read_manifest(write_dataset(tmp_path / "other", n_captions=1)),
+        cache, [IMAGE], options=ExtractOptions(device="cpu"),
+    )  # fmt: skip
+    cache.sample_path("d").unlink()
+    shutil.rmtree(cache.path / "failures")
+    assert verify(cache, deep=True).is_sound
+    before = files(cache)
+    with pytest.raises(FeatcacheError, match=r"'d' has no sample table.*delete .*requests/d"):
+        collect_garbage(cache, delete=delete)
+    assert files(cache) == before
 
 
 def test_leftovers_go_when_nobody_has_touched_them_for_a_day_and_the_quarantine_never(tmp_path: Path) -> None:
