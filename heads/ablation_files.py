@@ -5,37 +5,45 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from heads.ablation import AblationResult
 from heads.errors import HeadsError
-from heads.files import write_file
-from heads.ledger import LEDGER_FOLDER, PLAN
+from heads.files import check_strangers, sweep_folder, write_file
+from heads.ledger import LEDGER_FOLDER, PLAN, ledger_files, remove_ledger
 from heads.plot import plot_ablation
 
 __all__ = ["ablation_document", "prepare_ablation_out", "write_ablation"]
 
 _MARKER = "ablation.json"
+_TABLES = ("ablation.csv", "heads.csv", "ablation.parquet", "ablation.png", "ablation.svg")
 _FORMAT = 2
 
 
 def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
     """Raise if an ablation must not be written to ``out``; with ``overwrite`` remove one that is there.
 
-    A folder in which an ablation was begun and not finished may be used again: it goes on there.
+    A folder in which an ablation was begun and not finished may be used again: it goes on there. Nothing is removed
+    from a folder that has other files than an ablation's.
     """
-    if not out.exists() and not out.is_symlink():
+    if not os.path.lexists(out):
         return
     if out.is_symlink() or not out.is_dir():
         raise HeadsError(f"{out} is no folder: choose another --out")
+    for folder in (out, out / LEDGER_FOLDER):
+        sweep_folder(folder)
     names = {path.name for path in out.iterdir()}
     if names and not names & {_MARKER, PLAN}:
         raise HeadsError(f"{out} is neither empty nor the folder of an ablation: choose another --out")
     if overwrite:
-        shutil.rmtree(out)
+        check_strangers(out, {_MARKER, *_TABLES, *ledger_files(out)})
+        remove_ledger(out)
+        # The one by which a folder is recognised goes last: whoever is killed here can do the same again.
+        for name in (*_TABLES, _MARKER):
+            (out / name).unlink(missing_ok=True)
     elif _MARKER in names:
         raise HeadsError(f"{out} has a finished ablation: choose another --out, or replace it with --overwrite")
 
@@ -81,8 +89,7 @@ def write_ablation(result: AblationResult, out: Path) -> list[str]:
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     write_file(out / _MARKER, text.encode() + b"\n")
     # The results are whole now: what would let the ablation go on has served.
-    shutil.rmtree(out / LEDGER_FOLDER, ignore_errors=True)
-    (out / PLAN).unlink(missing_ok=True)
+    remove_ledger(out)
     return notes
 
 

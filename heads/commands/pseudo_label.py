@@ -32,12 +32,12 @@ def pseudo_label(
     """Label the rows of a split with a run, and refit its head with the confident ones as training rows."""
     from heads.pseudo_label import PSEUDO_FILE
     from heads.pseudo_label import pseudo_label as library_pseudo_label
-    from heads.runs import check_run_out, load_run, save_run
+    from heads.runs import load_run, prepare_run_out, save_run
     from heads.train import build_record
 
     loaded = load_run(run)
     folder = new_run_folder(out)
-    check_run_out(folder, overwrite=overwrite)
+    prepare_run_out(folder, overwrite=overwrite)
     store = open_run_store(loaded, directory, dataset=dataset)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
     check_encoders(loaded, store, encoders)

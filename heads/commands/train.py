@@ -85,14 +85,14 @@ def train(
 
     from featcache import open_store
     from heads.features import load_fit_rows
-    from heads.runs import check_run_out, save_run
+    from heads.runs import prepare_run_out, save_run
     from heads.study_rows import choose_views
     from heads.train import build_record, fit_run, parse_config
 
     config = parse_config(values)
     names, place = view_names(views), check_device(device.value if device else "cpu")
     folder = new_run_folder(out)
-    check_run_out(folder, overwrite=overwrite)
+    prepare_run_out(folder, overwrite=overwrite)
     store = open_store(cache_folder(directory), dataset=dataset)
     selected = choose_views(store, [config.fusion], views=names, choices=choices)
     features, stored = load_fit_rows(store, selected)

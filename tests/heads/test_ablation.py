@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -270,14 +272,64 @@ def test_a_finished_ablation_is_kept_unless_it_is_to_be_replaced(result: Ablatio
     with pytest.raises(HeadsError, match="--overwrite"):
         prepare_ablation_out(out)
     prepare_ablation_out(out, overwrite=True)
-    assert not out.exists()
+    assert list(out.iterdir()) == []
+    prepare_ablation_out(out)
+    out.rmdir()
     prepare_ablation_out(out)
     out.mkdir()
-    prepare_ablation_out(out)
     (out / "thesis.tex").write_text("x")
     for overwrite in (False, True):
         with pytest.raises(HeadsError, match="neither empty nor the folder of an ablation"):
             prepare_ablation_out(out, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("stranger", ["notes.txt", "trials/notes.txt", "pictures/1.png", "ablation.csv/1"])
+def test_an_ablation_with_a_file_that_none_has_is_not_overwritten(
+    result: AblationResult, tmp_path: Path, stranger: str
+) -> None:
+    out = tmp_path / "out"
+    write_ablation(result, out)
+    path = out / stranger
+    path.parent.unlink(missing_ok=True) if path.parent.is_file() else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = set(out.rglob("*"))
+    first = stranger.rpartition("/")[0] if stranger[:3] in ("pic", "abl") else stranger
+    with pytest.raises(HeadsError, match=rf"^{out} holds '{first}', .*not overwritten") as caught:
+        prepare_ablation_out(out, overwrite=True)
+    assert "\n" not in str(caught.value) and set(out.rglob("*")) == before
+
+
+def test_overwriting_an_ablation_follows_no_link(result: AblationResult, tmp_path: Path) -> None:
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    precious.mkdir()
+    (precious / "x.safetensors").write_text("mine")
+    write_ablation(result, out)
+    (out / LEDGER_FOLDER).symlink_to(precious)
+    with pytest.raises(HeadsError, match=f"holds '{LEDGER_FOLDER}'"):
+        prepare_ablation_out(out, overwrite=True)
+    assert write_ablation(result, out) == []
+    (out / LEDGER_FOLDER).unlink()
+    (out / "heads.csv").unlink()
+    (out / "heads.csv").symlink_to(precious / "x.safetensors")
+    prepare_ablation_out(out, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir() if path != out] == ["precious"]
+    assert (precious / "x.safetensors").read_text() == "mine" and not list(out.iterdir())
+    with pytest.raises(HeadsError, match="is no folder"):
+        (tmp_path / "link").symlink_to(out)
+        prepare_ablation_out(tmp_path / "link", overwrite=True)
+
+
+def test_an_ablation_that_was_killed_while_it_began_goes_on(result: AblationResult, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from heads.ledger import Ledger\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Ledger.open(Path(sys.argv[1]), {})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 1
+    prepare_ablation_out(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_head_without_a_dimension_is_drawn_too(data: SyntheticData, tmp_path: Path) -> None:
