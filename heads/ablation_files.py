@@ -24,10 +24,11 @@ _FORMAT = 2
 
 
 def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
-    """Raise if an ablation must not be written to ``out``; with ``overwrite`` remove one that is there.
+    """Undo what killed commands left in ``out``, and raise if an ablation must not be written there.
 
-    A folder in which an ablation was begun and not finished may be used again: it goes on there. Nothing is removed
-    from a folder that has other files than an ablation's.
+    A folder in which an ablation was begun and not finished may be used again: it goes on there, or begins anew with
+    ``overwrite``. With that a finished one is replaced when the new one is whole, not before. A folder with files that
+    no ablation has is not overwritten.
     """
     if not os.path.lexists(out):
         return
@@ -41,10 +42,7 @@ def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
     if overwrite:
         check_strangers(out, {_MARKER, *_TABLES, *ledger_files(out)})
         remove_ledger(out)
-        # The one by which a folder is recognised goes last: whoever is killed here can do the same again.
-        for name in (*_TABLES, _MARKER):
-            (out / name).unlink(missing_ok=True)
-    elif _MARKER in names:
+    elif _MARKER in names and PLAN not in names:
         raise HeadsError(f"{out} has a finished ablation: choose another --out, or replace it with --overwrite")
 
 
@@ -81,16 +79,18 @@ def write_ablation(result: AblationResult, out: Path) -> list[str]:
         write_file(out / "ablation.parquet", _parquet(document["table"]))
     except ImportError:
         notes.append("no ablation.parquet: pyarrow is not installed (pip install 'featcache[parquet]')")
-    try:
-        for form in ("png", "svg"):
+        (out / "ablation.parquet").unlink(missing_ok=True)  # it would be that of an ablation before
+    for form in ("png", "svg"):
+        try:
             write_file(out / f"ablation.{form}", plot_ablation(result.table, form=form))
-    except ImportError:
-        notes.append("no plot: matplotlib is not installed (pip install 'featcache[plot]')")
+        except ImportError:
+            notes.append("no plot: matplotlib is not installed (pip install 'featcache[plot]')")
+            (out / f"ablation.{form}").unlink(missing_ok=True)
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     write_file(out / _MARKER, text.encode() + b"\n")
     # The results are whole now: what would let the ablation go on has served.
     remove_ledger(out)
-    return notes
+    return list(dict.fromkeys(notes))
 
 
 def _csv(records: Sequence[Mapping[str, Any]]) -> bytes:

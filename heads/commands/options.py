@@ -32,6 +32,7 @@ __all__ = [
     "LossName",
     "MemorySize",
     "Outputs",
+    "Overwrite",
     "PresetName",
     "Settings",
     "TableFormat",
@@ -56,6 +57,9 @@ EncoderName = Annotated[
 ]
 Outputs = Annotated[
     str | None, typer.Option(metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]
 ViewName = Annotated[str | None, typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.")]
 _MODALITIES = ("text", "image", "spectral")

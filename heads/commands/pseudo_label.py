@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from heads.commands.options import EncoderName, check_encoders, new_run_folder, open_run_store
+from heads.commands.options import EncoderName, Overwrite, check_encoders, new_run_folder, open_run_store
 from heads.commands.render import console, next_command, print_json, safe, score, show_steps
 from heads.commands.train import fitted_summary, print_fitted
 
@@ -26,7 +26,7 @@ def pseudo_label(
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Label the rows of a split with a run, and refit its head with the confident ones as training rows."""

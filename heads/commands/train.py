@@ -15,6 +15,7 @@ from heads.commands.options import (
     LossName,
     MemorySize,
     Outputs,
+    Overwrite,
     PresetName,
     ViewName,
     ViewNames,
@@ -63,7 +64,7 @@ def train(
     memory: MemorySize = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import statistics
 import subprocess
@@ -271,12 +272,13 @@ def test_a_finished_ablation_is_kept_unless_it_is_to_be_replaced(result: Ablatio
     write_ablation(result, out)
     with pytest.raises(HeadsError, match="--overwrite"):
         prepare_ablation_out(out)
+    before = {path.name for path in out.iterdir()}
     prepare_ablation_out(out, overwrite=True)
-    assert list(out.iterdir()) == []
-    prepare_ablation_out(out)
-    out.rmdir()
+    assert {path.name for path in out.iterdir()} == before
+    shutil.rmtree(out)
     prepare_ablation_out(out)
     out.mkdir()
+    prepare_ablation_out(out)
     (out / "thesis.tex").write_text("x")
     for overwrite in (False, True):
         with pytest.raises(HeadsError, match="neither empty nor the folder of an ablation"):
@@ -313,11 +315,30 @@ def test_overwriting_an_ablation_follows_no_link(result: AblationResult, tmp_pat
     (out / "heads.csv").unlink()
     (out / "heads.csv").symlink_to(precious / "x.safetensors")
     prepare_ablation_out(out, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir() if path != out] == ["precious"]
-    assert (precious / "x.safetensors").read_text() == "mine" and not list(out.iterdir())
+    write_ablation(result, out)
+    assert (precious / "x.safetensors").read_text() == "mine" and not (out / "heads.csv").is_symlink()
     with pytest.raises(HeadsError, match="is no folder"):
         (tmp_path / "link").symlink_to(out)
         prepare_ablation_out(tmp_path / "link", overwrite=True)
+
+
+def test_a_finished_ablation_stays_until_the_one_that_replaces_it_is_whole(
+    data: SyntheticData, result: AblationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    write_ablation(result, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    grid = Grid(heads=("linear",), fusions=("image",), controls=False)
+    prepare_ablation_out(out, overwrite=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(heads.trials.Study, "_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        ablate(rows_of(data.store, grid), grid, out=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before
+    prepare_ablation_out(out)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    write_ablation(ablate(rows_of(data.store, grid), grid, out=out), out)
+    assert {path.name for path in out.iterdir()} == set(before) - {"ablation.parquet"}
+    assert all((out / name).read_bytes() != before[name] for name in set(before) - {"ablation.parquet"})
 
 
 def test_an_ablation_that_was_killed_while_it_began_goes_on(result: AblationResult, tmp_path: Path) -> None:
