@@ -27,6 +27,7 @@ __all__ = ["GbdtConfig", "GbdtHead"]
 
 _MAX_TEXT = 256 * 2**20
 _COMPONENTS = "components.safetensors"
+_ROUNDS = Range(int, 0, 10_000)
 
 
 class GbdtHead:
@@ -197,6 +198,8 @@ class GbdtHead:
             if len(codes) > 1:
                 text = decode_model_text(contents.read(f"model-{place}.txt", limit=_MAX_TEXT))
             head._models[task.name] = TreeModel.build(codes, text, task=task, n_features=n_columns)
+        if not _has_rounds(found.fitted["best_rounds"], found.tasks):
+            raise HeadsError(f"{folder} has best_rounds {found.fitted['best_rounds']!r:.80}, expected {_ROUNDS} a task")
         return head
 
 
@@ -213,6 +216,10 @@ def _read_principal(contents: Contents, n_components: Any, *, n_features: int) -
     expected = {f"scaler.{name}": (np.float32, shape) for name, shape in shapes.items()}
     arrays = read_tensors(contents, _COMPONENTS, expected)
     return Principal(**{name: arrays[f"scaler.{name}"] for name in shapes})
+
+
+def _has_rounds(rounds: Any, tasks: Sequence[Task]) -> bool:
+    return _has_keys(rounds, tasks) and all(map(_ROUNDS.holds, rounds.values()))
 
 
 def _has_keys(present: Any, tasks: Sequence[Task]) -> bool:

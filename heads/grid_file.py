@@ -61,16 +61,16 @@ def parse_numbers(value: Any, where: str, *, kind: type[int] | type[float]) -> t
     kind : {int, float}
     """
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-    numbers = []
+    allowed, numbers = _WHOLE if kind is int else _RATE, []
     for part in parts:
         try:
-            number = kind(part) if isinstance(part, str) or type(part) in (int, kind) else None
+            number: Any = kind(part) if isinstance(part, str) else part
         except ValueError:
             number = None
-        if not (_WHOLE if kind is int else _RATE).holds(number):
+        if not allowed.holds(number):
             what = "whole numbers like 32,64" if kind is int else "numbers like 3e-4,1e-3"
             raise HeadsError(f"{where} is {value!r:.80}, expected {what}")
-        numbers.append(number)
+        numbers.append(kind(number))
     return tuple(numbers)
 
 

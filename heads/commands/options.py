@@ -15,6 +15,7 @@ import typer
 from featcache import load_project
 from featcache.commands.render import cache_folder
 from heads.errors import HeadsError
+from heads.files import sweep_folder
 from heads.fusion import FUSIONS, fusion_modalities
 from heads.registry import HEADS
 
@@ -147,10 +148,14 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
 
 
 def new_run_folder(given: Path | None) -> Path:
-    """Return where results go: the argument, else a new folder named by the time among the project's runs."""
+    """Return where results go: the argument, else a new folder named by the time among the project's runs.
+
+    What killed commands left among these goes: no later command writes to the same name.
+    """
     if given is not None:
         return given
     runs, name = load_project().runs or Path("runs"), datetime.now().strftime("%Y%m%d-%H%M%S")
+    sweep_folder(runs)
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(runs / free for free in names if not (runs / free).exists())
 

@@ -188,6 +188,10 @@ def test_nothing_is_printed_by_fit_save_load_and_predict(tmp_path: Path) -> None
         {"components": -1},
         {"components": 1.5},
         {"patience": True},
+        {"rounds": 10**400},
+        {"learning_rate": 10**400},
+        {"feature_fraction": 0},
+        {"feature_fraction": True},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
@@ -215,6 +219,18 @@ def test_a_spoilt_folder_is_refused(tmp_path: Path) -> None:
         model.write_bytes(spoilt)
         with pytest.raises(HeadsError, match="LightGBM model text"):
             GbdtHead.load(Contents(tmp_path))
+    model.write_bytes(text)
+    fitted = fields["fitted"]
+    for changes in ({"n_components": 10**299}, {"n_components": True}, {"n_components": 1.0}, {"best_rounds": []}):
+        description.write_text(json.dumps({**fields, "fitted": {**fitted, **changes}}))
+        with pytest.raises(HeadsError, match="expected"):
+            GbdtHead.load(Contents(tmp_path))
+    for rounds in (-1, True, 1.0, 10**299):
+        spoilt = {**fitted, "best_rounds": {"a": 1, "b": rounds}}
+        description.write_text(json.dumps({**fields, "fitted": spoilt}))
+        with pytest.raises(HeadsError, match="has best_rounds"):
+            GbdtHead.load(Contents(tmp_path))
+    description.write_text(original)
     model.unlink()
     with pytest.raises(HeadsError, match="not a file"):
         GbdtHead.load(Contents(tmp_path))

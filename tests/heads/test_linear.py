@@ -171,6 +171,9 @@ def test_the_seed_does_not_matter() -> None:
         {"strengths": [float("inf")]},
         {"max_iter": 0},
         {"max_iter": 1.0},
+        {"max_iter": 10**400},
+        {"strengths": [10**400]},
+        {"strengths": [True]},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
@@ -194,7 +197,14 @@ def test_a_spoilt_folder_is_refused(tmp_path: Path) -> None:
     save_file(arrays, path)
     description = tmp_path / "head.json"
     fields = json.loads(description.read_text())
-    for fitted in ({}, {"strengths": {"a": 1.0}}, {"strengths": {"a": 1.0, "b": "x"}}, {"strengths": None}):
+    for fitted in (
+        {},
+        {"strengths": {"a": 1.0}},
+        {"strengths": {"a": 1.0, "b": "x"}},
+        {"strengths": None},
+        {"strengths": {"a": 1.0, "b": 10**299}},
+        {"strengths": {"a": 1.0, "b": True}},
+    ):
         description.write_text(json.dumps({**fields, "fitted": fitted}))
         with pytest.raises(HeadsError, match="expected a strength a task"):
             LinearHead.load(Contents(tmp_path))
