@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featcache.errors import FeatcacheError
 from featcache.export.columns import Source
-from featcache.export.folder import check_replaceable, write_npy_folder
+from featcache.export.folder import prepare_npy_folder, write_npy_folder
 from featcache.export.npz import write_npz
 from featcache.export.parquet import write_parquet
 from featcache.export.safetensors import write_safetensors
@@ -80,7 +80,7 @@ def export_store(
     """
     path, suffix = Path(out), Path(out).suffix
     if str(out).endswith("/") or not suffix:
-        check_replaceable(path)
+        prepare_npy_folder(path)
     elif suffix not in FORMATS:
         raise FeatcacheError(
             f"cannot export to {str(out)!r}: expected a name that ends in {', '.join(FORMATS)}, or in / for a folder "

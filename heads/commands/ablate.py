@@ -16,6 +16,7 @@ from heads.commands.options import (
     LossName,
     MemorySize,
     Outputs,
+    Overwrite,
     ViewNames,
     build_choices,
     cache_folder,
@@ -74,7 +75,7 @@ def ablate(
         Path | None, typer.Option("--config", metavar="F", help="TOML file with these options, for long ones.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="D", help="New folder; default: ./runs/<time>.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ablation at --out.")] = False,
+    overwrite: Overwrite = False,
     check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

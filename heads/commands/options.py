@@ -15,6 +15,7 @@ import typer
 from featcache import load_project
 from featcache.commands.render import CheckDigests, cache_folder
 from heads.errors import HeadsError
+from heads.files import sweep_folder
 from heads.fusion import FUSIONS, fusion_modalities
 from heads.registry import HEADS
 
@@ -33,6 +34,7 @@ __all__ = [
     "LossName",
     "MemorySize",
     "Outputs",
+    "Overwrite",
     "PresetName",
     "Settings",
     "TableFormat",
@@ -57,6 +59,9 @@ EncoderName = Annotated[
 ]
 Outputs = Annotated[
     str | None, typer.Option(metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]
 ViewName = Annotated[str | None, typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.")]
 _MODALITIES = ("text", "image", "spectral")
@@ -144,10 +149,14 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
 
 
 def new_run_folder(given: Path | None) -> Path:
-    """Return where results go: the argument, else a new folder named by the time among the project's runs."""
+    """Return where results go: the argument, else a new folder named by the time among the project's runs.
+
+    What killed commands left among these goes: no later command writes to the same name.
+    """
     if given is not None:
         return given
     runs, name = load_project().runs or Path("runs"), datetime.now().strftime("%Y%m%d-%H%M%S")
+    sweep_folder(runs)
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(runs / free for free in names if not (runs / free).exists())
 
@@ -286,5 +295,5 @@ def parse_settings(
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

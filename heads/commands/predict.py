@@ -30,6 +30,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a run's answers: sample_id, p_ai, pred_a, pred_b, and each generator's probability."""
+    from heads.files import prepare_file
     from heads.predict import check_table_format, write_ct2, write_table
     from heads.predict import predict as library_predict
     from heads.run_view import run_in_view
@@ -38,6 +39,7 @@ def predict(
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
         check_table_format(out)
+    prepare_file(out)
     loaded = load_run(run)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
     with show_checks() as checking:

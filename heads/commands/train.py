@@ -16,6 +16,7 @@ from heads.commands.options import (
     LossName,
     MemorySize,
     Outputs,
+    Overwrite,
     PresetName,
     ViewName,
     ViewNames,
@@ -73,7 +74,7 @@ def train(
     memory: MemorySize = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    overwrite: Overwrite = False,
     check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -96,14 +97,14 @@ def train(
 
     from featcache import open_store
     from heads.features import load_fit_rows
-    from heads.runs import check_run_out, save_run
+    from heads.runs import prepare_run_out, save_run
     from heads.study_rows import choose_views
     from heads.train import build_record, fit_run, parse_config
 
     config = parse_config(values)
     names, place = view_names(views), check_device(device.value if device else "cpu")
     folder = new_run_folder(out)
-    check_run_out(folder, overwrite=overwrite)
+    prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
         selected = choose_views(store, [config.fusion], views=names, choices=choices)

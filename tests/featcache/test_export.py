@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,10 +168,11 @@ def test_a_folder_whose_exchange_is_interrupted_comes_back(
     rename = Path.rename
 
     def interrupted(self: Path, target: Path) -> Path:
-        if self.name.startswith(".tmp-new"):
+        if target == tmp_path / "f" and self.suffix == ".tmp":
             raise KeyboardInterrupt
         return rename(self, target)
 
+    monkeypatch.setattr("featcache.folders.exchange_names", lambda *_: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_store(store, tmp_path / "f", split="train")
@@ -209,6 +211,39 @@ def test_what_a_killed_export_left_goes_with_the_next_and_nothing_else_does(
         assert set(out.parent.iterdir()) == {*others, out}
 
 
+def test_an_export_that_is_killed_leaves_the_earlier_one_and_the_next_removes_what_it_left(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    export_store(store, tmp_path / "f", split="test")
+    code = (
+        "import os, signal, sys; from featcache import open_store; from featcache.export import export_store, folder\n"
+        "folder._fill = lambda source, path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "export_store(open_store(sys.argv[1]), sys.argv[2])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.path), str(tmp_path / "f")], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 2
+    assert set(read_folder(tmp_path / "f")["split"]) == {"test"}
+    with pytest.raises(FeatcacheError, match="no sample in split 'night'"):
+        export_store(store, tmp_path / "f", split="night")
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_drafts_of_early_versions_go_after_a_day_if_they_hold_arrays_alone(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [".tmp-new-12-0011aabb", ".tmp-new-12-0011aabc", ".tmp-new-12", ".tmp-old-12-0011aabb"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text.npy").write_bytes(b"half")
+    (tmp_path / names[1] / "thesis.tex").write_text("mine")
+    export_store(store, tmp_path / "f")
+    assert {p.name for p in tmp_path.iterdir()} == {*names, "f"}
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr("featcache.export.folder.time.time", lambda: later)
+    export_store(store, tmp_path / "f")
+    assert {p.name for p in tmp_path.iterdir()} == {*names[1:], "f"}
+
+
 def test_other_endings_are_refused_with_those_there_are(store: FeatureStore, tmp_path: Path) -> None:
     with pytest.raises(FeatcacheError, match=r"ends in \.npz, \.parquet, \.safetensors, or in / for a folder"):
         export_store(store, tmp_path / "x.csv")
@@ -230,7 +265,25 @@ def test_a_folder_that_is_no_earlier_export_is_never_replaced(store: FeatureStor
     (tmp_path / "file").write_text("keep")
     with pytest.raises(FeatcacheError, match="is no folder of an earlier export alone"):
         export_store(store, tmp_path / "file")
+    (photos / "mine.txt").rename(tmp_path / "mine.txt")
+    (photos / "text.npy").unlink()
+    (photos / "text.npy").mkdir()
+    with pytest.raises(FeatcacheError, match="is no folder of an earlier export alone"):
+        export_store(store, photos)
+    (photos / "index.json").unlink()
+    os.mkfifo(photos / "index.json")
+    with pytest.raises(FeatcacheError, match="is no folder of an earlier export alone"):
+        export_store(store, photos)
+    (tmp_path / "mine.txt").rename(photos / "mine.txt")
     assert (photos / "mine.txt").read_text() == (tmp_path / "file").read_text() == "keep"
+
+
+def test_a_link_is_not_taken_for_the_folder_that_it_leads_to(store: FeatureStore, tmp_path: Path) -> None:
+    export_store(store, tmp_path / "f", split="test")
+    (tmp_path / "link").symlink_to(tmp_path / "f")
+    with pytest.raises(FeatcacheError, match="it is a link, expected the folder itself"):
+        export_store(store, tmp_path / "link", split="train")
+    assert set(read_folder(tmp_path / "f")["split"]) == {"test"} and len(list(tmp_path.iterdir())) == 2
 
 
 def test_strings_that_no_safetensors_header_holds_are_refused(

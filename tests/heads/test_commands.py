@@ -103,6 +103,37 @@ def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:
     ok("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run", "--overwrite")
 
 
+def test_what_killed_trainings_left_among_the_projects_runs_goes(project: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from featcache.folders import new_folder\n"
+        "with new_folder(Path(sys.argv[1]), check=lambda _: None): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("runs/20250101-000000", "elsewhere/r"):
+        subprocess.run([sys.executable, "-c", code, str(project / name)], check=False)
+    ok("train", "--head", "linear", "--fusion", "image")
+    assert not [path for path in (project / "runs").iterdir() if path.name.startswith(".")]
+    assert len(list((project / "elsewhere").iterdir())) == 1
+    ok("train", "--head", "linear", "--fusion", "image", "--out", project / "elsewhere" / "r")
+    assert [path.name for path in (project / "elsewhere").iterdir()] == ["r"]
+
+
+def test_predict_refuses_what_is_no_file_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, what in (("link", "a link"), (".", "a folder")):
+        result = call("predict", "no-run", "--format", "ct2", "--out", tmp_path / name)
+        assert isinstance(result.exception, HeadsError)
+        assert f"it is {what}, expected a file or nothing there" in str(result.exception)
+
+
+def test_an_ablation_that_is_refused_leaves_the_one_that_is_there(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls", "--out", tmp_path / "a")
+    ok(*words)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert isinstance(call(*words, "--overwrite", "--set", "rate=1").exception, HeadsError)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    ok(*words, "--overwrite")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
