@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class Ledger:
         for place in (folder, folder / LEDGER_FOLDER):
             sweep_folder(place)
         document = json.loads(json.dumps({"format": _FORMAT, "kind": "heads-ablation-plan", "plan": plan}))
-        if path.is_file():
+        if os.path.lexists(path):
             _check_same(_read_plan(path), document["plan"], folder)
         else:
             write_file(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +88,8 @@ def export_store(
             f"cannot export to {str(out)!r}: expected a name that ends in {', '.join(FORMATS)}, or in / for a folder "
             "of .npy files"
         )
-    elif path.is_dir():
-        raise FeatcacheError(f"cannot export to {str(out)!r}: it is a folder")
+    elif os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise FeatcacheError(f"cannot export to {str(out)!r}: expected a file or nothing, found something else there")
     chosen = store.default_selections() if selections is None else selections
     if not chosen:
         has = ", ".join(store.modalities) or "none"
@@ -99,9 +101,12 @@ def export_store(
     if suffix in FORMATS and not str(out).endswith("/"):
         if path.parent.is_dir():
             remove_leftovers(other for other in path.parent.iterdir() if owner_of(other))
-        with temporary_beside(path, root=path.parent) as temp:
-            FORMATS[suffix](source, temp)
-            replace_file(temp, path)
+        try:
+            with temporary_beside(path, root=path.parent) as temp:
+                FORMATS[suffix](source, temp)
+                replace_file(temp, path)
+        except OSError as error:
+            raise FeatcacheError(f"cannot write {path}: {error.strerror or error}") from error
         size = path.stat().st_size
     else:
         write_npy_folder(source, path)

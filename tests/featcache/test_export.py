@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -253,6 +254,32 @@ def test_other_endings_are_refused_with_those_there_are(store: FeatureStore, tmp
     with pytest.raises(FeatcacheError, match="is a folder"):
         export_store(store, tmp_path / "y.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["y.npz"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "dangling", "folder"])
+def test_only_a_file_is_replaced_by_a_file(store: FeatureStore, tmp_path: Path, kind: str) -> None:
+    out, other = tmp_path / "x.npz", tmp_path / "other"
+    other.write_bytes(b"mine")
+    if kind == "fifo":
+        os.mkfifo(out)
+    elif kind == "folder":
+        out.mkdir()
+    else:
+        out.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    before = out.lstat()
+    with pytest.raises(FeatcacheError, match="expected a file or nothing, found something else"):
+        export_store(store, out)
+    assert out.lstat() == before and other.read_bytes() == b"mine" and not (tmp_path / "nowhere").exists()
+
+
+def test_a_full_disk_is_told_in_one_line(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("featcache.export.FORMATS", {".npz": full})
+    with pytest.raises(FeatcacheError, match=r"cannot write .*x\.npz: No space left on device"):
+        export_store(store, tmp_path / "x.npz")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_no_earlier_export_is_never_replaced(store: FeatureStore, tmp_path: Path) -> None:

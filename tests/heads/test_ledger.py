@@ -77,6 +77,19 @@ def test_what_is_no_file_is_no_trial_and_is_not_waited_for(tmp_path: Path, kind:
     assert ledger.find("x", **SIZE) is None
 
 
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "giant"])
+def test_what_is_no_file_is_no_plan_and_is_neither_waited_for_nor_replaced(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / PLAN
+    make = {"fifo": os.mkfifo, "folder": Path.mkdir, "device": lambda p: p.symlink_to("/dev/zero"), "giant": Path.touch}
+    make[kind](path)
+    if kind == "giant":
+        os.truncate(path, 2**40)
+    before = path.lstat()
+    with pytest.raises(HeadsError, match=f"{PLAN} (is not a file|cannot be read|has {2**40} bytes)"):
+        Ledger.open(tmp_path, {})
+    assert path.lstat().st_ino == before.st_ino
+
+
 def test_a_giant_is_no_trial_and_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger.open(tmp_path / "out", {})
     ledger.add("x", result())
