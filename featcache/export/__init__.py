@@ -98,18 +98,20 @@ def export_store(
             f"it has: {has}"
         )
     source = Source(store, store.row_numbers(split), chosen)
-    if suffix in FORMATS and not str(out).endswith("/"):
-        if path.parent.is_dir():
-            remove_leftovers(other for other in path.parent.iterdir() if owner_of(other))
-        try:
-            with temporary_beside(path, root=path.parent) as temp:
-                FORMATS[suffix](source, temp)
-                replace_file(temp, path)
-        except OSError as error:
-            raise FeatcacheError(f"cannot write {path}: {error.strerror or error}") from error
-        size = path.stat().st_size
-    else:
-        write_npy_folder(source, path)
-        size = sum(file.stat().st_size for file in path.iterdir())
+    write = None if str(out).endswith("/") else FORMATS.get(suffix)
+    try:
+        size = write_npy_folder(source, path) if write is None else _write_file(write, source, path)
+    except OSError as error:
+        raise FeatcacheError(f"cannot export to {str(out)!r}: {error.strerror or error}") from error
     missing = {m: int((~store.rows(s).present[source.rows]).sum()) for m, s in chosen.items()}
     return ExportReport(path, len(source.rows), {m: sum(s.widths) for m, s in chosen.items()}, missing, size)
+
+
+def _write_file(write: Callable[[Source, Path], None], source: Source, path: Path) -> int:
+    """Write an export of one file; returns its size."""
+    if path.parent.is_dir():
+        remove_leftovers(other for other in path.parent.iterdir() if owner_of(other))
+    with temporary_beside(path, root=path.parent) as temp:
+        write(source, temp)
+        replace_file(temp, path)
+    return path.stat().st_size

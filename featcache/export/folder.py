@@ -75,13 +75,14 @@ def _holds_arrays_alone(folder: Path) -> bool:
     return all(file.is_file() and (file.suffix == ".npy" or file.name == _INDEX) for file in folder.iterdir())
 
 
-def write_npy_folder(source: Source, path: Path) -> None:
+def write_npy_folder(source: Source, path: Path) -> int:
     """Write one ``.npy`` an array, and ``index.json``: what the arrays are, their files, dtypes and shapes.
 
-    Written beside its name and put there when complete, in the place of an earlier export.
+    Written beside its name and put there when complete, in the place of an earlier export. Returns the size of all.
     """
     with new_folder(path, check=_check_replaceable) as draft:
         _fill(source, draft)
+    return sum(file.stat().st_size for file in path.iterdir())
 
 
 def _fill(source: Source, folder: Path) -> None:
