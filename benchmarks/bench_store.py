@@ -63,8 +63,8 @@ def build_store(path: Path, widths: dict[str, dict[str, int]], n_rows: int, shar
             noise[:, 0] = start / n_rows
             vectors = {name: noise[: len(part), :width] for name, width in outputs.items()}
             name = unit_name(part, "clean", tuple(outputs))
-            write_shard(cache.shard_folder(fingerprint, "clean") / f"{name}.h5", header, part, vectors)
-    write_samples(cache.sample_path("random"), _samples(n_rows, keys["text"], keys["image"]))
+            write_shard(cache.shard_folder(fingerprint, "clean") / f"{name}.h5", header, part, vectors, root=cache.path)
+    write_samples(cache.sample_path("random"), _samples(n_rows, keys["text"], keys["image"]), root=cache.path)
     update_index(cache)
     return open_store(path)
 

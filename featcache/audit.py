@@ -212,12 +212,12 @@ def _conflicts(table: SampleTable, image: NDArray[np.int64]) -> Finding:
     return _finding(table.sample_id, image, is_found, label, names.__getitem__)
 
 
-def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = ()) -> None:
+def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = (), *, root: Path) -> None:
     """Write what a manifest's reader left out, and what was damaged: a list of no failures, with these beside it."""
     document = {"format_version": FORMAT_VERSION, "unit": "orphans", "failures": []}
     for name, found in (("orphans", lines), ("broken", broken)):
         document |= {f"n_{name}": len(found), name: list(found[:_MAX_ORPHANS])}
-    replace_sealed(path, document)
+    replace_sealed(path, document, root=root)
 
 
 def read_orphans(path: Path) -> Orphans:
@@ -235,6 +235,6 @@ def read_orphans(path: Path) -> Orphans:
     n_broken, broken = document.get("n_broken", 0), document.get("broken", [])
     is_known = document.get("format_version") == FORMAT_VERSION and isinstance(n_broken, int)
     if not is_known or not isinstance(n, int) or not isinstance(lines, list) or not isinstance(broken, list):
-        raise ShardError(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
+        raise ShardError.damaged(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
     check_intact(path, is_intact)
     return Orphans(n, tuple(map(str, lines)), n_broken, tuple(map(str, broken)))

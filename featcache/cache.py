@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,14 +20,16 @@ from featcache.encoders.base import COMPUTE_DTYPES, STORAGE_DTYPES
 from featcache.errors import FeatcacheError, ShardError
 from featcache.fingerprint import Fingerprint, canonical_json
 from featcache.publish import TEMP_PREFIX
+from featcache.samples import read_samples
 from featcache.sealed import check_intact, read_json, read_sealed, write_sealed
 from featcache.shard import SUFFIX
 
-__all__ = ["CLEAN", "Cache", "Defaults", "cache_document", "read_json", "unit_name"]
+__all__ = ["CLEAN", "Cache", "Defaults", "cache_document", "has_lost_marker", "read_json", "unit_name"]
 
 FORMAT_VERSION = 1
 CLEAN = "clean"
 _SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{12}")
+_TRACES = (f"encoders/{'[0-9a-f]' * 12}.json", f"features/{'[0-9a-f]' * 12}/*/[!.]*{SUFFIX}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,14 @@ def cache_document(defaults: Defaults) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "defaults": asdict(defaults),
     }
+
+
+def has_lost_marker(folder: Path) -> bool:
+    """Whether a folder is plainly a cache but for its ``cache.json``: it has what only caches have."""
+    if os.path.lexists(folder / "cache.json"):
+        return False
+    has_traces = any(True for pattern in _TRACES for _ in folder.glob(pattern))
+    return has_traces or _is_index(folder / "index.json") or any(map(_is_table, (folder / "samples").glob("[!.]*.h5")))
 
 
 def unit_name(keys: NDArray[np.uint8], view: str, outputs: tuple[str, ...]) -> str:
@@ -81,18 +93,15 @@ class Cache:
             raise FeatcacheError(
                 f"cache {str(path)!r} does not exist; `featcache extract DATA --cache {path}` makes one"
             )
-        if not (path / "cache.json").exists():
-            raise FeatcacheError(f"folder {str(path)!r} is no cache: it has no cache.json")
+        if not os.path.lexists(path / "cache.json"):
+            raise FeatcacheError(f"folder {str(path)!r} is no cache: it has no cache.json{_remedy(path)}")
         document, is_intact = read_sealed(path / "cache.json")
         version = document.get("format_version")
-        if version != FORMAT_VERSION:
+        if version not in (None, FORMAT_VERSION):
             raise FeatcacheError(
                 f"cache {str(path)!r} has format version {version!r}, this program reads {FORMAT_VERSION}"
             )
-        defaults = document.get("defaults")
-        if not isinstance(defaults, dict) or set(defaults) != {"compute_dtype", "storage_dtype"}:
-            raise FeatcacheError(f"cache {str(path)!r}: cache.json has no defaults for compute_dtype and storage_dtype")
-        found = cls(path, Defaults(**{k: str(v) for k, v in defaults.items()}))
+        found = cls(path, _defaults(document.get("defaults"), f"cache {str(path)!r}: cache.json"))
         check_intact(path / "cache.json", is_intact)
         return found
 
@@ -114,7 +123,8 @@ class Cache:
         strangers = path.is_dir() and any(not p.name.startswith(TEMP_PREFIX) for p in path.iterdir())
         # Looked at again: another writer may have made the cache since.
         if strangers and not marker.is_file():
-            raise FeatcacheError(f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json")
+            what = f"folder {str(path)!r} is neither empty nor a cache: it has no cache.json"
+            raise FeatcacheError(what + _remedy(path))
         return cls(path, defaults)
 
     @classmethod
@@ -142,13 +152,13 @@ class Cache:
     def _write(self) -> None:
         marker = self.path / "cache.json"
         if not marker.is_file():
-            write_sealed(marker, cache_document(self.defaults))
+            write_sealed(marker, cache_document(self.defaults), root=self.path)
 
     def add_producer(self, fingerprint: Fingerprint) -> None:
         """Record a producer's document; one that is there already stays."""
         path = self.path / "encoders" / f"{fingerprint.short}.json"
         if not path.is_file():
-            write_sealed(path, fingerprint.to_document())
+            write_sealed(path, fingerprint.to_document(), root=self.path)
         known = self.producer(fingerprint.short)
         if known.digest != fingerprint.digest:
             raise ShardError(f"encoder document {path} belongs to another producer with the same first 12 digits")
@@ -157,10 +167,14 @@ class Cache:
         """Read one producer's document."""
         path = self.path / "encoders" / f"{short}.json"
         document, is_intact = read_sealed(path)
-        fingerprint = Fingerprint.from_document(document, str(path))
+        try:
+            fingerprint = Fingerprint.from_document(document, str(path))
+        except ShardError as error:
+            raise ShardError.damaged(str(error)) from error
         check_intact(path, is_intact)
         if fingerprint.short != short:
-            raise ShardError(f"encoder document {path} describes producer {fingerprint.short}")
+            home = path.with_name(f"{fingerprint.short}.json")
+            raise ShardError.misplaced(f"encoder document {path} describes producer {fingerprint.short}", home)
         return fingerprint
 
     @cached_property
@@ -203,3 +217,34 @@ class Cache:
         if not folder.is_dir():
             return ()
         return tuple(sorted(p.stem for p in folder.glob("*.h5") if not p.name.startswith(".")))
+
+
+def _is_index(path: Path) -> bool:
+    try:
+        document, is_intact = read_sealed(path)
+    except ShardError:
+        return False
+    return is_intact and {"defaults", "encoders", "shards"} <= document.keys()
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        read_samples(path)
+    except ShardError:
+        return False
+    return True
+
+
+def _defaults(value: Any, where: str) -> Defaults:
+    if not isinstance(value, dict) or set(value) != {"compute_dtype", "storage_dtype"}:
+        raise ShardError.damaged(f"{where} has no defaults for compute_dtype and storage_dtype")
+    try:
+        return Defaults(**{name: str(dtype) for name, dtype in value.items()})
+    except FeatcacheError as error:
+        raise ShardError.damaged(f"{where}: {error}") from error
+
+
+def _remedy(folder: Path) -> str:
+    """Say what to do about a cache that has lost its ``cache.json``."""
+    command = shlex.join(["featcache", "repair", str(folder)])
+    return f", but looks like a cache that lost it: `{command}` makes it anew" if has_lost_marker(folder) else ""

@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,11 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from featcache.inside import check_inside
 from featcache.owner import Owner
 from featcache.publish import LEFTOVER_SECONDS, create_exclusive
 from featcache.regular import open_regular
 
-__all__ = ["Claims", "sweep_claims"]
+__all__ = ["SUFFIX", "Claims", "forget_claim", "is_abandoned", "is_alive", "read_owner", "sweep_claims"]
 
 FORMAT_VERSION = 1
 SUFFIX = ".json"
@@ -38,12 +40,21 @@ class Claims:
     ----------
     folder : Path
         Where the claims of all writers are.
+    root : Path
+        The cache: a folder that is reached through a link below it is refused.
     timeout : float
         Seconds of our own clock for which another's heartbeat may stand still before its claim is taken over.
+
+    Raises
+    ------
+    FeatcacheError
+        If the folder is reached through a link.
     """
 
-    def __init__(self, folder: Path, *, timeout: float) -> None:
+    def __init__(self, folder: Path, *, root: Path, timeout: float) -> None:
+        check_inside(folder / "claim", root=root)
         self._folder = folder
+        self._root = root
         self._timeout = timeout
         self._held: dict[str, tuple[int, int] | None] = {}
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
@@ -89,7 +100,7 @@ class Claims:
             return
         inode, path = self._held[unit], self._path(unit)
         with suppress(OSError):
-            if _inode(path) == inode if inode else _read_owner(path) == Owner.current():
+            if _inode(path) == inode if inode else read_owner(path) == Owner.current():
                 path.unlink()
         del self._held[unit]
 
@@ -102,7 +113,7 @@ class Claims:
         note["time"] = datetime.now(UTC).isoformat(timespec="seconds")
         # Held before it is there: who is interrupted in between must not leave it behind.
         self._held[unit] = None
-        if not create_exclusive(path, json.dumps(note).encode()):
+        if not create_exclusive(path, json.dumps(note).encode(), root=self._root):
             del self._held[unit]
             return False
         self._held[unit] = _inode(path)
@@ -121,7 +132,7 @@ class Claims:
         now = time.monotonic()
         if unit not in self._seen or self._seen[unit][0] != beat:
             self._seen[unit] = (beat, now)
-        owner = _read_owner(path)
+        owner = read_owner(path)
         return (owner is not None and owner.is_dead) or now - self._seen[unit][1] >= self._timeout
 
     def _beat(self) -> None:
@@ -130,24 +141,67 @@ class Claims:
                 path = self._path(unit)
                 with suppress(OSError):
                     if _inode(path) == inode:
-                        os.utime(path)
+                        os.utime(path, follow_symlinks=False)
 
 
-def sweep_claims(folder: Path) -> int:
-    """Remove the claims of the dead, anywhere in a folder; returns how many there were.
+def forget_claim(path: Path, *, root: Path) -> None:
+    """Remove anybody's claim in the cache ``root`` on a unit that is done: it is of no use any more."""
+    check_inside(path, root=root)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def sweep_claims(claims: Iterable[Path]) -> int:
+    """Remove those of some claims that are abandoned; returns how many there were.
 
     They are in nobody's way, but those on units that nobody plans any more would stay for ever.
     """
     n_removed = 0
-    for path in folder.rglob(f"*{SUFFIX}") if folder.is_dir() else ():
+    for path in claims:
         with suppress(OSError):
-            found = path.lstat()
-            owner = _read_owner(path) if stat.S_ISREG(found.st_mode) else None
-            is_old = time.time() - found.st_mtime > LEFTOVER_SECONDS
-            if is_old if owner is None or not owner.is_here else owner.is_dead:
+            if is_abandoned(path):
                 path.unlink()
                 n_removed += 1
     return n_removed
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether the owner of a claim will not come back: it is dead, or of elsewhere and has been silent for a day.
+
+    Raises
+    ------
+    OSError
+        If the claim is gone.
+    """
+    owner, is_silent = _look(path, time.time(), LEFTOVER_SECONDS)
+    return is_silent if owner is None or not owner.is_here else owner.is_dead
+
+
+def is_alive(path: Path, *, now: float, timeout: float) -> bool:
+    """Whether the owner of a claim can be at work: not known to be dead, and not silent for too long.
+
+    Parameters
+    ----------
+    path : Path
+        The claim.
+    now : float
+        Seconds since 1970 by the clock that stamps the file.
+    timeout : float
+        Seconds of silence. The owner beats eight times in its own timeout.
+
+    Raises
+    ------
+    OSError
+        If it is gone.
+    """
+    owner, is_silent = _look(path, now, timeout)
+    return not is_silent and not (owner is not None and owner.is_dead)
+
+
+def _look(path: Path, now: float, timeout: float) -> tuple[Owner | None, bool]:
+    """Return whose a claim is, as far as it says so, and whether it has been silent for too long."""
+    found = path.lstat()
+    return read_owner(path) if stat.S_ISREG(found.st_mode) else None, now - found.st_mtime > timeout
 
 
 def _inode(path: Path) -> tuple[int, int]:
@@ -155,7 +209,7 @@ def _inode(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _read_owner(path: Path) -> Owner | None:
+def read_owner(path: Path) -> Owner | None:
     """Read whose claim it is; None if the file does not say, or is no claim."""
     try:
         with open_regular(path) as file:

@@ -79,7 +79,7 @@ class ColumnFile:
             wanted = set(dtypes) if found & set(optional) else set(dtypes) - set(optional)
             if found != wanted:
                 odd = sorted(found ^ wanted)[0]
-                raise ShardError(f"{where} {'lacks' if odd in wanted else 'has an unknown'} column {odd!r}")
+                raise ShardError.damaged(f"{where} {'lacks' if odd in wanted else 'has an unknown'} column {odd!r}")
             blocks = {name: read_block(file, name, size, where, (dtypes[name],)) for name in sorted(wanted)}
             mapped = mmap.mmap(raw.fileno(), size, access=mmap.ACCESS_READ)
         columns = {name: _map(mapped, block) for name, block in blocks.items()}
@@ -90,8 +90,8 @@ class ColumnFile:
         """Whether the checksum is that of the columns; reads them all."""
         return self._digest().encode() == self.checksum
 
-    def write(self, path: Path) -> None:
-        """Write the file, atomically replacing an earlier one."""
+    def write(self, path: Path, *, root: Path) -> None:
+        """Write the file below ``root``, atomically replacing an earlier one."""
 
         def fill(file: Any) -> None:
             file.attrs["format_version"] = np.int64(self.format_version)
@@ -99,7 +99,7 @@ class ColumnFile:
             for name, data in self.columns.items():
                 file.create_dataset(name, data=np.ascontiguousarray(data))
 
-        with temporary_beside(path) as temp:
+        with temporary_beside(path, root=root) as temp:
             write_bytes(temp, build_image(fill, sum(data.nbytes for data in self.columns.values())), path)
             replace_file(temp, path)
 

@@ -1,5 +1,10 @@
 """The errors that featcache raises on purpose: everything else is a bug."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
 __all__ = ["FeatcacheError", "FingerprintMismatch", "ImageError", "ManifestError", "ModelError", "ShardError"]
 
 
@@ -20,7 +25,34 @@ class ImageError(FeatcacheError):
 
 
 class ShardError(FeatcacheError):
-    """A file of the cache is not what its contract says."""
+    """A file of the cache is not what its contract says.
+
+    Attributes
+    ----------
+    home : Path or None
+        Where the file belongs by its own word, if it is whole and in the place of another.
+    """
+
+    home: Path | None = None
+
+    @classmethod
+    def damaged(cls, what: str) -> Self:
+        """Say of something damaged what to do about it."""
+        return cls(f"{what}; `featcache repair` moves it aside")
+
+    @classmethod
+    def of_version(cls, what: str, found: object, known: int) -> Self:
+        """Refuse a format version; one that is no number is damage."""
+        message = f"{what} has format version {found!r}, this program reads {known}"
+        return cls(message) if isinstance(found, int) else cls.damaged(message)
+
+    @classmethod
+    def misplaced(cls, what: str, home: Path | None = None) -> Self:
+        """Say the same of something whole that is in the place of another."""
+        where = "aside" if home is None else "where it belongs, or aside"
+        found = cls(f"{what}: it was moved or swapped; `featcache repair` moves it {where}")
+        found.home = home
+        return found
 
 
 class FingerprintMismatch(FeatcacheError):

@@ -12,6 +12,8 @@ from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec
 from featcache.encoders.loading import is_cuda
 from featcache.errors import FeatcacheError
 from featcache.index import update_index
+from featcache.layout import check_folders, is_claim, is_temporary, walk_cache
+from featcache.lease import shared_lease
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions, FailureLimit
 from featcache.pipeline.feeds import Feed, Forwards, PictureFeed, TextFeed
@@ -76,24 +78,26 @@ def extract(
     ------
     FeatcacheError
         If it cannot be done as it was asked for: before anything is read or written. If more contents fail than the
-        options allow, or all of one encoder and view.
+        options allow, or all of one encoder and view; if somebody deletes from the cache, or a folder of it is a link.
     """
     options = options or ExtractOptions()
     run = _Run(manifest, cache, options, progress or _ignore, events or _ignore)
     work = Work.of(specs, views)
     work.check(manifest, cache, options)
+    check_folders(cache.path)
     cache.make()
-    scanned, plans = run.plan(work)
-    for plan in plans:
-        if announce:
-            announce(plan)
-        run.tell(_plan_event(plan))
-    by_content = {c: [plan for plan in plans if CONTENT_OF[plan.spec.modality] == c] for c in work.contents}
-    with run.reading(by_content.get("image", []), work) as reader:
-        passes = [run.encode(content, own, scanned, reader) for content, own in by_content.items()]
-        n_busy = sum(any(plan.units for plan in own) for own in by_content.values())
-        _carry_out(passes, in_turns=n_busy > 1 and is_cuda(options.device))
-    update_index(cache)
+    with shared_lease(cache.path):
+        scanned, plans = run.plan(work)
+        for plan in plans:
+            if announce:
+                announce(plan)
+            run.tell(_plan_event(plan))
+        by_content = {c: [plan for plan in plans if CONTENT_OF[plan.spec.modality] == c] for c in work.contents}
+        with run.reading(by_content.get("image", []), work) as reader:
+            passes = [run.encode(content, own, scanned, reader) for content, own in by_content.items()]
+            n_busy = sum(any(plan.units for plan in own) for own in by_content.values())
+            _carry_out(passes, in_turns=n_busy > 1 and is_cuda(options.device))
+        update_index(cache)
     result = run.result(scanned, work)
     run.tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
     if failed := _failed_sides(result.sides, plans):
@@ -124,8 +128,8 @@ class _Run:
     def plan(self, work: Work) -> tuple[Scan, list[Plan]]:
         """Find out what there is to do, and record the samples."""
         cache, manifest, options = self._cache, self._manifest, self._options
-        remove_leftovers(cache.path)
-        sweep_claims(cache.path / "claims")
+        remove_leftovers(path for path, name in walk_cache(cache.path) if is_temporary(name))
+        sweep_claims([path for path, name in walk_cache(cache.path) if is_claim(name)])
         for spec, _ in work.items:
             cache.add_producer(spec.fingerprint)
         self.tell(Event("start", {"dataset": manifest.name, "n_samples": len(manifest.samples)}))

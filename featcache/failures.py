@@ -48,10 +48,11 @@ class Failure:
     time: str
 
 
-def write_failures(folder: Path, unit: str, failures: Sequence[Failure]) -> None:
-    """Write the failures of one work unit."""
+def write_failures(folder: Path, unit: str, failures: Sequence[Failure], *, root: Path) -> None:
+    """Write the failures of one work unit into a folder of the cache ``root``."""
     rows = [asdict(failure) for failure in failures]
-    replace_sealed(folder / f"{unit}.json", {"format_version": FORMAT_VERSION, "unit": unit, "failures": rows})
+    document = {"format_version": FORMAT_VERSION, "unit": unit, "failures": rows}
+    replace_sealed(folder / f"{unit}.json", document, root=root)
 
 
 def read_failures(cache: Cache, fingerprint: Fingerprint, view: str) -> tuple[Failure, ...]:
@@ -72,20 +73,23 @@ def read_failure_file(path: Path) -> tuple[Failure, ...]:
     Raises
     ------
     ShardError
-        If the file is malformed or was damaged.
+        If the file is malformed, was damaged, or is of another unit than its name says.
     """
     document, is_intact = read_sealed(path)
     rows = document.get("failures")
     if document.get("format_version") != FORMAT_VERSION or not isinstance(rows, list):
-        raise ShardError(f"{path} is no list of failures of format version {FORMAT_VERSION}")
+        raise ShardError.damaged(f"{path} is no list of failures of format version {FORMAT_VERSION}")
     try:
         found = tuple(Failure(**row) for row in rows)
         for failure in found:
             if len(bytes.fromhex(failure.key)) != 32 or not isinstance(failure.attempt, int):
                 raise ValueError(failure.key)
     except (TypeError, ValueError) as error:
-        raise ShardError(f"{path} holds a malformed failure: {error}") from error
+        raise ShardError.damaged(f"{path} holds a malformed failure: {error}") from error
     check_intact(path, is_intact)
+    if document.get("unit") != path.stem:
+        # Where it belongs is not known: encoders of one modality have units of the same names.
+        raise ShardError.misplaced(f"{path} is of unit {str(document.get('unit'))[:80]!r}")
     return found
 
 

@@ -21,6 +21,7 @@ from featcache.errors import FeatcacheError
 from featcache.extract import extract
 from featcache.index import update_index
 from featcache.interruption import insistent
+from featcache.lease import shared_lease
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions, available_cores
 from featcache.pipeline.results import Event, ExtractResult, PassResult, Progress, SideResult
@@ -95,7 +96,8 @@ def extract_on(
     work = Work.of(specs, views)
     work.check(manifest, cache, options)
     cache.make()
-    survey(manifest, cache, work, options=options, report=report)
+    with shared_lease(cache.path):
+        survey(manifest, cache, work, options=options, report=report)
     share = max(1, (options.workers or available_cores()) // len(gpus))
     own = replace(options, rehash=False, workers=share)
     job = _Job(manifest, cache, tuple(specs), tuple([views] if isinstance(views, str) else views), own)

@@ -76,13 +76,15 @@ def read_attributes(owner: Any, kinds: Mapping[str, str], where: str) -> dict[st
     n_found = len(owner.attrs)
     names = set(owner.attrs) if n_found == len(kinds) else set()
     if names != set(kinds):
-        raise ShardError(f"{where} has {n_found} attributes {sorted(names)!r}, expected {sorted(kinds)!r}")
+        raise ShardError.damaged(f"{where} has {n_found} attributes {sorted(names)!r}, expected {sorted(kinds)!r}")
     values: dict[str, Any] = {}
     for name, expected in sorted(kinds.items()):
         attribute = owner.attrs.get_id(name)
         size = attribute.dtype.itemsize
         if attribute.dtype.kind != expected or attribute.shape != () or not 0 < size <= _MAX_ATTRIBUTE:
-            raise ShardError(f"{where}: attribute {name!r} has dtype {attribute.dtype}, shape {attribute.shape}")
+            raise ShardError.damaged(
+                f"{where}: attribute {name!r} has dtype {attribute.dtype}, shape {attribute.shape}"
+            )
         raw = owner.attrs[name]
         values[name] = int(raw) if expected == "i" else bytes(raw)
     return values
@@ -91,28 +93,28 @@ def read_attributes(owner: Any, kinds: Mapping[str, str], where: str) -> dict[st
 def child_names(group: Any, limit: int, where: str) -> list[str]:
     """Return the names in a group, which are hard links and at most ``limit``."""
     if len(group) > limit:
-        raise ShardError(f"{where} holds {len(group)} objects in {group.name!r}, expected at most {limit}")
+        raise ShardError.damaged(f"{where} holds {len(group)} objects in {group.name!r}, expected at most {limit}")
     names = sorted(group)
     for name in names:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise ShardError(f"{where}: {name!r} is a {type(link).__name__}, links are refused")
+            raise ShardError.damaged(f"{where}: {name!r} is a {type(link).__name__}, links are refused")
     return names
 
 
 def read_block(group: Any, name: str, size: int, where: str, dtypes: Collection[str]) -> Block:
     """Read where a dataset lies, which must be contiguous within a file of ``size`` bytes and of one of ``dtypes``."""
     if group.get(name, getclass=True) is not h5py.Dataset:
-        raise ShardError(f"{where}: {name!r} is no dataset")
+        raise ShardError.damaged(f"{where}: {name!r} is no dataset")
     dataset = group[name]
     plist = dataset.id.get_create_plist()
     if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count() or plist.get_nfilters():
-        raise ShardError(f"{where}: dataset {name!r} is not contiguous within the file")
+        raise ShardError.damaged(f"{where}: dataset {name!r} is not contiguous within the file")
     dtype = dataset.dtype
     kind = dtype.str if dtype.kind == "S" else _DTYPES.get(dtype.str.lstrip("<|"), dtype.str)
     if kind not in dtypes:
-        raise ShardError(f"{where}: dataset {name!r} has dtype {dtype}, expected {' or '.join(sorted(dtypes))}")
+        raise ShardError.damaged(f"{where}: dataset {name!r} has dtype {dtype}, expected {' or '.join(sorted(dtypes))}")
     block = Block(dataset.id.get_offset() or 0, tuple(int(d) for d in dataset.shape or ()), kind)
     if dataset.shape is None or (block.nbytes and (block.offset <= 0 or block.offset + block.nbytes > size)):
-        raise ShardError(f"{where}: dataset {name!r} claims {block.nbytes} bytes, the file has {size}")
+        raise ShardError.damaged(f"{where}: dataset {name!r} claims {block.nbytes} bytes, the file has {size}")
     return block

@@ -41,7 +41,7 @@ class Index:
     Attributes
     ----------
     state : {"intact", "missing", "damaged"}
-        An index that is missing or damaged is an empty one: it is a shortcut, nothing depends on it.
+        An index that is missing or damaged (or is no file) is an empty one: it is a shortcut, nothing depends on it.
     receipts : mapping of Path to Receipt
         All of them, whether or not their files are still there.
     encoders : mapping of short fingerprint to document
@@ -59,7 +59,7 @@ class Index:
 def read_index(folder: Path) -> Index:
     """Read the index of a cache folder; never raises for what is in it."""
     path = folder / "index.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return Index("missing")
     try:
         document, is_intact = read_sealed(path)
@@ -119,7 +119,7 @@ def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Pat
         "layouts": {number: json.loads(layout) for layout, number in numbers.items()},
         "shards": shards,
     }
-    replace_sealed(cache.path / "index.json", document)
+    replace_sealed(cache.path / "index.json", document, root=cache.path)
     return receipts
 
 

@@ -15,17 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.columns import READ_ERRORS, ColumnFile
+from featcache.errors import ShardError
 from featcache.facts import FileFacts
 from featcache.keyindex import KeyIndex
 from featcache.manifest import ImageFile, ImageSource
 from featcache.sources.parquet import ParquetImage
 from featcache.sources.webdataset import TarImage
 
-__all__ = ["RACY_NS", "Memo", "place_of", "stamp_file", "stamp_files"]
+__all__ = ["Memo", "place_of", "stamp_file", "stamp_files"]
 
 FORMAT_VERSION = 2
-RACY_NS = 2_000_000_000
-"""A file that changed less than this before it was read is not remembered: it could change again unnoticed."""
 _DIGEST_BYTES = 32
 _DIGESTS = dict.fromkeys(("stamp", "key"), "uint8")
 _FACTS = {"format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
@@ -135,20 +134,39 @@ class Memo:
     def load(cls, path: Path) -> Memo:
         """Map a memo; one that is missing, damaged or of another version is an empty one."""
         try:
-            file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, where=f"memo {path}")
+            return cls.read(path)
+        except ShardError:
+            return cls.empty()
+
+    @classmethod
+    def read(cls, path: Path) -> Memo:
+        """Map a memo.
+
+        Raises
+        ------
+        ShardError
+            If it is missing, damaged or of another version.
+        """
+        where = f"memo {path}"
+        try:
+            file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, where=where)
             columns = file.columns
             one, two = columns["width"].shape, (*columns["width"].shape, _DIGEST_BYTES)
             is_sound = all(c.shape == (two if name in _DIGESTS else one) for name, c in columns.items())
-            return cls._of(columns) if len(one) == 1 and is_sound and file.is_intact else cls.empty()
-        except READ_ERRORS:
-            return cls.empty()
+            if not (len(one) == 1 and is_sound and file.is_intact):
+                raise ShardError(f"{where} was damaged")
+            return cls._of(columns)
+        except ShardError:
+            raise
+        except READ_ERRORS as error:
+            raise ShardError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
     @classmethod
     def _of(cls, columns: Mapping[str, NDArray[Any]]) -> Memo:
         own = {name: column for name, column in columns.items() if name not in _FACTS}
         return cls(**own, files=FileFacts(**{name: columns[name] for name in _FACTS}))
 
-    def save(self, path: Path) -> None:
-        """Write the memo, atomically replacing an earlier one; of two writers the last wins."""
+    def save(self, path: Path, *, root: Path) -> None:
+        """Write the memo below ``root``, atomically replacing an earlier one; of two writers the last wins."""
         columns = {name: getattr(self.files if name in _FACTS else self, name) for name in _COLUMNS}
-        ColumnFile(columns, FORMAT_VERSION).write(path)
+        ColumnFile(columns, FORMAT_VERSION).write(path, root=root)

@@ -13,17 +13,20 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
+from featcache.inside import check_inside, make_folder
 from featcache.owner import Owner
 
 __all__ = [
     "LEFTOVER_SECONDS",
     "TEMP_PREFIX",
     "create_exclusive",
+    "is_leftover",
+    "owner_of",
     "publish_new",
     "remove_leftovers",
     "replace_file",
@@ -38,20 +41,24 @@ _TURN_SECONDS = 10.0
 
 
 @contextmanager
-def temporary_beside(final: Path) -> Iterator[Path]:
+def temporary_beside(final: Path, *, root: Path) -> Iterator[Path]:
     """Give a fresh name in the folder of ``final`` and remove what is left under it at the end.
 
     The name tells its owner (host and process), so that leftovers of a dead one can be recognised.
 
+    Parameters
+    ----------
+    final : Path
+        Where the file is going to be.
+    root : Path
+        Below which no link is followed: the cache's folder, or that of ``final`` if a person named it.
+
     Raises
     ------
     FeatcacheError
-        If the folder is not there and cannot be made.
+        If the folder is not there and cannot be made, or is reached through a link below ``root``.
     """
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FeatcacheError(f"folder {final.parent} cannot be made: {error.strerror}") from error
+    make_folder(final.parent, root=root)
     owner = Owner.current()
     temp = final.parent / f"{TEMP_PREFIX}{owner.host}-{owner.pid}-{owner.process}{secrets.token_hex(4)}"
     try:
@@ -89,7 +96,7 @@ def _rename_new(temp: Path, final: Path) -> bool:
     """Rename unless the name is taken. Writers of one name take turns by an exclusive file beside it."""
     turn = final.with_name(f"{TEMP_PREFIX}turn-{final.name}")
     started = time.monotonic()
-    while not create_exclusive(turn, b""):
+    while not create_exclusive(turn, b"", root=turn.parent):
         if final.exists():
             return False
         if time.monotonic() - started > _TURN_SECONDS:
@@ -106,11 +113,13 @@ def _rename_new(temp: Path, final: Path) -> bool:
         turn.unlink(missing_ok=True)
 
 
-def create_exclusive(path: Path, data: bytes) -> bool:
+def create_exclusive(path: Path, data: bytes, *, root: Path) -> bool:
     """Create a small file that must not exist yet; returns False if it does.
 
-    For notes that may be lost: nothing is synced, and a reader can meet the file before its content.
+    For notes that may be lost: nothing is synced, and a reader can meet the file before its content. As for
+    `temporary_beside` no link is followed below ``root``; what the file system refuses is an `OSError`.
     """
+    check_inside(path, root=root)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -123,24 +132,23 @@ def create_exclusive(path: Path, data: bytes) -> bool:
     return True
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Remove temporary files that nobody will finish, anywhere in a folder; returns how many there were.
-
-    Those of a process of this machine go when it is dead and stay as long as it lives; others go after a day.
-    """
+def remove_leftovers(files: Iterable[Path]) -> int:
+    """Remove those of some files that are temporary and that nobody will finish; returns how many there were."""
     n_removed = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if name.startswith(TEMP_PREFIX) and _is_leftover(path):
-                with suppress(OSError):
-                    path.unlink()
-                    n_removed += 1
+    for path in files:
+        if path.name.startswith(TEMP_PREFIX) and is_leftover(path):
+            with suppress(OSError):
+                path.unlink()
+                n_removed += 1
     return n_removed
 
 
-def _is_leftover(path: Path) -> bool:
-    owner = _parse_owner(path.name)
+def is_leftover(path: Path) -> bool:
+    """Whether nobody will finish a temporary file.
+
+    Those of a process of this machine are left over when it is dead and not as long as it lives; others after a day.
+    """
+    owner = owner_of(path)
     if owner is not None and owner.is_here:
         return owner.is_dead
     try:
@@ -151,16 +159,29 @@ def _is_leftover(path: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > LEFTOVER_SECONDS
 
 
-def _parse_owner(name: str) -> Owner | None:
-    host, _, rest = name.removeprefix(TEMP_PREFIX).partition("-")
+def owner_of(temp: Path) -> Owner | None:
+    """Return whose a temporary file is; None if its name does not say so."""
+    host, _, rest = temp.name.removeprefix(TEMP_PREFIX).partition("-")
     pid, _, process = rest.partition("-")
-    return Owner(host, int(pid), process[:8]) if pid.isdecimal() and len(process) >= 8 else None
+    is_ours = temp.name.startswith(TEMP_PREFIX) and pid.isdecimal() and len(process) >= 8
+    return Owner(host, int(pid), process[:8]) if is_ours else None
 
 
 def replace_file(temp: Path, final: Path) -> None:
-    """Atomically put a closed file in the place of another."""
+    """Atomically put a closed file in the place of another.
+
+    Raises
+    ------
+    FeatcacheError
+        If a folder is in that place.
+    """
     _sync(temp)
-    temp.replace(final)
+    try:
+        temp.replace(final)
+    except IsADirectoryError as error:
+        raise FeatcacheError(
+            f"{final} is a folder, expected a file or nothing: move it away (in a cache `featcache repair` does)"
+        ) from error
     _sync(final.parent)
 
 

@@ -59,7 +59,7 @@ class Request:
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
-            raise ShardError(f"{where} has format version {version!r}, this program reads {FORMAT_VERSION}")
+            raise ShardError.of_version(where, version, FORMAT_VERSION)
         try:
             seed = document["seed"]
             found = cls(
@@ -72,11 +72,11 @@ class Request:
                 bool(document["skips_orphans"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ShardError(f"{where} is no request: {error!r}") from error
+            raise ShardError.damaged(f"{where} is no request: {error!r}") from error
         if not _DIGEST.fullmatch(found.fingerprint):
-            raise ShardError(f"{where} names the producer {found.fingerprint[:80]!r}, expected 64 hex digits")
+            raise ShardError.damaged(f"{where} names the producer {found.fingerprint[:80]!r}, expected 64 hex digits")
         if odd := [view for view in found.views if not _VIEW.fullmatch(view)]:
-            raise ShardError(f"{where} names the view {odd[0][:80]!r}, which is none")
+            raise ShardError.damaged(f"{where} names the view {odd[0][:80]!r}, which is none")
         return found
 
     def to_document(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def write_requests(cache: Cache, requests: Iterable[Request]) -> None:
         except ShardError:
             is_there = False
         if not is_there:
-            replace_sealed(path, request.to_document())
+            replace_sealed(path, request.to_document(), root=cache.path)
 
 
 def read_requests(cache: Cache, dataset: str) -> tuple[Request, ...]:
@@ -126,5 +126,7 @@ def read_request(path: Path) -> Request:
     request = Request.from_document(document, f"request {path}")
     check_intact(path, is_intact)
     if (request.dataset, request.fingerprint[:SHORT]) != (path.parent.name, path.stem):
-        raise ShardError(f"request {path} is of data set {request.dataset!r}: it was moved or swapped")
+        whose = f"data set {request.dataset!r} with producer {request.fingerprint[:SHORT]!r}"
+        home = path.parents[1] / request.dataset / f"{request.fingerprint[:SHORT]}.json"
+        raise ShardError.misplaced(f"request {path} is of {whose}", home)
     return request

@@ -171,8 +171,8 @@ _MAX_TEXT = 1 << 16
 _SEED = re.compile(r"-?\d{1,100}")
 
 
-def write_samples(path: Path, table: SampleTable) -> None:
-    """Write a table, atomically replacing an earlier one of the same data set."""
+def write_samples(path: Path, table: SampleTable, *, root: Path) -> None:
+    """Write a table into the cache ``root``, atomically replacing an earlier one of the same data set."""
     columns: dict[str, NDArray[Any]] = {name: getattr(table, name) for name in _FIXED if name != "split"}
     columns["split"] = table.split.astype("S5")
     names = StringColumn.from_strings(table.class_names)
@@ -184,7 +184,7 @@ def write_samples(path: Path, table: SampleTable) -> None:
         files = table.files
         columns |= {"image_format": files.format, "n_bytes": files.n_bytes, "has_exif": files.has_exif}
         columns["split_seed"] = _packed("" if table.split_seed is None else str(table.split_seed))
-    ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path)
+    ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path, root=root)
 
 
 def _packed(text: str) -> NDArray[np.uint8]:
@@ -210,7 +210,7 @@ def read_samples(path: Path) -> SampleTable:
         raise
     except READ_ERRORS as error:
         why = " ".join(str(error).split())[:200]
-        raise ShardError(f"{where} cannot be read: {why}; `featcache repair` moves it aside") from error
+        raise ShardError.damaged(f"{where} cannot be read: {why}") from error
 
 
 def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:
@@ -219,12 +219,14 @@ def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:
     expected |= dict.fromkeys(_KEYS, (n, KEY_BYTES)) | {f"{name}.offsets": (n + 1,) for name in _STRINGS}
     for name, column in columns.items():
         if column.shape != expected.get(name, (column.size,)):
-            raise ShardError(f"{where}: column {name!r} has shape {column.shape}, expected {expected.get(name, '1-D')}")
+            raise ShardError.damaged(
+                f"{where}: column {name!r} has shape {column.shape}, expected {expected.get(name, '1-D')}"
+            )
 
 
 def _text(raw: NDArray[np.uint8], name: str, where: str) -> str:
     if len(raw) > _MAX_TEXT:
-        raise ShardError(f"{where}: {name!r} has {len(raw)} bytes, expected at most {_MAX_TEXT}")
+        raise ShardError.damaged(f"{where}: {name!r} has {len(raw)} bytes, expected at most {_MAX_TEXT}")
     return raw.tobytes().decode("utf-8", "surrogateescape")
 
 
@@ -236,7 +238,9 @@ def _build(columns: Mapping[str, NDArray[Any]], where: str) -> SampleTable:
     for name, (low, high) in (_RANGES | {"label_b": (-1, len(class_names) - 1)}).items():
         values = columns.get(name)
         if values is not None and len(values) and not low <= int(values.min()) <= int(values.max()) <= high:
-            raise ShardError(f"{where}: {name} runs from {values.min()} to {values.max()}, expected {low} to {high}")
+            raise ShardError.damaged(
+                f"{where}: {name} runs from {values.min()} to {values.max()}, expected {low} to {high}"
+            )
     table: dict[str, Any] = {name: strings(name) for name in _STRINGS}
     table |= {name: columns[name] for name in _FIXED if name != "split"}
     if "split_seed" in columns:
@@ -248,7 +252,7 @@ def _build(columns: Mapping[str, NDArray[Any]], where: str) -> SampleTable:
 
 def _seed(text: str, where: str) -> int | None:
     if text and not _SEED.fullmatch(text):
-        raise ShardError(f"{where} has the split seed {text!r}, expected a whole number")
+        raise ShardError.damaged(f"{where} has the split seed {text!r}, expected a whole number")
     return int(text) if text else None
 
 
@@ -257,5 +261,5 @@ def _splits(stored: NDArray[np.bytes_], where: str) -> NDArray[np.str_]:
     for number, name in enumerate(_SPLITS):
         code[stored == name.encode()] = number
     if (code == len(_SPLITS)).any():
-        raise ShardError(f"{where} has a split that is none of {_SPLITS!r}")
+        raise ShardError.damaged(f"{where} has a split that is none of {_SPLITS!r}")
     return np.array(_SPLITS)[code]

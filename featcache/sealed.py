@@ -74,16 +74,16 @@ def _first_line(body: bytes) -> bytes:
     return b'{"checksum": "' + hashlib.sha256(body).hexdigest().encode() + b'",'
 
 
-def write_sealed(path: Path, document: Mapping[str, Any]) -> bool:
-    """Write a sealed document under a name that must not exist yet; returns False if it does."""
-    with temporary_beside(path) as temp:
+def write_sealed(path: Path, document: Mapping[str, Any], *, root: Path) -> bool:
+    """Write a sealed document under a name below ``root`` that must not exist yet; returns False if it does."""
+    with temporary_beside(path, root=root) as temp:
         write_bytes(temp, seal(document), path)
         return publish_new(temp, path)
 
 
-def replace_sealed(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a sealed document, atomically replacing what was there."""
-    with temporary_beside(path) as temp:
+def replace_sealed(path: Path, document: Mapping[str, Any], *, root: Path) -> None:
+    """Write a sealed document below ``root``, atomically replacing what was there."""
+    with temporary_beside(path, root=root) as temp:
         write_bytes(temp, seal(document), path)
         replace_file(temp, path)
 
@@ -119,7 +119,7 @@ def read_sealed(path: Path) -> tuple[dict[str, Any], bool]:
 def check_intact(path: Path, is_intact: bool) -> None:
     """Raise `ShardError` unless a sealed document is intact."""
     if not is_intact:
-        raise ShardError(f"{path} was changed or damaged: its checksum is not that of its bytes")
+        raise ShardError.damaged(f"{path} was changed or damaged: its checksum is not that of its bytes")
 
 
 def _read(path: Path) -> bytes:
@@ -127,17 +127,19 @@ def _read(path: Path) -> bytes:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MAX_JSON:
-                raise ShardError(f"{path} has {size} bytes, more than any file of its kind")
+                raise ShardError.damaged(f"{path} has {size} bytes, more than any file of its kind")
             return file.read()
     except OSError as error:
-        raise ShardError(f"{path} cannot be read: {error}") from error
+        what = f"{path} cannot be read: {error}"
+        # What the system refuses (permissions, a network that is down) is no damage.
+        raise (ShardError(what) if error.errno else ShardError.damaged(what)) from error
 
 
 def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ShardError(f"{path} cannot be read: {error}") from error
+        raise ShardError.damaged(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
-        raise ShardError(f"{path} holds no JSON object")
+        raise ShardError.damaged(f"{path} holds no JSON object")
     return value

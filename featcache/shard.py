@@ -158,7 +158,12 @@ def _check_same(shard: Shard) -> None:
 
 
 def write_shard(
-    path: Path, header: ShardHeader, keys: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]]
+    path: Path,
+    header: ShardHeader,
+    keys: NDArray[np.uint8],
+    features: Mapping[str, NDArray[np.float32]],
+    *,
+    root: Path,
 ) -> bool:
     """Write and publish a shard; never replaces one.
 
@@ -172,6 +177,8 @@ def write_shard(
         Content keys.
     features : mapping of output name to (n, d) float32
         Raw vectors, finite and within the range of the storage dtype (see `storable`).
+    root : Path
+        The cache.
 
     Returns
     -------
@@ -184,16 +191,16 @@ def write_shard(
             raise ShardError(f"output {name!r} has values that {header.storage_dtype} cannot hold")
         datasets[f"features/{name}"] = np.ascontiguousarray(vectors, dtype=header.storage_dtype)
         datasets[f"norm/{name}"] = np.linalg.norm(vectors.astype(np.float64), axis=1).astype(np.float32)
-    return _publish(path, header, datasets)
+    return _publish(path, header, datasets, root)
 
 
-def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path) -> bool:
-    """Write and publish a new shard with some rows of another, byte for byte; False if the name was taken."""
+def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path, *, root: Path) -> bool:
+    """Write and publish a new shard in the cache ``root`` with some rows of another; False if the name was taken."""
     datasets = {name: np.ascontiguousarray(shard.map(block)[rows]) for name, block in _blocks(shard).items()}
-    return _publish(path, shard.header, datasets)
+    return _publish(path, shard.header, datasets, root)
 
 
-def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any]]) -> bool:
+def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any]], root: Path) -> bool:
     digests = {name: _digest(data) for name, data in datasets.items()}
     attributes = _attributes(header, len(datasets["key"]))
 
@@ -204,7 +211,7 @@ def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any
         for name, data in datasets.items():
             file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
 
-    with temporary_beside(path) as temp:
+    with temporary_beside(path, root=root) as temp:
         write_bytes(temp, build_image(fill, sum(data.nbytes for data in datasets.values())), path)
         return publish_new(temp, path)
 
@@ -262,7 +269,7 @@ def read_shard(path: Path) -> Shard:
     shard = Shard(path, size, header, blocks["key"], outputs, norms, checksum)
     check_layout(shard)
     if shard.n_rows != n_rows:
-        raise ShardError(f"shard {path} has {shard.n_rows} keys, its attributes say {n_rows} rows")
+        raise ShardError.damaged(f"shard {path} has {shard.n_rows} keys, its attributes say {n_rows} rows")
     return shard
 
 
@@ -270,25 +277,28 @@ def _unreadable(path: Path, error: Exception) -> ShardError:
     why = " ".join(str(error).split())[:200]
     # What the system refuses (permissions, a network that is down) is no damage.
     is_damage = getattr(error, "errno", None) is None
-    return ShardError(f"shard {path} cannot be read: {why}" + "; `featcache repair` moves it aside" * is_damage)
+    what = f"shard {path} cannot be read: {why}"
+    return ShardError.damaged(what) if is_damage else ShardError(what)
 
 
 def check_layout(shard: Shard) -> None:
     """Raise `ShardError` unless keys, outputs and norms have the shapes and dtypes of one shard and lie in its file."""
     n, path = shard.n_rows, shard.path
     if shard.key.shape != (n, KEY_BYTES) or shard.key.dtype != "uint8":
-        raise ShardError(f"shard {path} has no (rows, {KEY_BYTES}) uint8 dataset 'key'")
+        raise ShardError.damaged(f"shard {path} has no (rows, {KEY_BYTES}) uint8 dataset 'key'")
     if not shard.outputs or shard.outputs.keys() != shard.norms.keys():
-        raise ShardError(f"shard {path} holds outputs {sorted(shard.outputs)!r} and norms {sorted(shard.norms)!r}")
+        raise ShardError.damaged(
+            f"shard {path} holds outputs {sorted(shard.outputs)!r} and norms {sorted(shard.norms)!r}"
+        )
     for name, block in shard.outputs.items():
         norm = shard.norms[name]
         if len(block.shape) != 2 or block.shape[0] != n or block.dtype != shard.header.storage_dtype:
-            raise ShardError(f"shard {path}: output {name!r} is {block.shape} {block.dtype}, expected {n} rows")
+            raise ShardError.damaged(f"shard {path}: output {name!r} is {block.shape} {block.dtype}, expected {n} rows")
         if norm.shape != (n,) or norm.dtype != "float32":
-            raise ShardError(f"shard {path}: output {name!r} has no float32 norm a row")
+            raise ShardError.damaged(f"shard {path}: output {name!r} has no float32 norm a row")
     blocks = (shard.key, *shard.outputs.values(), *shard.norms.values())
     if any(b.offset < 0 or b.offset + b.nbytes > shard.size for b in blocks):
-        raise ShardError(f"shard {path} claims more bytes than the {shard.size} of its file")
+        raise ShardError.damaged(f"shard {path} claims more bytes than the {shard.size} of its file")
 
 
 def _blocks(shard: Shard) -> dict[str, Block]:
@@ -305,7 +315,7 @@ def _read_header(file: Any, path: Path) -> tuple[ShardHeader, int, str]:
         )
     header = ShardHeader(*(values[name].decode() for name in ("fingerprint", "view", "storage_dtype")))
     if header.storage_dtype not in _STORAGE_DTYPES:
-        raise ShardError(f"shard {path} has storage dtype {header.storage_dtype!r}")
+        raise ShardError.damaged(f"shard {path} has storage dtype {header.storage_dtype!r}")
     return header, values["rows"], values["checksum"].decode()
 
 
@@ -313,11 +323,11 @@ def _read_blocks(file: Any, path: Path, size: int) -> dict[str, Block]:
     where = f"shard {path}"
     top = child_names(file, 3, where)
     if top != ["features", "key", "norm"]:
-        raise ShardError(f"{where} holds {top!r}, expected ['features', 'key', 'norm']")
+        raise ShardError.damaged(f"{where} holds {top!r}, expected ['features', 'key', 'norm']")
     blocks = {"key": read_block(file, "key", size, where, ("uint8",))}
     for folder, dtypes in (("features", _STORAGE_DTYPES), ("norm", ("float32",))):
         if file.get(folder, getclass=True) is not h5py.Group:
-            raise ShardError(f"{where}: {folder!r} is no group")
+            raise ShardError.damaged(f"{where}: {folder!r} is no group")
         group = file[folder]
         for name in child_names(group, _MAX_OUTPUTS, where):
             blocks[f"{folder}/{name}"] = read_block(group, name, size, where, dtypes)
@@ -337,14 +347,14 @@ def verify_shard(shard: Shard) -> None:
         for name, block in _blocks(shard).items():
             digests[name] = digest_bytes(shard.path, block.offset, block.nbytes)
             if _recorded_digest(file, name, shard.path) != digests[name].encode():
-                raise ShardError(f"shard {shard.path}: dataset {name!r} ({block.shape[0]} rows) was damaged")
+                raise ShardError.damaged(f"shard {shard.path}: dataset {name!r} ({block.shape[0]} rows) was damaged")
         attributes = read_attributes(file, _ATTRIBUTES, f"shard {shard.path}")
         try:
             expected = _checksum({k: v for k, v in attributes.items() if k != "checksum"}, digests).encode()
         except UnicodeDecodeError:
             expected = b""
         if attributes["checksum"] != expected:
-            raise ShardError(f"shard {shard.path}: its attributes were damaged")
+            raise ShardError.damaged(f"shard {shard.path}: its attributes were damaged")
 
 
 def intact_keys(shard: Shard) -> NDArray[np.uint8] | None:

@@ -30,6 +30,7 @@ from featcache.selection import (
     stored_views,
 )
 from featcache.shardset import ShardSet
+from featcache.soundness import CheckProgress, Soundness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,16 +50,20 @@ class FeatureStore:
         The folder.
     samples : SampleTable
         The data set.
+    soundness : Soundness
+        What checks shards before their rows are looked up; by default nothing does.
     """
 
-    def __init__(self, cache: Cache, samples: SampleTable) -> None:
+    def __init__(self, cache: Cache, samples: SampleTable, *, soundness: Soundness | None = None) -> None:
         self.cache = cache
         self.samples = samples
+        self._soundness = soundness
         self._sets: dict[tuple[str, str], ShardSet] = {}
         self._rows: dict[Selection, Rows] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"cache": self.cache, "samples": self.samples, "_sets": {}, "_rows": {}}
+        kept = {"cache": self.cache, "samples": self.samples, "_soundness": self._soundness}
+        return kept | {"_sets": {}, "_rows": {}}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -111,7 +116,7 @@ class FeatureStore:
         return load_index(self.cache)
 
     def shard_set(self, fingerprint: str, view: str = CLEAN) -> ShardSet:
-        """Return the shards of a producer and view, opened once."""
+        """Return the shards of a producer and view, opened once; their digests are not checked (`rows` does that)."""
         if (fingerprint, view) not in self._sets:
             self._sets[fingerprint, view] = ShardSet.open(
                 self.cache, self._producer(fingerprint), view, known=self._receipts
@@ -204,9 +209,17 @@ class FeatureStore:
         return selections
 
     def rows(self, selection: Selection) -> Rows:
-        """Return where the vectors of all samples lie, in the order of the manifest; looked up once a selection."""
+        """Return where the vectors of all samples lie, in the order of the manifest; looked up once a selection.
+
+        Raises
+        ------
+        ShardError
+            If a shard is damaged, and this store checks them.
+        """
         if selection not in self._rows:
             shards = self.shard_set(selection.fingerprint, selection.view)
+            if self._soundness is not None:
+                self._soundness.check(shards.shards, selection.outputs, self._receipts)
             self._rows[selection] = shards.find(selection.outputs, self.samples.keys(selection.content))
             shards.forget_keys()
         return self._rows[selection]
@@ -361,7 +374,9 @@ def _strings(column: StringColumn, rows: NDArray[np.integer]) -> NDArray[np.str_
     return np.array([column[row] for row in rows.tolist()], dtype=np.str_).reshape(len(rows))
 
 
-def open_store(path: str | Path, *, dataset: str | None = None) -> FeatureStore:
+def open_store(
+    path: str | Path, *, dataset: str | None = None, check: bool = False, progress: CheckProgress | None = None
+) -> FeatureStore:
     """Open a cache for reading.
 
     Parameters
@@ -370,6 +385,13 @@ def open_store(path: str | Path, *, dataset: str | None = None) -> FeatureStore:
         The cache folder.
     dataset : str
         Which of its data sets; may be left out where there is one only.
+    check : bool
+        Read through the shards of a selection, checking all their digests, before its rows are first looked up: once,
+        as fast as SHA-256 goes, which is remembered in the cache until a file looks different. Damage is then refused
+        (`ShardError`) instead of read. By default nothing is read but what is asked for, and of damaged vectors only
+        those are noticed whose file has another size or head: `featcache verify --deep` finds the others.
+    progress : callable
+        Called with (bytes checked, bytes to check) while that lasts.
 
     Raises
     ------
@@ -387,4 +409,5 @@ def open_store(path: str | Path, *, dataset: str | None = None) -> FeatureStore:
         raise FeatcacheError(
             f"cache {str(path)!r}: {asked}; it has: {', '.join(names) or 'none yet'} (option --dataset)"
         )
-    return FeatureStore(cache, read_samples(cache.sample_path(dataset)))
+    soundness = Soundness(cache.path, progress=progress) if check else None
+    return FeatureStore(cache, read_samples(cache.sample_path(dataset)), soundness=soundness)

@@ -5,38 +5,44 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from heads.ablation import AblationResult
 from heads.errors import HeadsError
-from heads.files import write_file
-from heads.ledger import LEDGER_FOLDER, PLAN
+from heads.files import check_strangers, sweep_folder, write_file
+from heads.ledger import LEDGER_FOLDER, PLAN, ledger_files, remove_ledger
 from heads.plot import plot_ablation
 
 __all__ = ["ablation_document", "prepare_ablation_out", "write_ablation"]
 
 _MARKER = "ablation.json"
+_TABLES = ("ablation.csv", "heads.csv", "ablation.parquet", "ablation.png", "ablation.svg")
 _FORMAT = 2
 
 
 def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
-    """Raise if an ablation must not be written to ``out``; with ``overwrite`` remove one that is there.
+    """Undo what killed commands left in ``out``, and raise if an ablation must not be written there.
 
-    A folder in which an ablation was begun and not finished may be used again: it goes on there.
+    A folder in which an ablation was begun and not finished may be used again: it goes on there, or begins anew with
+    ``overwrite``. With that a finished one is replaced when the new one is whole, not before. A folder with files that
+    no ablation has is not overwritten.
     """
-    if not out.exists() and not out.is_symlink():
+    if not os.path.lexists(out):
         return
     if out.is_symlink() or not out.is_dir():
         raise HeadsError(f"{out} is no folder: choose another --out")
+    for folder in (out, out / LEDGER_FOLDER):
+        sweep_folder(folder)
     names = {path.name for path in out.iterdir()}
     if names and not names & {_MARKER, PLAN}:
         raise HeadsError(f"{out} is neither empty nor the folder of an ablation: choose another --out")
     if overwrite:
-        shutil.rmtree(out)
-    elif _MARKER in names:
+        check_strangers(out, {_MARKER, *_TABLES, *ledger_files(out)})
+        remove_ledger(out)
+    elif _MARKER in names and PLAN not in names:
         raise HeadsError(f"{out} has a finished ablation: choose another --out, or replace it with --overwrite")
 
 
@@ -73,17 +79,18 @@ def write_ablation(result: AblationResult, out: Path) -> list[str]:
         write_file(out / "ablation.parquet", _parquet(document["table"]))
     except ImportError:
         notes.append("no ablation.parquet: pyarrow is not installed (pip install 'featcache[parquet]')")
-    try:
-        for form in ("png", "svg"):
+        (out / "ablation.parquet").unlink(missing_ok=True)  # it would be that of an ablation before
+    for form in ("png", "svg"):
+        try:
             write_file(out / f"ablation.{form}", plot_ablation(result.table, form=form))
-    except ImportError:
-        notes.append("no plot: matplotlib is not installed (pip install 'featcache[plot]')")
+        except ImportError:
+            notes.append("no plot: matplotlib is not installed (pip install 'featcache[plot]')")
+            (out / f"ablation.{form}").unlink(missing_ok=True)
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     write_file(out / _MARKER, text.encode() + b"\n")
     # The results are whole now: what would let the ablation go on has served.
-    shutil.rmtree(out / LEDGER_FOLDER, ignore_errors=True)
-    (out / PLAN).unlink(missing_ok=True)
-    return notes
+    remove_ledger(out)
+    return list(dict.fromkeys(notes))
 
 
 def _csv(records: Sequence[Mapping[str, Any]]) -> bytes:

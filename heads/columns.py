@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from heads.errors import HeadsError
+from heads.ranges import Range
 
 __all__ = ["Block", "Columns"]
 
 _MAX_BLOCKS = 4096
-_MAX_WIDTH = 2**20
+_WIDTH = Range(int, 1, 2**20)
 _MAX_NAME = 200
 
 
@@ -113,4 +114,4 @@ class Columns:
 
 def _is_block(modality: Any, output: Any, width: Any) -> bool:
     names = all(isinstance(name, str) and len(name) <= _MAX_NAME for name in (modality, output))
-    return names and type(width) is int and 1 <= width <= _MAX_WIDTH
+    return names and _WIDTH.holds(width)

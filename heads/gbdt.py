@@ -11,11 +11,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from heads.boosting import BinnedColumns, TreeModel, count_threads
+from heads.contents import Contents
 from heads.errors import HeadsError
 from heads.gbdt_config import GbdtConfig
 from heads.head import FloatArray, Prediction, Progress
+from heads.lightgbm_text import decode_model_text
 from heads.principal import Principal
-from heads.registry import Description, read_bounded, read_description, read_tensors, write_description, write_tensors
+from heads.ranges import Range
+from heads.registry import Description, read_description, read_tensors, write_description, write_tensors
 from heads.scaling import check_features
 from heads.selection import check_fit_rows, check_parts
 from heads.tasks import BoolArray, IntArray, Targets, Task
@@ -24,6 +27,7 @@ __all__ = ["GbdtConfig", "GbdtHead"]
 
 _MAX_TEXT = 256 * 2**20
 _COMPONENTS = "components.safetensors"
+_ROUNDS = Range(int, 0, 10_000)
 
 
 class GbdtHead:
@@ -175,9 +179,9 @@ class GbdtHead:
         write_description(folder, description)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, contents: Contents) -> Self:
         """Read what `save` wrote; the folder is untrusted."""
-        found = read_description(folder, cls.kind)
+        folder, found = contents.folder, read_description(contents, cls.kind)
         head = cls(found.tasks, GbdtConfig.from_mapping(found.config))
         present: Any = found.fitted.get("present")
         names = {"present", "best_rounds", "n_components"}
@@ -185,16 +189,17 @@ class GbdtHead:
         if set(found.fitted) | {"n_components"} != names or not _has_keys(present, found.tasks):
             raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected {', '.join(sorted(names))}")
         head._n_features, head._history = found.n_features, found.history
-        head._principal = _read_principal(folder, found.fitted.get("n_components", 0), n_features=found.n_features)
+        head._principal = _read_principal(contents, found.fitted.get("n_components", 0), n_features=found.n_features)
         n_columns = found.n_features if head._principal is None else head._principal.axes.shape[1]
         head._models = {}
         for place, task in enumerate(found.tasks):
             codes = _parse_present(present.get(task.name), task, folder)
             text = None
             if len(codes) > 1:
-                # What is not ASCII becomes the replacement character, which the check of the text refuses.
-                text = read_bounded(folder / f"model-{place}.txt", _MAX_TEXT).decode("ascii", "replace")
+                text = decode_model_text(contents.read(f"model-{place}.txt", limit=_MAX_TEXT))
             head._models[task.name] = TreeModel.build(codes, text, task=task, n_features=n_columns)
+        if not _has_rounds(found.fitted["best_rounds"], found.tasks):
+            raise HeadsError(f"{folder} has best_rounds {found.fitted['best_rounds']!r:.80}, expected {_ROUNDS} a task")
         return head
 
 
@@ -203,16 +208,18 @@ def _labelled(targets: Targets) -> BoolArray:
     return labelled
 
 
-def _read_principal(folder: Path, n_components: Any, *, n_features: int) -> Principal | None:
-    if type(n_components) is not int or not 0 <= n_components < n_features:
-        raise HeadsError(f"{folder} has {n_components!r:.40} components, expected 0 to {n_features - 1}")
+def _read_principal(contents: Contents, n_components: Any, *, n_features: int) -> Principal | None:
+    Range(int, 0, n_features - 1).check(n_components, f"n_components of {contents.folder}")
     if n_components == 0:
         return None
     shapes = {"mean": (n_features,), "axes": (n_features, n_components)}
-    arrays = read_tensors(
-        folder / _COMPONENTS, {f"scaler.{name}": (np.float32, shape) for name, shape in shapes.items()}
-    )
+    expected = {f"scaler.{name}": (np.float32, shape) for name, shape in shapes.items()}
+    arrays = read_tensors(contents, _COMPONENTS, expected)
     return Principal(**{name: arrays[f"scaler.{name}"] for name in shapes})
+
+
+def _has_rounds(rounds: Any, tasks: Sequence[Task]) -> bool:
+    return _has_keys(rounds, tasks) and all(map(_ROUNDS.holds, rounds.values()))
 
 
 def _has_keys(present: Any, tasks: Sequence[Task]) -> bool:
@@ -221,8 +228,9 @@ def _has_keys(present: Any, tasks: Sequence[Task]) -> bool:
 
 def _parse_present(codes: Any, task: Task, folder: Path) -> list[int]:
     n_classes = len(task.classes)
-    is_codes = isinstance(codes, list) and len(codes) > 0 and all(type(code) is int for code in codes)
-    if not is_codes or codes != sorted(set(codes)) or codes[0] < 0 or codes[-1] >= n_classes:
+    code_range = Range(int, 0, n_classes - 1)
+    is_codes = isinstance(codes, list) and len(codes) > 0 and all(map(code_range.holds, codes))
+    if not is_codes or codes != sorted(set(codes)):
         raise HeadsError(f"{folder} has {codes!r:.80} as classes of task {task.name!r}, expected rising codes")
     if task.kind == "binary" and len(codes) != 2:
         raise HeadsError(f"{folder} has {len(codes)} class of binary task {task.name!r}, expected 2")

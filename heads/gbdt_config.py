@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from heads.errors import HeadsError
+from heads.ranges import Range
 from heads.registry import check_settings
 
 __all__ = ["GbdtConfig"]
 
 _FEW = 2**23  # values of a matrix
 _COMPONENTS = 128
-_LEAST_AND_MOST = {
-    "rounds": (1, 10_000),
-    "patience": (1, 10_000),
-    "num_leaves": (2, 4096),
-    "min_data_in_leaf": (1, 2**31 - 1),
-    "max_bin": (2, 65_535),
-    "components": (0, 4096),
-    "num_threads": (1, 1024),
+_SHARE = Range(float, 0, 1, is_open=True)
+_RANGES = {
+    "rounds": Range(int, 1, 10_000),
+    "patience": Range(int, 1, 10_000),
+    "num_leaves": Range(int, 2, 4096),
+    "min_data_in_leaf": Range(int, 1, 2**31 - 1),
+    "max_bin": Range(int, 2, 65_535),
+    "components": Range(int, 0, 4096),
+    "num_threads": Range(int, 1, 1024),
+    "learning_rate": _SHARE,
+    "feature_fraction": _SHARE,
 }
 
 
@@ -58,16 +61,10 @@ class GbdtConfig:
     num_threads: int = 4
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _LEAST_AND_MOST.items():
+        for name, numbers in _RANGES.items():
             value = getattr(self, name)
-            if name == "components" and value is None:
-                continue
-            if type(value) is not int or not least <= value <= most:
-                raise HeadsError(f"{name} is {value!r}, expected a whole number from {least} to {most}")
-        for name in ("learning_rate", "feature_fraction"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 < value <= 1:
-                raise HeadsError(f"{name} is {value!r}, expected a number above 0, at most 1")
+            if not (name == "components" and value is None):
+                numbers.check(value, name)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -11,11 +11,14 @@ from heads.controls import CONTROLS, LABELS_SHUFFLED
 from heads.errors import HeadsError
 from heads.folds import MIN_FOLDS
 from heads.fusion import FUSIONS, STRUCTURED, fusion_modalities
+from heads.ranges import Range
 from heads.registry import HEADS
 
 __all__ = ["Cell", "Grid"]
 
 _MAX_HEADS = 1_000_000
+_SEEDS = Range(int, 1, _MAX_HEADS)
+_FOLDS = Range(int, MIN_FOLDS, _MAX_HEADS)
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,9 @@ class Grid:
             values = getattr(self, name)
             if len(set(values)) != len(values) or not (values or name in ("lrs", "weight_decays")):
                 raise HeadsError(f"expected one of {name} or more, each once, found {list(values)!r}")
-        if type(self.seeds) is not int or self.seeds < 1:
-            raise HeadsError(f"seeds is {self.seeds!r}, expected a whole number of at least 1")
-        if self.folds is not None and (type(self.folds) is not int or self.folds < MIN_FOLDS):
-            raise HeadsError(f"folds is {self.folds!r}, expected a whole number of at least {MIN_FOLDS}")
+        _SEEDS.check(self.seeds, "seeds")
+        if self.folds is not None:
+            _FOLDS.check(self.folds, "folds")
         if self.n_heads > _MAX_HEADS:
             raise HeadsError(f"the grid has {self.n_heads:,} heads, expected at most {_MAX_HEADS:,}")
         if not self.cells:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from heads.errors import HeadsError
-from heads.registry import read_bounded
+from heads.files import read_file
+from heads.ranges import FINITE, Range
 
 __all__ = ["load_grid_file", "parse_numbers", "parse_texts"]
 
 _MAX_FILE = 1 << 20
+_WHOLE = Range(int, 1, 2**31 - 1)
+_RATE = Range(float, 0, FINITE)
 
 
 def load_grid_file(path: Path) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def load_grid_file(path: Path) -> dict[str, Any]:
         If it is no TOML, has an unknown key, or a value of another type.
     """
     try:
-        values = tomllib.loads(read_bounded(path, _MAX_FILE).decode("utf-8"))
+        values = tomllib.loads(read_file(path, _MAX_FILE).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise HeadsError(f"{path} is not a TOML file: {error}") from error
     options = {}
@@ -58,16 +61,16 @@ def parse_numbers(value: Any, where: str, *, kind: type[int] | type[float]) -> t
     kind : {int, float}
     """
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-    numbers = []
+    allowed, numbers = _WHOLE if kind is int else _RATE, []
     for part in parts:
         try:
-            number = kind(part) if isinstance(part, str) or type(part) in (int, kind) else None
+            number: Any = kind(part) if isinstance(part, str) else part
         except ValueError:
             number = None
-        if number is None or not (0 <= number < float("inf")) or (kind is int and number < 1):
+        if not allowed.holds(number):
             what = "whole numbers like 32,64" if kind is int else "numbers like 3e-4,1e-3"
             raise HeadsError(f"{where} is {value!r:.80}, expected {what}")
-        numbers.append(number)
+        numbers.append(kind(number))
     return tuple(numbers)
 
 
@@ -80,9 +83,8 @@ def _floats(value: Any, where: str) -> tuple[float, ...]:
 
 
 def _integer(value: Any, where: str) -> int:
-    if type(value) is not int or value < 1:
-        raise HeadsError(f"{where} is {value!r:.80}, expected a whole number of at least 1")
-    return value
+    _WHOLE.check(value, where)
+    return int(value)
 
 
 def _flag(value: Any, where: str) -> bool:

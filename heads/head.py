@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heads.tasks import Targets, Task
+
+if TYPE_CHECKING:
+    from heads.contents import Contents
 
 __all__ = ["Device", "Head", "Prediction", "Progress"]
 
@@ -69,6 +72,6 @@ class Head(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, contents: Contents) -> Self:
         """Read what `save` wrote; the folder is untrusted."""
         ...

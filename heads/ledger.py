@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save as format_safetensors
 
+from heads.contents import Contents
+from heads.document import is_version, parse_document
 from heads.errors import HeadsError
-from heads.files import write_file
-from heads.registry import read_bounded, read_tensors
+from heads.files import read_file, sweep_folder, write_file
+from heads.registry import read_tensors
 
-__all__ = ["LEDGER_FOLDER", "PLAN", "Ledger", "TrialResult"]
+__all__ = ["LEDGER_FOLDER", "PLAN", "Ledger", "TrialResult", "ledger_files", "remove_ledger"]
 
 PLAN = "plan.json"
 LEDGER_FOLDER = "trials"
+_SUFFIX = ".safetensors"
 _FORMAT = 1
 _MAX_PLAN = 16 * 2**20
 
@@ -65,15 +69,18 @@ class Ledger:
         Raises
         ------
         HeadsError
-            If another plan was begun there; the first difference is named.
+            If another plan was begun there; the first difference is named. If its trials are behind a link.
         """
-        path = folder / PLAN
+        path, ledger = folder / PLAN, cls(folder / LEDGER_FOLDER)
+        ledger._check_folder()
+        for place in (folder, folder / LEDGER_FOLDER):
+            sweep_folder(place)
         document = json.loads(json.dumps({"format": _FORMAT, "kind": "heads-ablation-plan", "plan": plan}))
-        if path.is_file():
+        if os.path.lexists(path):
             _check_same(_read_plan(path), document["plan"], folder)
         else:
             write_file(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
-        return cls(folder / LEDGER_FOLDER)
+        return ledger
 
     def find(self, name: str, *, n_heads: int, n_classes: tuple[int, ...], n_rows: int) -> TrialResult | None:
         """Return a finished trial; None if it is not there, or damaged: then it is to be done again.
@@ -87,8 +94,8 @@ class Ledger:
         n_classes : tuple of int
             Of each task: decisions are below.
         """
-        path = self._folder / f"{name}.safetensors"
-        if not path.is_file():
+        file = name + _SUFFIX
+        if not (self._folder / file).is_file():
             return None
         shapes: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
             "decisions": (np.int16, (n_heads, len(n_classes), n_rows)),
@@ -97,7 +104,7 @@ class Ledger:
             "best_epoch": (np.int64, (n_heads,)),
         }
         try:
-            found = TrialResult(**read_tensors(path, shapes))
+            found = TrialResult(**read_tensors(Contents(self._folder), file, shapes))
         except HeadsError:
             return None
         limits = np.array(n_classes)[None, :, None]
@@ -106,20 +113,39 @@ class Ledger:
 
     def add(self, name: str, result: TrialResult) -> None:
         """Keep a finished trial."""
+        self._check_folder()
         arrays = {key: np.ascontiguousarray(value) for key, value in vars(result).items()}
-        write_file(self._folder / f"{name}.safetensors", format_safetensors(arrays))
+        write_file(self._folder / (name + _SUFFIX), format_safetensors(arrays))
 
-    def close(self) -> None:
-        """Remove the trials: their results are in the tables."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _check_folder(self) -> None:
+        if self._folder.is_symlink():
+            raise HeadsError(
+                f"{self._folder} is a link, expected a folder of the ablation's own: remove the link, or choose "
+                "another --out"
+            )
+
+
+def ledger_files(folder: Path) -> set[str]:
+    """Return what lets an ablation in a folder go on, as relative paths; that of the trials' folder ends in ``/``."""
+    trials = folder / LEDGER_FOLDER
+    files = [] if trials.is_symlink() or not trials.is_dir() else list(trials.iterdir())
+    kept = [path for path in files if path.suffix == _SUFFIX and (path.is_symlink() or not path.is_dir())]
+    return {PLAN, f"{LEDGER_FOLDER}/", *(f"{LEDGER_FOLDER}/{path.name}" for path in kept)}
+
+
+def remove_ledger(folder: Path) -> None:
+    """Remove what would let an ablation go on; what else lies there, or behind links, stays."""
+    for name in ledger_files(folder) - {PLAN, f"{LEDGER_FOLDER}/"}:
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # not there, a link, or with something in it that is not ours
+        (folder / LEDGER_FOLDER).rmdir()
+    (folder / PLAN).unlink(missing_ok=True)
 
 
 def _read_plan(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(read_bounded(path, _MAX_PLAN))
-    except (ValueError, RecursionError) as error:
-        raise HeadsError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("plan"), dict):
+    found = parse_document(read_file(path, _MAX_PLAN), str(path))
+    is_ours = isinstance(found, dict) and is_version(found.get("format"), _FORMAT)
+    if not is_ours or not isinstance(found.get("plan"), dict):
         raise HeadsError(f"{path} is no plan of an ablation of format {_FORMAT}: choose another --out")
     plan: Mapping[str, Any] = found["plan"]
     return plan

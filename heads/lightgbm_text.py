@@ -8,16 +8,20 @@ that LightGBM cannot understand another model than the one that was checked. Wri
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NoReturn
 
 from heads.errors import HeadsError
+from heads.ranges import FINITE, Range
 
-__all__ = ["check_model_text"]
+__all__ = ["check_model_text", "decode_model_text"]
 
 _MAX_CHARS = 256 * 2**20
 _MAX_TREES = 1_000_000
-_MAX_LEAVES = 65_536
-_MAX_VALUE = 1e30  # a sum of leaves stays far from overflow
+_N_LEAVES = Range(int, 1, 65_536)
+_WHOLE = Range(int, 1 - 2**31, 2**31 - 1)
+_FINITE = Range(float, -FINITE, FINITE)
+_LEAF_VALUE = Range(float, -1e30, 1e30)  # a sum of leaves stays far from overflow
 
 _INT = r"-?\d{1,10}"
 _FLOAT = r"-?\d{1,20}(?:\.\d{1,20})?(?:e[+-]\d{1,3})?"
@@ -26,6 +30,7 @@ _FLOATS = re.compile(rf"{_FLOAT}(?: {_FLOAT})*")
 _INFO = rf"(?:none|\[{_FLOAT}:{_FLOAT}\])"
 _INFOS = re.compile(rf"{_INFO}(?: {_INFO})*")
 _FOREIGN = re.compile(r"[^\n -~]")
+_FOREIGN_BYTE = re.compile(rb"[^\n -~]")
 
 _HEADER = (
     "version",
@@ -52,6 +57,14 @@ _TREE = (
     "is_linear",
     "shrinkage",
 )
+
+
+def decode_model_text(data: bytes) -> str:
+    """Return untrusted bytes as the text that `check_model_text` takes; other bytes than those of ASCII are refused."""
+    foreign = _FOREIGN_BYTE.search(data)
+    if foreign:
+        _refuse(f"has the byte {foreign[0]!r} at {foreign.start()}, expected printable ASCII")
+    return data.decode("ascii")
 
 
 def check_model_text(text: str, n_features: int, *, n_classes: int) -> str:
@@ -146,11 +159,9 @@ def _check_tree(tree: dict[str, str], n_features: int, *, where: str) -> None:
     if tree["num_cat"] != "0" or tree["is_linear"] != "0":
         _refuse(f"{where}: categorical splits and linear leaves are unsupported")
     (n_leaves,) = _parse_ints(tree["num_leaves"], 1, where=f"{where}: num_leaves")
-    if not 1 <= n_leaves <= _MAX_LEAVES:
-        _refuse(f"{where}: num_leaves is {n_leaves}, expected 1 to {_MAX_LEAVES}")
+    _N_LEAVES.check(n_leaves, f"LightGBM model text {where}: num_leaves")
     values = _parse_floats(tree["leaf_value"], n_leaves, where=f"{where}: leaf_value")
-    if max(map(abs, values)) > _MAX_VALUE:
-        _refuse(f"{where}: leaf_value beyond {_MAX_VALUE:g}")
+    _check_extremes(values, _LEAF_VALUE, where=f"{where}: leaf_value")
     _parse_floats(tree["shrinkage"], 1, where=f"{where}: shrinkage")
     if n_leaves == 1:
         for key in (*_SPLIT_INTS, *_SPLIT_FLOATS, "leaf_weight"):
@@ -195,8 +206,7 @@ def _parse_ints(value: str, count: int, *, where: str) -> list[int]:
     if not _INTS.fullmatch(value) or value.count(" ") != count - 1:
         _refuse(f"{where} is {value[:40]!r}, expected {count} whole numbers")
     numbers = [int(token) for token in value.split(" ")]
-    if max(map(abs, numbers)) >= 2**31:
-        _refuse(f"{where} holds a number beyond 32 bits")
+    _check_extremes(numbers, _WHOLE, where=where)
     return numbers
 
 
@@ -204,6 +214,10 @@ def _parse_floats(value: str, count: int, *, where: str) -> list[float]:
     if not _FLOATS.fullmatch(value) or value.count(" ") != count - 1:
         _refuse(f"{where} is {value[:40]!r}, expected {count} finite numbers")
     numbers = [float(token) for token in value.split(" ")]
-    if max(map(abs, numbers)) == float("inf"):
-        _refuse(f"{where} holds a number that is not finite")
+    _check_extremes(numbers, _FINITE, where=where)
     return numbers
+
+
+def _check_extremes(numbers: Sequence[float], allowed: Range, *, where: str) -> None:
+    for extreme in (min(numbers), max(numbers)):
+        allowed.check(extreme, f"LightGBM model text {where}")

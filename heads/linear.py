@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from heads.cells import CellPart, Cells
+from heads.contents import Contents
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction, Progress
 from heads.linear_path import SOLVERS, Layer, choose, solve_path
 from heads.linear_rows import LinearRows
+from heads.ranges import Range
 from heads.registry import Description, check_settings, read_description, read_tensors, write_description, write_tensors
 from heads.scaling import Standardizer, check_features, check_finite
 from heads.selection import check_fit_rows, check_parts
@@ -22,6 +24,8 @@ from heads.tasks import IntArray, Targets, Task
 __all__ = ["LinearConfig", "LinearHead"]
 
 _WEIGHTS = "weights.safetensors"
+_STRENGTH = Range(float, 1e-12, 1e12)
+_MAX_ITER = Range(int, 1, 10**6)
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,11 @@ class LinearConfig:
     max_iter: int = 500
 
     def __post_init__(self) -> None:
-        def is_strength(value: Any) -> bool:
-            return type(value) in (int, float) and 1e-12 <= value <= 1e12
-
         if not isinstance(self.solver, str) or self.solver not in SOLVERS:
             raise HeadsError(f"solver is {self.solver!r:.80}, expected one of {', '.join(SOLVERS)}")
-        if not self.strengths or len(self.strengths) > 1000 or not all(map(is_strength, self.strengths)):
-            raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 numbers from 1e-12 to 1e12")
-        if type(self.max_iter) is not int or not 1 <= self.max_iter <= 10**6:
-            raise HeadsError(f"max_iter is {self.max_iter!r}, expected a whole number from 1 to 1000000")
+        if not self.strengths or len(self.strengths) > 1000 or not all(map(_STRENGTH.holds, self.strengths)):
+            raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
+        _MAX_ITER.check(self.max_iter, "max_iter")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -190,9 +190,9 @@ class LinearHead:
         write_description(folder, description)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, contents: Contents) -> Self:
         """Read what `save` wrote; the folder is untrusted."""
-        found = read_description(folder, cls.kind)
+        folder, found = contents.folder, read_description(contents, cls.kind)
         head = cls(found.tasks, LinearConfig.from_mapping(found.config))
         strengths: Any = found.fitted.get("strengths")
         if not _has_strengths(strengths, found.tasks):
@@ -204,7 +204,7 @@ class LinearHead:
             expected[f"{place}.coef"] = (np.float32, (task.n_logits, found.n_features))
             expected[f"{place}.intercept"] = (np.float32, (task.n_logits,))
             expected[f"{place}.present"] = (np.bool_, (len(task.classes),))
-        arrays = read_tensors(folder / _WEIGHTS, expected)
+        arrays = read_tensors(contents, _WEIGHTS, expected)
         head._scaler = Standardizer(arrays["scaler.mean"], arrays["scaler.inverse_scale"])
         head._layers = {
             task.name: Layer(*(arrays[f"{place}.{name}"] for name in ("coef", "intercept", "present")))
@@ -219,4 +219,4 @@ class LinearHead:
 def _has_strengths(strengths: Any, tasks: Sequence[Task]) -> bool:
     if not isinstance(strengths, dict) or set(strengths) != {task.name for task in tasks}:
         return False
-    return all(type(value) in (int, float) for value in strengths.values())
+    return all(map(_STRENGTH.holds, strengths.values()))

@@ -33,11 +33,13 @@ class Layer:
 
     def proba(self, X: FloatArray, *, binary: bool) -> FloatArray:
         """Return the class probabilities of standardised rows, as in `heads.head.Prediction`."""
-        logits = (X @ self.coef.T + self.intercept).astype(np.float64)
-        if binary:
-            return np.asarray(expit(logits[:, 0]), dtype=np.float32)
-        logits[:, ~self.present] = -np.inf
-        return np.asarray(softmax(logits, axis=1), dtype=np.float32)
+        # Weights of a file may be of any size: what is not finite then is told from the result.
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = (X @ self.coef.T + self.intercept).astype(np.float64)
+            if binary:
+                return np.asarray(expit(logits[:, 0]), dtype=np.float32)
+            logits[:, ~self.present] = -np.inf
+            return np.asarray(softmax(logits, axis=1), dtype=np.float32)
 
 
 Step = tuple[Float64Array, Float64Array, Record]

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from heads.columns import Columns
+from heads.contents import Contents
 from heads.errors import HeadsError
 from heads.head import FloatArray, Prediction, Progress
 from heads.mlp_config import MlpConfig
 from heads.network import Network
+from heads.ranges import Range
 from heads.registry import Description, read_description, read_tensors, write_description, write_tensors
 from heads.row_source import ArrayRows, RowSource
 from heads.scaling import Standardizer
@@ -26,6 +28,7 @@ from heads.tasks import IntArray, Targets, Task, joint_tasks
 __all__ = ["MlpConfig", "MlpHead"]
 
 _WEIGHTS = "weights.safetensors"
+_EPOCH = Range(int, 0, 10**9)
 
 
 class MlpHead:
@@ -164,16 +167,16 @@ class MlpHead:
         write_description(folder, description)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, contents: Contents) -> Self:
         """Read what `save` wrote; the folder is untrusted."""
-        found = read_description(folder, cls.kind)
+        found = read_description(contents, cls.kind)
         config = MlpConfig.from_mapping(found.config)
-        best_epoch, columns = _read_fitted(found, folder)
+        best_epoch, columns = _read_fitted(found, contents.folder)
         head = cls(found.tasks, config, columns=columns)
         network = Network.build(config, found.tasks, columns)
         expected: dict[str, Any] = {name: (np.float32, p.shape) for name, p in network.parameters.items()}
         expected |= dict.fromkeys(("scaler.mean", "scaler.inverse_scale"), (np.float64, (found.n_features,)))
-        arrays = read_tensors(folder / _WEIGHTS, expected)
+        arrays = read_tensors(contents, _WEIGHTS, expected)
         scaler = Standardizer(arrays.pop("scaler.mean"), arrays.pop("scaler.inverse_scale"))
         head._take(network, scaler, {name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
         head._history, head.best_epoch_ = found.history, best_epoch
@@ -182,7 +185,7 @@ class MlpHead:
 
 def _read_fitted(found: Description, folder: Path) -> tuple[int, Columns]:
     fitted = {"columns": Columns.unknown(found.n_features).to_json(), **found.fitted}  # older heads name no columns
-    if set(fitted) != {"best_epoch", "columns"} or type(fitted["best_epoch"]) is not int:
+    if set(fitted) != {"best_epoch", "columns"} or not _EPOCH.holds(fitted["best_epoch"]):
         raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected a best_epoch and columns")
     columns = Columns.parse(fitted["columns"], str(folder))
     if columns.width != found.n_features:

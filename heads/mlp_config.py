@@ -8,14 +8,25 @@ from typing import Any, Literal, Self
 
 from heads.errors import HeadsError
 from heads.fusion import FUSIONS
+from heads.ranges import FINITE, Range
 from heads.registry import check_settings
 
 __all__ = ["MlpConfig"]
 
-_MAX_DIM = 65_536
 _LEAST_EPOCHS = 50
 _CHOICES = {"loss": ("multitask", "paper", "joint"), "select_by": ("all", "paper"), "fusion": tuple(FUSIONS)}
-_WHOLE = {"dim": (1, _MAX_DIM), "batch_size": (1, 2**31), "epochs": (1, 10**6), "patience": (1, 10**6)}
+_FEW = Range(int, 1, 10**6)
+_RATE = Range(float, 0, FINITE)
+_RANGES = {
+    "dim": Range(int, 1, 65_536),
+    "batch_size": Range(int, 1, 2**31),
+    "epochs": _FEW,
+    "patience": _FEW,
+    "min_steps": Range(int, 0, 10**9),
+    "weight": _RATE,
+    "lr": _RATE,
+    "weight_decay": _RATE,
+}
 _OPTIONAL = ("epochs", "patience")
 
 
@@ -62,16 +73,11 @@ class MlpConfig:
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                raise HeadsError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
-        for name, (least, most) in {**_WHOLE, "min_steps": (0, 10**9)}.items():
+                raise HeadsError(f"{name} is {getattr(self, name)!r:.80}, expected one of {', '.join(known)}")
+        for name, numbers in _RANGES.items():
             value = getattr(self, name)
-            is_whole = type(value) is int and least <= value <= most
-            if not is_whole and not (name in _OPTIONAL and value is None):
-                raise HeadsError(f"{name} is {value!r}, expected a whole number from {least} to {most}")
-        for name in ("weight", "lr", "weight_decay"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 <= value < float("inf"):
-                raise HeadsError(f"{name} is {value!r}, expected a finite number of at least 0")
+            if not (name in _OPTIONAL and value is None):
+                numbers.check(value, name)
 
     @classmethod
     def paper(cls) -> Self:

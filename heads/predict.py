@@ -16,7 +16,7 @@ import numpy as np
 from featcache import FeatureStore
 from heads.errors import HeadsError
 from heads.features import BoolArray, FloatArray, IntArray, StrArray
-from heads.files import write_file
+from heads.files import prepare_file, write_file
 from heads.metrics import joint_proba, verdict
 from heads.runs import Run, load_run_features
 from heads.tasks import AI, REAL, joint_tasks
@@ -113,6 +113,7 @@ def write_table(predictions: Predictions, out: Path) -> None:
     Text is written as it is: a spreadsheet may take a sample_id that starts with ``=`` for a formula.
     """
     write = check_table_format(out)
+    prepare_file(out)
     write_file(out, write(predictions.columns()))
 
 
@@ -149,6 +150,7 @@ def write_ct2(predictions: Predictions, out: Path) -> None:
         if ok
     ]
     answers.sort(key=lambda answer: answer["index"])
+    prepare_file(out)
     write_file(out, (json.dumps(answers, indent=1, ensure_ascii=False) + "\n").encode())
 
 

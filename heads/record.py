@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from featcache import Selection
+from heads.document import is_version, parse_document
 from heads.errors import HeadsError
 from heads.fusion import FUSIONS
+from heads.ranges import Range
 
 __all__ = ["RUN_FORMAT", "Producer", "RunRecord", "TrainConfig", "format_record", "parse_record"]
 
 RUN_FORMAT = 1
 PRESETS = ("paper",)
+_SEED = Range(int, 0, 2**31 - 1)
+_THRESHOLD = Range(float, 0, 1)
+_COUNT = Range(int, 0, 2**63 - 1)
+_WIDTH = Range(int, 1, 2**20 - 1)
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSIONS:
-            raise HeadsError(f"unknown fusion {self.fusion!r}, expected one of {', '.join(FUSIONS)}")
-        if type(self.seed) is not int or not 0 <= self.seed < 2**31:
-            raise HeadsError(f"seed is {self.seed!r}, expected a whole number from 0 to {2**31 - 1}")
+            raise HeadsError(f"unknown fusion {self.fusion!r:.80}, expected one of {', '.join(FUSIONS)}")
+        _SEED.check(self.seed, "seed")
         if self.preset is not None and self.preset not in PRESETS:
-            raise HeadsError(f"unknown preset {self.preset!r}, expected {', '.join(PRESETS)}")
+            raise HeadsError(f"unknown preset {self.preset!r:.80}, expected {', '.join(PRESETS)}")
 
 
 @dataclass(frozen=True)
@@ -136,13 +140,10 @@ def parse_record(data: bytes, where: str) -> RunRecord:
     where : str
         Its name, for messages.
     """
-    try:
-        fields = json.loads(data, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise HeadsError(f"{where} is not JSON: {error}") from error
+    fields = parse_document(data, where)
     if not isinstance(fields, dict) or "format" not in fields:
         raise HeadsError(f"{where} has no format version: is this the folder of a run?")
-    if fields["format"] != RUN_FORMAT or fields.get("kind") != "heads-run":
+    if not is_version(fields["format"], RUN_FORMAT) or fields.get("kind") != "heads-run":
         found = f"format {fields['format']!r:.40} of kind {fields.get('kind')!r:.40}"
         raise HeadsError(f"{where} is {found}, expected format {RUN_FORMAT} of kind 'heads-run'")
     fields = {"views": [], **fields}  # older runs had one view
@@ -186,7 +187,7 @@ def _parse_producer(modality: str, fields: Any, where: str) -> Producer:
         and _is_text(selection["view"])
         and _is_texts(outputs)
         and isinstance(widths, list)
-        and all(type(width) is int and 0 < width < 2**20 for width in widths)
+        and all(map(_WIDTH.holds, widths))
         and 0 < len(outputs) == len(widths)
     )
     if not is_sound:
@@ -226,23 +227,15 @@ def _is_file_name(name: str) -> bool:
     return re.fullmatch(r"(head/)?[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is not None and name != "run.json"
 
 
-def _is_probability(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "created": _is_text,
     "config": _is_object,
     "tasks": _is_objects,
     "producers": lambda value: _is_object(value) and len(value) > 0,
-    "threshold": _is_probability,
+    "threshold": _THRESHOLD.holds,
     "threshold_note": lambda value: value is None or _is_text(value),
     "validation": _is_object,
-    "rows": lambda value: _is_object(value) and all(type(n) is int and n >= 0 for n in value.values()),
+    "rows": lambda value: _is_object(value) and all(map(_COUNT.holds, value.values())),
     "history": _is_objects,
     "versions": lambda value: _is_object(value) and _is_texts(list(value.values())),
     "source": lambda value: (

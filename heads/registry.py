@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as format_safetensors
 
+from heads.contents import Contents
+from heads.document import is_version, parse_document
 from heads.errors import HeadsError
 from heads.head import Head
+from heads.ranges import Range
 from heads.tasks import Task
 
 __all__ = [
@@ -25,7 +29,6 @@ __all__ = [
     "check_settings",
     "head_class",
     "load_head",
-    "read_bounded",
     "read_description",
     "read_tensors",
     "write_description",
@@ -42,21 +45,23 @@ _FORMAT = 1
 _DESCRIPTION = "head.json"
 _MAX_JSON = 16 * 2**20
 _MAX_TENSORS = 2**30
+_MAX_HEADER = 2**20
+_MAX_ENTRY = 4096  # bytes that one array takes in the header of a file
 _MAX_CLASSES = 10_000
-_MAX_FEATURES = 2**20
+_N_FEATURES = Range(int, 1, 2**20)
 
 
 def head_class(kind: str) -> type[Head]:
     """Import and return the class of a kind of head."""
     if kind not in HEADS:
-        raise HeadsError(f"unknown kind of head {kind!r}, expected one of {', '.join(HEADS)}")
+        raise HeadsError(f"unknown kind of head {kind!r:.80}, expected one of {', '.join(HEADS)}")
     module, name = HEADS[kind]
     return cast("type[Head]", getattr(import_module(module), name))
 
 
 def load_head(kind: str, folder: Path) -> Head:
     """Read a saved head; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
-    return head_class(kind).load(folder)
+    return head_class(kind).load(Contents(folder))
 
 
 def check_settings(config: type, values: Mapping[str, Any], *, kind: str) -> None:
@@ -99,22 +104,17 @@ def write_description(folder: Path, description: Description) -> None:
     (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
-def read_description(folder: Path, kind: str) -> Description:
+def read_description(contents: Contents, kind: str) -> Description:
     """Read and check ``head.json`` of an untrusted folder."""
-    path = folder / _DESCRIPTION
-    try:
-        found = json.loads(read_bounded(path, _MAX_JSON), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise HeadsError(f"{path} is not JSON: {error}") from error
+    path = contents.folder / _DESCRIPTION
+    found = parse_document(contents.read(_DESCRIPTION, limit=_MAX_JSON), str(path))
     names = {"format", *Description.__dataclass_fields__}
     if not isinstance(found, dict) or set(found) != names:
         raise HeadsError(f"{path} does not have exactly the keys {sorted(names)!r}")
-    if type(found["format"]) is not int or found["format"] != _FORMAT or found["kind"] != kind:
-        found = f"format {found['format']!r} of kind {found['kind']!r}"
+    if not is_version(found["format"], _FORMAT) or found["kind"] != kind:
+        found = f"format {found['format']!r:.40} of kind {found['kind']!r:.40}"
         raise HeadsError(f"{path} is {found}, expected format {_FORMAT} of kind {kind!r}")
-    n_features = found["n_features"]
-    if type(n_features) is not int or not 1 <= n_features <= _MAX_FEATURES:
-        raise HeadsError(f"{path} has n_features {n_features!r}, expected 1 to {_MAX_FEATURES}")
+    _N_FEATURES.check(found["n_features"], f"n_features of {path}")
     history = found["history"]
     if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
         raise HeadsError(f"{path} has a history that is not a list of records")
@@ -122,7 +122,7 @@ def read_description(folder: Path, kind: str) -> Description:
         if not isinstance(found[name], dict):
             raise HeadsError(f"{path} has {name} {found[name]!r:.80}, expected an object")
     tasks = _parse_tasks(found["tasks"], path)
-    return Description(kind, tasks, n_features, found["config"], tuple(history), found["fitted"])
+    return Description(kind, tasks, found["n_features"], found["config"], tuple(history), found["fitted"])
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -131,34 +131,26 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_tensors(
-    path: Path, expected: Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
+    contents: Contents, name: str, expected: Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
 ) -> dict[str, NDArray[Any]]:
     """Read an untrusted safetensors file: the ``expected`` names, dtypes and shapes, all values finite."""
+    path = contents.folder / name
+    n_bytes = sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in expected.values())
+    limit = min(n_bytes + _MAX_HEADER + _MAX_ENTRY * len(expected), _MAX_TENSORS)
     try:
-        tensors = parse_safetensors(read_bounded(path, _MAX_TENSORS))
+        tensors = parse_safetensors(contents.read(name, limit=limit))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise HeadsError(f"{path} is not a safetensors file of plain arrays: {error}") from error
     if set(tensors) != set(expected):
-        raise HeadsError(f"{path} holds {sorted(tensors)!r:.200}, expected {sorted(expected)!r}")
-    for name, (dtype, shape) in expected.items():
-        found = tensors[name]
+        raise HeadsError(f"{path} holds {sorted(tensors)!r:.200}, expected {sorted(expected)!r:.200}")
+    for key, (dtype, shape) in expected.items():
+        found = tensors[key]
         if found.dtype != dtype or found.shape != shape:
             wanted = f"{np.dtype(dtype)} {shape!r}"
-            raise HeadsError(f"{path} has {found.dtype} {found.shape!r} as {name!r}, expected {wanted}")
+            raise HeadsError(f"{path} has {found.dtype} {found.shape!r} as {key!r}, expected {wanted}")
         if not np.isfinite(found).all():
-            raise HeadsError(f"{path} has NaN or infinite values in {name!r}")
+            raise HeadsError(f"{path} has NaN or infinite values in {key!r}")
     return tensors
-
-
-def read_bounded(path: Path, limit: int) -> bytes:
-    """Read a regular file of at most ``limit`` bytes."""
-    if not path.is_file():
-        raise HeadsError(f"{path} is not a file: is this the folder of a saved head?")
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise HeadsError(f"{path} has more than {limit} bytes")
-    return data
 
 
 def _parse_tasks(entries: Any, path: Path) -> tuple[Task, ...]:
@@ -192,7 +184,3 @@ def _check_place(task: Task, earlier: Sequence[Task], path: Path) -> None:
 
 def _all_text(values: Sequence[Any]) -> bool:
     return all(isinstance(value, str) and 0 < len(value) <= 1000 for value in values)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")

@@ -43,13 +43,15 @@ def predict_pack(heads: Sequence[MlpHead], X: FloatArray) -> list[Prediction]:
     stacks: dict[Network, list[int]] = {}
     for place, head in enumerate(heads):
         stacks.setdefault(head.network, []).append(place)
-    centre = heads[0].scaler.mean.astype(np.float32)
-    maps = [_fold([heads[k] for k in places], centre) for places in stacks.values()]
+    # Weights of a file may be of any size: what is not finite then is told from the result.
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = heads[0].scaler.mean.astype(np.float32)
+        maps = [_fold([heads[k] for k in places], centre) for places in stacks.values()]
     further = [_stack_further([heads[k] for k in places]) for places in stacks.values()]
     wide = _Wide([part for stack in maps for part in stack])
     parts: list[list[Mapping[str, FloatArray]]] = [[] for _ in heads]
     for start in range(0, max(len(X), 1), _ROWS):
-        with torch.inference_mode():
+        with torch.inference_mode(), np.errstate(over="ignore", invalid="ignore"):
             values = wide.multiply(torch.from_numpy(X[start : start + _ROWS] - centre))
             for (network, places), weights in zip(stacks.items(), further, strict=True):
                 proba = _proba(network, values, weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import cli
+from featcache.shard import read_shard
 
 from factories import FakeSpec, make_cache, read_manifest, write_bert, write_dataset, write_vision
 
@@ -135,8 +137,6 @@ def test_status_tells_what_is_there_and_what_comes_next(project: Path) -> None:
 
 def test_verify_exits_with_what_it_finds(project: Path, tmp_path: Path) -> None:
     assert run("featcache", "verify", "--deep", cwd=project).returncode == 0
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(project / "cache", copy)
     victim = next(copy.glob("features/**/*.h5"))
@@ -151,6 +151,24 @@ def test_export_writes_what_the_documentation_says(project: Path, tmp_path: Path
     with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
         assert {"sample_id", "split", "label_a", "label_b", "text", "image"} <= set(arrays)
         assert arrays["text"].shape == (72, 16)
+
+
+@pytest.mark.parametrize("out", ["x.npz", "x"])
+def test_damaged_vectors_are_refused_until_they_are_repaired(project: Path, tmp_path: Path, out: str) -> None:
+    shutil.copytree(project / "cache", tmp_path / "copy")
+    victim = sorted(tmp_path.glob("copy/features/*/clean/*.h5"))[0]
+    data = bytearray(victim.read_bytes())
+    data[next(iter(read_shard(victim).outputs.values())).offset] ^= 16
+    victim.write_bytes(data)
+    export = ("featcache", "export", "copy", "--out", out)
+    for words in (export, ("heads", "train", "copy", "--head", "linear", "--out", "run")):
+        fails(
+            run(*words, cwd=tmp_path), 1, "error: cache 'copy' has a damaged shard, run `featcache repair copy`: shard "
+        )
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["copy"]
+    assert run(*export, "--no-check", cwd=tmp_path).returncode == 0
+    assert run("featcache", "repair", "copy", cwd=tmp_path).returncode == 0
+    assert run("featcache", "export", "copy", "--out", "y.npz", cwd=tmp_path).returncode == 0
 
 
 def test_export_takes_all_that_is_stored_and_what_is_named_and_never_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.commands.render import cache_folder, console, print_json, safe
+from featcache.commands.render import CheckDigests, cache_folder, console, print_json, safe, show_checks
 from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
@@ -38,20 +38,21 @@ def export(
     image_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
     spectral_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
     view: Annotated[str, typer.Option(help="View of the images; what has no vectors of it is left out.")] = "clean",
+    check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Take aligned arrays out of a cache: sample_id, split, labels, text, image, spectral."""
     from featcache.export import export_store
     from featcache.store import open_store
 
-    store = open_store(cache_folder(cache), dataset=dataset)
     asked = {
         "text": (text_encoder, text_outputs),
         "image": (image_encoder, image_outputs),
         "spectral": (spectral_encoder, spectral_outputs),
     }
-    selections = _select(store, asked, view)
-    report = export_store(store, out, split=split, selections=selections)
+    with show_checks() as progress:
+        store = open_store(cache_folder(cache), dataset=dataset, check=check, progress=progress)
+        report = export_store(store, out, split=split, selections=_select(store, asked, view))
     if as_json:
         print_json(asdict(report) | {"path": str(report.path)})
         return

@@ -18,7 +18,10 @@ __all__ = ["gc"]
 
 def gc(
     cache: Annotated[Path | None, typer.Argument(metavar="DIR", help="The cache folder.")] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this, only list it.")] = False,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", help="Remove it; without this, only list it. Not while an extraction is at work."),
+    ] = False,
     compact: Annotated[
         bool, typer.Option("--compact", help="With --delete: also rewrite partly needed shards.")
     ] = False,
@@ -49,7 +52,7 @@ def _render(report: GcReport, delete: bool) -> None:
         extent = "whole" if dead.is_whole else f"{dead.n_dead:,} of {dead.n_rows:,} rows"
         console.print(f"{safe(dead.path)}: {extent} ({why})", soft_wrap=True)
     for path in report.leftovers:
-        console.print(f"{safe(path)}: left behind over a day ago", soft_wrap=True)
+        console.print(f"{safe(path)}: left behind by somebody who died", soft_wrap=True)
     whole = [dead for dead in report.shards if dead.is_whole]
     parts = len(report.shards) - len(whole)
     if delete:

@@ -31,9 +31,9 @@ def repair(
             for m in report.moved
         ]
         missing = [{"path": str(p.path), "message": p.message} for p in report.missing]
-        print_json(
-            {"moved": moved, "missing": missing, "commands": list(report.commands), "after": document(report.after)}
-        )
+        remade = [str(path) for path in report.remade]
+        found = {"moved": moved, "missing": missing, "remade": remade, "commands": list(report.commands)}
+        print_json(found | {"after": document(report.after)})
     else:
         _render(report, folder)
     if not report.after.is_sound:
@@ -47,6 +47,8 @@ def _render(report: RepairReport, path: Path) -> None:
         console.print(f"  because: {safe(moved.problem.message)}", soft_wrap=True)
     for problem in report.missing:
         console.print(f"[yellow]missing[/] {safe(problem.path)}", soft_wrap=True)
+    for path_ in report.remade:
+        console.print(f"[yellow]made anew[/] {safe(path_)}", soft_wrap=True)
     for problem in (*(m.problem for m in report.moved), *report.missing):
         if problem.loss is not None:
             console.print(f"  lost: {safe(problem.loss)}", soft_wrap=True)
@@ -55,5 +57,5 @@ def _render(report: RepairReport, path: Path) -> None:
         console.print("To get the lost rows back:")
         for command in report.commands:
             console.print(f"  {safe(command)}", soft_wrap=True)
-    elif not report.moved and not report.missing:
+    elif not (report.moved or report.missing or report.remade) and report.after.is_sound:
         console.print("Nothing was damaged; the index is up to date.")

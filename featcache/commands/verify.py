@@ -80,9 +80,7 @@ def render(report: VerifyReport, path: Path, *, is_repaired: bool = False) -> No
     checked = f"{report.n_shards:,} sound shards, {report.n_rows:,} rows, {human_bytes(report.n_bytes)}"
     console.print(f"{verdict}: {checked}; checked {depth}", soft_wrap=True)
     if not report.is_sound and is_repaired:
-        console.print(
-            "what is left was not moved: the `featcache extract` that made it brings its document back", soft_wrap=True
-        )
+        console.print("what is left is lost here: it says itself what brings it back", soft_wrap=True)
     elif not report.is_sound:
         step = Step(
             "moves what is damaged aside, and says how to get the rows back", ("featcache", "repair", str(path))

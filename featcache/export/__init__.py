@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
 from featcache.export.columns import Source
-from featcache.export.folder import check_replaceable, write_npy_folder
+from featcache.export.folder import prepare_npy_folder, write_npy_folder
 from featcache.export.npz import write_npz
 from featcache.export.parquet import write_parquet
 from featcache.export.safetensors import write_safetensors
-from featcache.publish import replace_file, temporary_beside
+from featcache.publish import owner_of, remove_leftovers, replace_file, temporary_beside
 from featcache.selection import Selection
 from featcache.store import FeatureStore
 
@@ -80,14 +82,14 @@ def export_store(
     """
     path, suffix = Path(out), Path(out).suffix
     if str(out).endswith("/") or not suffix:
-        check_replaceable(path)
+        prepare_npy_folder(path)
     elif suffix not in FORMATS:
         raise FeatcacheError(
             f"cannot export to {str(out)!r}: expected a name that ends in {', '.join(FORMATS)}, or in / for a folder "
             "of .npy files"
         )
-    elif path.is_dir():
-        raise FeatcacheError(f"cannot export to {str(out)!r}: it is a folder")
+    elif os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise FeatcacheError(f"cannot export to {str(out)!r}: expected a file or nothing, found something else there")
     chosen = store.default_selections() if selections is None else selections
     if not chosen:
         has = ", ".join(store.modalities) or "none"
@@ -96,13 +98,20 @@ def export_store(
             f"it has: {has}"
         )
     source = Source(store, store.row_numbers(split), chosen)
-    if suffix in FORMATS and not str(out).endswith("/"):
-        with temporary_beside(path) as temp:
-            FORMATS[suffix](source, temp)
-            replace_file(temp, path)
-        size = path.stat().st_size
-    else:
-        write_npy_folder(source, path)
-        size = sum(file.stat().st_size for file in path.iterdir())
+    write = None if str(out).endswith("/") else FORMATS.get(suffix)
+    try:
+        size = write_npy_folder(source, path) if write is None else _write_file(write, source, path)
+    except OSError as error:
+        raise FeatcacheError(f"cannot export to {str(out)!r}: {error.strerror or error}") from error
     missing = {m: int((~store.rows(s).present[source.rows]).sum()) for m, s in chosen.items()}
     return ExportReport(path, len(source.rows), {m: sum(s.widths) for m, s in chosen.items()}, missing, size)
+
+
+def _write_file(write: Callable[[Source, Path], None], source: Source, path: Path) -> int:
+    """Write an export of one file; returns its size."""
+    if path.parent.is_dir():
+        remove_leftovers(other for other in path.parent.iterdir() if owner_of(other))
+    with temporary_beside(path, root=path.parent) as temp:
+        write(source, temp)
+        replace_file(temp, path)
+    return path.stat().st_size

@@ -4,55 +4,85 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
+import re
+import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 
+from featcache.drafts import remove_draft
 from featcache.errors import FeatcacheError
 from featcache.export.columns import FORMAT, Source
 from featcache.export.npz import constants, write_npy
-from featcache.publish import TEMP_PREFIX
+from featcache.folders import new_folder, recover_folder
+from featcache.publish import LEFTOVER_SECONDS
+from featcache.regular import open_regular
 
-__all__ = ["check_replaceable", "write_npy_folder"]
+__all__ = ["prepare_npy_folder", "write_npy_folder"]
 
 _INDEX = "index.json"
+_MAX_INDEX = 1 << 24
+_EARLY_DRAFT = re.compile(r"\.tmp-new-\d+-[0-9a-f]{8}")
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise `FeatcacheError` if something is there that is neither an empty folder nor an earlier export alone."""
-    if not path.exists():
+def prepare_npy_folder(path: Path) -> None:
+    """Undo what killed exports left beside ``path``, and raise if an export must not take its place.
+
+    Raises
+    ------
+    FeatcacheError
+        If something is there that is neither an empty folder nor an earlier export alone, or a link.
+    """
+    _sweep_early_drafts(path.parent)
+    recover_folder(path)
+    _check_replaceable(path)
+
+
+def _check_replaceable(path: Path) -> None:
+    if not os.path.lexists(path):
         return
+    if path.is_symlink():
+        raise FeatcacheError(f"cannot export to {str(path)!r}: it is a link, expected the folder itself")
     try:
-        names = {file.name for file in path.iterdir()}
-        is_ours = not names or names <= {_INDEX, *_listed(path)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        with os.scandir(path) as entries:
+            is_file = {entry.name: not entry.is_dir(follow_symlinks=False) for entry in entries}
+        is_ours = not is_file or (all(is_file.values()) and is_file.keys() <= {_INDEX, *_listed(path)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         is_ours = False
     if not is_ours:
         raise FeatcacheError(f"cannot export to {str(path)!r}: it exists, and is no folder of an earlier export alone")
 
 
 def _listed(path: Path) -> set[str]:
-    document = json.loads((path / _INDEX).read_text(encoding="utf-8"))
+    with open_regular(path / _INDEX) as file:
+        document = json.loads(file.read(_MAX_INDEX).decode("utf-8"))
     if document["format"] != FORMAT:
         raise ValueError(document["format"])
     return {entry["file"] for entry in document["arrays"].values()}
 
 
-def write_npy_folder(source: Source, path: Path) -> None:
+def _sweep_early_drafts(parent: Path) -> None:
+    """Remove drafts of early versions, which tell neither what they were for nor whose they are, after a day."""
+    with suppress(OSError):
+        for draft in [path for path in parent.iterdir() if _EARLY_DRAFT.fullmatch(path.name)]:
+            status = draft.lstat()
+            is_old = time.time() - status.st_ctime > LEFTOVER_SECONDS
+            if is_old and stat.S_ISDIR(status.st_mode) and _holds_arrays_alone(draft):
+                remove_draft(draft)
+
+
+def _holds_arrays_alone(folder: Path) -> bool:
+    return all(file.is_file() and (file.suffix == ".npy" or file.name == _INDEX) for file in folder.iterdir())
+
+
+def write_npy_folder(source: Source, path: Path) -> int:
     """Write one ``.npy`` an array, and ``index.json``: what the arrays are, their files, dtypes and shapes.
 
-    Written beside its name and moved there when complete; an earlier export is moved aside first and then removed.
+    Written beside its name and put there when complete, in the place of an earlier export. Returns the size of all.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    temp, old = (path.parent / f"{TEMP_PREFIX}{kind}-{token}" for kind in ("new", "old"))
-    temp.mkdir()
-    try:
-        _fill(source, temp)
-        _move(temp, path, old)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    with new_folder(path, check=_check_replaceable) as draft:
+        _fill(source, draft)
+    return sum(file.stat().st_size for file in path.iterdir())
 
 
 def _fill(source: Source, folder: Path) -> None:
@@ -61,22 +91,6 @@ def _fill(source: Source, folder: Path) -> None:
         name = f"{column.name}.npy"
         with (folder / name).open("wb") as file:
             write_npy(column, file)
-            file.flush()
-            os.fsync(file.fileno())
         arrays[column.name] = {"file": name, "dtype": column.dtype.str, "shape": list(column.shape)}
-    with (folder / _INDEX).open("w", encoding="utf-8") as text:
-        text.write(json.dumps({**source.about, "arrays": arrays}, indent=1) + "\n")
-        text.flush()
-        os.fsync(text.fileno())
-
-
-def _move(temp: Path, path: Path, old: Path) -> None:
-    check_replaceable(path)
-    try:
-        if path.exists():
-            path.rename(old)
-        temp.rename(path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        raise
+    text = json.dumps({**source.about, "arrays": arrays}, indent=1) + "\n"
+    (folder / _INDEX).write_text(text, encoding="utf-8")

@@ -30,6 +30,7 @@ __all__ = [
     "check_division",
     "freeze_plan",
     "frozen_plans",
+    "read_plan",
     "rejoin",
 ]
 
@@ -135,7 +136,7 @@ class FrozenPlan:
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
-            raise ShardError(f"{where} has format version {version!r}, this program reads {FORMAT_VERSION}")
+            raise ShardError.of_version(where, version, FORMAT_VERSION)
         try:
             contents = [(str(c["kind"]), _count(c["count"], MAX_ROWS), str(c["digest"])) for c in document["contents"]]
             producers = [
@@ -155,7 +156,7 @@ class FrozenPlan:
                 tasks,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ShardError(f"{where} is no frozen plan: {error}") from error
+            raise ShardError.damaged(f"{where} is no frozen plan: {error}") from error
 
     def to_document(self) -> dict[str, Any]:
         """Return what is stored."""
@@ -263,7 +264,7 @@ def freeze_plan(
     wanted = FrozenPlan.of(table, work, count=partition.count, unit_rows=unit_rows)
     wanted = replace(wanted, tasks=partition.tasks)
     path = wanted.path(cache)
-    if not path.exists() and (is_dry or write_sealed(path, wanted.to_document())):
+    if not path.exists() and (is_dry or write_sealed(path, wanted.to_document(), root=cache.path)):
         return
     try:
         found = _read(path)
@@ -275,7 +276,7 @@ def freeze_plan(
         return
     if found == wanted or found is None or refreeze:
         if not is_dry:
-            replace_sealed(path, wanted.to_document())
+            replace_sealed(path, wanted.to_document(), root=cache.path)
         return
     raise FeatcacheError(f"{_difference(found, wanted, partition)}, as frozen in {path}: {_WAYS_OUT}")
 
@@ -349,20 +350,37 @@ def frozen_plans(cache: Cache, dataset: str) -> tuple[FrozenPlan, ...]:
     return tuple(_read(path) for path in sorted(folder.glob("[0-9a-f]*.json")) if path.is_file())
 
 
+def read_plan(path: Path) -> FrozenPlan:
+    """Read one file.
+
+    Raises
+    ------
+    ShardError
+        If it is damaged, or of another data set or other producers than its place says.
+    """
+    document, is_intact = read_sealed(path)
+    plan = FrozenPlan.from_document(document, f"frozen plan {path}")
+    check_intact(path, is_intact)
+    home = _place(path.parents[1], plan.dataset, (producer.fingerprint for producer in plan.producers))
+    if home != path:
+        raise ShardError.misplaced(f"frozen plan {path} is of data set {plan.dataset!r}, as {home.name}", home)
+    return plan
+
+
 def _path(cache: Cache, dataset: str, fingerprints: Iterable[str]) -> Path:
+    return _place(cache.path / _FOLDER, dataset, fingerprints)
+
+
+def _place(folder: Path, dataset: str, fingerprints: Iterable[str]) -> Path:
     name = hashlib.sha256(canonical_json(list(fingerprints)).encode()).hexdigest()[:12]
-    return cache.path / _FOLDER / dataset / f"{name}.json"
+    return folder / dataset / f"{name}.json"
 
 
 def _read(path: Path) -> FrozenPlan:
-    where = f"frozen plan {path}"
     try:
-        document, is_intact = read_sealed(path)
-        plan = FrozenPlan.from_document(document, where)
-        check_intact(path, is_intact)
+        return read_plan(path)
     except ShardError as error:
-        raise ShardError(f"{error}; --refreeze replaces it, given to every part, or delete it") from error
-    return plan
+        raise ShardError(f"{error}; --refreeze replaces it, given to every part") from error
 
 
 def _count(value: Any, most: int, *, least: int = 0) -> int:

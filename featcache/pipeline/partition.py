@@ -213,7 +213,7 @@ def scanning(
         Whether another's memo can be counted on.
     """
     folder = cache.path / "claims" / "scan"
-    with Claims(folder, timeout=timeout) as claims:
+    with Claims(folder, root=cache.path, timeout=timeout) as claims:
         has_first = False
         while not has_first and not claims.take(dataset):
             if waiting:

@@ -105,7 +105,7 @@ class Pass:
         units.sort(key=lambda work: (work[1].run, work[0].number))
         self._since = time.perf_counter()
         with ExitStack() as stack:
-            claims = [stack.enter_context(Claims(side.claim_folder, timeout=claim_timeout)) for side in self._sides]
+            claims = [stack.enter_context(side.open_claims(timeout=claim_timeout)) for side in self._sides]
             stack.callback(self._record_failures)
             publisher = stack.enter_context(Publisher())
             waiting = yield from self._work(units, claims, publisher)

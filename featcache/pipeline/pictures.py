@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from featcache.errors import FeatcacheError
 from featcache.facts import FileFacts
 from featcache.failures import Failure
+from featcache.filestate import RACY_NS
 from featcache.keyindex import keys_of
 from featcache.manifest import ImageSource
-from featcache.memo import RACY_NS, Memo, stamp_files
+from featcache.memo import Memo, stamp_files
 from featcache.pipeline.crew import Crew
 from featcache.pipeline.looking import Look, look_at, stamp_of
 from featcache.sample_list import SampleList
@@ -209,8 +210,9 @@ class Pictures:
         n = int(self.is_stamped.sum())
         if self.was_read[self.is_stamped].any() or n != len(self.known):
             new = slice(None) if n == len(self.is_stamped) else np.flatnonzero(self.is_stamped)  # mostly all: no copy
+            memo = Memo(self.stamp[new], self.key[new], self.width[new], self.height[new], self.files[new])
             with suppress(FeatcacheError, OSError):
-                Memo(self.stamp[new], self.key[new], self.width[new], self.height[new], self.files[new]).save(path)
+                memo.save(path, root=path.parent)
 
     def failures(self) -> tuple[Failure, ...]:
         """Return the pictures that could not be read, in the order of the manifest."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from featcache.cache import Cache
 from featcache.claims import SUFFIX as CLAIM_SUFFIX
-from featcache.claims import Claims
+from featcache.claims import Claims, forget_claim
 from featcache.encoders.base import CONTENT_OF
 from featcache.failures import Failure, read_failure_file, write_failures
 from featcache.keyindex import KeyIndex
@@ -66,6 +65,10 @@ class Side:
         """Where the claims of all writers on its units are."""
         return self._cache.path / "claims" / self.plan.spec.fingerprint.short / self.plan.view
 
+    def open_claims(self, *, timeout: float) -> Claims:
+        """Return this process's claims on its units, to be entered."""
+        return Claims(self.claim_folder, root=self._cache.path, timeout=timeout)
+
     def job(self, unit: WorkUnit) -> Job:
         """Begin a unit."""
         job = self._jobs[unit.name] = Job(self.number, unit, self._storage_dtype)
@@ -110,10 +113,12 @@ class Side:
         encoded = job.finish()
         if len(encoded.rows):
             header = ShardHeader(fingerprint.digest, view, self._storage_dtype)
-            write_shard(self._shard_path(name), header, self.keys[encoded.rows], encoded.vectors)
+            keys = self.keys[encoded.rows]
+            write_shard(self._shard_path(name), header, keys, encoded.vectors, root=self._cache.path)
         # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
         if encoded.failures:
-            write_failures(self._cache.failure_folder(fingerprint, view), name, encoded.failures)
+            folder = self._cache.failure_folder(fingerprint, view)
+            write_failures(folder, name, encoded.failures, root=self._cache.path)
         self._n_encoded += len(encoded.rows)
         self._failures += encoded.failures
         self._jobs.pop(name, None)
@@ -127,7 +132,9 @@ class Side:
             if job.failures:
                 record, new = folder / f"{name}.json", {failure.key for failure in job.failures}
                 earlier = read_failure_file(record) if record.exists() else ()
-                write_failures(folder, name, [*job.failures, *(f for f in earlier if f.key not in new)])
+                write_failures(
+                    folder, name, [*job.failures, *(f for f in earlier if f.key not in new)], root=self._cache.path
+                )
 
     def result(self) -> SideResult:
         """Say what was done."""
@@ -155,8 +162,7 @@ class Side:
         return str(self.plan.spec.fingerprint.identity["storage_dtype"])
 
     def _forget_claim(self, name: str) -> None:
-        with suppress(OSError):
-            (self.claim_folder / f"{name}{CLAIM_SUFFIX}").unlink(missing_ok=True)
+        forget_claim(self.claim_folder / f"{name}{CLAIM_SUFFIX}", root=self._cache.path)
 
     def _shard_path(self, name: str) -> Path:
         return self._cache.shard_folder(self.plan.spec.fingerprint, self.plan.view) / f"{name}{SUFFIX}"

@@ -17,6 +17,7 @@ from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError, ShardError
 from featcache.failure_list import orphans_path, scan_folder
 from featcache.failures import read_failure_file, write_failures
+from featcache.layout import check_folders
 from featcache.manifest import Manifest
 from featcache.options import ExtractOptions
 from featcache.pipeline.partition import scanning
@@ -69,7 +70,8 @@ def survey(
     ------
     FeatcacheError
         If so few pictures can be read that the fault is not in the pictures. What was asked for, and which could not
-        be read, is on record then; the sample table is that of an earlier extraction, if there was any.
+        be read, is on record then; the sample table is that of an earlier extraction, if there was any. Or if a folder
+        of the cache is a link.
     """
     known = _known_unreadable(cache, manifest, options)
     scanned = replace(_hash(manifest, cache, options=options, report=report, is_dry=is_dry), known=known)
@@ -79,7 +81,7 @@ def survey(
         if not options.retry_failed:
             record_request(manifest, cache, scanned, work)
         # Alone: what the source lacked is only on record of a data set that has, or had, a sample table.
-        write_failures(scan_folder(cache, manifest.name), _UNREADABLE, scanned.unreadable)
+        write_failures(scan_folder(cache, manifest.name), _UNREADABLE, scanned.unreadable, root=cache.path)
         raise FeatcacheError(f"{fault}; no sample table was written, `featcache failures` lists what cannot be read")
     return scanned
 
@@ -88,6 +90,7 @@ def _hash(
     manifest: Manifest, cache: Cache, *, options: ExtractOptions, report: Callable[[Progress], None], is_dry: bool
 ) -> Scan:
     memo = memo_path(cache, manifest)
+    check_folders(cache.path)
     is_alone = is_dry or options.partition is None or options.partition.count == 1
     turns = nullcontext() if is_alone else scanning(cache, manifest.name, timeout=options.claim_timeout)
     with _copied(memo) if is_dry else nullcontext(memo) as path, turns as is_known:
@@ -123,9 +126,9 @@ def record_request(manifest: Manifest, cache: Cache, scanned: Scan, work: Work) 
 def record_survey(manifest: Manifest, cache: Cache, scanned: Scan) -> None:
     """Write the sample table, what could not be read, and what was not there or damaged."""
     folder = scan_folder(cache, manifest.name)
-    write_samples(cache.sample_path(manifest.name), scanned.table)
-    write_failures(folder, _UNREADABLE, scanned.unreadable)
-    write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken)
+    write_samples(cache.sample_path(manifest.name), scanned.table, root=cache.path)
+    write_failures(folder, _UNREADABLE, scanned.unreadable, root=cache.path)
+    write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken, root=cache.path)
 
 
 def samples_to_retry(cache: Cache, manifest: Manifest, options: ExtractOptions) -> frozenset[str] | None:

@@ -66,7 +66,7 @@ def write_synthetic(path: str | Path, recipe: SyntheticRecipe | None = None, **c
     table, truth = _table(recipe)
     for modality in recipe.outputs:
         _write_vectors(cache, recipe, modality, table, truth)
-    write_samples(cache.sample_path(_DATASET), table)
+    write_samples(cache.sample_path(_DATASET), table, root=cache.path)
     update_index(cache)
     return SyntheticData(open_store(path), recipe, truth)
 
@@ -144,7 +144,7 @@ def _write_vectors(
             noise += np.sqrt(variance - 1.0) * extra
             vectors[name] = (means[truth[first]] + factors @ loadings.T + noise).astype(np.float32)
         path = cache.shard_folder(fingerprint, view) / f"{unit_name(keys, view, tuple(outputs))}.h5"
-        write_shard(path, header, keys, vectors)
+        write_shard(path, header, keys, vectors, root=cache.path)
 
 
 def _headers(recipe: SyntheticRecipe, fingerprint: Fingerprint, side: str) -> Iterator[tuple[str, ShardHeader]]:

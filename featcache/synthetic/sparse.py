@@ -62,7 +62,7 @@ def write_sparse_store(
     for number, start in enumerate(range(0, n_rows, shard_rows)):
         target = cache.shard_folder(fingerprint, CLEAN) / f"{number:032x}.h5"
         _write_sparse_shard(target, fingerprint.digest, keys[start : start + shard_rows], widths)
-    write_samples(cache.sample_path("sparse"), _table(keys))
+    write_samples(cache.sample_path("sparse"), _table(keys), root=cache.path)
     return open_store(path)
 
 
@@ -70,7 +70,7 @@ def _write_sparse_shard(path: Path, fingerprint: str, keys: NDArray[np.uint8], w
     attributes = {"format_version": np.int64(1), "rows": np.int64(len(keys))}
     texts = {"fingerprint": fingerprint, "view": CLEAN, "storage_dtype": "float16", "versions": "{}", "checksum": "0"}
     options: dict[str, Any] = {"alignment_threshold": 1, "alignment_interval": _ALIGNMENT}
-    with temporary_beside(path) as temp:
+    with temporary_beside(path, root=path.parent) as temp:
         with h5py.File(temp, "w", **options) as file:
             file.attrs.update(attributes | {name: np.bytes_(text) for name, text in texts.items()})
             file.create_dataset("key", data=keys)

@@ -1,4 +1,4 @@
-"""What damage costs: rows, producers, and the samples that are left without a vector."""
+"""What is wrong with a cache, and what it costs: rows, producers, and the samples that are left without a vector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from featcache.requests import Request
 from featcache.samples import SampleTable
 from featcache.shard import Shard, intact_keys, read_shard
 
-__all__ = ["Holdings", "Lack", "Loss", "views_of"]
+__all__ = ["Holdings", "Lack", "Loss", "Note", "Problem", "views_of"]
 
 _NO_KEYS = np.empty((0, 32), np.uint8)
 
@@ -59,6 +59,36 @@ class Loss:
         whose = [f"{n:,} samples of data set {name}" for name, n in self.samples.items() if n]
         upper = "" if self.is_exact else "at most "
         return f"{what}: {upper}{' and '.join(whose)}" if whose else f"{what}: no sample needs them"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One damaged, misplaced or missing file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    message : str
+        What is wrong, and what to do about it.
+    loss : Loss or None
+        What is lost with it, if it is a shard.
+    home : Path or None
+        Where it belongs by its own word, if it is whole and in the place of another.
+    """
+
+    path: Path
+    message: str
+    loss: Loss | None = None
+    home: Path | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that is no damage, but that its owner may want to know."""
+
+    path: Path
+    message: str
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import time
+import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import Cache, unit_name
+from featcache.claims import is_abandoned
 from featcache.errors import FeatcacheError
 from featcache.fingerprint import Fingerprint
 from featcache.index import update_index
+from featcache.inside import check_inside
 from featcache.keyindex import KeyIndex
-from featcache.publish import LEFTOVER_SECONDS, TEMP_PREFIX
+from featcache.layout import check_folders, is_claim, is_temporary, walk_cache
+from featcache.lease import sole_lease
+from featcache.publish import is_leftover
+from featcache.requests import requested_datasets
 from featcache.samples import SampleTable, read_samples
 from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
 from featcache.shardset import ShardSet
 from featcache.upkeep.verify import verify
 
 __all__ = ["DeadRows", "GcReport", "collect_garbage"]
-
-ACTIVE_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class GcReport:
     shards : tuple of DeadRows
         Shards with rows that nothing needs.
     leftovers : tuple of Path
-        Temporary files and claims that nobody has touched for a day.
+        Temporary files and claims whose owners are dead, or of elsewhere and silent for a day.
     removed, published : tuple of Path
         Files that are gone now, and shards that were written in their place; empty in a dry run.
     n_bytes_freed : int
@@ -97,8 +101,8 @@ def collect_garbage(
 ) -> GcReport:
     """Find, and with ``delete`` remove, what no sample of any data set refers to and what exists twice.
 
-    A content is readable at every moment: what replaces a shard is published before the shard goes. Do not run it
-    while an extraction is at work on the same cache: contents that the extraction believes to be there may go.
+    A content is readable at every moment: what replaces a shard is published before the shard goes. Extractions and
+    deleting keep each other out: contents that an extraction believes to be there must not go.
 
     Parameters
     ----------
@@ -115,29 +119,39 @@ def collect_garbage(
     ------
     FeatcacheError
         If no data set is left, the only sample table of one is in the quarantine, or something is damaged: then what
-        looks superfluous may be the only good copy.
+        looks superfluous may be the only good copy. With ``delete`` also if an extraction is at work, or a folder of
+        the cache is a link.
     """
-    _check_quarantine(cache)
-    if not cache.datasets:
-        raise FeatcacheError(
-            f"cache {str(cache.path)!r} has no data set, so that everything would go: delete the folder instead"
-        )
-    if delete and not (report := verify(cache, deep=True, progress=progress)).is_sound:
-        problem = report.problems[0]
-        raise FeatcacheError(
-            f"{problem.message} ({len(report.problems)} problems in all): nothing is removed from a damaged cache, "
-            "run `featcache repair` first"
-        )
+    if not delete:
+        work, leftovers = _survey(cache)
+        return GcReport(tuple(item.dead for item in work), leftovers, (), (), 0)
+    check_folders(cache.path)
+    with sole_lease(cache.path):
+        _check_tables(cache)
+        if not (report := verify(cache, deep=True, progress=progress)).is_sound:
+            problem = report.problems[0]
+            raise FeatcacheError(
+                f"{problem.message} ({len(report.problems)} problems in all): nothing is removed from a damaged cache, "
+                "run `featcache repair` first"
+            )
+        work, leftovers = _survey(cache)
+        return _delete(cache, work, leftovers, compact=compact)
+
+
+def _survey(cache: Cache) -> tuple[list[_Work], tuple[Path, ...]]:
+    """Find shards with rows to spare, and what was left behind."""
+    _check_tables(cache)
+    _check_requests(cache)
     tables = [read_samples(cache.sample_path(name)) for name in cache.datasets]
     work = [
         found for f in cache.producers.values() for view in cache.views(f) for found in _find(cache, f, view, tables)
     ]
-    leftovers = tuple(_leftovers(cache))
-    dead = tuple(item.dead for item in work)
-    if not delete:
-        return GcReport(dead, leftovers, (), (), 0)
-    _check_quiet(cache)
-    rewritten = {item.dead.path: _rewrite(item) for item in work if compact and not item.dead.is_whole}
+    return work, tuple(_leftovers(cache))
+
+
+def _delete(cache: Cache, work: Sequence[_Work], leftovers: tuple[Path, ...], *, compact: bool) -> GcReport:
+    """Remove what was found."""
+    rewritten = {item.dead.path: _rewrite(item, cache) for item in work if compact and not item.dead.is_whole}
     published = tuple(path for path in rewritten.values() if path is not None)
     # A shard that holds just what is needed of another one stays in its place, also if it was the superfluous copy.
     doomed = [
@@ -150,8 +164,9 @@ def collect_garbage(
         # The index forgets them first: killed in between, it is merely stale.
         update_index(cache, without=doomed)
     for path in (*doomed, *leftovers):
+        check_inside(path, root=cache.path)
         path.unlink(missing_ok=True)
-    return GcReport(dead, leftovers, (*doomed, *leftovers), published, freed)
+    return GcReport(tuple(item.dead for item in work), leftovers, (*doomed, *leftovers), published, freed)
 
 
 def _find(cache: Cache, fingerprint: Fingerprint, view: str, tables: Sequence[SampleTable]) -> Iterator[_Work]:
@@ -174,12 +189,12 @@ def _find(cache: Cache, fingerprint: Fingerprint, view: str, tables: Sequence[Sa
             yield _Work(dead, shard, np.flatnonzero(live))
 
 
-def _rewrite(item: _Work) -> Path | None:
+def _rewrite(item: _Work, cache: Cache) -> Path | None:
     """Publish what is needed of a shard under its own name; None if another shard has that name, with other rows."""
     shard = item.shard
     keys = np.asarray(shard.map(shard.key)[item.live])
     path = shard.path.with_name(unit_name(keys, shard.header.view, tuple(shard.outputs)) + SUFFIX)
-    if not copy_rows(shard, item.live, path):
+    if not copy_rows(shard, item.live, path, root=cache.path):
         # A unit some of whose contents failed has a name that covers those as well.
         there = read_shard(path)
         if there.outputs.keys() != shard.outputs.keys() or not np.array_equal(there.map(there.key), keys):
@@ -187,34 +202,36 @@ def _rewrite(item: _Work) -> Path | None:
     return path
 
 
-def _check_quarantine(cache: Cache) -> None:
-    """Raise if a data set has a sample table nowhere but in the quarantine: nothing would refer to its vectors."""
+def _check_tables(cache: Cache) -> None:
+    """Raise if sample tables are missing: nothing would refer to the vectors of their data sets."""
+    status = shlex.join(["featcache", "status", str(cache.path)])
     for path in sorted(cache.path.glob(f"quarantine/*/samples/*{SUFFIX}")):
         name = path.stem
         if path.is_file() and name not in cache.datasets:
             raise FeatcacheError(
                 f"the sample table of data set {name!r} is in quarantine, so that its vectors would all go: "
-                f"`{shlex.join(['featcache', 'status', str(cache.path)])}` says how to make the table anew; if the "
-                f"data set may go, delete {path}"
+                f"`{status}` says how to make the table anew; if the data set may go, delete {path}"
             )
+    if not cache.datasets:
+        raise FeatcacheError(
+            f"cache {str(cache.path)!r} has no data set, so that everything would go: delete the folder instead"
+        )
 
 
-def _check_quiet(cache: Cache) -> None:
-    claims = cache.path / "claims"
-    for path in sorted(claims.rglob("*")) if claims.is_dir() else ():
-        age = time.time() - path.stat().st_mtime
-        if path.is_file() and age < ACTIVE_SECONDS:
-            raise FeatcacheError(
-                f"an extraction seems to be at work: {path} was touched {max(age, 0):.0f} s ago; wait until it has "
-                f"ended, or for {ACTIVE_SECONDS // 60} minutes if it died"
-            )
+def _check_requests(cache: Cache) -> None:
+    """Raise if a data set of which something was asked for has no sample table: not yet, or not any more."""
+    if lost := sorted(set(requested_datasets(cache)) - set(cache.datasets)):
+        status = shlex.join(["featcache", "status", str(cache.path)])
+        raise FeatcacheError(
+            f"data set {lost[0]!r} has no sample table, so that its vectors would all go: `{status}` says how to make "
+            f"it anew; if the data set may go, delete {cache.path / 'requests' / lost[0]}"
+        )
 
 
 def _leftovers(cache: Cache) -> Iterator[Path]:
-    now = time.time()
-    claims = cache.path / "claims"
-    candidates = {p for p in cache.path.rglob(f"{TEMP_PREFIX}*") if "quarantine" not in p.relative_to(cache.path).parts}
-    candidates |= set(claims.rglob("*")) if claims.is_dir() else set()
-    for path in sorted(candidates):
-        if path.is_file() and not path.is_symlink() and now - path.stat().st_mtime > LEFTOVER_SECONDS:
-            yield path
+    """Yield temporary files and claims of which nobody is the owner any more; strangers' files are not rubbish."""
+    for path, name in walk_cache(cache.path):
+        with suppress(OSError):  # gone meanwhile
+            is_rubbish = is_leftover(path) if is_temporary(name) else is_claim(name) and is_abandoned(path)
+            if is_rubbish and stat.S_ISREG(path.lstat().st_mode):
+                yield path

@@ -251,7 +251,7 @@ def read_again_steps(status: CacheStatus, name: str) -> Iterator[Step]:
     tasks = [_Task(_making(by_digest[r.fingerprint], r.outputs), r.views) for r in asked]
     for group in _groups(tasks):
         origin = Origin(name, asked[0].origin, asked[0].seed, asked[0].skips_orphans)
-        why = f"read {name} again: it has no sample table (to forget it, delete requests/{name})"
+        why = f"read {name} again: it has no sample table (to forget it, delete it in requests and failures/samples)"
         yield Step(why, _command(status.path, origin, group))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,52 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from featcache.cache import Cache
-from featcache.errors import FeatcacheError, ShardError
-from featcache.failures import read_failure_file
+from featcache.errors import ShardError
 from featcache.fingerprint import Fingerprint
 from featcache.index import Index, Receipt, read_index
 from featcache.keyindex import prefixes
-from featcache.publish import TEMP_PREFIX
-from featcache.requests import Request, read_request
-from featcache.samples import SampleTable, read_samples
+from featcache.layout import is_known, is_temporary, walk_cache
 from featcache.sealed import digest_bytes
-from featcache.shard import SUFFIX, Shard, read_shard, verify_shard
-from featcache.upkeep.damage import Holdings, Lack, Loss, views_of
+from featcache.shard import Shard, read_shard, verify_shard
+from featcache.upkeep.damage import Holdings, Lack, Note, Problem, views_of
+from featcache.upkeep.derived import find_damaged
+from featcache.upkeep.documents import read_documents
+from featcache.upkeep.references import find_lost
 
 __all__ = ["Note", "Problem", "VerifyReport", "verify"]
 
 _THREADS = max(2, min(8, os.cpu_count() or 2))
-_KNOWN = re.compile(
-    r"cache\.json|index\.json|encoders/[0-9a-f]{12}\.json|features/[0-9a-f]{12}/[^/]+/[^/]+\.h5|samples/[^/]+\.h5"
-    r"|failures/.+\.json|requests/.+\.json|(claims|quarantine|memo|plans)/.+"
-)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One damaged, misplaced or missing file.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    message : str
-        What is wrong.
-    loss : Loss or None
-        What is lost with it, if it is a shard.
-    """
-
-    path: Path
-    message: str
-    loss: Loss | None = None
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something that is no damage, but that its owner may want to know."""
-
-    path: Path
-    message: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +41,7 @@ class VerifyReport:
     problems : tuple of Problem
         Empty if the cache is sound.
     notes : tuple of Note
-        A stale index, temporary files, strangers.
+        A stale index, temporary files, strangers, links.
     lacks : tuple of Lack
         How many contents of each data set each producer lacks.
     """
@@ -103,7 +71,7 @@ class _Place:
 
 
 def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-    """Check structure, sizes, producers and tables of a cache; with ``deep`` every byte of every shard.
+    """Check structure, sizes, documents and tables of a cache; with ``deep`` every byte of every shard.
 
     Parameters
     ----------
@@ -114,14 +82,11 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
     progress : callable
         Called with (shards checked, shards), from the calling thread.
     """
-    problems: list[Problem] = []
     index = read_index(cache.path)
-    if index.state == "damaged":
-        problems.append(Problem(cache.path / "index.json", _INDEX_DAMAGED))
-    producers = _producers(cache, problems)
-    tables = _tables(cache, problems)
-    _failures(cache, problems)
-    requests = _requests(cache, problems)
+    documents = read_documents(cache)
+    producers, tables, requests = documents.producers, documents.tables, documents.requests
+    findings = [*find_damaged(cache, index, deep=deep), *documents.problems, *find_lost(cache, documents, index)]
+    problems = [finding for finding in findings if isinstance(finding, Problem)]
     places = _places(cache, producers, index)
     sound: dict[tuple[str, str], list[Shard]] = {
         (f.short, v): [] for f in producers for v in views_of(cache, f, requests)
@@ -148,67 +113,13 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
         sum(shard.n_rows for shard in shards),
         sum(shard.size for shard in shards),
         tuple(problems),
-        (*_index_notes(cache, index, places, producers), *_strangers(cache)),
+        (
+            *_index_notes(cache, index, places, producers),
+            *(finding for finding in findings if isinstance(finding, Note)),
+            *_strangers(cache),
+        ),
         tuple(lacks),
     )
-
-
-_INDEX_DAMAGED = (
-    "the index was damaged and is not used; nothing is lost: `featcache repair` or the next extract rebuilds it"
-)
-
-
-def _tables(cache: Cache, problems: list[Problem]) -> list[SampleTable]:
-    found = []
-    for name in cache.datasets:
-        path = cache.sample_path(name)
-        try:
-            table = read_samples(path)
-            if table.dataset != name:
-                raise ShardError(f"sample table {path} is of data set {table.dataset!r}: it was moved or swapped")
-            found.append(table)
-        except FeatcacheError as error:
-            problems.append(Problem(path, str(error)))
-    return found
-
-
-def _failures(cache: Cache, problems: list[Problem]) -> None:
-    for path in sorted((cache.path / "failures").rglob("*.json")):
-        if path.name.startswith("."):
-            continue
-        try:
-            read_failure_file(path)
-        except FeatcacheError as error:
-            problems.append(Problem(path, str(error)))
-
-
-def _requests(cache: Cache, problems: list[Problem]) -> list[Request]:
-    found = []
-    for path in sorted((cache.path / "requests").glob("*/*.json")):
-        if path.name.startswith("."):
-            continue
-        try:
-            found.append(read_request(path))
-        except FeatcacheError as error:
-            problems.append(Problem(path, str(error)))
-    return found
-
-
-def _producers(cache: Cache, problems: list[Problem]) -> list[Fingerprint]:
-    found = []
-    for path in sorted((cache.path / "encoders").glob("[!.]*.json")):
-        try:
-            found.append(cache.producer(path.stem))
-        except ShardError as error:
-            problems.append(Problem(path, str(error)))
-    known = {f.short for f in found}
-    features = cache.path / "features"
-    problems += [
-        Problem(folder, f"features of producer {folder.name!r}, which has no readable document")
-        for folder in (sorted(features.iterdir()) if features.is_dir() else ())
-        if folder.name not in known and any(folder.rglob(f"[!.]*{SUFFIX}"))
-    ]
-    return found
 
 
 def _places(cache: Cache, producers: Sequence[Fingerprint], index: Index) -> list[_Place]:
@@ -281,11 +192,18 @@ def _index_notes(
 
 
 def _strangers(cache: Cache) -> Iterator[Note]:
-    for path in sorted(cache.path.rglob("*")):
-        name = path.relative_to(cache.path).as_posix()
-        if name.startswith(("claims/", "quarantine/")) or path.is_dir():
-            continue
-        if path.name.startswith(TEMP_PREFIX):
+    """Tell what a cache has besides the files of its format, and which of them are elsewhere."""
+    links = []
+    for path, name in walk_cache(cache.path):
+        if path.is_symlink():
+            if path.is_dir():
+                yield Note(path, "a link: what is in it is read, and nothing is written, moved or deleted through it")
+                continue
+            links.append(path)
+        if is_temporary(name):
             yield Note(path, "temporary file of a writer that is at work or died: `featcache gc` removes old ones")
-        elif not _KNOWN.fullmatch(name):
+        elif not is_known(name):
             yield Note(path, "no file of this format: left alone")
+    if links:
+        more = f", and {len(links) - 1:,} others are" if len(links) > 1 else ""
+        yield Note(links[0], f"a link{more}: read like the file itself")

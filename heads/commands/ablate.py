@@ -10,11 +10,13 @@ import typer
 
 from heads.commands.ablate_result import print_ablation
 from heads.commands.options import (
+    CheckDigests,
     DeviceChoice,
     EncoderName,
     LossName,
     MemorySize,
     Outputs,
+    Overwrite,
     ViewNames,
     build_choices,
     cache_folder,
@@ -23,7 +25,7 @@ from heads.commands.options import (
     parse_settings,
     view_names,
 )
-from heads.commands.render import notes, print_json, safe, show_grid
+from heads.commands.render import notes, print_json, safe, show_checks, show_grid
 
 __all__ = ["ablate"]
 
@@ -73,7 +75,8 @@ def ablate(
         Path | None, typer.Option("--config", metavar="F", help="TOML file with these options, for long ones.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="D", help="New folder; default: ./runs/<time>.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ablation at --out.")] = False,
+    overwrite: Overwrite = False,
+    check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit a grid of heads and compare their validation scores; test is never read.
@@ -114,10 +117,11 @@ def ablate(
         parse_memory(options["memory"])
     place = check_device(options.get("device", "cpu"))
     folder = new_run_folder(out)
-    store = open_store(cache_folder(directory), dataset=options.get("dataset"))
     names = view_names(options.get("views"))
-    selections = choose_views(store, grid.fusions, views=names, choices=options["choices"])
-    rows = StudyRows.load(store, selections, fusions=grid.fusions, needs_valid=grid.folds is None)
+    with show_checks() as checking:
+        store = open_store(cache_folder(directory), dataset=options.get("dataset"), check=check, progress=checking)
+        selections = choose_views(store, grid.fusions, views=names, choices=options["choices"])
+        rows = StudyRows.load(store, selections, fusions=grid.fusions, needs_valid=grid.folds is None)
     prepare_ablation_out(folder, overwrite=overwrite)
     with show_grid() as progress:
         result = library_ablate(rows, grid, out=folder, device=place, memory=options.get("memory"), progress=progress)

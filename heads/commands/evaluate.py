@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heads.commands.options import EncoderName, ViewName, check_encoders, open_run_store
-from heads.commands.render import console, next_command, print_json, safe, score_table
+from heads.commands.options import CheckDigests, EncoderName, ViewName, check_encoders, open_run_store
+from heads.commands.render import console, next_command, print_json, safe, score_table, show_checks
 
 if TYPE_CHECKING:
     from heads.evaluate import EvalResult
@@ -25,6 +25,7 @@ def evaluate(
     spectral_encoder: EncoderName = None,
     view: ViewName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a run on one split, beside the reference that calls everything AI."""
@@ -33,10 +34,11 @@ def evaluate(
     from heads.runs import load_run
 
     loaded = load_run(run)
-    store = open_run_store(loaded, cache, dataset=dataset)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
-    check_encoders(loaded, store, encoders)
-    result = library_evaluate(run_in_view(loaded, view) if view else loaded, store, split)
+    with show_checks() as checking:
+        store = open_run_store(loaded, cache, dataset=dataset, check=check, progress=checking)
+        check_encoders(loaded, store, encoders)
+        result = library_evaluate(run_in_view(loaded, view) if view else loaded, store, split)
     if as_json:
         print_json({**result.to_dict(), **({"view": view} if view else {})})
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain, count
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from featcache import load_project
-from featcache.commands.render import cache_folder
+from featcache.commands.render import CheckDigests, cache_folder
 from heads.errors import HeadsError
+from heads.files import sweep_folder
 from heads.fusion import FUSIONS, fusion_modalities
 from heads.registry import HEADS
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 __all__ = [
+    "CheckDigests",
     "Choices",
     "DeviceChoice",
     "DeviceName",
@@ -32,6 +34,7 @@ __all__ = [
     "LossName",
     "MemorySize",
     "Outputs",
+    "Overwrite",
     "PresetName",
     "Settings",
     "TableFormat",
@@ -56,6 +59,9 @@ EncoderName = Annotated[
 ]
 Outputs = Annotated[
     str | None, typer.Option(metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]
 ViewName = Annotated[str | None, typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.")]
 _MODALITIES = ("text", "image", "spectral")
@@ -143,16 +149,39 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
 
 
 def new_run_folder(given: Path | None) -> Path:
-    """Return where results go: the argument, else a new folder named by the time among the project's runs."""
+    """Return where results go: the argument, else a new folder named by the time among the project's runs.
+
+    What killed commands left among these goes: no later command writes to the same name.
+    """
     if given is not None:
         return given
     runs, name = load_project().runs or Path("runs"), datetime.now().strftime("%Y%m%d-%H%M%S")
+    sweep_folder(runs)
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(runs / free for free in names if not (runs / free).exists())
 
 
-def open_run_store(run: Run, given: Path | None, *, dataset: str | None = None) -> FeatureStore:
-    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own."""
+def open_run_store(
+    run: Run,
+    given: Path | None,
+    *,
+    dataset: str | None = None,
+    check: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> FeatureStore:
+    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own.
+
+    Parameters
+    ----------
+    run : Run
+        It knows the cache that it was fitted on.
+    given : Path or None
+        The argument.
+    dataset : str, optional
+        Default: the run's, if the cache is its own.
+    check, progress
+        As of `featcache.open_store`.
+    """
     from featcache import open_store
 
     folder = cache_folder(given)
@@ -162,7 +191,7 @@ def open_run_store(run: Run, given: Path | None, *, dataset: str | None = None) 
         folder = own
     if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
         dataset = run.record.source["dataset"]
-    return open_store(folder, dataset=dataset)
+    return open_store(folder, dataset=dataset, check=check, progress=progress)
 
 
 def check_encoders(run: Run, store: FeatureStore, encoders: Mapping[str, str | None]) -> None:
@@ -266,5 +295,5 @@ def parse_settings(
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

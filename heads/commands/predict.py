@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from heads.commands.options import EncoderName, TableFormat, ViewName, check_encoders, open_run_store
-from heads.commands.render import console, next_command, print_json, safe
+from heads.commands.options import CheckDigests, EncoderName, TableFormat, ViewName, check_encoders, open_run_store
+from heads.commands.render import console, next_command, print_json, safe, show_checks
 
 __all__ = ["predict"]
 
@@ -26,9 +26,11 @@ def predict(
     spectral_encoder: EncoderName = None,
     view: ViewName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a run's answers: sample_id, p_ai, pred_a, pred_b, and each generator's probability."""
+    from heads.files import prepare_file
     from heads.predict import check_table_format, write_ct2, write_table
     from heads.predict import predict as library_predict
     from heads.run_view import run_in_view
@@ -37,11 +39,13 @@ def predict(
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
         check_table_format(out)
+    prepare_file(out)
     loaded = load_run(run)
-    store = open_run_store(loaded, directory, dataset=dataset)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
-    check_encoders(loaded, store, encoders)
-    found = library_predict(run_in_view(loaded, view) if view else loaded, store, split)
+    with show_checks() as checking:
+        store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
+        check_encoders(loaded, store, encoders)
+        found = library_predict(run_in_view(loaded, view) if view else loaded, store, split)
     (write_ct2 if is_ct2 else write_table)(found, out)
     n_ai = int((found.verdict[found.answered] > 0).sum())
     counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai}

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from heads.commands.options import EncoderName, check_encoders, new_run_folder, open_run_store
-from heads.commands.render import console, next_command, print_json, safe, score, show_steps
+from heads.commands.options import CheckDigests, EncoderName, Overwrite, check_encoders, new_run_folder, open_run_store
+from heads.commands.render import console, next_command, print_json, safe, score, show_checks, show_steps
 from heads.commands.train import fitted_summary, print_fitted
 
 __all__ = ["pseudo_label"]
@@ -26,22 +26,23 @@ def pseudo_label(
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    overwrite: Overwrite = False,
+    check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Label the rows of a split with a run, and refit its head with the confident ones as training rows."""
     from heads.pseudo_label import PSEUDO_FILE
     from heads.pseudo_label import pseudo_label as library_pseudo_label
-    from heads.runs import check_run_out, load_run, save_run
+    from heads.runs import load_run, prepare_run_out, save_run
     from heads.train import build_record
 
     loaded = load_run(run)
     folder = new_run_folder(out)
-    check_run_out(folder, overwrite=overwrite)
-    store = open_run_store(loaded, directory, dataset=dataset)
+    prepare_run_out(folder, overwrite=overwrite)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
-    check_encoders(loaded, store, encoders)
-    with show_steps() as progress:
+    with show_checks() as checking, show_steps() as progress:
+        store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
+        check_encoders(loaded, store, encoders)
         found = library_pseudo_label(loaded, store, split, threshold=threshold, progress=progress)
     report = {**found.report, "teacher": str(run)}
     splits = tuple(dict.fromkeys((*loaded.record.transductive, split)))

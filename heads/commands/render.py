@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from featcache.commands.render import console, notes, print_json, safe
+from featcache.commands.render import console, notes, print_json, safe, show_checks
 
 if TYPE_CHECKING:
     from heads.head import Progress as Callback
@@ -23,6 +23,7 @@ __all__ = [
     "safe",
     "score",
     "score_table",
+    "show_checks",
     "show_grid",
     "show_steps",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heads.commands.options import (
+    CheckDigests,
     DeviceChoice,
     EncoderName,
     FusionName,
@@ -15,6 +16,7 @@ from heads.commands.options import (
     LossName,
     MemorySize,
     Outputs,
+    Overwrite,
     PresetName,
     ViewName,
     ViewNames,
@@ -25,7 +27,16 @@ from heads.commands.options import (
     parse_settings,
     view_names,
 )
-from heads.commands.render import console, next_command, print_json, safe, score, score_table, show_steps
+from heads.commands.render import (
+    console,
+    next_command,
+    print_json,
+    safe,
+    score,
+    score_table,
+    show_checks,
+    show_steps,
+)
 
 if TYPE_CHECKING:
     from heads.runs import Run
@@ -63,7 +74,8 @@ def train(
     memory: MemorySize = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is at --out.")] = False,
+    overwrite: Overwrite = False,
+    check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
@@ -85,17 +97,18 @@ def train(
 
     from featcache import open_store
     from heads.features import load_fit_rows
-    from heads.runs import check_run_out, save_run
+    from heads.runs import prepare_run_out, save_run
     from heads.study_rows import choose_views
     from heads.train import build_record, fit_run, parse_config
 
     config = parse_config(values)
     names, place = view_names(views), check_device(device.value if device else "cpu")
     folder = new_run_folder(out)
-    check_run_out(folder, overwrite=overwrite)
-    store = open_store(cache_folder(directory), dataset=dataset)
-    selected = choose_views(store, [config.fusion], views=names, choices=choices)
-    features, stored = load_fit_rows(store, selected)
+    prepare_run_out(folder, overwrite=overwrite)
+    with show_checks() as checking:
+        store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
+        selected = choose_views(store, [config.fusion], views=names, choices=choices)
+        features, stored = load_fit_rows(store, selected)
     with show_steps() as progress:
         fitted = fit_run(features, config, stored=stored, device=place, memory=memory, progress=progress)
     record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)

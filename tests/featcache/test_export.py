@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,7 @@ from featcache.errors import FeatcacheError
 from featcache.export import columns as export_columns
 from featcache.export import export_store
 from featcache.extract import ExtractOptions, extract
+from featcache.publish import temporary_beside
 from featcache.store import FeatureStore, open_store
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -150,7 +156,7 @@ def test_an_export_that_fails_leaves_what_was_there(
         raise OSError("no space left on device")
 
     monkeypatch.setattr("featcache.rows.Rows.read", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(FeatcacheError, match=f"cannot export to {out!r}: no space"):
         export_store(store, out)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert len(list(tmp_path.iterdir())) == 1
@@ -163,14 +169,80 @@ def test_a_folder_whose_exchange_is_interrupted_comes_back(
     rename = Path.rename
 
     def interrupted(self: Path, target: Path) -> Path:
-        if self.name.startswith(".tmp-new"):
+        if target == tmp_path / "f" and self.suffix == ".tmp":
             raise KeyboardInterrupt
         return rename(self, target)
 
+    monkeypatch.setattr("featcache.folders.exchange_names", lambda *_: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_store(store, tmp_path / "f", split="train")
     assert set(read_folder(tmp_path / "f")["split"]) == {"test"} and [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+DYING = """
+import os, signal, sys
+from featcache import export, open_store
+
+def half(source, path):
+    path.write_bytes(b"half of an export")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+export.FORMATS = {suffix: half for suffix in export.FORMATS}
+export.export_store(open_store(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.parquet", "x.safetensors"])
+def test_what_a_killed_export_left_goes_with_the_next_and_nothing_else_does(
+    store: FeatureStore, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out" / name
+    killed = subprocess.run([sys.executable, "-c", DYING, str(store.path), str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL and [p.read_bytes() for p in out.parent.iterdir()] == [
+        b"half of an export"
+    ]
+    with temporary_beside(out, root=out.parent) as living:
+        living.write_bytes(b"of an export that is at work")
+        others = [living, out.parent / ".tmp-notes", out.parent / "diary.txt"]
+        for other in others[1:]:
+            other.write_bytes(b"mine")
+            os.utime(other, (0, 0))
+        export_store(store, out)
+        assert set(out.parent.iterdir()) == {*others, out}
+
+
+def test_an_export_that_is_killed_leaves_the_earlier_one_and_the_next_removes_what_it_left(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    export_store(store, tmp_path / "f", split="test")
+    code = (
+        "import os, signal, sys; from featcache import open_store; from featcache.export import export_store, folder\n"
+        "folder._fill = lambda source, path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "export_store(open_store(sys.argv[1]), sys.argv[2])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.path), str(tmp_path / "f")], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 2
+    assert set(read_folder(tmp_path / "f")["split"]) == {"test"}
+    with pytest.raises(FeatcacheError, match="no sample in split 'night'"):
+        export_store(store, tmp_path / "f", split="night")
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_drafts_of_early_versions_go_after_a_day_if_they_hold_arrays_alone(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [".tmp-new-12-0011aabb", ".tmp-new-12-0011aabc", ".tmp-new-12", ".tmp-old-12-0011aabb"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text.npy").write_bytes(b"half")
+    (tmp_path / names[1] / "thesis.tex").write_text("mine")
+    export_store(store, tmp_path / "f")
+    assert {p.name for p in tmp_path.iterdir()} == {*names, "f"}
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr("featcache.export.folder.time.time", lambda: later)
+    export_store(store, tmp_path / "f")
+    assert {p.name for p in tmp_path.iterdir()} == {*names[1:], "f"}
 
 
 def test_other_endings_are_refused_with_those_there_are(store: FeatureStore, tmp_path: Path) -> None:
@@ -179,9 +251,35 @@ def test_other_endings_are_refused_with_those_there_are(store: FeatureStore, tmp
     with pytest.raises(FeatcacheError, match="no sample in split 'night'"):
         export_store(store, tmp_path / "x.npz", split="night")
     (tmp_path / "y.npz").mkdir()
-    with pytest.raises(FeatcacheError, match="is a folder"):
+    with pytest.raises(FeatcacheError, match="found something else"):
         export_store(store, tmp_path / "y.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["y.npz"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "dangling", "folder"])
+def test_only_a_file_is_replaced_by_a_file(store: FeatureStore, tmp_path: Path, kind: str) -> None:
+    out, other = tmp_path / "x.npz", tmp_path / "other"
+    other.write_bytes(b"mine")
+    if kind == "fifo":
+        os.mkfifo(out)
+    elif kind == "folder":
+        out.mkdir()
+    else:
+        out.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    before = out.lstat()
+    with pytest.raises(FeatcacheError, match="expected a file or nothing, found something else"):
+        export_store(store, out)
+    assert out.lstat() == before and other.read_bytes() == b"mine" and not (tmp_path / "nowhere").exists()
+
+
+def test_a_full_disk_is_told_in_one_line(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("featcache.export.FORMATS", {".npz": full})
+    with pytest.raises(FeatcacheError, match=r"cannot export to .*x\.npz': No space left on device"):
+        export_store(store, tmp_path / "x.npz")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_no_earlier_export_is_never_replaced(store: FeatureStore, tmp_path: Path) -> None:
@@ -194,7 +292,25 @@ def test_a_folder_that_is_no_earlier_export_is_never_replaced(store: FeatureStor
     (tmp_path / "file").write_text("keep")
     with pytest.raises(FeatcacheError, match="is no folder of an earlier export alone"):
         export_store(store, tmp_path / "file")
+    (photos / "mine.txt").rename(tmp_path / "mine.txt")
+    (photos / "text.npy").unlink()
+    (photos / "text.npy").mkdir()
+    with pytest.raises(FeatcacheError, match="is no folder of an earlier export alone"):
+        export_store(store, photos)
+    (photos / "index.json").unlink()
+    os.mkfifo(photos / "index.json")
+    with pytest.raises(FeatcacheError, match="is no folder of an earlier export alone"):
+        export_store(store, photos)
+    (tmp_path / "mine.txt").rename(photos / "mine.txt")
     assert (photos / "mine.txt").read_text() == (tmp_path / "file").read_text() == "keep"
+
+
+def test_a_link_is_not_taken_for_the_folder_that_it_leads_to(store: FeatureStore, tmp_path: Path) -> None:
+    export_store(store, tmp_path / "f", split="test")
+    (tmp_path / "link").symlink_to(tmp_path / "f")
+    with pytest.raises(FeatcacheError, match="it is a link, expected the folder itself"):
+        export_store(store, tmp_path / "link", split="train")
+    assert set(read_folder(tmp_path / "f")["split"]) == {"test"} and len(list(tmp_path.iterdir())) == 2
 
 
 def test_strings_that_no_safetensors_header_holds_are_refused(

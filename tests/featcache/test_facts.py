@@ -66,7 +66,7 @@ def some_table(folder: Path, **columns: Any) -> SampleTable:
 
 def test_facts_and_seed_are_read_as_they_were_written(tmp_path: Path) -> None:
     table = some_table(tmp_path / "d", split=[""] * 6)
-    write_samples(tmp_path / "t.h5", table)
+    write_samples(tmp_path / "t.h5", table, root=tmp_path)
     copy = read_samples(tmp_path / "t.h5")
     assert copy.split_seed == table.split_seed == -7 and copy.files is not None and table.files is not None
     for name in ("format", "n_bytes", "has_exif"):
@@ -75,7 +75,7 @@ def test_facts_and_seed_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_a_split_of_the_manifest_has_no_seed(tmp_path: Path) -> None:
     table = some_table(tmp_path / "d")
-    write_samples(tmp_path / "t.h5", table)
+    write_samples(tmp_path / "t.h5", table, root=tmp_path)
     assert table.split_seed is read_samples(tmp_path / "t.h5").split_seed is None
 
 
@@ -83,7 +83,7 @@ def test_a_table_from_before_the_facts_is_read_without_them(tmp_path: Path) -> N
     from dataclasses import replace
 
     table = replace(some_table(tmp_path / "d"), label_a=np.full(6, -1, np.int8), label_b=np.full(6, -1, np.int16))
-    write_samples(tmp_path / "t.h5", replace(table, files=None))
+    write_samples(tmp_path / "t.h5", replace(table, files=None), root=tmp_path)
     with h5py.File(tmp_path / "t.h5") as file:
         assert not {"image_format", "n_bytes", "has_exif", "split_seed"} & set(file)
     copy = read_samples(tmp_path / "t.h5")
@@ -96,7 +96,7 @@ def rewrite(path: Path, **changed: np.ndarray | None) -> None:
     with h5py.File(path) as file:
         columns = {name: file[name][...] for name in file}
     columns = {name: column for name, column in (columns | changed).items() if column is not None}
-    ColumnFile(columns, 1, ("dataset", "origin")).write(path)
+    ColumnFile(columns, 1, ("dataset", "origin")).write(path, root=path.parent)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def rewrite(path: Path, **changed: np.ndarray | None) -> None:
 def test_tables_that_break_a_rule_are_refused(
     tmp_path: Path, changed: dict[str, np.ndarray | None], message: str
 ) -> None:
-    write_samples(tmp_path / "t.h5", some_table(tmp_path / "d"))
+    write_samples(tmp_path / "t.h5", some_table(tmp_path / "d"), root=tmp_path)
     rewrite(tmp_path / "t.h5")
     read_samples(tmp_path / "t.h5")
     rewrite(tmp_path / "t.h5", **changed)
@@ -128,10 +128,10 @@ def test_tables_that_break_a_rule_are_refused(
 
 def test_a_table_that_is_replaced_stays_as_it_was_for_who_has_opened_it(tmp_path: Path) -> None:
     first, second = some_table(tmp_path / "d"), some_table(tmp_path / "e", split=[""] * 6)
-    write_samples(tmp_path / "t.h5", first)
+    write_samples(tmp_path / "t.h5", first, root=tmp_path)
     opened = read_samples(tmp_path / "t.h5")
     assert not opened.image_key.flags.owndata and not opened.image_key.flags.writeable
-    write_samples(tmp_path / "t.h5", second)
+    write_samples(tmp_path / "t.h5", second, root=tmp_path)
     np.testing.assert_array_equal(opened.image_key, first.image_key)
     assert opened.sample_id.to_array().tolist() == first.sample_id.to_array().tolist()
 

@@ -70,7 +70,7 @@ def test_a_failure_that_was_mended_is_no_longer_listed(cache: Cache, manifest: M
 def test_a_failure_whose_content_is_stored_meanwhile_is_not_listed(cache: Cache, manifest: Manifest) -> None:
     key = bytes(extract_key(cache)).hex()
     failure = Failure(key, "0-real", "decode", "ImageError", "once", 1, "2025-01-01T00:00:00+00:00")
-    write_failures(cache.failure_folder(IMAGE.fingerprint, "clean"), "old", [failure])
+    write_failures(cache.failure_folder(IMAGE.fingerprint, "clean"), "old", [failure], root=cache.path)
     assert "0-real" not in {f.sample_id for f in list_failures(cache)}
 
 
@@ -94,9 +94,9 @@ def test_failures_are_listed_even_if_nothing_of_a_producer_was_stored(tmp_path: 
     from featcache.samples import write_samples
 
     table = scan(manifest).table
-    write_samples(made.sample_path("d"), table)
+    write_samples(made.sample_path("d"), table, root=made.path)
     rows = [Failure(bytes(k).hex(), "s", "decode", "E", "m", 1, "") for k in table.image_key]
-    write_failures(made.failure_folder(IMAGE.fingerprint, "clean"), "u", rows)
+    write_failures(made.failure_folder(IMAGE.fingerprint, "clean"), "u", rows, root=made.path)
     assert len(list_failures(Cache.open(made.path))) == 3
 
 
@@ -104,7 +104,7 @@ def test_the_table_is_harmless_and_ends_with_what_to_type(cache: Cache, tmp_path
     unit = cache.failure_folder(IMAGE.fingerprint, "clean")
     key = json.loads(next(unit.glob("*.json")).read_text())["failures"][0]["key"]
     hostile = Failure(key, "\x1b[2J[red]x", "decode", "Image\x1bError", "a\nb \x1b]0;title\x07", 9, "\x1b")
-    write_failures(unit, "zz", [hostile])
+    write_failures(unit, "zz", [hostile], root=unit)
     text = output(cache.path)
     assert "\x1b" not in text and "\x07" not in text and r"\x1b[2J[red]x" in "".join(text.split())
     words = text[text.index("Next") :].replace("\\\n", " ").split()
@@ -182,7 +182,7 @@ def test_views_that_failed_are_named_where_others_did_not(viewed: Cache) -> None
         for path in folder.glob("*.json"):
             path.unlink()
         if view != "clean":
-            write_failures(folder, "u", [Failure(key, "3-real", "encode", "ValueError", "inf", 1, "")])
+            write_failures(folder, "u", [Failure(key, "3-real", "encode", "ValueError", "inf", 1, "")], root=folder)
     text = " ".join(output(viewed.path).split())
     assert "by spectral fake-w0" in text and text.count("3-real") == 2
     assert f"{IMAGE.fingerprint.short}, views blur:1, hflip, jpeg:50, noise:0.05 and 1 more" in text

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -78,7 +82,7 @@ def test_of_rows_that_exist_twice_those_of_the_smaller_name_stay(tmp_path: Path)
     cache = run(tmp_path, 2)
     first = read_shard(sorted(cache.path.glob("features/**/*.h5"))[0])
     twin = first.path.with_name("f" * 32 + ".h5")
-    assert copy_rows(first, np.arange(first.n_rows), twin)
+    assert copy_rows(first, np.arange(first.n_rows), twin, root=twin.parent)
     (dead,) = collect_garbage(cache).shards
     assert dead.path == twin and dead.is_whole and dead.n_duplicate == first.n_rows and dead.n_unreferenced == 0
     reference = vectors(cache)
@@ -100,7 +104,7 @@ def test_a_copy_with_the_very_name_of_the_compacted_shard_is_kept(tmp_path: Path
     first = small[0].with_name("0" * 32 + ".h5")
     write_shard(first, shards[0].header, np.concatenate([everything[:3], stranger]), {
         "pooled": np.concatenate([features[:3], features[-1:]]).astype(np.float32)
-    })  # fmt: skip
+    }, root=first.parent)  # fmt: skip
     reference = vectors(cache)
     collect_garbage(cache, delete=True, compact=True)
     np.testing.assert_array_equal(vectors(cache), reference)
@@ -140,6 +144,12 @@ def test_vectors_of_a_data_set_whose_table_is_in_quarantine_stay(tmp_path: Path,
     if not is_alone:
         again.sample_path("d").unlink()
         moved.path.unlink()
+        with pytest.raises(
+            FeatcacheError, match=r"'d' was there and is gone: .* delete requests/d and failures/samples"
+        ):
+            collect_garbage(again, delete=True)
+        for folder in ("requests", "failures/samples"):
+            shutil.rmtree(again.path / folder / "d")
         assert len(collect_garbage(again, delete=True).removed) > 0
 
 
@@ -150,24 +160,71 @@ def test_a_cache_without_data_sets_is_refused(tmp_path: Path) -> None:
         collect_garbage(cache, delete=True)
 
 
+@pytest.mark.parametrize("delete", [False, True])
+def test_vectors_of_a_data_set_of_which_only_a_request_is_left_stay(tmp_path: Path, delete: bool) -> None:
+    cache = run(tmp_path, 2)
+    extract(
+        read_manifest(write_dataset(tmp_path / "other", n_captions=1)),
+        cache, [IMAGE], options=ExtractOptions(device="cpu"),
+    )  # fmt: skip
+    cache.sample_path("d").unlink()
+    shutil.rmtree(cache.path / "failures")
+    assert verify(cache, deep=True).is_sound
+    before = files(cache)
+    with pytest.raises(FeatcacheError, match=r"'d' has no sample table.*delete .*requests/d"):
+        collect_garbage(cache, delete=delete)
+    assert files(cache) == before
+
+
 def test_leftovers_go_when_nobody_has_touched_them_for_a_day_and_the_quarantine_never(tmp_path: Path) -> None:
     cache = run(tmp_path, 2)
     old = time.time() - 2 * 86_400
-    stale = [cache.path / "samples" / ".tmp-h-1-a", cache.path / "claims" / "x" / "unit.json"]
-    kept = [cache.path / "quarantine" / "t" / ".tmp-h-1-b", cache.path / "samples" / ".tmp-h-1-c"]
+    young = cache.path / "samples" / ".tmp-h-1-c"
+    stale = [cache.path / "samples" / ".tmp-h-1-a", cache.path / "claims" / "scan" / "unit.json"]
+    kept = [cache.path / "quarantine" / "t" / ".tmp-h-1-b", young, cache.path / "claims" / "x" / "unit.json"]
+    kept += [cache.path / "claims" / "thesis.txt", cache.path / "notes" / ".tmp-x", cache.path / "claims" / "my.json"]
     for path in (*stale, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-        if path != kept[1]:
+        if path != young:
             os.utime(path, (old, old))
     assert set(collect_garbage(cache).leftovers) == set(stale)
     report = collect_garbage(cache, delete=True)
     assert set(report.removed) == set(stale) and all(p.exists() for p in kept) and not any(p.exists() for p in stale)
 
 
+DYING = """
+import os, pathlib, signal, sys
+from featcache import sealed, shard
+from featcache.cache import Cache
+from featcache.upkeep.gc import collect_garbage
+
+def half(temp, data, final):
+    temp.write_bytes(bytes(data)[: len(data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+shard.write_bytes = half
+collect_garbage(Cache.open(pathlib.Path(sys.argv[1])), delete=True, compact=True)
+"""
+
+
+def test_what_a_killed_gc_left_goes_with_the_next(tmp_path: Path) -> None:
+    run(tmp_path, 6)
+    cache = run(tmp_path, 3)
+    killed = subprocess.run([sys.executable, "-c", DYING, str(cache.path)], check=False)
+    (temp,) = cache.path.rglob(".tmp-*")
+    notes = list(cache.path.glob("claims/leases/*.json"))
+    assert killed.returncode == -signal.SIGKILL and len(notes) == 2
+    assert set(collect_garbage(cache).leftovers) == {temp, *notes}
+    report = collect_garbage(cache, delete=True, compact=True)
+    assert temp in report.removed and report.published and not list(cache.path.rglob(".tmp-*"))
+    assert verify(cache, deep=True).is_sound and verify(cache).notes == ()
+    assert not list(cache.path.glob("claims/leases/*.json"))
+
+
 def test_while_an_extraction_is_at_work_nothing_is_removed(tmp_path: Path) -> None:
     cache = run(tmp_path, 2)
-    (cache.path / "claims").mkdir(exist_ok=True)
-    (cache.path / "claims" / "unit.json").write_text("{}")
-    with pytest.raises(FeatcacheError, match="seems to be at work"):
+    (cache.path / "claims" / "scan").mkdir(parents=True)
+    (cache.path / "claims" / "scan" / "d.json").write_text("{}")
+    with pytest.raises(FeatcacheError, match="extraction is at work"):
         collect_garbage(cache, delete=True)

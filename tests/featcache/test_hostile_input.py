@@ -428,7 +428,7 @@ def test_escapes_never_reach_the_terminal_from_heads(escapes: Path) -> None:
 SPECIAL = (
     "features/{0}/clean/00.h5", "samples/evil.h5", "encoders/000000000000.json", "failures/{0}/clean/x.json",
     "failures/samples/d/read.json", "failures/samples/d/orphans.json", "cache.json", "index.json",
-    "claims/{0}/clean/00.json", "memo/d.h5", "plans/d/000000000000.json",
+    "claims/{0}/clean/00.json", "memo/d.h5", "memo/checked/{0}/clean.json", "plans/d/000000000000.json",
 )  # fmt: skip
 HARMLESS = ("index.json", "claims", "memo", "plans")
 

@@ -148,6 +148,9 @@ def check_kills(nursery: Nursery, data: Path, folder: Path, n_moments: int) -> N
     for deadly in np.unique(np.linspace(1, n_steps, n_moments).astype(int)).tolist():
         cache = folder / f"killed-{deadly}"
         assert nursery.run(data, cache, deadly).code == -signal.SIGKILL
+        if (cache / "cache.json").exists():
+            report = verify(make_cache(cache), deep=True)
+            assert report.is_sound, (deadly, report.problems)
         finished = nursery.run(data, cache)
         assert finished.code == 0, finished.error
         for modality, expected in reference.items():
@@ -188,6 +191,7 @@ def test_a_manifest_edited_between_kill_and_resume_gives_what_one_pass_over_it_g
 ) -> None:
     cache = tmp_path / "c"
     kill_in_the_middle(nursery, data, cache)
+    assert verify(make_cache(cache), deep=True).is_sound
     lines = data.read_text().splitlines()
     (data.parent / "0-real.png").write_bytes(png(4711))
     data.write_text("\n".join([lines[0], *lines[7:], *lines[1:4]]) + "\n")

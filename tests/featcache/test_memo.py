@@ -191,7 +191,7 @@ def test_a_memo_is_read_as_it_was_written(tmp_path: Path) -> None:
     keys = rng.integers(0, 256, (2, 50, 32), dtype=np.uint8)
     files = FileFacts(np.arange(50, dtype=np.uint8) % 11, keys[0, :, 0].astype(np.uint32), np.zeros(50, np.int8) - 1)
     memo = Memo(keys[0], keys[1], np.arange(50, dtype=np.uint32), np.arange(50, dtype=np.uint32)[::-1], files)
-    memo.save(tmp_path / "m.h5")
+    memo.save(tmp_path / "m.h5", root=tmp_path)
     copy = Memo.load(tmp_path / "m.h5")
     for name in ("stamp", "key", "width", "height"):
         np.testing.assert_array_equal(getattr(copy, name), getattr(memo, name))

@@ -154,7 +154,7 @@ def test_a_scan_whose_owner_gives_no_sign_of_life_is_taken_over(tmp_path: Path) 
 
 def test_data_sets_are_scanned_beside_each_other_and_an_error_frees_the_turn(tmp_path: Path) -> None:
     cache = make_cache(tmp_path / "c")
-    with Claims(cache.path / "claims" / "scan", timeout=60) as claims:
+    with Claims(cache.path / "claims" / "scan", timeout=60, root=cache.path) as claims:
         assert claims.take("other")
         with pytest.raises(KeyboardInterrupt), scanning(cache, "d", timeout=60):
             raise KeyboardInterrupt

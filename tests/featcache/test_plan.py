@@ -135,9 +135,9 @@ def test_between_the_steps_of_publishing_nothing_that_did_not_fail_is_planned(
     plans: list[Plan] = []
     real = side.write_failures
 
-    def plan_before(*arguments: Any) -> None:
+    def plan_before(*arguments: Any, root: Path) -> None:
         plans.append(plan_of(data, tmp_path / "c"))
-        real(*arguments)
+        real(*arguments, root=root)
 
     monkeypatch.setattr("featcache.pipeline.side.write_failures", plan_before)
     run(data, tmp_path / "c")

@@ -14,6 +14,7 @@ import pytest
 
 from featcache import publish
 from featcache.errors import FeatcacheError
+from featcache.inside import walk_inside
 from featcache.owner import Owner
 from featcache.publish import TEMP_PREFIX, create_exclusive, publish_new, remove_leftovers, temporary_beside
 from featcache.sealed import write_sealed
@@ -28,7 +29,7 @@ def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def publish_text(final: Path, text: str) -> bool:
-    with temporary_beside(final) as temp:
+    with temporary_beside(final, root=final.parent) as temp:
         temp.write_text(text)
         return publish_new(temp, final)
 
@@ -73,7 +74,7 @@ def test_without_hard_links_a_name_is_never_replaced(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_hard_links")
 def test_the_turn_of_a_writer_that_was_killed_in_it_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "_TURN_SECONDS", 0.1)
-    assert create_exclusive(tmp_path / f"{TEMP_PREFIX}turn-f", b"")
+    assert create_exclusive(tmp_path / f"{TEMP_PREFIX}turn-f", b"", root=tmp_path)
     assert publish_text(tmp_path / "f", "mine") and [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
@@ -90,7 +91,9 @@ def test_an_error_that_is_not_about_links_is_no_reason_to_rename(
 
 
 def test_an_exclusive_file_is_created_once(tmp_path: Path) -> None:
-    assert create_exclusive(tmp_path / "a" / "f", b"1") and not create_exclusive(tmp_path / "a" / "f", b"2")
+    assert create_exclusive(tmp_path / "a" / "f", b"1", root=tmp_path) and not create_exclusive(
+        tmp_path / "a" / "f", b"2", root=tmp_path
+    )
     assert (tmp_path / "a" / "f").read_bytes() == b"1"
 
 
@@ -117,7 +120,7 @@ def test_leftovers_of_dead_processes_go_and_files_of_living_ones_stay(tmp_path: 
     published = tmp_path / "shard.h5"
     published.write_bytes(b"x")
     os.utime(published, (0, 0))
-    assert remove_leftovers(tmp_path) == 3
+    assert remove_leftovers(walk_inside(tmp_path, root=tmp_path)) == 3
     assert not any(path.exists() for path in (dead, namesake, old_elsewhere))
     assert all(path.exists() for path in (*stay, published))
 
@@ -126,16 +129,16 @@ def test_leftovers_of_dead_processes_go_and_files_of_living_ones_stay(tmp_path: 
 def test_a_temporary_file_with_an_odd_name_goes_after_a_day(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{TEMP_PREFIX}{name}"
     path.write_bytes(b"")
-    assert remove_leftovers(tmp_path) == 0
+    assert remove_leftovers(walk_inside(tmp_path, root=tmp_path)) == 0
     os.utime(path, (0, 0))
-    assert remove_leftovers(tmp_path) == 1
+    assert remove_leftovers(walk_inside(tmp_path, root=tmp_path)) == 1
 
 
 def test_the_name_of_a_temporary_file_tells_its_owner(tmp_path: Path) -> None:
-    with temporary_beside(tmp_path / "f") as temp:
+    with temporary_beside(tmp_path / "f", root=tmp_path) as temp:
         temp.write_bytes(b"")
         assert temp.name.startswith(f"{TEMP_PREFIX}{Owner.current().host}-{os.getpid()}-")
-        assert remove_leftovers(tmp_path) == 0
+        assert remove_leftovers(walk_inside(tmp_path, root=tmp_path)) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,7 +167,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
     for name in ("write_bytes", "unlink"):
         monkeypatch.setattr(Path, name, refuse)
     with pytest.raises(FeatcacheError, match=f"^folder {tmp_path} cannot be written: Read-only file system"):
-        write_sealed(tmp_path / "x.json", {})
+        write_sealed(tmp_path / "x.json", {}, root=tmp_path)
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(FeatcacheError, match=f"^folder {tmp_path}/new cannot be made: Read-only file system"):
-        write_sealed(tmp_path / "new" / "x.json", {})
+        write_sealed(tmp_path / "new" / "x.json", {}, root=tmp_path)

@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import featcache_app
-from featcache.cache import Cache
+from featcache.cache import Cache, Defaults
 from featcache.errors import FeatcacheError
 from featcache.extract import ExtractOptions, extract
+from featcache.fingerprint import Fingerprint
 from featcache.manifest import Manifest
 from featcache.store import open_store
 from featcache.upkeep.repair import repair
@@ -125,6 +126,54 @@ def test_damaged_defaults_are_restored_from_index_or_encoders(tmp_path: Path, in
     assert Cache.open(cache).defaults == defaults and report.after.is_sound and report.moved[0].is_restored
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_lost_marker_is_made_anew_from_index_or_encoders(tmp_path: Path, indexed: bool) -> None:
+    cache = build(tmp_path)
+    defaults, reference = Cache.open(cache).defaults, open_store(cache).arrays()
+    (cache / "cache.json").unlink()
+    if not indexed:
+        (cache / "index.json").unlink()
+    printed = CliRunner().invoke(featcache_app, ["repair", str(cache)])
+    assert printed.exit_code == 0 and f"made anew {cache / 'cache.json'}" in printed.output.replace("\n", "")
+    (cache / "cache.json").unlink()
+    report = repair(cache)
+    assert report.remade == (cache / "cache.json",) and report.moved == () and report.after.is_sound
+    assert Cache.open(cache).defaults == defaults and verify(Cache.open(cache), deep=True).is_sound
+    for modality, vectors in reference.features.items():
+        np.testing.assert_array_equal(open_store(cache).arrays().features[modality], vectors)
+
+
+@pytest.mark.parametrize("put", ["folder", "encoder", "link"])
+def test_what_is_in_the_place_of_the_marker_is_moved_aside(tmp_path: Path, put: str) -> None:
+    cache = build(tmp_path)
+    marker, defaults = cache / "cache.json", Cache.open(cache).defaults
+    marker.unlink()
+    if put == "folder":
+        marker.mkdir()
+    elif put == "encoder":
+        marker.write_bytes((cache / "encoders" / f"{IMAGE.fingerprint.short}.json").read_bytes())
+    else:
+        marker.symlink_to(tmp_path / "nowhere")
+    report = repair(cache)
+    assert [(m.problem.path, m.is_restored) for m in report.moved] == [(marker, True)]
+    assert Cache.open(cache).defaults == defaults and report.after.is_sound
+
+
+def test_spectral_features_do_not_tell_the_defaults(tmp_path: Path) -> None:
+    cache = Cache.open_or_create(tmp_path / "c", Defaults("bfloat16", "float16"))
+    spectral = Fingerprint({"modality": "spectral", "compute_dtype": "float32", "storage_dtype": "float16"}, {})
+    image = Fingerprint({"modality": "image", "compute_dtype": "bfloat16", "storage_dtype": "float16"}, {})
+    for producer in (spectral, image):
+        cache.add_producer(producer)
+    (cache.path / "cache.json").unlink()
+    assert repair(cache.path).after.is_sound and Cache.open(cache.path).defaults == cache.defaults
+    cache.add_producer(Fingerprint(dict(image.identity) | {"storage_dtype": "float32"}, {}))
+    for lost in ("cache.json", "index.json"):
+        (cache.path / lost).unlink()
+    with pytest.raises(FeatcacheError, match=r"its defaults are lost: .* the 2 different dtypes .* extract into a new"):
+        repair(cache.path)
+
+
 def test_a_repair_that_died_after_moving_the_marker_is_finished_by_the_next(tmp_path: Path) -> None:
     cache = build(tmp_path)
     (cache / "quarantine" / "t").mkdir(parents=True)
@@ -138,7 +187,7 @@ def test_a_folder_that_is_no_cache_or_of_another_version_is_not_repaired(tmp_pat
     (tmp_path / "x").mkdir()
     with pytest.raises(FeatcacheError, match="is no cache"):
         repair(tmp_path / "x")
-    replace_sealed(tmp_path / "x" / "cache.json", {"format_version": 9})
+    replace_sealed(tmp_path / "x" / "cache.json", {"format_version": 9}, root=tmp_path)
     with pytest.raises(FeatcacheError, match="format version 9"):
         repair(tmp_path / "x")
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["cache.json"]

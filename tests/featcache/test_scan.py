@@ -70,7 +70,7 @@ def test_a_split_is_made_where_none_is_given_and_keeps_captions_and_duplicates_t
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     table = scan(read_manifest(write_dataset(tmp_path / "d", caption=["ü\n\x1b", *["x"] * 17]))).table
-    write_samples(tmp_path / "t.h5", table)
+    write_samples(tmp_path / "t.h5", table, root=tmp_path)
     copy = read_samples(tmp_path / "t.h5")
     for name in ("label_a", "label_b", "image_key", "text_key", "image_status", "text_status", "width", "split"):
         np.testing.assert_array_equal(getattr(copy, name), getattr(table, name))
@@ -82,7 +82,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_every_flipped_byte_of_a_table_is_an_error_or_harmless(tmp_path: Path) -> None:
     table = scan(read_manifest(write_dataset(tmp_path / "d", n_captions=1))).table
     path = tmp_path / "t.h5"
-    write_samples(path, table)
+    write_samples(path, table, root=path.parent)
     good = path.read_bytes()
     rng = np.random.default_rng(0)
     found = 0

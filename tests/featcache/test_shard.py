@@ -21,7 +21,7 @@ def rows(n: int, d: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def write(path: Path, n: int = 7) -> Path:
     keys, vectors = rows(n)
-    assert write_shard(path, HEADER, keys, {"cls": vectors, "layers:4": vectors[:, :2]})
+    assert write_shard(path, HEADER, keys, {"cls": vectors, "layers:4": vectors[:, :2]}, root=path.parent)
     return path
 
 
@@ -30,7 +30,7 @@ def write(path: Path, n: int = 7) -> Path:
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, n: int, d: int, dtype: str) -> None:
     path = tmp_path_factory.mktemp("s") / "x.h5"
     keys, vectors = rows(n, d, seed=n * d)
-    write_shard(path, ShardHeader("ab" * 32, "jpeg:50", dtype), keys, {"out": vectors})
+    write_shard(path, ShardHeader("ab" * 32, "jpeg:50", dtype), keys, {"out": vectors}, root=path.parent)
     shard = read_shard(path)
     assert shard.n_rows == n and shard.header == ShardHeader("ab" * 32, "jpeg:50", dtype)
     np.testing.assert_array_equal(shard.map(shard.key), keys)
@@ -43,7 +43,7 @@ def test_a_published_shard_is_never_replaced(tmp_path: Path) -> None:
     path = write(tmp_path / "x.h5")
     before = path.read_bytes()
     keys, vectors = rows(7, seed=1)
-    assert not write_shard(path, HEADER, keys, {"cls": vectors})
+    assert not write_shard(path, HEADER, keys, {"cls": vectors}, root=path.parent)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
@@ -52,9 +52,9 @@ def test_values_that_the_disk_cannot_hold_are_refused(tmp_path: Path) -> None:
     vectors[1, 2] = 7e4
     assert storable(vectors, "float16").tolist() == [True, False, True]
     with pytest.raises(ShardError, match="float16 cannot hold"):
-        write_shard(tmp_path / "x.h5", HEADER, keys, {"cls": vectors})
+        write_shard(tmp_path / "x.h5", HEADER, keys, {"cls": vectors}, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
-    write_shard(tmp_path / "x.h5", ShardHeader("ab" * 32, "clean", "float32"), keys, {"cls": vectors})
+    write_shard(tmp_path / "x.h5", ShardHeader("ab" * 32, "clean", "float32"), keys, {"cls": vectors}, root=tmp_path)
     vectors[0, 0] = np.nan
     assert not storable(vectors, "float32")[0]
 
@@ -178,14 +178,14 @@ def test_copied_rows_are_the_very_bytes_of_the_original(
 ) -> None:
     folder = tmp_path_factory.mktemp("s")
     shard = read_shard(write(folder / "x.h5"))
-    assert copy_rows(shard, np.array(rows), folder / "y.h5")
+    assert copy_rows(shard, np.array(rows), folder / "y.h5", root=folder)
     copy = read_shard(folder / "y.h5")
     verify_shard(copy)
     assert copy.header == shard.header
     for a, b in zip((shard.key, *shard.outputs.values(), *shard.norms.values()),
                     (copy.key, *copy.outputs.values(), *copy.norms.values()), strict=True):  # fmt: skip
         np.testing.assert_array_equal(shard.map(a)[rows], copy.map(b))
-    assert not copy_rows(shard, np.array(rows), folder / "y.h5")
+    assert not copy_rows(shard, np.array(rows), folder / "y.h5", root=folder)
 
 
 def test_the_keys_of_a_damaged_shard_are_known_if_they_are_intact(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def write_set(cache: Cache, sizes: list[int], outputs: tuple[str, ...] = ("poole
         keys, vectors = keys_of(first, size), {o: vectors_of(o, first, size) for o in outputs}
         name = unit_name(keys, "clean", outputs)
         header = ShardHeader(SPEC.fingerprint.digest, "clean", "float16")
-        write_shard(cache.shard_folder(SPEC.fingerprint, "clean") / f"{name}.h5", header, keys, vectors)
+        write_shard(
+            cache.shard_folder(SPEC.fingerprint, "clean") / f"{name}.h5", header, keys, vectors, root=cache.path
+        )
         first += size
 
 
@@ -137,7 +139,7 @@ def write_one(cache: Cache, spec: FakeSpec, view: str, name: str, outputs: tuple
     cache.add_producer(spec.fingerprint)
     path = cache.shard_folder(spec.fingerprint, view) / f"{name}.h5"
     vectors = {o: np.random.default_rng(0).standard_normal((10, 5)).astype(np.float32) for o in outputs}
-    write_shard(path, ShardHeader(spec.fingerprint.digest, view, "float16"), keys_of(0, 10), vectors)
+    write_shard(path, ShardHeader(spec.fingerprint.digest, view, "float16"), keys_of(0, 10), vectors, root=path.parent)
     return path
 
 
@@ -228,7 +230,7 @@ def test_outputs_beyond_the_first_huge_page_are_mapped_in_whole_ones(tmp_path: P
     keys = rng.integers(0, 256, (700, 32), dtype=np.uint8)
     vectors = {o: rng.standard_normal((700, 1024)).astype(np.float32) for o in ("a", "b", "c")}
     path = tmp_path / "shard.h5"
-    write_shard(path, ShardHeader(SPEC.fingerprint.digest, "clean", "float32"), keys, vectors)
+    write_shard(path, ShardHeader(SPEC.fingerprint.digest, "clean", "float32"), keys, vectors, root=path.parent)
     shard = read_shard(path)
     maps = ShardMaps([shard])
     for output, expected in vectors.items():

@@ -158,7 +158,7 @@ def test_status_stays_readable_and_harmless_whatever_the_names(tmp_path: Path) -
     made = make_cache(tmp_path / "c")
     spec = FakeSpec("image", weights="\x1b[31m")
     extract(read_manifest(data), made, [spec], options=ExtractOptions("cpu", unit_rows=8))
-    write_orphans(scan_folder(made, cache_status(made).datasets[0].name) / "orphans.json", ["x"])
+    write_orphans(scan_folder(made, cache_status(made).datasets[0].name) / "orphans.json", ["x"], root=made.path)
     a_shard(made).unlink()
     text = output(made.path)
     assert not any(c in text for c in "\x1b\u202e") and "and 49 more classes" in " ".join(text.split())
@@ -327,7 +327,9 @@ def test_what_two_data_sets_share_is_told_and_called_a_leak_where_one_tests_on_i
 
 
 def test_a_folder_named_as_a_picture_is_not_said_to_be_missing(cache: Cache) -> None:
-    write_orphans(scan_folder(cache, "d") / "orphans.json", ["'a' is not a regular file", "there is no file 'b'"])
+    write_orphans(
+        scan_folder(cache, "d") / "orphans.json", ["'a' is not a regular file", "there is no file 'b'"], root=cache.path
+    )
     assert "2 orphans left out (no regular file there)" in output(cache.path)
 
 
@@ -366,7 +368,7 @@ def test_a_request_that_names_another_folder_is_refused(view: str, tmp_path: Pat
     extract(read_manifest(write_dataset(tmp_path / "d")), made, [FakeSpec("image")], options=ExtractOptions("cpu"))
     (path,) = made.path.glob("requests/d/*.json")
     document, _ = read_sealed(path)
-    replace_sealed(path, document | {"views": [view]})
+    replace_sealed(path, document | {"views": [view]}, root=path.parent)
     with pytest.raises(ShardError, match="names the view"):
         cache_status(made)
     assert [problem.path for problem in verify(made).problems] == [path]

@@ -83,7 +83,9 @@ def test_what_could_not_be_read_is_on_record_although_there_is_no_table(
     assert [f.sample_id for f in found] == LOST and cache.datasets == ()
     assert {(f.dataset, f.stage, f.error, f.producer) for f in found} == {("d", "read", "FileNotFoundError", None)}
     assert not list(cache.path.rglob("*.h5")) or [p.parent.name for p in cache.path.rglob("*.h5")] == ["memo"]
-    assert not list(cache.path.glob("claims/**/*.json")) and verify(cache, deep=True).is_sound
+    assert not list(cache.path.glob("claims/**/*.json"))
+    report = verify(cache, deep=True)
+    assert report.is_sound and ["given up while its pictures were read" in note.message for note in report.notes] == [1]
 
 
 def test_status_and_failures_tell_how_to_go_on_where_there_is_neither_a_table_nor_a_vector(
@@ -147,7 +149,7 @@ def test_an_earlier_table_stays_however_often_the_same_is_tried(manifest: Manife
             run(manifest, tmp_path / "c")
         assert files(tmp_path / "c" / "samples") | files(tmp_path / "c" / "features") == before
         assert sorted(listed(tmp_path / "c")) == sorted(LOST)
-    assert open_store(tmp_path / "c").arrays().present["image"].all()
+    assert open_store(tmp_path / "c").arrays().present["image"].all() and verify(Cache.open(tmp_path / "c")).is_sound
     status = cache_status(Cache.open(tmp_path / "c"))
     assert status.n_missing == 0 and status.n_failed_contents == 5
     assert "Complete, but 5 failed." in printed(status_command, tmp_path / "c")

@@ -194,7 +194,7 @@ def test_a_million_samples_take_no_time_worth_mentioning() -> None:
 def test_status_warns_and_json_has_all(tmp_path: Path) -> None:
     made = make_cache(tmp_path / "c")
     found = table(LABEL, format=np.where(AI, PNG, JPEG), size=512 + AI)
-    write_samples(made.sample_path("d"), found)
+    write_samples(made.sample_path("d"), found, root=made.path)
     (dataset,) = cache_status(made).datasets
     assert dataset.audit.formats == {"JPEG": 200, "PNG": 200} and dataset.audit.tells == audit(found).tells
     shown = output(made.path)
@@ -210,5 +210,5 @@ def test_status_warns_and_json_has_all(tmp_path: Path) -> None:
 
 def test_status_of_an_old_table_says_nothing_of_files(tmp_path: Path) -> None:
     made = make_cache(tmp_path / "c")
-    write_samples(made.sample_path("d"), replace(table(LABEL), files=None))
+    write_samples(made.sample_path("d"), replace(table(LABEL), files=None), root=made.path)
     assert "  files " not in output(made.path) and "  tell " not in output(made.path)

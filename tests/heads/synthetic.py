@@ -87,7 +87,7 @@ def write_cache(
     cache = Cache.open_or_create(path, Defaults("float32", recipe.storage))
     for modality in recipe.modalities:
         _write_vectors(cache, rows, modality, recipe)
-    write_samples(cache.sample_path("synthetic"), _table(rows, recipe))
+    write_samples(cache.sample_path("synthetic"), _table(rows, recipe), root=cache.path)
     return open_store(path)
 
 
@@ -120,7 +120,9 @@ def _write_vectors(cache: Cache, rows: Sequence[Row], modality: str, recipe: Rec
     vectors = np.array(list(contents.values()), dtype=np.float32)
     header = ShardHeader(fingerprint.digest, "clean", recipe.storage)
     name = unit_name(keys, "clean", (output,))
-    write_shard(cache.shard_folder(fingerprint, "clean") / f"{name}.h5", header, keys, {output: vectors})
+    write_shard(
+        cache.shard_folder(fingerprint, "clean") / f"{name}.h5", header, keys, {output: vectors}, root=cache.path
+    )
 
 
 def _table(rows: Sequence[Row], recipe: Recipe) -> SampleTable:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import signal
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -269,8 +272,10 @@ def test_a_finished_ablation_is_kept_unless_it_is_to_be_replaced(result: Ablatio
     write_ablation(result, out)
     with pytest.raises(HeadsError, match="--overwrite"):
         prepare_ablation_out(out)
+    before = {path.name for path in out.iterdir()}
     prepare_ablation_out(out, overwrite=True)
-    assert not out.exists()
+    assert {path.name for path in out.iterdir()} == before
+    shutil.rmtree(out)
     prepare_ablation_out(out)
     out.mkdir()
     prepare_ablation_out(out)
@@ -278,6 +283,74 @@ def test_a_finished_ablation_is_kept_unless_it_is_to_be_replaced(result: Ablatio
     for overwrite in (False, True):
         with pytest.raises(HeadsError, match="neither empty nor the folder of an ablation"):
             prepare_ablation_out(out, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("stranger", ["notes.txt", "trials/notes.txt", "pictures/1.png", "ablation.csv/1"])
+def test_an_ablation_with_a_file_that_none_has_is_not_overwritten(
+    result: AblationResult, tmp_path: Path, stranger: str
+) -> None:
+    out = tmp_path / "out"
+    write_ablation(result, out)
+    path = out / stranger
+    path.parent.unlink(missing_ok=True) if path.parent.is_file() else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = set(out.rglob("*"))
+    first = stranger.rpartition("/")[0] if stranger[:3] in ("pic", "abl") else stranger
+    with pytest.raises(HeadsError, match=rf"^{out} holds '{first}', .*not overwritten") as caught:
+        prepare_ablation_out(out, overwrite=True)
+    assert "\n" not in str(caught.value) and set(out.rglob("*")) == before
+
+
+def test_overwriting_an_ablation_follows_no_link(result: AblationResult, tmp_path: Path) -> None:
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    precious.mkdir()
+    (precious / "x.safetensors").write_text("mine")
+    write_ablation(result, out)
+    (out / LEDGER_FOLDER).symlink_to(precious)
+    with pytest.raises(HeadsError, match=f"holds '{LEDGER_FOLDER}'"):
+        prepare_ablation_out(out, overwrite=True)
+    assert write_ablation(result, out) == []
+    (out / LEDGER_FOLDER).unlink()
+    (out / "heads.csv").unlink()
+    (out / "heads.csv").symlink_to(precious / "x.safetensors")
+    prepare_ablation_out(out, overwrite=True)
+    write_ablation(result, out)
+    assert (precious / "x.safetensors").read_text() == "mine" and not (out / "heads.csv").is_symlink()
+    with pytest.raises(HeadsError, match="is no folder"):
+        (tmp_path / "link").symlink_to(out)
+        prepare_ablation_out(tmp_path / "link", overwrite=True)
+
+
+def test_a_finished_ablation_stays_until_the_one_that_replaces_it_is_whole(
+    data: SyntheticData, result: AblationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    write_ablation(result, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    grid = Grid(heads=("linear",), fusions=("image",), controls=False)
+    prepare_ablation_out(out, overwrite=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(heads.trials.Study, "_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        ablate(rows_of(data.store, grid), grid, out=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before
+    prepare_ablation_out(out)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    write_ablation(ablate(rows_of(data.store, grid), grid, out=out), out)
+    assert {path.name for path in out.iterdir()} == set(before) - {"ablation.parquet"}
+    assert all((out / name).read_bytes() != before[name] for name in set(before) - {"ablation.parquet"})
+
+
+def test_an_ablation_that_was_killed_while_it_began_goes_on(result: AblationResult, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from heads.ledger import Ledger\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Ledger.open(Path(sys.argv[1]), {})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 1
+    prepare_ablation_out(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_head_without_a_dimension_is_drawn_too(data: SyntheticData, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 import heads.detect
-from featcache import FeatcacheError
+from featcache import FeatcacheError, ShardError, open_store
 from featcache.synthetic import SyntheticView, write_synthetic
 from heads.commands import register
 from heads.commands.options import parse_settings
@@ -100,6 +101,37 @@ def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:
     result = call("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
     assert isinstance(result.exception, HeadsError)
     ok("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run", "--overwrite")
+
+
+def test_what_killed_trainings_left_among_the_projects_runs_goes(project: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from featcache.folders import new_folder\n"
+        "with new_folder(Path(sys.argv[1]), check=lambda _: None): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("runs/20250101-000000", "elsewhere/r"):
+        subprocess.run([sys.executable, "-c", code, str(project / name)], check=False)
+    ok("train", "--head", "linear", "--fusion", "image")
+    assert not [path for path in (project / "runs").iterdir() if path.name.startswith(".")]
+    assert len(list((project / "elsewhere").iterdir())) == 1
+    ok("train", "--head", "linear", "--fusion", "image", "--out", project / "elsewhere" / "r")
+    assert [path.name for path in (project / "elsewhere").iterdir()] == ["r"]
+
+
+def test_predict_refuses_what_is_no_file_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, what in (("link", "a link"), (".", "a folder")):
+        result = call("predict", "no-run", "--format", "ct2", "--out", tmp_path / name)
+        assert isinstance(result.exception, HeadsError)
+        assert f"it is {what}, expected a file or nothing there" in str(result.exception)
+
+
+def test_an_ablation_that_is_refused_leaves_the_one_that_is_there(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls", "--out", tmp_path / "a")
+    ok(*words)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert isinstance(call(*words, "--overwrite", "--set", "rate=1").exception, HeadsError)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    ok(*words, "--overwrite")
 
 
 @pytest.mark.parametrize(
@@ -351,9 +383,59 @@ def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "no CUDA device" in str(call(command, "--device", "cuda").exception)
 
 
-def test_detect_prints_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featcache import open_store
+@pytest.fixture(scope="module")
+def damaged(project: Path) -> Path:
+    """A copy of ``cache`` in which one bit of one vector of a picture is another one."""
+    cache = shutil.copytree(project / "cache", project / "damaged")
+    store = open_store(cache)
+    (shard,) = store.shard_set(store.select("image").fingerprint).shards
+    data = bytearray(shard.path.read_bytes())
+    data[shard.outputs["pooled"].offset + 2] ^= 1
+    shard.path.write_bytes(data)
+    return shard.path
 
+
+READERS = {
+    "train": ("train", "{}", "--head", "linear", "--fusion", "image"),
+    "ablate": ("ablate", "{}", "--head", "linear", "--fusion", "image", "--seeds", 1, "--no-controls"),
+    "evaluate": ("evaluate", "run", "--cache", "{}"),
+    "predict": ("predict", "run", "{}"),
+    "pseudo-label": ("pseudo-label", "run", "{}", "--threshold", 0.6),
+}
+
+
+def reader(command: str, cache: Path, out: Path) -> list[object]:
+    words = [cache if word == "{}" else word for word in READERS[command]]
+    return words if command == "evaluate" else [*words, "--out", out]
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_a_damaged_shard_is_refused_by_every_command_that_reads_vectors(
+    command: str, damaged: Path, tmp_path: Path
+) -> None:
+    words = reader(command, damaged.parents[3], tmp_path / "x.csv")
+    result = call(*words)
+    assert isinstance(result.exception, ShardError) and result.stdout == ""
+    assert f"run `featcache repair {damaged.parents[3]}`: shard {damaged}: dataset 'features/pooled'" in str(
+        result.exception
+    )
+    assert not (tmp_path / "x.csv").exists()
+    ok(*words, "--no-check")
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_only_what_a_head_takes_is_checked(command: str, damaged: Path, tmp_path: Path) -> None:
+    """The vectors of the captions are sound."""
+    cache = damaged.parents[3]
+    if command in ("train", "ablate"):
+        words = [word if word != "image" else "text" for word in reader(command, cache, tmp_path / "x")]
+    else:
+        train_run(open_store("cache"), tmp_path / "run", head="linear", fusion="text")
+        words = [word if word != "run" else tmp_path / "run" for word in reader(command, cache, tmp_path / "x.csv")]
+    ok(*words)
+
+
+def test_detect_prints_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vector = open_store("cache").arrays("test").features["image"][1]
     monkeypatch.setattr(heads.detect, "encode_image", lambda *args, **options: vector)
     (tmp_path / "x.png").write_bytes(b"x")

@@ -236,7 +236,7 @@ def test_sizes_of_memory_are_read(text: Any, size: int) -> None:
     assert parse_memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "2 PB", "1e9"])
+@pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "2 PB", "1e9", "0.1", "9" * 400, "9" * 400 + "GB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(HeadsError, match="expected a size like 2GB"):
         parse_memory(text)

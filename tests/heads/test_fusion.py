@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from heads.columns import Block, Columns
+from heads.contents import Contents
 from heads.errors import HeadsError
 from heads.fusion import FUSIONS, STRUCTURED, check_columns, check_fusion, describe_columns, fuse, fusion_modalities
 from heads.fusions import fusion_network
@@ -137,7 +138,7 @@ def test_a_layout_that_the_weights_do_not_have_is_refused(
     path = tmp_path / "head.json"
     path.write_text(json.dumps(spoil(json.loads(path.read_text()), part, value)))
     with pytest.raises(HeadsError, match=message):
-        MlpHead.load(tmp_path)
+        MlpHead.load(Contents(tmp_path))
 
 
 def test_a_head_saved_before_layouts_were_is_still_read(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_head_saved_before_layouts_were_is_still_read(tmp_path: Path) -> None:
     del fields["fitted"]["columns"], fields["config"]["fusion"], fields["config"]["min_steps"]
     path.write_text(json.dumps(fields))
     X = cut(TEST, "concat")[0]
-    assert_equal(MlpHead.load(tmp_path).predict_proba(X), head.predict_proba(X))
+    assert_equal(MlpHead.load(Contents(tmp_path)).predict_proba(X), head.predict_proba(X))
 
 
 def test_structured_fusions_have_a_network_of_their_own() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from heads.contents import Contents
 from heads.errors import HeadsError
 from heads.gbdt import GbdtConfig, GbdtHead
 from heads.principal import Principal
@@ -73,7 +74,7 @@ def test_rows_too_few_to_split_give_the_prior(tmp_path: Path) -> None:
     proba = head.predict_proba(TEST[0]).proba
     np.testing.assert_allclose(proba["a"], few[1].y["a"].mean(), atol=1e-6)
     head.save(tmp_path)
-    assert_equal(head.predict_proba(TEST[0]), GbdtHead.load(tmp_path).predict_proba(TEST[0]))
+    assert_equal(head.predict_proba(TEST[0]), GbdtHead.load(Contents(tmp_path)).predict_proba(TEST[0]))
 
 
 def test_constant_columns_are_survived() -> None:
@@ -130,7 +131,7 @@ def test_a_head_of_the_first_version_has_no_components_and_is_read(tmp_path: Pat
     fields = json.loads(path.read_text())
     del fields["fitted"]["n_components"], fields["config"]["components"]
     path.write_text(json.dumps(fields))
-    assert_equal(head.predict_proba(TEST[0]), GbdtHead.load(tmp_path).predict_proba(TEST[0]))
+    assert_equal(head.predict_proba(TEST[0]), GbdtHead.load(Contents(tmp_path)).predict_proba(TEST[0]))
 
 
 def test_spoilt_components_are_refused(tmp_path: Path) -> None:
@@ -146,26 +147,26 @@ def test_spoilt_components_are_refused(tmp_path: Path) -> None:
     ):
         save_file({**arrays, name: np.ascontiguousarray(value)}, path)
         with pytest.raises(HeadsError, match=message):
-            GbdtHead.load(tmp_path)
+            GbdtHead.load(Contents(tmp_path))
     save_file(arrays, path)
     for n, message in ((2, "expected float32"), (0, "max_feature_idx"), (6, "0 to 5"), (-1, "0 to 5"), (3.0, "0 to 5")):
         description.write_text(json.dumps({**fields, "fitted": {**fields["fitted"], "n_components": n}}))
         with pytest.raises(HeadsError, match=message):
-            GbdtHead.load(tmp_path)
+            GbdtHead.load(Contents(tmp_path))
     description.write_text(json.dumps(fields))
     path.unlink()
     with pytest.raises(HeadsError, match="not a file"):
-        GbdtHead.load(tmp_path)
+        GbdtHead.load(Contents(tmp_path))
 
 
 def test_nothing_is_printed_by_fit_save_load_and_predict(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from heads.gbdt import GbdtConfig, GbdtHead\n"
-        "from heads.tasks import build_targets, default_tasks\n"
+        "from heads.contents import Contents; from heads.tasks import build_targets, default_tasks\n"
         "X, y, tasks = np.eye(90, 4, dtype=np.float32), np.arange(90) % 2, default_tasks('xy')\n"
         "rows = X, build_targets(tasks, {'a': y, 'b': np.arange(90) // 2 % 2})\n"
         "folder, head = Path(sys.argv[1]), GbdtHead(tasks, GbdtConfig(rounds=3)).fit(*rows, select=rows)\n"
-        "head.save(folder); GbdtHead.load(folder).predict_proba(X)"
+        "head.save(folder); GbdtHead.load(Contents(folder)).predict_proba(X)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
@@ -187,6 +188,10 @@ def test_nothing_is_printed_by_fit_save_load_and_predict(tmp_path: Path) -> None
         {"components": -1},
         {"components": 1.5},
         {"patience": True},
+        {"rounds": 10**400},
+        {"learning_rate": 10**400},
+        {"feature_fraction": 0},
+        {"feature_fraction": True},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
@@ -204,16 +209,28 @@ def test_a_spoilt_folder_is_refused(tmp_path: Path) -> None:
         fitted = {"present": present, "best_rounds": {}, "n_components": 0}
         description.write_text(json.dumps({**fields, "fitted": fitted}))
         with pytest.raises(HeadsError):
-            GbdtHead.load(tmp_path)
+            GbdtHead.load(Contents(tmp_path))
     fitted = {"present": {"a": [1], "b": [0]}, "best_rounds": {}}
     description.write_text(json.dumps({**fields, "fitted": fitted}))
     with pytest.raises(HeadsError, match="binary task 'a'"):
-        GbdtHead.load(tmp_path)
+        GbdtHead.load(Contents(tmp_path))
     description.write_text(original)
     for spoilt in (b"", text[:-20], text.replace(b"\n", b"\r\n"), text.replace(b"tree", b"tr\xffe"), text + b"\0"):
         model.write_bytes(spoilt)
         with pytest.raises(HeadsError, match="LightGBM model text"):
-            GbdtHead.load(tmp_path)
+            GbdtHead.load(Contents(tmp_path))
+    model.write_bytes(text)
+    fitted = fields["fitted"]
+    for changes in ({"n_components": 10**299}, {"n_components": True}, {"n_components": 1.0}, {"best_rounds": []}):
+        description.write_text(json.dumps({**fields, "fitted": {**fitted, **changes}}))
+        with pytest.raises(HeadsError, match="expected"):
+            GbdtHead.load(Contents(tmp_path))
+    for rounds in (-1, True, 1.0, 10**299):
+        spoilt = {**fitted, "best_rounds": {"a": 1, "b": rounds}}
+        description.write_text(json.dumps({**fields, "fitted": spoilt}))
+        with pytest.raises(HeadsError, match="has best_rounds"):
+            GbdtHead.load(Contents(tmp_path))
+    description.write_text(original)
     model.unlink()
     with pytest.raises(HeadsError, match="not a file"):
-        GbdtHead.load(tmp_path)
+        GbdtHead.load(Contents(tmp_path))

@@ -14,6 +14,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
+from heads.contents import Contents
 from heads.errors import HeadsError
 from heads.linear import LinearConfig, LinearHead
 from heads.ridge import shrinkage_of
@@ -142,7 +143,7 @@ def test_every_solver_leaves_out_a_generator_that_training_lacks(solver: str, tm
     assert not b[:, 1].any()
     np.testing.assert_allclose(b.sum(axis=1), 1, atol=1e-6)
     head.save(tmp_path)
-    assert_equal(head.predict_proba(TEST[0]), LinearHead.load(tmp_path).predict_proba(TEST[0]))
+    assert_equal(head.predict_proba(TEST[0]), LinearHead.load(Contents(tmp_path)).predict_proba(TEST[0]))
 
 
 @pytest.mark.parametrize("solver", ["ridge", "lda"])
@@ -170,6 +171,9 @@ def test_the_seed_does_not_matter() -> None:
         {"strengths": [float("inf")]},
         {"max_iter": 0},
         {"max_iter": 1.0},
+        {"max_iter": 10**400},
+        {"strengths": [10**400]},
+        {"strengths": [True]},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
@@ -189,11 +193,18 @@ def test_a_spoilt_folder_is_refused(tmp_path: Path) -> None:
     ):
         save_file({**arrays, name: np.ascontiguousarray(value)}, path)
         with pytest.raises(HeadsError, match=message):
-            LinearHead.load(tmp_path)
+            LinearHead.load(Contents(tmp_path))
     save_file(arrays, path)
     description = tmp_path / "head.json"
     fields = json.loads(description.read_text())
-    for fitted in ({}, {"strengths": {"a": 1.0}}, {"strengths": {"a": 1.0, "b": "x"}}, {"strengths": None}):
+    for fitted in (
+        {},
+        {"strengths": {"a": 1.0}},
+        {"strengths": {"a": 1.0, "b": "x"}},
+        {"strengths": None},
+        {"strengths": {"a": 1.0, "b": 10**299}},
+        {"strengths": {"a": 1.0, "b": True}},
+    ):
         description.write_text(json.dumps({**fields, "fitted": fitted}))
         with pytest.raises(HeadsError, match="expected a strength a task"):
-            LinearHead.load(tmp_path)
+            LinearHead.load(Contents(tmp_path))

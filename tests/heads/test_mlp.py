@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from heads.contents import Contents
 from heads.errors import HeadsError
 from heads.mlp import MlpConfig, MlpHead
 from heads.selection import paper_score, selection_score
@@ -157,6 +158,10 @@ def test_long_inputs_are_predicted_in_chunks_that_make_no_difference() -> None:
         {"patience": 0},
         {"lr": float("nan")},
         {"lr": "fast"},
+        {"lr": 10**400},
+        {"lr": True},
+        {"weight": -(10**400)},
+        {"epochs": 10**400},
         {"weight": -1},
         {"weight_decay": float("inf")},
         {"batch_size": -1},
@@ -194,11 +199,11 @@ def test_spoilt_weights_are_refused(tmp_path: Path) -> None:
     ):
         save_file(spoil(arrays, name, value), path)
         with pytest.raises(HeadsError, match=message):
-            MlpHead.load(tmp_path)
+            MlpHead.load(Contents(tmp_path))
     for data in (b"", b"\x00" * 20, b"\xff" * 8, path.read_bytes()[:-5]):
         path.write_bytes(data)
         with pytest.raises(HeadsError, match=r"weights\.safetensors"):
-            MlpHead.load(tmp_path)
+            MlpHead.load(Contents(tmp_path))
 
 
 def test_a_width_that_the_weights_do_not_have_is_refused(tmp_path: Path) -> None:
@@ -208,4 +213,4 @@ def test_a_width_that_the_weights_do_not_have_is_refused(tmp_path: Path) -> None
     fields["config"]["dim"] = 17
     path.write_text(json.dumps(fields))
     with pytest.raises(HeadsError, match=r"expected float32 \(17, 6\)"):
-        MlpHead.load(tmp_path)
+        MlpHead.load(Contents(tmp_path))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -93,9 +96,39 @@ def test_parquet_without_pyarrow_says_what_to_install(
 
 def test_a_file_that_cannot_be_written_is_one_clear_line(found: Predictions, tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(HeadsError, match="cannot write"):
-        write_table(found, tmp_path / "folder.csv")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
+    for place, why in (("folder.csv", "it is a folder, expected a file or nothing there"), ("x.csv/y.csv", "File")):
+        (tmp_path / "x.csv").write_text("x")
+        with pytest.raises(HeadsError, match=rf"cannot write {tmp_path / place}: {why}"):
+            write_table(found, tmp_path / place)
+    assert {path.name for path in tmp_path.iterdir()} == {"folder.csv", "x.csv"}
+
+
+def test_only_a_file_is_replaced(found: Predictions, tmp_path: Path) -> None:
+    write_table(found, tmp_path / "p.csv")
+    (tmp_path / "link.csv").symlink_to("p.csv")
+    os.mkfifo(tmp_path / "fifo.csv")
+    before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
+    for name, what in (("link.csv", "a link"), ("fifo.csv", "no regular file")):
+        with pytest.raises(HeadsError, match=f"it is {what}"):
+            write_table(found, tmp_path / name)
+        with pytest.raises(HeadsError, match=f"it is {what}"):
+            write_ct2(found, tmp_path / name)
+    assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
+    write_table(found, tmp_path / "p.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+
+
+def test_what_a_killed_command_left_of_a_table_goes_with_the_next(found: Predictions, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from heads.files import write_file\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_file(Path(sys.argv[1]), b'half')"
+    )
+    out = tmp_path / "p.csv"
+    done = subprocess.run([sys.executable, "-c", code, str(out)], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 1
+    write_table(found, out)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def numbered(rows: list[Row]) -> None:
