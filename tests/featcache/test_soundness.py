@@ -298,7 +298,7 @@ def test_all_damage_is_counted_and_the_rest_is_remembered(cache: Path, read: lis
         image_rows(open_store(cache, check=True))
     assert str(refused.value) == (
         f"cache {str(cache)!r} has 2 damaged shards, the first is named, run `featcache repair {cache}`: "
-        f"shard {paths[0]}: dataset 'features/cls' (6 rows) was damaged"
+        f"shard {paths[0]}: dataset 'features/cls' (6 rows) was damaged; `featcache repair` moves it aside"
     )
     read.clear()
     with pytest.raises(ShardError):
