@@ -76,7 +76,7 @@ class Setup:
 
     def ours(self) -> Contestant:
         """Start ours, with the settings that the command line makes."""
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": None}
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "OMP_NUM_THREADS": None}
         return Contestant("benchmarks.extraction_ours:Ours", self.arguments(), environment)
 
 

@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse_arguments(argv)
     console = Console(width=_WIDTH, highlight=False)
     start = time.perf_counter()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before torch and the hub's client are loaded
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `heads` does, before torch is loaded
     try:
         _prepare_folder(options.out)
         _write_inputs(options.out, captions=options.captions, seed=options.seed, console=console)
