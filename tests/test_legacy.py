@@ -1,0 +1,218 @@
+"""What an earlier commit made goes on working: its caches, runs, ablations and exports, as tests/legacy/README.md says.
+
+Vectors in files are the same in every bit, wherever they are read. What is computed anew on another machine may
+differ in the last bits: probabilities by 1e-4, vectors that are stored in float16 by 2e-3; no recorded answer is so
+close a call that it could turn.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import cli
+from featcache import open_store
+
+LEGACY = Path(__file__).parent / "legacy"
+EXPECTED = json.loads((LEGACY / "expected.json").read_text("utf-8"))
+TEXT = ("--text-model", "models/bert", "--text-outputs", "cls,mean")
+IMAGE = ("--image-model", "models/clip", "--image-outputs", "pooled,layers:all", "--device", "cpu")
+PHOTOS = ("photos.csv", "--name", "photos", *IMAGE, "--on-orphan", "skip", "--seed", 4)
+ALL = (*TEXT, "--spectral-outputs", "peaks,grid", "--views", "clean,jpeg:40")
+TREE = ("tree", "--name", "tree", *IMAGE)
+GRID = ("--fusion", "concat,image", "--dim", "4,8", "--seeds", 2, "--set", "epochs=20", "--set", "lr=0.01")
+ABLATE = ("ablate", "--dataset", "photos", *GRID, "--out")
+OF_PICTURES = [each for each in EXPECTED["arrays"] if (each["modality"], each["view"]) == ("image", "clean")]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of everything in the folder of another user, who came to it by git: all files are new there."""
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(LEGACY, folder, copy_function=shutil.copyfile)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+    return folder
+
+
+def call(command: str, *words: object, codes: tuple[int, ...] = (0,)) -> Result:
+    app = {"featcache": cli.featcache_app, "heads": cli.heads_app}[command]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code in codes, (result.output, result.exception)
+    return result
+
+
+def told(command: str, *words: object, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    document = json.loads(call(command, *words, "--json", codes=codes).stdout)
+    assert isinstance(document, dict)
+    return document
+
+
+def assert_holds(found: Any, recorded: Any) -> None:
+    """Assert that all that was recorded is still so; what is told beside it is new."""
+    if isinstance(recorded, Mapping):
+        for name, value in recorded.items():
+            assert_holds(found[name], value)
+    elif isinstance(recorded, list):
+        assert len(found) == len(recorded)
+        for one, other in zip(found, recorded, strict=True):
+            assert_holds(one, other)
+    else:
+        assert found == (pytest.approx(recorded, abs=1e-6) if isinstance(recorded, float) else recorded)
+
+
+def files(folder: Path, pattern: str) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
+
+
+def samples(cache: Path, dataset: str) -> dict[str, Any]:
+    store = open_store(cache, dataset=dataset)
+    arrays = store.arrays()
+    columns = {name: getattr(arrays, name).tolist() for name in ("sample_id", "split", "label_a", "label_b")}
+    return columns | {"class_names": list(store.class_names)}
+
+
+def vectors(cache: Path, dataset: str, told: Mapping[str, Any]) -> np.ndarray:
+    store, modality = open_store(cache, dataset=dataset), told["modality"]
+    selection = store.select(modality, outputs=told["output"], view=told["view"])
+    return store.arrays(selections={modality: selection}).features[modality]
+
+
+def answers(run: str, *words: object) -> tuple[list[float | None], list[str]]:
+    call("heads", "predict", run, *words, "--out", "answers.csv", codes=(0, 3))
+    with Path("answers.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [float(row["p_ai"]) if row["p_ai"] else None for row in rows], [row["pred_b"] for row in rows]
+
+
+def test_vectors_of_an_old_cache_are_read_as_they_were() -> None:
+    for each in EXPECTED["arrays"]:
+        X = vectors(LEGACY / "cache", each["dataset"], each)
+        assert list(X.shape) == each["shape"] and X[0].tolist() == pytest.approx(each["first"], abs=1e-6)
+        assert hashlib.sha256(np.ascontiguousarray(X, "<f4").tobytes()).hexdigest() == each["sha256"], each
+
+
+@pytest.mark.parametrize("dataset", ["photos", "tree"])
+def test_samples_of_an_old_cache_are_called_and_divided_as_they_were(dataset: str) -> None:
+    assert samples(LEGACY / "cache", dataset) == EXPECTED["samples"][dataset]
+
+
+@pytest.mark.parametrize("cache", ["cache", "interrupted"])
+def test_an_old_cache_is_sound_and_what_it_has_and_lacks_is_told_as_it_was(work: Path, cache: str) -> None:
+    status, report = told("featcache", "status", cache), told("featcache", "verify", cache, "--deep")
+    status["producers"] = {producer["modality"]: producer["fingerprint"] for producer in status["producers"]}
+    for dataset in status["datasets"]:
+        dataset["missing_parts"] = [division["missing"] for division in dataset["divisions"]]
+    assert_holds(report | status, EXPECTED["caches"][cache])
+    assert not report["problems"]
+
+
+@pytest.mark.parametrize("run", EXPECTED["runs"])
+def test_an_old_run_scores_and_answers_as_it_did(work: Path, run: str) -> None:
+    recorded, where = EXPECTED["runs"][run], ("--dataset", "photos")
+    for split in ("valid", "test"):
+        assert_holds(told("heads", "evaluate", f"runs/{run}", *where, "--split", split), recorded[split])
+    p_ai, pred_b = answers(f"runs/{run}", *where)
+    assert p_ai == [p and pytest.approx(p, abs=1e-4) for p in recorded["p_ai"]]
+    assert pred_b == recorded["pred_b"]
+
+
+def test_an_old_run_labels_rows_for_a_new_one(work: Path) -> None:
+    options = ("--dataset", "photos", "--split", "test", "--threshold", 0.55)
+    call("heads", "pseudo-label", "runs/logistic", *options, "--out", "runs/again")
+    again, recorded = answers("runs/again", "--dataset", "photos"), EXPECTED["runs"]["pseudo"]
+    assert again[0] == [p and pytest.approx(p, abs=1e-3) for p in recorded["p_ai"]]
+    labels = [Path(f"runs/{run}/pseudo_labels.csv").read_text().splitlines() for run in ("again", "pseudo")]
+    assert [line.split(",")[0] for line in labels[0]] == [line.split(",")[0] for line in labels[1]]
+
+
+@pytest.mark.parametrize(("dataset", "arguments", "n_failed"), [("photos", PHOTOS, 1), ("tree", TREE, 0)])
+def test_an_old_cache_is_extended_without_encoding_anything_again(
+    work: Path, dataset: str, arguments: tuple[object, ...], n_failed: int
+) -> None:
+    before = files(work / "cache", "[ef]*/**/*")
+    result = told("featcache", "extract", *arguments, *ALL, codes=(3 if n_failed else 0,))
+    assert result["n_encoded"] == 0 and result["n_failed_contents"] == n_failed
+    assert files(work / "cache", "[ef]*/**/*") == before and before
+    assert samples(work / "cache", dataset) == EXPECTED["samples"][dataset]
+    assert told("featcache", "verify", "cache", "--deep")["is_sound"]
+    assert told("featcache", "status", "cache")["n_missing"] == 0
+
+
+def test_of_a_picture_more_only_that_is_encoded_and_the_old_rows_stay(work: Path) -> None:
+    Path("pictures/more.png").write_bytes(Path("tree/test/real/99.png").read_bytes() + b"the same pixels")
+    with Path("photos.csv").open("a", encoding="utf-8") as file:
+        file.write("pictures/more.png,a red ball number 1,0,real,g1\n")
+    before = files(work / "cache", "features/**/[!.]*")
+    result = told("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    assert result["n_encoded"] == 2 * 2  # by two encoders under two views
+    assert files(work / "cache", "features/**/[!.]*").items() >= before.items()
+    after = samples(work / "cache", "photos")
+    for name, values in EXPECTED["samples"]["photos"].items():
+        assert after[name][: len(values)] == values
+    row = samples(work / "cache", "tree")["sample_id"].index("test/real/99")  # the same pixels, by the old code
+    for each in OF_PICTURES:
+        old, new = vectors(work / "cache", "tree", each)[row], vectors(work / "cache", "photos", each)[-1]
+        np.testing.assert_allclose(new, old, atol=2e-3)
+
+
+def test_an_interrupted_extraction_of_an_old_cache_goes_on(work: Path) -> None:
+    left = [*work.glob("interrupted/claims/*/*/*.json"), *work.glob("interrupted/**/.tmp-*")]
+    for path in left:  # of a process elsewhere, of which nobody can tell whether it lives
+        os.utime(path, (time.time() - 2 * 24 * 3600,) * 2)
+    before, lacked = files(work / "interrupted", "features/**/[!.]*"), EXPECTED["caches"]["interrupted"]["n_missing"]
+    arguments = (*PHOTOS, "--text-model", "none", "--cache", "interrupted", "--shard")
+    assert told("featcache", "extract", *arguments, "0/2", codes=(3,))["n_encoded"] == 0
+    assert told("featcache", "extract", *arguments, "1/2", codes=(3,))["n_encoded"] == lacked > 0
+    status = told("featcache", "status", "interrupted")
+    assert (status["n_missing"], status["n_claims"], status["datasets"][0]["divisions"]) == (0, 0, [])
+    assert len(left) == 3 and not any(path.exists() for path in left)
+    after = files(work / "interrupted", "features/**/[!.]*")
+    assert after.items() >= before.items()
+    for each in OF_PICTURES:
+        old, new = vectors(work / "cache", "photos", each), vectors(work / "interrupted", "photos", each)
+        np.testing.assert_allclose(new, old, atol=2e-3)
+
+
+def test_a_verdict_of_an_old_run_is_that_of_its_row(work: Path) -> None:
+    number = EXPECTED["samples"]["photos"]["sample_id"].index("pictures/12-alpha.jpg")
+    picture = ("--image", "pictures/12-alpha.jpg", "--caption", "a red ball number 12", "--device", "cpu")
+    models = ("--image-model", "models/clip", "--text-model", "models/bert")
+    verdict = told("heads", "detect", "runs/mlp-concat", *picture, *models)
+    assert verdict["p_ai"] == pytest.approx(EXPECTED["runs"]["mlp-concat"]["p_ai"][number], abs=5e-3)
+
+
+def test_an_export_is_the_one_that_was_made_before(work: Path) -> None:
+    call("featcache", "export", "--dataset", "photos", "--split", "test", "--out", "again.npz")
+    with np.load("test.npz", allow_pickle=False) as old, np.load("again.npz", allow_pickle=False) as new:
+        for name in set(old) - {"about"}:
+            np.testing.assert_array_equal(new[name], old[name])
+
+
+def test_a_finished_ablation_is_left_alone(work: Path) -> None:
+    before = files(work / "ablation", "**/*")
+    result = call("heads", *ABLATE, "ablation", codes=(1,))
+    assert "finished ablation" in str(result.exception) and files(work / "ablation", "**/*") == before
+
+
+@pytest.mark.slow
+def test_a_begun_ablation_goes_on(work: Path) -> None:
+    from safetensors.numpy import load_file
+
+    done = [load_file(work / "ablation-begun" / "trials" / f"{name}.safetensors") for name in EXPECTED["trials"]]
+    seconds = {float(each) for trial in done for each in trial["seconds"]}
+    heads = told("heads", *ABLATE, "ablation-begun")["heads"]
+    assert len(seconds) == 6 and seconds <= {head["seconds"] for head in heads}, "trials were done again"
+    assert (work / "ablation-begun" / "ablation.json").is_file()
