@@ -176,7 +176,7 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
     for product in reading.products:
         by_view.setdefault(recipe.products[product][0], []).append(product)
     for view, products in by_view.items():
-        stage = "view"
+        stage, seen = "view", None  # no view is kept while the next one is made
         try:
             seen = view.apply(picture, reading.key)
             clock.stop("views")
