@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["by_strips", "cut_rows", "to_array"]
+__all__ = ["STRIP_PIXELS", "by_strips", "cut_rows", "to_array"]
 
-_PIXELS = 1 << 18  # a strip and what it becomes stay in the processor's caches: larger ones are slower
+STRIP_PIXELS = 1 << 20
+"""About the pixels of a strip: those of most pictures, which are not cut at all, and little beside a large one."""
 
 
 def by_strips(size: tuple[int, int], make: Callable[[int, int], Image.Image], *, multiple: int = 1) -> Image.Image:
@@ -65,6 +66,6 @@ def to_array(picture: Image.Image, box: tuple[int, int, int, int] | None = None)
 
 def _strips(size: tuple[int, int], multiple: int = 1) -> Iterator[tuple[int, int]]:
     width, height = size
-    n_rows = max(1, _PIXELS // (width * multiple)) * multiple
+    n_rows = max(1, STRIP_PIXELS // (width * multiple)) * multiple
     for top in range(0, height, n_rows):
         yield top, min(top + n_rows, height)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,10 @@ from PIL import Image
 
 from featcache.compositing import to_rgb
 from featcache.decode import decode_rgb
+from featcache.strips import STRIP_PIXELS
 
-ROOT = Path(__file__).resolve().parents[2]
+from factories import run_python
+
 SIZES = [(1, 1), (1, 97), (97, 1), (37, 41), (64, 63)]
 
 
@@ -67,8 +67,8 @@ def test_strips_are_composited_as_the_whole_picture_is(
     if transparency is not None:
         image.info["transparency"] = transparency
     expected = at_once(image.copy())
-    for n_pixels in (1, 5 * size[0], 1 << 18):
-        monkeypatch.setattr("featcache.strips._PIXELS", n_pixels)
+    for n_pixels in (1, 5 * size[0], 1 << 20):
+        monkeypatch.setattr("featcache.strips.STRIP_PIXELS", n_pixels)
         made = to_rgb(image, "PNG")
         assert (made.mode, made.size) == ("RGB", size) and made.tobytes() == expected.tobytes()
 
@@ -86,14 +86,14 @@ def test_deep_grey_is_rounded_in_strips(
     levels = np.asarray(image).astype(np.int64).clip(0, 65_535)
     expected = (levels + 128) // 257
     expected[levels == transparent] = 255
-    for n_pixels in (1, 5 * size[0], 1 << 18):
-        monkeypatch.setattr("featcache.strips._PIXELS", n_pixels)
+    for n_pixels in (1, 5 * size[0], 1 << 20):
+        monkeypatch.setattr("featcache.strips.STRIP_PIXELS", n_pixels)
         assert np.array_equal(np.asarray(to_rgb(image, "PNG")), expected[..., None].repeat(3, axis=2))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"])
 def test_what_has_no_transparency_is_converted_by_pillow(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcache.strips._PIXELS", 1)
+    monkeypatch.setattr("featcache.strips.STRIP_PIXELS", 1)
     image = draw(mode, (37, 41))
     assert to_rgb(image, "TIFF").tobytes() == image.convert("RGB").tobytes()
 
@@ -117,7 +117,7 @@ def test_a_file_decodes_to_the_pixels_of_its_whole_picture(name: str, monkeypatc
     mode, format, options = FILES[name]
     buffer = io.BytesIO()
     draw(mode, (61, 53)).save(buffer, format, **options)
-    monkeypatch.setattr("featcache.strips._PIXELS", 300)
+    monkeypatch.setattr("featcache.strips.STRIP_PIXELS", 300)
     made = decode_rgb(buffer.getvalue())
     with Image.open(buffer) as stored:
         if mode == "I;16":
@@ -129,13 +129,14 @@ def test_a_file_decodes_to_the_pixels_of_its_whole_picture(name: str, monkeypatc
 
 
 PEAK = """
-import resource, sys
+import sys
+from factories import peak_bytes
 from featcache.decode import decode_rgb
+from featcache.strips import STRIP_PIXELS
 data = open(sys.argv[1], "rb").read()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
 picture = decode_rgb(data)
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(1024 * grown / (picture.width * picture.height))
+print((peak_bytes() - before) / (picture.width * picture.height))
 """
 SOURCE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "RGB": 0, "LA": 4, "RGBA": 4}
 """A pixel in Pillow's own storage; RGB is the result itself."""
@@ -143,7 +144,6 @@ TURN = Image.Exif()
 TURN[0x0112] = 6
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss counts other things elsewhere")
 @pytest.mark.parametrize(
     ("mode", "options"),
     [
@@ -161,10 +161,7 @@ TURN[0x0112] = 6
 def test_decoding_takes_the_decoded_source_and_the_result(mode: str, options: dict[str, Any], tmp_path: Path) -> None:
     side = 4000
     Image.new(mode, (side, side - 1)).save(tmp_path / "picture.png", **options)
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(tmp_path / "picture.png")],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    taken = float(run_python(PEAK, tmp_path / "picture.png"))
     # What is turned exists twice in RGB, but its source is gone by then.
     expected = 8 if "exif" in options else 4 + SOURCE_BYTES[mode]
-    assert float(done.stdout) < expected + 16_000_000 / side**2
+    assert taken < expected + 20 * STRIP_PIXELS / side**2

@@ -97,8 +97,8 @@ def test_blur_of_large_pictures_has_no_seams(shape: tuple[int, int], monkeypatch
     whole = levels(blur(image, 3, SEED))
     monkeypatch.setattr(perturbations, "_TILE_ROWS", 7)
     monkeypatch.setattr(perturbations, "_TILE_COLUMNS", 11)
-    for n_pixels in (1 << 18, 1):
-        monkeypatch.setattr("featcache.strips._PIXELS", n_pixels)
+    for n_pixels in (1 << 20, 1):
+        monkeypatch.setattr("featcache.strips.STRIP_PIXELS", n_pixels)
         np.testing.assert_array_equal(levels(blur(image, 3, SEED)), whole)
 
 
@@ -124,8 +124,8 @@ def test_noise_of_large_pictures_goes_on_with_the_words(
     image = picture(*shape)
     whole = levels(noise(image, 0.1, SEED))
     monkeypatch.setattr(perturbations, "_NOISE_CHUNK", 64)
-    for n_pixels in (1 << 18, 1):
-        monkeypatch.setattr("featcache.strips._PIXELS", n_pixels)
+    for n_pixels in (1 << 20, 1):
+        monkeypatch.setattr("featcache.strips.STRIP_PIXELS", n_pixels)
         np.testing.assert_array_equal(levels(noise(image, 0.1, SEED)), whole)
 
 

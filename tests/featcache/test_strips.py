@@ -14,12 +14,12 @@ def picture() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 23, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("n_pixels", [1, 23, 100, 23 * 41, 1 << 18])
+@pytest.mark.parametrize("n_pixels", [1, 23, 100, 23 * 41, 1 << 20])
 @pytest.mark.parametrize("box", [None, (0, 0, 23, 41), (3, 5, 20, 40), (7, 0, 8, 41), (0, 40, 23, 41)])
 def test_an_array_has_the_pixels_of_its_part_and_can_be_written_to(
     picture: Image.Image, box: tuple[int, int, int, int] | None, n_pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featcache.strips._PIXELS", n_pixels)
+    monkeypatch.setattr("featcache.strips.STRIP_PIXELS", n_pixels)
     expected = np.asarray(picture if box is None else picture.crop(box))
     made = to_array(picture, box)
     assert np.array_equal(made, expected) and made.dtype == np.uint8 and made.flags.c_contiguous
@@ -31,7 +31,7 @@ def test_an_array_has_the_pixels_of_its_part_and_can_be_written_to(
 def test_strips_cover_every_row_once_from_the_top(
     picture: Image.Image, multiple: int, n_pixels: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featcache.strips._PIXELS", n_pixels)
+    monkeypatch.setattr("featcache.strips.STRIP_PIXELS", n_pixels)
     seen: list[tuple[int, int]] = []
 
     def make(top: int, bottom: int) -> Image.Image:
