@@ -15,6 +15,7 @@ from featcache.errors import (
     ShardError,
 )
 from featcache.manifest import ImageFile, Manifest, Sample
+from featcache.memory import parse_memory
 from featcache.project import Project, load_project
 from featcache.single import encode_caption, encode_image
 from featcache.store import Arrays, FeatureStore, Selection, open_store
@@ -39,6 +40,7 @@ __all__ = [
     "expand_views",
     "load_project",
     "open_store",
+    "parse_memory",
 ]
 
 __version__ = "0.1.0"

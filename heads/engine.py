@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featcache import parse_memory
 from heads.columns import Columns
 from heads.errors import HeadsError
 from heads.fusion import fusion_modalities
 from heads.lane import Lane, Member
-from heads.matrix import Matrix, Resident, Streamed, measure_rows, parse_memory
+from heads.matrix import Matrix, Resident, Streamed, measure_rows
 from heads.mlp import MlpHead
 from heads.mlp_config import MlpConfig
 from heads.network import Network

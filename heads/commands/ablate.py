@@ -106,10 +106,9 @@ def ablate(
     options = _merge(config, {name: value for name, value in given.items() if value is not None})
     options["choices"] = _merge_choices(options, settings or [], chosen)
 
-    from featcache import open_store
+    from featcache import open_store, parse_memory
     from heads.ablation import ablate as library_ablate
     from heads.ablation_files import ablation_document, prepare_ablation_out, write_ablation
-    from heads.matrix import parse_memory
     from heads.study_rows import StudyRows, choose_views
 
     grid = _build_grid(options)
