@@ -11,20 +11,20 @@ import numpy as np
 
 from benchmarks.record import Measure
 from featcache import FeatureStore, Selection, open_store
-from featcache.cache import Cache, Defaults
+from featcache.cache.folder import Cache, Defaults
+from featcache.dataset.manifest import Manifest
+from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.vision import ImageSpec
-from featcache.extract import ExtractOptions, extract
-from featcache.manifest import Manifest
-from featcache.models import resolve_model
-from heads.bootstrap import build_interval, count_groups, decide, draw_weights, resample_scores
-from heads.engine import HeadSpec, fit_pack
-from heads.features import Features, load_features, load_rows
-from heads.folds import build_parts, row_sets
-from heads.head import Head, Prediction
-from heads.metrics import binary_metrics, multiclass_metrics
-from heads.mlp_config import MlpConfig
-from heads.scoring import predict_pack
-from heads.train import build_head, parse_config
+from featcache.extraction.run import ExtractOptions, extract
+from heads.ablation.bootstrap import build_interval, count_groups, decide, draw_weights, resample_scores
+from heads.data.features import Features, load_features, load_rows
+from heads.data.folds import build_parts, row_sets
+from heads.head.metrics import binary_metrics, multiclass_metrics
+from heads.head.protocol import Head, Prediction
+from heads.mlp.config import MlpConfig
+from heads.mlp.engine import HeadSpec, fit_pack
+from heads.mlp.scoring import predict_pack
+from heads.runs.fitting import build_head, parse_config
 
 __all__ = ["bench_pictures"]
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
-from heads.columns import Columns
-from heads.engine import FittedHead, HeadSpec, fit_pack
-from heads.mlp_config import MlpConfig
-from heads.precision import matrix_dtype
-from heads.scoring import predict_pack
-from heads.tasks import Targets, build_targets, default_tasks
+from heads.data.columns import Columns
+from heads.data.tasks import Targets, build_targets, default_tasks
+from heads.mlp.config import MlpConfig
+from heads.mlp.engine import FittedHead, HeadSpec, fit_pack
+from heads.mlp.precision import matrix_dtype
+from heads.mlp.scoring import predict_pack
 
 GENERATORS = ("one", "two", "three", "four", "five")
 TASKS = default_tasks(GENERATORS)
@@ -289,10 +289,10 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 import numpy as np
 from featcache import open_store
-from heads.engine import HeadSpec, fit_pack
-from heads.mlp_config import MlpConfig
-from heads.stored import StoredRows
-from heads.tasks import build_targets, default_tasks
+from heads.mlp.engine import HeadSpec, fit_pack
+from heads.mlp.config import MlpConfig
+from heads.data.stored import StoredRows
+from heads.data.tasks import build_targets, default_tasks
 imported = anon()
 store = open_store(sys.argv[1])
 rows = StoredRows(store, [store.default_selections()], np.arange(len(store)))

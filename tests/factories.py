@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.cache import Cache, Defaults
-from featcache.decode import decode_rgb
+from featcache.cache.folder import Cache, Defaults
+from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import Modality
-from featcache.fingerprint import Fingerprint
-from featcache.manifest import Manifest
+from featcache.identity.fingerprint import Fingerprint
+from featcache.pictures.decode import decode_rgb
 
 GENERATORS = ("alpha", "beta")
 

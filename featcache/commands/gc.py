@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.commands.render import cache_folder, console, print_json, safe
+from featcache.console import cache_folder, console, print_json, safe
 from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def gc(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find what no sample refers to and what exists twice; a dry run unless --delete is given."""
-    from featcache.cache import Cache
+    from featcache.cache.folder import Cache
     from featcache.upkeep.gc import collect_garbage
 
     if compact and not delete:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from featcache.commands.render import cache_folder, console, print_json, safe
-from featcache.outputs import abbreviate
+from featcache.console import cache_folder, console, print_json, safe
+from featcache.identity.outputs import abbreviate
 from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
-    from featcache.audit import Audit, Finding
-    from featcache.tells import Tell
+    from featcache.upkeep.audit import Audit, Finding
     from featcache.upkeep.status import CacheStatus, Coverage, DatasetStatus, ProducerStatus
+    from featcache.upkeep.tells import Tell
 
 __all__ = ["status"]
 
@@ -37,7 +37,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell what is in a cache, what is missing, and what to type next."""
-    from featcache.cache import Cache
+    from featcache.cache.folder import Cache
     from featcache.upkeep.status import cache_status
 
     found = cache_status(Cache.open(cache_folder(cache)))

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.fingerprint import Fingerprint
+from featcache.identity.fingerprint import Fingerprint
 
 __all__ = [
     "COMPUTE_DTYPES",

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from featcache.audit import Audit, audit, read_orphans
-from featcache.cache import Cache
-from featcache.failure_list import count_contents, list_failures, orphans_path
-from featcache.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
-from featcache.index import load_index
-from featcache.outputs import natural_order
-from featcache.pipeline.frozen import frozen_plans
-from featcache.requests import Request, read_requests, requested_datasets
-from featcache.samples import read_samples
-from featcache.sealed import read_json
-from featcache.selection import MODALITIES, find_producers
+from featcache.cache.folder import Cache
+from featcache.cache.index import load_index
+from featcache.cache.requests import Request, read_requests, requested_datasets
+from featcache.cache.samples import read_samples
+from featcache.extraction.planning.freeze import frozen_plans
+from featcache.files.sealed import read_json
+from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
+from featcache.identity.outputs import natural_order
+from featcache.store.selection import MODALITIES, find_producers
+from featcache.upkeep.audit import Audit, audit, read_orphans
 from featcache.upkeep.coverage import Coverage, Division, Holding, cover, divide, find_holdings
+from featcache.upkeep.failure_list import count_contents, list_failures, orphans_path
 from featcache.upkeep.overlap import Overlap, find_overlaps
 from featcache.upkeep.steps import Step, encoder_options, next_steps
 

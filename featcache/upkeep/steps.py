@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from featcache.cache import CLEAN
-from featcache.fingerprint import Fingerprint
-from featcache.outputs import abbreviate, natural_order
-from featcache.selection import DEFAULT_OUTPUTS, MODALITIES
+from featcache.cache.folder import CLEAN
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.outputs import abbreviate, natural_order
+from featcache.store.selection import DEFAULT_OUTPUTS, MODALITIES
 
 if TYPE_CHECKING:
     from featcache.encoders.base import Modality
@@ -95,7 +95,7 @@ def _which(side: str, model: str, identity: Mapping[str, Any]) -> dict[str, str]
 
 def _outputs_option(side: str, outputs: Sequence[str]) -> dict[str, str]:
     if side == "spectral":
-        from featcache.encoders.spectral import SPECTRAL_OUTPUTS
+        from featcache.encoders.spectral.encoder import SPECTRAL_OUTPUTS
 
         is_usual = set(outputs) == set(SPECTRAL_OUTPUTS)
     else:

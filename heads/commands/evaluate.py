@@ -11,7 +11,7 @@ from heads.commands.options import CheckDigests, EncoderName, ViewName, check_en
 from heads.commands.render import console, next_command, print_json, safe, score_table, show_checks
 
 if TYPE_CHECKING:
-    from heads.evaluate import EvalResult
+    from heads.runs.evaluation import EvalResult
 
 __all__ = ["evaluate"]
 
@@ -29,9 +29,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a run on one split, beside the reference that calls everything AI."""
-    from heads.evaluate import evaluate as library_evaluate
-    from heads.run_view import run_in_view
-    from heads.runs import load_run
+    from heads.runs.evaluation import evaluate as library_evaluate
+    from heads.runs.run import load_run
+    from heads.runs.run_view import run_in_view
 
     loaded = load_run(run)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from featcache import load_project
-from featcache.commands.render import CheckDigests, cache_folder
+from featcache.console import CheckDigests, cache_folder
+from heads.data.fusion import FUSIONS, fusion_modalities
 from heads.errors import HeadsError
-from heads.files import sweep_folder
-from heads.fusion import FUSIONS, fusion_modalities
-from heads.registry import HEADS
+from heads.files.folder import sweep_folder
+from heads.head.saved import HEADS
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
-    from heads.runs import Run
+    from heads.runs.run import Run
 
 __all__ = [
     "CheckDigests",
@@ -140,7 +140,7 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
     if given is None:
         return ["clean"]
     from featcache import expand_views
-    from heads.grid_file import parse_texts
+    from heads.ablation.grid_file import parse_texts
 
     names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
     if "clean" not in names:
@@ -270,7 +270,7 @@ def parse_settings(
     Returns
     -------
     settings : dict
-        For `heads.train.parse_config`: values are read as JSON, or else are text.
+        For `heads.runs.fitting.parse_config`: values are read as JSON, or else are text.
     choices : dict of modality to dict
         ``text.encoder=…``, ``image.outputs=…``, ``image.view=…``: which of the cache's vectors are meant.
     """

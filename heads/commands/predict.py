@@ -30,11 +30,11 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a run's answers: sample_id, p_ai, pred_a, pred_b, and each generator's probability."""
-    from heads.files import prepare_file
-    from heads.predict import check_table_format, write_ct2, write_table
-    from heads.predict import predict as library_predict
-    from heads.run_view import run_in_view
-    from heads.runs import load_run
+    from heads.files.folder import prepare_file
+    from heads.runs.predictions import check_table_format, write_ct2, write_table
+    from heads.runs.predictions import predict as library_predict
+    from heads.runs.run import load_run
+    from heads.runs.run_view import run_in_view
 
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:

@@ -1,0 +1,240 @@
+"""What content keys tell about a data set without another look at it: duplicates, leaks, contradictions, gaps.
+
+And what the files give away besides their pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
+from featcache.dataset.manifest import SPLITS
+from featcache.dataset.splits import clusters
+from featcache.errors import ShardError
+from featcache.files.sealed import check_intact, read_sealed, replace_sealed
+from featcache.upkeep.tells import Tell, count_formats, find_tells
+
+__all__ = ["Audit", "Example", "Finding", "Orphans", "audit", "link_groups", "read_orphans", "write_orphans"]
+
+FORMAT_VERSION = 1
+_EXAMPLES = 3
+_SAMPLES_AN_EXAMPLE = 4
+_MAX_ORPHANS = 1000
+
+
+@dataclass(frozen=True)
+class Example:
+    """One content that several samples share.
+
+    Attributes
+    ----------
+    sample_ids : tuple of str
+        The first sample of each split or label in question, or just the first samples; at most four.
+    values : tuple of str
+        The split or label of each of them; empty strings where neither is in question.
+    n_samples : int
+        All that share it.
+    """
+
+    sample_ids: tuple[str, ...]
+    values: tuple[str, ...]
+    n_samples: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Contents that several samples share in some way.
+
+    Attributes
+    ----------
+    n_contents, n_samples : int
+        How many contents, and how many samples have one of them.
+    examples : tuple of Example
+        The first three.
+    """
+
+    n_contents: int
+    n_samples: int
+    examples: tuple[Example, ...]
+
+    def __bool__(self) -> bool:
+        return self.n_contents > 0
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """What the manifest named and is no regular file, or is not there, left out on the user's word; and what of the
+    source was damaged.
+
+    Attributes
+    ----------
+    n : int
+        How many were left out.
+    lines : tuple of str
+        A line for each of the first thousand.
+    n_broken : int
+        Parts of the source, such as tars and members of tars, that are damaged or refused.
+    broken : tuple of str
+        A line for each of the first thousand.
+    """
+
+    n: int = 0
+    lines: tuple[str, ...] = ()
+    n_broken: int = 0
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is odd about a data set.
+
+    Attributes
+    ----------
+    duplicates : Finding
+        Pictures, equal byte for byte, that are under several sample ids.
+    leaked_images, leaked_captions : Finding
+        Pictures and captions that are in more than one split: scores on the later split are too good.
+    conflicts : Finding
+        Pictures whose samples have different known labels.
+    n_without : mapping of modality to int
+        Samples that were never given a caption (``text``) or picture (``image``).
+    n_unreadable : int
+        Samples whose picture is there but could not be read.
+    orphans : Orphans
+        What was left out, and what of the source is missing because it is damaged or refused.
+    formats : mapping of str to int, or None
+        Samples by the format of their picture's file, ``unknown`` where it has no known header. None: the sample table
+        is from before that was looked at.
+    tells : tuple of Tell
+        How well facts about the files alone tell real from AI, whether or not they give it away.
+    """
+
+    duplicates: Finding
+    leaked_images: Finding
+    leaked_captions: Finding
+    conflicts: Finding
+    n_without: dict[str, int]
+    n_unreadable: int
+    orphans: Orphans
+    formats: dict[str, int] | None
+    tells: tuple[Tell, ...]
+
+    @property
+    def has_leaks(self) -> bool:
+        """Whether some content is in more than one split."""
+        return bool(self.leaked_images or self.leaked_captions)
+
+
+def audit(table: SampleTable, orphans: Orphans | None = None) -> Audit:
+    """Look at a sample table; no features and no pictures are read, a million rows take seconds."""
+    split = np.full(len(table), -1, np.int64)
+    for code, name in enumerate(SPLITS):
+        split[table.split == name] = code
+    image, text = table.content_numbers("image"), table.content_numbers("text")
+    ordinal = np.arange(len(table))
+    unreadable = table.image_status == UNREADABLE
+    ids, name_split = table.sample_id, SPLITS.__getitem__
+    return Audit(
+        duplicates=_finding(ids, image, _differs(image, ordinal), ordinal, lambda _: ""),
+        leaked_images=_finding(ids, image, _differs(image, split), split, name_split),
+        leaked_captions=_finding(ids, text, _differs(text, split), split, name_split),
+        conflicts=_conflicts(table, image),
+        n_without={"text": int((~table.has("text")).sum()), "image": int((~table.has("image") & ~unreadable).sum())},
+        n_unreadable=int(unreadable.sum()),
+        orphans=orphans or Orphans(),
+        formats=count_formats(table),
+        tells=find_tells(table),
+    )
+
+
+def link_groups(table: SampleTable) -> NDArray[np.int64]:
+    """Number the groups of samples that must not be divided between splits.
+
+    Samples belong together that have the same group, the same picture byte for byte, or the same caption, directly or
+    through other samples. Automatic splits are made of these groups; whoever brings a split of their own, or wants
+    folds, takes them from here: ``link_groups(open_store(path).samples)`` is aligned with the store's rows.
+
+    Returns
+    -------
+    (n,) int64
+        Numbers from 0, in the order of first appearance.
+    """
+    links: list[Any] = [table.content_numbers("image"), table.content_numbers("text")]
+    if len(table.group.blob):
+        group = table.group
+        links.append([group[i] or None for i in range(len(group))])
+    return clusters(links)
+
+
+def _differs(content: NDArray[np.int64], value: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Tell of each content whether its samples have more than one known value (from 0)."""
+    known = np.flatnonzero((content >= 0) & (value >= 0))
+    n_contents = int(content.max(initial=-1)) + 1
+    low = np.full(n_contents, np.iinfo(np.int64).max)
+    high = np.full(n_contents, -1, np.int64)
+    np.minimum.at(low, content[known], value[known])
+    np.maximum.at(high, content[known], value[known])
+    return low < high
+
+
+def _finding(
+    sample_id: StringColumn,
+    content: NDArray[np.int64],
+    is_found: NDArray[np.bool_],
+    value: NDArray[np.integer[Any]],
+    name: Callable[[int], str],
+) -> Finding:
+    rows = np.flatnonzero(content >= 0)
+    rows = rows[is_found[content[rows]]]
+    _, first = np.unique(content[rows], return_index=True)
+    examples = []
+    for row in rows[np.sort(first)[:_EXAMPLES]].tolist():
+        sharing = rows[content[rows] == content[row]]
+        given = sharing[value[sharing] >= 0]
+        shown = given[np.sort(np.unique(value[given], return_index=True)[1])][:_SAMPLES_AN_EXAMPLE].tolist()
+        names = tuple(name(int(value[i])) for i in shown)
+        examples.append(Example(tuple(sample_id[i] for i in shown), names, len(sharing)))
+    return Finding(int(is_found.sum()), len(rows), tuple(examples))
+
+
+def _conflicts(table: SampleTable, image: NDArray[np.int64]) -> Finding:
+    """Find pictures of which one sample says real and another AI, or two say different generators."""
+    names = (*table.class_names, "AI")
+    label = np.where(table.label_a == 1, len(names) - 1, table.label_a).astype(np.int64)
+    label = np.where(table.label_b >= 0, table.label_b, label)
+    is_found = _differs(image, table.label_a) | _differs(image, table.label_b)
+    return _finding(table.sample_id, image, is_found, label, names.__getitem__)
+
+
+def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = (), *, root: Path) -> None:
+    """Write what a manifest's reader left out, and what was damaged: a list of no failures, with these beside it."""
+    document = {"format_version": FORMAT_VERSION, "unit": "orphans", "failures": []}
+    for name, found in (("orphans", lines), ("broken", broken)):
+        document |= {f"n_{name}": len(found), name: list(found[:_MAX_ORPHANS])}
+    replace_sealed(path, document, root=root)
+
+
+def read_orphans(path: Path) -> Orphans:
+    """Read what was left out and what was damaged; nothing if there is no such file.
+
+    Raises
+    ------
+    ShardError
+        If the file is malformed or was damaged.
+    """
+    if not path.is_file():
+        return Orphans()
+    document, is_intact = read_sealed(path)
+    n, lines = document.get("n_orphans"), document.get("orphans")
+    n_broken, broken = document.get("n_broken", 0), document.get("broken", [])
+    is_known = document.get("format_version") == FORMAT_VERSION and isinstance(n_broken, int)
+    if not is_known or not isinstance(n, int) or not isinstance(lines, list) or not isinstance(broken, list):
+        raise ShardError.damaged(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
+    check_intact(path, is_intact)
+    return Orphans(n, tuple(map(str, lines)), n_broken, tuple(map(str, broken)))

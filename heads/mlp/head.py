@@ -1,0 +1,193 @@
+"""A network over the concatenated vectors: hidden units that a fusion makes of them, and one classifier a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heads.data.columns import Columns
+from heads.data.row_source import ArrayRows, RowSource
+from heads.data.tasks import IntArray, Targets, Task, joint_tasks
+from heads.errors import HeadsError
+from heads.files.contents import Contents
+from heads.files.ranges import Range
+from heads.head.protocol import FloatArray, Prediction, Progress
+from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
+from heads.head.scaling import Standardizer
+from heads.head.task_scores import check_fit_rows
+from heads.mlp.config import MlpConfig
+from heads.mlp.network import Network
+from heads.mlp.scoring import predict_pack
+
+__all__ = ["MlpConfig", "MlpHead"]
+
+_WEIGHTS = "weights.safetensors"
+_EPOCH = Range(int, 0, 10**9)
+
+
+class MlpHead:
+    """A network trained with AdamW on standardised vectors: for most fusions Linear(d, dim) → ReLU → classifiers.
+
+    Rows without any label are left out of the fit, and of its standardisation. A class that never occurs in
+    training keeps its classifier and so gets a small probability, not 0. Fits repeat bit for bit with one
+    seed on one machine with one number of threads, and neither use nor move torch's global random state.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    config : MlpConfig, optional
+    columns : Columns, optional
+        What the columns of X are; a fusion with a structure (`heads.data.fusion.STRUCTURED`) has to know.
+
+    Attributes
+    ----------
+    history_ : tuple of mapping
+        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score``.
+    best_epoch_ : int
+        The epoch whose weights were kept: best score, then lowest ``select_loss``, then earliest.
+    """
+
+    kind: ClassVar[str] = "mlp"
+
+    def __init__(
+        self, tasks: Sequence[Task], config: MlpConfig | None = None, *, columns: Columns | None = None
+    ) -> None:
+        self.tasks = tuple(tasks)
+        self.config = config or MlpConfig()
+        if self.config.loss == "joint":
+            joint_tasks(self.tasks)
+        self._columns = columns
+        self._history: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def from_weights(
+        cls,
+        network: Network,
+        config: MlpConfig,
+        *,
+        scaler: Standardizer,
+        weights: Mapping[str, Tensor],
+        history: Sequence[Mapping[str, Any]],
+        best_epoch: int,
+    ) -> Self:
+        """Make a fitted head of what training, or a file, gives."""
+        head = cls(network.tasks, config, columns=network.columns)
+        head._take(network, scaler, weights)
+        head._history, head.best_epoch_ = tuple(history), best_epoch
+        return head
+
+    def _take(self, network: Network, scaler: Standardizer, weights: Mapping[str, Tensor]) -> None:
+        self.network, self.scaler, self.weights = network, scaler, dict(weights)
+
+    @property
+    def history_(self) -> Sequence[Mapping[str, Any]]:
+        """One record an epoch; see the class."""
+        return self._history
+
+    def fit(
+        self,
+        X: FloatArray,
+        targets: Targets,
+        *,
+        select: tuple[FloatArray, Targets],
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on ``X``; ``select`` chooses the epoch and when to stop."""
+        check_fit_rows(self.tasks, X, targets, select=select)
+        n, m = len(X), len(select[0])
+        source, joined = ArrayRows(np.concatenate([X, select[0]])), targets.join(select[1])
+        return self.fit_rows(source, joined, np.arange(n), np.arange(n, n + m), seed=seed, progress=progress)
+
+    def fit_rows(
+        self,
+        source: RowSource,
+        targets: Targets,
+        fit_rows: IntArray,
+        select_rows: IntArray,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        memory: int | str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on rows that need not be in memory, in all views of theirs: a pack of one, see `engine.fit_pack`.
+
+        Parameters
+        ----------
+        source : RowSource
+        targets : Targets
+            Of its rows.
+        fit_rows, select_rows : int array (n,), (m,)
+            Rows to learn from, and rows that choose the epoch, in view 0.
+        seed, device, memory
+            As of `fit_pack`.
+        progress : callable, optional
+            Called with each epoch's record.
+        """
+        from heads.mlp.engine import HeadSpec, fit_pack  # the engine makes heads of this class
+
+        (fitted,) = fit_pack(
+            source,
+            targets,
+            [HeadSpec(self.config, seed, fit_rows, select_rows)],
+            tasks=self.tasks,
+            columns=self._columns,
+            device=device,
+            precision="float32" if device == "cpu" else "auto",
+            memory=memory,
+            progress=None if progress is None else lambda _, record: progress(record),
+        )
+        if fitted.diverged is not None:
+            raise HeadsError(
+                f"training diverged in epoch {fitted.diverged}: its loss is not finite; lower lr ({self.config.lr})"
+            )
+        self._take(fitted.head.network, fitted.head.scaler, fitted.head.weights)
+        self._history, self.best_epoch_ = tuple(fitted.history), fitted.best_epoch
+        return self
+
+    def predict_proba(self, X: FloatArray) -> Prediction:
+        """Return the class probabilities of ``X`` (n, d)."""
+        return predict_pack([self], X)[0]
+
+    def save(self, folder: Path) -> None:
+        """Write ``head.json`` and ``weights.safetensors`` into an existing folder."""
+        arrays: dict[str, Any] = {name: value.numpy() for name, value in self.weights.items()}
+        arrays |= {"scaler.mean": self.scaler.mean, "scaler.inverse_scale": self.scaler.inverse_scale}
+        write_tensors(folder / _WEIGHTS, arrays)
+        n_features, config = len(self.scaler.mean), asdict(self.config)
+        fitted = {"best_epoch": self.best_epoch_, "columns": self.network.columns.to_json()}
+        description = Description(self.kind, self.tasks, n_features, config, self._history, fitted)
+        write_description(folder, description)
+
+    @classmethod
+    def load(cls, contents: Contents) -> Self:
+        """Read what `save` wrote; the folder is untrusted."""
+        found = read_description(contents, cls.kind)
+        config = MlpConfig.from_mapping(found.config)
+        best_epoch, columns = _read_fitted(found, contents.folder)
+        head = cls(found.tasks, config, columns=columns)
+        network = Network.build(config, found.tasks, columns)
+        expected: dict[str, Any] = {name: (np.float32, p.shape) for name, p in network.parameters.items()}
+        expected |= dict.fromkeys(("scaler.mean", "scaler.inverse_scale"), (np.float64, (found.n_features,)))
+        arrays = read_tensors(contents, _WEIGHTS, expected)
+        scaler = Standardizer(arrays.pop("scaler.mean"), arrays.pop("scaler.inverse_scale"))
+        head._take(network, scaler, {name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
+        head._history, head.best_epoch_ = found.history, best_epoch
+        return head
+
+
+def _read_fitted(found: Description, folder: Path) -> tuple[int, Columns]:
+    fitted = {"columns": Columns.unknown(found.n_features).to_json(), **found.fitted}  # older heads name no columns
+    if set(fitted) != {"best_epoch", "columns"} or not _EPOCH.holds(fitted["best_epoch"]):
+        raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected a best_epoch and columns")
+    columns = Columns.parse(fitted["columns"], str(folder))
+    if columns.width != found.n_features:
+        raise HeadsError(f"{folder} describes {columns.width} columns, expected n_features {found.n_features}")
+    return fitted["best_epoch"], columns
