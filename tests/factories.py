@@ -19,8 +19,8 @@ from PIL import Image
 
 from featcache.cache.folder import Cache, Defaults
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import Modality
 from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import Modality
 from featcache.pictures.decode import decode_rgb
 
 GENERATORS = ("alpha", "beta")

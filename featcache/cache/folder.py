@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 
 from featcache.cache.samples import read_samples
 from featcache.cache.shard import SUFFIX
-from featcache.encoders.base import COMPUTE_DTYPES, STORAGE_DTYPES
 from featcache.errors import FeatcacheError, ShardError
 from featcache.files.publish import TEMP_PREFIX
 from featcache.files.sealed import check_intact, read_json, read_sealed, write_sealed
 from featcache.identity.fingerprint import Fingerprint, canonical_json
+from featcache.identity.terms import COMPUTE_DTYPES, STORAGE_DTYPES
 
-__all__ = ["CLEAN", "Cache", "Defaults", "cache_document", "has_lost_marker", "read_json", "unit_name"]
+__all__ = ["Cache", "Defaults", "cache_document", "has_lost_marker", "read_json", "unit_name"]
 
 FORMAT_VERSION = 1
-CLEAN = "clean"
 _SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 _TRACES = (f"encoders/{'[0-9a-f]' * 12}.json", f"features/{'[0-9a-f]' * 12}/*/[!.]*{SUFFIX}")
 

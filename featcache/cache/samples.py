@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.file_facts import FORMATS, FileFacts
-from featcache.cache.shard import KEY_BYTES
 from featcache.errors import ShardError
 from featcache.files.column_file import READ_ERRORS, ColumnFile
 from featcache.files.string_column import StringColumn
+from featcache.identity.terms import KEY_BYTES
 
 __all__ = [
     "ABSENT",

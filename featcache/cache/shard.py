@@ -27,9 +27,9 @@ from featcache.files.publish import publish_new, temporary_beside
 from featcache.files.regular import check_regular, open_descriptor
 from featcache.files.sealed import digest_bytes, write_bytes
 from featcache.identity.fingerprint import canonical_json
+from featcache.identity.terms import KEY_BYTES, STORAGE_DTYPES
 
 __all__ = [
-    "KEY_BYTES",
     "Block",
     "Shard",
     "ShardHeader",
@@ -44,9 +44,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-KEY_BYTES = 32
 SUFFIX = ".h5"
-_STORAGE_DTYPES = ("float16", "float32")
 _MAX_OUTPUTS = 1024
 _HEAD_BYTES = 4096
 """At the beginning of a file, in which HDF5 puts the attributes that `write_shard` sets before it makes datasets."""
@@ -314,7 +312,7 @@ def _read_header(file: Any, path: Path) -> tuple[ShardHeader, int, str]:
             f"shard {path} has format version {values['format_version']}, this program reads {FORMAT_VERSION}"
         )
     header = ShardHeader(*(values[name].decode() for name in ("fingerprint", "view", "storage_dtype")))
-    if header.storage_dtype not in _STORAGE_DTYPES:
+    if header.storage_dtype not in STORAGE_DTYPES:
         raise ShardError.damaged(f"shard {path} has storage dtype {header.storage_dtype!r}")
     return header, values["rows"], values["checksum"].decode()
 
@@ -325,7 +323,7 @@ def _read_blocks(file: Any, path: Path, size: int) -> dict[str, Block]:
     if top != ["features", "key", "norm"]:
         raise ShardError.damaged(f"{where} holds {top!r}, expected ['features', 'key', 'norm']")
     blocks = {"key": read_block(file, "key", size, where, ("uint8",))}
-    for folder, dtypes in (("features", _STORAGE_DTYPES), ("norm", ("float32",))):
+    for folder, dtypes in (("features", STORAGE_DTYPES), ("norm", ("float32",))):
         if file.get(folder, getclass=True) is not h5py.Group:
             raise ShardError.damaged(f"{where}: {folder!r} is no group")
         group = file[folder]

@@ -13,16 +13,11 @@ if TYPE_CHECKING:
     from featcache.dataset.sample_list import SampleList
 
 __all__ = [
-    "SPLITS",
-    "UNKNOWN",
     "ImageFile",
     "ImageSource",
     "Manifest",
     "Sample",
 ]
-
-SPLITS = ("train", "valid", "test")
-UNKNOWN = -1
 
 
 @runtime_checkable

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from featcache.dataset.manifest import SPLITS
 from featcache.errors import ManifestError
+from featcache.identity.terms import SPLITS
 
 __all__ = ["assign_splits", "clusters"]
 

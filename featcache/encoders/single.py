@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.encoders.base import CONTENT_OF, Modality, decode_size
+from featcache.encoders.base import decode_size
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import parse_outputs
+from featcache.identity.terms import CONTENT_OF, Modality
 
 if TYPE_CHECKING:
     from featcache.encoders.base import Device, EncoderSpec

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from featcache.cache.folder import CLEAN, Cache, Defaults
+from featcache.cache.folder import Cache, Defaults
 from featcache.dataset.manifest import ImageSource, Manifest
-from featcache.encoders.base import CONTENT_OF, Content, Encoder, EncoderSpec, Modality
+from featcache.encoders.base import Encoder, EncoderSpec
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.batching import CPU_ROWS
@@ -24,6 +24,7 @@ from featcache.extraction.planning.work import Work
 from featcache.extraction.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading
 from featcache.extraction.results import Progress
 from featcache.extraction.run import ExtractResult, extract
+from featcache.identity.terms import CLEAN, CONTENT_OF, Content, Modality
 
 __all__ = ["BenchResult", "Preloaded", "bench", "thin", "time_extraction"]
 

@@ -15,11 +15,11 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
 
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.index import update_index
 from featcache.cache.lease import shared_lease
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import CONTENT_OF, EncoderSpec
+from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError
 from featcache.extraction.interruption import insistent
 from featcache.extraction.options import ExtractOptions, available_cores
@@ -27,6 +27,7 @@ from featcache.extraction.planning.work import Work
 from featcache.extraction.results import Event, ExtractResult, PassResult, Progress, SideResult
 from featcache.extraction.run import extract
 from featcache.extraction.survey.survey import survey
+from featcache.identity.terms import CLEAN, CONTENT_OF
 
 __all__ = ["choose_gpus", "extract_on", "visible_gpus"]
 

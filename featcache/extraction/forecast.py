@@ -11,11 +11,10 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
-from featcache.cache.shard import KEY_BYTES
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec
+from featcache.encoders.base import Encoder, EncoderSpec
 from featcache.errors import ShardError
 from featcache.extraction.encoding.batching import CPU_ROWS
 from featcache.extraction.options import ExtractOptions
@@ -25,6 +24,7 @@ from featcache.extraction.planning.work import Work
 from featcache.extraction.preparing.recipe import Reading, ThreadReader
 from featcache.extraction.results import Progress
 from featcache.extraction.survey.survey import samples_to_retry, survey
+from featcache.identity.terms import CLEAN, CONTENT_OF, KEY_BYTES
 from featcache.store.near_misses import NearMiss
 from featcache.store.shard_set import ShardSet
 

@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from featcache.dataset.manifest import ImageSource
-from featcache.encoders.base import CONTENT_OF, Encoder, EncoderSpec, TokenEncoder, Vectors
+from featcache.encoders.base import Encoder, EncoderSpec, TokenEncoder, Vectors
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.batching import CPU_ROWS, token_batches
 from featcache.extraction.preparing.recipe import PARTS, Reading, Recipe, prepare
+from featcache.identity.terms import CONTENT_OF
 
 __all__ = ["ForwardRate", "ReadingCost", "example_of", "measure_forward", "measure_reading"]
 

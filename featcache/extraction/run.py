@@ -6,14 +6,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.index import update_index
 from featcache.cache.layout import check_folders, is_claim, is_temporary, walk_cache
 from featcache.cache.lease import shared_lease
 from featcache.cache.requests import write_requests
 from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec
+from featcache.encoders.base import EncoderSpec
 from featcache.encoders.loading import is_cuda
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.feeds import Feed, Forwards, PictureFeed, TextFeed
@@ -31,6 +31,7 @@ from featcache.extraction.survey.scan import Scan
 from featcache.extraction.survey.survey import record_survey, samples_to_retry, survey
 from featcache.files.claims import sweep_claims
 from featcache.files.publish import remove_leftovers
+from featcache.identity.terms import CLEAN, CONTENT_OF, Content
 
 __all__ = ["ExtractOptions", "ExtractResult", "FailureLimit", "Progress", "SideResult", "extract"]
 

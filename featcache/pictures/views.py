@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from PIL import Image
 
-from featcache.cache.folder import CLEAN
 from featcache.errors import FeatcacheError
+from featcache.identity.terms import CLEAN
 from featcache.pictures import perturbations
 
 __all__ = ["MAX_VIEWS", "PRESETS", "VIEW_RULES", "Perturbation", "View", "expand_views", "parse_view"]

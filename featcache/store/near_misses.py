@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from featcache.cache.folder import Cache
 from featcache.errors import FeatcacheError, ShardError
 from featcache.identity.fingerprint import FieldChange, Fingerprint, diff_documents
-from featcache.store.selection import MODALITIES, find_producers
+from featcache.identity.terms import MODALITIES
+from featcache.store.selection import find_producers
 from featcache.store.shard_set import ShardSet
 
 __all__ = ["NearMiss", "ProducerDiff", "diff_producers", "find_producer", "near_misses"]

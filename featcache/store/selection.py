@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
-from featcache.cache.folder import CLEAN, Cache
-from featcache.encoders.base import CONTENT_OF, Content, Modality
+from featcache.cache.folder import Cache
 from featcache.errors import FeatcacheError, FingerprintMismatch
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import expand, is_layer, natural_order
+from featcache.identity.terms import CLEAN, CONTENT_OF, DEFAULT_OUTPUTS, MODALITIES, Content, Modality
 
 __all__ = [
-    "DEFAULT_OUTPUTS",
-    "MODALITIES",
     "Outputs",
     "Selection",
     "check_selection",
@@ -26,9 +24,6 @@ __all__ = [
     "stored_views",
 ]
 
-MODALITIES: tuple[Modality, ...] = ("text", "image", "spectral")
-DEFAULT_OUTPUTS = {"text": "cls", "image": "pooled"}
-"""The standard output; of a modality without one, all outputs are."""
 
 Outputs = str | Sequence[str]
 """A request as `featcache.identity.outputs.parse_outputs` reads it; ``layers:all`` means those that are stored."""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.index import Receipt, load_index
 from featcache.cache.samples import SampleTable, StringColumn, read_samples
-from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import CLEAN, SPLITS, Content
 from featcache.store.arrays import Arrays
 from featcache.store.batches import Shuffle, iterate_batches
 from featcache.store.rows import Rows
@@ -89,7 +89,7 @@ class FeatureStore:
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """Splits that have samples, in the order train, valid, test."""
-        return tuple(s for s in ("train", "valid", "test") if (self.samples.split == s).any())
+        return tuple(s for s in SPLITS if (self.samples.split == s).any())
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:

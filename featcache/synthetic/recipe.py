@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.folder import CLEAN
 from featcache.errors import FeatcacheError
+from featcache.identity.terms import CLEAN
 from featcache.store.selection import Selection
 from featcache.synthetic.gaussian import BayesScores, GaussianClasses
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
-from featcache.dataset.manifest import SPLITS
 from featcache.dataset.splits import clusters
 from featcache.errors import ShardError
 from featcache.files.sealed import check_intact, read_sealed, replace_sealed
+from featcache.identity.terms import SPLITS
 from featcache.upkeep.tells import Tell, count_formats, find_tells
 
 __all__ = ["Audit", "Example", "Finding", "Orphans", "audit", "link_groups", "read_orphans", "write_orphans"]

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable, read_samples
 from featcache.dataset.manifest import ImageFile, ImageSource, Manifest
 from featcache.encoders.base import decode_size
 from featcache.encoders.single import build_spec
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint, check_same
+from featcache.identity.terms import CLEAN
 from featcache.pictures.decode import decode_rgb
 from featcache.store.shard_set import ShardSet
 

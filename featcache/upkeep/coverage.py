@@ -15,12 +15,12 @@ from featcache.cache.folder import Cache
 from featcache.cache.index import Receipt
 from featcache.cache.requests import Request
 from featcache.cache.samples import SampleTable
-from featcache.encoders.base import CONTENT_OF, Modality
 from featcache.extraction.partition import array_expression
 from featcache.extraction.planning.freeze import FrozenPlan, FrozenProducer
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
 from featcache.identity.outputs import natural_order
+from featcache.identity.terms import CONTENT_OF, Modality
 from featcache.store.shard_set import ShardSet
 from featcache.upkeep.failure_list import failure_views
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.failures import failed_keys, read_failure_file
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.index import Receipt
 from featcache.cache.requests import Request
 from featcache.cache.samples import SampleTable
@@ -18,6 +18,7 @@ from featcache.cache.shard import Shard, intact_keys, read_shard
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
+from featcache.identity.terms import CLEAN
 
 __all__ = ["Holdings", "Lack", "Loss", "Note", "Problem", "views_of"]
 

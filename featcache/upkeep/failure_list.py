@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from featcache.cache.failures import Failure, failed_keys, read_failure_file, read_failures
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import UNREADABLE, SampleTable, read_samples
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
+from featcache.identity.terms import CLEAN
 from featcache.store.shard_set import ShardSet
 from featcache.upkeep.audit import Orphans, read_orphans
 

@@ -19,7 +19,8 @@ from featcache.extraction.planning.freeze import frozen_plans
 from featcache.files.sealed import read_json
 from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
 from featcache.identity.outputs import natural_order
-from featcache.store.selection import MODALITIES, find_producers
+from featcache.identity.terms import MODALITIES
+from featcache.store.selection import find_producers
 from featcache.upkeep.audit import Audit, audit, read_orphans
 from featcache.upkeep.coverage import Coverage, Division, Holding, cover, divide, find_holdings
 from featcache.upkeep.failure_list import count_contents, list_failures, orphans_path

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from featcache.cache.folder import CLEAN
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, natural_order
-from featcache.store.selection import DEFAULT_OUTPUTS, MODALITIES
+from featcache.identity.terms import CLEAN, DEFAULT_OUTPUTS, MODALITIES
 
 if TYPE_CHECKING:
-    from featcache.encoders.base import Modality
+    from featcache.identity.terms import Modality
     from featcache.upkeep.coverage import Division
     from featcache.upkeep.status import CacheStatus, DatasetStatus, ProducerStatus
 

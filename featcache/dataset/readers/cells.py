@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from featcache.dataset.manifest import UNKNOWN, ImageSource
+from featcache.dataset.manifest import ImageSource
+from featcache.identity.terms import UNKNOWN
 
 __all__ = [
     "AI_NAMES",

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcache.dataset.manifest import UNKNOWN
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.table import Table, refuse_rows
 from featcache.errors import ManifestError
+from featcache.identity.terms import UNKNOWN
 
 __all__ = ["join_labels"]
 

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import CONTENT_OF, EncoderSpec, TokenEncoder
+from featcache.encoders.base import EncoderSpec, TokenEncoder
 from featcache.extraction.encoding.batching import CPU_ROWS, Forward, probe_rows, token_batches
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.recipe import PARTS, Fault, Reader, Reading
+from featcache.identity.terms import CONTENT_OF
 
 __all__ = ["Feed", "Forwards", "Group", "PictureFeed", "TextFeed"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
-from featcache.encoders.base import Content, Vectors
+from featcache.encoders.base import Vectors
 from featcache.extraction.encoding.feeds import Feed, Forwards, Group
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.publisher import Publisher
@@ -21,6 +21,7 @@ from featcache.extraction.planning.plan import WorkUnit
 from featcache.extraction.preparing.recipe import Fault
 from featcache.extraction.results import Event, Progress
 from featcache.files.claims import Claims
+from featcache.identity.terms import Content
 
 __all__ = ["Pass"]
 

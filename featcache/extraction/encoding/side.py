@@ -13,7 +13,6 @@ from featcache.cache.failures import Failure, read_failure_file, write_failures
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
 from featcache.cache.shard import SUFFIX, ShardHeader, read_shard, write_shard
-from featcache.encoders.base import CONTENT_OF
 from featcache.extraction.encoding.job import Job
 from featcache.extraction.planning.plan import Plan, WorkUnit
 from featcache.extraction.preparing.recipe import Fault
@@ -21,6 +20,7 @@ from featcache.extraction.results import SideResult
 from featcache.files.claims import SUFFIX as CLAIM_SUFFIX
 from featcache.files.claims import Claims, forget_claim
 from featcache.identity.key_index import KeyIndex
+from featcache.identity.terms import CONTENT_OF
 
 __all__ = ["Side"]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from featcache.cache.failures import Failure
-from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.job import Job
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.options import FailureLimit
 from featcache.extraction.preparing.recipe import Fault
 from featcache.extraction.results import Event
+from featcache.identity.terms import Content
 
 __all__ = ["Tally", "Toll"]
 

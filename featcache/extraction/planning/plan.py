@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from featcache.cache.failures import Failure, failed_keys, read_failures
 from featcache.cache.folder import Cache, unit_name
 from featcache.cache.samples import SampleTable
-from featcache.encoders.base import CONTENT_OF, EncoderSpec
+from featcache.encoders.base import EncoderSpec
 from featcache.identity.key_index import KeyIndex
+from featcache.identity.terms import CONTENT_OF
 from featcache.store.near_misses import NearMiss, near_misses
 from featcache.store.shard_set import ShardSet
 

@@ -7,17 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
-from featcache.cache.folder import CLEAN, Cache
+from featcache.cache.folder import Cache
 from featcache.cache.requests import Request
 from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import CONTENT_OF, Content, EncoderSpec, loading_check
+from featcache.encoders.base import EncoderSpec, loading_check
 from featcache.errors import FeatcacheError, ManifestError, ShardError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning.freeze import check_division
 from featcache.extraction.planning.plan import Plan, build_plan
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.identity.outputs import check_names
+from featcache.identity.terms import CLEAN, CONTENT_OF, Content
 from featcache.pictures.views import expand_views, parse_view
 from featcache.store.shard_set import ShardSet
 

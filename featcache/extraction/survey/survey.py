@@ -17,7 +17,6 @@ from featcache.cache.layout import check_folders
 from featcache.cache.requests import write_requests
 from featcache.cache.samples import PRESENT, UNREADABLE, read_samples, write_samples
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import Content
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.partition import scanning
@@ -25,6 +24,7 @@ from featcache.extraction.planning.work import Work
 from featcache.extraction.results import Progress
 from featcache.extraction.survey.scan import Scan, scan
 from featcache.files.regular import check_regular
+from featcache.identity.terms import Content
 from featcache.upkeep.audit import write_orphans
 from featcache.upkeep.failure_list import orphans_path, scan_folder
 

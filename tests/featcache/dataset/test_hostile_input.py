@@ -23,11 +23,12 @@ from PIL import Image
 
 import cli
 from featcache.cache.folder import Cache
-from featcache.dataset.manifest import SPLITS, Manifest
+from featcache.dataset.manifest import Manifest
 from featcache.errors import ManifestError
 from featcache.extraction.forecast import forecast_extraction
 from featcache.extraction.run import extract
 from featcache.extraction.survey.scan import scan
+from featcache.identity.terms import SPLITS
 
 from factories import FakeSpec, make_cache, png, write_bert, write_dataset, write_vision
 
