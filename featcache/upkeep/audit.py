@@ -5,27 +5,23 @@ And what the files give away besides their pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.cache.orphans import Orphans
 from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
 from featcache.dataset.splits import clusters
-from featcache.errors import ShardError
-from featcache.files.sealed import check_intact, read_sealed, replace_sealed
 from featcache.identity.terms import SPLITS
 from featcache.upkeep.tells import Tell, count_formats, find_tells
 
-__all__ = ["Audit", "Example", "Finding", "Orphans", "audit", "link_groups", "read_orphans", "write_orphans"]
+__all__ = ["Audit", "Example", "Finding", "audit", "link_groups"]
 
-FORMAT_VERSION = 1
 _EXAMPLES = 3
 _SAMPLES_AN_EXAMPLE = 4
-_MAX_ORPHANS = 1000
 
 
 @dataclass(frozen=True)
@@ -65,29 +61,6 @@ class Finding:
 
     def __bool__(self) -> bool:
         return self.n_contents > 0
-
-
-@dataclass(frozen=True)
-class Orphans:
-    """What the manifest named and is no regular file, or is not there, left out on the user's word; and what of the
-    source was damaged.
-
-    Attributes
-    ----------
-    n : int
-        How many were left out.
-    lines : tuple of str
-        A line for each of the first thousand.
-    n_broken : int
-        Parts of the source, such as tars and members of tars, that are damaged or refused.
-    broken : tuple of str
-        A line for each of the first thousand.
-    """
-
-    n: int = 0
-    lines: tuple[str, ...] = ()
-    n_broken: int = 0
-    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,31 +183,3 @@ def _conflicts(table: SampleTable, image: NDArray[np.int64]) -> Finding:
     label = np.where(table.label_b >= 0, table.label_b, label)
     is_found = _differs(image, table.label_a) | _differs(image, table.label_b)
     return _finding(table.sample_id, image, is_found, label, names.__getitem__)
-
-
-def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = (), *, root: Path) -> None:
-    """Write what a manifest's reader left out, and what was damaged: a list of no failures, with these beside it."""
-    document = {"format_version": FORMAT_VERSION, "unit": "orphans", "failures": []}
-    for name, found in (("orphans", lines), ("broken", broken)):
-        document |= {f"n_{name}": len(found), name: list(found[:_MAX_ORPHANS])}
-    replace_sealed(path, document, root=root)
-
-
-def read_orphans(path: Path) -> Orphans:
-    """Read what was left out and what was damaged; nothing if there is no such file.
-
-    Raises
-    ------
-    ShardError
-        If the file is malformed or was damaged.
-    """
-    if not path.is_file():
-        return Orphans()
-    document, is_intact = read_sealed(path)
-    n, lines = document.get("n_orphans"), document.get("orphans")
-    n_broken, broken = document.get("n_broken", 0), document.get("broken", [])
-    is_known = document.get("format_version") == FORMAT_VERSION and isinstance(n_broken, int)
-    if not is_known or not isinstance(n, int) or not isinstance(lines, list) or not isinstance(broken, list):
-        raise ShardError.damaged(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
-    check_intact(path, is_intact)
-    return Orphans(n, tuple(map(str, lines)), n_broken, tuple(map(str, broken)))

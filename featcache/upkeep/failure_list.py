@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from featcache.cache.failures import Failure, failed_keys, read_failure_file, read_failures
 from featcache.cache.folder import Cache
+from featcache.cache.orphans import Orphans, orphans_path, read_orphans, scan_folder
 from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import UNREADABLE, SampleTable, read_samples
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
 from featcache.identity.terms import CLEAN
 from featcache.store.shard_set import ShardSet
-from featcache.upkeep.audit import Orphans, read_orphans
 
 __all__ = [
     "FailedContent",
@@ -26,8 +25,6 @@ __all__ = [
     "list_broken",
     "list_failures",
     "merge_failures",
-    "orphans_path",
-    "scan_folder",
 ]
 
 
@@ -130,16 +127,6 @@ def merge_failures(failures: Sequence[FailedContent]) -> tuple[FailureCause, ...
         )
         for same in merged.values()
     )
-
-
-def scan_folder(cache: Cache, dataset: str) -> Path:
-    """Return the folder of what went wrong while a data set's pictures were read."""
-    return cache.path / "failures" / "samples" / dataset
-
-
-def orphans_path(cache: Cache, dataset: str) -> Path:
-    """Return the file of what a data set's source lacked, and of its parts that were damaged or refused."""
-    return scan_folder(cache, dataset) / "orphans.json"
 
 
 def _datasets(cache: Cache) -> tuple[str, ...]:

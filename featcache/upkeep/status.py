@@ -13,6 +13,7 @@ import numpy as np
 
 from featcache.cache.folder import Cache
 from featcache.cache.index import load_index
+from featcache.cache.orphans import orphans_path, read_orphans
 from featcache.cache.requests import Request, read_requests, requested_datasets
 from featcache.cache.samples import read_samples
 from featcache.extraction.planning.freeze import frozen_plans
@@ -21,9 +22,9 @@ from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff
 from featcache.identity.outputs import natural_order
 from featcache.identity.terms import MODALITIES
 from featcache.store.selection import find_producers
-from featcache.upkeep.audit import Audit, audit, read_orphans
+from featcache.upkeep.audit import Audit, audit
 from featcache.upkeep.coverage import Coverage, Division, Holding, cover, divide, find_holdings
-from featcache.upkeep.failure_list import count_contents, list_failures, orphans_path
+from featcache.upkeep.failure_list import count_contents, list_failures
 from featcache.upkeep.overlap import Overlap, find_overlaps
 from featcache.upkeep.steps import Step, encoder_options, next_steps
 

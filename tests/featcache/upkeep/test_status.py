@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from featcache.cache.folder import Cache
+from featcache.cache.orphans import scan_folder, write_orphans
 from featcache.commands.status import status as status_command
 from featcache.dataset.manifest import Manifest
 from featcache.errors import ShardError
@@ -21,8 +22,6 @@ from featcache.files.sealed import read_sealed, replace_sealed
 from featcache.identity.fingerprint import Fingerprint
 from featcache.store.export import export_store
 from featcache.store.store import open_store
-from featcache.upkeep.audit import write_orphans
-from featcache.upkeep.failure_list import scan_folder
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
 from featcache.upkeep.steps import encoder_options
