@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from featcache.cache.orphans import Orphans
 from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
-from featcache.dataset.splits import clusters
 from featcache.identity.terms import SPLITS
 from featcache.upkeep.tells import Tell, count_formats, find_tells
 
-__all__ = ["Audit", "Example", "Finding", "audit", "link_groups"]
+__all__ = ["Audit", "Example", "Finding", "audit"]
 
 _EXAMPLES = 3
 _SAMPLES_AN_EXAMPLE = 4
@@ -124,25 +123,6 @@ def audit(table: SampleTable, orphans: Orphans | None = None) -> Audit:
         formats=count_formats(table),
         tells=find_tells(table),
     )
-
-
-def link_groups(table: SampleTable) -> NDArray[np.int64]:
-    """Number the groups of samples that must not be divided between splits.
-
-    Samples belong together that have the same group, the same picture byte for byte, or the same caption, directly or
-    through other samples. Automatic splits are made of these groups; whoever brings a split of their own, or wants
-    folds, takes them from here: ``link_groups(open_store(path).samples)`` is aligned with the store's rows.
-
-    Returns
-    -------
-    (n,) int64
-        Numbers from 0, in the order of first appearance.
-    """
-    links: list[Any] = [table.content_numbers("image"), table.content_numbers("text")]
-    if len(table.group.blob):
-        group = table.group
-        links.append([group[i] or None for i in range(len(group))])
-    return clusters(links)
 
 
 def _differs(content: NDArray[np.int64], value: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:

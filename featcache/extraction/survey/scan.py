@@ -19,7 +19,7 @@ from featcache.extraction.survey.hashing import Pictures
 from featcache.extraction.survey.memo import Memo
 from featcache.identity.key_index import keys_of
 from featcache.identity.terms import KEY_BYTES, UNKNOWN
-from featcache.upkeep.audit import link_groups
+from featcache.store.groups import link_groups
 
 __all__ = ["Scan", "scan"]
 

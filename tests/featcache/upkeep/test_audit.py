@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from featcache.cache.orphans import Orphans
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable, StringColumn
 from featcache.extraction.survey.scan import scan
-from featcache.upkeep.audit import Audit, audit, link_groups
+from featcache.upkeep.audit import Audit, audit
 
 from factories import read_manifest, write_dataset
 
@@ -75,24 +75,6 @@ def test_findings_are_those_of_a_search_row_by_row(rows: list[Row]) -> None:
         assert all(len(set(e.values)) > 1 for e in finding.examples if any(e.values))
 
 
-@settings(max_examples=100)
-@given(ROWS)
-def test_link_groups_are_the_finest_that_divide_no_picture_and_no_caption(rows: list[Row]) -> None:
-    groups = link_groups(table(rows)).tolist()
-    merged = list(range(len(rows)))
-    for _ in rows:
-        for i, a in enumerate(rows):
-            for j, b in enumerate(rows):
-                if any(a[s] is not None and a[s] == b[s] for s in (0, 1)):
-                    merged[i] = merged[j] = min(merged[i], merged[j])
-    assert [groups.index(g) for g in groups] == merged
-
-
-def test_link_groups_honour_a_given_group() -> None:
-    rows: list[Row] = [(i, None, "", -1) for i in range(4)]
-    assert link_groups(table(rows, ["a", "", "a", ""])).tolist() == [0, 1, 0, 2]
-
-
 def test_a_leak_names_a_sample_of_each_split_first() -> None:
     rows: list[Row] = [(0, None, "train", 1)] * 5 + [(0, None, "test", 1), (1, None, "test", 1)]
     (example,) = audit(table(rows)).leaked_images.examples
@@ -123,4 +105,4 @@ def test_an_automatic_split_has_no_leaks(tmp_path: Path) -> None:
 
 def test_an_empty_table_has_nothing_odd() -> None:
     found = audit(table([]))
-    assert isinstance(found, Audit) and not found.has_leaks and len(link_groups(table([]))) == 0
+    assert isinstance(found, Audit) and not found.has_leaks
