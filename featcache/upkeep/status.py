@@ -14,9 +14,9 @@ import numpy as np
 from featcache.cache.folder import Cache
 from featcache.cache.index import load_index
 from featcache.cache.orphans import orphans_path, read_orphans
+from featcache.cache.plans import frozen_plans
 from featcache.cache.requests import Request, read_requests, requested_datasets
 from featcache.cache.samples import read_samples
-from featcache.extraction.planning.freeze import frozen_plans
 from featcache.files.sealed import read_json
 from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
 from featcache.identity.outputs import natural_order
