@@ -16,7 +16,7 @@ from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import Encoder, EncoderSpec
 from featcache.errors import ShardError
-from featcache.extraction.encoding.batching import CPU_ROWS
+from featcache.extraction.encoding.forwards import CPU_ROWS
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning.freeze import freeze_plan
 from featcache.extraction.planning.plan import Plan

@@ -16,7 +16,8 @@ from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
 from featcache.encoders.loading import is_cuda
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.feeds import Feed, Forwards, PictureFeed, TextFeed
+from featcache.extraction.encoding.feeds import Feed, PictureFeed, TextFeed
+from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.passes import Pass
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.encoding.tally import Tally, Toll
