@@ -21,7 +21,8 @@ from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning.freeze import freeze_plan
 from featcache.extraction.planning.plan import Plan
 from featcache.extraction.planning.work import Work
-from featcache.extraction.preparing.recipe import Reading, ThreadReader
+from featcache.extraction.preparing.recipe import Reading
+from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.results import Progress
 from featcache.extraction.survey.survey import samples_to_retry, survey
 from featcache.identity.terms import CLEAN, CONTENT_OF, KEY_BYTES

@@ -25,8 +25,7 @@ from featcache.extraction.options import ExtractOptions, FailureLimit
 from featcache.extraction.planning.freeze import freeze_plan
 from featcache.extraction.planning.plan import Plan
 from featcache.extraction.planning.work import Work
-from featcache.extraction.preparing.reader import open_reader
-from featcache.extraction.preparing.recipe import Reader
+from featcache.extraction.preparing.reader import Reader, open_reader
 from featcache.extraction.results import Event, ExtractResult, PassResult, Progress, SideResult
 from featcache.extraction.survey.scan import Scan
 from featcache.extraction.survey.survey import record_survey, samples_to_retry, survey

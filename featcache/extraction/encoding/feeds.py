@@ -16,7 +16,8 @@ from featcache.extraction.encoding.batching import token_batches
 from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.side import Side
-from featcache.extraction.preparing.recipe import PARTS, Fault, Reader, Reading
+from featcache.extraction.preparing.reader import Reader
+from featcache.extraction.preparing.recipe import PARTS, Fault, Reading
 
 __all__ = ["Feed", "Group", "PictureFeed", "TextFeed"]
 
