@@ -20,7 +20,8 @@ from featcache.encoders.vision import ImageSpec
 from featcache.extraction.bench import Preloaded, time_extraction
 from featcache.extraction.options import ExtractOptions, available_cores
 from featcache.extraction.planning.work import Work
-from featcache.extraction.preparing.recipe import Reading, ThreadReader
+from featcache.extraction.preparing.recipe import Reading
+from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.rates import measure_forward
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.views import parse_view

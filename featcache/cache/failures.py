@@ -13,8 +13,9 @@ from featcache.cache.folder import Cache
 from featcache.errors import ShardError
 from featcache.files.sealed import check_intact, read_sealed, replace_sealed
 from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import CLEAN
 
-__all__ = ["Failure", "failed_keys", "read_failure_file", "read_failures", "write_failures"]
+__all__ = ["Failure", "failed_keys", "failure_views", "read_failure_file", "read_failures", "write_failures"]
 
 FORMAT_VERSION = 1
 
@@ -91,6 +92,13 @@ def read_failure_file(path: Path) -> tuple[Failure, ...]:
         # Where it belongs is not known: encoders of one modality have units of the same names.
         raise ShardError.misplaced(f"{path} is of unit {str(document.get('unit'))[:80]!r}")
     return found
+
+
+def failure_views(cache: Cache, fingerprint: Fingerprint) -> tuple[str, ...]:
+    """Return the views of a producer that have features or failures, the clean one in any case."""
+    folder = cache.path / "failures" / fingerprint.short
+    failed = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    return tuple(sorted({CLEAN, *cache.views(fingerprint), *failed}))
 
 
 def failed_keys(failures: Sequence[Failure]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from featcache.console import cache_folder, console, print_json, safe
 from featcache.identity.fingerprint import SHORT
 
 if TYPE_CHECKING:
-    from featcache.upkeep.audit import Orphans
+    from featcache.cache.orphans import Orphans
     from featcache.upkeep.failure_list import FailedContent, FailureCause
     from featcache.upkeep.status import CacheStatus
 

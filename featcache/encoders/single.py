@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.encoders.base import decode_size
+from featcache.encoders.build import build_spec
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import parse_outputs
@@ -17,7 +18,7 @@ from featcache.identity.terms import CONTENT_OF, Modality
 if TYPE_CHECKING:
     from featcache.encoders.base import Device, EncoderSpec
 
-__all__ = ["build_spec", "encode_caption", "encode_image"]
+__all__ = ["encode_caption", "encode_image"]
 
 
 def encode_image(
@@ -93,59 +94,3 @@ def _encode(
     vectors = spec.load(device).encode([prepared])
     stored = [vectors[name][0].astype(str(wanted.identity["storage_dtype"])) for name in spec.outputs]
     return np.concatenate(stored).astype(np.float32)
-
-
-def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None = None) -> EncoderSpec:
-    """Make the encoder that a document describes, from ``model`` or from where the document says its weights are.
-
-    The caller compares its fingerprint with ``wanted``: what lies there now may be something else.
-
-    Raises
-    ------
-    ModelError
-        If nothing usable lies there.
-    """
-    identity = wanted.identity
-    if wanted.modality == "spectral":
-        from featcache.encoders.spectral.encoder import SpectralSpec
-
-        return SpectralSpec(outputs, str(identity["storage_dtype"]))
-    from featcache.encoders.model_folder import resolve_model
-
-    try:
-        folder = resolve_model(model or _location(wanted))
-    except ModelError as error:
-        raise ModelError(f"{error} (name its place with --{wanted.modality}-model)") from None
-    dtypes: dict[str, Any] = {name: str(identity[name]) for name in ("compute_dtype", "storage_dtype")}
-    if wanted.modality == "image":
-        from featcache.encoders.vision import ImageSpec
-
-        return ImageSpec(folder, outputs, **dtypes, **_feeding(identity))
-    if "tower" in identity:
-        from featcache.encoders.clip_text import ClipTextSpec
-
-        return ClipTextSpec(folder, outputs, str(identity["template"]), **dtypes)
-    from featcache.encoders.text import TextSpec
-
-    return TextSpec(folder, outputs, str(identity["template"]), **dtypes)
-
-
-def _feeding(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Read from a document how pictures are decoded and resized; what is not the default is written there only."""
-    preprocess, decode = identity.get("preprocess"), identity.get("decode")
-    preprocess = preprocess if isinstance(preprocess, Mapping) else {}
-    is_fast = isinstance(decode, Mapping) and "scaled" in decode
-    return {
-        "resize": str(preprocess.get("backend", "pillow")),
-        "square_crop": preprocess.get("square_crop") is True,
-        "decode": "fast" if is_fast else "exact",
-    }
-
-
-def _location(wanted: Fingerprint) -> str:
-    source = wanted.source
-    if source.get("path"):
-        return str(source["path"])
-    if not source.get("revision"):
-        raise ModelError(f"the document of producer {wanted.short} does not say where its weights are")
-    return f"{source.get('model')}@{source['revision']}"

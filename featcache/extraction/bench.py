@@ -17,8 +17,7 @@ from featcache.dataset.manifest import ImageSource, Manifest
 from featcache.encoders.base import Encoder, EncoderSpec
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.batching import CPU_ROWS
-from featcache.extraction.encoding.feeds import Forwards
+from featcache.extraction.encoding.forwards import CPU_ROWS, Forwards
 from featcache.extraction.options import ExtractOptions, available_cores
 from featcache.extraction.planning.work import Work
 from featcache.extraction.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading

@@ -16,12 +16,13 @@ from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import Encoder, EncoderSpec
 from featcache.errors import ShardError
-from featcache.extraction.encoding.batching import CPU_ROWS
+from featcache.extraction.encoding.forwards import CPU_ROWS
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning.freeze import freeze_plan
 from featcache.extraction.planning.plan import Plan
 from featcache.extraction.planning.work import Work
-from featcache.extraction.preparing.recipe import Reading, ThreadReader
+from featcache.extraction.preparing.recipe import Reading
+from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.results import Progress
 from featcache.extraction.survey.survey import samples_to_retry, survey
 from featcache.identity.terms import CLEAN, CONTENT_OF, KEY_BYTES

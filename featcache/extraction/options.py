@@ -6,9 +6,10 @@ import os
 import re
 from dataclasses import dataclass
 
+from featcache.cache.plans import MAX_ROWS
 from featcache.encoders.base import Device
 from featcache.errors import FeatcacheError
-from featcache.extraction.partition import MAX_ROWS, Partition
+from featcache.extraction.partition import Partition
 
 __all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Self
 
 from featcache.cache.folder import Cache
+from featcache.cache.plans import MAX_COUNT
 from featcache.errors import FeatcacheError
 from featcache.files.claims import SUFFIX, Claims
 
-__all__ = ["ENVIRONMENT", "Partition", "array_expression", "scanning"]
+__all__ = ["ENVIRONMENT", "Partition", "scanning"]
 
 ENVIRONMENT = (
     ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"),
@@ -30,10 +30,6 @@ ENVIRONMENT = (
 
 Kubernetes sets no count: ``JOB_COMPLETIONS`` is there if the job's author copies it into the environment.
 """
-MAX_COUNT = 1_000_000
-MAX_ROWS = 1 << 40
-"""Most contents of a run that a division can agree on."""
-MAX_TASK = 9_999_999
 _RUNS_A_PART = 4
 _FORM = re.compile(r"(\d{1,7}|auto)(?:/(\d{1,7}))?", re.ASCII)
 _POLL_SECONDS = 0.5
@@ -176,14 +172,6 @@ def _tasks_of_array(environment: Mapping[str, str], task: int) -> range:
             "--shard auto/N (task numbers are parts then, from 0)"
         )
     return range(first, first + step * count, step)
-
-
-def array_expression(indices: Sequence[int]) -> str:
-    """Return numbers as a job array takes them, e.g. ``0-3,7``; ascending, each once."""
-    ordered = sorted(set(indices))
-    starts = [b for a, b in pairwise([-2, *ordered]) if b != a + 1]
-    ends = [a for a, b in pairwise([*ordered, -2]) if b != a + 1]
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from PIL import Image
 from featcache.dataset.manifest import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec, TokenEncoder, Vectors
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.batching import CPU_ROWS, token_batches
+from featcache.extraction.encoding.batching import token_batches
+from featcache.extraction.encoding.forwards import CPU_ROWS
 from featcache.extraction.preparing.recipe import PARTS, Reading, Recipe, prepare
 from featcache.identity.terms import CONTENT_OF
 

@@ -16,7 +16,8 @@ from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
 from featcache.encoders.loading import is_cuda
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.feeds import Feed, Forwards, PictureFeed, TextFeed
+from featcache.extraction.encoding.feeds import Feed, PictureFeed, TextFeed
+from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.passes import Pass
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.encoding.tally import Tally, Toll
@@ -24,8 +25,7 @@ from featcache.extraction.options import ExtractOptions, FailureLimit
 from featcache.extraction.planning.freeze import freeze_plan
 from featcache.extraction.planning.plan import Plan
 from featcache.extraction.planning.work import Work
-from featcache.extraction.preparing.reader import open_reader
-from featcache.extraction.preparing.recipe import Reader
+from featcache.extraction.preparing.reader import Reader, open_reader
 from featcache.extraction.results import Event, ExtractResult, PassResult, Progress, SideResult
 from featcache.extraction.survey.scan import Scan
 from featcache.extraction.survey.survey import record_survey, samples_to_retry, survey

@@ -5,27 +5,22 @@ And what the files give away besides their pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.cache.orphans import Orphans
 from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
-from featcache.dataset.splits import clusters
-from featcache.errors import ShardError
-from featcache.files.sealed import check_intact, read_sealed, replace_sealed
 from featcache.identity.terms import SPLITS
 from featcache.upkeep.tells import Tell, count_formats, find_tells
 
-__all__ = ["Audit", "Example", "Finding", "Orphans", "audit", "link_groups", "read_orphans", "write_orphans"]
+__all__ = ["Audit", "Example", "Finding", "audit"]
 
-FORMAT_VERSION = 1
 _EXAMPLES = 3
 _SAMPLES_AN_EXAMPLE = 4
-_MAX_ORPHANS = 1000
 
 
 @dataclass(frozen=True)
@@ -65,29 +60,6 @@ class Finding:
 
     def __bool__(self) -> bool:
         return self.n_contents > 0
-
-
-@dataclass(frozen=True)
-class Orphans:
-    """What the manifest named and is no regular file, or is not there, left out on the user's word; and what of the
-    source was damaged.
-
-    Attributes
-    ----------
-    n : int
-        How many were left out.
-    lines : tuple of str
-        A line for each of the first thousand.
-    n_broken : int
-        Parts of the source, such as tars and members of tars, that are damaged or refused.
-    broken : tuple of str
-        A line for each of the first thousand.
-    """
-
-    n: int = 0
-    lines: tuple[str, ...] = ()
-    n_broken: int = 0
-    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,25 +125,6 @@ def audit(table: SampleTable, orphans: Orphans | None = None) -> Audit:
     )
 
 
-def link_groups(table: SampleTable) -> NDArray[np.int64]:
-    """Number the groups of samples that must not be divided between splits.
-
-    Samples belong together that have the same group, the same picture byte for byte, or the same caption, directly or
-    through other samples. Automatic splits are made of these groups; whoever brings a split of their own, or wants
-    folds, takes them from here: ``link_groups(open_store(path).samples)`` is aligned with the store's rows.
-
-    Returns
-    -------
-    (n,) int64
-        Numbers from 0, in the order of first appearance.
-    """
-    links: list[Any] = [table.content_numbers("image"), table.content_numbers("text")]
-    if len(table.group.blob):
-        group = table.group
-        links.append([group[i] or None for i in range(len(group))])
-    return clusters(links)
-
-
 def _differs(content: NDArray[np.int64], value: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """Tell of each content whether its samples have more than one known value (from 0)."""
     known = np.flatnonzero((content >= 0) & (value >= 0))
@@ -210,31 +163,3 @@ def _conflicts(table: SampleTable, image: NDArray[np.int64]) -> Finding:
     label = np.where(table.label_b >= 0, table.label_b, label)
     is_found = _differs(image, table.label_a) | _differs(image, table.label_b)
     return _finding(table.sample_id, image, is_found, label, names.__getitem__)
-
-
-def write_orphans(path: Path, lines: Sequence[str], broken: Sequence[str] = (), *, root: Path) -> None:
-    """Write what a manifest's reader left out, and what was damaged: a list of no failures, with these beside it."""
-    document = {"format_version": FORMAT_VERSION, "unit": "orphans", "failures": []}
-    for name, found in (("orphans", lines), ("broken", broken)):
-        document |= {f"n_{name}": len(found), name: list(found[:_MAX_ORPHANS])}
-    replace_sealed(path, document, root=root)
-
-
-def read_orphans(path: Path) -> Orphans:
-    """Read what was left out and what was damaged; nothing if there is no such file.
-
-    Raises
-    ------
-    ShardError
-        If the file is malformed or was damaged.
-    """
-    if not path.is_file():
-        return Orphans()
-    document, is_intact = read_sealed(path)
-    n, lines = document.get("n_orphans"), document.get("orphans")
-    n_broken, broken = document.get("n_broken", 0), document.get("broken", [])
-    is_known = document.get("format_version") == FORMAT_VERSION and isinstance(n_broken, int)
-    if not is_known or not isinstance(n, int) or not isinstance(lines, list) or not isinstance(broken, list):
-        raise ShardError.damaged(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
-    check_intact(path, is_intact)
-    return Orphans(n, tuple(map(str, lines)), n_broken, tuple(map(str, broken)))

@@ -16,7 +16,7 @@ from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable, read_samples
 from featcache.dataset.manifest import ImageFile, ImageSource, Manifest
 from featcache.encoders.base import decode_size
-from featcache.encoders.single import build_spec
+from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.terms import CLEAN

@@ -10,19 +10,17 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.failures import failed_keys, read_failures
+from featcache.cache.failures import failed_keys, failure_views, read_failures
 from featcache.cache.folder import Cache
 from featcache.cache.index import Receipt
+from featcache.cache.plans import FrozenPlan, FrozenProducer, array_expression
 from featcache.cache.requests import Request
 from featcache.cache.samples import SampleTable
-from featcache.extraction.partition import array_expression
-from featcache.extraction.planning.freeze import FrozenPlan, FrozenProducer
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
 from featcache.identity.outputs import natural_order
 from featcache.identity.terms import CONTENT_OF, Modality
 from featcache.store.shard_set import ShardSet
-from featcache.upkeep.failure_list import failure_views
 
 __all__ = ["Coverage", "Division", "Holding", "cover", "divide", "find_holdings"]
 

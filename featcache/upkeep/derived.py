@@ -7,9 +7,9 @@ from pathlib import Path
 
 from featcache.cache.folder import Cache
 from featcache.cache.index import Index
+from featcache.cache.memo import Memo
 from featcache.cache.shard import SUFFIX
 from featcache.errors import ShardError
-from featcache.extraction.survey.memo import Memo
 from featcache.upkeep.damage import Note, Problem
 
 __all__ = ["find_damaged"]

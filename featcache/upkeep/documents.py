@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from featcache.cache.failures import Failure, read_failure_file
 from featcache.cache.folder import Cache
+from featcache.cache.orphans import read_orphans
+from featcache.cache.plans import FrozenPlan, read_plan
 from featcache.cache.requests import Request, read_request
 from featcache.cache.samples import SampleTable, read_samples
 from featcache.cache.shard import SUFFIX
 from featcache.errors import FeatcacheError, ShardError
-from featcache.extraction.planning.freeze import FrozenPlan, read_plan
 from featcache.identity.fingerprint import Fingerprint
-from featcache.upkeep.audit import read_orphans
 from featcache.upkeep.damage import Problem
 
 __all__ = ["Documents", "read_documents"]

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from featcache.cache.failures import Failure, failed_keys, read_failure_file, read_failures
+from featcache.cache.failures import Failure, failed_keys, failure_views, read_failure_file, read_failures
 from featcache.cache.folder import Cache
+from featcache.cache.orphans import Orphans, orphans_path, read_orphans, scan_folder
 from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import UNREADABLE, SampleTable, read_samples
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
-from featcache.identity.terms import CLEAN
 from featcache.store.shard_set import ShardSet
-from featcache.upkeep.audit import Orphans, read_orphans
 
 __all__ = [
     "FailedContent",
     "FailureCause",
     "count_contents",
-    "failure_views",
     "list_broken",
     "list_failures",
     "merge_failures",
-    "orphans_path",
-    "scan_folder",
 ]
 
 
@@ -132,16 +127,6 @@ def merge_failures(failures: Sequence[FailedContent]) -> tuple[FailureCause, ...
     )
 
 
-def scan_folder(cache: Cache, dataset: str) -> Path:
-    """Return the folder of what went wrong while a data set's pictures were read."""
-    return cache.path / "failures" / "samples" / dataset
-
-
-def orphans_path(cache: Cache, dataset: str) -> Path:
-    """Return the file of what a data set's source lacked, and of its parts that were damaged or refused."""
-    return scan_folder(cache, dataset) / "orphans.json"
-
-
 def _datasets(cache: Cache) -> tuple[str, ...]:
     """Return the data sets that have a sample table, or of which something was asked for."""
     return tuple(sorted({*cache.datasets, *requested_datasets(cache)}))
@@ -151,13 +136,6 @@ def list_broken(cache: Cache) -> tuple[tuple[str, Orphans], ...]:
     """List the data sets of whose source something was damaged or refused when it was last read, and what."""
     found = ((name, read_orphans(orphans_path(cache, name))) for name in _datasets(cache))
     return tuple((name, orphans) for name, orphans in found if orphans.n_broken)
-
-
-def failure_views(cache: Cache, fingerprint: Fingerprint) -> tuple[str, ...]:
-    """Return the views of a producer that have features or failures, the clean one in any case."""
-    folder = cache.path / "failures" / fingerprint.short
-    failed = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    return tuple(sorted({CLEAN, *cache.views(fingerprint), *failed}))
 
 
 def list_failures(cache: Cache) -> tuple[FailedContent, ...]:

@@ -17,13 +17,13 @@ import numpy as np
 
 from featcache.cache.folder import Cache
 from featcache.cache.index import Index
+from featcache.cache.orphans import orphans_path, scan_folder
 from featcache.cache.requests import Request
 from featcache.cache.samples import UNREADABLE, SampleTable
 from featcache.cache.shard import SUFFIX
 from featcache.identity.fingerprint import SHORT
 from featcache.upkeep.damage import Note, Problem
 from featcache.upkeep.documents import Documents
-from featcache.upkeep.failure_list import orphans_path, scan_folder
 
 __all__ = ["find_lost", "has_lost_record", "unread_path", "unreadable"]
 

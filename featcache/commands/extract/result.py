@@ -59,9 +59,10 @@ def _render_next(dataset: str, path: Path) -> None:
     from featcache.cache.folder import Cache
     from featcache.commands.shell import print_next
     from featcache.upkeep.status import cache_status
+    from featcache.upkeep.steps import next_steps
 
     try:
-        steps = cache_status(Cache.open(path), only=dataset).next
+        steps = next_steps(cache_status(Cache.open(path), only=dataset))
     except FeatcacheError as error:
         console.print(f"[yellow]damaged elsewhere[/] {safe(error)}", soft_wrap=True)
         return

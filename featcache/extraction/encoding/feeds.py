@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import EncoderSpec, TokenEncoder
-from featcache.extraction.encoding.batching import CPU_ROWS, Forward, probe_rows, token_batches
+from featcache.encoders.base import TokenEncoder
+from featcache.extraction.encoding.batching import token_batches
+from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.side import Side
-from featcache.extraction.options import ExtractOptions
-from featcache.extraction.preparing.recipe import PARTS, Fault, Reader, Reading
-from featcache.identity.terms import CONTENT_OF
+from featcache.extraction.preparing.reader import Reader
+from featcache.extraction.preparing.recipe import PARTS, Fault, Reading
 
-__all__ = ["Feed", "Forwards", "Group", "PictureFeed", "TextFeed"]
+__all__ = ["Feed", "Group", "PictureFeed", "TextFeed"]
 
-_CUDA_ROWS = 256
 _OPEN_GROUPS = 2
 
 
@@ -31,34 +30,6 @@ class Group:
 
     run: int
     jobs: tuple[Job, ...]
-
-
-class Forwards:
-    """The encoders of some sides, loaded when they are first needed; views of one encoder share it."""
-
-    def __init__(self, options: ExtractOptions) -> None:
-        self.load_seconds = 0.0
-        self._options = options
-        self._loaded: dict[int, Forward] = {}
-
-    def of(self, spec: EncoderSpec, example: object) -> Forward:
-        """Return the loaded encoder; ``example`` is a prepared content, to try out batches with."""
-        if id(spec) not in self._loaded:
-            started = time.perf_counter()
-            self._loaded[id(spec)] = self._load(spec, example)
-            self.load_seconds += time.perf_counter() - started
-        return self._loaded[id(spec)]
-
-    def _load(self, spec: EncoderSpec, example: object) -> Forward:
-        options = self._options
-        encoder = spec.load(options.device, compile=True) if options.compile else spec.load(options.device)
-        if self._options.batch_size is not None:
-            return Forward(encoder, self._options.batch_size)
-        if getattr(encoder, "device", "cpu") != "cuda":
-            return Forward(encoder, CPU_ROWS)
-        # Captions are cut by tokens, and to a compiled forward every size tried is a compilation.
-        is_tried = CONTENT_OF[spec.modality] == "image" and not options.compile
-        return Forward(encoder, probe_rows(encoder, example) if is_tried else _CUDA_ROWS)
 
 
 class Failures(Protocol):

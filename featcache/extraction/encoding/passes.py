@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from itertools import groupby
 
 from featcache.encoders.base import Vectors
-from featcache.extraction.encoding.feeds import Feed, Forwards, Group
+from featcache.extraction.encoding.feeds import Feed, Group
+from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.publisher import Publisher
 from featcache.extraction.encoding.side import Side

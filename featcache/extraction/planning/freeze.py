@@ -5,194 +5,34 @@ Parts that disagree would do no harm to what is stored, but leave gaps that nobo
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import starmap
-from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from dataclasses import replace
 
 from featcache.cache.folder import Cache
+from featcache.cache.plans import FrozenContents, FrozenPlan, FrozenProducer, load_plan, plan_path
 from featcache.cache.samples import SampleTable
 from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
-from featcache.extraction.partition import MAX_COUNT, MAX_ROWS, MAX_TASK, Partition
-from featcache.files.sealed import check_intact, read_sealed, replace_sealed, write_sealed
-from featcache.identity.fingerprint import canonical_json
+from featcache.extraction.partition import Partition
+from featcache.files.sealed import replace_sealed, write_sealed
 from featcache.identity.terms import CONTENT_OF
 
-__all__ = [
-    "FrozenContents",
-    "FrozenPlan",
-    "FrozenProducer",
-    "check_division",
-    "freeze_plan",
-    "frozen_plans",
-    "read_plan",
-    "rejoin",
-]
+__all__ = ["check_division", "describe_extraction", "freeze_plan", "rejoin"]
 
-FORMAT_VERSION = 1
-_FOLDER = "plans"
 _WAYS_OUT = (
     "finish without --shard, which divides nothing, or give --refreeze to every part to replace the frozen plan "
     "(nothing stored is lost)"
 )
 
-Lacks = Callable[[str, str, str, NDArray[np.uint8]], NDArray[np.bool_]]
-"""Which of some keys (n, 32) a producer (digest, view, output) neither holds nor has failed on."""
 
-
-@dataclass(frozen=True)
-class FrozenContents:
-    """Contents of one kind.
-
-    Attributes
-    ----------
-    kind : {"image", "text"}
-        What they are.
-    count : int
-        How many there are.
-    digest : str
-        Sha256 of their keys in the order of the manifest, 64 hex digits.
-    """
-
-    kind: str
-    count: int
-    digest: str
-
-    @classmethod
-    def of(cls, table: SampleTable, kind: str) -> Self:
-        """Describe the contents of a sample table."""
-        keys = table.unique_keys(kind)
-        return cls(kind, len(keys), hashlib.sha256(keys.tobytes()).hexdigest())
-
-
-@dataclass(frozen=True)
-class FrozenProducer:
-    """What is to be made with one encoder.
-
-    Attributes
-    ----------
-    fingerprint : str
-        Digest of the producer.
-    kind : {"image", "text"}
-        Of which contents.
-    outputs, views : tuple of str
-        Sorted.
-    """
-
-    fingerprint: str
-    kind: str
-    outputs: tuple[str, ...]
-    views: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FrozenPlan:
-    """What the parts of one extraction agree on.
-
-    Attributes
-    ----------
-    dataset : str
-        Name of the data set in the cache.
-    count : int
-        How many parts there are.
-    unit_rows : int
-        Contents a run: part i has the runs i, i + count, i + 2 count …
-    contents, producers : tuple
-        What is to be done with what.
-    tasks : range or None
-        Numbers of the tasks of the job array that was last divided so, one a part; None: no array was. It says what
-        a few of its tasks mean when they are submitted again, and is not agreed on.
-    """
-
-    dataset: str
-    count: int
-    unit_rows: int
-    contents: tuple[FrozenContents, ...]
-    producers: tuple[FrozenProducer, ...]
-    tasks: range | None = field(default=None, compare=False)
-
-    @classmethod
-    def of(
-        cls, table: SampleTable, work: Sequence[tuple[EncoderSpec, Sequence[str]]], *, count: int, unit_rows: int
-    ) -> Self:
-        """Describe the extraction of a sample table with some encoders, each under some views."""
-        producers = _producers(work)
-        kinds = sorted({producer.kind for producer in producers})
-        return cls(table.dataset, count, unit_rows, tuple(FrozenContents.of(table, kind) for kind in kinds), producers)
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
-        """Read what `to_document` returned.
-
-        Raises
-        ------
-        ShardError
-            If it is something else.
-        """
-        version = document.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ShardError.of_version(where, version, FORMAT_VERSION)
-        try:
-            contents = [(str(c["kind"]), _count(c["count"], MAX_ROWS), str(c["digest"])) for c in document["contents"]]
-            producers = [
-                (str(p["fingerprint"]), str(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
-                for p in document["producers"]
-            ]
-            count, tasks = _count(document["count"], MAX_COUNT), document.get("tasks")
-            if tasks is not None:
-                first, step = _count(tasks["first"], MAX_TASK), _count(tasks["step"], MAX_TASK, least=1)
-                tasks = range(first, first + step * count, step)
-            return cls(
-                str(document["dataset"]),
-                count,
-                _count(document["unit_rows"], MAX_ROWS, least=1),
-                tuple(starmap(FrozenContents, contents)),
-                tuple(starmap(FrozenProducer, producers)),
-                tasks,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ShardError.damaged(f"{where} is no frozen plan: {error}") from error
-
-    def to_document(self) -> dict[str, Any]:
-        """Return what is stored."""
-        tasks = None if self.tasks is None else {"first": self.tasks.start, "step": self.tasks.step}
-        return {"format_version": FORMAT_VERSION, **asdict(self), "tasks": tasks}
-
-    def path(self, cache: Cache) -> Path:
-        """Where it is stored: a name for the data set and the producers, whatever else is agreed on."""
-        return _path(cache, self.dataset, (producer.fingerprint for producer in self.producers))
-
-    def parts_missing(self, table: SampleTable, lacks: Lacks) -> tuple[int, ...] | None:
-        """Return which parts have something left to do, ascending.
-
-        Parameters
-        ----------
-        table : SampleTable
-            The data set as it is now.
-        lacks : callable
-            Tells what is there.
-
-        Returns
-        -------
-        tuple of int or None
-            None if the data set has other contents now than when the plan was frozen.
-        """
-        if any(FrozenContents.of(table, contents.kind) != contents for contents in self.contents):
-            return None
-        found: set[int] = set()
-        for producer in self.producers:
-            keys = table.unique_keys(producer.kind)
-            run = np.arange(len(keys)) // self.unit_rows
-            for view in producer.views:
-                for output in producer.outputs:
-                    found.update(np.unique(run[lacks(producer.fingerprint, view, output, keys)] % self.count).tolist())
-        return tuple(sorted(found))
+def describe_extraction(
+    table: SampleTable, work: Sequence[tuple[EncoderSpec, Sequence[str]]], *, count: int, unit_rows: int
+) -> FrozenPlan:
+    """Describe the extraction of a sample table with some encoders, each under some views, in ``count`` parts."""
+    producers = _producers(work)
+    kinds = sorted({producer.kind for producer in producers})
+    contents = tuple(FrozenContents.of(table, kind) for kind in kinds)
+    return FrozenPlan(table.dataset, count, unit_rows, contents, producers)
 
 
 def check_division(
@@ -214,10 +54,10 @@ def check_division(
         If the stored plan cannot be read.
     """
     producers = _producers(work)
-    path = _path(cache, dataset, (producer.fingerprint for producer in producers))
+    path = plan_path(cache, dataset, (producer.fingerprint for producer in producers))
     if refreeze or partition.count == 1 or not path.exists():
         return
-    found = _read(path)
+    found = load_plan(path)
     rows = found.unit_rows if unit_rows is None else unit_rows
     wanted = replace(found, count=partition.count, unit_rows=rows, producers=producers)
     if found != wanted:
@@ -262,13 +102,13 @@ def freeze_plan(
     """
     if partition.count == 1:
         return
-    wanted = FrozenPlan.of(table, work, count=partition.count, unit_rows=unit_rows)
+    wanted = describe_extraction(table, work, count=partition.count, unit_rows=unit_rows)
     wanted = replace(wanted, tasks=partition.tasks)
     path = wanted.path(cache)
     if not path.exists() and (is_dry or write_sealed(path, wanted.to_document(), root=cache.path)):
         return
     try:
-        found = _read(path)
+        found = load_plan(path)
     except ShardError:
         if not refreeze:
             raise
@@ -307,10 +147,10 @@ def rejoin(cache: Cache, dataset: str, specs: Sequence[EncoderSpec], partition: 
     ShardError
         If the stored plan cannot be read.
     """
-    path = _path(cache, dataset, sorted(spec.fingerprint.digest for spec in specs))
+    path = plan_path(cache, dataset, sorted(spec.fingerprint.digest for spec in specs))
     if not path.exists():
         return partition
-    plan = _read(path)
+    plan = load_plan(path)
     if plan.count == partition.count:
         return partition
     numbers, tasks = plan.tasks or range(plan.count), partition.tasks
@@ -337,57 +177,6 @@ def _producers(work: Sequence[tuple[EncoderSpec, Sequence[str]]]) -> tuple[Froze
 def _spell(numbers: range) -> str:
     text = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
     return text if numbers.step == 1 or len(numbers) == 1 else f"{text}:{numbers.step}"
-
-
-def frozen_plans(cache: Cache, dataset: str) -> tuple[FrozenPlan, ...]:
-    """Return the frozen plans of a data set.
-
-    Raises
-    ------
-    ShardError
-        If one cannot be read.
-    """
-    folder = cache.path / _FOLDER / dataset
-    return tuple(_read(path) for path in sorted(folder.glob("[0-9a-f]*.json")) if path.is_file())
-
-
-def read_plan(path: Path) -> FrozenPlan:
-    """Read one file.
-
-    Raises
-    ------
-    ShardError
-        If it is damaged, or of another data set or other producers than its place says.
-    """
-    document, is_intact = read_sealed(path)
-    plan = FrozenPlan.from_document(document, f"frozen plan {path}")
-    check_intact(path, is_intact)
-    home = _place(path.parents[1], plan.dataset, (producer.fingerprint for producer in plan.producers))
-    if home != path:
-        raise ShardError.misplaced(f"frozen plan {path} is of data set {plan.dataset!r}, as {home.name}", home)
-    return plan
-
-
-def _path(cache: Cache, dataset: str, fingerprints: Iterable[str]) -> Path:
-    return _place(cache.path / _FOLDER, dataset, fingerprints)
-
-
-def _place(folder: Path, dataset: str, fingerprints: Iterable[str]) -> Path:
-    name = hashlib.sha256(canonical_json(list(fingerprints)).encode()).hexdigest()[:12]
-    return folder / dataset / f"{name}.json"
-
-
-def _read(path: Path) -> FrozenPlan:
-    try:
-        return read_plan(path)
-    except ShardError as error:
-        raise ShardError(f"{error}; --refreeze replaces it, given to every part") from error
-
-
-def _count(value: Any, most: int, *, least: int = 0) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{value!r} is no number from {least} to {most}")
-    return value
 
 
 def _difference(found: FrozenPlan, wanted: FrozenPlan, partition: Partition) -> str:

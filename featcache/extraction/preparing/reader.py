@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, Self
 
 from featcache.encoders.loading import is_cuda
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.process_reader import ProcessReader
-from featcache.extraction.preparing.recipe import Reader, Recipe, ThreadReader
+from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe
+from featcache.extraction.preparing.thread_reader import ThreadReader
 
-__all__ = ["open_reader"]
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Reader", "open_reader"]
 
 _AHEAD_A_WORKER = 4
 _AHEAD = 64
+
+
+class Reader(Protocol):
+    """Who carries readings out, ahead of their use and in bounded memory; a context that leaves nobody at its end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
+        """Yield what came of each reading, in their order; None among them: no more before some came of those."""
+        ...
 
 
 def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Reader:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +18,9 @@ from featcache.pictures.decode import decode_rgb
 from featcache.pictures.views import View
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from featcache.dataset.manifest import ImageSource
 
-__all__ = ["PARTS", "Fault", "Prepared", "Reader", "Reading", "Recipe", "ThreadReader", "prepare"]
+__all__ = ["PARTS", "Fault", "Prepared", "Reading", "Recipe", "prepare"]
 
 PARTS = ("read", "decode", "views", "resize", "spectral")
 """What preparing a picture consists of, in the order of the times that are told of it."""
@@ -130,20 +126,6 @@ class Prepared:
     seconds: tuple[float, ...]
 
 
-class Reader(Protocol):
-    """Who carries readings out, ahead of their use and in bounded memory; a context that leaves nobody at its end."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
-        """Yield what came of each reading, in their order; None among them: no more before some came of those."""
-        ...
-
-
 def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prepared:
     """Carry out a reading.
 
@@ -206,44 +188,3 @@ class _Clock:
     @property
     def seconds(self) -> tuple[float, ...]:
         return tuple(self._spent.values())
-
-
-class ThreadReader:
-    """Threads of this process: Pillow, sha256 and torch let others run while they compute.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What can be made of a picture.
-    n_threads : int
-        How many pictures at once.
-    n_ahead : int
-        Pictures that may wait, prepared, for their use.
-    """
-
-    def __init__(self, recipe: Recipe, *, n_threads: int, n_ahead: int) -> None:
-        self._recipe = recipe
-        self._n_threads = n_threads
-        self._n_ahead = n_ahead
-        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="prepare")
-
-    def __str__(self) -> str:
-        return f"{self._n_threads} thread{'s' if self._n_threads > 1 else ''}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown(wait=error is None, cancel_futures=True)
-
-    def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
-        """Yield what came of each reading, in their order."""
-        ahead: deque[Future[Prepared]] = deque()
-        while True:
-            while len(ahead) < self._n_ahead and (reading := next(readings, None)) is not None:
-                ahead.append(self._pool.submit(prepare, self._recipe, reading))
-            if not ahead:
-                return
-            yield ahead.popleft().result()

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from featcache.cache.failures import Failure
 from featcache.cache.file_facts import FileFacts
+from featcache.cache.memo import Memo
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
 from featcache.dataset.manifest import ImageSource
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
 from featcache.extraction.preparing.crew import Crew
 from featcache.extraction.survey.look import Look, look_at, stamp_of
-from featcache.extraction.survey.memo import Memo, stamp_files
+from featcache.extraction.survey.stamps import stamp_files
 from featcache.files.file_state import RACY_NS
 from featcache.identity.key_index import keys_of
 from featcache.identity.terms import KEY_BYTES

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from featcache.dataset.manifest import ImageSource
 from featcache.extraction.preparing.crew import answer
-from featcache.extraction.survey.memo import place_of, stamp_file
+from featcache.extraction.survey.stamps import place_of, stamp_file
 from featcache.pictures.decode import ImageInfo, probe_image
 
 __all__ = ["Look", "look_at", "serve", "stamp_of"]

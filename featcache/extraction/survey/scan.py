@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.failures import Failure
+from featcache.cache.memo import Memo
 from featcache.cache.samples import ABSENT, PRESENT, SampleTable
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.splits import assign_splits
 from featcache.errors import ManifestError
 from featcache.extraction.survey.hashing import Pictures
-from featcache.extraction.survey.memo import Memo
 from featcache.identity.key_index import keys_of
 from featcache.identity.terms import KEY_BYTES, UNKNOWN
-from featcache.upkeep.audit import link_groups
+from featcache.store.groups import link_groups
 
 __all__ = ["Scan", "scan"]
 

@@ -14,6 +14,7 @@ import numpy as np
 from featcache.cache.failures import read_failure_file, write_failures
 from featcache.cache.folder import Cache
 from featcache.cache.layout import check_folders
+from featcache.cache.orphans import orphans_path, scan_folder, write_orphans
 from featcache.cache.requests import write_requests
 from featcache.cache.samples import PRESENT, UNREADABLE, read_samples, write_samples
 from featcache.dataset.manifest import Manifest
@@ -25,8 +26,6 @@ from featcache.extraction.results import Progress
 from featcache.extraction.survey.scan import Scan, scan
 from featcache.files.regular import check_regular
 from featcache.identity.terms import Content
-from featcache.upkeep.audit import write_orphans
-from featcache.upkeep.failure_list import orphans_path, scan_folder
 
 __all__ = ["memo_path", "record_survey", "samples_to_retry", "survey"]
 

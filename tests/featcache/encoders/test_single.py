@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from featcache.encoders.model_folder import resolve_model
-from featcache.encoders.single import build_spec, encode_caption, encode_image
+from featcache.encoders.single import encode_caption, encode_image
 from featcache.encoders.spectral.encoder import SpectralSpec
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.errors import FeatcacheError, ModelError
-from featcache.identity.fingerprint import Fingerprint
 from featcache.pictures.decode import decode_rgb
 
 from factories import png, write_bert, write_vision
@@ -24,25 +21,6 @@ from factories import png, write_bert, write_vision
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_vision(tmp_path_factory.mktemp("models") / "clip", "clip")
-
-
-def rebuilt(spec: Any) -> Any:
-    """The encoder that the stored document of another describes."""
-    return build_spec(Fingerprint.from_document(spec.fingerprint.to_document(), "here"), spec.outputs)
-
-
-@pytest.mark.parametrize(
-    ("resize", "square_crop", "decode"), list(product(("pillow", "torch"), (False, True), ("exact", "fast")))
-)
-def test_a_document_says_how_pictures_are_fed(clip: Path, resize: Any, square_crop: bool, decode: Any) -> None:
-    folder = resolve_model(str(clip))
-    spec = ImageSpec(folder, ("cls",), "bfloat16", "float32", resize=resize, square_crop=square_crop, decode=decode)
-    again = rebuilt(spec)
-    assert again == spec and again.fingerprint.digest == spec.fingerprint.digest
-    is_standard = (resize, square_crop, decode) == ("pillow", False, "exact")
-    standard = ImageSpec(folder, ("cls",), "bfloat16", "float32")
-    assert (spec.fingerprint.digest == standard.fingerprint.digest) == is_standard
-    assert spec.decode_at_least == (None if decode == "exact" else (64, 64))
 
 
 def test_outputs_are_no_part_of_a_producers_identity(clip: Path) -> None:

@@ -16,7 +16,7 @@ from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.batching import Forward, probe_rows
+from featcache.extraction.encoding.forwards import Forward, probe_rows
 from featcache.extraction.fleet import extract_on, visible_gpus
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, extract

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.errors import FeatcacheError
-from featcache.extraction.partition import Partition, array_expression, scanning
+from featcache.extraction.partition import Partition, scanning
 from featcache.files.claims import Claims
 
 from factories import make_cache
@@ -98,20 +98,6 @@ def test_a_said_count_takes_the_task_number_as_it_stands() -> None:
 def test_an_environment_that_does_not_tell_is_refused(environment: dict[str, str], message: str) -> None:
     with pytest.raises(FeatcacheError, match=message):
         parts("auto", environment)
-
-
-@given(st.sets(st.integers(0, 60)))
-def test_an_array_expression_names_exactly_its_parts(indices: set[int]) -> None:
-    text = array_expression(sorted(indices))
-    found: list[int] = []
-    for piece in filter(None, text.split(",")):
-        first, _, last = piece.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    assert found == sorted(indices)
-
-
-def test_an_array_expression_is_short() -> None:
-    assert array_expression([7, 0, 1, 2, 3]) == "0-3,7" and array_expression([]) == ""
 
 
 def test_whoever_comes_first_scans_alone_and_the_others_find_what_it_left(tmp_path: Path) -> None:

@@ -4,16 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcache.cache.failures import read_failure_file
+from featcache.cache.orphans import Orphans
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable, StringColumn
-from featcache.errors import ShardError
 from featcache.extraction.survey.scan import scan
-from featcache.files.sealed import replace_sealed
-from featcache.upkeep.audit import Audit, Orphans, audit, link_groups, read_orphans, write_orphans
+from featcache.upkeep.audit import Audit, audit
 
 from factories import read_manifest, write_dataset
 
@@ -78,24 +75,6 @@ def test_findings_are_those_of_a_search_row_by_row(rows: list[Row]) -> None:
         assert all(len(set(e.values)) > 1 for e in finding.examples if any(e.values))
 
 
-@settings(max_examples=100)
-@given(ROWS)
-def test_link_groups_are_the_finest_that_divide_no_picture_and_no_caption(rows: list[Row]) -> None:
-    groups = link_groups(table(rows)).tolist()
-    merged = list(range(len(rows)))
-    for _ in rows:
-        for i, a in enumerate(rows):
-            for j, b in enumerate(rows):
-                if any(a[s] is not None and a[s] == b[s] for s in (0, 1)):
-                    merged[i] = merged[j] = min(merged[i], merged[j])
-    assert [groups.index(g) for g in groups] == merged
-
-
-def test_link_groups_honour_a_given_group() -> None:
-    rows: list[Row] = [(i, None, "", -1) for i in range(4)]
-    assert link_groups(table(rows, ["a", "", "a", ""])).tolist() == [0, 1, 0, 2]
-
-
 def test_a_leak_names_a_sample_of_each_split_first() -> None:
     rows: list[Row] = [(0, None, "train", 1)] * 5 + [(0, None, "test", 1), (1, None, "test", 1)]
     (example,) = audit(table(rows)).leaked_images.examples
@@ -126,46 +105,4 @@ def test_an_automatic_split_has_no_leaks(tmp_path: Path) -> None:
 
 def test_an_empty_table_has_nothing_odd() -> None:
     found = audit(table([]))
-    assert isinstance(found, Audit) and not found.has_leaks and len(link_groups(table([]))) == 0
-
-
-def test_orphans_are_counted_in_full_and_named_in_part(tmp_path: Path) -> None:
-    path = tmp_path / "orphans.json"
-    assert read_orphans(path) == Orphans()
-    write_orphans(path, [f"line {i}\x1b" for i in range(2500)], root=path.parent)
-    found = read_orphans(path)
-    assert found.n == 2500 and len(found.lines) == 1000 and found.lines[0] == "line 0\x1b"
-    assert read_failure_file(path) == ()  # whoever reads it as a list of failures finds none
-
-
-def test_broken_parts_stand_beside_orphans_and_are_none_in_early_files(tmp_path: Path) -> None:
-    path = tmp_path / "orphans.json"
-    write_orphans(path, ["a"], [f"tar {i}" for i in range(1001)], root=path.parent)
-    found = read_orphans(path)
-    assert (found.n, found.n_broken, len(found.broken), found.broken[-1]) == (1, 1001, 1000, "tar 999")
-    replace_sealed(
-        path,
-        {"format_version": 1, "unit": "orphans", "failures": [], "n_orphans": 1, "orphans": ["a"]},
-        root=path.parent,
-    )
-    assert read_orphans(path) == Orphans(1, ("a",))
-
-
-MALFORMED = (
-    "{", "{}", "[1]", '{"format_version": 1, "n_orphans": "3", "orphans": []}',
-    '{"format_version": 1, "n_orphans": 0, "orphans": [], "n_broken": 1, "broken": "x"}',
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("text", MALFORMED)
-def test_a_malformed_list_of_orphans_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "o.json").write_text(text)
-    with pytest.raises(ShardError):
-        read_orphans(tmp_path / "o.json")
-
-
-def test_an_edited_list_of_orphans_is_refused(tmp_path: Path) -> None:
-    write_orphans(tmp_path / "o.json", ["a"], root=tmp_path)
-    (tmp_path / "o.json").write_text((tmp_path / "o.json").read_text().replace('"a"', '"b"'))
-    with pytest.raises(ShardError, match="checksum"):
-        read_orphans(tmp_path / "o.json")
+    assert isinstance(found, Audit) and not found.has_leaks

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from featcache.cache.folder import Cache
+from featcache.cache.memo import Memo
 from featcache.errors import FeatcacheError
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.extraction.survey.memo import Memo
 from featcache.upkeep.repair import repair
 from featcache.upkeep.verify import verify
 

@@ -19,6 +19,7 @@ from featcache.store.store import open_store
 from featcache.upkeep.gc import collect_garbage
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
+from featcache.upkeep.steps import next_steps
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -137,7 +138,7 @@ def test_vectors_of_a_data_set_whose_table_is_in_quarantine_stay(tmp_path: Path,
         with pytest.raises(FeatcacheError, match=r"'d' is in quarantine.*`featcache status .*delete") as e:
             collect_garbage(cache, delete=delete)
         assert str(moved.path) in str(e.value) and files(cache) == before
-    command = cache_status(cache).next[0].command
+    command = next_steps(cache_status(cache))[0].command
     assert command[:3] == ("featcache", "extract", str(tmp_path / "d" / "manifest.csv"))
     again = run(tmp_path, 2)
     assert collect_garbage(again, delete=True).removed == () and moved.path.is_file()

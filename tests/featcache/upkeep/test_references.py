@@ -20,6 +20,7 @@ from featcache.store.store import open_store
 from featcache.upkeep.failure_list import list_failures
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
+from featcache.upkeep.steps import next_steps
 from featcache.upkeep.verify import VerifyReport, verify
 
 from factories import FakeSpec, make_cache, write_dataset
@@ -254,6 +255,6 @@ def test_wherever_an_extraction_stops_what_it_leaves_is_sound(
 def test_status_says_how_to_forget_a_data_set(tmp_path: Path) -> None:
     cache = run(tmp_path)
     cache.sample_path("d").unlink()
-    step, look_at_failures = cache_status(cache).next
+    step, look_at_failures = next_steps(cache_status(cache))
     assert look_at_failures.command == ("featcache", "failures", str(cache.path))
     assert "to forget it, delete it in requests and failures/samples" in step.why

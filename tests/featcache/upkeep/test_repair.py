@@ -16,6 +16,7 @@ from featcache.identity.fingerprint import Fingerprint
 from featcache.store.store import open_store
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
+from featcache.upkeep.steps import next_steps
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset, write_vision
@@ -105,7 +106,7 @@ def test_a_document_without_a_copy_comes_back_with_the_next_extract_and_no_row_i
     report = repair(cache)
     assert not report.after.is_sound and "has no readable document" in report.after.problems[0].message
     status = cache_status(Cache.open(cache))
-    assert status.nameless == (IMAGE.fingerprint.short,) and status.next == ()
+    assert status.nameless == (IMAGE.fingerprint.short,) and next_steps(status) == ()
     told = {name: CliRunner().invoke(featcache_app, [name, str(cache)]).output for name in ("status", "repair")}
     assert f"no document of encoder {IMAGE.fingerprint.short}" in told["status"] and "Next" not in told["repair"]
     result = extract(read_manifest(tmp_path / "d" / "manifest.csv"), Cache.open(cache), [IMAGE], options=OPTIONS)
@@ -206,7 +207,7 @@ def test_a_damaged_table_and_damaged_failures_move_and_the_command_names_the_ori
     assert {m.problem.path for m in report.moved} == {table, failure} and report.after.is_sound
     words = ["featcache", "extract", str(data), "--cache", str(cache), "--name", "d"]
     assert report.commands == (shlex.join([*words, "--text-model", "fake-w0", "--image-model", "fake-w0"]),)
-    (step,) = cache_status(Cache.open(cache)).next
+    (step,) = next_steps(cache_status(Cache.open(cache)))
     assert shlex.join(step.command) == report.commands[0] and "no sample table" in step.why
 
 

@@ -12,8 +12,10 @@ import typer
 from typer.testing import CliRunner
 
 from featcache.cache.folder import Cache
+from featcache.cache.orphans import scan_folder, write_orphans
 from featcache.commands.status import status as status_command
 from featcache.dataset.manifest import Manifest
+from featcache.encoders.build import encoder_options
 from featcache.errors import ShardError
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, extract
@@ -21,11 +23,9 @@ from featcache.files.sealed import read_sealed, replace_sealed
 from featcache.identity.fingerprint import Fingerprint
 from featcache.store.export import export_store
 from featcache.store.store import open_store
-from featcache.upkeep.audit import write_orphans
-from featcache.upkeep.failure_list import scan_folder
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
-from featcache.upkeep.steps import encoder_options
+from featcache.upkeep.steps import next_steps
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -82,13 +82,13 @@ def test_status_of_an_empty_cache_says_how_to_begin(tmp_path: Path) -> None:
 def test_status_of_an_extraction_that_found_no_data_set_yet_keeps_its_models(tmp_path: Path) -> None:
     made = make_cache(tmp_path / "c")
     made.add_producer(FakeSpec("image").fingerprint)
-    (step,) = cache_status(Cache.open(made.path)).next
+    (step,) = next_steps(cache_status(Cache.open(made.path)))
     assert step.command[-4:] == ("--text-model", "none", "--image-model", "fake-w0")
 
 
 def test_status_of_a_complete_cache_ends_with_training(cache: Cache) -> None:
     status = cache_status(cache)
-    assert [step.command[:2] for step in status.next] == [("featcache", "failures"), ("heads", "train")]
+    assert [step.command[:2] for step in next_steps(status)] == [("featcache", "failures"), ("heads", "train")]
     text = output(cache.path)
     assert "Complete, but 1 failed." in text and "18 different pictures" in text
 
@@ -112,7 +112,7 @@ def test_a_command_names_whatever_its_producer_has_that_is_no_default(tmp_path: 
     identity = FakeSpec("text").fingerprint.identity | {"template": "-a {caption}"}
     local = Fingerprint(identity, {"model": "m", "revision": None, "path": "/my models/m"})
     made.add_producer(local)
-    command = cache_status(Cache.open(made.path)).next[0].command
+    command = next_steps(cache_status(Cache.open(made.path)))[0].command
     assert "/my models/m" in command and "--text-template=-a {caption}" in command
 
 
@@ -169,7 +169,7 @@ def test_status_stays_readable_and_harmless_whatever_the_names(tmp_path: Path) -
         command = text[text.index("  featcache extract") :]
         script = f"featcache() {{ printf '%s\\0' \"$@\"; }}\n{command}"
         words = subprocess.run([bash, "-c", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
-        assert tuple(words) == cache_status(Cache.open(made.path)).next[0].command[1:]
+        assert tuple(words) == next_steps(cache_status(Cache.open(made.path)))[0].command[1:]
         assert words[1] == str(data) and words[-2:] == ["--on-orphan", "skip"]
 
 
@@ -263,7 +263,7 @@ def test_a_head_is_trained_on_what_there_is_if_there_is_something_to_tell_apart(
     made = make_cache(tmp_path / "c")
     data = write_dataset(tmp_path / "d", label_a=label_a, label_b=["real" if a == 0 else "alpha" for a in label_a])
     extract(read_manifest(data), made, [FakeSpec("spectral", ("a",))], options=ExtractOptions(device="cpu"))
-    (step,) = cache_status(made).next
+    (step,) = next_steps(cache_status(made))
     assert " ".join(step.command).startswith(f"{command} {made.path}")
     assert ("--fusion spectral" in " ".join(step.command)) == (command == "heads train")
 
@@ -296,19 +296,6 @@ def test_missing_parts_are_an_array_expression_and_a_command(tmp_path: Path) -> 
     assert "--shard" not in whole and json.loads(output(made.path, "--json"))["datasets"][0]["divisions"]
     extract(manifest, made, [spec], views=("clean", "hflip"), options=ExtractOptions(device="cpu"))
     assert cache_status(Cache.open(made.path)).datasets[0].divisions == ()
-
-
-def test_the_command_of_a_prepared_picture_says_how_it_was_prepared() -> None:
-    identity = FakeSpec("image").fingerprint.identity | {
-        "preprocess": {"backend": "torch", "square_crop": True}, "decode": {"scaled": "by 2"}
-    }  # fmt: skip
-    fingerprint = Fingerprint(identity, {"model": "m", "revision": None, "path": None})
-    options = encoder_options(fingerprint, ("pooled",), ("float32", "float16"))
-    assert options == {"--image-model": "m", "--resize": "torch", "--square-crop": "", "--decode": "fast"}
-    tower = Fingerprint(FakeSpec("text").fingerprint.identity | {"tower": "clip-text"}, fingerprint.source)
-    assert "--clip-text" in encoder_options(tower, ("projected",), ("float32", "float16"))
-    spectral = FakeSpec("spectral", ("a",)).fingerprint
-    assert encoder_options(spectral, ("a",), ("bfloat16", "float16")) == {"--spectral": "", "--spectral-outputs": "a"}
 
 
 def test_what_two_data_sets_share_is_told_and_called_a_leak_where_one_tests_on_it(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from featcache.cache.folder import Cache
+from featcache.cache.plans import frozen_plans
 from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.partition import Partition
-from featcache.extraction.planning.freeze import FrozenPlan, freeze_plan, frozen_plans, rejoin
+from featcache.extraction.planning.freeze import describe_extraction, freeze_plan, rejoin
 from featcache.extraction.run import ExtractOptions, ExtractResult, extract
 from featcache.extraction.survey.scan import scan
 from featcache.store.store import open_store
@@ -63,7 +64,7 @@ def test_parts_that_mean_the_same_agree_in_whatever_order_they_name_things(cache
     freeze(cache, table, "1/4", [(other, ("hflip", "clean")), (TEXT, ("clean",))])
     assert plan_file(cache).read_bytes() == before
     (plan,) = frozen_plans(cache, "d")
-    assert plan == FrozenPlan.of(table, WORK, count=4, unit_rows=3)
+    assert plan == describe_extraction(table, WORK, count=4, unit_rows=3)
     assert {c.kind: c.count for c in plan.contents} == {"text": 6, "image": 18}
 
 
@@ -214,7 +215,7 @@ def test_a_plan_with_a_changed_number_is_damaged(cache: Cache, table: SampleTabl
 
 
 def test_what_a_part_lacks_is_what_its_own_runs_lack(cache: Cache, table: SampleTable) -> None:
-    plan = FrozenPlan.of(table, WORK, count=4, unit_rows=3)
+    plan = describe_extraction(table, WORK, count=4, unit_rows=3)
     keys = {kind: table.unique_keys(kind) for kind in ("text", "image")}
     gone = {("text", "clean", "cls"): keys["text"][4], ("image", "hflip", "cls"): keys["image"][17]}
     modality = {TEXT.fingerprint.digest: "text", IMAGE.fingerprint.digest: "image"}

@@ -17,7 +17,8 @@ from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError
 from featcache.extraction.preparing.process_reader import ProcessReader
 from featcache.extraction.preparing.reader import open_reader
-from featcache.extraction.preparing.recipe import PARTS, Reading, Recipe, ThreadReader
+from featcache.extraction.preparing.recipe import PARTS, Reading, Recipe
+from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.run import ExtractOptions, ExtractResult, Progress, extract
 from featcache.extraction.survey.scan import scan
 from featcache.pictures.views import View, parse_view

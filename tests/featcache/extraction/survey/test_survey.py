@@ -24,6 +24,7 @@ from featcache.extraction.run import ExtractOptions, ExtractResult, FailureLimit
 from featcache.store.store import open_store
 from featcache.upkeep.failure_list import list_failures
 from featcache.upkeep.status import cache_status
+from featcache.upkeep.steps import next_steps
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, png, read_manifest, write_dataset
@@ -96,7 +97,7 @@ def test_status_and_failures_tell_how_to_go_on_where_there_is_neither_a_table_no
         extract(manifest, make_cache(tmp_path / "c"), SPECS, views="clean,hflip", options=OPTIONS)
     status = cache_status(Cache.open(tmp_path / "c"))
     assert (status.n_failures, status.n_failed_contents, list(status.unread)) == (5, 5, ["d"])
-    again, look = (" ".join(step.command) for step in status.next)
+    again, look = (" ".join(step.command) for step in next_steps(status))
     assert again.endswith("--image-model fake-w0 --views clean,hflip") and f"{tmp_path}/d/manifest.csv" in again
     assert look == f"featcache failures {tmp_path / 'c'}"
     told = printed(status_command, tmp_path / "c")

@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 
 from featcache.cache.file_facts import FileFacts
+from featcache.cache.memo import Memo
 from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import ImageFile, Manifest
-from featcache.dataset.readers.parquet import ParquetImage
 from featcache.dataset.readers.webdataset import TarImage
-from featcache.extraction.survey.memo import Memo, place_of, stamp_file
 from featcache.extraction.survey.scan import Scan, scan
 
 from factories import png, read_manifest, write_dataset
 
 AN_HOUR = 3600
-FAR = 1 << 62
 
 
 def age(folder: Path, seconds: float = AN_HOUR) -> None:
@@ -200,16 +198,6 @@ def test_a_memo_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert copy.find(keys[0][[7, 3]]).tolist() == [7, 3] and copy.find(keys[1][:2]).tolist() == [-1, -1]
 
 
-def test_a_stamp_is_of_regular_files_that_are_old_enough(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-    file.write_bytes(b"x")
-    os.mkfifo(tmp_path / "fifo")
-    assert stamp_file(bytes(file), FAR) == stamp_file(bytes(file), FAR) is not None
-    assert stamp_file(bytes(file), file.stat().st_mtime_ns) is None
-    for name in (bytes(tmp_path), bytes(tmp_path / "fifo"), bytes(tmp_path / "no"), b"nul\0byte", b"\xed\xa0\x80"):
-        assert stamp_file(name, FAR) is None
-
-
 def write_tar(path: Path, names: str = "abc", seed: int = 0) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for i, name in enumerate(names):
@@ -232,14 +220,3 @@ def test_pictures_of_a_tar_that_did_not_change_are_not_read_again(tmp_path: Path
     write_tar(tar, "abcd", seed=7)
     changed = scan(read_manifest(tar), memo=memo)
     assert changed.n_read == 4 and equal(changed.table, scan(read_manifest(tar)).table)
-
-
-def test_each_picture_of_a_file_has_its_own_stamp(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-    file.write_bytes(b"x")
-    places = [place_of(i) for i in (ImageFile("f"), TarImage("f", 1, 2, "a"), TarImage("f", 12, 2, "a"))]
-    places += [place_of(ParquetImage("f", "image", 0, row, row + 1)) for row in range(2)]
-    parts = [place[1] for place in places if place]
-    assert len({stamp_file(bytes(file), FAR, part) for part in parts}) == 5
-    assert stamp_file(bytes(file), FAR, b"") == stamp_file(bytes(file), FAR)
-    assert place_of(None) is None
