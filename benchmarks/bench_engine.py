@@ -291,7 +291,7 @@ import numpy as np
 from featcache import open_store
 from heads.mlp.engine import HeadSpec, fit_pack
 from heads.mlp.config import MlpConfig
-from heads.data.stored import StoredRows
+from heads.data.row_source import StoredRows
 from heads.data.tasks import build_targets, default_tasks
 imported = anon()
 store = open_store(sys.argv[1])

@@ -11,7 +11,7 @@ import numpy as np
 from featcache import FeatureStore, Selection
 from heads.data.features import Features, choose_selections, load_rows
 from heads.data.fusion import check_fusion, fusion_modalities
-from heads.data.stored import StoredRows
+from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featcache import Arrays, FeatureStore, Selection
 from heads.data.columns import Columns
 from heads.data.fusion import check_fusion, fuse, fusion_modalities
-from heads.data.stored import StoredRows
+from heads.data.row_source import StoredRows
 from heads.data.tasks import UNKNOWN, Targets, Task, build_targets, default_tasks
 from heads.errors import HeadsError
 

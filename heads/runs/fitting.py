@@ -16,8 +16,7 @@ from heads.data.columns import Columns
 from heads.data.division import divide_validation
 from heads.data.features import Features
 from heads.data.fusion import FUSIONS, STRUCTURED
-from heads.data.row_source import ArrayRows, RowSource, read_views
-from heads.data.stored import StoredRows
+from heads.data.row_source import ArrayRows, RowSource, StoredRows, read_views
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.head.protocol import Device, Head, Prediction, Progress
