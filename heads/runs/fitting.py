@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,8 +19,8 @@ from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.data.row_source import ArrayRows, RowSource, StoredRows, read_views
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
+from heads.head.kinds import config_class, head_class
 from heads.head.protocol import Device, Head, Prediction, Progress
-from heads.head.saved import HEADS, head_class
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
-_CONFIGS: Mapping[str, tuple[str, str]] = {
-    "mlp": ("heads.mlp.config", "MlpConfig"),
-    "linear": ("heads.linear.head", "LinearConfig"),
-    "gbdt": ("heads.gbdt.head", "GbdtConfig"),
-}
 _ROWS = 2**16
 _LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
 
@@ -104,8 +99,8 @@ def build_head(tasks: Sequence[Task], config: TrainConfig, *, columns: Columns |
         What stands where in X: a fusion with a structure has to know.
     """
     options: dict[str, Any] = {"columns": columns} if config.head == "mlp" else {}
-    module, name = HEADS[config.head]
-    head: Head = getattr(import_module(module), name)(tasks, _head_config(config, config.settings), **options)
+    kind: Any = head_class(config.head)
+    head: Head = kind(tasks, _head_config(config, config.settings), **options)
     return head
 
 
@@ -223,9 +218,7 @@ def library_versions() -> dict[str, str]:
 
 
 def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
-    head_class(config.head)  # refuses an unknown kind
-    module, name = _CONFIGS[config.head]
-    kind = getattr(import_module(module), name)
+    kind = config_class(config.head)
     given = asdict(kind.paper()) if config.preset == "paper" else {}
     own = {"fusion": config.fusion} if config.head == "mlp" else {}
     return kind.from_mapping({**given, **settings, **own})

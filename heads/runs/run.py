@@ -15,8 +15,8 @@ from heads.data.tasks import Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
+from heads.head.kinds import head_class
 from heads.head.protocol import Head, Prediction
-from heads.head.saved import head_class
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 
 __all__ = ["Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
