@@ -18,10 +18,10 @@ from heads.gbdt.boosting import BinnedColumns, TreeModel, count_threads
 from heads.gbdt.config import GbdtConfig
 from heads.gbdt.lightgbm_text import decode_model_text
 from heads.gbdt.principal import Principal
+from heads.head.checks import check_fit_rows, check_parts
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import check_features
-from heads.head.task_scores import check_fit_rows, check_parts
 
 __all__ = ["GbdtConfig", "GbdtHead"]
 

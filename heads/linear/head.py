@@ -13,6 +13,7 @@ from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
+from heads.head.checks import check_fit_rows, check_parts
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import (
     Description,
@@ -23,7 +24,6 @@ from heads.head.saved import (
     write_tensors,
 )
 from heads.head.scaling import Standardizer, check_features, check_finite
-from heads.head.task_scores import check_fit_rows, check_parts
 from heads.linear.path import SOLVERS, Layer, choose, solve_path
 from heads.linear.rows import LinearRows
 from heads.linear.shared_moments import CellPart, Cells

@@ -20,6 +20,7 @@ from heads.data.fusion import fusion_modalities
 from heads.data.row_source import RowSource, as_source
 from heads.data.tasks import Targets, Task
 from heads.errors import HeadsError
+from heads.head.checks import check_labels
 from heads.head.scaling import Standardizer
 from heads.mlp.config import MlpConfig
 from heads.mlp.lane import Lane, Member
@@ -132,9 +133,9 @@ class _Trainer:
     def train(self, specs: Mapping[int, HeadSpec], progress: PackProgress | None) -> dict[int, FittedNetwork]:
         """Train heads that learn from the same rows, and so are standardised alike."""
         rows = np.asarray(next(iter(specs.values())).fit_rows, dtype=np.int64)
-        rows = rows[np.any([self.targets.applies[task.name][rows] for task in self.tasks], axis=0)]
         for spec in specs.values():
-            _check_labels(self.tasks, self.targets.select(rows), self.targets.select(spec.select_rows))
+            check_labels(self.tasks, self.targets.select(rows), self.targets.select(spec.select_rows))
+        rows = rows[np.any([self.targets.applies[task.name][rows] for task in self.tasks], axis=0)]
         scaler = measure_rows(self.source, rows)
         matrix, window = self._matrix(scaler, [rows, *(spec.select_rows for spec in specs.values())])
         fitted: dict[int, FittedNetwork] = {}
@@ -199,19 +200,6 @@ def _finish(member: Member, scaler: Standardizer) -> FittedNetwork:
         seconds=course.seconds,
         diverged=course.diverged,
     )
-
-
-def _check_labels(tasks: Sequence[Task], targets: Targets, select: Targets) -> None:
-    """Refuse rows that cannot train or choose a head."""
-    for task in tasks:
-        y = targets.y[task.name][targets.applies[task.name]]
-        if len(y) == 0 or (task.kind == "binary" and y.min() == y.max()):
-            raise HeadsError(
-                f"the {len(targets)} labelled training rows show {len(np.unique(y))} classes of task {task.name!r}, "
-                f"expected at least {2 if task.kind == 'binary' else 1}"
-            )
-    if not any(select.applies[task.name].any() for task in tasks):
-        raise HeadsError(f"none of the {len(select)} select rows has a label, expected at least one")
 
 
 def _group(keys: Iterable[int], rule: Callable[[int], Hashable]) -> list[list[int]]:

@@ -16,10 +16,10 @@ from heads.data.tasks import IntArray, Targets, Task, joint_tasks
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
+from heads.head.checks import check_fit_rows
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import Standardizer
-from heads.head.task_scores import check_fit_rows
 from heads.mlp.config import MlpConfig
 from heads.mlp.engine import HeadSpec, fit_pack
 from heads.mlp.network import FittedNetwork, Network

@@ -228,8 +228,11 @@ def test_what_does_not_fit_together_is_refused() -> None:
         fit([spec(fusion="gated")])
     with pytest.raises(HeadsError, match=r"the columns are text \+ image, expected spectral"):
         fit([spec(fusion="spectral")], columns=Columns.build({"text": {"cls": 4}, "image": {"pooled": 8}}))
-    with pytest.raises(HeadsError, match="show 1 classes of task 'a'"):
+    with pytest.raises(HeadsError, match=r"all \d+ labelled training rows of task 'a' are 'ai'"):
         fit([spec(fit=FIT[TARGETS.y["a"][FIT] == 1])])
+    with pytest.raises(HeadsError, match="none of the 300 training rows has a label of task 'b'"):
+        unknown = {**TARGETS.y, "b": np.full(len(X), -1)}
+        fit([spec()], targets=build_targets(TASKS, unknown))
     with pytest.raises(HeadsError, match="none of the 0 select rows"):
         fit([spec(select=FIT[:0])])
     uneven = Columns((Block("image", "layers:1", 5), Block("image", "layers:2", 7)))
