@@ -74,6 +74,22 @@ class Run:
         check_columns(X, self.fusion, widths=widths)
         return self.head.predict_proba(X)
 
+    def in_view(self, view: str) -> Run:
+        """Return the same head and threshold for pictures' vectors of another view; captions have no views.
+
+        Raises
+        ------
+        HeadsError
+            If the head takes nothing that is made of pictures.
+        """
+        producers = dict(self.record.producers)
+        if set(producers) == {"text"}:
+            raise HeadsError(f"view {view!r}: the head of {self.path} takes captions alone, and those have no views")
+        for modality, producer in producers.items():
+            if modality != "text":
+                producers[modality] = replace(producer, selection=replace(producer.selection, view=view))
+        return replace(self, record=replace(self.record, producers=producers))
+
 
 def producers_of(store: FeatureStore, selections: Mapping[str, Selection]) -> dict[str, Producer]:
     """Pair each selection with the fingerprint document of its producer."""
