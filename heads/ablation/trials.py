@@ -22,7 +22,7 @@ from heads.ablation.study_rows import StudyRows
 from heads.data.columns import Columns
 from heads.data.features import Features
 from heads.data.folds import Part
-from heads.data.row_source import RowSource, read_views
+from heads.data.row_source import RowSource
 from heads.data.tasks import Targets
 from heads.head.protocol import Device, Head, Prediction
 from heads.runs.fitting import build_head, parse_config
@@ -191,9 +191,8 @@ class Study:
                 self._linear.clear()  # of one configuration at a time
                 self._linear[cell, trial.seed] = self._fit_linear(config, source, targets)
             return self._linear[cell, trial.seed][trial.part]
-        X, y = read_views(source, targets, part.fit_rows)
-        select = (source.read(part.select_rows), targets.select(part.select_rows))
-        return build_head(self.features.tasks, config).fit(X, y, select=select, seed=trial.seed)
+        head = build_head(self.features.tasks, config)
+        return head.fit_rows(source, targets, part.fit_rows, part.select_rows, seed=trial.seed)
 
     def _fit_linear(self, config: TrainConfig, source: RowSource, targets: Targets) -> list[LinearHead]:
         """Fit ridge or LDA on all parts: the sums over rows that parts share are computed once."""

@@ -17,7 +17,7 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.checks import check_fit_rows
-from heads.head.protocol import FloatArray, Prediction, Progress
+from heads.head.protocol import Device, FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import Standardizer
 from heads.mlp.config import MlpConfig
@@ -44,6 +44,8 @@ class MlpHead:
     config : MlpConfig, optional
     columns : Columns, optional
         What the columns of X are; a fusion with a structure (`heads.data.fusion.STRUCTURED`) has to know.
+    device, memory
+        As of `engine.fit_pack`.
 
     Attributes
     ----------
@@ -58,13 +60,19 @@ class MlpHead:
     kind: ClassVar[str] = "mlp"
 
     def __init__(
-        self, tasks: Sequence[Task], config: MlpConfig | None = None, *, columns: Columns | None = None
+        self,
+        tasks: Sequence[Task],
+        config: MlpConfig | None = None,
+        *,
+        columns: Columns | None = None,
+        device: Device = "cpu",
+        memory: int | str | None = None,
     ) -> None:
         self.tasks = tuple(tasks)
         self.config = config or MlpConfig()
         if self.config.loss == "joint":
             joint_tasks(self.tasks)
-        self._columns = columns
+        self._columns, self._device, self._memory = columns, device, memory
         self._fitted: FittedNetwork | None = None
 
     @property
@@ -107,23 +115,11 @@ class MlpHead:
         select_rows: IntArray,
         *,
         seed: int = 0,
-        device: str = "cpu",
-        memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on rows that need not be in memory, in all views of theirs: a pack of one, see `engine.fit_pack`.
+        """Fit on rows of a source that need not be in memory: a pack of one, see `engine.fit_pack`.
 
-        Parameters
-        ----------
-        source : RowSource
-        targets : Targets
-            Of its rows.
-        fit_rows, select_rows : int array (n,), (m,)
-            Rows to learn from, and rows that choose the epoch, in view 0.
-        seed, device, memory
-            As of `fit_pack`.
-        progress : callable, optional
-            Called with each epoch's record.
+        Each row takes a random one of its views in each epoch.
         """
         (fitted,) = fit_pack(
             source,
@@ -131,9 +127,9 @@ class MlpHead:
             [HeadSpec(self.config, seed, fit_rows, select_rows)],
             tasks=self.tasks,
             columns=self._columns,
-            device=device,
-            precision="float32" if device == "cpu" else "auto",
-            memory=memory,
+            device=self._device,
+            precision="float32" if self._device == "cpu" else "auto",
+            memory=self._memory,
             progress=None if progress is None else lambda _, record: progress(record),
         )
         if fitted.diverged is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from heads.data.row_source import ArrayRows
 from heads.data.tasks import build_targets, default_tasks
 from heads.errors import HeadsError
 from heads.head.kinds import load_head
@@ -60,6 +61,17 @@ def test_a_saved_head_predicts_the_same_bit_for_bit(kind: str, tmp_path: Path) -
 @every_head
 def test_a_fit_repeats_bit_for_bit(kind: str) -> None:
     one, other = fitted(kind), make_head(kind).fit(*TRAIN, select=SELECT)
+    assert list(one.history_) == list(other.history_)
+    assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
+
+
+@every_head
+def test_rows_of_a_source_are_fitted_as_the_matrices_are(kind: str) -> None:
+    order = np.random.default_rng(5).permutation(450)
+    X, targets = np.concatenate([TRAIN[0], SELECT[0]]), TRAIN[1].join(SELECT[1])
+    place, source = np.argsort(order), ArrayRows(X[order])
+    one, other = fitted(kind), make_head(kind)
+    other.fit_rows(source, targets.select(order), place[:300], place[300:])
     assert list(one.history_) == list(other.history_)
     assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
 
