@@ -22,7 +22,8 @@ from benchmarks.record import Measure, print_record, write_record
 from featcache.synthetic import SyntheticOutput, write_synthetic
 from heads.ablation.ablation import AblationResult, ablate
 from heads.ablation.grid import Grid
-from heads.ablation.study_rows import StudyRows, choose_views
+from heads.ablation.study_rows import StudyRows
+from heads.data.choices import choose_views
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.store.store import FeatureStore, open_store
-from heads.data.features import Features, choose_selections, load_features
-from heads.runs.evaluation import score_prediction
+from heads.data.choices import choose_selections
+from heads.data.features import Features, load_features
+from heads.head.metrics import score_prediction
 from heads.runs.fitting import fit_run, parse_config
 
 MATERIAL = Path(os.environ.get("FEATCACHE_TEST_MATERIAL", Path(__file__).resolve().parents[2] / "shared"))

@@ -12,7 +12,7 @@ from heads.data.folds import MIN_FOLDS
 from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities
 from heads.errors import HeadsError
 from heads.files.ranges import Range
-from heads.head.saved import HEADS
+from heads.head.kinds import HEADS
 
 __all__ = ["Cell", "Grid"]
 
@@ -28,7 +28,7 @@ class Cell:
     Attributes
     ----------
     head : str
-        A key of `heads.head.saved.HEADS`.
+        A key of `heads.head.kinds.HEADS`.
     fusion : str
         A key of `heads.data.fusion.FUSIONS`.
     dim : int or None

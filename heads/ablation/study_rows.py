@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache import FeatureStore, Selection
-from heads.data.features import Features, choose_selections, load_rows
-from heads.data.fusion import check_fusion, fusion_modalities
-from heads.data.stored import StoredRows
+from heads.data.features import Features, load_rows
+from heads.data.fusion import fusion_modalities
+from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 
-__all__ = ["StudyRows", "choose_views"]
+__all__ = ["StudyRows"]
 
-_ORDER = ("text", "image", "spectral")
 _HASHED_ROWS = 512
 
 View = Mapping[str, Selection]
@@ -56,7 +55,7 @@ class StudyRows:
         ----------
         store : FeatureStore
         views : sequence of mapping of modality to Selection
-            As `choose_views` returns them.
+            As `heads.data.choices.choose_views` returns them.
         fusions : iterable of str
         needs_valid : bool
             Whether there must be a split ``valid``.
@@ -94,35 +93,3 @@ class StudyRows:
         for view, selections in enumerate(self.views):
             digest.update(repr(sorted(selections.items())).encode() + source.read(sample, view).tobytes())
         return digest.hexdigest()
-
-
-def choose_views(
-    store: FeatureStore,
-    fusions: Iterable[str],
-    *,
-    views: Sequence[str] = ("clean",),
-    choices: Mapping[str, Mapping[str, str]] | None = None,
-) -> list[dict[str, Selection]]:
-    """Ask the store which vectors stand for each modality under each view; captions have the clean one alone.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    fusions : iterable of str
-        Their modalities are chosen.
-    views : sequence of str
-        Names; the first is the one to select and score on.
-    choices
-        As of `features.choose_selections`; a view that is chosen for a modality takes the place of the first.
-    """
-    fusions = tuple(fusions)
-    for fusion in fusions:
-        check_fusion(fusion, store.modalities, where=f"cache {store.path}")
-    needed = {modality for fusion in fusions for modality in fusion_modalities(fusion)}
-    modalities = [modality for modality in _ORDER if modality in needed]
-    first = choose_selections(store, modalities, choices=choices)
-    chosen = [first]
-    for view in views[1:]:
-        own = {m: {**(choices or {}).get(m, {}), "view": view} for m in modalities if m != "text"}
-        chosen.append(choose_selections(store, modalities, choices={**(choices or {}), **own}))
-    return chosen

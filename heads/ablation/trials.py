@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from heads.ablation.study_rows import StudyRows
 from heads.data.columns import Columns
 from heads.data.features import Features
 from heads.data.folds import Part
-from heads.data.row_source import RowSource, read_views
+from heads.data.row_source import RowSource
 from heads.data.tasks import Targets
 from heads.head.protocol import Device, Head, Prediction
 from heads.runs.fitting import build_head, parse_config
@@ -30,8 +30,8 @@ from heads.runs.record import TrainConfig
 
 if TYPE_CHECKING:
     from heads.linear.head import LinearHead
-    from heads.mlp.engine import FittedHead, HeadSpec
-    from heads.mlp.head import MlpHead
+    from heads.mlp.engine import HeadSpec
+    from heads.mlp.network import FittedNetwork
 
 __all__ = ["EpochProgress", "Study", "Trial", "settings_of"]
 
@@ -120,23 +120,26 @@ class Study:
         source = self.source(cell.fusion, cell.control, seed=trial.seed)
         targets = self.targets(cell.control, seed=trial.seed)
         start = time.perf_counter()
+        score_rows = self.parts[trial.part].score_rows
         if cell.head == "mlp":
-            specs = [self.spec(cell, trial) for cell in trial.cells]
-            fitted = self.fit_pack(
-                source, targets, specs, columns=self.features.columns(cell.fusion), progress=progress
-            )
-            heads: list[Head] = [found.head for found in fitted]
+            from heads.mlp.scoring import predict_pack
+
+            specs, columns = [self.spec(cell, trial) for cell in trial.cells], self.features.columns(cell.fusion)
+            fitted = self.fit_pack(source, targets, specs, columns=columns, progress=progress)
             seconds = np.array([found.seconds for found in fitted])
             best_epoch = [found.best_epoch for found in fitted]
+            n_parameters = [found.network.n_parameters for found in fitted]
+            predictions = predict_pack(fitted, source.read(score_rows))
         else:
-            heads, seconds, best_epoch = [self._fit_one(trial, source, targets)], np.zeros(1), [-1]
-        predictions = predict(heads, source.read(self.parts[trial.part].score_rows))
+            head = self._fit_one(trial, source, targets)
+            seconds, best_epoch, n_parameters = np.zeros(1), [-1], [count_parameters(head)]
+            predictions = [head.predict_proba(source.read(score_rows))]
         # What is not of one head (reading, standardising, scoring) is shared out evenly.
-        rest = max(time.perf_counter() - start - seconds.sum(), 0.0) / len(heads)
+        rest = max(time.perf_counter() - start - seconds.sum(), 0.0) / len(predictions)
         return TrialResult(
             decisions=np.stack([_stack(prediction, self.features) for prediction in predictions]),
             seconds=seconds + rest,
-            n_parameters=np.array([count_parameters(head) for head in heads], dtype=np.int64),
+            n_parameters=np.array(n_parameters, dtype=np.int64),
             best_epoch=np.array(best_epoch, dtype=np.int64),
         )
 
@@ -158,7 +161,7 @@ class Study:
         *,
         columns: Columns,
         progress: EpochProgress | None = None,
-    ) -> list[FittedHead]:
+    ) -> list[FittedNetwork]:
         """Fit ``mlp`` heads in one pass over the rows."""
         from heads.mlp.engine import fit_pack
 
@@ -188,9 +191,8 @@ class Study:
                 self._linear.clear()  # of one configuration at a time
                 self._linear[cell, trial.seed] = self._fit_linear(config, source, targets)
             return self._linear[cell, trial.seed][trial.part]
-        X, y = read_views(source, targets, part.fit_rows)
-        select = (source.read(part.select_rows), targets.select(part.select_rows))
-        return build_head(self.features.tasks, config).fit(X, y, select=select, seed=trial.seed)
+        head = build_head(self.features.tasks, config)
+        return head.fit_rows(source, targets, part.fit_rows, part.select_rows, seed=trial.seed)
 
     def _fit_linear(self, config: TrainConfig, source: RowSource, targets: Targets) -> list[LinearHead]:
         """Fit ridge or LDA on all parts: the sums over rows that parts share are computed once."""
@@ -210,15 +212,6 @@ def settings_of(head: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of some settings that a kind of head has."""
     known = {"preset", "loss", *parse_config({"head": head}).settings}
     return {name: value for name, value in settings.items() if name in known}
-
-
-def predict(heads: Sequence[Head], X: NDArray[np.float32]) -> list[Prediction]:
-    """Return the predictions of heads of one kind for the same rows (n, d)."""
-    if heads[0].kind == "mlp":
-        from heads.mlp.scoring import predict_pack
-
-        return predict_pack(cast("Sequence[MlpHead]", heads), X)
-    return [head.predict_proba(X) for head in heads]
 
 
 def count_parameters(head: Head) -> int:

@@ -109,7 +109,8 @@ def ablate(
     from featcache import open_store
     from heads.ablation.ablation import ablate as library_ablate
     from heads.ablation.files import ablation_document, prepare_ablation_out, write_ablation
-    from heads.ablation.study_rows import StudyRows, choose_views
+    from heads.ablation.study_rows import StudyRows
+    from heads.data.choices import choose_views
     from heads.mlp.matrix import parse_memory
 
     grid = _build_grid(options)

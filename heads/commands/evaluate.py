@@ -31,14 +31,13 @@ def evaluate(
     """Score a run on one split, beside the reference that calls everything AI."""
     from heads.runs.evaluation import evaluate as library_evaluate
     from heads.runs.run import load_run
-    from heads.runs.run_view import run_in_view
 
     loaded = load_run(run)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
     with show_checks() as checking:
         store = open_run_store(loaded, cache, dataset=dataset, check=check, progress=checking)
         check_encoders(loaded, store, encoders)
-        result = library_evaluate(run_in_view(loaded, view) if view else loaded, store, split)
+        result = library_evaluate(loaded.in_view(view) if view else loaded, store, split)
     if as_json:
         print_json({**result.to_dict(), **({"view": view} if view else {})})
         return

@@ -17,7 +17,7 @@ from featcache.console import CheckDigests, cache_folder
 from heads.data.fusion import FUSIONS, fusion_modalities
 from heads.errors import HeadsError
 from heads.files.folder import sweep_folder
-from heads.head.saved import HEADS
+from heads.head.kinds import HEADS
 
 if TYPE_CHECKING:
     from featcache import FeatureStore

@@ -34,7 +34,6 @@ def predict(
     from heads.runs.predictions import check_table_format, write_ct2, write_table
     from heads.runs.predictions import predict as library_predict
     from heads.runs.run import load_run
-    from heads.runs.run_view import run_in_view
 
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
@@ -45,7 +44,7 @@ def predict(
     with show_checks() as checking:
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         check_encoders(loaded, store, encoders)
-        found = library_predict(run_in_view(loaded, view) if view else loaded, store, split)
+        found = library_predict(loaded.in_view(view) if view else loaded, store, split)
     (write_ct2 if is_ct2 else write_table)(found, out)
     n_ai = int((found.verdict[found.answered] > 0).sum())
     counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai}

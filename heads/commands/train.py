@@ -96,7 +96,7 @@ def train(
     values, choices = parse_settings(settings or [], options, choices=given)
 
     from featcache import open_store
-    from heads.ablation.study_rows import choose_views
+    from heads.data.choices import choose_views
     from heads.data.features import load_fit_rows
     from heads.runs.fitting import build_record, fit_run, parse_config
     from heads.runs.run import prepare_run_out, save_run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from featcache import Arrays, FeatureStore, Selection
 from heads.data.columns import Columns
 from heads.data.fusion import check_fusion, fuse, fusion_modalities
-from heads.data.stored import StoredRows
+from heads.data.row_source import StoredRows
 from heads.data.tasks import UNKNOWN, Targets, Task, build_targets, default_tasks
 from heads.errors import HeadsError
 
 __all__ = [
     "Features",
-    "choose_selections",
     "features_of",
     "known_generators",
     "load_features",
@@ -120,41 +119,6 @@ class Features:
                 "run featcache verify --deep"
             )
         return X
-
-
-def choose_selections(
-    store: FeatureStore,
-    modalities: Iterable[str],
-    *,
-    choices: Mapping[str, Mapping[str, str]] | None = None,
-) -> dict[str, Selection]:
-    """Ask the store which vectors stand for each modality.
-
-    Parameters
-    ----------
-    store : FeatureStore
-        The open cache.
-    modalities : iterable of str
-        Those to be used.
-    choices : mapping of modality to mapping, optional
-        ``encoder``, ``outputs`` (comma-separated) and ``view``, where the store's defaults are not meant.
-    """
-    modalities = tuple(modalities)
-    unused = sorted(set(choices or {}) - set(modalities))
-    if unused:
-        raise HeadsError(
-            f"a {unused[0]} encoder, output or view was chosen, but only {' and '.join(modalities)} vectors are used"
-        )
-    selections = {}
-    for modality in modalities:
-        choice = dict((choices or {}).get(modality, {}))
-        outputs = choice.pop("outputs", None)
-        encoder, view = choice.pop("encoder", None), choice.pop("view", "clean")
-        if choice:
-            raise HeadsError(f"unknown choice {next(iter(choice))!r} for {modality}: expected encoder, outputs or view")
-        names = None if outputs is None else tuple(part.strip() for part in outputs.split(","))
-        selections[modality] = store.select(modality, encoder=encoder, outputs=names, view=view)
-    return selections
 
 
 def load_features(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from heads.data.row_source import RowSource, read_views
 from heads.data.tasks import BoolArray, IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
@@ -18,10 +19,10 @@ from heads.gbdt.boosting import BinnedColumns, TreeModel, count_threads
 from heads.gbdt.config import GbdtConfig
 from heads.gbdt.lightgbm_text import decode_model_text
 from heads.gbdt.principal import Principal
+from heads.head.checks import check_fit_rows, check_parts
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import check_features
-from heads.head.task_scores import check_fit_rows, check_parts
 
 __all__ = ["GbdtConfig", "GbdtHead"]
 
@@ -73,6 +74,21 @@ class GbdtHead:
         X, targets = (X, targets) if labelled.all() else (X[labelled], targets.select(labelled))
         bins = BinnedColumns(X, self.config, seed=seed)
         return self._fit(bins, np.arange(len(X)), targets, select=select, seed=seed, progress=progress)
+
+    def fit_rows(
+        self,
+        source: RowSource,
+        targets: Targets,
+        fit_rows: IntArray,
+        select_rows: IntArray,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on rows of a source, with all views of theirs in memory."""
+        X, y = read_views(source, targets, fit_rows)
+        select = source.read(select_rows), targets.select(select_rows)
+        return self.fit(X, y, select=select, seed=seed, progress=progress)
 
     @classmethod
     def fit_parts(

@@ -24,6 +24,7 @@ __all__ = [
     "joint_targets",
     "macro_f1",
     "multiclass_metrics",
+    "score_prediction",
     "verdict",
 ]
 
@@ -145,6 +146,22 @@ def joint_metrics(prediction: Prediction, targets: Targets, *, threshold: float,
     y, known = joint_targets(targets, tasks)
     pred = verdict(prediction, threshold, tasks)
     return multiclass_metrics(y[known], pred[known], 1 + (len(b.classes) if b else 1))
+
+
+def score_prediction(
+    prediction: Prediction, targets: Targets, *, tasks: Sequence[Task], threshold: float
+) -> dict[str, Any]:
+    """Return ``{"tasks": {name: metrics}, "joint": metrics}``; a task over the rows to which it applies."""
+    scores: dict[str, Metrics] = {}
+    for task in tasks:
+        rows = targets.applies[task.name]
+        y, proba = targets.y[task.name][rows], prediction.proba[task.name][rows]
+        if task.kind == "binary":
+            scores[task.name] = binary_metrics(y, proba, threshold)
+        else:
+            scores[task.name] = multiclass_metrics(y, proba.argmax(axis=1), len(task.classes))
+    joint = joint_metrics(prediction, targets, threshold=threshold, tasks=tasks)
+    return {"tasks": scores, "joint": joint}
 
 
 def choose_threshold(y: IntArray, p: NDArray[np.floating[Any]]) -> float:

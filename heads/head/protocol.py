@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.data.tasks import Targets, Task
+from heads.data.tasks import IntArray, Targets, Task
 
 if TYPE_CHECKING:
+    from heads.data.row_source import RowSource
     from heads.files.contents import Contents
 
 __all__ = ["Device", "Head", "Prediction", "Progress"]
@@ -56,6 +57,29 @@ class Head(Protocol):
         progress: Progress | None = None,
     ) -> Self:
         """Fit on ``X``; choose epochs, strengths and the like on the rows of ``select`` only."""
+        ...
+
+    def fit_rows(
+        self,
+        source: RowSource,
+        targets: Targets,
+        fit_rows: IntArray,
+        select_rows: IntArray,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on some rows of a source, in all views of theirs; choose on others, in view 0.
+
+        Parameters
+        ----------
+        source : RowSource
+        targets : Targets
+            Of all its rows.
+        fit_rows, select_rows : int array (n,), (m,)
+        seed, progress
+            As of `fit`.
+        """
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""The kinds of heads, and what their folders have in common; loads no framework until a kind is asked for."""
+"""What the folders of saved heads have in common: a description, and arrays as safetensors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,25 +20,15 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.document import is_version, parse_document
 from heads.files.ranges import Range
-from heads.head.protocol import Head
 
 __all__ = [
-    "HEADS",
     "Description",
     "check_settings",
-    "head_class",
-    "load_head",
     "read_description",
     "read_tensors",
     "write_description",
     "write_tensors",
 ]
-
-HEADS: Mapping[str, tuple[str, str]] = {
-    "mlp": ("heads.mlp.head", "MlpHead"),
-    "linear": ("heads.linear.head", "LinearHead"),
-    "gbdt": ("heads.gbdt.head", "GbdtHead"),
-}
 
 _FORMAT = 1
 _DESCRIPTION = "head.json"
@@ -49,19 +38,6 @@ _MAX_HEADER = 2**20
 _MAX_ENTRY = 4096  # bytes that one array takes in the header of a file
 _MAX_CLASSES = 10_000
 _N_FEATURES = Range(int, 1, 2**20)
-
-
-def head_class(kind: str) -> type[Head]:
-    """Import and return the class of a kind of head."""
-    if kind not in HEADS:
-        raise HeadsError(f"unknown kind of head {kind!r:.80}, expected one of {', '.join(HEADS)}")
-    module, name = HEADS[kind]
-    return cast("type[Head]", getattr(import_module(module), name))
-
-
-def load_head(kind: str, folder: Path) -> Head:
-    """Read a saved head; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
-    return head_class(kind).load(Contents(folder))
 
 
 def check_settings(config: type, values: Mapping[str, Any], *, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Which fitted state is best: scores on the rows kept for selection, and what those rows must offer."""
+"""Which fitted state is best: scores on the rows kept for selection."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.head.metrics import balanced_accuracy, binary_metrics, macro_f1
-from heads.head.protocol import FloatArray, Prediction
-from heads.head.scaling import check_features
+from heads.head.protocol import Prediction
 
-__all__ = ["check_fit_rows", "check_parts", "paper_score", "selection_score", "task_score"]
+__all__ = ["paper_score", "selection_score", "task_score"]
 
 
 def task_score(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> float:
@@ -56,53 +55,3 @@ def paper_score(prediction: Prediction, targets: Targets, tasks: Sequence[Task])
     score = binary_metrics(targets.y[name][rows], prediction.proba[name][rows], 0.5)["f1_binary"]
     assert score is not None
     return score
-
-
-def check_fit_rows(
-    tasks: Sequence[Task], X: FloatArray, targets: Targets, *, select: tuple[FloatArray, Targets]
-) -> None:
-    """Refuse rows that cannot train or choose a head.
-
-    Every task needs a training row to which it applies, a binary one both classes; the select rows need one
-    label. Matrices are finite float32, with one column count and one row a target.
-    """
-    check_features(X)
-    check_features(select[0], n_features=X.shape[1], what="X of the select rows")
-    for what, matrix, given in (("training", X, targets), ("select", *select)):
-        _check_length(what, matrix, given)
-    _check_labels(tasks, targets, select[1])
-
-
-def check_parts(
-    tasks: Sequence[Task], X: FloatArray, targets: Targets, parts: Sequence[tuple[IntArray, IntArray]]
-) -> None:
-    """Refuse parts of a matrix's rows, to train on and to select with, for the reasons of `check_fit_rows`.
-
-    Rows that no part names may hold anything.
-    """
-    _check_length("the parts'", X, targets)
-    named = np.zeros(len(X), dtype=np.bool_)
-    for rows, chosen in parts:
-        named[rows] = named[chosen] = True
-    check_features(X if named.all() else X[named])
-    for rows, chosen in parts:
-        _check_labels(tasks, targets.select(rows), targets.select(chosen))
-
-
-def _check_length(what: str, X: FloatArray, targets: Targets) -> None:
-    if len(X) != len(targets):
-        raise HeadsError(f"{what} X has {len(X)} rows, its targets have {len(targets)}")
-
-
-def _check_labels(tasks: Sequence[Task], targets: Targets, select: Targets) -> None:
-    for task in tasks:
-        y = targets.y[task.name][targets.applies[task.name]]
-        if len(y) == 0:
-            raise HeadsError(f"none of the {len(targets)} training rows has a label of task {task.name!r}")
-        if task.kind == "binary" and y.min() == y.max():
-            raise HeadsError(
-                f"all {len(y)} labelled training rows of task {task.name!r} are {task.classes[y[0]]!r}: "
-                f"expected both {task.classes[0]!r} and {task.classes[1]!r}"
-            )
-    if not any(select.applies[task.name].any() for task in tasks):
-        raise HeadsError(f"none of the {len(select)} select rows has a label, expected at least one")

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from heads.data.row_source import RowSource, read_views
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
+from heads.head.checks import check_fit_rows, check_parts
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import (
     Description,
@@ -23,7 +25,6 @@ from heads.head.saved import (
     write_tensors,
 )
 from heads.head.scaling import Standardizer, check_features, check_finite
-from heads.head.task_scores import check_fit_rows, check_parts
 from heads.linear.path import SOLVERS, Layer, choose, solve_path
 from heads.linear.rows import LinearRows
 from heads.linear.shared_moments import CellPart, Cells
@@ -117,6 +118,21 @@ class LinearHead:
         check_fit_rows(self.tasks, X, targets, select=select)
         cells = self._cells(X, targets, [np.arange(len(X))])
         return self._fit(LinearRows(CellPart(cells, 0) if cells else X, targets, select=select), progress)
+
+    def fit_rows(
+        self,
+        source: RowSource,
+        targets: Targets,
+        fit_rows: IntArray,
+        select_rows: IntArray,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on rows of a source, with all views of theirs in memory."""
+        X, y = read_views(source, targets, fit_rows)
+        select = source.read(select_rows), targets.select(select_rows)
+        return self.fit(X, y, select=select, seed=seed, progress=progress)
 
     @classmethod
     def fit_parts(

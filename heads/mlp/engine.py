@@ -20,16 +20,16 @@ from heads.data.fusion import fusion_modalities
 from heads.data.row_source import RowSource, as_source
 from heads.data.tasks import Targets, Task
 from heads.errors import HeadsError
+from heads.head.checks import check_labels
 from heads.head.scaling import Standardizer
 from heads.mlp.config import MlpConfig
-from heads.mlp.head import MlpHead
 from heads.mlp.lane import Lane, Member
 from heads.mlp.matrix import Matrix, Resident, Streamed, measure_rows, parse_memory
-from heads.mlp.network import Network
+from heads.mlp.network import FittedNetwork, Network
 from heads.mlp.order import SHARED_ORDER, RowOrder
 from heads.mlp.precision import Precision, matrix_dtype
 
-__all__ = ["FittedHead", "HeadSpec", "PackProgress", "fit_pack"]
+__all__ = ["HeadSpec", "PackProgress", "fit_pack"]
 
 IntArray = NDArray[np.int64]
 _LEAST_WINDOW = 4096
@@ -60,31 +60,6 @@ class HeadSpec:
     select_rows: IntArray
 
 
-@dataclass(frozen=True)
-class FittedHead:
-    """A trained head.
-
-    Attributes
-    ----------
-    head : MlpHead
-        With the weights of its best epoch.
-    best_epoch : int
-        0 if it diverged before there was one; the head then has its first weights.
-    history : sequence of mapping
-        `MlpHead.history_`.
-    seconds : float
-        Its share of the time, by the size of its network.
-    diverged : int or None
-        The epoch in which its loss was not finite any more: lower ``lr``.
-    """
-
-    head: MlpHead
-    best_epoch: int
-    history: Sequence[Mapping[str, Any]]
-    seconds: float
-    diverged: int | None
-
-
 def fit_pack(
     X: NDArray[Any] | RowSource,
     targets: Targets,
@@ -97,7 +72,7 @@ def fit_pack(
     order: Literal["own", "shared"] = "own",
     memory: int | str | None = None,
     progress: PackProgress | None = None,
-) -> list[FittedHead]:
+) -> list[FittedNetwork]:
     """Train heads on rows of one matrix; each as if it were alone, to rounding.
 
     Parameters
@@ -126,7 +101,7 @@ def fit_pack(
 
     Returns
     -------
-    list of FittedHead
+    list of FittedNetwork
         In the order of ``specs``.
     """
     source, tasks = as_source(X), tuple(tasks)
@@ -136,7 +111,7 @@ def fit_pack(
     if source.n_rows != len(targets):
         raise HeadsError(f"X has {source.n_rows} rows, the targets have {len(targets)}")
     trainer = _Trainer(source, targets, tasks, columns, device, matrix_dtype(device, precision), order, memory)
-    fitted: dict[int, FittedHead] = {}
+    fitted: dict[int, FittedNetwork] = {}
     for group in _group(range(len(specs)), lambda k: _digest(specs[k].fit_rows)):
         fitted |= trainer.train({k: specs[k] for k in group}, progress)
     return [fitted[k] for k in range(len(specs))]
@@ -155,15 +130,15 @@ class _Trainer:
     order: str
     memory: int | str | None
 
-    def train(self, specs: Mapping[int, HeadSpec], progress: PackProgress | None) -> dict[int, FittedHead]:
+    def train(self, specs: Mapping[int, HeadSpec], progress: PackProgress | None) -> dict[int, FittedNetwork]:
         """Train heads that learn from the same rows, and so are standardised alike."""
         rows = np.asarray(next(iter(specs.values())).fit_rows, dtype=np.int64)
-        rows = rows[np.any([self.targets.applies[task.name][rows] for task in self.tasks], axis=0)]
         for spec in specs.values():
-            _check_labels(self.tasks, self.targets.select(rows), self.targets.select(spec.select_rows))
+            check_labels(self.tasks, self.targets.select(rows), self.targets.select(spec.select_rows))
+        rows = rows[np.any([self.targets.applies[task.name][rows] for task in self.tasks], axis=0)]
         scaler = measure_rows(self.source, rows)
         matrix, window = self._matrix(scaler, [rows, *(spec.select_rows for spec in specs.values())])
-        fitted: dict[int, FittedHead] = {}
+        fitted: dict[int, FittedNetwork] = {}
         for lane in _group(specs, lambda k: self._lane_key(specs[k])):
             members = {k: self._member(specs[k], len(rows)) for k in lane}
             first = specs[lane[0]]
@@ -214,30 +189,17 @@ class _Trainer:
         return Streamed(source, scaler=scaler, window=window, device=self.device, dtype=self.dtype), window
 
 
-def _finish(member: Member, scaler: Standardizer) -> FittedHead:
+def _finish(member: Member, scaler: Standardizer) -> FittedNetwork:
     course, span = member.course, member.span
-    head = MlpHead.from_weights(
-        member.network,
-        member.config,
+    return FittedNetwork(
+        network=member.network,
         scaler=Standardizer(scaler.mean[span], scaler.inverse_scale[span]),
-        weights=course.best,
-        history=course.history,
+        weights=dict(course.best),
+        history=tuple(course.history),
         best_epoch=course.best_epoch,
+        seconds=course.seconds,
+        diverged=course.diverged,
     )
-    return FittedHead(head, course.best_epoch, tuple(course.history), course.seconds, course.diverged)
-
-
-def _check_labels(tasks: Sequence[Task], targets: Targets, select: Targets) -> None:
-    """Refuse rows that cannot train or choose a head."""
-    for task in tasks:
-        y = targets.y[task.name][targets.applies[task.name]]
-        if len(y) == 0 or (task.kind == "binary" and y.min() == y.max()):
-            raise HeadsError(
-                f"the {len(targets)} labelled training rows show {len(np.unique(y))} classes of task {task.name!r}, "
-                f"expected at least {2 if task.kind == 'binary' else 1}"
-            )
-    if not any(select.applies[task.name].any() for task in tasks):
-        raise HeadsError(f"none of the {len(select)} select rows has a label, expected at least one")
 
 
 def _group(keys: Iterable[int], rule: Callable[[int], Hashable]) -> list[list[int]]:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from heads.data.columns import Columns
 from heads.data.row_source import ArrayRows, RowSource
@@ -17,12 +16,13 @@ from heads.data.tasks import IntArray, Targets, Task, joint_tasks
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
-from heads.head.protocol import FloatArray, Prediction, Progress
+from heads.head.checks import check_fit_rows
+from heads.head.protocol import Device, FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import Standardizer
-from heads.head.task_scores import check_fit_rows
 from heads.mlp.config import MlpConfig
-from heads.mlp.network import Network
+from heads.mlp.engine import HeadSpec, fit_pack
+from heads.mlp.network import FittedNetwork, Network
 from heads.mlp.scoring import predict_pack
 
 __all__ = ["MlpConfig", "MlpHead"]
@@ -44,9 +44,13 @@ class MlpHead:
     config : MlpConfig, optional
     columns : Columns, optional
         What the columns of X are; a fusion with a structure (`heads.data.fusion.STRUCTURED`) has to know.
+    device, memory
+        As of `engine.fit_pack`.
 
     Attributes
     ----------
+    fitted_ : FittedNetwork
+        What was learnt.
     history_ : tuple of mapping
         One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score``.
     best_epoch_ : int
@@ -56,39 +60,37 @@ class MlpHead:
     kind: ClassVar[str] = "mlp"
 
     def __init__(
-        self, tasks: Sequence[Task], config: MlpConfig | None = None, *, columns: Columns | None = None
+        self,
+        tasks: Sequence[Task],
+        config: MlpConfig | None = None,
+        *,
+        columns: Columns | None = None,
+        device: Device = "cpu",
+        memory: int | str | None = None,
     ) -> None:
         self.tasks = tuple(tasks)
         self.config = config or MlpConfig()
         if self.config.loss == "joint":
             joint_tasks(self.tasks)
-        self._columns = columns
-        self._history: tuple[Mapping[str, Any], ...] = ()
+        self._columns, self._device, self._memory = columns, device, memory
+        self._fitted: FittedNetwork | None = None
 
-    @classmethod
-    def from_weights(
-        cls,
-        network: Network,
-        config: MlpConfig,
-        *,
-        scaler: Standardizer,
-        weights: Mapping[str, Tensor],
-        history: Sequence[Mapping[str, Any]],
-        best_epoch: int,
-    ) -> Self:
-        """Make a fitted head of what training, or a file, gives."""
-        head = cls(network.tasks, config, columns=network.columns)
-        head._take(network, scaler, weights)
-        head._history, head.best_epoch_ = tuple(history), best_epoch
-        return head
-
-    def _take(self, network: Network, scaler: Standardizer, weights: Mapping[str, Tensor]) -> None:
-        self.network, self.scaler, self.weights = network, scaler, dict(weights)
+    @property
+    def fitted_(self) -> FittedNetwork:
+        """The network with its weights and its standardisation; there is none before the fit."""
+        if self._fitted is None:
+            raise AttributeError("the head has not been fitted")
+        return self._fitted
 
     @property
     def history_(self) -> Sequence[Mapping[str, Any]]:
         """One record an epoch; see the class."""
-        return self._history
+        return () if self._fitted is None else self._fitted.history
+
+    @property
+    def best_epoch_(self) -> int:
+        """The epoch whose weights were kept; see the class."""
+        return self.fitted_.best_epoch
 
     def fit(
         self,
@@ -113,57 +115,43 @@ class MlpHead:
         select_rows: IntArray,
         *,
         seed: int = 0,
-        device: str = "cpu",
-        memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on rows that need not be in memory, in all views of theirs: a pack of one, see `engine.fit_pack`.
+        """Fit on rows of a source that need not be in memory: a pack of one, see `engine.fit_pack`.
 
-        Parameters
-        ----------
-        source : RowSource
-        targets : Targets
-            Of its rows.
-        fit_rows, select_rows : int array (n,), (m,)
-            Rows to learn from, and rows that choose the epoch, in view 0.
-        seed, device, memory
-            As of `fit_pack`.
-        progress : callable, optional
-            Called with each epoch's record.
+        Each row takes a random one of its views in each epoch.
         """
-        from heads.mlp.engine import HeadSpec, fit_pack  # the engine makes heads of this class
-
         (fitted,) = fit_pack(
             source,
             targets,
             [HeadSpec(self.config, seed, fit_rows, select_rows)],
             tasks=self.tasks,
             columns=self._columns,
-            device=device,
-            precision="float32" if device == "cpu" else "auto",
-            memory=memory,
+            device=self._device,
+            precision="float32" if self._device == "cpu" else "auto",
+            memory=self._memory,
             progress=None if progress is None else lambda _, record: progress(record),
         )
         if fitted.diverged is not None:
             raise HeadsError(
                 f"training diverged in epoch {fitted.diverged}: its loss is not finite; lower lr ({self.config.lr})"
             )
-        self._take(fitted.head.network, fitted.head.scaler, fitted.head.weights)
-        self._history, self.best_epoch_ = tuple(fitted.history), fitted.best_epoch
+        self._fitted = fitted
         return self
 
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""
-        return predict_pack([self], X)[0]
+        return predict_pack([self.fitted_], X)[0]
 
     def save(self, folder: Path) -> None:
         """Write ``head.json`` and ``weights.safetensors`` into an existing folder."""
-        arrays: dict[str, Any] = {name: value.numpy() for name, value in self.weights.items()}
-        arrays |= {"scaler.mean": self.scaler.mean, "scaler.inverse_scale": self.scaler.inverse_scale}
+        learnt = self.fitted_
+        arrays: dict[str, Any] = {name: value.numpy() for name, value in learnt.weights.items()}
+        arrays |= {"scaler.mean": learnt.scaler.mean, "scaler.inverse_scale": learnt.scaler.inverse_scale}
         write_tensors(folder / _WEIGHTS, arrays)
-        n_features, config = len(self.scaler.mean), asdict(self.config)
-        fitted = {"best_epoch": self.best_epoch_, "columns": self.network.columns.to_json()}
-        description = Description(self.kind, self.tasks, n_features, config, self._history, fitted)
+        n_features, config = len(learnt.scaler.mean), asdict(self.config)
+        fitted = {"best_epoch": learnt.best_epoch, "columns": learnt.network.columns.to_json()}
+        description = Description(self.kind, self.tasks, n_features, config, learnt.history, fitted)
         write_description(folder, description)
 
     @classmethod
@@ -178,8 +166,8 @@ class MlpHead:
         expected |= dict.fromkeys(("scaler.mean", "scaler.inverse_scale"), (np.float64, (found.n_features,)))
         arrays = read_tensors(contents, _WEIGHTS, expected)
         scaler = Standardizer(arrays.pop("scaler.mean"), arrays.pop("scaler.inverse_scale"))
-        head._take(network, scaler, {name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
-        head._history, head.best_epoch_ = found.history, best_epoch
+        weights = {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}
+        head._fitted = FittedNetwork(network, scaler, weights, found.history, best_epoch)
         return head
 
 

@@ -1,10 +1,11 @@
-"""The network of a head with its columns filled in, computed for many heads at once."""
+"""The network of a head with its columns filled in, computed for many heads at once; and one with its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +14,12 @@ from heads.data.columns import Columns
 from heads.data.fusion import STRUCTURED
 from heads.data.tasks import Task
 from heads.errors import HeadsError
+from heads.head.scaling import Standardizer
 from heads.mlp.config import MlpConfig
 from heads.mlp.fusions import Fusion, Parameter, Projection, fusion_network
 from heads.mlp.losses import OBJECTIVES, Objective
 
-__all__ = ["Network", "columns_of", "unstack"]
+__all__ = ["FittedNetwork", "Network", "columns_of", "unstack"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,36 @@ class Network:
         logits = self._network.logits(parts, weights)
         outputs = zip(self._sizes, torch.split(logits, list(self._sizes.values()), dim=2), strict=True)
         return {name: part.squeeze(2) if part.shape[2] == 1 else part for name, part in outputs}
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNetwork:
+    """What training gives, or a file: a network that predicts raw vectors.
+
+    Attributes
+    ----------
+    network : Network
+    scaler : Standardizer
+        Of the columns that the network takes.
+    weights : mapping of parameter name to float32 tensor
+        Of its best epoch, on the CPU.
+    history : tuple of mapping
+        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score``.
+    best_epoch : int
+        0 if it diverged before there was one; the network then has its first weights.
+    seconds : float
+        Its share of the time, by the size of its network; 0 if it was read.
+    diverged : int or None
+        The epoch in which its loss was not finite any more: lower ``lr``.
+    """
+
+    network: Network
+    scaler: Standardizer
+    weights: Mapping[str, Tensor]
+    history: tuple[Mapping[str, Any], ...]
+    best_epoch: int
+    seconds: float = 0.0
+    diverged: int | None = None
 
 
 def columns_of(X: Tensor, projection: Projection) -> Tensor:

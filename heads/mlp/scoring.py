@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,17 +12,14 @@ from torch import Tensor
 from heads.errors import HeadsError
 from heads.head.protocol import FloatArray, Prediction
 from heads.head.scaling import check_features, check_finite
-from heads.mlp.network import Network
-
-if TYPE_CHECKING:
-    from heads.mlp.head import MlpHead
+from heads.mlp.network import FittedNetwork, Network
 
 __all__ = ["predict_pack"]
 
 _ROWS = 1024
 
 
-def predict_pack(heads: Sequence[MlpHead], X: FloatArray) -> list[Prediction]:
+def predict_pack(heads: Sequence[FittedNetwork], X: FloatArray) -> list[Prediction]:
     """Return the class probabilities of the same rows by each head.
 
     Standardisation is folded into the weights: X is centred once for all heads (float32 loses nothing there), and
@@ -31,7 +27,7 @@ def predict_pack(heads: Sequence[MlpHead], X: FloatArray) -> list[Prediction]:
 
     Parameters
     ----------
-    heads : sequence of MlpHead
+    heads : sequence of FittedNetwork
         Fitted on the same columns, perhaps on different rows of them.
     X : float32 array (n, d)
         Raw vectors.
@@ -91,7 +87,7 @@ class _Wide:
         return iter([parts[place] for place in self._order])
 
 
-def _fold(heads: Sequence[MlpHead], centre: FloatArray) -> list[_Map]:
+def _fold(heads: Sequence[FittedNetwork], centre: FloatArray) -> list[_Map]:
     """Return the maps of heads of one network: those of each projection, block by block, on centred columns."""
     maps = []
     for p in heads[0].network.projections:
@@ -107,7 +103,7 @@ def _fold(heads: Sequence[MlpHead], centre: FloatArray) -> list[_Map]:
     return maps
 
 
-def _stack_further(heads: Sequence[MlpHead]) -> dict[str, Tensor]:
+def _stack_further(heads: Sequence[FittedNetwork]) -> dict[str, Tensor]:
     network = heads[0].network
     names = [name for name in network.parameters if name not in network.map_names]
     return {name: torch.stack([head.weights[name] for head in heads]) for name in names}

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from featcache import FeatureStore
-from heads.data.tasks import Targets, Task, joint_tasks
+from heads.data.tasks import joint_tasks
 from heads.errors import HeadsError
-from heads.head.metrics import (
-    Metrics,
-    always_ai,
-    binary_metrics,
-    joint_metrics,
-    multiclass_metrics,
-)
-from heads.head.protocol import Prediction
+from heads.head.metrics import Metrics, always_ai, score_prediction
 from heads.runs.run import Run, load_run_features
 
-__all__ = ["EvalResult", "evaluate", "score_prediction"]
+__all__ = ["EvalResult", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -94,19 +87,3 @@ def evaluate(run: Run, store: FeatureStore, split: str) -> EvalResult:
         joint=metrics["joint"],
         reference={"always_ai": {"tasks": {a: always_ai(known)}}},
     )
-
-
-def score_prediction(
-    prediction: Prediction, targets: Targets, *, tasks: Sequence[Task], threshold: float
-) -> dict[str, Any]:
-    """Return ``{"tasks": {name: metrics}, "joint": metrics}``; a task over the rows to which it applies."""
-    scores: dict[str, Metrics] = {}
-    for task in tasks:
-        rows = targets.applies[task.name]
-        y, proba = targets.y[task.name][rows], prediction.proba[task.name][rows]
-        if task.kind == "binary":
-            scores[task.name] = binary_metrics(y, proba, threshold)
-        else:
-            scores[task.name] = multiclass_metrics(y, proba.argmax(axis=1), len(task.classes))
-    joint = joint_metrics(prediction, targets, threshold=threshold, tasks=tasks)
-    return {"tasks": scores, "joint": joint}

@@ -6,8 +6,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any, cast
+from importlib import metadata
+from typing import Any
 
 import numpy as np
 
@@ -16,26 +16,17 @@ from heads.data.columns import Columns
 from heads.data.division import divide_validation
 from heads.data.features import Features
 from heads.data.fusion import FUSIONS, STRUCTURED
-from heads.data.row_source import ArrayRows, RowSource, read_views
-from heads.data.stored import StoredRows
+from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
+from heads.head.kinds import config_class, head_class
 from heads.head.protocol import Device, Head, Prediction, Progress
-from heads.head.saved import HEADS, head_class
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
 
-if TYPE_CHECKING:
-    from heads.mlp.head import MlpHead
-
 __all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
-_CONFIGS: Mapping[str, tuple[str, str]] = {
-    "mlp": ("heads.mlp.config", "MlpConfig"),
-    "linear": ("heads.linear.head", "LinearConfig"),
-    "gbdt": ("heads.gbdt.head", "GbdtConfig"),
-}
 _ROWS = 2**16
 _LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
 
@@ -93,7 +84,14 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig(**own, settings=asdict(_head_config(config, settings)))
 
 
-def build_head(tasks: Sequence[Task], config: TrainConfig, *, columns: Columns | None = None) -> Head:
+def build_head(
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    *,
+    columns: Columns | None = None,
+    device: Device = "cpu",
+    memory: str | None = None,
+) -> Head:
     """Return a head that is to be fitted.
 
     Parameters
@@ -103,10 +101,16 @@ def build_head(tasks: Sequence[Task], config: TrainConfig, *, columns: Columns |
         As `parse_config` returns it.
     columns : Columns, optional
         What stands where in X: a fusion with a structure has to know.
+    device, memory
+        As of `fit_run`.
     """
-    options: dict[str, Any] = {"columns": columns} if config.head == "mlp" else {}
-    module, name = HEADS[config.head]
-    head: Head = getattr(import_module(module), name)(tasks, _head_config(config, config.settings), **options)
+    options: dict[str, Any] = {}
+    if config.head == "mlp":
+        options = {"columns": columns, "device": device, "memory": memory}
+    elif device != "cpu" or memory is not None:
+        raise HeadsError(f"device and memory are settings of head 'mlp', head is {config.head!r}")
+    kind: Any = head_class(config.head)
+    head: Head = kind(tasks, _head_config(config, config.settings), **options)
     return head
 
 
@@ -143,10 +147,10 @@ def fit_run(
     stray = sorted({*features.split.tolist()} - {"train", "valid"})
     if stray:
         raise HeadsError(f"training was given rows of split {stray[0]!r}, expected 'train' and 'valid' alone")
-    if config.head != "mlp" and (device != "cpu" or memory is not None):
-        raise HeadsError(f"device and memory are settings of head 'mlp', head is {config.head!r}")
     train, train_counts = _usable(features, "train", config.fusion)
     valid, valid_counts = _usable(features, "valid", config.fusion)
+    columns = features.columns(config.fusion)
+    head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
     counts = {
         **train_counts,
         **valid_counts,
@@ -159,15 +163,7 @@ def fit_run(
     rows = {name: len(train) + np.flatnonzero(getattr(division, name)) for name in ("selecting", "calibrating")}
     source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
     fit_rows = np.concatenate([np.arange(len(train)), added])
-    head = build_head(features.tasks, config, columns=features.columns(config.fusion))
-    if config.head == "mlp":
-        mlp = cast("MlpHead", head)
-        options: dict[str, Any] = {"seed": config.seed, "device": device, "memory": memory, "progress": progress}
-        mlp.fit_rows(source, targets, fit_rows, rows["selecting"], **options)
-    else:
-        X, y = read_views(source, targets, fit_rows)
-        select = source.read(rows["selecting"]), targets.select(rows["selecting"])
-        head.fit(X, y, select=select, seed=config.seed, progress=progress)
+    head.fit_rows(source, targets, fit_rows, rows["selecting"], seed=config.seed, progress=progress)
     predictions = {name: _predict(head, source, chosen) for name, chosen in rows.items()}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note = calibrate(predictions["calibrating"], parts["calibrating"])
@@ -224,9 +220,7 @@ def library_versions() -> dict[str, str]:
 
 
 def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
-    head_class(config.head)  # refuses an unknown kind
-    module, name = _CONFIGS[config.head]
-    kind = getattr(import_module(module), name)
+    kind = config_class(config.head)
     given = asdict(kind.paper()) if config.preset == "paper" else {}
     own = {"fusion": config.fusion} if config.head == "mlp" else {}
     return kind.from_mapping({**given, **settings, **own})

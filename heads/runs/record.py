@@ -31,7 +31,7 @@ class TrainConfig:
     Attributes
     ----------
     head : str
-        A key of `heads.head.saved.HEADS`.
+        A key of `heads.head.kinds.HEADS`.
     fusion : str
         A key of `heads.data.fusion.FUSIONS`.
     seed : int

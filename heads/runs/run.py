@@ -15,8 +15,8 @@ from heads.data.tasks import Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
+from heads.head.kinds import head_class
 from heads.head.protocol import Head, Prediction
-from heads.head.saved import head_class
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 
 __all__ = ["Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
@@ -73,6 +73,22 @@ class Run:
         widths = {modality: sum(selection.widths) for modality, selection in self.selections.items()}
         check_columns(X, self.fusion, widths=widths)
         return self.head.predict_proba(X)
+
+    def in_view(self, view: str) -> Run:
+        """Return the same head and threshold for pictures' vectors of another view; captions have no views.
+
+        Raises
+        ------
+        HeadsError
+            If the head takes nothing that is made of pictures.
+        """
+        producers = dict(self.record.producers)
+        if set(producers) == {"text"}:
+            raise HeadsError(f"view {view!r}: the head of {self.path} takes captions alone, and those have no views")
+        for modality, producer in producers.items():
+            if modality != "text":
+                producers[modality] = replace(producer, selection=replace(producer.selection, view=view))
+        return replace(self, record=replace(self.record, producers=producers))
 
 
 def producers_of(store: FeatureStore, selections: Mapping[str, Selection]) -> dict[str, Producer]:

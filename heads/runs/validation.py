@@ -8,10 +8,9 @@ from typing import Any
 from heads.data.division import DIVISION_RULE, Division
 from heads.data.features import Features
 from heads.data.tasks import Targets, Task
-from heads.head.metrics import choose_threshold
+from heads.head.metrics import choose_threshold, score_prediction
 from heads.head.protocol import Prediction
 from heads.head.task_scores import task_score
-from heads.runs.evaluation import score_prediction
 
 __all__ = ["calibrate", "summarise"]
 

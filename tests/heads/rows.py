@@ -11,8 +11,8 @@ import torch
 
 from heads.data.tasks import Targets, build_targets, default_tasks
 from heads.gbdt.head import GbdtConfig, GbdtHead
+from heads.head.kinds import load_head
 from heads.head.protocol import Head, Prediction
-from heads.head.saved import load_head
 from heads.linear.head import LinearConfig, LinearHead
 from heads.mlp.head import MlpConfig, MlpHead
 

@@ -93,7 +93,8 @@ def write_cache(
 
 def train_run(store: FeatureStore, out: Path, **settings: Any) -> Run:
     """Do what ``heads train`` does, quickly."""
-    from heads.data.features import choose_selections, load_fit_features
+    from heads.data.choices import choose_selections
+    from heads.data.features import load_fit_features
     from heads.data.fusion import fusion_modalities
 
     head = settings.get("head", "mlp")

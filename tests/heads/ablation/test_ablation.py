@@ -23,7 +23,8 @@ from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
 from heads.ablation.files import ablation_document, prepare_ablation_out, write_ablation
 from heads.ablation.grid import Cell, Grid
 from heads.ablation.ledger import LEDGER_FOLDER, PLAN
-from heads.ablation.study_rows import StudyRows, choose_views
+from heads.ablation.study_rows import StudyRows
+from heads.data.choices import choose_views
 from heads.errors import HeadsError
 
 QUICK = {"epochs": 3, "lr": 0.01, "min_steps": 0}
@@ -94,7 +95,8 @@ def test_parameters_are_those_of_the_network(result: AblationResult) -> None:
 
 
 def test_scores_are_those_of_heads_trains_head(data: SyntheticData, result: AblationResult) -> None:
-    from heads.data.features import choose_selections, load_fit_features
+    from heads.data.choices import choose_selections
+    from heads.data.features import load_fit_features
     from heads.runs.fitting import fit_run, parse_config
 
     features = load_fit_features(data.store, choose_selections(data.store, ["image"]))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from heads.ablation.controls import ShuffledColumns, shuffle_labels, shuffle_rows
-from heads.data.features import Features, choose_selections, load_fit_features
+from heads.data.choices import choose_selections
+from heads.data.features import Features, load_fit_features
 from heads.data.row_source import ArrayRows
 from tests.heads.synthetic import Row, write_cache
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heads.data.choices import choose_selections
 from heads.data.division import divide_validation
-from heads.data.features import Features, choose_selections, load_features, load_fit_features, load_rows
+from heads.data.features import Features, load_features, load_fit_features, load_rows
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
 from tests.heads.synthetic import GENERATORS, Row, write_cache
@@ -88,14 +89,6 @@ def test_a_store_without_valid_says_what_to_do(tmp_path: Path) -> None:
 
 def test_only_rows_of_train_and_valid_are_read(tmp_path: Path) -> None:
     assert set(load(tmp_path / "cache").split) == {"train", "valid"}
-
-
-def test_an_unknown_choice_of_vectors_is_refused(tmp_path: Path) -> None:
-    store = write_cache(tmp_path / "cache")
-    with pytest.raises(HeadsError, match="unknown choice 'layer'"):
-        choose_selections(store, ["image"], choices={"image": {"layer": "4"}})
-    chosen = choose_selections(store, ["image"], choices={"image": {"outputs": "pooled"}})
-    assert chosen["image"].outputs == ("pooled",)
 
 
 def valid_rows(features: Features) -> Features:

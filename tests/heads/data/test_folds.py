@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heads.data.features import Features, choose_selections, load_fit_features
+from heads.data.choices import choose_selections
+from heads.data.features import Features, load_fit_features
 from heads.data.folds import build_parts
 from heads.data.groups import row_sets
 from heads.errors import HeadsError

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from heads.commands import register
 from heads.data.columns import Columns
 from heads.data.fusion import FUSIONS
-from heads.mlp.engine import FittedHead, HeadSpec, fit_pack
+from heads.mlp.engine import HeadSpec, fit_pack
 from heads.mlp.head import MlpConfig
+from heads.mlp.network import FittedNetwork
 from heads.mlp.replay import step_all
 from tests.heads.rows import TASKS, make_rows
 from tests.heads.synthetic import write_cache
@@ -41,14 +42,14 @@ GRID = [
 ]
 
 
-def fit(specs: list[HeadSpec], device: str = DEVICE, **options: Any) -> list[FittedHead]:
+def fit(specs: list[HeadSpec], device: str = DEVICE, **options: Any) -> list[FittedNetwork]:
     return fit_pack(X, TARGETS, specs, **{"tasks": TASKS, "precision": "float32", "device": device, **options})
 
 
-def assert_same(one: FittedHead, other: FittedHead, *, atol: float) -> None:
+def assert_same(one: FittedNetwork, other: FittedNetwork, *, atol: float) -> None:
     assert len(one.history) == len(other.history)
-    for name, value in one.head.weights.items():
-        torch.testing.assert_close(value, other.head.weights[name], rtol=0, atol=atol)
+    for name, value in one.weights.items():
+        torch.testing.assert_close(value, other.weights[name], rtol=0, atol=atol)
     for first, second in zip(one.history, other.history, strict=True):
         for name in ("loss", "select_loss"):
             assert first[name] == pytest.approx(second[name], abs=atol)
@@ -57,7 +58,7 @@ def assert_same(one: FittedHead, other: FittedHead, *, atol: float) -> None:
 def test_heads_are_those_of_the_cpu_though_some_stop_before_others() -> None:
     for found, expected in zip(fit(GRID), fit(GRID, "cpu"), strict=True):
         assert_same(found, expected, atol=2e-4)
-        assert next(iter(found.head.weights.values())).device.type == "cpu"
+        assert next(iter(found.weights.values())).device.type == "cpu"
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -14,10 +14,12 @@ from heads.data.columns import Block, Columns
 from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.data.tasks import Targets, Task, build_targets
 from heads.errors import HeadsError
+from heads.head.protocol import Prediction
 from heads.head.task_scores import selection_score
-from heads.mlp.engine import FittedHead, HeadSpec, fit_pack
+from heads.mlp.engine import HeadSpec, fit_pack
 from heads.mlp.head import MlpConfig
 from heads.mlp.matrix import parse_memory
+from heads.mlp.network import FittedNetwork
 from heads.mlp.scoring import predict_pack
 from tests.heads.rows import TASKS, make_rows
 
@@ -33,16 +35,20 @@ def spec(seed: int = 0, *, fit: np.ndarray = FIT, select: np.ndarray = SELECT, *
     return HeadSpec(replace(QUICK, **changes), seed, fit, select)
 
 
-def fit(specs: Sequence[HeadSpec], matrix: Any = X, targets: Targets = TARGETS, **options: Any) -> list[FittedHead]:
+def fit(specs: Sequence[HeadSpec], matrix: Any = X, targets: Targets = TARGETS, **options: Any) -> list[FittedNetwork]:
     options = {"tasks": TASKS, "precision": "float32", **options}
     return fit_pack(matrix, targets, specs, **options)
 
 
-def assert_same(one: FittedHead, other: FittedHead, *, atol: float = 0) -> None:
+def predict(fitted: FittedNetwork, rows: np.ndarray) -> Prediction:
+    return predict_pack([fitted], rows)[0]
+
+
+def assert_same(one: FittedNetwork, other: FittedNetwork, *, atol: float = 0) -> None:
     """Assert that two heads have the same weights, to rounding where ``atol`` says so, and the same history."""
     assert one.best_epoch == other.best_epoch and len(one.history) == len(other.history)
-    for name, value in one.head.weights.items():
-        torch.testing.assert_close(value, other.head.weights[name], rtol=0, atol=atol)
+    for name, value in one.weights.items():
+        torch.testing.assert_close(value, other.weights[name], rtol=0, atol=atol)
     for first, second in zip(one.history, other.history, strict=True):
         assert first == pytest.approx(second, abs=atol)
 
@@ -59,7 +65,7 @@ def test_a_head_of_every_fusion_in_a_pack_equals_the_head_alone(fusion: str) -> 
     grid = [spec(0, fusion=fusion), spec(0, fusion=fusion, lr=0.003), spec(0, fusion="concat"), spec(0, fusion="image")]
     packed = fit(grid, columns=COLUMNS)[0]
     assert_same(packed, fit(grid[:1], columns=COLUMNS)[0], atol=2e-5)
-    assert packed.head.network.columns == COLUMNS.of(FUSIONS[fusion])
+    assert packed.network.columns == COLUMNS.of(FUSIONS[fusion])
 
 
 def test_the_order_of_the_heads_changes_nothing() -> None:
@@ -82,8 +88,8 @@ def test_the_order_of_the_tasks_changes_nothing() -> None:
     targets = build_targets(tasks, {"a": TARGETS.y["a"], "c": np.arange(len(X)) % 3})
     one = fit([spec()], targets=targets, tasks=tasks)[0]
     other = fit([spec()], targets=targets, tasks=tasks[::-1])[0]
-    for name, proba in one.head.predict_proba(TEST).proba.items():
-        np.testing.assert_allclose(other.head.predict_proba(TEST).proba[name], proba, atol=1e-5)
+    for name, proba in predict(one, TEST).proba.items():
+        np.testing.assert_allclose(predict(other, TEST).proba[name], proba, atol=1e-5)
 
 
 def test_a_fold_never_sees_its_held_out_rows() -> None:
@@ -141,9 +147,9 @@ def test_float16_rows_are_those_values_in_float32() -> None:
 def test_equal_views_are_one_view() -> None:
     views = fit([spec()], np.stack([X, X, X]))[0]
     plain = fit([spec()])[0]
-    for name, proba in plain.head.predict_proba(TEST).proba.items():
-        np.testing.assert_allclose(views.head.predict_proba(TEST).proba[name], proba, atol=0.2)
-    np.testing.assert_allclose(views.head.scaler.mean, plain.head.scaler.mean, rtol=1e-9)
+    for name, proba in predict(plain, TEST).proba.items():
+        np.testing.assert_allclose(predict(views, TEST).proba[name], proba, atol=0.2)
+    np.testing.assert_allclose(views.scaler.mean, plain.scaler.mean, rtol=1e-9)
 
 
 class Recorder:
@@ -178,22 +184,22 @@ def test_rows_that_do_not_fit_are_read_in_windows_and_learnt_from_just_as_well()
     resident, streamed = (fit([one], rows, targets, memory=memory)[0] for memory in (None, "100KB"))
     assert streamed.history != resident.history  # another shuffle
     assert streamed.history[-1]["score"] > resident.history[-1]["score"] - 0.05
-    np.testing.assert_array_equal(streamed.head.scaler.mean, resident.head.scaler.mean)
+    np.testing.assert_array_equal(streamed.scaler.mean, resident.scaler.mean)
 
 
 def test_bfloat16_learns_the_same_to_its_precision() -> None:
     exact, rounded = (fit([spec()], precision=name)[0] for name in ("float32", "bfloat16"))
-    assert rounded.head.weights["hidden.weight"].dtype == torch.float32
-    for name, proba in exact.head.predict_proba(TEST).proba.items():
-        np.testing.assert_allclose(rounded.head.predict_proba(TEST).proba[name], proba, atol=0.05)
+    assert rounded.weights["hidden.weight"].dtype == torch.float32
+    for name, proba in predict(exact, TEST).proba.items():
+        np.testing.assert_allclose(predict(rounded, TEST).proba[name], proba, atol=0.05)
 
 
 def test_heads_scored_together_score_as_alone() -> None:
     folds = np.arange(N) % 2
     grid = [spec(seed, dim=dim, fit=FIT[folds == seed]) for seed in (0, 1) for dim in (8, 16)]
-    heads = [found.head for found in fit(grid)]
+    heads = fit(grid)
     for together, head in zip(predict_pack(heads, TEST), heads, strict=True):
-        for name, proba in head.predict_proba(TEST).proba.items():
+        for name, proba in predict(head, TEST).proba.items():
             np.testing.assert_allclose(together.proba[name], proba, atol=1e-5)
 
 
@@ -201,7 +207,7 @@ def test_heads_scored_together_score_as_alone() -> None:
 def test_scoring_computes_what_training_scored(fusion: str) -> None:
     found = fit([spec(fusion=fusion)], columns=COLUMNS)[0]
     span = COLUMNS.span(FUSIONS[fusion])
-    prediction = found.head.predict_proba(np.ascontiguousarray(X[SELECT, span]))
+    prediction = predict(found, np.ascontiguousarray(X[SELECT, span]))
     score = selection_score(prediction, TARGETS.select(SELECT), TASKS)
     assert score == pytest.approx(found.history[found.best_epoch - 1]["score"], abs=1e-9)
 
@@ -222,8 +228,11 @@ def test_what_does_not_fit_together_is_refused() -> None:
         fit([spec(fusion="gated")])
     with pytest.raises(HeadsError, match=r"the columns are text \+ image, expected spectral"):
         fit([spec(fusion="spectral")], columns=Columns.build({"text": {"cls": 4}, "image": {"pooled": 8}}))
-    with pytest.raises(HeadsError, match="show 1 classes of task 'a'"):
+    with pytest.raises(HeadsError, match=r"all \d+ labelled training rows of task 'a' are 'ai'"):
         fit([spec(fit=FIT[TARGETS.y["a"][FIT] == 1])])
+    with pytest.raises(HeadsError, match="none of the 300 training rows has a label of task 'b'"):
+        unknown = {**TARGETS.y, "b": np.full(len(X), -1)}
+        fit([spec()], targets=build_targets(TASKS, unknown))
     with pytest.raises(HeadsError, match="none of the 0 select rows"):
         fit([spec(select=FIT[:0])])
     uneven = Columns((Block("image", "layers:1", 5), Block("image", "layers:2", 7)))

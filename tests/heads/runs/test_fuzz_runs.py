@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from heads.head.saved import HEADS
+from heads.head.kinds import HEADS
 from tests.heads.hostile import spoil
 from tests.heads.synthetic import train_run, write_cache
 

@@ -88,8 +88,8 @@ FORMULAS = {"logit-mean": logit_mean, "gated": gated, "mlb": mlb, "layers": laye
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_fitted_head_computes_the_formula_of_its_fusion(fusion: str) -> None:
     head, X = fitted(fusion), cut(TEST, fusion)[0]
-    w = {name: value.double().numpy() for name, value in head.weights.items()}
-    logits = FORMULAS.get(fusion, trunk)((X - head.scaler.mean) * head.scaler.inverse_scale, w)
+    w = {name: value.double().numpy() for name, value in head.fitted_.weights.items()}
+    logits = FORMULAS.get(fusion, trunk)((X - head.fitted_.scaler.mean) * head.fitted_.scaler.inverse_scale, w)
     found = head.predict_proba(X).proba
     np.testing.assert_allclose(found["a"], 1 / (1 + np.exp(-logits[:, 0])), atol=1e-5)
     share = np.exp(logits[:, 1:])
@@ -99,8 +99,8 @@ def test_a_fitted_head_computes_the_formula_of_its_fusion(fusion: str) -> None:
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_parameter_is_trained(fusion: str) -> None:
     head = fitted(fusion)
-    first = head.network.draw(torch.Generator().manual_seed(0))
-    for name, value in head.weights.items():
+    first = head.fitted_.network.draw(torch.Generator().manual_seed(0))
+    for name, value in head.fitted_.weights.items():
         assert value.isfinite().all() and (value != first[name]).any(), name
 
 

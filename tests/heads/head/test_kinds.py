@@ -1,0 +1,31 @@
+"""Laws of the kinds of heads: a name is a class, imported when asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from heads.errors import HeadsError
+from heads.head.kinds import HEADS, config_class, head_class
+from tests.heads.rows import make_head
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(HeadsError, match="unknown kind of head 'svm', expected one of mlp, linear, gbdt"):
+        head_class("svm")
+
+
+def test_each_kind_is_the_one_that_its_class_names() -> None:
+    assert {kind: head_class(kind).kind for kind in HEADS} == {kind: kind for kind in HEADS}
+
+
+def test_the_registry_loads_no_framework() -> None:
+    code = "import sys, heads.head.kinds; print([m for m in ('torch', 'lightgbm', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_config_of_a_kind_is_that_of_its_heads() -> None:
+    assert all(type(make_head(kind).config) is config_class(kind) for kind in HEADS)  # type: ignore[attr-defined]
