@@ -4,11 +4,11 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from featcache.dataset.manifest import Sample
 from featcache.dataset.readers.cells import FIELDS, parse_object, quoted
 from featcache.dataset.readers.labels import join_labels
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
 from featcache.dataset.readers.table import Table, load_columns, match_columns, refuse_rows
+from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 

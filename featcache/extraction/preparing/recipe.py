@@ -22,7 +22,7 @@ from featcache.pictures.views import View
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from featcache.dataset.manifest import ImageSource
+    from featcache.dataset.sample import ImageSource
 
 __all__ = ["PARTS", "Fault", "Prepared", "Reader", "Reading", "Recipe", "ThreadReader", "prepare"]
 

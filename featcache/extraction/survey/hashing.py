@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from featcache.cache.failures import Failure
 from featcache.cache.file_facts import FileFacts
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
-from featcache.dataset.manifest import ImageSource
+from featcache.dataset.sample import ImageSource
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
 from featcache.extraction.preparing.crew import Crew

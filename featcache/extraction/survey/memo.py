@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.file_facts import FileFacts
-from featcache.dataset.manifest import ImageFile, ImageSource
 from featcache.dataset.readers.parquet import ParquetImage
 from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageFile, ImageSource
 from featcache.errors import ShardError
 from featcache.files.column_file import READ_ERRORS, ColumnFile
 from featcache.identity.key_index import KeyIndex

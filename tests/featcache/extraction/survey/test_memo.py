@@ -13,9 +13,10 @@ import pytest
 
 from featcache.cache.file_facts import FileFacts
 from featcache.cache.samples import SampleTable
-from featcache.dataset.manifest import ImageFile, Manifest
+from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.parquet import ParquetImage
 from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageFile
 from featcache.extraction.survey.memo import Memo, place_of, stamp_file
 from featcache.extraction.survey.scan import Scan, scan
 
