@@ -201,9 +201,12 @@ class Pictures:
             self.is_stamped[row] = look.stamp == self.stamp[row].tobytes()
         self.key[row] = np.frombuffer(look.key, np.uint8)
         self.status[row] = PRESENT
-        self.files.note(row, look.n_bytes, look.info)
-        if look.info is not None:
-            self.width[row], self.height[row] = look.info.width, look.info.height
+        info = look.info
+        if info is None:
+            self.files.note(row, look.n_bytes)
+        else:
+            self.files.note(row, look.n_bytes, format=info.format, has_exif=info.has_exif)
+            self.width[row], self.height[row] = info.width, info.height
 
     def remember(self, path: Path) -> None:
         """Write the memo for the next scan, unless it would be the same; one that cannot be written is done without."""
