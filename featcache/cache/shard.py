@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import ShardError
+from featcache.files.digests import canonical_json, digest_bytes
 from featcache.files.hdf5 import Block, build_image, child_names, read_attributes, read_block
 from featcache.files.publish import publish_new, temporary_beside
 from featcache.files.regular import check_regular, open_descriptor
-from featcache.files.sealed import digest_bytes, write_bytes
-from featcache.identity.fingerprint import canonical_json
+from featcache.files.sealed import write_bytes
 from featcache.identity.terms import KEY_BYTES, STORAGE_DTYPES
 
 __all__ = [

@@ -20,8 +20,8 @@ from featcache.cache.samples import SampleTable
 from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.partition import MAX_COUNT, MAX_ROWS, MAX_TASK, Partition
+from featcache.files.digests import canonical_json
 from featcache.files.sealed import check_intact, read_sealed, replace_sealed, write_sealed
-from featcache.identity.fingerprint import canonical_json
 from featcache.identity.terms import CONTENT_OF
 
 __all__ = [
