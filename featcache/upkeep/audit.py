@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
-from featcache.dataset.splits import clusters
 from featcache.errors import ShardError
 from featcache.files.sealed import check_intact, read_sealed, replace_sealed
+from featcache.identity.links import clusters
 from featcache.identity.terms import SPLITS
 from featcache.upkeep.tells import Tell, count_formats, find_tells
 
