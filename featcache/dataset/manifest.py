@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from featcache.dataset.readers import ct2, folders, hub, location, parquet, text_files, webdataset
+from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -84,7 +84,7 @@ class Manifest:
             table = _read_table(path)
         wide = ct2.match_wide(table)
         if wide is None:
-            parsed = text_files.parse_table(table, on_orphan=on_orphan)
+            parsed = narrow.parse_table(table, on_orphan=on_orphan)
         else:
             parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
         return cls(location.safe_name(title), origin, *parsed)
