@@ -12,7 +12,8 @@ from typing import Any
 
 from featcache.cache.folder import Defaults
 from featcache.commands.heap import keep_heap
-from featcache.dataset.manifest import ImageSource, Manifest
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec, Vectors
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec

@@ -6,7 +6,8 @@
 >>> train.features["image"].shape, train.label_a    # doctest: +SKIP
 """
 
-from featcache.dataset.manifest import ImageFile, Manifest, Sample
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, Sample
 from featcache.encoders.single import encode_caption, encode_image
 from featcache.errors import (
     FeatcacheError,

@@ -1,10 +1,11 @@
-"""What the commands share in talking to people and machines."""
+"""What the commands share in talking to people and machines: untrusted strings never reach a terminal raw."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,27 +17,55 @@ from rich.errors import LiveError
 from rich.markup import escape
 
 from featcache.project import load_project
-from featcache.terminal import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from featcache.store.soundness import CheckProgress
 
-__all__ = ["CheckDigests", "cache_folder", "console", "notes", "print_json", "safe", "show_checks"]
+__all__ = [
+    "CheckDigests",
+    "cache_folder",
+    "console",
+    "human_bytes",
+    "notes",
+    "print_json",
+    "printable",
+    "safe",
+    "show_checks",
+]
 
 CheckDigests = Annotated[
     bool, typer.Option("--check/--no-check", help="Check the digests of shards when they are first read.")
 ]
 _PATIENCE_SECONDS = 1.0
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 console = Console(highlight=False, emoji=False)
 notes = Console(stderr=True, highlight=False, emoji=False)
 
 
+def printable(text: object) -> str:
+    """Return ``text`` with control, format and surrogate characters escaped, so that it can neither move nor colour."""
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _INVISIBLE else char
+        for char in str(text)
+    )
+
+
 def safe(text: object) -> str:
     """Return untrusted text, harmless to the terminal and to rich's markup."""
     return escape(printable(text))
+
+
+def human_bytes(n: int) -> str:
+    """Return a size in bytes for people, e.g. ``12.6 MB`` (powers of 1000)."""
+    size = float(n)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def print_json(value: Any) -> None:

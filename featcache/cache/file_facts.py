@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from featcache.pictures.decode import ImageInfo
 
 __all__ = ["FORMATS", "FileFacts"]
 
@@ -53,12 +50,11 @@ class FileFacts:
         """Fill some rows with those of others."""
         self.format[rows], self.n_bytes[rows], self.has_exif[rows] = facts.format, facts.n_bytes, facts.has_exif
 
-    def note(self, row: int, n_bytes: int, info: ImageInfo | None) -> None:
-        """Fill one row with what the header of the file says; None: it has none that could be read."""
+    def note(self, row: int, n_bytes: int, *, format: str = "", has_exif: bool | None = None) -> None:
+        """Fill one row with what the header of the file says; by default it has none that could be read."""
         self.n_bytes[row] = min(n_bytes, _MAX_BYTES)
-        if info is not None:
-            self.format[row] = FORMATS.index(info.format) if info.format in FORMATS else 0
-            self.has_exif[row] = info.has_exif
+        self.format[row] = FORMATS.index(format) if format in FORMATS else 0
+        self.has_exif[row] = _UNKNOWN if has_exif is None else has_exif
 
     @property
     def format_names(self) -> NDArray[np.str_]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from featcache.cache.samples import read_samples
 from featcache.cache.shard import SUFFIX
 from featcache.errors import FeatcacheError, ShardError
+from featcache.files.digests import canonical_json
 from featcache.files.publish import TEMP_PREFIX
 from featcache.files.sealed import check_intact, read_json, read_sealed, write_sealed
-from featcache.identity.fingerprint import Fingerprint, canonical_json
+from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import COMPUTE_DTYPES, STORAGE_DTYPES
 
 __all__ = ["Cache", "Defaults", "cache_document", "has_lost_marker", "read_json", "unit_name"]

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias
 from featcache.cache.folder import Cache
 from featcache.cache.shard import Shard, ShardHeader, check_layout, read_shard, verify_shard
 from featcache.errors import ShardError
+from featcache.files.digests import canonical_json, digest_bytes
 from featcache.files.hdf5 import Block
-from featcache.files.sealed import check_intact, digest_bytes, read_sealed, replace_sealed
-from featcache.identity.fingerprint import canonical_json
+from featcache.files.sealed import check_intact, read_sealed, replace_sealed
 
 __all__ = ["Index", "Receipt", "all_shard_paths", "indexed_paths", "load_index", "read_index", "update_index"]
 

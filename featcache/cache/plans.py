@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
 from featcache.errors import ShardError
+from featcache.files.digests import canonical_json
 from featcache.files.sealed import check_intact, read_sealed
-from featcache.identity.fingerprint import canonical_json
 
 __all__ = [
     "FrozenContents",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,15 +19,14 @@ from typing import Any
 
 import h5py
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
 from featcache.errors import ShardError
+from featcache.files.digests import canonical_json, digest_bytes
 from featcache.files.hdf5 import Block, build_image, child_names, read_attributes, read_block
 from featcache.files.publish import publish_new, temporary_beside
 from featcache.files.regular import check_regular, open_descriptor
-from featcache.files.sealed import digest_bytes, write_bytes
-from featcache.identity.fingerprint import canonical_json
+from featcache.files.sealed import write_bytes
 from featcache.identity.terms import KEY_BYTES, STORAGE_DTYPES
 
 __all__ = [
@@ -222,7 +222,7 @@ def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
 
 def _attributes(header: ShardHeader, n_rows: int) -> dict[str, Any]:
     versions = {"h5py": h5py.__version__, "numpy": np.__version__, "python": platform.python_version()}
-    versions["pillow"] = PIL.__version__
+    versions["pillow"] = _pillow_version()
     return {
         "format_version": np.int64(FORMAT_VERSION),
         "fingerprint": np.bytes_(header.fingerprint),
@@ -231,6 +231,15 @@ def _attributes(header: ShardHeader, n_rows: int) -> dict[str, Any]:
         "rows": np.int64(n_rows),
         "versions": np.bytes_(canonical_json(versions)),
     }
+
+
+def _pillow_version() -> str:
+    """Return the version of the Pillow that is loaded, else of the one that would be: reading shards needs none."""
+    if loaded := sys.modules.get("PIL"):
+        return str(loaded.__version__)
+    from importlib.metadata import version  # slow to load, and of no use to readers
+
+    return version("pillow")
 
 
 def _digest(data: NDArray[Any]) -> str:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.console import CheckDigests, cache_folder, console, print_json, safe, show_checks
-from featcache.terminal import human_bytes
+from featcache.console import CheckDigests, cache_folder, console, human_bytes, print_json, safe, show_checks
 
 if TYPE_CHECKING:
     from featcache.store.selection import Selection

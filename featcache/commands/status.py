@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from featcache.console import cache_folder, console, print_json, safe
+from featcache.console import cache_folder, console, human_bytes, print_json, safe
 from featcache.identity.outputs import abbreviate
-from featcache.terminal import human_bytes
 
 if TYPE_CHECKING:
     from featcache.upkeep.audit import Audit, Finding

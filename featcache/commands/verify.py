@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.console import cache_folder, console, print_json, safe
-from featcache.terminal import human_bytes
+from featcache.console import cache_folder, console, human_bytes, print_json, safe
 
 if TYPE_CHECKING:
     from featcache.upkeep.canary import CanaryResult

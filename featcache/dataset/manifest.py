@@ -3,104 +3,14 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Literal
 
+from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
+from featcache.dataset.readers.table import Table
+from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
-from featcache.files.regular import open_unbuffered
 
-if TYPE_CHECKING:
-    from featcache.dataset.readers.table import Table
-    from featcache.dataset.sample_list import SampleList
-
-__all__ = [
-    "ImageFile",
-    "ImageSource",
-    "Manifest",
-    "Sample",
-]
-
-
-@runtime_checkable
-class ImageSource(Protocol):
-    """One encoded picture that can be read when it is needed."""
-
-    @property
-    def name(self) -> str:
-        """Say where the picture is, for messages and the sample table."""
-        ...
-
-    def read_bytes(self) -> bytes:
-        """Read the encoded picture.
-
-        Raises
-        ------
-        OSError
-            The picture cannot be read.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """A picture in a regular file.
-
-    Attributes
-    ----------
-    path : str
-        The path as resolved against the manifest's folder.
-    """
-
-    path: str
-
-    @property
-    def name(self) -> str:
-        """Give the path."""
-        return self.path
-
-    def read_bytes(self) -> bytes:
-        """Read the file; devices, FIFOs, sockets and folders are refused without being opened.
-
-        Raises
-        ------
-        OSError
-            The path names no regular file, or the file cannot be read.
-        """
-        with open_unbuffered(self.path) as file:
-            return file.read()
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One row: a picture, a caption, or both, with what is known about it.
-
-    Attributes
-    ----------
-    sample_id : str
-        Unique in its manifest.
-    image : ImageSource or None
-        None: no picture is named.
-    caption : str or None
-        The exact text; None: missing. Never empty.
-    label_a : int
-        0 real, 1 AI, -1 unknown.
-    label_b : str or None
-        The generator's class name, "real" for real rows; None: unknown.
-    split : str or None
-        One of `SPLITS`; None: not assigned.
-    group : str or None
-        Rows of one group must not be divided between splits.
-    where : str
-        The row's place for messages, such as "manifest.csv, row 12" (from 1, the header not counted).
-    """
-
-    sample_id: str
-    image: ImageSource | None
-    caption: str | None
-    label_a: int
-    label_b: str | None
-    split: str | None
-    group: str | None
-    where: str
+__all__ = ["Manifest"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +35,7 @@ class Manifest:
 
     name: str
     origin: str
-    samples: "SampleList"
+    samples: SampleList
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
@@ -159,9 +69,6 @@ class Manifest:
         ManifestError
             `data` is none of the accepted forms, or breaks a rule of its form.
         """
-        # Imported here because the readers build on the types above.
-        from featcache.dataset.readers import ct2, folders, hub, location, text_files, webdataset
-
         if isinstance(data, str) and data.startswith("hf:"):
             table = hub.read_hub(data)
             origin, title = table.origin, name or hub.name_of(table.origin)
@@ -177,15 +84,13 @@ class Manifest:
             table = _read_table(path)
         wide = ct2.match_wide(table)
         if wide is None:
-            parsed = text_files.parse_table(table, on_orphan=on_orphan)
+            parsed = narrow.parse_table(table, on_orphan=on_orphan)
         else:
             parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
         return cls(location.safe_name(title), origin, *parsed)
 
 
-def _read_table(path: Path) -> "Table":
-    from featcache.dataset.readers import ct2, location, parquet, text_files
-
+def _read_table(path: Path) -> Table:
     match path.suffix.lower():
         case ".csv":
             return text_files.read_csv(path, delimiter=",")

@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.dataset.manifest import ImageFile, ImageSource, Sample
+from featcache.dataset.sample import ImageFile, ImageSource, Sample
 from featcache.errors import ManifestError
 from featcache.files.string_column import StringBuilder, StringColumn
 from featcache.identity.terms import SPLITS

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import ModelError
-from featcache.identity.fingerprint import canonical_json, sha256_file
+from featcache.files.digests import canonical_json, sha256_file
 
 __all__ = ["DEFAULT_IMAGE_MODEL", "DEFAULT_TEXT_MODEL", "ModelFolder", "resolve_model"]
 

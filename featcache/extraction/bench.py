@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from featcache.cache.folder import Cache, Defaults
-from featcache.dataset.manifest import ImageSource, Manifest
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError

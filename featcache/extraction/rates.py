@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featcache.dataset.manifest import ImageSource
+from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec, TokenEncoder, Vectors
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.batching import token_batches

@@ -12,11 +12,10 @@ from typing import Any
 
 from featcache.errors import FeatcacheError, ShardError
 from featcache.files.publish import publish_new, replace_file, temporary_beside
-from featcache.files.regular import open_regular, open_unbuffered
+from featcache.files.regular import open_regular
 
 __all__ = [
     "check_intact",
-    "digest_bytes",
     "read_json",
     "read_sealed",
     "replace_sealed",
@@ -26,23 +25,7 @@ __all__ = [
 ]
 
 _MAX_JSON = 1 << 30
-_BUFFER = 1 << 20
 _FOLDER_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-def digest_bytes(path: Path, offset: int = 0, n_bytes: int | None = None) -> str:
-    """Return the sha256 of some bytes of a file (default: all), as 64 hex digits.
-
-    Reads instead of mapping: page faults would cost more than the hash. Releases the interpreter lock.
-    """
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER))
-    with open_unbuffered(path) as file:
-        left = os.fstat(file.fileno()).st_size if n_bytes is None else n_bytes
-        file.seek(offset)
-        while left > 0 and (n := file.readinto(buffer[: min(left, _BUFFER)])):
-            digest.update(buffer[:n])
-            left -= n
-    return digest.hexdigest()
 
 
 def write_bytes(temp: Path, data: bytes | memoryview, final: Path) -> None:

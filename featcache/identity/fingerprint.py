@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from featcache.errors import FingerprintMismatch, ShardError
+from featcache.files.digests import canonical_json
 
-__all__ = ["FieldChange", "Fingerprint", "canonical_json", "check_same", "diff_documents", "sha256_file"]
+__all__ = ["FieldChange", "Fingerprint", "check_same", "diff_documents"]
 
 SHORT = 12
 _MODALITIES = ("text", "image", "spectral")
 _ABSENT = "(absent)"
-
-
-def canonical_json(value: Any) -> str:
-    """Return the one JSON text of ``value``: sorted keys, no blanks, no NaN, non-ASCII kept."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def sha256_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ Pillow's own: what they make follows its libjpeg and its resampling.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from io import BytesIO
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,9 @@ from PIL.Image import Resampling, Transpose
 from featcache.errors import ImageError
 from featcache.pictures.decode import MAX_PIXELS, quietly
 
-__all__ = ["blur", "brightness", "crop", "hflip", "jpeg", "noise", "rescale"]
+__all__ = ["PERTURBATIONS", "blur", "brightness", "crop", "hflip", "jpeg", "noise", "rescale"]
+
+Apply: TypeAlias = Callable[[Image.Image, float, bytes], Image.Image]
 
 _TRUNCATE = 4  # sigmas
 _TILE_ROWS, _TILE_COLUMNS = 64, 4096
@@ -113,6 +117,18 @@ def crop(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     top = down * (picture.height - height + 1) >> 64
     left = right * (picture.width - width + 1) >> 64
     return picture.crop((left, top, left + width, top + height))
+
+
+PERTURBATIONS: Mapping[str, Apply] = {
+    "hflip": hflip,
+    "jpeg": jpeg,
+    "blur": blur,
+    "noise": noise,
+    "brightness": brightness,
+    "rescale": rescale,
+    "crop": crop,
+}
+"""The functions by the names that views give them."""
 
 
 def _portion(side: int, factor: float) -> int:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from featcache.errors import FeatcacheError
 from featcache.identity.terms import CLEAN
-from featcache.pictures import perturbations
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["MAX_VIEWS", "PRESETS", "VIEW_RULES", "Perturbation", "View", "expand_views", "parse_view"]
 
@@ -38,14 +38,11 @@ Both have the clean view, which is the baseline of either.
 _MAX_PARTS = 4
 _NUMBER = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?")
 
-Apply: TypeAlias = Callable[[Image.Image, float, bytes], Image.Image]
-
 
 @dataclass(frozen=True)
 class _Kind:
     """One kind of perturbation, and the numbers it takes: ``low`` to ``high``, but not ``neutral``."""
 
-    apply: Apply
     meaning: str
     low: float = 0.0
     high: float = 0.0
@@ -55,23 +52,21 @@ class _Kind:
 
 
 _KINDS: Mapping[str, _Kind] = {
-    "hflip": _Kind(perturbations.hflip, "left and right swapped", takes_number=False),
+    "hflip": _Kind("left and right swapped", takes_number=False),
     "jpeg": _Kind(
-        perturbations.jpeg,
         "JPEG of this quality and back: baseline, 4:2:0, standard tables; the pixels follow Pillow's libjpeg",
         *(1, 100),
         is_whole=True,
     ),
-    "blur": _Kind(perturbations.blur, "Gaussian blur, sigma in pixels of the full-size picture", 0.25, 20),
-    "noise": _Kind(perturbations.noise, "seeded Gaussian noise, sigma as a fraction of 255", 0.001, 1),
-    "brightness": _Kind(perturbations.brightness, "levels times this factor, clipped", 0.05, 10, neutral=1),
+    "blur": _Kind("Gaussian blur, sigma in pixels of the full-size picture", 0.25, 20),
+    "noise": _Kind("seeded Gaussian noise, sigma as a fraction of 255", 0.001, 1),
+    "brightness": _Kind("levels times this factor, clipped", 0.05, 10, neutral=1),
     "rescale": _Kind(
-        perturbations.rescale,
         "both sides times this factor by Pillow's antialiased bicubic, left at that size",
         *(0.05, 2),
         neutral=1,
     ),
-    "crop": _Kind(perturbations.crop, "this fraction of each side kept, at a seeded position", 0.05, 1, neutral=1),
+    "crop": _Kind("this fraction of each side kept, at a seeded position", 0.05, 1, neutral=1),
 }
 
 VIEW_RULES: Mapping[str, str] = {CLEAN: "the picture itself"} | {name: kind.meaning for name, kind in _KINDS.items()}
@@ -176,11 +171,13 @@ class View:
         ImageError
             If the picture is too large for a part: a side beyond JPEG's, or rescaled beyond `MAX_PIXELS`.
         """
+        from featcache.pictures.perturbations import PERTURBATIONS  # loads Pillow, which names do not need
+
         if picture.mode != "RGB":
             raise ValueError(f"picture has mode {picture.mode!r}, expected 'RGB' as decode_rgb makes it")
         for place, part in enumerate(self.parts):
             seed = hashlib.sha256(key + f"/{place}/{part}".encode()).digest()[:16]
-            picture = _KINDS[part.kind].apply(picture, part.value or 0.0, seed)
+            picture = PERTURBATIONS[part.kind](picture, part.value or 0.0, seed)
         return picture
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Iterator
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import FeatcacheError
 from featcache.store.arrays import Arrays
-from featcache.store.selection import Selection
 
-if TYPE_CHECKING:
-    from featcache.store.store import FeatureStore
-
-__all__ = ["BLOCK_ROWS", "WINDOW_ROWS", "Shuffle", "iterate_batches", "window_orders"]
+__all__ = ["BLOCK_ROWS", "WINDOW_ROWS", "Read", "Shuffle", "iterate_batches", "window_orders"]
 
 Shuffle = Literal["global", "block"]
 Positions = NDArray[np.int64]
@@ -24,6 +20,14 @@ BLOCK_ROWS = 256
 """Consecutive rows that a block shuffle keeps in one window: what is read from a disk at once."""
 WINDOW_ROWS = 8192
 """Rows that a block shuffle holds in memory and mixes (a multiple of the batch size, and at least four batches)."""
+
+
+class Read(Protocol):
+    """What reads rows by number, in the order asked for."""
+
+    def __call__(self, rows: Positions, *, is_random: bool = False) -> Arrays:
+        """Read some rows; ``is_random``: they are scattered, so that reading ahead would be in vain."""
+        ...
 
 
 def window_orders(n_rows: int, batch_size: int, rng: np.random.Generator) -> Iterator[tuple[Positions, Positions]]:
@@ -57,20 +61,14 @@ def window_orders(n_rows: int, batch_size: int, rng: np.random.Generator) -> Ite
 
 
 def iterate_batches(
-    store: FeatureStore,
-    rows: Positions,
-    *,
-    batch_size: int,
-    shuffle: Shuffle | None = None,
-    seed: int = 0,
-    selections: Mapping[str, Selection] | None = None,
+    read: Read, rows: Positions, *, batch_size: int, shuffle: Shuffle | None = None, seed: int = 0
 ) -> Iterator[Arrays]:
     """Yield every row once, ``batch_size`` at a time; the last batch may be shorter.
 
     Parameters
     ----------
-    store : FeatureStore
-        Where to read.
+    read : callable
+        Reads them.
     rows : (n,) int64
         Row numbers in the sample table, ascending.
     batch_size : int
@@ -80,8 +78,6 @@ def iterate_batches(
         order, mixed within windows of about `WINDOW_ROWS` rows that are read in order into memory. Default: in order.
     seed : int
         The same seed gives the same order.
-    selections : mapping of modality to Selection
-        Which vectors; default: the standard ones.
 
     Raises
     ------
@@ -93,26 +89,18 @@ def iterate_batches(
     if shuffle is not None and shuffle not in get_args(Shuffle):
         raise FeatcacheError(f"shuffle is {shuffle!r}, expected None or one of {', '.join(get_args(Shuffle))}")
     if shuffle == "block":
-        return _in_windows(store, rows, batch_size, seed, selections)
-    return _in_order(store, rows, batch_size, seed if shuffle else None, selections)
+        return _in_windows(read, rows, batch_size, seed)
+    return _in_order(read, rows, batch_size, seed if shuffle else None)
 
 
-def _in_order(
-    store: FeatureStore,
-    rows: Positions,
-    batch_size: int,
-    seed: int | None,
-    selections: Mapping[str, Selection] | None,
-) -> Iterator[Arrays]:
+def _in_order(read: Read, rows: Positions, batch_size: int, seed: int | None) -> Iterator[Arrays]:
     order = rows if seed is None else rows[np.random.default_rng(seed).permutation(len(rows))]
     for start in range(0, len(order), batch_size):
-        yield store.read(order[start : start + batch_size], selections=selections, is_random=seed is not None)
+        yield read(order[start : start + batch_size], is_random=seed is not None)
 
 
-def _in_windows(
-    store: FeatureStore, rows: Positions, batch_size: int, seed: int, selections: Mapping[str, Selection] | None
-) -> Iterator[Arrays]:
+def _in_windows(read: Read, rows: Positions, batch_size: int, seed: int) -> Iterator[Arrays]:
     for window, order in window_orders(len(rows), batch_size, np.random.default_rng(seed)):
-        held = store.read(rows[window], selections=selections)
+        held = read(rows[window])
         for start in range(0, len(order), batch_size):
             yield held.select(order[start : start + batch_size])

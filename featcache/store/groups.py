@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.samples import SampleTable
-from featcache.dataset.splits import clusters
+from featcache.identity.links import clusters
 
 __all__ = ["link_groups"]
 

@@ -15,8 +15,8 @@ from featcache.cache.checked import Checked, read_checked, remember_checked
 from featcache.cache.index import Receipt
 from featcache.cache.shard import Shard, read_shard, verify_shard
 from featcache.errors import ShardError
+from featcache.files.digests import digest_bytes
 from featcache.files.file_state import FileState
-from featcache.files.sealed import digest_bytes
 
 __all__ = ["CheckProgress", "Soundness"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -338,9 +338,9 @@ class FeatureStore:
         view : str
             Instead of selections: the standard vectors of pictures perturbed so.
         """
-        chosen = self._selections(selections, view)
+        read = partial(self.read, selections=self._selections(selections, view))
         rows = self.row_numbers(split)
-        return iterate_batches(self, rows, batch_size=batch_size, shuffle=shuffle, seed=seed, selections=chosen)
+        return iterate_batches(read, rows, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
     def torch_dataset(
         self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN
@@ -348,7 +348,12 @@ class FeatureStore:
         """Return a map-style data set for torch's DataLoader that reads whole batches at once."""
         from featcache.store.torch_data import FeatureDataset
 
-        return FeatureDataset(self, self.row_numbers(split), self._selections(selections, view))
+        rows, chosen = self.row_numbers(split), self._selections(selections, view)
+        labels = {
+            "label_a": self.samples.label_a[rows].astype(np.int64),
+            "label_b": self.samples.label_b[rows].astype(np.int64),
+        }
+        return FeatureDataset(labels, {m: self.rows(s).select(rows).at_random() for m, s in chosen.items()})
 
     def to_arrow(
         self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN

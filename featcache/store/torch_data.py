@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
-if TYPE_CHECKING:
-    from featcache.store.selection import Selection
-    from featcache.store.store import FeatureStore
-
-__all__ = ["Batch", "FeatureDataset"]
+__all__ = ["Batch", "FeatureDataset", "Vectors"]
 
 
 class Batch(Sequence[dict[str, Any]]):
@@ -39,6 +35,14 @@ class Batch(Sequence[dict[str, Any]]):
         return (self[i] for i in range(len(self)))
 
 
+class Vectors(Protocol):
+    """Vectors that can be read by position."""
+
+    def read(self, indices: NDArray[np.int64], /) -> NDArray[np.float32]:
+        """Read some of them: (m, d)."""
+        ...
+
+
 class FeatureDataset(Dataset[dict[str, Any]]):
     """Rows of a store as tensors; works in DataLoader workers however they are started.
 
@@ -50,21 +54,16 @@ class FeatureDataset(Dataset[dict[str, Any]]):
 
     Parameters
     ----------
-    store : FeatureStore
-        Where the vectors are.
-    rows : (n,) int
-        Row numbers of the samples.
-    selections : mapping of modality to Selection
-        Which vectors.
+    labels : mapping of name to (n,) int64
+        ``label_a`` and ``label_b`` of the rows.
+    features : mapping of modality to Vectors
+        Of the same rows.
     """
 
-    def __init__(self, store: FeatureStore, rows: NDArray[np.integer], selections: Mapping[str, Selection]) -> None:
+    def __init__(self, labels: Mapping[str, NDArray[np.int64]], features: Mapping[str, Vectors]) -> None:
         # Labels and places only: a worker that is started afresh is sent no more than it needs, and opens files itself.
-        self._labels = {
-            "label_a": store.samples.label_a[rows].astype(np.int64),
-            "label_b": store.samples.label_b[rows].astype(np.int64),
-        }
-        self._features = {m: store.rows(s).select(rows).at_random() for m, s in selections.items()}
+        self._labels = dict(labels)
+        self._features = dict(features)
 
     def __len__(self) -> int:
         return len(self._labels["label_a"])

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable, read_samples
-from featcache.dataset.manifest import ImageFile, ImageSource, Manifest
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, ImageSource
 from featcache.encoders.base import decode_size
 from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError

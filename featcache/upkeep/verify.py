@@ -15,7 +15,7 @@ from featcache.cache.index import Index, Receipt, read_index
 from featcache.cache.layout import is_known, is_temporary, walk_cache
 from featcache.cache.shard import Shard, read_shard, verify_shard
 from featcache.errors import ShardError
-from featcache.files.sealed import digest_bytes
+from featcache.files.digests import digest_bytes
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import prefixes
 from featcache.upkeep.damage import Holdings, Lack, Note, Problem, views_of

@@ -1,4 +1,4 @@
-"""What commands show while digests are checked: nothing, unless it takes a while and somebody looks."""
+"""Text for people; and what is shown while digests are checked: nothing, unless it takes a while and somebody looks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from featcache import console
+from featcache.console import human_bytes, printable
 
 
 class Screen:
@@ -28,6 +29,15 @@ class Screen:
     @property
     def is_cursor_visible(self) -> bool:
         return self._out.getvalue().rfind("\x1b[?25h") >= self._out.getvalue().rfind("\x1b[?25l")
+
+
+def test_untrusted_text_cannot_command_a_terminal() -> None:
+    assert printable("a\x1b[31mb\nc\u202ed\u2028") == "a\\x1b[31mb\\nc\\u202ed\\u2028"
+    assert printable("naïve 日本 🎈") == "naïve 日本 🎈"
+
+
+def test_sizes_are_readable() -> None:
+    assert [human_bytes(n) for n in (0, 999, 12_600_000, 5 * 10**15)] == ["0 B", "999 B", "12.6 MB", "5000.0 TB"]
 
 
 def test_a_check_of_less_than_a_second_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

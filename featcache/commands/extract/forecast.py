@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from featcache.commands.extract.misses import print_misses
-from featcache.console import console, safe
-from featcache.terminal import human_bytes
+from featcache.console import console, human_bytes, safe
 
 if TYPE_CHECKING:
     from featcache.extraction.forecast import Forecast, SideForecast

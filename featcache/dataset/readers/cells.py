@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from featcache.dataset.manifest import ImageSource
+from featcache.dataset.sample import ImageSource
 from featcache.identity.terms import UNKNOWN
 
 __all__ = [

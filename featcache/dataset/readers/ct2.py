@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featcache.dataset.manifest import Sample
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
 from featcache.dataset.readers.table import Table, load_columns, match_columns, refuse_rows
+from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 

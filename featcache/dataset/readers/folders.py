@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from posixpath import basename, splitext
 
-from featcache.dataset.manifest import ImageFile, Sample
 from featcache.dataset.readers.cells import AI_NAMES, REAL_NAMES, SPLIT_NAMES, decode_caption, quoted
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
+from featcache.dataset.sample import ImageFile, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 from featcache.identity.terms import UNKNOWN

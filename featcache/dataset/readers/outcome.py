@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from featcache.dataset.manifest import ImageFile
 from featcache.dataset.readers.cells import is_unicode, quoted
 from featcache.dataset.readers.table import more_rows
+from featcache.dataset.sample import ImageFile
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 

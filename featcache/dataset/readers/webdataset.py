@@ -11,9 +11,9 @@ from typing import BinaryIO
 from featcache.dataset.readers.archive import TarMember, walk_members
 from featcache.dataset.readers.cells import SPLIT_NAMES, decode_caption, parse_cell, parse_object, quoted
 from featcache.dataset.readers.folders import IMAGE_ENDINGS
+from featcache.dataset.readers.narrow import parse_table
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, settle_orphans
 from featcache.dataset.readers.table import Table, more_rows
-from featcache.dataset.readers.text_files import parse_table
 from featcache.errors import ManifestError
 from featcache.files.regular import open_regular
 
@@ -116,7 +116,7 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan) -> Parsed:
     Raises
     ------
     ManifestError
-        A tar is compressed, no sample is left, or values break a rule of tables (`text_files.parse_table`), among them
+        A tar is compressed, no sample is left, or values break a rule of tables (`narrow.parse_table`), among them
         that ids are unique over all tars.
     """
     faults = _Faults()

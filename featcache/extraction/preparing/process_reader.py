@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Self
 
-from featcache.dataset.manifest import ImageFile
 from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageFile
 from featcache.extraction.preparing.crew import Crew, answer
 from featcache.extraction.preparing.recipe import PARTS, Fault, Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.slots import SlotLayout, Slots, shared_file

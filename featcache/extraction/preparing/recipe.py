@@ -18,7 +18,7 @@ from featcache.pictures.decode import decode_rgb
 from featcache.pictures.views import View
 
 if TYPE_CHECKING:
-    from featcache.dataset.manifest import ImageSource
+    from featcache.dataset.sample import ImageSource
 
 __all__ = ["PARTS", "Fault", "Prepared", "Reading", "Recipe", "prepare"]
 

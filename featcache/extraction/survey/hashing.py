@@ -19,7 +19,7 @@ from featcache.cache.failures import Failure
 from featcache.cache.file_facts import FileFacts
 from featcache.cache.memo import Memo
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
-from featcache.dataset.manifest import ImageSource
+from featcache.dataset.sample import ImageSource
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
 from featcache.extraction.preparing.crew import Crew
@@ -202,9 +202,12 @@ class Pictures:
             self.is_stamped[row] = look.stamp == self.stamp[row].tobytes()
         self.key[row] = np.frombuffer(look.key, np.uint8)
         self.status[row] = PRESENT
-        self.files.note(row, look.n_bytes, look.info)
-        if look.info is not None:
-            self.width[row], self.height[row] = look.info.width, look.info.height
+        info = look.info
+        if info is None:
+            self.files.note(row, look.n_bytes)
+        else:
+            self.files.note(row, look.n_bytes, format=info.format, has_exif=info.has_exif)
+            self.width[row], self.height[row] = info.width, info.height
 
     def remember(self, path: Path) -> None:
         """Write the memo for the next scan, unless it would be the same; one that cannot be written is done without."""

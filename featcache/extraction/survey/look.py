@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from featcache.dataset.manifest import ImageSource
+from featcache.dataset.sample import ImageSource
 from featcache.extraction.preparing.crew import answer
 from featcache.extraction.survey.stamps import place_of, stamp_file
 from featcache.pictures.decode import ImageInfo, probe_image

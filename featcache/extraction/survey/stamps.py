@@ -7,9 +7,9 @@ import os
 import stat
 from collections.abc import Iterable
 
-from featcache.dataset.manifest import ImageFile, ImageSource
 from featcache.dataset.readers.parquet import ParquetImage
 from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageFile, ImageSource
 
 __all__ = ["place_of", "stamp_file", "stamp_files"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
@@ -28,9 +29,10 @@ def write_parquet(source: Source, path: Path) -> None:
         raise FeatcacheError("writing Parquet needs pyarrow: pip install 'featcache[parquet]'") from error
     row_bytes = 4 * sum(sum(s.widths) for s in source.selections.values()) + 64
     step = max(256, _GROUP_BYTES // row_bytes)
+    read = partial(source.store.read, selections=source.selections)
     writer = None
     try:
-        for arrays in iterate_batches(source.store, source.rows, batch_size=step, selections=source.selections):
+        for arrays in iterate_batches(read, source.rows, batch_size=step):
             table = arrow_table(arrays, source.about)
             if writer is None:
                 writer = pq.ParquetWriter(path, table.schema, use_dictionary=["split", "group"], compression="zstd")

@@ -138,6 +138,6 @@ def test_a_table_that_is_replaced_stays_as_it_was_for_who_has_opened_it(tmp_path
 
 def test_rows_of_facts_can_be_taken_and_put() -> None:
     facts = FileFacts.unknown(4)
-    facts.note(1, 5_000_000_000, None)
+    facts.note(1, 5_000_000_000)
     facts.put(np.array([3]), facts[np.array([1])])
     assert facts.n_bytes.tolist() == [0, 2**32 - 1, 0, 2**32 - 1] and facts.has_exif.tolist() == [-1] * 4

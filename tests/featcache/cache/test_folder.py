@@ -16,7 +16,6 @@ from featcache.extraction.run import extract
 from featcache.files.publish import publish_new, temporary_beside
 from featcache.files.sealed import read_sealed, replace_sealed, write_sealed
 from featcache.project import Project, load_project
-from featcache.terminal import human_bytes, printable
 from featcache.upkeep.repair import repair
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -203,12 +202,3 @@ def test_a_project_file_gives_defaults_and_refuses_what_it_does_not_know(tmp_pat
         file.write_text(text)
         with pytest.raises(FeatcacheError, match=message):
             load_project(tmp_path)
-
-
-def test_untrusted_text_cannot_command_a_terminal() -> None:
-    assert printable("a\x1b[31mb\nc\u202ed\u2028") == "a\\x1b[31mb\\nc\\u202ed\\u2028"
-    assert printable("naïve 日本 🎈") == "naïve 日本 🎈"
-
-
-def test_sizes_are_readable() -> None:
-    assert [human_bytes(n) for n in (0, 999, 12_600_000, 5 * 10**15)] == ["0 B", "999 B", "12.6 MB", "5000.0 TB"]

@@ -14,8 +14,9 @@ import pytest
 from featcache.cache.file_facts import FileFacts
 from featcache.cache.memo import Memo
 from featcache.cache.samples import SampleTable
-from featcache.dataset.manifest import ImageFile, Manifest
+from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageFile
 from featcache.extraction.survey.scan import Scan, scan
 
 from factories import png, read_manifest, write_dataset

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +41,27 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, n: in
     np.testing.assert_array_equal(shard.map(shard.outputs["out"]), vectors.astype(dtype))
     np.testing.assert_allclose(shard.map(shard.norms["out"]), np.linalg.norm(vectors, axis=1), rtol=1e-6)
     verify_shard(shard)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from featcache.cache.shard import ShardHeader, write_shard
+if sys.argv[2] == "loaded":
+    import PIL
+header = ShardHeader("ab" * 32, "clean", "float16")
+path, vectors = Path(sys.argv[1]), {"cls": np.zeros((1, 2), np.float32)}
+write_shard(path, header, np.zeros((1, 32), np.uint8), vectors, root=path.parent)
+assert ("PIL" in sys.modules) == (sys.argv[2] == "loaded")
+"""
+
+
+@pytest.mark.parametrize("pillow", ["loaded", "installed"])
+def test_a_shard_says_which_pillow_it_was_made_with(tmp_path: Path, pillow: str) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", WRITER, str(tmp_path / "x.h5"), pillow], check=True)
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert json.loads(file.attrs["versions"])["pillow"] == PIL.__version__
 
 
 def test_a_published_shard_is_never_replaced(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from featcache.dataset.manifest import ImageFile, ImageSource, Manifest
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile
 from featcache.errors import ManifestError
 
 
@@ -26,16 +27,6 @@ def special_files(folder: Path) -> dict[str, Path]:
     return found | {"device": Path("/dev/zero")}
 
 
-def test_an_image_file_gives_exactly_its_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"\x00\xffpicture")
-    image = ImageFile(str(path))
-    assert isinstance(image, ImageSource)
-    assert image.read_bytes() == b"\x00\xffpicture"
-    assert image.name == str(path)
-    assert pickle.loads(pickle.dumps(image)) == image
-
-
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("kind", ["folder", "fifo", "socket", "device"])
 def test_what_is_not_a_regular_file_is_refused_without_blocking(
@@ -47,12 +38,6 @@ def test_what_is_not_a_regular_file_is_refused_without_blocking(
         ImageFile(str(path)).read_bytes()
     with pytest.raises(ManifestError, match=r"not a regular file|holds no pictures"):
         Manifest.from_source(path)
-
-
-@pytest.mark.parametrize("path", ["missing.jpg", "a\0b.jpg", "\ud800.jpg", "x" * 5000])
-def test_an_impossible_path_is_an_os_error(path: str) -> None:
-    with pytest.raises(OSError):
-        ImageFile(path).read_bytes()
 
 
 @pytest.mark.parametrize("data", ["missing.csv", "a\0b.csv", "x" * 5000, "", "hf:", "hf:\0", "hf:no/such/folder"])

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from featcache.dataset.manifest import ImageFile, ImageSource, Sample
 from featcache.dataset.readers.outcome import check_unique
+from featcache.dataset.sample import ImageFile, ImageSource, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 

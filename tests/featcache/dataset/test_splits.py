@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.dataset.splits import assign_splits, clusters
+from featcache.dataset.splits import assign_splits
 from featcache.errors import ManifestError
+from featcache.identity.links import clusters
 
 Rows = list[tuple[str | None, int]]
 ROWS = st.lists(st.tuples(st.none() | st.sampled_from("abcdefgh"), st.integers(-1, 12)), min_size=1, max_size=40)
@@ -15,24 +16,6 @@ ROWS = st.lists(st.tuples(st.none() | st.sampled_from("abcdefgh"), st.integers(-
 
 def columns(rows: Rows) -> list[object]:
     return [[group for group, _ in rows], np.array([number for _, number in rows], dtype=np.int64)]
-
-
-def naive_clusters(rows: Rows) -> list[int]:
-    numbers = list(range(len(rows)))
-    for i, (group, number) in enumerate(rows):
-        for j, (other, digit) in enumerate(rows[:i]):
-            if (group is not None and group == other) or (number >= 0 and number == digit):
-                low, high = sorted((numbers[i], numbers[j]))
-                numbers = [low if n == high else n for n in numbers]
-    order = {n: i for i, n in enumerate(dict.fromkeys(numbers))}
-    return [order[n] for n in numbers]
-
-
-@given(ROWS)
-def test_clusters_are_the_connected_components(rows: Rows) -> None:
-    found = clusters(columns(rows))
-    assert found.dtype == np.int64
-    assert found.tolist() == naive_clusters(rows)
 
 
 @given(ROWS, st.integers())
@@ -97,14 +80,6 @@ def test_the_assignment_does_not_depend_on_the_process() -> None:
     assert len(found) == 1
 
 
-def test_links_chain_across_columns_but_ids_do_not() -> None:
-    assert clusters([["a", "a", None, "b"], ["x", "y", "y", "a"]]).tolist() == [0, 0, 0, 1]
-
-
-def test_large_unsigned_ids_link_too() -> None:
-    assert clusters([np.array([2**64 - 1, 5, 2**64 - 1], dtype=np.uint64)]).tolist() == [0, 1, 0]
-
-
 def test_no_rows_give_no_splits() -> None:
     assert assign_splits([[]]).shape == (0,)
 
@@ -115,10 +90,6 @@ def test_fractions_that_are_none_are_refused(fractions: tuple[float, float, floa
         assign_splits([["a"]], fractions=fractions)
 
 
-def test_columns_of_different_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match="one length"):
-        clusters([["a"], ["a", "b"]])
-    with pytest.raises(ValueError, match="one length"):
-        clusters([])
+def test_as_many_ids_as_rows_are_needed() -> None:
     with pytest.raises(ValueError, match="one id for each of 1 rows"):
         assign_splits([["a"]], sample_id=["x", "y"])

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.errors import FingerprintMismatch, ShardError
-from featcache.identity.fingerprint import Fingerprint, canonical_json, check_same, diff_documents
+from featcache.files.digests import canonical_json
+from featcache.identity.fingerprint import Fingerprint, check_same, diff_documents
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

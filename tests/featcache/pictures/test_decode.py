@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, features
 
 from featcache.errors import ImageError
-from featcache.identity.fingerprint import canonical_json
+from featcache.files.digests import canonical_json
 from featcache.pictures.decode import (
     DECODE_DOCUMENT,
     MAX_ASPECT,

@@ -24,7 +24,7 @@ from transformers.image_transforms import convert_to_rgb
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
 from featcache.errors import ModelError
-from featcache.identity.fingerprint import canonical_json
+from featcache.files.digests import canonical_json
 from featcache.pictures import preprocess, processor_config
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.preprocess import Preprocessor, normalise

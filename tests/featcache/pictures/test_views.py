@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featcache.errors import FeatcacheError
+from featcache.pictures.perturbations import PERTURBATIONS
 from featcache.pictures.views import MAX_VIEWS, PRESETS, VIEW_RULES, Perturbation, View, expand_views, parse_view
 
 KEY = hashlib.sha256(b"content").digest()
@@ -217,6 +218,10 @@ def test_pixels_are_the_same_in_every_process_and_thread() -> None:
         made = list(pool.map(digests, range(8)))
     assert all(one == run.stdout.split() for one in made)
     assert len(set(made[0])) == len(ALL)
+
+
+def test_every_name_has_its_function() -> None:
+    assert ["clean", *PERTURBATIONS] == list(VIEW_RULES)
 
 
 def test_views_can_be_sent_to_another_process() -> None:

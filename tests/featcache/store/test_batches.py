@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,16 +100,3 @@ def test_no_more_rows_are_held_than_a_window(
     monkeypatch.setattr(FeatureStore, "read", counting)
     assert len(ids(list(store.batches(batch_size=2, shuffle=shuffle)))) == len(store)
     assert max(asked) == (8 if shuffle == "block" else 2)
-
-
-def test_iterating_needs_no_torch(store: FeatureStore, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    code = f"""
-import sys
-from featcache import open_store
-list(open_store({str(store.path)!r}).batches(batch_size=4, shuffle="block"))
-sys.exit("imported torch" if "torch" in sys.modules else 0)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)

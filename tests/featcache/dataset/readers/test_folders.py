@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from featcache.dataset.manifest import ImageFile, Manifest, Sample
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, Sample
 from featcache.errors import ManifestError
 
 

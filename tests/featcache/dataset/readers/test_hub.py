@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featcache.dataset.manifest import ImageFile, Manifest
+from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.hub import name_of
+from featcache.dataset.sample import ImageFile
 from featcache.errors import ManifestError
 
 CT2 = "Rajarshi-Roy-research/Defactify_Image_Dataset"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from featcache.dataset.manifest import ImageFile, Manifest
+from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.outcome import _join
+from featcache.dataset.sample import ImageFile
 from featcache.errors import ManifestError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)

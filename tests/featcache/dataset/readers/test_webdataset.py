@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcache.dataset.manifest import ImageSource, Manifest, Sample
+from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.archive import walk_members
 from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageSource, Sample
 from featcache.errors import ManifestError
 from featcache.extraction.run import extract
 

@@ -17,7 +17,7 @@ import pytest
 from featcache.cache.failures import read_failure_file, read_failures
 from featcache.cache.folder import Cache
 from featcache.cache.index import update_index
-from featcache.dataset.manifest import ImageFile
+from featcache.dataset.sample import ImageFile
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.passes import Pass
 from featcache.extraction.partition import Partition

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.dataset.manifest import ImageFile, Manifest, Sample
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
 from featcache.extraction.survey.scan import scan

@@ -19,7 +19,8 @@ from featcache.cache.samples import (
     read_samples,
     write_samples,
 )
-from featcache.dataset.manifest import ImageFile, ImageSource, Manifest, Sample
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, ImageSource, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError, ShardError
 from featcache.extraction.survey.scan import scan

@@ -3,9 +3,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from featcache.dataset.manifest import ImageFile
 from featcache.dataset.readers.parquet import ParquetImage
 from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageFile
 from featcache.extraction.survey.stamps import place_of, stamp_file
 
 FAR = 1 << 62
