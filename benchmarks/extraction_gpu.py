@@ -60,7 +60,7 @@ def read_alone(manifest: Manifest, specs: Sequence[EncoderSpec], options: Extrac
     recipe = Work.of(specs).recipe()
     images = [sample.image for sample in manifest.samples if sample.image]
     keys = [sha256(image.read_bytes()).digest() for image in images]
-    readings = (Reading(0, row, image, keys[row], (0,)) for row, image in enumerate(images))
+    readings = (Reading(0, row, image, keys[row], (0,), n_bytes=0) for row, image in enumerate(images))
     started = time.perf_counter()
     with open_reader(recipe, options, len(images)) as reader:
         assert all(prepared.inputs for prepared in reader.prepare(readings))

@@ -102,10 +102,11 @@ class Ours:
         recipe = Work.of(self._encoders[dtype]).recipe()
         pictures = [s.image for s in self._manifest.samples if s.image]
         readings = [
-            Reading(0, row, image, sha256(image.read_bytes()).digest(), (0,)) for row, image in enumerate(pictures)
+            Reading(0, row, image, sha256(image.read_bytes()).digest(), (0,), n_bytes=0)
+            for row, image in enumerate(pictures)
         ]
         cores = available_cores()
-        with ThreadReader(recipe, n_threads=cores, n_ahead=4 * cores) as reader:
+        with ThreadReader(recipe, n_threads=cores, n_ahead=4 * cores, memory=10**9) as reader:
             started = time.perf_counter()
             assert all(prepared.inputs for prepared in reader.prepare(iter(readings)))
             return time.perf_counter() - started

@@ -53,6 +53,7 @@ def extract(
     gpus: o.Gpus = None,
     batch_size: o.BatchSize = "auto",
     workers: o.Workers = "auto",
+    memory: o.Memory = None,
     compile_: o.Compile = False,
     shard_rows: o.ShardRows = None,
     shard: o.Shard = None,

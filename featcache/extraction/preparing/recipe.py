@@ -8,20 +8,25 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featcache.cache.file_facts import FORMATS
 from featcache.encoders.base import EncoderSpec, decode_size
 from featcache.errors import FeatcacheError, ImageError
+from featcache.extraction.preparing.room import Budget, Room
 from featcache.pictures.decode import decode_rgb
+from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from featcache.cache.samples import SampleTable
     from featcache.dataset.manifest import ImageSource
 
 __all__ = ["PARTS", "Fault", "Prepared", "Reader", "Reading", "Recipe", "ThreadReader", "prepare"]
@@ -63,6 +68,20 @@ class Recipe:
             )
         return cls(tuple(products), size)
 
+    @cached_property
+    def footprint(self) -> Footprint:
+        """How much memory pictures take."""
+        return Footprint.of({view for view, _ in self.products})
+
+    def reading(
+        self, table: SampleTable, row: int, image: ImageSource, *, group: int = 0, products: tuple[int, ...]
+    ) -> Reading:
+        """Make the request for the picture of a row of a sample table."""
+        n_pixels, files = int(table.width[row]) * int(table.height[row]), table.files
+        format, file_bytes = ("", 0) if files is None else (FORMATS[files.format[row]], int(files.n_bytes[row]))
+        n_bytes = self.footprint.n_bytes(n_pixels, format, file_bytes)
+        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes)
+
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each product, found out with a blank picture."""
         blank = Image.new("RGB", (64, 64))
@@ -85,6 +104,8 @@ class Reading:
         Its sha256 when it was hashed.
     products : tuple of int
         Numbers of the recipe's products.
+    n_bytes : int
+        Memory that it takes at most.
     """
 
     group: int
@@ -92,6 +113,7 @@ class Reading:
     image: ImageSource
     key: bytes
     products: tuple[int, ...]
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -132,6 +154,11 @@ class Prepared:
 
 class Reader(Protocol):
     """Who carries readings out, ahead of their use and in bounded memory; a context that leaves nobody at its end."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What can be made of a picture."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -176,7 +203,7 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
     for product in reading.products:
         by_view.setdefault(recipe.products[product][0], []).append(product)
     for view, products in by_view.items():
-        stage = "view"
+        stage, seen = "view", None  # no view is kept while the next one is made
         try:
             seen = view.apply(picture, reading.key)
             clock.stop("views")
@@ -219,12 +246,15 @@ class ThreadReader:
         How many pictures at once.
     n_ahead : int
         Pictures that may wait, prepared, for their use.
+    memory : int
+        Bytes that pictures may take while they are prepared.
     """
 
-    def __init__(self, recipe: Recipe, *, n_threads: int, n_ahead: int) -> None:
-        self._recipe = recipe
+    def __init__(self, recipe: Recipe, *, n_threads: int, n_ahead: int, memory: int) -> None:
+        self.recipe = recipe
         self._n_threads = n_threads
         self._n_ahead = n_ahead
+        self._room = Room(Budget(memory, n_threads))
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="prepare")
 
     def __str__(self) -> str:
@@ -236,6 +266,7 @@ class ThreadReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._room.close()
         self._pool.shutdown(wait=error is None, cancel_futures=True)
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
@@ -243,7 +274,11 @@ class ThreadReader:
         ahead: deque[Future[Prepared]] = deque()
         while True:
             while len(ahead) < self._n_ahead and (reading := next(readings, None)) is not None:
-                ahead.append(self._pool.submit(prepare, self._recipe, reading))
+                ahead.append(self._pool.submit(self._prepare, reading))
             if not ahead:
                 return
             yield ahead.popleft().result()
+
+    def _prepare(self, reading: Reading) -> Prepared:
+        with self._room.take(reading.n_bytes):
+            return prepare(self.recipe, reading)
