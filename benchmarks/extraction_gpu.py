@@ -16,13 +16,13 @@ import torch
 from benchmarks.extraction_data import write_data, write_models
 from benchmarks.record import Measure
 from featcache.cache.folder import Defaults
-from featcache.commands.heap import keep_heap
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.bench import bench
+from featcache.extraction.heap import keep_heap
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning.work import Work
 from featcache.extraction.preparing.reader import open_reader
@@ -60,7 +60,7 @@ def read_alone(manifest: Manifest, specs: Sequence[EncoderSpec], options: Extrac
     recipe = Work.of(specs).recipe()
     images = [sample.image for sample in manifest.samples if sample.image]
     keys = [sha256(image.read_bytes()).digest() for image in images]
-    readings = (Reading(0, row, image, keys[row], (0,)) for row, image in enumerate(images))
+    readings = (Reading(0, row, image, keys[row], (0,), n_bytes=0) for row, image in enumerate(images))
     started = time.perf_counter()
     with open_reader(recipe, options, len(images)) as reader:
         assert all(prepared.inputs for prepared in reader.prepare(readings))

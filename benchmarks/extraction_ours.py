@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from featcache.cache.folder import Defaults
-from featcache.commands.heap import keep_heap
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec, Vectors
@@ -19,6 +18,7 @@ from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.bench import Preloaded, time_extraction
+from featcache.extraction.heap import keep_heap
 from featcache.extraction.options import ExtractOptions, available_cores
 from featcache.extraction.planning.work import Work
 from featcache.extraction.preparing.recipe import Reading
@@ -104,10 +104,11 @@ class Ours:
         recipe = Work.of(self._encoders[dtype]).recipe()
         pictures = [s.image for s in self._manifest.samples if s.image]
         readings = [
-            Reading(0, row, image, sha256(image.read_bytes()).digest(), (0,)) for row, image in enumerate(pictures)
+            Reading(0, row, image, sha256(image.read_bytes()).digest(), (0,), n_bytes=0)
+            for row, image in enumerate(pictures)
         ]
         cores = available_cores()
-        with ThreadReader(recipe, n_threads=cores, n_ahead=4 * cores) as reader:
+        with ThreadReader(recipe, n_threads=cores, n_ahead=4 * cores, memory=10**9) as reader:
             started = time.perf_counter()
             assert all(prepared.inputs for prepared in reader.prepare(iter(readings)))
             return time.perf_counter() - started

@@ -17,6 +17,7 @@ from featcache.errors import (
     ModelError,
     ShardError,
 )
+from featcache.extraction.memory import parse_memory
 from featcache.pictures.views import expand_views
 from featcache.project import Project, load_project
 from featcache.store.store import Arrays, FeatureStore, Selection, open_store
@@ -40,6 +41,7 @@ __all__ = [
     "expand_views",
     "load_project",
     "open_store",
+    "parse_memory",
 ]
 
 __version__ = "0.1.0"

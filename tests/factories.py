@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -214,6 +215,25 @@ def write_vision(folder: Path, kind: str = "clip", seed: int = 0) -> Path:
         del processor["crop_size"]
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+def run_python(code: str, *arguments: object) -> str:
+    """Run code in a process of its own, which knows these factories; returns what it printed."""
+    tests = Path(__file__).resolve().parent
+    environment = os.environ | {"PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def peak_bytes() -> int:
+    """Most memory that this process ever had. What `resource` tells of it on Linux counts the parent's too."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def children() -> set[int]:

@@ -261,6 +261,8 @@ def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> No
         (["extract", "--clip-text", "--image-model", "none"], 1, ["--clip-text", "--image-model"]),
         (["extract", "--shard", "8/8"], 1, ["8/8", "count from 0"]),
         (["extract", "--workers", "many"], 2, ["--workers"]),
+        (["extract", "--memory", "much"], 1, ["memory is 'much'", "a size like 2GB"]),
+        (["bench", "--memory", "-1GB"], 1, ["memory is '-1GB'", "a size like 2GB"]),
         (["extract", "--json-log", "nowhere/log"], 1, ["nowhere/log"]),
         (["extract", "--text-model", "none", "--image-model", "none"], 1, ["no encoder is left"]),
         (["extract", "--text-template", "hello"], 1, ["{caption}"]),

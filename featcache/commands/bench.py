@@ -11,8 +11,8 @@ from rich.table import Table
 from featcache.commands.extract import options as o
 from featcache.commands.extract.models import Dtypes
 from featcache.commands.extract.options import build_models
-from featcache.commands.heap import keep_heap
 from featcache.console import console, notes, print_json, safe
+from featcache.extraction.heap import keep_heap
 from featcache.project import load_project
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def bench(
     device: o.Device = o.DeviceName.auto,
     batch_size: o.BatchSize = "auto",
     workers: o.Workers = "auto",
+    memory: o.Memory = None,
     compile_: o.Compile = False,
     samples: Annotated[int, typer.Option(min=1, help="About how many samples to extract.")] = 480,
     seconds: Annotated[float, typer.Option(min=0.001, help="About how long each part is measured.")] = 5.0,
@@ -57,8 +58,10 @@ def bench(
     from featcache.encoders.loading import preferred_dtype, resolve_device
     from featcache.extraction.bench import bench as library_bench
     from featcache.extraction.bench import thin
+    from featcache.extraction.memory import parse_memory
     from featcache.extraction.options import ExtractOptions
 
+    room = None if memory is None else parse_memory(memory)
     sample = thin(Manifest.from_source(data, on_orphan="skip"), samples)
     compute = preferred_dtype(resolve_device(device.value)) if dtype.value == "auto" else dtype.value
     defaults = Defaults(compute, "float16" if storage_dtype.value == "auto" else storage_dtype.value)
@@ -70,6 +73,7 @@ def bench(
         batch_size=None if batch_size == "auto" else batch_size,
         workers=None if workers in ("auto", 0) else workers,
         processes=False if workers == 0 else None,
+        memory=room,
         compile=compile_,
     )
     with notes.status("") as spinner:

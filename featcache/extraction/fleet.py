@@ -82,8 +82,8 @@ def extract_on(
     gpus : sequence of str
         One each, as ``CUDA_VISIBLE_DEVICES`` names them.
     manifest, cache, specs, views, options, progress, events
-        As for `extract`; the encoders must be picklable. Workers are shared out, the limit of failures is that of
-        each process.
+        As for `extract`; the encoders must be picklable. Workers and memory are shared out, the limit of failures is
+        that of each process.
 
     Raises
     ------
@@ -100,7 +100,8 @@ def extract_on(
     with shared_lease(cache.path):
         survey(manifest, cache, work, options=options, report=report)
     share = max(1, (options.workers or available_cores()) // len(gpus))
-    own = replace(options, rehash=False, workers=share)
+    memory = max(1, options.picture_bytes // len(gpus))
+    own = replace(options, rehash=False, workers=share, memory=memory)
     job = _Job(manifest, cache, tuple(specs), tuple([views] if isinstance(views, str) else views), own)
     board = _Board(report, events or (lambda _: None))
     with _members(gpus, job) as members:

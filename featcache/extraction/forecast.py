@@ -21,7 +21,6 @@ from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning.freeze import freeze_plan
 from featcache.extraction.planning.plan import Plan
 from featcache.extraction.planning.work import Work
-from featcache.extraction.preparing.recipe import Reading
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.results import Progress
 from featcache.extraction.survey.survey import samples_to_retry, survey
@@ -268,15 +267,15 @@ def _prepare_pictures(
     if not rows:
         return {}
     products = tuple(number for number, plan in enumerate(mine) if plan.n_todo)
-    keys = table.keys("image")
+    recipe = work.recipe()
     readings = (
-        Reading(0, row, image, bytes(keys[row]), products)
+        recipe.reading(table, row, image, products=products)
         for row in rows
         if (image := manifest.samples.image(row)) is not None
     )
     inputs: dict[int, list[Any]] = {product: [] for product in products}
-    started = time.perf_counter()
-    with ThreadReader(work.recipe(), n_threads=options.threads, n_ahead=len(rows)) as reader:
+    memory, started = options.picture_bytes, time.perf_counter()
+    with ThreadReader(recipe, n_threads=options.threads, n_ahead=len(rows), memory=memory) as reader:
         for prepared in reader.prepare(readings):
             for product, pixels in prepared.inputs.items():
                 inputs[product].append(pixels)

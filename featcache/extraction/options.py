@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from featcache.cache.plans import MAX_ROWS
 from featcache.encoders.base import Device
 from featcache.errors import FeatcacheError
+from featcache.extraction.memory import available_memory
 from featcache.extraction.partition import Partition
 
 __all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
@@ -16,6 +17,7 @@ __all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
 _MIN_TRIED = 50
 _MOST_THREADS = 16
 _LEAST_CONTENTS = 2000
+_SHARE = 2  # of the memory that is left is for pictures; the rest for encoders, what is prepared, and others
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ class ExtractOptions:
     processes : bool or None
         Whether processes do so, or threads of this one; None: processes where there are enough contents for them to
         pay, to hash, and beside a GPU also to prepare.
+    memory : int or None
+        Bytes that pictures may take while they are prepared, in all workers together; None: half of what is left when
+        they begin. A picture that alone takes more is prepared all the same, while no other large one is.
     compile : bool
         Hand the forwards to ``torch.compile``: it takes minutes, and pays in hours of work on a GPU.
     unit_rows : int or None
@@ -106,6 +111,7 @@ class ExtractOptions:
     batch_size: int | None = None
     workers: int | None = None
     processes: bool | None = None
+    memory: int | None = None
     compile: bool = False
     unit_rows: int | None = None
     retry_failed: bool = False
@@ -117,7 +123,7 @@ class ExtractOptions:
     refreeze: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "workers", "unit_rows"):
+        for name in ("batch_size", "workers", "memory", "unit_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FeatcacheError(f"{name} is {value}, expected at least 1")
@@ -130,6 +136,11 @@ class ExtractOptions:
     def threads(self) -> int:
         """How many threads read and hash."""
         return self.workers or max(2, min(_MOST_THREADS, available_cores()))
+
+    @property
+    def picture_bytes(self) -> int:
+        """Memory that pictures may take, as it is now where `memory` does not say it."""
+        return self.memory or max(1, available_memory() // _SHARE)
 
     def processes_for(self, n_contents: int) -> int:
         """Return how many processes pay for so many pictures; 0: threads of this one do better."""

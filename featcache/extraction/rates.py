@@ -103,7 +103,7 @@ def measure_reading(pictures: Iterable[ImageSource], recipe: Recipe, *, seconds:
             except OSError:
                 n_failed += 1
                 continue
-            prepared = prepare(recipe, Reading(0, row, image, key, everything))
+            prepared = prepare(recipe, Reading(0, row, image, key, everything, n_bytes=0))
             if prepared.faults:
                 n_failed += 1
                 continue

@@ -9,11 +9,11 @@ from typing import Any
 
 from featcache.errors import FingerprintMismatch, ShardError
 from featcache.files.digests import canonical_json
+from featcache.identity.terms import MODALITIES
 
 __all__ = ["FieldChange", "Fingerprint", "check_same", "diff_documents"]
 
 SHORT = 12
-_MODALITIES = ("text", "image", "spectral")
 _ABSENT = "(absent)"
 
 
@@ -69,7 +69,7 @@ class Fingerprint:
         identity, source = document.get("identity"), document.get("source")
         if not isinstance(identity, dict) or not isinstance(source, dict):
             raise ShardError(f"encoder document {where} has no identity or no source")
-        if identity.get("modality") not in _MODALITIES:
+        if identity.get("modality") not in MODALITIES:
             raise ShardError(f"encoder document {where} names modality {identity.get('modality')!r}")
         fingerprint = cls(identity, source)
         if document.get("fingerprint") != fingerprint.digest:

@@ -1,8 +1,9 @@
 """Bytes of a picture → RGB: the one conversion that every pixel passes through, with its limits.
 
-Pillow decides what a file holds; this module decides what that means in RGB (transparency, 16 bits, EXIF),
-and turns whatever hostile bytes provoke in Pillow into `ImageError`. Nothing here changes Pillow's settings,
-so it can run in many threads and processes at once. Reasons: docs/decisions/0001-rgb-conversion.md.
+Pillow decides what a file holds; `pictures.compositing` decides what that means in RGB, and this module what of it
+is shown (first frame, EXIF). It turns whatever hostile bytes provoke in Pillow into `ImageError`. Nothing here
+changes Pillow's settings, so it can run in many threads and processes at once. Reasons:
+docs/decisions/0001-rgb-conversion.md.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 from PIL.Image import Transpose
 
 from featcache.errors import ImageError
+from featcache.pictures.compositing import detach, to_rgb
 
 __all__ = [
     "DECODE_DOCUMENT",
@@ -70,8 +71,6 @@ _FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"),  # JPEG opens MPO too
     *(name for name, feature in _OPTIONAL.items() if features.check(feature)),
 )
-_PLAIN = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
-_ALPHA = frozenset({"LA", "PA", "RGBA", "La", "RGBa"})
 _SCALABLE = frozenset({"JPEG", "MPO"})
 _ORIENTATION = 0x0112
 _EXIF_BLOCK = 0x8769
@@ -162,15 +161,7 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image
     """
     try:
         with quietly():
-            _check_size(*(_webp_size(data) or (1, 1)))
-            image = Image.open(BytesIO(data), formats=_FORMATS)
-            _check_size(*image.size)
-            _scale_transparency(image)
-            if at_least is not None and image.format in _SCALABLE:
-                _scale(image, at_least[::-1] if _orientation(image) not in _LYING else at_least)
-            image.load()
-            rgb = _to_rgb(image)
-            turn = _TURN.get(_orientation(image))
+            rgb, turn = _decode(data, at_least)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -182,6 +173,20 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image
         raise ImageError(f"picture of {len(data)} bytes cannot be decoded: {_reason(error)}") from error
     rgb.info.clear()
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def _decode(data: bytes, at_least: tuple[int, int] | None) -> tuple[Image.Image, Transpose | None]:
+    """Decode, and tell how the picture is to be turned."""
+    _check_size(*(_webp_size(data) or (1, 1)))
+    image: Image.Image = Image.open(BytesIO(data), formats=_FORMATS)
+    _check_size(*image.size)
+    _scale_transparency(image)
+    if at_least is not None and image.format in _SCALABLE:
+        _scale(image, at_least[::-1] if _orientation(image) not in _LYING else at_least)
+    image.load()
+    format, turn = image.format, _TURN.get(_orientation(image))
+    image = detach(image)
+    return to_rgb(image, format), turn
 
 
 def _check_size(width: int, height: int) -> None:
@@ -219,28 +224,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a corrupt EXIF block is no reason to lose the picture
         return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return _grey16_to_rgb(image)
-    if image.mode not in _PLAIN | _ALPHA:
-        raise ImageError(f"{image.format} pixels of mode {image.mode!r} have no stated white")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-
-
-def _grey16_to_rgb(image: Image.Image) -> Image.Image:
-    wide = np.asarray(image)
-    if wide.dtype != np.uint16:
-        wide = np.clip(wide, 0, 65535).astype(np.uint16)
-    grey = ((np.arange(65536) + 128) // 257).astype(np.uint8)[wide]
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[wide == transparent] = 255
-    return Image.fromarray(grey).convert("RGB")
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:

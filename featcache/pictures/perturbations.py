@@ -19,7 +19,9 @@ from PIL import Image
 from PIL.Image import Resampling, Transpose
 
 from featcache.errors import ImageError
+from featcache.pictures.compositing import detach
 from featcache.pictures.decode import MAX_PIXELS, quietly
+from featcache.pictures.strips import by_strips, to_array
 
 __all__ = ["PERTURBATIONS", "blur", "brightness", "crop", "hflip", "jpeg", "noise", "rescale"]
 
@@ -29,7 +31,7 @@ _TRUNCATE = 4  # sigmas
 _TILE_ROWS, _TILE_COLUMNS = 64, 4096
 _ONE = 1 << 16  # 255 × _ONE + _ONE / 2 < 2**24: float32 holds every sum exactly, in whatever order BLAS adds
 _NOISE_LEVELS = 1 << 16
-_NOISE_CHUNK = 1 << 16  # levels, a multiple of 4: bounds the memory of a large picture's noise
+_NOISE_CHUNK = 1 << 16  # levels, a multiple of 4
 _NOISE_ROUND = float(1 << 20)
 
 
@@ -52,7 +54,9 @@ def jpeg(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     except OSError as error:
         raise ImageError(f"picture of {picture.width} × {picture.height} cannot be encoded as JPEG: {error}") from None
     with quietly():  # a picture of the largest size allowed makes Pillow warn
-        return Image.open(buffer, formats=["JPEG"]).convert("RGB")
+        image = Image.open(buffer, formats=["JPEG"])
+        image.load()
+    return detach(image)
 
 
 def blur(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
@@ -64,9 +68,16 @@ def blur(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     level or two; Pillow's ``GaussianBlur``, three box filters, is off by up to 19.
     """
     kernel = _gaussian(value)
-    for _ in range(2):
-        picture = Image.fromarray(_filter_rows(np.asarray(picture), kernel)).transpose(Transpose.TRANSPOSE)
-    return picture
+    rows, columns = (_mirrored(side, len(kernel) // 2) for side in (picture.height, picture.width))
+
+    def blur_rows(top: int, bottom: int) -> Image.Image:
+        under = rows[top : bottom + len(kernel) - 1]
+        low, high = int(under.min()), int(under.max()) + 1
+        pixels = to_array(picture, (0, low, picture.width, high))
+        pixels = to_array(_turned(_filter_rows(pixels, under - low, kernel)))
+        return _turned(_filter_rows(pixels, columns, kernel))
+
+    return by_strips(picture.size, blur_rows, multiple=_TILE_ROWS)
 
 
 def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
@@ -76,16 +87,20 @@ def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     16-bit word of Philox 4x64 under the seed (little-endian words, rows first), so it ends at 4.3 sigma.
     Source: Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011.
     """
-    levels = np.array(picture)
-    flat = levels.reshape(-1)
     table = np.rint(value * 255 * _quantiles()).astype(np.int16)
     generator = _generator(seed)
-    for start in range(0, len(flat), _NOISE_CHUNK):
-        part = flat[start : start + _NOISE_CHUNK]
-        words = generator.random_raw(-(-len(part) // 4)).astype("<u8", copy=False).view("<u2")
-        sums = np.take(table, words[: len(part)], mode="clip") + part
-        part[:] = np.clip(sums, 0, 255, out=sums)
-    return Image.fromarray(levels)
+
+    def add_noise(top: int, bottom: int) -> Image.Image:
+        levels = to_array(picture, (0, top, picture.width, bottom))
+        flat = levels.reshape(-1)
+        for start in range(0, len(flat), _NOISE_CHUNK):
+            part = flat[start : start + _NOISE_CHUNK]
+            words = generator.random_raw(-(-len(part) // 4)).astype("<u8", copy=False).view("<u2")
+            sums = np.take(table, words[: len(part)], mode="clip") + part
+            part[:] = np.clip(sums, 0, 255, out=sums)
+        return Image.fromarray(levels)
+
+    return by_strips(picture.size, add_noise, multiple=4)  # each strip takes whole words
 
 
 def brightness(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
@@ -161,22 +176,31 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
     return whole
 
 
-def _filter_rows(pixels: NDArray[np.uint8], kernel: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Convolve along axis 0: tiles of rows, each a product with a banded matrix that holds the kernel."""
-    radius = len(kernel) // 2
+def _turned(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return a picture whose rows are columns; Pillow does that several times faster than numpy."""
+    return Image.fromarray(pixels).transpose(Transpose.TRANSPOSE)
+
+
+def _mirrored(length: int, radius: int) -> NDArray[np.intp]:
+    """Number the rows from ``radius`` before the first to ``radius`` behind the last."""
+    return np.pad(np.arange(length), radius, mode="symmetric")
+
+
+def _filter_rows(pixels: NDArray[np.uint8], rows: NDArray[np.intp], kernel: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Convolve ``rows`` of an array along axis 0: tiles, each a product with a banded matrix that holds the kernel."""
+    reach = len(kernel) - 1
     flat = pixels.reshape(len(pixels), -1)
-    rows = np.pad(np.arange(len(flat)), radius, mode="symmetric")
-    band = np.zeros((_TILE_ROWS, _TILE_ROWS + 2 * radius), np.float32)
+    band = np.zeros((_TILE_ROWS, _TILE_ROWS + reach), np.float32)
     for row in range(_TILE_ROWS):
         band[row, row : row + len(kernel)] = kernel
-    result = np.empty_like(flat)
-    for top in range(0, len(flat), _TILE_ROWS):
-        n = min(_TILE_ROWS, len(flat) - top)
-        under = rows[top : top + n + 2 * radius]
+    result = np.empty((len(rows) - reach, flat.shape[1]), np.uint8)
+    for top in range(0, len(result), _TILE_ROWS):
+        n = min(_TILE_ROWS, len(result) - top)
+        under = rows[top : top + n + reach]
         for left in range(0, flat.shape[1], _TILE_COLUMNS):
             columns = slice(left, left + _TILE_COLUMNS)
             sums = band[:n, : len(under)] @ flat[under, columns].astype(np.float32)
             sums += _ONE / 2
             sums *= 1 / _ONE
             result[top : top + n, columns] = sums  # cast cuts off the fraction
-    return result.reshape(pixels.shape)
+    return result.reshape(-1, *pixels.shape[1:])

@@ -17,6 +17,7 @@ from PIL.Image import Resampling
 from featcache.errors import ModelError
 from featcache.pictures.processor_config import parse_processor_config
 from featcache.pictures.resample import COLUMNS_FIRST, pass_order, resize_crop
+from featcache.pictures.strips import to_array
 
 __all__ = ["Backend", "Preprocessor", "normalise"]
 
@@ -236,7 +237,7 @@ def _resize_by_torch(image: Image.Image, size: tuple[int, int], mode: str) -> ND
     import torch
 
     # Batch axis first, then the permutation: torch sees channels last, and neither it nor we copy to turn them round.
-    levels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)
+    levels = torch.from_numpy(to_array(image))[None].permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(levels, size, mode=mode, antialias=True)
     result: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()
     return result

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
+from featcache.pictures.strips import to_array
+
 __all__ = ["COLUMNS_FIRST", "pass_order", "resize_box", "resize_crop"]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -71,8 +73,8 @@ def resize_crop(
     ``passes`` is `pass_order` of the Pillow that is to be followed.
     """
     rows, columns = _plan(image.height, image.width, size, box, filter)
-    needed = image.crop((columns.low, rows.low, columns.high, rows.high))
-    return _resample(np.asarray(needed), rows, columns, filter, passes=passes)
+    needed = to_array(image, (columns.low, rows.low, columns.high, rows.high))
+    return _resample(needed, rows, columns, filter, passes=passes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class _Kind:
     neutral: float | None = None
     is_whole: bool = False
     takes_number: bool = True
+    is_scale: bool = False
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -65,8 +66,9 @@ _KINDS: Mapping[str, _Kind] = {
         "both sides times this factor by Pillow's antialiased bicubic, left at that size",
         *(0.05, 2),
         neutral=1,
+        is_scale=True,
     ),
-    "crop": _Kind("this fraction of each side kept, at a seeded position", 0.05, 1, neutral=1),
+    "crop": _Kind("this fraction of each side kept, at a seeded position", 0.05, 1, neutral=1, is_scale=True),
 }
 
 VIEW_RULES: Mapping[str, str] = {CLEAN: "the picture itself"} | {name: kind.meaning for name, kind in _KINDS.items()}
@@ -109,6 +111,11 @@ class Perturbation:
             which = "whole numbers" if kind.is_whole else "numbers of at most 4 decimals"
             but = "" if kind.neutral is None else f", except {kind.neutral:g}, which changes nothing"
             raise FeatcacheError(f"{self.kind} takes {which} from {bounds}{but}; got {self.value!r}")
+
+    @property
+    def scale(self) -> float:
+        """Factor to both sides of a picture."""
+        return self.value if self.value is not None and _KINDS[self.kind].is_scale else 1.0
 
     def __str__(self) -> str:
         if self.value is None:

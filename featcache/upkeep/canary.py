@@ -136,8 +136,8 @@ def _check(
         )
     spec = load_spec(producer, outputs)
     check_same(producer, spec.fingerprint, f"features of model {producer.model_name!r}")
-    pictures = [decode_rgb(content, at_least=decode_size(spec)) for content in contents]
-    encoded = spec.load("auto").encode([spec.prepare(picture) for picture in pictures])
+    prepared = [spec.prepare(decode_rgb(content, at_least=decode_size(spec))) for content in contents]
+    encoded = spec.load("auto").encode(prepared)
     errors, worst = {}, ("", -1.0)
     for output in outputs:
         stored, _ = shards.gather([output], keys)

@@ -106,12 +106,11 @@ def ablate(
     options = _merge(config, {name: value for name, value in given.items() if value is not None})
     options["choices"] = _merge_choices(options, settings or [], chosen)
 
-    from featcache import open_store
+    from featcache import open_store, parse_memory
     from heads.ablation.ablation import ablate as library_ablate
     from heads.ablation.files import ablation_document, prepare_ablation_out, write_ablation
     from heads.ablation.study_rows import StudyRows
     from heads.data.choices import choose_views
-    from heads.mlp.matrix import parse_memory
 
     grid = _build_grid(options)
     if options.get("memory") is not None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featcache import parse_memory
 from heads.data.columns import Columns
 from heads.data.fusion import fusion_modalities
 from heads.data.row_source import RowSource, as_source
@@ -24,7 +25,7 @@ from heads.head.checks import check_labels
 from heads.head.scaling import Standardizer
 from heads.mlp.config import MlpConfig
 from heads.mlp.lane import Lane, Member
-from heads.mlp.matrix import Matrix, Resident, Streamed, measure_rows, parse_memory
+from heads.mlp.matrix import Matrix, Resident, Streamed, measure_rows
 from heads.mlp.network import FittedNetwork, Network
 from heads.mlp.order import SHARED_ORDER, RowOrder
 from heads.mlp.precision import Precision, matrix_dtype

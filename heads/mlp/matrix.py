@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -13,27 +12,15 @@ from torch import Tensor
 
 from heads.data.row_source import RowSource
 from heads.errors import HeadsError
-from heads.files.ranges import Range
 from heads.head.scaling import Standardizer, check_finite
 
-__all__ = ["Matrix", "Resident", "Streamed", "measure_rows", "parse_memory"]
+__all__ = ["Matrix", "Resident", "Streamed", "measure_rows"]
 
 IntArray = NDArray[np.int64]
 
 _CHUNK = 1024  # rows that are raw at a time
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SIZE = Range(float, 1, 2**63 - 1)
 _MEASURED = 2**18  # rows: standard errors below a 300th of a standard deviation
 _EPS, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
-
-
-def parse_memory(text: str | int) -> int:
-    """Read a number of bytes: ``"2GB"``, ``"500 MB"``, or a whole number."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", str(text), re.IGNORECASE)
-    size = float(found[1]) * _UNITS[found[2].upper()] if found else 0.0
-    if not _SIZE.holds(size):
-        raise HeadsError(f"memory is {text!r:.80}, expected a size like 2GB or 500MB")
-    return int(size)
 
 
 def measure_rows(source: RowSource, rows: IntArray) -> Standardizer:

@@ -17,9 +17,9 @@ from featcache.commands.extract.models import Dtypes, check_name, find_device, o
 from featcache.commands.extract.options import ExtractCommand, build_models, build_options
 from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.extract.result import render_result, result_document
-from featcache.commands.heap import keep_heap, trim_heap
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder, notes, print_json
+from featcache.extraction.heap import keep_heap, trim_heap
 from featcache.project import load_project
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def extract(
     gpus: o.Gpus = None,
     batch_size: o.BatchSize = "auto",
     workers: o.Workers = "auto",
+    memory: o.Memory = None,
     compile_: o.Compile = False,
     shard_rows: o.ShardRows = None,
     shard: o.Shard = None,

@@ -160,6 +160,11 @@ Workers = Annotated[
     typer.Option(parser=_parse_workers, metavar="N|auto", rich_help_panel=_WORK,
                  help="Pictures prepared at once; 0: by threads, in no process of their own."),
 ]  # fmt: skip
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", rich_help_panel=_WORK,
+                 help="What all pictures in preparation may take, e.g. 4GB; default: half of what is free."),
+]  # fmt: skip
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_WORK)]
 ShardRows = Annotated[
     int | None,
@@ -249,10 +254,11 @@ def build_options(given: dict[str, Any]) -> ExtractOptions:
     Raises
     ------
     FeatcacheError
-        If a limit or a part of a division is none.
+        If a size, a limit or a part of a division is none.
     """
     import os
 
+    from featcache.extraction.memory import parse_memory
     from featcache.extraction.options import ExtractOptions, FailureLimit
     from featcache.extraction.partition import Partition
 
@@ -264,6 +270,7 @@ def build_options(given: dict[str, Any]) -> ExtractOptions:
         batch_size=None if given["batch_size"] == "auto" else given["batch_size"],
         workers=None if workers in ("auto", 0) else workers,
         processes=False if workers == 0 else None,
+        memory=None if given["memory"] is None else parse_memory(given["memory"]),
         compile=given["compile_"],
         unit_rows=given["shard_rows"],
         retry_failed=given["retry_failed"],

@@ -32,12 +32,14 @@ def cut_windows(picture: Image.Image) -> NDArray[np.uint8]:
     (16, 64, 64, 3) uint8
         Row by row.
     """
-    pixels = np.asarray(picture)
-    height, width = pixels.shape[:2]
+    width, height = picture.size
+    rows, columns = _starts(height), _starts(width)
+    right, bottom = min(width, columns[-1] + WINDOW), min(height, rows[-1] + WINDOW)
+    pixels = np.asarray(picture.crop((columns[0], rows[0], right, bottom)))
     if min(height, width) < WINDOW:
         lacking = [(0, max(0, WINDOW - height)), (0, max(0, WINDOW - width)), (0, 0)]
         pixels = np.pad(pixels, lacking, "symmetric")
-    rows, columns = _starts(height), _starts(width)
+    rows, columns = [y - rows[0] for y in rows], [x - columns[0] for x in columns]
     return np.stack([pixels[y : y + WINDOW, x : x + WINDOW] for y in rows for x in columns])
 
 

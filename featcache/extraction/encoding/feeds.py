@@ -140,11 +140,11 @@ class PictureFeed:
             wanted.setdefault(row, []).append(side)
         number = group.run
         self._open[number] = _OpenGroup(jobs, len(wanted))
-        keys = self._sides[0].keys
+        recipe, table = self._reader.recipe, self._sides[0].table
         for row in sorted(wanted):
             image = self._samples.image(row)
             assert image is not None
-            yield Reading(number, row, image, bytes(keys[row]), tuple(wanted[row]))
+            yield recipe.reading(table, row, image, group=number, products=tuple(wanted[row]))
 
 
 class TextFeed:

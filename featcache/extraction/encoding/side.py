@@ -47,7 +47,7 @@ class Side:
         self.forward_seconds = 0.0
         self.n_elsewhere = 0
         self._failed_elsewhere: list[str] = []
-        self._table = table
+        self.table = table
         self._cache = cache
         self._attempts = {failure.key: failure.attempt for failure in plan.earlier}
         self._failures: list[Failure] = []
@@ -79,7 +79,7 @@ class Side:
         key = bytes(self.keys[row]).hex()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         attempt = self._attempts.get(key, 0) + 1
-        return Failure(key, self._table.sample_id[row], fault.stage, fault.error, fault.message, attempt, now)
+        return Failure(key, self.table.sample_id[row], fault.stage, fault.error, fault.message, attempt, now)
 
     def is_done_elsewhere(self, unit: WorkUnit) -> bool:
         """Look whether another writer finished a unit since it was planned; if so, count its contents."""

@@ -78,7 +78,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             code = 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        hint = "; it may have run out of memory: try fewer --workers" if code == -signal.SIGKILL else ""
+        hint = "; memory may have run out: try fewer --workers or less --memory" if code == -signal.SIGKILL else ""
         return FeatcacheError(
             f"worker process {self.process.pid} ended ({how}) while it {doing}{self._near(' near')}{hint}; "
             "what was published stays, run the same again"

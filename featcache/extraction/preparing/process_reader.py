@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from featcache.dataset.readers.webdataset import TarImage
 from featcache.dataset.sample import ImageFile
-from featcache.extraction.preparing.crew import Crew, answer
+from featcache.extraction.preparing.crew import Crew, Worker, answer
 from featcache.extraction.preparing.recipe import PARTS, Fault, Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing.room import Budget
 from featcache.extraction.preparing.slots import SlotLayout, Slots, shared_file
 
 if TYPE_CHECKING:
@@ -32,16 +33,23 @@ _TASKS_AHEAD = 4
 _DOING = "prepared pictures"
 
 
+_Data: TypeAlias = bytes | Fault | None
+"""Bytes of a picture that its worker cannot read, or why there are none; None: the worker reads it."""
+
+
 @dataclass(frozen=True)
 class _Order:
-    """One picture for a worker; ``data`` are its bytes, or why there are none, where the worker cannot read it."""
+    """One picture for a worker; ``counted`` is what it counts as of the memory for pictures."""
 
     slot: int
     reading: Reading
-    data: bytes | Fault | None
+    counted: int
 
     def __str__(self) -> str:
         return self.reading.image.name
+
+
+_Parcel: TypeAlias = tuple[_Order, _Data]
 
 
 @dataclass(frozen=True)
@@ -65,23 +73,30 @@ class ProcessReader:
         How many.
     n_ahead : int
         Pictures that may be in work or wait for their use, as far as 256 MB hold them.
+    memory : int
+        Bytes that pictures may take while they are prepared.
     """
 
-    def __init__(self, recipe: Recipe, *, n_processes: int, n_ahead: int) -> None:
+    def __init__(self, recipe: Recipe, *, n_processes: int, n_ahead: int, memory: int) -> None:
         layout = SlotLayout.of(recipe.shapes())
         n_slots = max(2 * n_processes, min(n_ahead, _RING_BYTES // layout.n_bytes))
-        self._n_processes = n_processes
+        self.recipe = recipe
+        self._budget = Budget(memory, n_processes)
         self._free = deque(range(n_slots))
         self._a_task = max(1, min(_MOST_A_TASK, n_slots // (_TASKS_AHEAD * n_processes)))
         self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="fetch")
         self._fetched: deque[tuple[Reading, Future[tuple[bytes | Fault, float]] | None]] = deque()
         self._fetch_seconds: dict[int, float] = {}
+        self._waiting: deque[_Parcel] = deque()
         self._file = shared_file(n_slots * layout.n_bytes)
         self._slots = Slots(self._file, layout, n_slots)
-        self._crew = Crew(n_processes, __name__, descriptors=(self._file,), greeting=(recipe, layout, n_slots))
+        self._crew = Crew(
+            n_processes, __name__, descriptors=(self._file,), greeting=(recipe, self._budget, layout, n_slots)
+        )
 
     def __str__(self) -> str:
-        return f"{self._n_processes} process{'es' if self._n_processes > 1 else ''}"
+        n = self._budget.n_workers
+        return f"{n} process{'es' if n > 1 else ''}"
 
     def __enter__(self) -> Self:
         self._crew.__enter__()
@@ -115,37 +130,64 @@ class ProcessReader:
                 yield self._take(order.popleft(), done)
 
     def _send(self, readings: Iterator[Reading | None], order: deque[_Order]) -> None:
-        """Give work to workers that have little, as long as there are readings and slots."""
-        while self._free:
-            worker = min(self._crew.workers, key=lambda worker: worker.n_tasks)
-            if not worker.is_free:
+        """Give work to workers that have little, as long as there are readings, slots and memory."""
+        while any(self._give(worker, readings, order) for worker in self._idle()):
+            pass
+
+    def _idle(self) -> Iterator[Worker]:
+        """Yield workers that have little, who has least first; after the first only while some order waits for one."""
+        idle = sorted((w for w in self._crew.workers if w.is_free), key=lambda worker: worker.n_tasks)
+        for worker in idle:
+            yield worker
+            if not self._waiting:
                 return
-            self._fetch(readings)
-            orders: list[_Order] = []
-            while self._fetched and self._free and len(orders) < self._a_task:
-                reading, future = self._fetched[0]
-                if future is not None and not future.done() and (orders or order):
-                    break
-                self._fetched.popleft()
-                orders.append(self._order(reading, future))
-            if not orders:
-                return
-            order.extend(orders)
-            worker.orders.extend(orders)
-            worker.send([_portable(order) for order in orders], _DOING)
+
+    def _give(self, worker: Worker, readings: Iterator[Reading | None], order: deque[_Order]) -> bool:
+        """Send a task to a worker; what there is no memory for, if this worker does it, waits."""
+        task: list[_Parcel] = []
+        left, self._waiting = self._waiting, deque()
+        # Where every worker could have one that waits, memory is what lacks, and not work.
+        while len(task) < self._a_task and (left or len(self._waiting) < self._budget.n_workers):
+            found = left.popleft() if left else self._draw(readings, order)
+            if found is None:
+                break
+            (task if self._has_room(found[0], worker, task) else self._waiting).append(found)
+        self._waiting.extend(left)
+        if task:
+            worker.orders.extend(each for each, _ in task)
+            worker.send([(_portable(each, data), data) for each, data in task], _DOING)
+        return bool(task)
+
+    def _has_room(self, order: _Order, worker: Worker, task: Sequence[_Parcel]) -> bool:
+        """Tell whether a worker may do an order after all that it has, one by one, beside what the others have."""
+        if not order.counted or order.counted <= _most((*worker.orders, *(each for each, _ in task))):
+            return True
+        others = sum(_most(other.orders) for other in self._crew.workers if other is not worker)
+        return self._budget.allows(order.counted, others)
+
+    def _draw(self, readings: Iterator[Reading | None], order: deque[_Order]) -> _Parcel | None:
+        """Make the next order; None: there is none, no slot, or nothing but its bytes to wait for."""
+        if not self._free:
+            return None
+        self._fetch(readings)
+        if not self._fetched:
+            return None
+        reading, future = self._fetched[0]
+        if future is not None and not future.done() and order:
+            return None
+        self._fetched.popleft()
+        new = _Order(self._free.popleft(), reading, self._budget.count(reading.n_bytes))
+        order.append(new)
+        if future is None:
+            return new, None
+        data, self._fetch_seconds[new.slot] = future.result()
+        return new, data
 
     def _fetch(self, readings: Iterator[Reading | None]) -> None:
         """Draw readings; pictures that only this process can read are read by a thread, in their order."""
         while len(self._fetched) < min(len(self._free), 2 * _MOST_A_TASK) and (reading := next(readings, None)):
             is_theirs = isinstance(reading.image, ImageFile | TarImage)
             self._fetched.append((reading, None if is_theirs else self._fetcher.submit(_read, reading)))
-
-    def _order(self, reading: Reading, future: Future[tuple[bytes | Fault, float]] | None) -> _Order:
-        slot = self._free.popleft()
-        if future is None:
-            return _Order(slot, reading, None)
-        data, self._fetch_seconds[slot] = future.result()
-        return _Order(slot, reading, data)
 
     def _receive(self) -> list[_Answer]:
         """Wait for answers."""
@@ -166,9 +208,13 @@ class ProcessReader:
         return Prepared(order.reading, inputs, answer.faults, seconds)
 
 
-def _portable(order: _Order) -> _Order:
+def _most(orders: Iterable[_Order]) -> int:
+    return max((order.counted for order in orders), default=0)
+
+
+def _portable(order: _Order, data: _Data) -> _Order:
     """Return an order as it can be sent: without the source of a picture whose bytes go with it."""
-    if order.data is None:
+    if data is None:
         return order
     return replace(order, reading=replace(order.reading, image=ImageFile(order.reading.image.name)))
 
@@ -186,16 +232,17 @@ def serve(pipe_descriptor: int, memory_descriptor: int) -> None:
     """Prepare pictures until the pipe ends: what a worker process does."""
     pipe = Connection(pipe_descriptor)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        recipe, layout, n_slots = pipe.recv()
+        recipe, budget, layout, n_slots = pipe.recv()
         slots = Slots(memory_descriptor, layout, n_slots)
-        answer(pipe, lambda orders: [_carry_out(order, recipe, slots) for order in orders])
+        answer(pipe, lambda task: [_carry_out(order, data, recipe, budget, slots) for order, data in task])
 
 
-def _carry_out(order: _Order, recipe: Recipe, slots: Slots) -> _Answer:
-    if isinstance(order.data, Fault):
-        faults = dict.fromkeys(order.reading.products, order.data)
+def _carry_out(order: _Order, data: _Data, recipe: Recipe, budget: Budget, slots: Slots) -> _Answer:
+    if isinstance(data, Fault):
+        faults = dict.fromkeys(order.reading.products, data)
         return _Answer(order.slot, (), faults, (0.0,) * len(PARTS))
-    prepared = prepare(recipe, order.reading, order.data)
+    with budget.tidy(order.counted):
+        prepared = prepare(recipe, order.reading, data)
     for product, pixels in prepared.inputs.items():
         slots[order.slot, product][...] = pixels
     return _Answer(order.slot, tuple(prepared.inputs), dict(prepared.faults), prepared.seconds)

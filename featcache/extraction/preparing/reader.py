@@ -24,6 +24,11 @@ _AHEAD = 64
 class Reader(Protocol):
     """Who carries readings out, ahead of their use and in bounded memory; a context that leaves nobody at its end."""
 
+    @property
+    def recipe(self) -> Recipe:
+        """What can be made of a picture."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -37,11 +42,12 @@ class Reader(Protocol):
 
 def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Reader:
     """Make those who prepare ``n_contents`` pictures; a context that leaves nobody at its end."""
-    n = options.processes_for(n_contents)
+    n, memory = options.processes_for(n_contents), options.picture_bytes
     # Not beside forwards on the same cores, unless it is asked for: threads share what those leave.
     if n and (options.processes or is_cuda(options.device)) and _is_portable(recipe):
-        return ProcessReader(recipe, n_processes=n, n_ahead=2 * _AHEAD_A_WORKER * n + 2 * _AHEAD)
-    return ThreadReader(recipe, n_threads=options.threads, n_ahead=_AHEAD_A_WORKER * options.threads + _AHEAD)
+        return ProcessReader(recipe, n_processes=n, n_ahead=2 * _AHEAD_A_WORKER * n + 2 * _AHEAD, memory=memory)
+    n_ahead = _AHEAD_A_WORKER * options.threads + _AHEAD
+    return ThreadReader(recipe, n_threads=options.threads, n_ahead=n_ahead, memory=memory)
 
 
 def _is_portable(recipe: Recipe) -> bool:

@@ -6,18 +6,22 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featcache.cache.file_facts import FORMATS
 from featcache.encoders.base import EncoderSpec, decode_size
 from featcache.errors import FeatcacheError, ImageError
 from featcache.pictures.decode import decode_rgb
+from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
 
 if TYPE_CHECKING:
+    from featcache.cache.samples import SampleTable
     from featcache.dataset.sample import ImageSource
 
 __all__ = ["PARTS", "Fault", "Prepared", "Reading", "Recipe", "prepare"]
@@ -59,6 +63,20 @@ class Recipe:
             )
         return cls(tuple(products), size)
 
+    @cached_property
+    def footprint(self) -> Footprint:
+        """How much memory pictures take."""
+        return Footprint.of({view for view, _ in self.products})
+
+    def reading(
+        self, table: SampleTable, row: int, image: ImageSource, *, group: int = 0, products: tuple[int, ...]
+    ) -> Reading:
+        """Make the request for the picture of a row of a sample table."""
+        n_pixels, files = int(table.width[row]) * int(table.height[row]), table.files
+        format, file_bytes = ("", 0) if files is None else (FORMATS[files.format[row]], int(files.n_bytes[row]))
+        n_bytes = self.footprint.n_bytes(n_pixels, format, file_bytes)
+        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes)
+
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each product, found out with a blank picture."""
         blank = Image.new("RGB", (64, 64))
@@ -81,6 +99,8 @@ class Reading:
         Its sha256 when it was hashed.
     products : tuple of int
         Numbers of the recipe's products.
+    n_bytes : int
+        Memory that it takes at most.
     """
 
     group: int
@@ -88,6 +108,7 @@ class Reading:
     image: ImageSource
     key: bytes
     products: tuple[int, ...]
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -158,7 +179,7 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
     for product in reading.products:
         by_view.setdefault(recipe.products[product][0], []).append(product)
     for view, products in by_view.items():
-        stage = "view"
+        stage, seen = "view", None  # no view is kept while the next one is made
         try:
             seen = view.apply(picture, reading.key)
             clock.stop("views")

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing.room import Budget, Room
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,12 +27,15 @@ class ThreadReader:
         How many pictures at once.
     n_ahead : int
         Pictures that may wait, prepared, for their use.
+    memory : int
+        Bytes that pictures may take while they are prepared.
     """
 
-    def __init__(self, recipe: Recipe, *, n_threads: int, n_ahead: int) -> None:
-        self._recipe = recipe
+    def __init__(self, recipe: Recipe, *, n_threads: int, n_ahead: int, memory: int) -> None:
+        self.recipe = recipe
         self._n_threads = n_threads
         self._n_ahead = n_ahead
+        self._room = Room(Budget(memory, n_threads))
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="prepare")
 
     def __str__(self) -> str:
@@ -43,6 +47,7 @@ class ThreadReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._room.close()
         self._pool.shutdown(wait=error is None, cancel_futures=True)
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
@@ -50,7 +55,11 @@ class ThreadReader:
         ahead: deque[Future[Prepared]] = deque()
         while True:
             while len(ahead) < self._n_ahead and (reading := next(readings, None)) is not None:
-                ahead.append(self._pool.submit(prepare, self._recipe, reading))
+                ahead.append(self._pool.submit(self._prepare, reading))
             if not ahead:
                 return
             yield ahead.popleft().result()
+
+    def _prepare(self, reading: Reading) -> Prepared:
+        with self._room.take(reading.n_bytes):
+            return prepare(self.recipe, reading)

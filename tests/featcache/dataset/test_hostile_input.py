@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import struct
-import subprocess
 import sys
 import tracemalloc
 import zlib
@@ -30,9 +29,8 @@ from featcache.extraction.run import extract
 from featcache.extraction.survey.scan import scan
 from featcache.identity.terms import SPLITS
 
-from factories import FakeSpec, make_cache, png, write_bert, write_dataset, write_vision
+from factories import FakeSpec, make_cache, png, run_python, write_bert, write_dataset, write_vision
 
-ROOT = Path(__file__).resolve().parents[3]
 ESCAPES = "\x1b]0;title\x07\x1b[31m\x9b1m\r\u202e\u2066\u200f"
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -303,21 +301,18 @@ def write_hostile(folder: Path) -> Path:
 @pytest.mark.timeout(120)
 def test_hostile_pictures_are_failures_in_bounded_memory(tmp_path: Path) -> None:
     code = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
-from factories import FakeSpec, make_cache
+from factories import FakeSpec, make_cache, peak_bytes
 from featcache.extraction.run import extract
 from featcache.dataset.manifest import Manifest
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
 result = extract(Manifest.from_source(sys.argv[1]), make_cache(Path(sys.argv[2])), [FakeSpec("image")])
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 failed = sorted(f.sample_id for side in result.sides for f in side.failures)
-print(json.dumps([result.n_encoded, failed, grown / 1024]))
+print(json.dumps([result.n_encoded, failed, (peak_bytes() - before) / 2**20]))
 """
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONWARNINGS": "error"}
-    arguments = [sys.executable, "-c", code, str(write_hostile(tmp_path / "data")), str(tmp_path / "cache")]
-    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
-    n_encoded, failed, grown = json.loads(done.stdout)
+    found = run_python(code, write_hostile(tmp_path / "data"), tmp_path / "cache")
+    n_encoded, failed, grown = json.loads(found)
     expected = {name.rsplit(".", 1)[0] for name in HOSTILE} - {"cut"} | {"cut.png", "cut.jpg"}
     assert (n_encoded, set(failed)) == (2, expected)
     assert grown < 300  # MB; decoding the first bomb would take 10,000

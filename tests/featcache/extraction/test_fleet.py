@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from featcache.cache.folder import Cache
 from featcache.cache.index import load_index
 from featcache.errors import FeatcacheError
-from featcache.extraction.fleet import _Board, choose_gpus, extract_on
+from featcache.extraction.fleet import _Board, _Job, choose_gpus, extract_on
 from featcache.extraction.results import Event, Progress
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.store.store import open_store
@@ -129,6 +129,21 @@ def test_failures_are_not_tried_again_on_several_gpus(tmp_path: Path) -> None:
     options = ExtractOptions(device="cpu", retry_failed=True)
     with pytest.raises(FeatcacheError, match="--gpus 1"):
         extract_on(("0", "1"), manifest, make_cache(tmp_path / "c"), [FakeSpec("image")], options=options)
+
+
+def test_workers_and_memory_are_shared_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[ExtractOptions] = []
+
+    def start(gpus: object, job: _Job) -> None:
+        given.append(job.options)
+        raise FeatcacheError("enough")
+
+    monkeypatch.setattr("featcache.extraction.fleet._members", start)
+    manifest, cache = read_manifest(write_dataset(tmp_path / "d", n_captions=1)), make_cache(tmp_path / "c")
+    options = replace(OPTIONS, workers=7, memory=3000)
+    with pytest.raises(FeatcacheError, match="enough"):
+        extract_on(("0", "1", "2"), manifest, cache, [FakeSpec("image")], options=options)
+    assert [(each.workers, each.memory) for each in given] == [(2, 1000)]
 
 
 def test_a_broken_picture_is_one_failure_for_all_views_and_processes() -> None:

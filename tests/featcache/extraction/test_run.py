@@ -340,7 +340,14 @@ def test_a_shard_of_another_producer_in_the_folder_stops_reader_and_writer(tmp_p
         run(data, tmp_path / "c", [FakeSpec("image", weights="w0")])
 
 
-@pytest.mark.parametrize("name", ["batch_size", "workers", "unit_rows"])
+@pytest.mark.parametrize("name", ["batch_size", "workers", "memory", "unit_rows"])
 def test_options_below_one_are_refused(name: str) -> None:
     with pytest.raises(FeatcacheError, match=f"{name} is 0"):
         ExtractOptions(**{name: 0})
+
+
+def test_pictures_may_take_half_of_the_memory_that_is_left_or_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featcache.extraction.options.available_memory", lambda: 9_000)
+    assert ExtractOptions().picture_bytes == 4_500 and ExtractOptions(memory=7).picture_bytes == 7
+    monkeypatch.setattr("featcache.extraction.options.available_memory", lambda: 0)
+    assert ExtractOptions().picture_bytes == 1

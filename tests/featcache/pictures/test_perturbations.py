@@ -91,12 +91,15 @@ def test_blur_is_the_gaussian_filter(shape: tuple[int, int], sigma: float) -> No
     assert np.abs(levels(blur(image, sigma, SEED)) - exact).max() < 1.15  # two roundings, and those of the weights
 
 
-def test_blur_of_wide_pictures_has_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = picture(50, 70)
+@pytest.mark.parametrize("shape", [*SHAPES, (50, 70)])
+def test_blur_of_large_pictures_has_no_seams(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(*shape)
     whole = levels(blur(image, 3, SEED))
     monkeypatch.setattr(perturbations, "_TILE_ROWS", 7)
     monkeypatch.setattr(perturbations, "_TILE_COLUMNS", 11)
-    np.testing.assert_array_equal(levels(blur(image, 3, SEED)), whole)
+    for n_pixels in (1 << 20, 1):
+        monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+        np.testing.assert_array_equal(levels(blur(image, 3, SEED)), whole)
 
 
 def test_blur_keeps_flat_fields() -> None:
@@ -114,11 +117,16 @@ def test_noise_is_the_normal_quantile_of_philox_words() -> None:
     np.testing.assert_array_equal(made - 128, expected)
 
 
-def test_noise_of_large_pictures_goes_on_with_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = picture(40, 50)
+@pytest.mark.parametrize("shape", [*SHAPES, (41, 51)])
+def test_noise_of_large_pictures_goes_on_with_the_words(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(*shape)
     whole = levels(noise(image, 0.1, SEED))
     monkeypatch.setattr(perturbations, "_NOISE_CHUNK", 64)
-    np.testing.assert_array_equal(levels(noise(image, 0.1, SEED)), whole)
+    for n_pixels in (1 << 20, 1):
+        monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+        np.testing.assert_array_equal(levels(noise(image, 0.1, SEED)), whole)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05, 0.1])

@@ -18,7 +18,6 @@ from heads.head.protocol import Prediction
 from heads.head.task_scores import selection_score
 from heads.mlp.engine import HeadSpec, fit_pack
 from heads.mlp.head import MlpConfig
-from heads.mlp.matrix import parse_memory
 from heads.mlp.network import FittedNetwork
 from heads.mlp.scoring import predict_pack
 from tests.heads.rows import TASKS, make_rows
@@ -238,17 +237,6 @@ def test_what_does_not_fit_together_is_refused() -> None:
     uneven = Columns((Block("image", "layers:1", 5), Block("image", "layers:2", 7)))
     with pytest.raises(HeadsError, match="'layers' needs two outputs or more of one width"):
         fit([spec(fusion="layers")], columns=uneven)
-
-
-@pytest.mark.parametrize(("text", "size"), [("2GB", 2 * 10**9), ("1.5 mb", 1_500_000), (4096, 4096), ("10k", 10_000)])
-def test_sizes_of_memory_are_read(text: Any, size: int) -> None:
-    assert parse_memory(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "2 PB", "1e9", "0.1", "9" * 400, "9" * 400 + "GB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(HeadsError, match="expected a size like 2GB"):
-        parse_memory(text)
 
 
 def test_vectors_that_are_not_finite_are_refused_where_they_are_used() -> None:

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need POSIX p
 
 TESTS = Path(__file__).resolve().parents[3]
 IMAGE, SPECTRAL = FakeSpec("image"), FakeSpec("spectral", ("radial",), width=3)
+GB = 10**9
 RECIPE = Recipe(tuple((parse_view(v), s) for v in ("clean", "noise:0.05") for s in (IMAGE, SPECTRAL)))
 SMALL: dict[str, Any] = {"device": "cpu", "batch_size": 2, "workers": 2, "unit_rows": 4, "processes": True}
 
@@ -36,7 +37,7 @@ SMALL: dict[str, Any] = {"device": "cpu", "batch_size": 2, "workers": 2, "unit_r
 def readings(manifest: Manifest) -> list[Reading]:
     table = scan(manifest).table
     return [
-        Reading(0, row, sample.image, table.image_key[row].tobytes(), (0, 1, 2, 3) if row % 2 else (2,))
+        RECIPE.reading(table, row, sample.image, products=(0, 1, 2, 3) if row % 2 else (2,))
         for row, sample in enumerate(manifest.samples)
         if sample.image is not None
     ]
@@ -66,9 +67,9 @@ def test_processes_make_what_threads_make_in_order_with_faults_where_they_belong
     wanted = readings(read_manifest(data))
     (tmp_path / "d" / "3-real.png").write_bytes(b"no picture")
     (tmp_path / "d" / "4-beta.png").unlink()
-    with ThreadReader(RECIPE, n_threads=2, n_ahead=8) as reader:
+    with ThreadReader(RECIPE, n_threads=2, n_ahead=8, memory=GB) as reader:
         expected = list(reader.prepare(iter(wanted)))
-    with ProcessReader(RECIPE, n_processes=2, n_ahead=11) as reader:
+    with ProcessReader(RECIPE, n_processes=2, n_ahead=11, memory=GB) as reader:
         found = list(reader.prepare(iter(wanted)))
         assert [p.reading.row for p in found] == list(range(60))
         again = list(reader.prepare(iter(wanted[:5])))
@@ -100,10 +101,10 @@ def test_pictures_that_only_this_process_can_read_are_read_here(tmp_path: Path, 
     for row in range(30):
         data = png(row)
         cell = _Cell(f"cell {row}", None if row == 7 else data)
-        wanted.append(Reading(0, row, cell, hashlib.sha256(data).digest(), (0,)))
-    with ThreadReader(RECIPE, n_threads=1, n_ahead=4) as reader:
+        wanted.append(Reading(0, row, cell, hashlib.sha256(data).digest(), (0,), len(data)))
+    with ThreadReader(RECIPE, n_threads=1, n_ahead=4, memory=GB) as reader:
         expected = list(reader.prepare(iter(wanted)))
-    with ProcessReader(RECIPE, n_processes=1, n_ahead=4) as reader:
+    with ProcessReader(RECIPE, n_processes=1, n_ahead=4, memory=GB) as reader:
         found = list(reader.prepare(iter(wanted)))
     assert [{k: v.tobytes() for k, v in p.inputs.items()} for p in found] == [
         {k: v.tobytes() for k, v in p.inputs.items()} for p in expected
@@ -120,9 +121,20 @@ def test_an_extraction_by_processes_publishes_the_shards_of_one_by_threads(tmp_p
     assert result.passes[0].workers == "2 processes" and result.passes[0].busy["decode"] > 0
 
 
+@pytest.mark.parametrize("processes", [True, False])
+def test_memory_for_no_picture_changes_nothing_but_the_time(
+    tmp_path: Path, processes: bool, nothing_left: None
+) -> None:
+    data = read_manifest(write_dataset(tmp_path / "d"))
+    run(data, tmp_path / "a")
+    assert run(data, tmp_path / "b", processes=processes, memory=1).n_failed == 0
+    assert shards(tmp_path / "a") == shards(tmp_path / "b")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("memory", [None, 1])
 def test_a_killed_worker_ends_the_run_with_an_error_that_names_it(
-    tmp_path: Path, number: signal.Signals, nothing_left: None
+    tmp_path: Path, number: signal.Signals, memory: int | None, nothing_left: None
 ) -> None:
     data = read_manifest(write_dataset(tmp_path / "d", n_captions=40))
     before, killed = children(), []
@@ -136,7 +148,8 @@ def test_a_killed_worker_ends_the_run_with_an_error_that_names_it(
     with pytest.raises(
         FeatcacheError, match=r"worker process \d+ ended \(killed by SIG.*what was published stays"
     ) as e:
-        extract(data, make_cache(tmp_path / "c"), [IMAGE], options=ExtractOptions(**SMALL), progress=kill)
+        options = ExtractOptions(**SMALL, memory=memory)
+        extract(data, make_cache(tmp_path / "c"), [IMAGE], options=options, progress=kill)
     assert f"worker process {killed[0]} ended (killed by {number.name})" in str(e.value)
     assert time.monotonic() - started < 60 and shards(tmp_path / "c")
     assert not list((tmp_path / "c").glob("claims/**/*.json")) and not list((tmp_path / "c").rglob(".tmp-*"))
@@ -166,7 +179,7 @@ def test_the_memory_is_bounded_and_every_worker_can_still_work() -> None:
 
             return np.zeros((64 << 20,), np.uint8)
 
-    reader = ProcessReader(Recipe(((View(), Wide("image")),)), n_processes=2, n_ahead=1000)
+    reader = ProcessReader(Recipe(((View(), Wide("image")),)), n_processes=2, n_ahead=1000, memory=GB)
     assert len(reader._slots) * reader._slots.layout.n_bytes <= 256 << 20 and len(reader._free) == 4
     reader.__exit__(None, None, None)
 

@@ -38,6 +38,6 @@ def keep_heap() -> None:
 
 
 def trim_heap() -> None:
-    """Give memory that is not in use back to the kernel, once: what planning took is not what a batch takes."""
+    """Give memory that is not in use back to the kernel, once: what was needed before is not what is needed now."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -10,7 +10,7 @@ import pytest
 MEASURE = """
 import json, os, sys
 import numpy as np
-from featcache.commands.heap import keep_heap
+from featcache.extraction.heap import keep_heap
 
 def anonymous():
     with open("/proc/self/status") as file:
