@@ -69,8 +69,16 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
     yield folder
     if depth and stat.S_ISDIR(_mode(folder)):
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.is_dir():  # what a link leads to counts
+            if _is_folder(entry):
                 yield from _folders(Path(entry.path), depth - 1)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one, or a link to one; a link that leads round in a circle leads to none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _mode(path: Path) -> int:

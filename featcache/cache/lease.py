@@ -22,6 +22,7 @@ __all__ = ["SILENCE_SECONDS", "shared_lease", "sole_lease"]
 
 SILENCE_SECONDS = 600.0
 """After which an owner of whom nothing is known is taken for dead. A heart beats every few seconds."""
+_MINUTES = round(SILENCE_SECONDS / 60)
 _SOLE = "gc"
 _BEAT_TIMEOUT = 60.0
 
@@ -36,12 +37,12 @@ def shared_lease(root: Path) -> Iterator[None]:
         If somebody deletes from it.
     """
     with _lease(root, "extract") as (_, own):
-        sole = _path(root, _SOLE)
-        if _is_there(sole, own):
-            raise FeatcacheError(
-                f"`featcache gc --delete` is at work on cache {str(root)!r} ({_whose(sole)}): run this command again "
-                "when it has ended"
-            )
+        for path in sorted(_folder(root).glob(f"{_SOLE}*{SUFFIX}")):
+            if _is_of_gc(path) and _is_there(path, own):
+                raise FeatcacheError(
+                    f"`featcache gc --delete` is at work on cache {str(root)!r} ({_whose(path)}): wait until it has "
+                    f"ended, or for {_MINUTES} minutes if it died on another machine"
+                )
         yield
 
 
@@ -60,13 +61,16 @@ def sole_lease(root: Path) -> Iterator[None]:
             raise FeatcacheError(f"folder {own.parent} cannot be written: nobody would know that something is deleted")
         if not _is_there(sole, own):
             forget_claim(sole, root=root)
-        if not leases.take(_SOLE):
-            raise FeatcacheError(f"another `featcache gc --delete` is at work on cache {str(root)!r} ({_whose(sole)})")
+        if not leases.take(_SOLE) or not sole.is_file():
+            raise FeatcacheError(
+                f"another `featcache gc --delete` is at work on cache {str(root)!r} ({_whose(sole)}): wait until it "
+                f"has ended, or for {_MINUTES} minutes if it died on another machine"
+            )
         for path, name in walk_cache(root):
             if is_claim(name) and not _is_of_gc(path) and _is_there(path, own):
                 raise FeatcacheError(
-                    f"an extraction is at work on cache {str(root)!r} ({_whose(path)}, known by {path}): wait until it "
-                    f"has ended, or for {SILENCE_SECONDS / 60:.0f} minutes if it died on another machine"
+                    f"an extraction is at work on cache {str(root)!r} ({_whose(path)}): wait until it has ended, "
+                    f"or for {_MINUTES} minutes if it died on another machine"
                 )
         yield
 
@@ -104,4 +108,5 @@ def _is_there(path: Path, own: Path) -> bool:
 
 def _whose(path: Path) -> str:
     owner = read_owner(path)
-    return "nobody knows whose" if owner is None else f"process {owner.pid} on {owner.host}"
+    who = "nobody knows whose" if owner is None else f"process {owner.pid} on {owner.host}"
+    return f"{who}, known by {path}"

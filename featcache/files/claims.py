@@ -173,8 +173,8 @@ def is_abandoned(path: Path) -> bool:
     OSError
         If the claim is gone.
     """
-    owner, is_silent = _look(path, time.time(), LEFTOVER_SECONDS)
-    return is_silent if owner is None or not owner.is_here else owner.is_dead
+    owner, silence = _look(path, time.time())
+    return silence > LEFTOVER_SECONDS if owner is None or not owner.is_here else owner.is_dead
 
 
 def is_alive(path: Path, *, now: float, timeout: float) -> bool:
@@ -183,9 +183,9 @@ def is_alive(path: Path, *, now: float, timeout: float) -> bool:
     Parameters
     ----------
     path : Path
-        The claim.
+        The claim; what is no file is none.
     now : float
-        Seconds since 1970 by the clock that stamps the file.
+        Seconds since 1970 by the clock that stamps the file. A heartbeat from the future is none.
     timeout : float
         Seconds of silence. The owner beats eight times in its own timeout.
 
@@ -194,14 +194,15 @@ def is_alive(path: Path, *, now: float, timeout: float) -> bool:
     OSError
         If it is gone.
     """
-    owner, is_silent = _look(path, now, timeout)
-    return not is_silent and not (owner is not None and owner.is_dead)
+    owner, silence = _look(path, now)
+    is_dead = owner is not None and owner.is_dead
+    return stat.S_ISREG(path.lstat().st_mode) and not is_dead and abs(silence) <= timeout
 
 
-def _look(path: Path, now: float, timeout: float) -> tuple[Owner | None, bool]:
-    """Return whose a claim is, as far as it says so, and whether it has been silent for too long."""
+def _look(path: Path, now: float) -> tuple[Owner | None, float]:
+    """Return whose a claim is, as far as it says so, and for how many seconds it has been silent."""
     found = path.lstat()
-    return read_owner(path) if stat.S_ISREG(found.st_mode) else None, now - found.st_mtime > timeout
+    return read_owner(path) if stat.S_ISREG(found.st_mode) else None, now - found.st_mtime
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -108,6 +108,24 @@ def test_somebody_elsewhere_is_at_work_until_silent_for_long(tmp_path: Path, nam
             pass
 
 
+def test_what_stands_in_the_place_of_a_lease_or_comes_from_the_future_blocks_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "claims" / "leases" / "gc.json"
+    put(path, Owner("elsewhere", 1, "0" * 8), silent=-1e9)
+    with shared_lease(tmp_path):
+        pass
+    path.unlink()
+    os.mkfifo(path)
+    with shared_lease(tmp_path):
+        pass
+    with sole_lease(tmp_path):
+        assert path.is_file()
+    path.mkdir()
+    with shared_lease(tmp_path):
+        pass
+    with pytest.raises(FeatcacheError, match=f"known by {path}"):
+        sole_lease(tmp_path).__enter__()
+
+
 def test_where_no_lease_can_be_had_nothing_is_deleted(tmp_path: Path) -> None:
     (tmp_path / "claims").write_text("a file where the folder should be")
     with pytest.raises(FeatcacheError, match="cannot be written"):

@@ -169,6 +169,19 @@ def test_an_extraction_a_repair_and_deleting_say_which_folder_is_a_link(
     assert look(tmp_path / "r" / "c") == before
 
 
+@pytest.mark.parametrize(
+    "place", ["features/loop", f"features/{PRODUCER}/loop", "requests/loop", "memo/d.h5", "memo/checked/loop"]
+)
+def test_a_link_that_leads_in_a_circle_stops_nobody(made: Path, tmp_path: Path, place: str) -> None:
+    shutil.copytree(made, tmp_path / "r")
+    where = tmp_path / "r" / "c" / place
+    where.unlink(missing_ok=True)
+    where.symlink_to(where.name)
+    for name in ("extract again", "repair", "gc --delete", "verify", "status", "read"):
+        COMMANDS[name](tmp_path / "r")
+    assert verify(Cache.open(tmp_path / "r" / "c"), deep=True).is_sound
+
+
 def test_a_cache_that_is_itself_reached_through_links_is_like_any_other(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "far" / "r")
     (tmp_path / "near").symlink_to(tmp_path / "far")
