@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from heads.errors import HeadsError
-from heads.head.kinds import HEADS, config_class, head_class
-from tests.heads.rows import make_head
+from heads.head.kinds import HEADS, config_class, head_class, is_head_file
+from tests.heads.rows import TASKS, make_head, make_rows
 
 
 def test_an_unknown_kind_is_refused() -> None:
