@@ -20,7 +20,7 @@ from pathlib import Path
 from featcache.files.owner import Owner
 from featcache.files.publish import LEFTOVER_SECONDS
 
-__all__ = ["Draft", "draft_beside", "find_drafts", "remove_draft", "sweep_drafts"]
+__all__ = ["Draft", "draft_beside", "find_drafts", "find_leftovers", "remove_draft", "sweep_drafts"]
 
 _OWNER = r"(?P<host>[^\W_]{1,40})-(?P<pid>\d{1,10})-(?P<process>[0-9a-f]{8})[0-9a-f]{8}"
 _EARLY = r"[0-9a-f]{12}"
@@ -64,14 +64,15 @@ def draft_beside(final: Path) -> Path:
     return final.with_name(f".{final.name}.{owner.host}-{owner.pid}-{owner.process}{secrets.token_hex(4)}.tmp")
 
 
-def find_drafts(folder: Path, name: str | None = None) -> Iterator[Draft]:
-    """Yield the drafts of one name, or of all, in a folder; a link is none, nor is a device or the like."""
+def find_drafts(folder: Path, name: str | re.Pattern[str]) -> Iterator[Draft]:
+    """Yield the drafts of one name, or of all of a form, in a folder; a link is none, nor is a device or the like."""
+    form = re.compile(re.escape(name)) if isinstance(name, str) else name
     paths: list[Path] = []
     with suppress(OSError):
         paths = list(folder.iterdir())
     for path in paths:
         found = _NAME.fullmatch(path.name)
-        if found is None or name not in (None, found["name"]):
+        if found is None or form.fullmatch(found["name"]) is None:
             continue
         with suppress(OSError):
             status = path.lstat()
@@ -81,14 +82,19 @@ def find_drafts(folder: Path, name: str | None = None) -> Iterator[Draft]:
                 yield Draft(path, final, found["kind"] == "old", owner, status.st_ctime)
 
 
-def sweep_drafts(folder: Path, name: str | None = None) -> None:
-    """Remove the abandoned drafts of one name, or of all, in a folder.
+def find_leftovers(folder: Path, name: str | re.Pattern[str]) -> list[Path]:
+    """Return the abandoned drafts of one name, or of all of a form, in a folder.
 
-    What was there before stays while nothing is there now: it may be all that is left.
+    What was there before is none while nothing is there now: it may be all that is left.
     """
-    for draft in find_drafts(folder, name):
-        if draft.is_abandoned and not (draft.is_old and not os.path.lexists(draft.final)):
-            remove_draft(draft.path)
+    drafts = [draft for draft in find_drafts(folder, name) if draft.is_abandoned]
+    return [draft.path for draft in drafts if not draft.is_old or os.path.lexists(draft.final)]
+
+
+def sweep_drafts(folder: Path, name: str | re.Pattern[str]) -> None:
+    """Remove what `find_leftovers` finds."""
+    for path in find_leftovers(folder, name):
+        remove_draft(path)
 
 
 def remove_draft(path: Path) -> None:

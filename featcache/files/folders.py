@@ -26,7 +26,8 @@ def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
     out : Path
         The folder to be made.
     check : callable
-        Called with ``out``, before the block and after it; raises if what is there must not be replaced.
+        Called with ``out``, before anything is removed, before the block and after it; raises if what is there must
+        not be replaced.
 
     Raises
     ------
@@ -35,6 +36,7 @@ def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
     """
     if out.name in ("", ".."):
         raise FeatcacheError(f"cannot write {str(out)!r}: expected a path that ends in the name of a folder")
+    check(out)  # before anything is removed
     recover_folder(out)
     check(out)
     draft = draft_beside(out)

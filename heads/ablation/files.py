@@ -6,25 +6,27 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from heads.ablation.ablation import AblationResult
-from heads.ablation.ledger import LEDGER_FOLDER, PLAN, ledger_files, remove_ledger
+from heads.ablation.ledger import PLAN, ledger_files, remove_ledger, unfinished_in_ledger
 from heads.ablation.plot import plot_ablation
 from heads.errors import HeadsError
-from heads.files.folder import check_strangers, sweep_folder, write_file
+from heads.files.folder import check_strangers, find_unfinished, remove_unfinished, write_file
 
 __all__ = ["ablation_document", "prepare_ablation_out", "write_ablation"]
 
 _MARKER = "ablation.json"
 _TABLES = ("ablation.csv", "heads.csv", "ablation.parquet", "ablation.png", "ablation.svg")
+_OWN = re.compile("|".join(map(re.escape, (_MARKER, *_TABLES))))
 _FORMAT = 2
 
 
 def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
-    """Undo what killed commands left in ``out``, and raise if an ablation must not be written there.
+    """Raise if an ablation must not be written to ``out``; else remove what killed ablations left unfinished there.
 
     A folder in which an ablation was begun and not finished may be used again: it goes on there, or begins anew with
     ``overwrite``. With that a finished one is replaced when the new one is whole, not before. A folder with files that
@@ -34,16 +36,18 @@ def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
         return
     if out.is_symlink() or not out.is_dir():
         raise HeadsError(f"{out} is no folder: choose another --out")
-    for folder in (out, out / LEDGER_FOLDER):
-        sweep_folder(folder)
-    names = {path.name for path in out.iterdir()}
+    unfinished = [*find_unfinished(out, _OWN), *unfinished_in_ledger(out)]
+    names = {path.name for path in out.iterdir()} - {path.name for path in unfinished}
     if names and not names & {_MARKER, PLAN}:
         raise HeadsError(f"{out} is neither empty nor the folder of an ablation: choose another --out")
     if overwrite:
-        check_strangers(out, {_MARKER, *_TABLES, *ledger_files(out)})
-        remove_ledger(out)
+        left = {path.relative_to(out).as_posix() for path in unfinished}
+        check_strangers(out, {_MARKER, *_TABLES, *ledger_files(out), *left})
     elif _MARKER in names and PLAN not in names:
         raise HeadsError(f"{out} has a finished ablation: choose another --out, or replace it with --overwrite")
+    remove_unfinished(unfinished)
+    if overwrite:
+        remove_ledger(out)
 
 
 def ablation_document(result: AblationResult) -> dict[str, Any]:

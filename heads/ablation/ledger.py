@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,14 +18,15 @@ from safetensors.numpy import save as format_safetensors
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.document import is_version, parse_document
-from heads.files.folder import read_file, sweep_folder, write_file
+from heads.files.folder import find_unfinished, read_file, remove_unfinished, write_file
 from heads.head.saved import read_tensors
 
-__all__ = ["LEDGER_FOLDER", "PLAN", "Ledger", "TrialResult", "ledger_files", "remove_ledger"]
+__all__ = ["LEDGER_FOLDER", "PLAN", "Ledger", "TrialResult", "ledger_files", "remove_ledger", "unfinished_in_ledger"]
 
 PLAN = "plan.json"
 LEDGER_FOLDER = "trials"
 _SUFFIX = ".safetensors"
+_TRIAL = re.compile(r"[0-9a-f]{32}\.safetensors")
 _FORMAT = 1
 _MAX_PLAN = 16 * 2**20
 
@@ -73,13 +75,12 @@ class Ledger:
         """
         path, ledger = folder / PLAN, cls(folder / LEDGER_FOLDER)
         ledger._check_folder()
-        for place in (folder, folder / LEDGER_FOLDER):
-            sweep_folder(place)
         document = json.loads(json.dumps({"format": _FORMAT, "kind": "heads-ablation-plan", "plan": plan}))
         if os.path.lexists(path):
             _check_same(_read_plan(path), document["plan"], folder)
         else:
             write_file(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+        remove_unfinished(unfinished_in_ledger(folder))
         return ledger
 
     def find(self, name: str, *, n_heads: int, n_classes: tuple[int, ...], n_rows: int) -> TrialResult | None:
@@ -88,7 +89,7 @@ class Ledger:
         Parameters
         ----------
         name : str
-            Digest of everything that the trial depends on.
+            Digest of everything that the trial depends on, 32 hexadecimal digits.
         n_heads, n_rows : int
             Its size.
         n_classes : tuple of int
@@ -129,8 +130,13 @@ def ledger_files(folder: Path) -> set[str]:
     """Return what lets an ablation in a folder go on, as relative paths; that of the trials' folder ends in ``/``."""
     trials = folder / LEDGER_FOLDER
     files = [] if trials.is_symlink() or not trials.is_dir() else list(trials.iterdir())
-    kept = [path for path in files if path.suffix == _SUFFIX and (path.is_symlink() or not path.is_dir())]
+    kept = [path for path in files if _TRIAL.fullmatch(path.name) and (path.is_symlink() or not path.is_dir())]
     return {PLAN, f"{LEDGER_FOLDER}/", *(f"{LEDGER_FOLDER}/{path.name}" for path in kept)}
+
+
+def unfinished_in_ledger(folder: Path) -> list[Path]:
+    """Return what killed commands left unfinished of the plan and of trials."""
+    return [*find_unfinished(folder, re.compile(re.escape(PLAN))), *find_unfinished(folder / LEDGER_FOLDER, _TRIAL)]
 
 
 def remove_ledger(folder: Path) -> None:

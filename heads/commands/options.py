@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -51,6 +52,7 @@ __all__ = [
     "view_names",
 ]
 
+_RUN_NAME = re.compile(r"\d{8}-\d{6}(-\d+)?")
 Choices = dict[str, dict[str, str]]
 Settings = tuple[dict[str, Any], Choices]
 EncoderName = Annotated[
@@ -156,7 +158,7 @@ def new_run_folder(given: Path | None) -> Path:
     if given is not None:
         return given
     runs, name = load_project().runs or Path("runs"), datetime.now().strftime("%Y%m%d-%H%M%S")
-    sweep_folder(runs)
+    sweep_folder(runs, _RUN_NAME)
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(runs / free for free in names if not (runs / free).exists())
 

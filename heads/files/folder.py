@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from featcache.files.drafts import draft_beside, remove_draft, sweep_drafts
+from featcache.files.drafts import draft_beside, find_leftovers, remove_draft, sweep_drafts
 from featcache.files.folders import find_waiting, recover_folder
 from featcache.files.folders import new_folder as new_whole_folder
 from featcache.files.publish import replace_file
@@ -21,12 +22,14 @@ __all__ = [
     "check_out",
     "check_strangers",
     "file_size",
+    "find_unfinished",
     "find_waiting",
     "hash_file",
     "new_folder",
     "prepare_file",
     "prepare_out",
     "read_file",
+    "remove_unfinished",
     "sweep_folder",
     "write_file",
 ]
@@ -83,6 +86,7 @@ def _told(path: Path) -> Iterator[None]:
 
 def prepare_out(out: Path, *, marker: str, known: Known, overwrite: bool = False) -> None:
     """Undo what a killed command left beside ``out``, and raise if a folder must not be written there."""
+    check_out(out, marker=marker, known=known, overwrite=overwrite)  # before anything is removed
     recover_folder(out)
     check_out(out, marker=marker, known=known, overwrite=overwrite)
 
@@ -151,11 +155,11 @@ def new_folder(out: Path, *, marker: str, known: Known, overwrite: bool = False)
 
 
 def prepare_file(path: Path) -> None:
-    """Remove what killed commands left beside ``path``, and raise if something is there that is no regular file."""
-    sweep_drafts(path.parent, path.name)
+    """Raise if something is there that is no regular file; else remove what killed commands left beside ``path``."""
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         what = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "no regular file"
         raise HeadsError(f"cannot write {path}: it is {what}, expected a file or nothing there")
+    sweep_drafts(path.parent, path.name)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -172,7 +176,18 @@ def write_file(path: Path, data: bytes) -> None:
         remove_draft(draft)
 
 
-def sweep_folder(folder: Path) -> None:
-    """Remove what killed commands left in a folder, unless that is reached by a link of this name."""
+def find_unfinished(folder: Path, names: re.Pattern[str]) -> list[Path]:
+    """Return the files of some names that killed commands left unfinished in a folder; none if that is a link."""
+    return [] if folder.is_symlink() else [path for path in find_leftovers(folder, names) if not path.is_dir()]
+
+
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Remove what `find_unfinished` found, as far as that is possible."""
+    for path in paths:
+        remove_draft(path)
+
+
+def sweep_folder(folder: Path, names: re.Pattern[str]) -> None:
+    """Remove what killed commands left of some names in a folder, unless that is reached by a link of this name."""
     if not folder.is_symlink():
-        sweep_drafts(folder)
+        sweep_drafts(folder, names)

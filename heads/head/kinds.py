@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,7 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.head.protocol import Head
 
-__all__ = ["HEADS", "config_class", "head_class", "load_head"]
+__all__ = ["HEADS", "config_class", "head_class", "is_head_file", "load_head"]
 
 HEADS: Mapping[str, tuple[str, str, str]] = {
     "mlp": ("heads.mlp", "MlpHead", "MlpConfig"),
@@ -19,6 +20,7 @@ HEADS: Mapping[str, tuple[str, str, str]] = {
     "gbdt": ("heads.gbdt", "GbdtHead", "GbdtConfig"),
 }
 """For each kind its package, and the names of its class and of its config there."""
+_FILE = re.compile(r"head\.json|(weights|components)\.safetensors|model-(0|[1-9]\d{0,4})\.txt")
 
 
 def head_class(kind: str) -> type[Head]:
@@ -36,6 +38,11 @@ def config_class(kind: str) -> Any:
 def load_head(kind: str, folder: Path) -> Head:
     """Read a saved head; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
     return head_class(kind).load(Contents(folder))
+
+
+def is_head_file(name: str) -> bool:
+    """Whether a head of some kind writes a file of this name."""
+    return _FILE.fullmatch(name) is not None
 
 
 def _find(kind: str) -> tuple[str, str, str]:

@@ -21,7 +21,7 @@ from heads.data.tasks import UNKNOWN, Task, build_targets, joint_tasks
 from heads.errors import HeadsError
 from heads.head.protocol import Prediction, Progress
 from heads.runs.fitting import FittedRun, fit_run
-from heads.runs.run import Run, load_run_features
+from heads.runs.run import PSEUDO_FILE, Run, load_run_features
 
 __all__ = [
     "PSEUDO_FILE",
@@ -31,8 +31,6 @@ __all__ = [
     "pseudo_label",
     "validation_overlap",
 ]
-
-PSEUDO_FILE = "pseudo_labels.csv"
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ from heads.data.tasks import Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
-from heads.head.kinds import head_class
+from heads.head.kinds import head_class, is_head_file
 from heads.head.protocol import Head, Prediction
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 
-__all__ = ["Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
+__all__ = ["PSEUDO_FILE", "Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
+
+PSEUDO_FILE = "pseudo_labels.csv"
+"""The attachment of a run that was fitted on pseudo-labels."""
 
 _RECORD = "run.json"
 _HEAD = "head"
@@ -139,7 +142,7 @@ def save_run(
     out : Path
         The folder to be made.
     attachments : mapping of file name to bytes, optional
-        Further files beside ``run.json``.
+        Further files beside ``run.json``; a run with others than ``pseudo_labels.csv`` is not overwritten later.
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
@@ -210,13 +213,9 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
 
 
 def _known_files(path: Path) -> set[str]:
-    """Return what belongs to a run: its record, what that lists, and whatever lies beside the head's."""
-    try:
-        listed = set(_read_record(path).files)
-    except HeadsError:  # damaged, or of another version: no more is known of it
-        listed = set()
-    beside = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if not file.is_dir() or file.is_symlink()}
-    return {_RECORD, _IN_HEAD, *listed, *beside}
+    """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
+    of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
+    return {_RECORD, PSEUDO_FILE, _IN_HEAD, *of_head}
 
 
 def _as_json(task: Task) -> dict[str, object]:

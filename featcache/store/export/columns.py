@@ -11,12 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.samples import StringColumn
+from featcache.identity.terms import MODALITIES
 from featcache.store.selection import Selection
 from featcache.store.store import FeatureStore
 
-__all__ = ["FORMAT", "Column", "Source", "fixed"]
+__all__ = ["ARRAYS", "FORMAT", "Column", "Source", "fixed"]
 
 FORMAT = "featcache-export"
+ARRAYS = frozenset(
+    {
+        *("sample_id", "split", "group", "label_a", "label_b", "class_names", "about"),
+        *MODALITIES,
+        *(f"{modality}_present" for modality in MODALITIES),
+    }
+)
+"""Names that arrays of an export have."""
 _PIECE_BYTES = 16 << 20
 _FORMAT_VERSION = 1
 

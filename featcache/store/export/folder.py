@@ -15,24 +15,26 @@ from featcache.files.drafts import remove_draft
 from featcache.files.folders import new_folder, recover_folder
 from featcache.files.publish import LEFTOVER_SECONDS
 from featcache.files.regular import open_regular
-from featcache.store.export.columns import FORMAT, Source
+from featcache.store.export.columns import ARRAYS, FORMAT, Source
 from featcache.store.export.npz import constants, write_npy
 
 __all__ = ["prepare_npy_folder", "write_npy_folder"]
 
 _INDEX = "index.json"
+_OWN = frozenset(f"{name}.npy" for name in ARRAYS) | {_INDEX}
 _MAX_INDEX = 1 << 24
 _EARLY_DRAFT = re.compile(r"\.tmp-new-\d+-[0-9a-f]{8}")
 
 
 def prepare_npy_folder(path: Path) -> None:
-    """Undo what killed exports left beside ``path``, and raise if an export must not take its place.
+    """Raise if an export must not take the place of ``path``; else undo what killed exports left beside it.
 
     Raises
     ------
     FeatcacheError
         If something is there that is neither an empty folder nor an earlier export alone, or a link.
     """
+    _check_replaceable(path)
     _sweep_early_drafts(path.parent)
     recover_folder(path)
     _check_replaceable(path)
@@ -46,7 +48,8 @@ def _check_replaceable(path: Path) -> None:
     try:
         with os.scandir(path) as entries:
             is_file = {entry.name: not entry.is_dir(follow_symlinks=False) for entry in entries}
-        is_ours = not is_file or (all(is_file.values()) and is_file.keys() <= {_INDEX, *_listed(path)})
+        # What the index lists is nobody's word: anybody may have written it.
+        is_ours = not is_file or (all(is_file.values()) and is_file.keys() <= _OWN & {_INDEX, *_listed(path)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         is_ours = False
     if not is_ours:
@@ -72,7 +75,7 @@ def _sweep_early_drafts(parent: Path) -> None:
 
 
 def _holds_arrays_alone(folder: Path) -> bool:
-    return all(file.is_file() and (file.suffix == ".npy" or file.name == _INDEX) for file in folder.iterdir())
+    return all(file.is_file() and file.name in _OWN for file in folder.iterdir())
 
 
 def write_npy_folder(source: Source, path: Path) -> int:

@@ -17,6 +17,7 @@ import pytest
 
 import heads.ablation.trials
 from featcache import FeatureStore
+from featcache.files.owner import Owner
 from featcache.synthetic import SyntheticData, SyntheticOutput, SyntheticView, write_synthetic
 from heads.ablation.ablation import AblationResult, ablate
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
@@ -287,7 +288,9 @@ def test_a_finished_ablation_is_kept_unless_it_is_to_be_replaced(result: Ablatio
             prepare_ablation_out(out, overwrite=overwrite)
 
 
-@pytest.mark.parametrize("stranger", ["notes.txt", "trials/notes.txt", "pictures/1.png", "ablation.csv/1"])
+@pytest.mark.parametrize(
+    "stranger", ["notes.txt", "trials/notes.txt", "trials/mine.safetensors", "pictures/1.png", "ablation.csv/1"]
+)
 def test_an_ablation_with_a_file_that_none_has_is_not_overwritten(
     result: AblationResult, tmp_path: Path, stranger: str
 ) -> None:
@@ -302,6 +305,42 @@ def test_an_ablation_with_a_file_that_none_has_is_not_overwritten(
     with pytest.raises(HeadsError, match=rf"^{out} holds '{first}', .*not overwritten") as caught:
         prepare_ablation_out(out, overwrite=True)
     assert "\n" not in str(caught.value) and set(out.rglob("*")) == before
+
+
+def dead_draft(final: Path) -> Path:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return final.with_name(f".{final.name}.{Owner.current().host}-{child.pid}-{'0' * 16}.tmp")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_where_an_ablation_is_refused_nothing_is_removed(
+    result: AblationResult, tmp_path: Path, overwrite: bool
+) -> None:
+    docs, out = tmp_path / "docs", tmp_path / "out"
+    write_ablation(result, out)
+    for folder in (docs, out):
+        (folder / "thesis").mkdir(parents=True)
+        dead_draft(folder / "work").mkdir()
+        dead_draft(folder / "ablation.csv").write_text("half")
+    before = set(tmp_path.rglob("*"))
+    for folder in (docs, out):
+        with pytest.raises(HeadsError, match="choose another --out"):
+            prepare_ablation_out(folder, overwrite=overwrite)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_in_an_ablation_the_unfinished_files_of_its_own_names_go_alone(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_FOLDER).mkdir()
+    (tmp_path / PLAN).write_text("{}")
+    own = [tmp_path / name for name in ("ablation.json", "heads.csv", PLAN, f"{LEDGER_FOLDER}/{'a' * 32}.safetensors")]
+    strangers = [tmp_path / name for name in ("work", f"{LEDGER_FOLDER}/work", f"{LEDGER_FOLDER}/x.safetensors")]
+    for final in (*own, *strangers):
+        dead_draft(final).write_text("half")
+    dead_draft(tmp_path / "ablation.csv").mkdir()
+    prepare_ablation_out(tmp_path)
+    kept = {path.name.split(".")[1] for path in tmp_path.rglob(".*")}
+    assert kept == {"work", "x", "ablation"} and len(list(tmp_path.rglob(".*"))) == 4
 
 
 def test_overwriting_an_ablation_follows_no_link(result: AblationResult, tmp_path: Path) -> None:

@@ -110,8 +110,10 @@ def test_what_killed_trainings_left_among_the_projects_runs_goes(project: Path) 
     )
     for name in ("runs/20250101-000000", "elsewhere/r"):
         subprocess.run([sys.executable, "-c", code, str(project / name)], check=False)
+    subprocess.run([sys.executable, "-c", code, str(project / "runs" / "work")], check=False)
     ok("train", "--head", "linear", "--fusion", "image")
-    assert not [path for path in (project / "runs").iterdir() if path.name.startswith(".")]
+    left = [path.name for path in (project / "runs").iterdir() if path.name.startswith(".")]
+    assert len(left) == 1 and left[0].startswith(".work.")  # no command makes up such a name
     assert len(list((project / "elsewhere").iterdir())) == 1
     ok("train", "--head", "linear", "--fusion", "image", "--out", project / "elsewhere" / "r")
     assert [path.name for path in (project / "elsewhere").iterdir()] == ["r"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from heads.errors import HeadsError
-from heads.head.kinds import HEADS, config_class, head_class
-from tests.heads.rows import make_head
+from heads.head.kinds import HEADS, config_class, head_class, is_head_file
+from tests.heads.rows import TASKS, make_head, make_rows
 
 
 def test_an_unknown_kind_is_refused() -> None:
@@ -29,3 +30,13 @@ def test_the_registry_loads_no_framework() -> None:
 
 def test_the_config_of_a_kind_is_that_of_its_heads() -> None:
     assert all(type(make_head(kind).config) is config_class(kind) for kind in HEADS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_writes_files_of_known_names_alone(kind: str, tmp_path: Path) -> None:
+    settings = {"components": 3} if kind == "gbdt" else {}
+    X, targets = make_rows(120)
+    make_head(kind, TASKS, **settings).fit(X, targets, select=(X, targets)).save(tmp_path)
+    names = [path.name for path in tmp_path.iterdir()]
+    assert len(names) > 1 and all(is_head_file(name) for name in names)
+    assert not any(is_head_file(name) for name in ("thesis.txt", "model-x.txt", "model-01.txt", "mine.safetensors"))

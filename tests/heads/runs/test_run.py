@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from featcache import FeatcacheError, FeatureStore, FingerprintMismatch
+from featcache.files.owner import Owner
 from featcache.files.regular import open_regular
 from heads.errors import HeadsError
 from heads.files.contents import Contents
@@ -182,7 +183,9 @@ def test_an_existing_out_is_refused_and_replaced_only_if_it_is_a_run(saved: Run,
     load_run(link)
 
 
-@pytest.mark.parametrize("stranger", ["notes.txt", ".git/config", "head/checkpoints/1", "zoo/"])
+@pytest.mark.parametrize(
+    "stranger", ["notes.txt", ".git/config", "head/checkpoints/1", "head/thesis.txt", "head/model-x.txt", "zoo/"]
+)
 def test_a_run_with_a_file_that_no_run_has_is_not_overwritten(saved: Run, folder: Path, stranger: str) -> None:
     path = folder / stranger
     path.parent.mkdir(exist_ok=True)
@@ -195,11 +198,36 @@ def test_a_run_with_a_file_that_no_run_has_is_not_overwritten(saved: Run, folder
     assert {path: path.lstat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+@pytest.mark.parametrize("stranger", ["thesis.txt", "head/thesis.txt"])
+def test_what_a_record_lists_does_not_become_part_of_a_run(saved: Run, folder: Path, stranger: str) -> None:
+    (folder / stranger).write_text("mine")
+    edit_record(folder, lambda record: record["files"].update({stranger: "0" * 64}))
+    with pytest.raises(HeadsError, match=rf"^{folder} holds '{stranger}', .*not overwritten"):
+        prepare_run_out(folder, overwrite=True)
+    with pytest.raises(HeadsError, match=rf"^{folder} holds '{stranger}', .*not overwritten"):
+        save_run(saved.record, saved.head, out=folder, overwrite=True)
+    assert (folder / stranger).read_text() == "mine"
+
+
+def test_where_a_run_is_refused_nothing_is_removed(saved: Run, folder: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    draft = folder.with_name(f".{folder.name}.{Owner.current().host}-{child.pid}-{'0' * 16}.tmp")
+    draft.mkdir()
+    with pytest.raises(HeadsError, match="--overwrite"):
+        prepare_run_out(folder)
+    with pytest.raises(HeadsError, match="--overwrite"):
+        save_run(saved.record, saved.head, out=folder)
+    assert draft.exists()
+    prepare_run_out(folder, overwrite=True)
+    assert not draft.exists()
+
+
 def test_a_run_with_attachments_or_a_damaged_head_is_overwritten(saved: Run, folder: Path) -> None:
     attachments = {"pseudo_labels.csv": b"x"}
     save_run(saved.record, saved.head, out=folder, attachments=attachments, overwrite=True)
     (folder / "head" / "weights.safetensors").write_bytes(b"")
-    (folder / "head" / "more").write_bytes(b"")
+    (folder / "head" / "model-1.txt").write_bytes(b"")
     save_run(saved.record, saved.head, out=folder, overwrite=True)
     assert {path.name for path in folder.iterdir()} == {"run.json", "head"} and load_run(folder)
     (folder / "run.json").write_text("{")

@@ -306,6 +306,23 @@ def test_a_folder_that_is_no_earlier_export_is_never_replaced(store: FeatureStor
     assert (photos / "mine.txt").read_text() == (tmp_path / "file").read_text() == "keep"
 
 
+@pytest.mark.parametrize(("name", "file"), [("thesis", "thesis.txt"), ("thesis", "thesis.npy"), ("text", "thesis.npy")])
+def test_what_an_index_lists_does_not_become_part_of_an_export(
+    store: FeatureStore, tmp_path: Path, name: str, file: str
+) -> None:
+    out = tmp_path / "f"
+    export_store(store, out)
+    index = json.loads((out / "index.json").read_text())
+    index["arrays"][name] = {**index["arrays"]["text"], "file": file}
+    (out / "index.json").write_text(json.dumps(index))
+    if name == "text":
+        (out / "text.npy").unlink()
+    (out / file).write_text("mine")
+    with pytest.raises(FeatcacheError, match="is no folder of an earlier export alone"):
+        export_store(store, out)
+    assert (out / file).read_text() == "mine"
+
+
 def test_a_link_is_not_taken_for_the_folder_that_it_leads_to(store: FeatureStore, tmp_path: Path) -> None:
     export_store(store, tmp_path / "f", split="test")
     (tmp_path / "link").symlink_to(tmp_path / "f")
