@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featcache.cache.folder import Cache
 from featcache.errors import ShardError
-from featcache.files.sealed import check_intact, read_sealed, replace_sealed
+from featcache.files.sealed import MAX_RECORDS, check_intact, read_sealed, replace_sealed
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import CLEAN
 
@@ -76,7 +76,7 @@ def read_failure_file(path: Path) -> tuple[Failure, ...]:
     ShardError
         If the file is malformed, was damaged, or is of another unit than its name says.
     """
-    document, is_intact = read_sealed(path)
+    document, is_intact = read_sealed(path, max_bytes=MAX_RECORDS)
     rows = document.get("failures")
     if document.get("format_version") != FORMAT_VERSION or not isinstance(rows, list):
         raise ShardError.damaged(f"{path} is no list of failures of format version {FORMAT_VERSION}")

@@ -21,7 +21,7 @@ from featcache.cache.shard import SUFFIX
 from featcache.errors import FeatcacheError, ShardError
 from featcache.files.digests import canonical_json
 from featcache.files.publish import TEMP_PREFIX
-from featcache.files.sealed import check_intact, read_json, read_sealed, write_sealed
+from featcache.files.sealed import MAX_RECORDS, check_intact, read_json, read_sealed, write_sealed
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import COMPUTE_DTYPES, STORAGE_DTYPES
 
@@ -221,7 +221,7 @@ class Cache:
 
 def _is_index(path: Path) -> bool:
     try:
-        document, is_intact = read_sealed(path)
+        document, is_intact = read_sealed(path, max_bytes=MAX_RECORDS)
     except ShardError:
         return False
     return is_intact and {"defaults", "encoders", "shards"} <= document.keys()

@@ -14,7 +14,7 @@ from featcache.cache.shard import Shard, ShardHeader, check_layout, read_shard, 
 from featcache.errors import ShardError
 from featcache.files.digests import canonical_json, digest_bytes
 from featcache.files.hdf5 import Block
-from featcache.files.sealed import check_intact, read_sealed, replace_sealed
+from featcache.files.sealed import MAX_RECORDS, check_intact, read_sealed, replace_sealed
 
 __all__ = ["Index", "Receipt", "all_shard_paths", "indexed_paths", "load_index", "read_index", "update_index"]
 
@@ -62,7 +62,7 @@ def read_index(folder: Path) -> Index:
     if not os.path.lexists(path):
         return Index("missing")
     try:
-        document, is_intact = read_sealed(path)
+        document, is_intact = read_sealed(path, max_bytes=MAX_RECORDS)
         check_intact(path, is_intact)
         version = document["format_version"]
         if version not in _VERSIONS:

@@ -73,5 +73,7 @@ def read_orphans(path: Path) -> Orphans:
     is_known = document.get("format_version") == FORMAT_VERSION and isinstance(n_broken, int)
     if not is_known or not isinstance(n, int) or not isinstance(lines, list) or not isinstance(broken, list):
         raise ShardError.damaged(f"{path} is no list of orphans of format version {FORMAT_VERSION}")
+    if max(len(lines), len(broken)) > _MAX_ORPHANS:
+        raise ShardError.damaged(f"{path} has {max(len(lines), len(broken))} lines, expected at most {_MAX_ORPHANS}")
     check_intact(path, is_intact)
     return Orphans(n, tuple(map(str, lines)), n_broken, tuple(map(str, broken)))

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from featcache.errors import ShardError
 from featcache.files.digests import canonical_json, digest_bytes
-from featcache.files.hdf5 import Block, build_image, child_names, read_attributes, read_block
+from featcache.files.hdf5 import HEAD_BYTES, Block, build_image, check_end, child_names, read_attributes, read_block
 from featcache.files.publish import publish_new, temporary_beside
-from featcache.files.regular import check_regular, open_descriptor
+from featcache.files.regular import check_regular, open_descriptor, open_regular
 from featcache.files.sealed import write_bytes
 from featcache.identity.terms import KEY_BYTES, STORAGE_DTYPES
 
@@ -258,13 +258,13 @@ def read_shard(path: Path) -> Shard:
     ------
     ShardError
         If the file is not a shard of this format version: wrong attributes, links out of the file, chunks, filters,
-        object or compound dtypes, shapes that do not fit the rows or the file.
+        object or compound dtypes, shapes that do not fit the rows or the file, bytes behind its end.
     """
     try:
-        status = path.stat()
-        check_regular(status, path)
-        size = status.st_size
+        with open_regular(path) as raw:
+            head, size = raw.read(HEAD_BYTES), os.fstat(raw.fileno()).st_size
         with h5py.File(path, "r") as file:
+            check_end(head, size, f"shard {path}")
             header, n_rows, checksum = _read_header(file, path)
             blocks = _read_blocks(file, path, size)
     except ShardError:

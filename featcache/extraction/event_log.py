@@ -35,7 +35,7 @@ class EventLog:
     Raises
     ------
     FeatcacheError
-        If it cannot be opened.
+        If it cannot be opened, or is no regular file.
     """
 
     def __init__(self, path: Path, *, awaited: Path | None = None) -> None:
@@ -46,6 +46,7 @@ class EventLog:
         self._told = -_PROGRESS_SECONDS
 
     def _open(self) -> TextIO:
+        check_log(self._path)
         try:
             self._file = self._path.open("a", encoding="utf-8", buffering=1)
         except OSError as error:
@@ -91,6 +92,9 @@ def check_log(path: Path, *, awaited: Path | None = None) -> None:
     fault = None if os.access(place, os.W_OK) else "may not be written"
     if path.is_dir():
         fault = "is a folder"
+    elif path.exists() and not path.is_file():
+        # A FIFO that nobody reads would be waited for.
+        fault = "is no regular file"
     elif not path.parent.is_dir():
         place, fault = path.parent, "is no folder"
     if fault:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import ShardError
-from featcache.files.hdf5 import Block, build_image, child_names, read_attributes, read_block
+from featcache.files.hdf5 import HEAD_BYTES, Block, build_image, check_end, child_names, read_attributes, read_block
 from featcache.files.publish import replace_file, temporary_beside
 from featcache.files.regular import open_regular
 from featcache.files.sealed import write_bytes
@@ -64,12 +64,15 @@ class ColumnFile:
         Raises
         ------
         ShardError
-            If it has another version, other columns, or columns of another type or outside of the file.
+            If it has another version, other columns, or columns of another type or outside of the file, or does not
+            end where HDF5 says.
         OSError, RuntimeError, …
             One of `READ_ERRORS`, if it is no such file at all.
         """
         with open_regular(path) as raw, h5py.File(raw, "r") as file:
             size = os.fstat(raw.fileno()).st_size
+            raw.seek(0)
+            check_end(raw.read(HEAD_BYTES), size, where)
             values = read_attributes(file, {"format_version": "i", "checksum": "S"}, where)
             if values["format_version"] != format_version:
                 raise ShardError(

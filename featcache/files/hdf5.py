@@ -16,8 +16,13 @@ import numpy as np
 
 from featcache.errors import ShardError
 
-__all__ = ["Block", "build_image", "child_names", "read_attributes", "read_block"]
+__all__ = ["HEAD_BYTES", "Block", "build_image", "check_end", "child_names", "read_attributes", "read_block"]
 
+HEAD_BYTES = 64
+"""At the beginning of a file: `check_end` looks at them."""
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_END_ADDRESS = {0: 40, 1: 44, 2: 28, 3: 28}
+"""Where in a file the address of its end is, by the version of its superblock."""
 _ALIGNMENT = 64
 _OVERHEAD = 1 << 16
 _MAX_ATTRIBUTE = 65536
@@ -54,6 +59,19 @@ def build_image(fill: Callable[[Any], None], n_bytes: int) -> memoryview:
         image.write(b"\0")
         fill(file)
     return image.getbuffer()
+
+
+def check_end(head: bytes, size: int, where: str) -> None:
+    """Raise `ShardError` unless a file of ``size`` bytes that begins with ``head`` ends where HDF5 says that it does.
+
+    HDF5 itself takes no notice of what lies behind that.
+    """
+    start = _END_ADDRESS.get(head[8]) if len(head) == HEAD_BYTES and head.startswith(_SIGNATURE) else None
+    if start is None:
+        raise ShardError.damaged(f"{where} does not begin as an HDF5 file of the cache")
+    end = int.from_bytes(head[start : start + 8], "little")
+    if end != size:
+        raise ShardError.damaged(f"{where} has {size} bytes, its HDF5 head says {end}")
 
 
 def read_attributes(owner: Any, kinds: Mapping[str, str], where: str) -> dict[str, Any]:

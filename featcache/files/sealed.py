@@ -15,6 +15,7 @@ from featcache.files.publish import publish_new, replace_file, temporary_beside
 from featcache.files.regular import open_regular
 
 __all__ = [
+    "MAX_RECORDS",
     "check_intact",
     "read_json",
     "read_sealed",
@@ -24,7 +25,11 @@ __all__ = [
     "write_sealed",
 ]
 
-_MAX_JSON = 1 << 30
+MAX_RECORDS = 1 << 30
+"""Bytes that documents have at most that grow with the data: the index, and lists of failures."""
+_MAX_BYTES = 1 << 24
+_BYTES_PER_VALUE = 8
+"""On average at least, in documents that grow with the data: each value takes many times as much when it is read."""
 _FOLDER_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -72,27 +77,34 @@ def replace_sealed(path: Path, document: Mapping[str, Any], *, root: Path) -> No
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of the cache, of bounded size.
+    """Read a JSON object of the cache, of 16 MiB at most.
 
     Raises
     ------
     ShardError
         If it is missing, too large, or no JSON object.
     """
-    return _parse(_read(path), path)
+    return _parse(_read(path, _MAX_BYTES), path)
 
 
-def read_sealed(path: Path) -> tuple[dict[str, Any], bool]:
+def read_sealed(path: Path, *, max_bytes: int = _MAX_BYTES) -> tuple[dict[str, Any], bool]:
     """Read a sealed document without its checksum, and whether its bytes are those that were written.
 
     The caller looks at the content first, so that a document of another version is told from a damaged one.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    max_bytes : int
+        What documents of its kind have at most: `MAX_RECORDS` if they grow with the data.
+
     Raises
     ------
     ShardError
         If it is missing, too large, or no JSON object.
     """
-    raw = _read(path)
+    raw = _read(path, max_bytes)
     document = _parse(raw, path)
     document.pop("checksum", None)
     head, _, body = raw.partition(b"\n")
@@ -105,13 +117,13 @@ def check_intact(path: Path, is_intact: bool) -> None:
         raise ShardError.damaged(f"{path} was changed or damaged: its checksum is not that of its bytes")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, max_bytes: int) -> bytes:
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > _MAX_JSON:
-                raise ShardError.damaged(f"{path} has {size} bytes, more than any file of its kind")
-            return file.read()
+            if size > max_bytes:
+                raise ShardError.damaged(f"{path} has {size} bytes, more than any file of its kind ({max_bytes})")
+            return file.read(size)
     except OSError as error:
         what = f"{path} cannot be read: {error}"
         # What the system refuses (permissions, a network that is down) is no damage.
@@ -119,6 +131,8 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(raw: bytes, path: Path) -> dict[str, Any]:
+    if len(raw) > _MAX_BYTES and sum(map(raw.count, (b"[", b"{", b","))) > len(raw) // _BYTES_PER_VALUE:
+        raise ShardError.damaged(f"{path} holds more values than any file of its kind and size ({len(raw)} bytes)")
     try:
         value = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:

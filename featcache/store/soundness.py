@@ -37,12 +37,15 @@ class Soundness:
     ----------
     cache : Path
         The folder.
+    remember : bool
+        Whether what was found may be written there.
     progress : callable
         Told how far a check is.
     """
 
-    def __init__(self, cache: Path, *, progress: CheckProgress | None = None) -> None:
+    def __init__(self, cache: Path, *, remember: bool = True, progress: CheckProgress | None = None) -> None:
         self._cache = cache
+        self._remembers = remember
         self._progress = progress
         self._known: dict[Path, dict[str, Checked]] = {}
 
@@ -111,6 +114,7 @@ class Soundness:
     def _remember(self, folder: Path, sound: Mapping[str, Checked]) -> None:
         if sound:
             self._known[folder] |= sound
+        if sound and self._remembers:
             remember_checked(self._cache, folder, sound)
 
     def _refusal(self, faults: Sequence[ShardError]) -> ShardError:

@@ -380,7 +380,12 @@ def _strings(column: StringColumn, rows: NDArray[np.integer]) -> NDArray[np.str_
 
 
 def open_store(
-    path: str | Path, *, dataset: str | None = None, check: bool = False, progress: CheckProgress | None = None
+    path: str | Path,
+    *,
+    dataset: str | None = None,
+    check: bool = False,
+    remember: bool = True,
+    progress: CheckProgress | None = None,
 ) -> FeatureStore:
     """Open a cache for reading.
 
@@ -395,6 +400,8 @@ def open_store(
         as fast as SHA-256 goes, which is remembered in the cache until a file looks different. Damage is then refused
         (`ShardError`) instead of read. By default nothing is read but what is asked for, and of damaged vectors only
         those are noticed whose file has another size or head: `featcache verify --deep` finds the others.
+    remember : bool
+        Whether what a check found is written into the cache: not into one that only somebody else's file names.
     progress : callable
         Called with (bytes checked, bytes to check) while that lasts.
 
@@ -414,5 +421,5 @@ def open_store(
         raise FeatcacheError(
             f"cache {str(path)!r}: {asked}; it has: {', '.join(names) or 'none yet'} (option --dataset)"
         )
-    soundness = Soundness(cache.path, progress=progress) if check else None
+    soundness = Soundness(cache.path, remember=remember, progress=progress) if check else None
     return FeatureStore(cache, read_samples(cache.sample_path(dataset)), soundness=soundness)

@@ -173,6 +173,8 @@ def open_run_store(
 ) -> FeatureStore:
     """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own.
 
+    Nothing is written into a cache that only the run names: it may come from somebody else.
+
     Parameters
     ----------
     run : Run
@@ -189,11 +191,12 @@ def open_run_store(
     folder = cache_folder(given)
     own = Path(run.record.source["cache"])
     is_default = given is None and load_project().cache is None
-    if is_default and not folder.exists() and own.exists():
+    is_named_by_run = is_default and not folder.exists() and own.exists()
+    if is_named_by_run:
         folder = own
     if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
         dataset = run.record.source["dataset"]
-    return open_store(folder, dataset=dataset, check=check, progress=progress)
+    return open_store(folder, dataset=dataset, check=check, remember=not is_named_by_run, progress=progress)
 
 
 def check_encoders(run: Run, store: FeatureStore, encoders: Mapping[str, str | None]) -> None:

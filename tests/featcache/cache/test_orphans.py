@@ -50,3 +50,12 @@ def test_an_edited_list_of_orphans_is_refused(tmp_path: Path) -> None:
     (tmp_path / "o.json").write_text((tmp_path / "o.json").read_text().replace('"a"', '"b"'))
     with pytest.raises(ShardError, match="checksum"):
         read_orphans(tmp_path / "o.json")
+
+
+@pytest.mark.parametrize("kind", ["orphans", "broken"])
+def test_a_list_of_more_lines_than_are_ever_written_is_refused(kind: str, tmp_path: Path) -> None:
+    document = {"format_version": 1, "unit": "orphans", "failures": [], "n_orphans": 0, "orphans": []}
+    document |= {f"n_{kind}": 1001, kind: ["x"] * 1001}
+    replace_sealed(tmp_path / "orphans.json", document, root=tmp_path)
+    with pytest.raises(ShardError, match="has 1001 lines, expected at most 1000"):
+        read_orphans(tmp_path / "orphans.json")

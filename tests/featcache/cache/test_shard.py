@@ -110,6 +110,14 @@ def test_a_truncated_shard_is_refused(tmp_path: Path, size: int) -> None:
         read_shard(path)
 
 
+def test_a_shard_with_bytes_behind_its_end_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "u.h5")
+    with path.open("ab") as file:
+        file.write(b"garbage\n")
+    with pytest.raises(ShardError, match=r"u.h5 has \d+ bytes, its HDF5 head says \d+"):
+        read_shard(path)
+
+
 def test_a_shard_that_shrinks_under_a_reader_is_an_error_not_a_crash(tmp_path: Path) -> None:
     path = write(tmp_path / "x.h5", n=100)
     shard = read_shard(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,16 @@ def test_what_can_be_no_log_is_told_without_making_anything(tmp_path: Path, name
     check_log(tmp_path / "log")
     check_log(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_log_is_a_regular_file_and_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    # A reader, so that opening the FIFO would go well.
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for path in (tmp_path / "fifo", Path("/dev/null")):
+            for begin in (check_log, EventLog):
+                with pytest.raises(FeatcacheError, match=r"^log '.*' cannot be written: '.*' is no regular file$"):
+                    begin(path)
+    finally:
+        os.close(reader)

@@ -365,3 +365,11 @@ def test_a_sound_store_reads_the_same_with_the_check(cache: Path) -> None:
     for modality, vectors in plain.features.items():
         np.testing.assert_array_equal(checked.features[modality], vectors)
     assert json.loads(memory(cache).read_text())["format_version"] == 1
+
+
+def test_a_store_that_may_not_remember_checks_and_writes_nothing(cache: Path, read: list[Path]) -> None:
+    store = open_store(cache, check=True, remember=False)
+    image_rows(store)
+    image_rows(store, outputs="cls")
+    assert sorted(read) == image_shards(cache)
+    assert not memory(cache).exists()

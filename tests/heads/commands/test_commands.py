@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -194,6 +195,24 @@ def test_evaluate_finds_the_runs_own_cache(project: Path, tmp_path: Path, monkey
     train_run(write_cache(tmp_path / "elsewhere"), tmp_path / "run", head="linear")
     monkeypatch.chdir(tmp_path)
     assert as_json("evaluate", "run")["n"] == 96
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "pseudo-label"])
+def test_nothing_is_written_into_a_cache_that_only_the_run_names(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = write_cache(tmp_path / "theirs").path
+    train_run(open_store(cache), tmp_path / "run", head="linear")
+    for path in cache.glob("features/**/*.h5"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    before = sorted(cache.rglob("*"))
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    outs = {"evaluate": (), "predict": ("--out", "p.csv"), "pseudo-label": ("--out", "run2")}
+    ok(command, tmp_path / "run", *outs[command])
+    assert sorted(cache.rglob("*")) == before
+    ok("evaluate", tmp_path / "run", "--cache", cache)
+    assert sorted(cache.rglob("*")) != before
 
 
 def test_predict_ends_with_3_where_rows_have_no_answer(tmp_path: Path) -> None:
