@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from featcache.pictures.decode import MAX_PIXELS
-from featcache.pictures.strips import STRIP_PIXELS
+from featcache.pictures.strips import WHOLE_PIXELS
 from featcache.pictures.views import View
 
 __all__ = ["Footprint"]
@@ -24,7 +24,7 @@ _UNKNOWN = max(_DECODING.values())
 _PICTURE = 4  # what Pillow stores of a pixel in RGB
 _VIEW = 3  # what a perturbation may take beside the picture that it is made of and its result
 _INPUT = 8  # what an encoder may take to bring a picture to its size
-_STRIP = 20  # bytes a pixel that the conversion of one strip takes
+_STRIP = 20  # bytes a pixel that the conversion of a strip takes, or of a picture that is not cut
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Footprint:
             Size of its file.
         """
         n_pixels = n_pixels or MAX_PIXELS
-        strip = _STRIP * min(n_pixels, STRIP_PIXELS)
+        strip = _STRIP * min(n_pixels, WHOLE_PIXELS)
         return int(n_pixels * max(_DECODING.get(format, _UNKNOWN), self.decoded)) + strip + file_bytes
 
 

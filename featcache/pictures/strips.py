@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["STRIP_PIXELS", "by_strips", "cut_rows", "to_array"]
+__all__ = ["WHOLE_PIXELS", "by_strips", "cut_rows", "to_array"]
 
-STRIP_PIXELS = 1 << 20
-"""About the pixels of a strip: those of most pictures, which are not cut at all, and little beside a large one."""
+WHOLE_PIXELS = 1 << 20
+"""Pictures of so many pixels, as most are, are not cut."""
+
+# Of one strip. Larger ones leave the processor's caches, and break up the blocks of 16 MB in which Pillow's next
+# picture would find its place: what the allocator keeps would grow by three quarters.
+_STRIP_PIXELS = 1 << 18
 
 
 def by_strips(size: tuple[int, int], make: Callable[[int, int], Image.Image], *, multiple: int = 1) -> Image.Image:
@@ -66,6 +70,8 @@ def to_array(picture: Image.Image, box: tuple[int, int, int, int] | None = None)
 
 def _strips(size: tuple[int, int], multiple: int = 1) -> Iterator[tuple[int, int]]:
     width, height = size
-    n_rows = max(1, STRIP_PIXELS // (width * multiple)) * multiple
+    n_rows = height
+    if width * height > WHOLE_PIXELS:
+        n_rows = max(1, _STRIP_PIXELS // (width * multiple)) * multiple
     for top in range(0, height, n_rows):
         yield top, min(top + n_rows, height)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from featcache.pictures.compositing import to_rgb
 from featcache.pictures.decode import decode_rgb
-from featcache.pictures.strips import STRIP_PIXELS
+from featcache.pictures.strips import WHOLE_PIXELS
 
-from factories import run_python
+from factories import cut_strips, run_python
 
 SIZES = [(1, 1), (1, 97), (97, 1), (37, 41), (64, 63)]
 
@@ -68,7 +68,7 @@ def test_strips_are_composited_as_the_whole_picture_is(
         image.info["transparency"] = transparency
     expected = at_once(image.copy())
     for n_pixels in (1, 5 * size[0], 1 << 20):
-        monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+        cut_strips(monkeypatch, n_pixels)
         made = to_rgb(image, "PNG")
         assert (made.mode, made.size) == ("RGB", size) and made.tobytes() == expected.tobytes()
 
@@ -87,13 +87,13 @@ def test_deep_grey_is_rounded_in_strips(
     expected = (levels + 128) // 257
     expected[levels == transparent] = 255
     for n_pixels in (1, 5 * size[0], 1 << 20):
-        monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+        cut_strips(monkeypatch, n_pixels)
         assert np.array_equal(np.asarray(to_rgb(image, "PNG")), expected[..., None].repeat(3, axis=2))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"])
 def test_what_has_no_transparency_is_converted_by_pillow(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", 1)
+    cut_strips(monkeypatch, 1)
     image = draw(mode, (37, 41))
     assert to_rgb(image, "TIFF").tobytes() == image.convert("RGB").tobytes()
 
@@ -117,7 +117,7 @@ def test_a_file_decodes_to_the_pixels_of_its_whole_picture(name: str, monkeypatc
     mode, format, options = FILES[name]
     buffer = io.BytesIO()
     draw(mode, (61, 53)).save(buffer, format, **options)
-    monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", 300)
+    cut_strips(monkeypatch, 300)
     made = decode_rgb(buffer.getvalue())
     with Image.open(buffer) as stored:
         if mode == "I;16":
@@ -132,7 +132,6 @@ PEAK = """
 import sys
 from factories import peak_bytes
 from featcache.pictures.decode import decode_rgb
-from featcache.pictures.strips import STRIP_PIXELS
 data = open(sys.argv[1], "rb").read()
 before = peak_bytes()
 picture = decode_rgb(data)
@@ -164,4 +163,4 @@ def test_decoding_takes_the_decoded_source_and_the_result(mode: str, options: di
     taken = float(run_python(PEAK, tmp_path / "picture.png"))
     # What is turned exists twice in RGB, but its source is gone by then.
     expected = 8 if "exif" in options else 4 + SOURCE_BYTES[mode]
-    assert taken < expected + 20 * STRIP_PIXELS / side**2
+    assert taken < expected + 20 * WHOLE_PIXELS / side**2

@@ -12,6 +12,8 @@ from featcache.errors import ImageError
 from featcache.pictures import perturbations
 from featcache.pictures.perturbations import blur, brightness, crop, hflip, jpeg, noise, rescale
 
+from factories import cut_strips
+
 SEED = bytes(range(16))
 SHAPES = [(1, 1), (1, 200), (200, 1), (2, 3), (63, 65), (64, 130), (129, 40)]
 LUMA_TABLE = """
@@ -98,7 +100,7 @@ def test_blur_of_large_pictures_has_no_seams(shape: tuple[int, int], monkeypatch
     monkeypatch.setattr(perturbations, "_TILE_ROWS", 7)
     monkeypatch.setattr(perturbations, "_TILE_COLUMNS", 11)
     for n_pixels in (1 << 20, 1):
-        monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+        cut_strips(monkeypatch, n_pixels)
         np.testing.assert_array_equal(levels(blur(image, 3, SEED)), whole)
 
 
@@ -125,7 +127,7 @@ def test_noise_of_large_pictures_goes_on_with_the_words(
     whole = levels(noise(image, 0.1, SEED))
     monkeypatch.setattr(perturbations, "_NOISE_CHUNK", 64)
     for n_pixels in (1 << 20, 1):
-        monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+        cut_strips(monkeypatch, n_pixels)
         np.testing.assert_array_equal(levels(noise(image, 0.1, SEED)), whole)
 
 

@@ -8,6 +8,8 @@ from PIL import Image
 
 from featcache.pictures.strips import by_strips, cut_rows, to_array
 
+from factories import cut_strips
+
 
 @pytest.fixture
 def picture() -> Image.Image:
@@ -19,7 +21,7 @@ def picture() -> Image.Image:
 def test_an_array_has_the_pixels_of_its_part_and_can_be_written_to(
     picture: Image.Image, box: tuple[int, int, int, int] | None, n_pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+    cut_strips(monkeypatch, n_pixels)
     expected = np.asarray(picture if box is None else picture.crop(box))
     made = to_array(picture, box)
     assert np.array_equal(made, expected) and made.dtype == np.uint8 and made.flags.c_contiguous
@@ -31,7 +33,7 @@ def test_an_array_has_the_pixels_of_its_part_and_can_be_written_to(
 def test_strips_cover_every_row_once_from_the_top(
     picture: Image.Image, multiple: int, n_pixels: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featcache.pictures.strips.STRIP_PIXELS", n_pixels)
+    cut_strips(monkeypatch, n_pixels)
     seen: list[tuple[int, int]] = []
 
     def make(top: int, bottom: int) -> Image.Image:
