@@ -35,7 +35,7 @@ class EventLog:
     Raises
     ------
     FeatcacheError
-        If it cannot be opened, or is no regular file.
+        If it cannot be opened, or is a FIFO that nobody reads.
     """
 
     def __init__(self, path: Path, *, awaited: Path | None = None) -> None:
@@ -46,9 +46,12 @@ class EventLog:
         self._told = -_PROGRESS_SECONDS
 
     def _open(self) -> TextIO:
-        check_log(self._path)
         try:
-            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+            # A FIFO that nobody reads would be waited for.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+            descriptor = os.open(self._path, flags, 0o666)
+            os.set_blocking(descriptor, True)
+            self._file = os.fdopen(descriptor, "a", encoding="utf-8", buffering=1)
         except OSError as error:
             raise FeatcacheError(f"log {str(self._path)!r} cannot be written: {error}") from None
         return self._file
@@ -92,9 +95,6 @@ def check_log(path: Path, *, awaited: Path | None = None) -> None:
     fault = None if os.access(place, os.W_OK) else "may not be written"
     if path.is_dir():
         fault = "is a folder"
-    elif path.exists() and not path.is_file():
-        # A FIFO that nobody reads would be waited for.
-        fault = "is no regular file"
     elif not path.parent.is_dir():
         place, fault = path.parent, "is no folder"
     if fault:

@@ -104,8 +104,8 @@ class _Reading:
 
 def _check_orphans(path: Path) -> None:
     """Read as the list of no failures that it is too: that tells it from other lists, and from what is no file."""
-    read_failure_file(path)
     read_orphans(path)
+    read_failure_file(path)
 
 
 def _read_table(cache: Cache, path: Path) -> SampleTable:

@@ -171,9 +171,7 @@ def open_run_store(
     check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureStore:
-    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own.
-
-    Nothing is written into a cache that only the run names: it may come from somebody else.
+    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own (not written).
 
     Parameters
     ----------
@@ -191,8 +189,7 @@ def open_run_store(
     folder = cache_folder(given)
     own = Path(run.record.source["cache"])
     is_default = given is None and load_project().cache is None
-    is_named_by_run = is_default and not folder.exists() and own.exists()
-    if is_named_by_run:
+    if is_named_by_run := is_default and not folder.exists() and own.exists():
         folder = own
     if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
         dataset = run.record.source["dataset"]
