@@ -24,8 +24,8 @@ _before = (
 import typer  # noqa: E402
 
 from featcache import commands as featcache_commands  # noqa: E402
+from featcache.console import printable  # noqa: E402
 from featcache.errors import FeatcacheError  # noqa: E402
-from featcache.terminal import printable  # noqa: E402
 from heads import commands as heads_commands  # noqa: E402
 
 for _number, _handler in _before.items():

@@ -11,20 +11,21 @@ import numpy as np
 
 from benchmarks.record import Measure
 from featcache import FeatureStore, Selection, open_store
-from featcache.cache import Cache, Defaults
+from featcache.cache.folder import Cache, Defaults
+from featcache.dataset.manifest import Manifest
+from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.vision import ImageSpec
-from featcache.extract import ExtractOptions, extract
-from featcache.manifest import Manifest
-from featcache.models import resolve_model
-from heads.bootstrap import build_interval, count_groups, decide, draw_weights, resample_scores
-from heads.engine import HeadSpec, fit_pack
-from heads.features import Features, load_features, load_rows
-from heads.folds import build_parts, row_sets
-from heads.head import Head, Prediction
-from heads.metrics import binary_metrics, multiclass_metrics
-from heads.mlp_config import MlpConfig
-from heads.scoring import predict_pack
-from heads.train import build_head, parse_config
+from featcache.extraction.run import ExtractOptions, extract
+from heads.ablation.bootstrap import build_interval, count_groups, decide, draw_weights, resample_scores
+from heads.data.features import Features, load_features, load_rows
+from heads.data.folds import build_parts, row_sets
+from heads.head.metrics import binary_metrics, multiclass_metrics
+from heads.head.protocol import Head, Prediction
+from heads.mlp.config import MlpConfig
+from heads.mlp.engine import HeadSpec, fit_pack
+from heads.mlp.network import FittedNetwork
+from heads.mlp.scoring import predict_pack
+from heads.runs.fitting import build_head, parse_config
 
 __all__ = ["bench_pictures"]
 
@@ -98,11 +99,11 @@ def fit_linear(store: FeatureStore, choice: Choice) -> Head:
     return head.fit(train.matrix("image"), train.targets, select=(valid.matrix("image"), valid.targets))
 
 
-def fit_best(store: FeatureStore, choices: Sequence[Choice], *, is_quick: bool) -> Head:
+def fit_best(store: FeatureStore, choices: Sequence[Choice], *, is_quick: bool) -> FittedNetwork:
     """Fit a grid of networks and return the one that is best on validation, which chose its epoch too."""
     features, rows = load_rows(store, choices, splits=("train", "valid"))
     (part,) = build_parts(features, None)
-    best: tuple[float, Head] | None = None
+    best: tuple[float, FittedNetwork] | None = None
     for fusion in ("image", "layers"):
         specs = [
             HeadSpec(
@@ -120,14 +121,14 @@ def fit_best(store: FeatureStore, choices: Sequence[Choice], *, is_quick: bool) 
         for found in fit_pack(rows, features.targets, specs, tasks=features.tasks, columns=columns):
             score = max((record["score"] for record in found.history), default=0.0)
             if best is None or score > best[0]:
-                best = score, found.head
+                best = score, found
     assert best is not None
     return best[1]
 
 
-def predict(head: Head, features: Features) -> Prediction:
+def predict(fitted: FittedNetwork, features: Features) -> Prediction:
     """Return a network's prediction of rows."""
-    return predict_pack([head], features.matrix("image"))[0]  # type: ignore[list-item]
+    return predict_pack([fitted], features.matrix("image"))[0]
 
 
 def score_lines(

@@ -20,9 +20,10 @@ from benchmarks.ablate_pictures import bench_pictures
 from benchmarks.bench_engine import BATCH, DIMS, RATES, Size, best_workers, describe_machine, make_rows, train_plainly
 from benchmarks.record import Measure, print_record, write_record
 from featcache.synthetic import SyntheticOutput, write_synthetic
-from heads.ablation import AblationResult, ablate
-from heads.grid import Grid
-from heads.study_rows import StudyRows, choose_views
+from heads.ablation.ablation import AblationResult, ablate
+from heads.ablation.grid import Grid
+from heads.ablation.study_rows import StudyRows
+from heads.data.choices import choose_views
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.record import Measure, print_record, write_record
-from heads.gbdt import GbdtConfig, GbdtHead
-from heads.linear import LinearConfig, LinearHead
-from heads.logistic import Curvature, LogisticFit, fit_path
-from heads.scaling import Standardizer
-from heads.tasks import Task, build_targets
+from heads.data.tasks import Task, build_targets
+from heads.gbdt.head import GbdtConfig, GbdtHead
+from heads.head.scaling import Standardizer
+from heads.linear.head import LinearConfig, LinearHead
+from heads.linear.logistic import Curvature, LogisticFit, fit_path
 
 N_CLASSES, ROUNDS, RATE = 5, 50, 0.3
 STRENGTHS = tuple(np.logspace(-4.5, 0, 10).tolist())

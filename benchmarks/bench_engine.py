@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
-from heads.columns import Columns
-from heads.engine import FittedHead, HeadSpec, fit_pack
-from heads.mlp_config import MlpConfig
-from heads.precision import matrix_dtype
-from heads.scoring import predict_pack
-from heads.tasks import Targets, build_targets, default_tasks
+from heads.data.columns import Columns
+from heads.data.tasks import Targets, build_targets, default_tasks
+from heads.mlp.config import MlpConfig
+from heads.mlp.engine import HeadSpec, fit_pack
+from heads.mlp.network import FittedNetwork
+from heads.mlp.precision import matrix_dtype
+from heads.mlp.scoring import predict_pack
 
 GENERATORS = ("one", "two", "three", "four", "five")
 TASKS = default_tasks(GENERATORS)
@@ -229,8 +230,8 @@ def bench_scoring(size: Size, rounds: int, device: str) -> list[Measure]:
         fitted = fit_pack(
             X, targets, [HeadSpec(config, seed, small, small) for seed in range(8)], tasks=TASKS, precision="float32"
         )
-        heads, tensor = [found.head for found in fitted], torch.from_numpy(rows)
-        weight = torch.cat([head.weights["hidden.weight"] for head in heads]).mT
+        tensor = torch.from_numpy(rows)
+        weight = torch.cat([found.weights["hidden.weight"] for found in fitted]).mT
         out = torch.empty((1024, weight.shape[1]))
 
         def multiply(tensor: torch.Tensor = tensor, weight: torch.Tensor = weight, out: torch.Tensor = out) -> None:
@@ -239,7 +240,7 @@ def bench_scoring(size: Size, rounds: int, device: str) -> list[Measure]:
 
         calls: Mapping[str, Callable[[], object]] = {
             "gemm": multiply,
-            "score": lambda heads=heads: predict_pack(heads, rows),  # type: ignore[misc]
+            "score": lambda fitted=fitted: predict_pack(fitted, rows),  # type: ignore[misc]
         }
         seconds = time_rounds(calls, rounds=rounds)
         values = ratios(seconds["score"], seconds["gemm"])
@@ -269,9 +270,9 @@ def bench_spread(size: Size, rounds: int, device: str) -> list[Measure]:
     return measures
 
 
-def disagreement(found: Sequence[FittedHead], X: NDArray[np.float32]) -> str:
+def disagreement(found: Sequence[FittedNetwork], X: NDArray[np.float32]) -> str:
     """Say how far the probabilities of two seeds are apart, on average."""
-    proba = np.stack([prediction.proba["a"] for prediction in predict_pack([f.head for f in found], X)])
+    proba = np.stack([prediction.proba["a"] for prediction in predict_pack(found, X)])
     return f"P(AI) of two seeds differs by {np.abs(np.diff(proba, axis=0)).mean():.4f}"
 
 
@@ -289,10 +290,10 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 import numpy as np
 from featcache import open_store
-from heads.engine import HeadSpec, fit_pack
-from heads.mlp_config import MlpConfig
-from heads.stored import StoredRows
-from heads.tasks import build_targets, default_tasks
+from heads.mlp.engine import HeadSpec, fit_pack
+from heads.mlp.config import MlpConfig
+from heads.data.row_source import StoredRows
+from heads.data.tasks import build_targets, default_tasks
 imported = anon()
 store = open_store(sys.argv[1])
 rows = StoredRows(store, [store.default_selections()], np.arange(len(store)))

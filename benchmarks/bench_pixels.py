@@ -18,9 +18,9 @@ from PIL import Image, __version__
 
 from benchmarks.extraction_data import write_data
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
-from featcache.decode import decode_rgb
-from featcache.preprocess import Preprocessor
-from featcache.views import View, expand_views
+from featcache.pictures.decode import decode_rgb
+from featcache.pictures.preprocess import Preprocessor
+from featcache.pictures.views import View, expand_views
 
 EDGE = 224
 VIEWS = "clean,train,report,jpeg:50+blur:1"

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
-from featcache.manifest import ImageFile, Manifest, Sample
-from featcache.pipeline.scan import scan
-from featcache.sample_list import SampleList
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, Sample
+from featcache.dataset.sample_list import SampleList
+from featcache.extraction.survey.scan import scan
 
 GOAL = 0.15
 PAST = 3600

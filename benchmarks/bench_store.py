@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
 from featcache import FeatureStore, open_store
-from featcache.cache import Cache, Defaults, unit_name
-from featcache.fingerprint import Fingerprint
-from featcache.index import update_index
-from featcache.rows import Rows
-from featcache.samples import PRESENT, SampleTable, StringColumn, write_samples
-from featcache.shard import ShardHeader, write_shard
+from featcache.cache.folder import Cache, Defaults, unit_name
+from featcache.cache.index import update_index
+from featcache.cache.samples import PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.shard import ShardHeader, write_shard
+from featcache.identity.fingerprint import Fingerprint
+from featcache.store.rows import Rows
 
 N_ROWS, WIDTH, BATCH, SCAN_BATCH = 200_000, 768, 256, 4096
 N_BATCHES = 300

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.bench_store import build_store
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
-from featcache.cache import Cache
+from featcache.cache.folder import Cache
 from featcache.upkeep.verify import verify
 
 N_ROWS, SHARD_ROWS, WIDTHS = 600_000, 8192, {"image": {"pooled": 1536}}

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from featcache.decode import decode_rgb
+from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
+from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
-from featcache.manifest import Manifest
-from featcache.models import resolve_model
+from featcache.pictures.decode import decode_rgb
 
 __all__ = ["Exactness"]
 

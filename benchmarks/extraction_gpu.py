@@ -15,18 +15,18 @@ import torch
 
 from benchmarks.extraction_data import write_data, write_models
 from benchmarks.record import Measure
-from featcache.bench import bench
-from featcache.cache import Defaults
+from featcache.cache.folder import Defaults
+from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
+from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
-from featcache.heap import keep_heap
-from featcache.manifest import Manifest
-from featcache.models import resolve_model
-from featcache.options import ExtractOptions
-from featcache.pipeline.readers import open_reader
-from featcache.pipeline.reading import Reading
-from featcache.pipeline.work import Work
+from featcache.extraction.bench import bench
+from featcache.extraction.heap import keep_heap
+from featcache.extraction.options import ExtractOptions
+from featcache.extraction.planning.work import Work
+from featcache.extraction.preparing.reader import open_reader
+from featcache.extraction.preparing.recipe import Reading
 
 __all__ = ["bench_gpu"]
 

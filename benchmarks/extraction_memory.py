@@ -10,13 +10,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from featcache.cache import Cache, Defaults
+from featcache.cache.folder import Cache, Defaults
+from featcache.dataset.manifest import Manifest
+from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
-from featcache.extract import ExtractOptions, extract
-from featcache.heap import keep_heap, trim_heap
-from featcache.manifest import Manifest
-from featcache.models import resolve_model
+from featcache.extraction.heap import keep_heap, trim_heap
+from featcache.extraction.run import ExtractOptions, extract
 
 _EVERY_SECONDS = 0.02
 

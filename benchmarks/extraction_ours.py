@@ -10,20 +10,22 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from featcache.bench import Preloaded, time_extraction
-from featcache.cache import Defaults
-from featcache.decode import decode_rgb
+from featcache.cache.folder import Defaults
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec, Vectors
+from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
-from featcache.heap import keep_heap
-from featcache.manifest import ImageSource, Manifest
-from featcache.models import resolve_model
-from featcache.options import ExtractOptions, available_cores
-from featcache.pipeline.reading import Reading, ThreadReader
-from featcache.pipeline.work import Work
-from featcache.rates import measure_forward
-from featcache.views import parse_view
+from featcache.extraction.bench import Preloaded, time_extraction
+from featcache.extraction.heap import keep_heap
+from featcache.extraction.options import ExtractOptions, available_cores
+from featcache.extraction.planning.work import Work
+from featcache.extraction.preparing.recipe import Reading
+from featcache.extraction.preparing.thread_reader import ThreadReader
+from featcache.extraction.rates import measure_forward
+from featcache.pictures.decode import decode_rgb
+from featcache.pictures.views import parse_view
 
 __all__ = ["Ours"]
 

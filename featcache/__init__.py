@@ -6,6 +6,9 @@
 >>> train.features["image"].shape, train.label_a    # doctest: +SKIP
 """
 
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, Sample
+from featcache.encoders.single import encode_caption, encode_image
 from featcache.errors import (
     FeatcacheError,
     FingerprintMismatch,
@@ -14,12 +17,10 @@ from featcache.errors import (
     ModelError,
     ShardError,
 )
-from featcache.manifest import ImageFile, Manifest, Sample
-from featcache.memory import parse_memory
+from featcache.extraction.memory import parse_memory
+from featcache.pictures.views import expand_views
 from featcache.project import Project, load_project
-from featcache.single import encode_caption, encode_image
-from featcache.store import Arrays, FeatureStore, Selection, open_store
-from featcache.views import expand_views
+from featcache.store.store import Arrays, FeatureStore, Selection, open_store
 
 __all__ = [
     "Arrays",

@@ -12,17 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.cache import Cache, Defaults
-from featcache.decode import decode_rgb
-from featcache.encoders.base import Modality
-from featcache.fingerprint import Fingerprint
-from featcache.manifest import Manifest
+from featcache.cache.folder import Cache, Defaults
+from featcache.dataset.manifest import Manifest
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import Modality
+from featcache.pictures.decode import decode_rgb
+
+if TYPE_CHECKING:
+    import pytest
 
 GENERATORS = ("alpha", "beta")
 
@@ -215,6 +218,12 @@ def write_vision(folder: Path, kind: str = "clip", seed: int = 0) -> Path:
         del processor["crop_size"]
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+def cut_strips(monkeypatch: pytest.MonkeyPatch, n_pixels: int) -> None:
+    """Have all pictures cut into strips of about so many pixels, whatever their size."""
+    monkeypatch.setattr("featcache.pictures.strips.WHOLE_PIXELS", 0)
+    monkeypatch.setattr("featcache.pictures.strips._STRIP_PIXELS", n_pixels)
 
 
 def run_python(code: str, *arguments: object) -> str:

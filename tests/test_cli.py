@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import cli
-from featcache.shard import read_shard
+from featcache.cache.shard import read_shard
 
 from factories import FakeSpec, make_cache, read_manifest, write_bert, write_dataset, write_vision
 
@@ -172,7 +172,7 @@ def test_damaged_vectors_are_refused_until_they_are_repaired(project: Path, tmp_
 
 
 def test_export_takes_all_that_is_stored_and_what_is_named_and_never_nothing(tmp_path: Path) -> None:
-    from featcache.extract import ExtractOptions, extract
+    from featcache.extraction.run import ExtractOptions, extract
 
     specs = [FakeSpec("text", ("cls",)), FakeSpec("image", width=3), FakeSpec("spectral", ("grid", "radial"), width=5)]
     manifest, cache = read_manifest(write_dataset(tmp_path / "d", n_captions=3)), make_cache(tmp_path / "cache")

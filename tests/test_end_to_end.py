@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.cache import Cache, Defaults
+from featcache.cache.folder import Cache, Defaults
+from featcache.dataset.manifest import Manifest
+from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
-from featcache.extract import ExtractOptions, extract
-from featcache.manifest import Manifest
-from featcache.models import resolve_model
-from featcache.store import FeatureStore, open_store
-from heads.evaluate import score_prediction
-from heads.features import Features, choose_selections, load_features
-from heads.train import fit_run, parse_config
+from featcache.extraction.run import ExtractOptions, extract
+from featcache.store.store import FeatureStore, open_store
+from heads.data.choices import choose_selections
+from heads.data.features import Features, load_features
+from heads.head.metrics import score_prediction
+from heads.runs.fitting import fit_run, parse_config
 
 MATERIAL = Path(os.environ.get("FEATCACHE_TEST_MATERIAL", Path(__file__).resolve().parents[2] / "shared"))
 DATA = MATERIAL / "data" / "aigen" / "manifest-neutral.csv"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from featcache.extract import ExtractOptions, extract
+from featcache.extraction.run import ExtractOptions, extract
 
 from factories import FakeSpec, make_cache, read_manifest, write_bert, write_dataset
 

@@ -7,7 +7,8 @@ import typer
 from featcache.commands.bench import bench
 from featcache.commands.diff import diff
 from featcache.commands.export import export
-from featcache.commands.extract import ExtractCommand, extract
+from featcache.commands.extract.command import ExtractCommand
+from featcache.commands.extract.command import extract as extract_command
 from featcache.commands.failures import failures
 from featcache.commands.gc import gc
 from featcache.commands.repair import repair
@@ -19,6 +20,6 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to an application."""
-    app.command(cls=ExtractCommand)(extract)
+    app.command(cls=ExtractCommand)(extract_command)
     for command in (status, failures, verify, repair, gc, diff, export, bench):
         app.command()(command)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from featcache.commands import extract_options as o
-from featcache.commands.encoders import Dtypes
-from featcache.commands.extract_options import build_models
-from featcache.commands.render import console, notes, print_json, safe
-from featcache.heap import keep_heap
+from featcache.commands.extract import options as o
+from featcache.commands.extract.models import Dtypes
+from featcache.commands.extract.options import build_models
+from featcache.console import console, notes, print_json, safe
+from featcache.extraction.heap import keep_heap
 from featcache.project import load_project
 
 if TYPE_CHECKING:
-    from featcache.bench import BenchResult
+    from featcache.extraction.bench import BenchResult
 
 __all__ = ["bench"]
 
@@ -53,13 +53,13 @@ def bench(
     if data is None:
         raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
     keep_heap()
-    from featcache.bench import bench as library_bench
-    from featcache.bench import thin
-    from featcache.cache import Cache, Defaults
+    from featcache.cache.folder import Cache, Defaults
+    from featcache.dataset.manifest import Manifest
     from featcache.encoders.loading import preferred_dtype, resolve_device
-    from featcache.manifest import Manifest
-    from featcache.memory import parse_memory
-    from featcache.options import ExtractOptions
+    from featcache.extraction.bench import bench as library_bench
+    from featcache.extraction.bench import thin
+    from featcache.extraction.memory import parse_memory
+    from featcache.extraction.options import ExtractOptions
 
     room = None if memory is None else parse_memory(memory)
     sample = thin(Manifest.from_source(data, on_orphan="skip"), samples)
@@ -130,7 +130,7 @@ def _workers(found: BenchResult) -> str:
     if found.device != "cpu":
         n = found.workers_needed
         return f"{n} worker{'s' * (n > 1)}, each with a core, would keep up with this device"
-    from featcache.options import ExtractOptions
+    from featcache.extraction.options import ExtractOptions
 
     n, default = found.workers, ExtractOptions().threads
     which = "the default" if n == default else f"default: {default}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from featcache.commands.render import console, print_json, safe
+from featcache.console import console, print_json, safe
 
 __all__ = ["diff"]
 
@@ -19,8 +19,8 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell in what two encoders of a cache differ: why the vectors of one are not those of the other."""
-    from featcache.cache import Cache
-    from featcache.misses import diff_producers
+    from featcache.cache.folder import Cache
+    from featcache.store.near_misses import diff_producers
 
     found = diff_producers(Cache.open(cache), a, b)
     if as_json:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.commands.render import CheckDigests, cache_folder, console, print_json, safe, show_checks
-from featcache.terminal import human_bytes
+from featcache.console import CheckDigests, cache_folder, console, human_bytes, print_json, safe, show_checks
 
 if TYPE_CHECKING:
-    from featcache.selection import Selection
-    from featcache.store import FeatureStore
+    from featcache.store.selection import Selection
+    from featcache.store.store import FeatureStore
 
 __all__ = ["export"]
 
@@ -42,8 +41,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Take aligned arrays out of a cache: sample_id, split, labels, text, image, spectral."""
-    from featcache.export import export_store
-    from featcache.store import open_store
+    from featcache.store.export import export_store
+    from featcache.store.store import open_store
 
     asked = {
         "text": (text_encoder, text_outputs),

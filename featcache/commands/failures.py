@@ -11,12 +11,12 @@ import typer
 from rich.padding import Padding
 from rich.table import Table
 
-from featcache.commands.render import cache_folder, console, print_json, safe
-from featcache.fingerprint import SHORT
+from featcache.console import cache_folder, console, print_json, safe
+from featcache.identity.fingerprint import SHORT
 
 if TYPE_CHECKING:
-    from featcache.audit import Orphans
-    from featcache.failure_list import FailedContent, FailureCause
+    from featcache.cache.orphans import Orphans
+    from featcache.upkeep.failure_list import FailedContent, FailureCause
     from featcache.upkeep.status import CacheStatus
 
 __all__ = ["failures"]
@@ -32,9 +32,9 @@ def failures(
 
     With --json a picture or caption has a record for each encoder and view that lacks it.
     """
-    from featcache.cache import Cache
+    from featcache.cache.folder import Cache
     from featcache.commands.shell import print_steps
-    from featcache.failure_list import count_contents, list_broken, list_failures, merge_failures
+    from featcache.upkeep.failure_list import count_contents, list_broken, list_failures, merge_failures
     from featcache.upkeep.status import cache_status
     from featcache.upkeep.steps import retry_steps
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.commands.render import cache_folder, console, print_json, safe
-from featcache.terminal import human_bytes
+from featcache.console import cache_folder, console, human_bytes, print_json, safe
 
 if TYPE_CHECKING:
     from featcache.upkeep.gc import GcReport
@@ -28,7 +27,7 @@ def gc(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find what no sample refers to and what exists twice; a dry run unless --delete is given."""
-    from featcache.cache import Cache
+    from featcache.cache.folder import Cache
     from featcache.upkeep.gc import collect_garbage
 
     if compact and not delete:

@@ -13,8 +13,8 @@ from types import FrameType
 
 import typer
 
-from featcache.commands.render import notes, safe
-from featcache.interruption import insistent
+from featcache.console import notes, safe
+from featcache.extraction.interruption import insistent
 
 __all__ = ["interruptible"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.commands.render import cache_folder, console, print_json, safe
 from featcache.commands.verify import document, render
+from featcache.console import cache_folder, console, print_json, safe
 
 if TYPE_CHECKING:
     from featcache.upkeep.repair import RepairReport

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from featcache.terminal import printable
+from featcache.console import printable
 from featcache.upkeep.steps import Step
 
 __all__ = ["print_next", "print_steps", "shell_line"]

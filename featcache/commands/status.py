@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from featcache.commands.render import cache_folder, console, print_json, safe
-from featcache.outputs import abbreviate
-from featcache.terminal import human_bytes
+from featcache.console import cache_folder, console, human_bytes, print_json, safe
+from featcache.identity.outputs import abbreviate
 
 if TYPE_CHECKING:
-    from featcache.audit import Audit, Finding
-    from featcache.tells import Tell
+    from featcache.upkeep.audit import Audit, Finding
     from featcache.upkeep.status import CacheStatus, Coverage, DatasetStatus, ProducerStatus
+    from featcache.upkeep.steps import Step
+    from featcache.upkeep.tells import Tell
 
 __all__ = ["status"]
 
@@ -37,17 +38,19 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell what is in a cache, what is missing, and what to type next."""
-    from featcache.cache import Cache
+    from featcache.cache.folder import Cache
     from featcache.upkeep.status import cache_status
+    from featcache.upkeep.steps import next_steps
 
     found = cache_status(Cache.open(cache_folder(cache)))
+    steps = next_steps(found)
     if as_json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | {"next": [asdict(step) for step in steps]})
     else:
-        _render(found)
+        _render(found, steps)
 
 
-def _render(found: CacheStatus) -> None:
+def _render(found: CacheStatus, steps: Sequence[Step]) -> None:
     console.print(f"[bold]Cache[/] {safe(found.path)}", soft_wrap=True)
     made = f"made {_date(found.created)}, " if found.created else ""
     console.print(f"  {made}computes in {found.compute_dtype}, stores {found.storage_dtype}", soft_wrap=True)
@@ -60,7 +63,7 @@ def _render(found: CacheStatus) -> None:
     if overlaps := _overlaps(found):
         console.print("\n[bold]Shared by data sets[/]")
         _grid(overlaps)
-    _render_next(found)
+    _render_next(found, steps)
 
 
 def _overlaps(found: CacheStatus) -> list[tuple[str, str]]:
@@ -250,7 +253,7 @@ def _examples(finding: Finding) -> str:
     return "; ".join(shown) + ("; …" if finding.n_contents > len(finding.examples) else "")
 
 
-def _render_next(found: CacheStatus) -> None:
+def _render_next(found: CacheStatus, steps: Sequence[Step]) -> None:
     from featcache.commands.shell import print_next
 
     if found.n_claims:
@@ -275,7 +278,7 @@ def _render_next(found: CacheStatus) -> None:
     else:
         verdict = "[green]Complete[/]" + (f", but {found.n_failed_contents:,} failed." if found.n_failures else ".")
     console.print()
-    if found.next:
-        print_next(console, verdict, found.next)
+    if steps:
+        print_next(console, verdict, steps)
     else:
         console.print(verdict, soft_wrap=True)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.commands.render import cache_folder, console, print_json, safe
-from featcache.terminal import human_bytes
+from featcache.console import cache_folder, console, human_bytes, print_json, safe
 
 if TYPE_CHECKING:
     from featcache.upkeep.canary import CanaryResult
@@ -27,7 +26,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Prove a cache: structure, sizes, producers, tables; with --deep every byte."""
-    from featcache.cache import Cache
+    from featcache.cache.folder import Cache
     from featcache.upkeep.canary import check_canaries
     from featcache.upkeep.verify import verify as library_verify
 

@@ -1,1 +1,1 @@
-"""Frozen encoders: what turns a caption or a picture into named vectors."""
+"""Pixels and captions become named vectors."""

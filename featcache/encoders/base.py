@@ -8,30 +8,20 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.fingerprint import Fingerprint
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import Modality
 
 __all__ = [
-    "COMPUTE_DTYPES",
-    "CONTENT_OF",
-    "STORAGE_DTYPES",
-    "Content",
     "Device",
     "Encoder",
     "EncoderSpec",
-    "Modality",
     "TokenEncoder",
     "Vectors",
     "decode_size",
     "loading_check",
 ]
 
-Modality = Literal["text", "image", "spectral"]
-Content = Literal["text", "image"]
-CONTENT_OF: Mapping[Modality, Content] = {"text": "text", "image": "image", "spectral": "image"}
-"""Of which content of a sample the vectors of a modality are made."""
 Device = Literal["auto", "cuda", "cpu"]
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
-STORAGE_DTYPES = ("float16", "float32")
 
 Vectors = Mapping[str, NDArray[np.float32]]
 

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 
 from featcache.encoders.base import Device
 from featcache.encoders.loading import resolve_device
+from featcache.encoders.model_folder import ModelFolder
 from featcache.encoders.text_encoder import TextEncoder, TextTower
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
-from featcache.fingerprint import Fingerprint
-from featcache.models import ModelFolder
+from featcache.identity.fingerprint import Fingerprint
 
 __all__ = ["CaptionSpec"]
 

@@ -10,7 +10,7 @@ from featcache.encoders.captions import CaptionSpec
 from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
-from featcache.outputs import expand
+from featcache.identity.outputs import expand
 
 __all__ = ["CLIP_TEXT_OUTPUTS", "ClipTextSpec"]
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from featcache.encoders.base import Device
+from featcache.encoders.model_folder import ModelFolder
 from featcache.errors import ModelError
-from featcache.models import ModelFolder
 
 __all__ = [
     "computing_in",

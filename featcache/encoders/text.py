@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.encoders.blocks import FirstTokens, n_blocks
 from featcache.encoders.captions import CaptionSpec
+from featcache.encoders.first_tokens import FirstTokens, n_blocks
 from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
-from featcache.outputs import abbreviate, expand, layer_name
+from featcache.identity.outputs import abbreviate, expand, layer_name
 
 __all__ = ["TEXT_OUTPUTS", "TextSpec"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from featcache.encoders.base import Vectors
-from featcache.encoders.forward import Forward
+from featcache.encoders.compiled import Forward
 from featcache.encoders.loading import computing_in
 from featcache.encoders.tokens import Texts, Tokeniser
 from featcache.encoders.transfer import fetch, send

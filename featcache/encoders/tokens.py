@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.encoders.loading import quiet_transformers
+from featcache.encoders.model_folder import ModelFolder
 from featcache.errors import ModelError
-from featcache.models import ModelFolder
 
 __all__ = ["Texts", "Tokeniser"]
 

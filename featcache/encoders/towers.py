@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from featcache.encoders.blocks import n_blocks
+from featcache.encoders.first_tokens import n_blocks
+from featcache.encoders.model_folder import ModelFolder
 from featcache.errors import ModelError
-from featcache.models import ModelFolder
-from featcache.outputs import layer_name
+from featcache.identity.outputs import layer_name
 
 __all__ = ["IMAGE_OUTPUTS", "PROJECTION", "VisionTower"]
 

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.decode import DecodeMode, decode_document
 from featcache.encoders.base import Device, Vectors
-from featcache.encoders.blocks import FirstTokens
-from featcache.encoders.forward import Forward
+from featcache.encoders.compiled import Forward
+from featcache.encoders.first_tokens import FirstTokens
 from featcache.encoders.loading import computing_in, load_weights, lower, resolve_device
+from featcache.encoders.model_folder import ModelFolder
 from featcache.encoders.towers import IMAGE_OUTPUTS, PROJECTION, VisionTower
 from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
-from featcache.fingerprint import Fingerprint
-from featcache.models import ModelFolder
-from featcache.outputs import abbreviate, expand
-from featcache.preprocess import Backend, Preprocessor
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.outputs import abbreviate, expand
+from featcache.pictures.decode import DecodeMode, decode_document
+from featcache.pictures.preprocess import Backend, Preprocessor
 
 __all__ = ["IMAGE_OUTPUTS", "ImageSpec", "VisionEncoder"]
 

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import CLEAN, Cache, Defaults, unit_name
-from featcache.fingerprint import Fingerprint
-from featcache.index import update_index
-from featcache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.shard import ShardHeader, write_shard
-from featcache.store import FeatureStore, open_store
+from featcache.cache.folder import Cache, Defaults, unit_name
+from featcache.cache.index import update_index
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.shard import ShardHeader, write_shard
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import CLEAN
+from featcache.store.store import FeatureStore, open_store
 from featcache.synthetic.recipe import N_FACTORS, SyntheticOutput, SyntheticRecipe, SyntheticView
 
 __all__ = ["SyntheticData", "SyntheticOutput", "SyntheticRecipe", "SyntheticView", "write_synthetic"]

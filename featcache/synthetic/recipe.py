@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import CLEAN
 from featcache.errors import FeatcacheError
-from featcache.selection import Selection
+from featcache.identity.terms import CLEAN
+from featcache.store.selection import Selection
 from featcache.synthetic.gaussian import BayesScores, GaussianClasses
 
 __all__ = ["N_FACTORS", "SyntheticOutput", "SyntheticRecipe", "SyntheticView"]

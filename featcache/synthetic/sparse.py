@@ -14,11 +14,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import CLEAN, Cache, Defaults
-from featcache.fingerprint import Fingerprint
-from featcache.publish import publish_new, temporary_beside
-from featcache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.store import FeatureStore, open_store
+from featcache.cache.folder import Cache, Defaults
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
+from featcache.files.publish import publish_new, temporary_beside
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import CLEAN
+from featcache.store.store import FeatureStore, open_store
 
 __all__ = ["write_sparse_store"]
 

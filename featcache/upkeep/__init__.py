@@ -1,1 +1,1 @@
-"""Looking after a cache: what it holds and lacks, whether it is whole, and mending it."""
+"""What a cache holds and lacks, whether it is whole, and mending it."""

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import CLEAN, Cache
-from featcache.decode import decode_rgb
+from featcache.cache.folder import Cache
+from featcache.cache.samples import SampleTable, read_samples
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, ImageSource
 from featcache.encoders.base import decode_size
+from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError
-from featcache.fingerprint import Fingerprint, check_same
-from featcache.manifest import ImageFile, ImageSource, Manifest
-from featcache.samples import SampleTable, read_samples
-from featcache.shardset import ShardSet
-from featcache.single import build_spec
+from featcache.identity.fingerprint import Fingerprint, check_same
+from featcache.identity.terms import CLEAN
+from featcache.pictures.decode import decode_rgb
+from featcache.store.shard_set import ShardSet
 
 if TYPE_CHECKING:
     from featcache.encoders.base import EncoderSpec

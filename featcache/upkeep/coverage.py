@@ -10,19 +10,17 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import Cache
-from featcache.encoders.base import CONTENT_OF, Modality
-from featcache.failure_list import failure_views
-from featcache.failures import failed_keys, read_failures
-from featcache.fingerprint import Fingerprint
-from featcache.index import Receipt
-from featcache.keyindex import KeyIndex
-from featcache.outputs import natural_order
-from featcache.pipeline.frozen import FrozenPlan, FrozenProducer
-from featcache.pipeline.partition import array_expression
-from featcache.requests import Request
-from featcache.samples import SampleTable
-from featcache.shardset import ShardSet
+from featcache.cache.failures import failed_keys, failure_views, read_failures
+from featcache.cache.folder import Cache
+from featcache.cache.index import Receipt
+from featcache.cache.plans import FrozenPlan, FrozenProducer, array_expression
+from featcache.cache.requests import Request
+from featcache.cache.samples import SampleTable
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.key_index import KeyIndex
+from featcache.identity.outputs import natural_order
+from featcache.identity.terms import CONTENT_OF, Modality
+from featcache.store.shard_set import ShardSet
 
 __all__ = ["Coverage", "Division", "Holding", "cover", "divide", "find_holdings"]
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import CLEAN, Cache
+from featcache.cache.failures import failed_keys, read_failure_file
+from featcache.cache.folder import Cache
+from featcache.cache.index import Receipt
+from featcache.cache.requests import Request
+from featcache.cache.samples import SampleTable
+from featcache.cache.shard import Shard, intact_keys, read_shard
 from featcache.errors import FeatcacheError
-from featcache.failures import failed_keys, read_failure_file
-from featcache.fingerprint import Fingerprint
-from featcache.index import Receipt
-from featcache.keyindex import KeyIndex
-from featcache.requests import Request
-from featcache.samples import SampleTable
-from featcache.shard import Shard, intact_keys, read_shard
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.key_index import KeyIndex
+from featcache.identity.terms import CLEAN
 
 __all__ = ["Holdings", "Lack", "Loss", "Note", "Problem", "views_of"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from featcache.cache import Cache
+from featcache.cache.folder import Cache
+from featcache.cache.index import Index
+from featcache.cache.memo import Memo
+from featcache.cache.shard import SUFFIX
 from featcache.errors import ShardError
-from featcache.index import Index
-from featcache.memo import Memo
-from featcache.shard import SUFFIX
 from featcache.upkeep.damage import Note, Problem
 
 __all__ = ["find_damaged"]

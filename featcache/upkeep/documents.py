@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from featcache.audit import read_orphans
-from featcache.cache import Cache
+from featcache.cache.failures import Failure, read_failure_file
+from featcache.cache.folder import Cache
+from featcache.cache.orphans import read_orphans
+from featcache.cache.plans import FrozenPlan, read_plan
+from featcache.cache.requests import Request, read_request
+from featcache.cache.samples import SampleTable, read_samples
+from featcache.cache.shard import SUFFIX
 from featcache.errors import FeatcacheError, ShardError
-from featcache.failures import Failure, read_failure_file
-from featcache.fingerprint import Fingerprint
-from featcache.pipeline.frozen import FrozenPlan, read_plan
-from featcache.requests import Request, read_request
-from featcache.samples import SampleTable, read_samples
-from featcache.shard import SUFFIX
+from featcache.identity.fingerprint import Fingerprint
 from featcache.upkeep.damage import Problem
 
 __all__ = ["Documents", "read_documents"]
@@ -104,8 +104,8 @@ class _Reading:
 
 def _check_orphans(path: Path) -> None:
     """Read as the list of no failures that it is too: that tells it from other lists, and from what is no file."""
-    read_failure_file(path)
     read_orphans(path)
+    read_failure_file(path)
 
 
 def _read_table(cache: Cache, path: Path) -> SampleTable:

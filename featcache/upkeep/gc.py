@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import Cache, unit_name
-from featcache.claims import is_abandoned
+from featcache.cache.folder import Cache, unit_name
+from featcache.cache.index import update_index
+from featcache.cache.layout import check_folders, is_claim, is_temporary, walk_cache
+from featcache.cache.lease import sole_lease
+from featcache.cache.requests import requested_datasets
+from featcache.cache.samples import SampleTable, read_samples
+from featcache.cache.shard import SUFFIX, Shard, copy_rows, read_shard
 from featcache.errors import FeatcacheError
-from featcache.fingerprint import Fingerprint
-from featcache.index import update_index
-from featcache.inside import check_inside
-from featcache.keyindex import KeyIndex
-from featcache.layout import check_folders, is_claim, is_temporary, walk_cache
-from featcache.lease import sole_lease
-from featcache.publish import is_leftover
-from featcache.requests import requested_datasets
-from featcache.samples import SampleTable, read_samples
-from featcache.shard import SUFFIX, Shard, copy_rows, read_shard
-from featcache.shardset import ShardSet
+from featcache.files.claims import is_abandoned
+from featcache.files.inside import check_inside
+from featcache.files.publish import is_leftover
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.key_index import KeyIndex
+from featcache.store.shard_set import ShardSet
 from featcache.upkeep.verify import verify
 
 __all__ = ["DeadRows", "GcReport", "collect_garbage"]

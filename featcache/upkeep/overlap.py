@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from featcache.samples import SampleTable, number_contents
+from featcache.cache.samples import SampleTable, number_contents
 
 __all__ = ["Overlap", "find_overlaps"]
 

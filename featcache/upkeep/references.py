@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.cache import Cache
-from featcache.failure_list import orphans_path, scan_folder
-from featcache.fingerprint import SHORT
-from featcache.index import Index
-from featcache.requests import Request
-from featcache.samples import UNREADABLE, SampleTable
-from featcache.shard import SUFFIX
+from featcache.cache.folder import Cache
+from featcache.cache.index import Index
+from featcache.cache.orphans import orphans_path, scan_folder
+from featcache.cache.requests import Request
+from featcache.cache.samples import UNREADABLE, SampleTable
+from featcache.cache.shard import SUFFIX
+from featcache.identity.fingerprint import SHORT
 from featcache.upkeep.damage import Note, Problem
 from featcache.upkeep.documents import Documents
 

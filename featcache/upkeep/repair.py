@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from featcache.cache import Cache, Defaults, cache_document, has_lost_marker
+from featcache.cache.failures import Failure, write_failures
+from featcache.cache.folder import Cache, Defaults, cache_document, has_lost_marker
+from featcache.cache.index import Index, read_index, update_index
+from featcache.cache.layout import check_folders
 from featcache.errors import FeatcacheError, ShardError
-from featcache.failures import Failure, write_failures
-from featcache.fingerprint import Fingerprint
-from featcache.index import Index, read_index, update_index
-from featcache.inside import check_inside, make_folder
-from featcache.layout import check_folders
-from featcache.publish import publish_new
-from featcache.sealed import read_json, write_sealed
-from featcache.shard import KEY_BYTES
+from featcache.files.inside import check_inside, make_folder
+from featcache.files.publish import publish_new
+from featcache.files.sealed import read_json, write_sealed
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.terms import KEY_BYTES
 from featcache.upkeep.damage import Problem
 from featcache.upkeep.documents import read_documents
 from featcache.upkeep.references import has_lost_record, unread_path, unreadable

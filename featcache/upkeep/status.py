@@ -1,30 +1,31 @@
-"""What is in a cache, what is missing, and what to do next."""
+"""What is in a cache, and what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featcache.audit import Audit, audit, read_orphans
-from featcache.cache import Cache
-from featcache.failure_list import count_contents, list_failures, orphans_path
-from featcache.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
-from featcache.index import load_index
-from featcache.outputs import natural_order
-from featcache.pipeline.frozen import frozen_plans
-from featcache.requests import Request, read_requests, requested_datasets
-from featcache.samples import read_samples
-from featcache.sealed import read_json
-from featcache.selection import MODALITIES, find_producers
+from featcache.cache.folder import Cache
+from featcache.cache.index import load_index
+from featcache.cache.orphans import orphans_path, read_orphans
+from featcache.cache.plans import frozen_plans
+from featcache.cache.requests import Request, read_requests, requested_datasets
+from featcache.cache.samples import read_samples
+from featcache.encoders.build import encoder_options
+from featcache.files.sealed import read_json
+from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
+from featcache.identity.outputs import natural_order
+from featcache.identity.terms import MODALITIES
+from featcache.store.selection import find_producers
+from featcache.upkeep.audit import Audit, audit
 from featcache.upkeep.coverage import Coverage, Division, Holding, cover, divide, find_holdings
+from featcache.upkeep.failure_list import count_contents, list_failures
 from featcache.upkeep.overlap import Overlap, find_overlaps
-from featcache.upkeep.steps import Step, encoder_options, next_steps
 
 __all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
 
@@ -180,18 +181,9 @@ class CacheStatus:
         asked = {request.fingerprint for dataset in self.datasets for request in dataset.requests}
         return tuple(sorted(f[:SHORT] for f in asked - {producer.fingerprint for producer in self.producers}))
 
-    @cached_property
-    def next(self) -> tuple[Step, ...]:
-        """What to do next."""
-        return next_steps(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able copy."""
-        return asdict(self) | {
-            "n_missing": self.n_missing,
-            "nameless": self.nameless,
-            "next": [asdict(step) for step in self.next],
-        }
+        return asdict(self) | {"n_missing": self.n_missing, "nameless": self.nameless}
 
 
 def cache_status(cache: Cache, *, only: str | None = None) -> CacheStatus:

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
-from featcache.cache import CLEAN
-from featcache.fingerprint import Fingerprint
-from featcache.outputs import abbreviate, natural_order
-from featcache.selection import DEFAULT_OUTPUTS, MODALITIES
+from featcache.encoders.build import DTYPE_OPTIONS, outputs_option
+from featcache.identity.outputs import natural_order
+from featcache.identity.terms import CLEAN, MODALITIES
 
 if TYPE_CHECKING:
-    from featcache.encoders.base import Modality
+    from featcache.identity.terms import Modality
     from featcache.upkeep.coverage import Division
     from featcache.upkeep.status import CacheStatus, DatasetStatus, ProducerStatus
 
 __all__ = [
     "Origin",
     "Step",
-    "encoder_options",
     "extract_command",
     "finish_steps",
     "next_steps",
@@ -29,7 +27,6 @@ __all__ = [
 ]
 
 _CONTENTS = {"text": "captions", "image": "pictures", "spectral": "spectra"}
-_DTYPES = ("--dtype", "--storage-dtype")
 _MAX_USES = 3
 _FUSIONS = {
     ("image",): "image",
@@ -55,59 +52,6 @@ class Step:
 
     why: str
     command: tuple[str, ...]
-
-
-def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: tuple[str, str]) -> dict[str, str]:
-    """Return the options of ``featcache extract`` that make a producer again.
-
-    Parameters
-    ----------
-    fingerprint : Fingerprint
-        The producer.
-    outputs : sequence of str
-        What it has stored.
-    defaults : (str, str)
-        The cache's compute dtype and storage dtype, which need not be said.
-    """
-    source, identity, side = fingerprint.source, fingerprint.identity, fingerprint.modality
-    model = str(source["path"]) if source.get("path") else fingerprint.model_name
-    if source.get("revision") and not source.get("path"):
-        model += f"@{source['revision']}"
-    options = _which(side, model, identity)
-    options |= _outputs_option(side, outputs)
-    if str(identity.get("template", "{caption}")) != "{caption}":
-        options["--text-template"] = str(identity["template"])
-    options |= _picture_options(identity)
-    for option, field, default in zip(_DTYPES, ("compute_dtype", "storage_dtype"), defaults, strict=True):
-        # Spectral features are computed in float32 whatever is asked for.
-        if str(identity[field]) != default and (side, option) != ("spectral", "--dtype"):
-            options[option] = str(identity[field])
-    return options
-
-
-def _which(side: str, model: str, identity: Mapping[str, Any]) -> dict[str, str]:
-    if side == "spectral":
-        return {"--spectral": ""}
-    if identity.get("tower") == "clip-text":
-        return {"--image-model": model, "--clip-text": ""}
-    return {f"--{side}-model": model}
-
-
-def _outputs_option(side: str, outputs: Sequence[str]) -> dict[str, str]:
-    if side == "spectral":
-        from featcache.encoders.spectral import SPECTRAL_OUTPUTS
-
-        is_usual = set(outputs) == set(SPECTRAL_OUTPUTS)
-    else:
-        is_usual = tuple(outputs) == (DEFAULT_OUTPUTS[side],)
-    return {} if is_usual or not outputs else {f"--{side}-outputs": abbreviate(outputs).replace(" ", "")}
-
-
-def _picture_options(identity: Mapping[str, Any]) -> dict[str, str]:
-    preprocess, decode = (identity.get(name) or {} for name in ("preprocess", "decode"))
-    options = {"--resize": "torch"} if preprocess.get("backend") == "torch" else {}
-    options |= {"--square-crop": ""} if preprocess.get("square_crop") else {}
-    return options | ({"--decode": "fast"} if "scaled" in decode else {})
 
 
 @dataclass(frozen=True)
@@ -200,7 +144,7 @@ class _Task:
     def goes_with(self, other: _Task) -> bool:
         """Whether one command can do both: the dtypes agree, and of pictures the views."""
         a, b = self.producer, other.producer
-        dtypes = _DTYPES if "spectral" not in (a.modality, b.modality) else _DTYPES[1:]
+        dtypes = DTYPE_OPTIONS if "spectral" not in (a.modality, b.modality) else DTYPE_OPTIONS[1:]
         is_same_view = self.views == other.views or "text" in (a.modality, b.modality)
         options = all(a.options.get(name) == b.options.get(name) for name in dtypes)
         return a.modality != b.modality and options and is_same_view
@@ -241,7 +185,7 @@ def _making(producer: ProducerStatus, outputs: Iterable[str]) -> ProducerStatus:
     if not names:
         return producer
     others = {name: value for name, value in producer.options.items() if not name.endswith("-outputs")}
-    return replace(producer, options=others | _outputs_option(producer.modality, names))
+    return replace(producer, options=others | outputs_option(producer.modality, names))
 
 
 def read_again_steps(status: CacheStatus, name: str) -> Iterator[Step]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.cache import Cache
+from featcache.cache.folder import Cache
+from featcache.cache.index import Index, Receipt, read_index
+from featcache.cache.layout import is_known, is_temporary, walk_cache
+from featcache.cache.shard import Shard, read_shard, verify_shard
 from featcache.errors import ShardError
-from featcache.fingerprint import Fingerprint
-from featcache.index import Index, Receipt, read_index
-from featcache.keyindex import prefixes
-from featcache.layout import is_known, is_temporary, walk_cache
-from featcache.sealed import digest_bytes
-from featcache.shard import Shard, read_shard, verify_shard
+from featcache.files.digests import digest_bytes
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.key_index import prefixes
 from featcache.upkeep.damage import Holdings, Lack, Note, Problem, views_of
 from featcache.upkeep.derived import find_damaged
 from featcache.upkeep.documents import read_documents

@@ -107,9 +107,10 @@ def ablate(
     options["choices"] = _merge_choices(options, settings or [], chosen)
 
     from featcache import open_store, parse_memory
-    from heads.ablation import ablate as library_ablate
-    from heads.ablation_files import ablation_document, prepare_ablation_out, write_ablation
-    from heads.study_rows import StudyRows, choose_views
+    from heads.ablation.ablation import ablate as library_ablate
+    from heads.ablation.files import ablation_document, prepare_ablation_out, write_ablation
+    from heads.ablation.study_rows import StudyRows
+    from heads.data.choices import choose_views
 
     grid = _build_grid(options)
     if options.get("memory") is not None:
@@ -136,7 +137,7 @@ def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the file, over which those of the command line go."""
     if config is None:
         return dict(given)
-    from heads.grid_file import load_grid_file
+    from heads.ablation.grid_file import load_grid_file
 
     return {**load_grid_file(config), **given}
 
@@ -153,8 +154,8 @@ def _merge_choices(
 
 
 def _build_grid(options: Mapping[str, Any]) -> Any:
-    from heads.grid import Grid
-    from heads.grid_file import parse_numbers, parse_texts
+    from heads.ablation.grid import Grid
+    from heads.ablation.grid_file import parse_numbers, parse_texts
 
     values = {**_DEFAULTS, **options}
     return Grid(

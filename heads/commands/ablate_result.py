@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from heads.commands.render import console, next_command, safe, score
-from heads.fusion import fusion_modalities
+from heads.data.fusion import fusion_modalities
 
 if TYPE_CHECKING:
-    from heads.ablation import AblationResult
-    from heads.comparison import Summary
+    from heads.ablation.ablation import AblationResult
+    from heads.ablation.comparison import Summary
 
 __all__ = ["print_ablation"]
 
@@ -48,7 +48,7 @@ def print_ablation(
 
 def _train_words(result: AblationResult, choices: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return the options that train the best configuration again."""
-    from heads.trials import settings_of
+    from heads.ablation.trials import settings_of
 
     best = result.best()
     words = ["--head", best.cell.head, "--fusion", best.cell.fusion]

@@ -12,7 +12,7 @@ from heads.commands.options import DeviceName
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
-    from heads.detect import Verdict
+    from heads.runs.detection import Verdict
 
 __all__ = ["detect"]
 
@@ -30,9 +30,9 @@ def detect(
 ) -> None:
     """Run the encoders on one picture and print the verdict."""
     from featcache import ImageFile
-    from heads.detect import detect as library_detect
     from heads.errors import HeadsError
-    from heads.runs import load_run
+    from heads.runs.detection import detect as library_detect
+    from heads.runs.run import load_run
 
     loaded = load_run(run)
     try:

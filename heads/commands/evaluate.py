@@ -11,7 +11,7 @@ from heads.commands.options import CheckDigests, EncoderName, ViewName, check_en
 from heads.commands.render import console, next_command, print_json, safe, score_table, show_checks
 
 if TYPE_CHECKING:
-    from heads.evaluate import EvalResult
+    from heads.runs.evaluation import EvalResult
 
 __all__ = ["evaluate"]
 
@@ -29,16 +29,15 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a run on one split, beside the reference that calls everything AI."""
-    from heads.evaluate import evaluate as library_evaluate
-    from heads.run_view import run_in_view
-    from heads.runs import load_run
+    from heads.runs.evaluation import evaluate as library_evaluate
+    from heads.runs.run import load_run
 
     loaded = load_run(run)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
     with show_checks() as checking:
         store = open_run_store(loaded, cache, dataset=dataset, check=check, progress=checking)
         check_encoders(loaded, store, encoders)
-        result = library_evaluate(run_in_view(loaded, view) if view else loaded, store, split)
+        result = library_evaluate(loaded.in_view(view) if view else loaded, store, split)
     if as_json:
         print_json({**result.to_dict(), **({"view": view} if view else {})})
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -13,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from featcache import load_project
-from featcache.commands.render import CheckDigests, cache_folder
+from featcache.console import CheckDigests, cache_folder
+from heads.data.fusion import FUSIONS, fusion_modalities
 from heads.errors import HeadsError
-from heads.files import sweep_folder
-from heads.fusion import FUSIONS, fusion_modalities
-from heads.registry import HEADS
+from heads.files.folder import sweep_folder
+from heads.head.kinds import HEADS
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
-    from heads.runs import Run
+    from heads.runs.run import Run
 
 __all__ = [
     "CheckDigests",
@@ -51,6 +52,7 @@ __all__ = [
     "view_names",
 ]
 
+_RUN_NAME = re.compile(r"\d{8}-\d{6}(-\d+)?")
 Choices = dict[str, dict[str, str]]
 Settings = tuple[dict[str, Any], Choices]
 EncoderName = Annotated[
@@ -140,7 +142,7 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
     if given is None:
         return ["clean"]
     from featcache import expand_views
-    from heads.grid_file import parse_texts
+    from heads.ablation.grid_file import parse_texts
 
     names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
     if "clean" not in names:
@@ -156,7 +158,7 @@ def new_run_folder(given: Path | None) -> Path:
     if given is not None:
         return given
     runs, name = load_project().runs or Path("runs"), datetime.now().strftime("%Y%m%d-%H%M%S")
-    sweep_folder(runs)
+    sweep_folder(runs, _RUN_NAME)
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(runs / free for free in names if not (runs / free).exists())
 
@@ -169,7 +171,7 @@ def open_run_store(
     check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureStore:
-    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own.
+    """Open the cache that a run is to be used on: the argument, else the project's, ``./cache``, its own (not written).
 
     Parameters
     ----------
@@ -187,11 +189,11 @@ def open_run_store(
     folder = cache_folder(given)
     own = Path(run.record.source["cache"])
     is_default = given is None and load_project().cache is None
-    if is_default and not folder.exists() and own.exists():
+    if is_named_by_run := is_default and not folder.exists() and own.exists():
         folder = own
     if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
         dataset = run.record.source["dataset"]
-    return open_store(folder, dataset=dataset, check=check, progress=progress)
+    return open_store(folder, dataset=dataset, check=check, remember=not is_named_by_run, progress=progress)
 
 
 def check_encoders(run: Run, store: FeatureStore, encoders: Mapping[str, str | None]) -> None:
@@ -270,7 +272,7 @@ def parse_settings(
     Returns
     -------
     settings : dict
-        For `heads.train.parse_config`: values are read as JSON, or else are text.
+        For `heads.runs.fitting.parse_config`: values are read as JSON, or else are text.
     choices : dict of modality to dict
         ``text.encoder=…``, ``image.outputs=…``, ``image.view=…``: which of the cache's vectors are meant.
     """

@@ -30,11 +30,10 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a run's answers: sample_id, p_ai, pred_a, pred_b, and each generator's probability."""
-    from heads.files import prepare_file
-    from heads.predict import check_table_format, write_ct2, write_table
-    from heads.predict import predict as library_predict
-    from heads.run_view import run_in_view
-    from heads.runs import load_run
+    from heads.files.folder import prepare_file
+    from heads.runs.predictions import check_table_format, write_ct2, write_table
+    from heads.runs.predictions import predict as library_predict
+    from heads.runs.run import load_run
 
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
@@ -45,7 +44,7 @@ def predict(
     with show_checks() as checking:
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         check_encoders(loaded, store, encoders)
-        found = library_predict(run_in_view(loaded, view) if view else loaded, store, split)
+        found = library_predict(loaded.in_view(view) if view else loaded, store, split)
     (write_ct2 if is_ct2 else write_table)(found, out)
     n_ai = int((found.verdict[found.answered] > 0).sum())
     counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai}

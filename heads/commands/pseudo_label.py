@@ -31,10 +31,10 @@ def pseudo_label(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Label the rows of a split with a run, and refit its head with the confident ones as training rows."""
-    from heads.pseudo_label import PSEUDO_FILE
-    from heads.pseudo_label import pseudo_label as library_pseudo_label
-    from heads.runs import load_run, prepare_run_out, save_run
-    from heads.train import build_record
+    from heads.runs.fitting import build_record
+    from heads.runs.pseudo_labels import PSEUDO_FILE
+    from heads.runs.pseudo_labels import pseudo_label as library_pseudo_label
+    from heads.runs.run import load_run, prepare_run_out, save_run
 
     loaded = load_run(run)
     folder = new_run_folder(out)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from featcache.commands.render import console, notes, print_json, safe, show_checks
+from featcache.console import console, notes, print_json, safe, show_checks
 
 if TYPE_CHECKING:
-    from heads.head import Progress as Callback
+    from heads.head.protocol import Progress as Callback
 
 __all__ = [
     "console",

@@ -39,7 +39,7 @@ from heads.commands.render import (
 )
 
 if TYPE_CHECKING:
-    from heads.runs import Run
+    from heads.runs.run import Run
 
 __all__ = ["fitted_summary", "print_fitted", "train"]
 
@@ -96,10 +96,10 @@ def train(
     values, choices = parse_settings(settings or [], options, choices=given)
 
     from featcache import open_store
-    from heads.features import load_fit_rows
-    from heads.runs import prepare_run_out, save_run
-    from heads.study_rows import choose_views
-    from heads.train import build_record, fit_run, parse_config
+    from heads.data.choices import choose_views
+    from heads.data.features import load_fit_rows
+    from heads.runs.fitting import build_record, fit_run, parse_config
+    from heads.runs.run import prepare_run_out, save_run
 
     config = parse_config(values)
     names, place = view_names(views), check_device(device.value if device else "cpu")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from heads.gbdt import GbdtConfig, GbdtHead
-from heads.head import Head, Prediction
-from heads.linear import LinearConfig, LinearHead
-from heads.mlp import MlpConfig, MlpHead
-from heads.registry import load_head
-from heads.tasks import Targets, build_targets, default_tasks
+from heads.data.tasks import Targets, build_targets, default_tasks
+from heads.gbdt.head import GbdtConfig, GbdtHead
+from heads.head.kinds import load_head
+from heads.head.protocol import Head, Prediction
+from heads.linear.head import LinearConfig, LinearHead
+from heads.mlp.head import MlpConfig, MlpHead
 
 torch.set_num_threads(1)  # on a busy machine two threads that wait for each other are 50 times slower than one
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from featcache import FeatureStore, open_store
-from featcache.cache import Cache, Defaults, unit_name
-from featcache.fingerprint import Fingerprint
-from featcache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.shard import ShardHeader, write_shard
-from heads.runs import Run, save_run
-from heads.train import build_record, fit_run, parse_config
+from featcache.cache.folder import Cache, Defaults, unit_name
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.shard import ShardHeader, write_shard
+from featcache.identity.fingerprint import Fingerprint
+from heads.runs.fitting import build_record, fit_run, parse_config
+from heads.runs.run import Run, save_run
 
 torch.set_num_threads(1)  # the fits are tiny: on busy cores a second thread makes them five times slower
 
@@ -93,8 +93,9 @@ def write_cache(
 
 def train_run(store: FeatureStore, out: Path, **settings: Any) -> Run:
     """Do what ``heads train`` does, quickly."""
-    from heads.features import choose_selections, load_fit_features
-    from heads.fusion import fusion_modalities
+    from heads.data.choices import choose_selections
+    from heads.data.features import load_fit_features
+    from heads.data.fusion import fusion_modalities
 
     head = settings.get("head", "mlp")
     config = parse_config({"fusion": "image", **(QUICK if head == "mlp" else {}), **settings})

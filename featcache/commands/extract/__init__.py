@@ -1,0 +1,1 @@
+"""The command ``featcache extract``: its options, its progress, its result."""

@@ -1,0 +1,196 @@
+"""``featcache extract``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from featcache.commands.extract import options as o
+from featcache.commands.extract.forecast import render_forecast
+from featcache.commands.extract.misses import print_misses
+from featcache.commands.extract.models import Dtypes, check_name, find_device, open_target
+from featcache.commands.extract.options import ExtractCommand, build_models, build_options
+from featcache.commands.extract.progress import ExtractDisplay
+from featcache.commands.extract.result import render_result, result_document
+from featcache.commands.interrupt import interruptible
+from featcache.console import cache_folder, notes, print_json
+from featcache.extraction.heap import keep_heap, trim_heap
+from featcache.project import load_project
+
+if TYPE_CHECKING:
+    from featcache.cache.folder import Cache
+    from featcache.dataset.manifest import Manifest
+    from featcache.encoders.base import EncoderSpec
+    from featcache.extraction.planning.plan import Plan
+    from featcache.extraction.run import ExtractOptions
+
+__all__ = ["ExtractCommand", "extract"]
+
+
+def extract(
+    data: o.Data = None,
+    cache: o.CacheFolder = None,
+    text_model: o.TextModel = None,
+    image_model: o.ImageModel = None,
+    text_outputs: o.TextOutputs = None,
+    image_outputs: o.ImageOutputs = None,
+    views: o.Views = None,
+    spectral: o.Spectral = None,
+    spectral_outputs: o.SpectralOutputs = None,
+    clip_text: o.ClipText = None,
+    text_template: o.TextTemplate = None,
+    dtype: o.Dtype = o.DtypeName.auto,
+    storage_dtype: o.StorageDtype = o.StorageName.auto,
+    resize: o.Resize = None,
+    square_crop: o.SquareCrop = None,
+    decode: o.Decode = None,
+    device: o.Device = o.DeviceName.auto,
+    gpus: o.Gpus = None,
+    batch_size: o.BatchSize = "auto",
+    workers: o.Workers = "auto",
+    memory: o.Memory = None,
+    compile_: o.Compile = False,
+    shard_rows: o.ShardRows = None,
+    shard: o.Shard = None,
+    refreeze: o.Refreeze = False,
+    on_orphan: o.OnOrphans = o.OnOrphan.error,
+    retry_failed: o.RetryFailed = False,
+    max_failures: o.MaxFailures = None,
+    rehash: o.Rehash = False,
+    dry_run: o.DryRun = False,
+    timed: o.Timed = False,
+    name: o.Name = None,
+    seed: o.Seed = 0,
+    as_json: o.AsJson = False,
+    json_log: o.JsonLog = None,
+) -> None:
+    """Run the encoders over what the cache lacks. Safe to interrupt; start it again to go on."""
+    given = dict(locals())
+    project = load_project()
+    data = data or project.data
+    if data is None:
+        raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
+    models = build_models(project, given)
+    dtypes = Dtypes(dtype.value, storage_dtype.value)
+    keep_heap()
+    with interruptible():
+        from featcache.dataset.manifest import Manifest
+
+        options = build_options(given)
+        computing = find_device(device.value)
+        manifest = Manifest.from_source(data, on_orphan=on_orphan.value, name=name)
+        target = open_target(cache_folder(cache), computing, dtypes)
+        specs = models.specs(manifest, target, dtypes)
+        check_name(target, manifest, name)
+        options = _rejoin(options, shard, target, manifest, specs)
+        chosen = _gpus(gpus, computing, options)
+        _check_log(json_log, target)
+        request = _Request(manifest, target, specs, views or project.views or "clean", options)
+        if dry_run or timed:
+            request.forecast(timed=timed, as_json=as_json)
+        else:
+            request.extract(chosen, as_json=as_json, json_log=json_log)
+
+
+def _rejoin(
+    options: ExtractOptions, shard: str | None, cache: Cache, manifest: Manifest, specs: list[EncoderSpec]
+) -> ExtractOptions:
+    """Make ``--shard auto`` a part of the frozen division, if there is one, and say so; --refreeze makes another."""
+    from featcache.extraction.planning.freeze import rejoin
+
+    part = options.partition
+    if part is None or shard is None or shard.strip() != "auto" or (options.refreeze and part.count > 1):
+        return options
+    joined = rejoin(cache, manifest.name, specs, part)
+    if joined != part:
+        notes.print(f"--shard auto: {joined} of the frozen plan (the job array by itself: {part})", soft_wrap=True)
+    return replace(options, partition=joined)
+
+
+def _gpus(asked: str | None, computing: str, options: ExtractOptions) -> tuple[str, ...]:
+    """Return the GPUs to start a process on each; fewer than two: this process does it alone."""
+    if computing == "cpu" and asked is not None:
+        raise typer.BadParameter("there is none on --device cpu", param_hint="--gpus")
+    if computing == "cpu" or (asked is None and options.retry_failed):
+        return ()
+    from featcache.extraction.fleet import choose_gpus, visible_gpus
+
+    return choose_gpus(asked or "all", visible_gpus())
+
+
+def _check_log(path: Path | None, cache: Cache) -> None:
+    from featcache.extraction.event_log import check_log
+
+    if path is not None:
+        check_log(path, awaited=cache.path)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for."""
+
+    manifest: Manifest
+    cache: Cache
+    specs: list[EncoderSpec]
+    views: str
+    options: ExtractOptions
+
+    def forecast(self, *, timed: bool, as_json: bool) -> None:
+        """Say what would be done."""
+        from featcache.extraction.forecast import forecast_extraction
+
+        with ExtractDisplay(notes) as display:
+            found = forecast_extraction(
+                self.manifest, self.cache, self.specs,
+                views=self.views, options=self.options, timed=timed, progress=display.update,
+            )  # fmt: skip
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            render_forecast(found, self.cache.path, timed=timed)
+
+    def extract(self, gpus: tuple[str, ...], *, as_json: bool, json_log: Path | None) -> None:
+        """Do it."""
+        from featcache.extraction.event_log import EventLog
+        from featcache.extraction.fleet import extract_on
+        from featcache.extraction.run import extract as library_extract
+
+        with ExitStack() as stack:
+            log = stack.enter_context(EventLog(json_log, awaited=self.cache.path)) if json_log else None
+            display = stack.enter_context(ExtractDisplay(notes, log))
+            told: dict[str, Any] = {
+                "views": self.views,
+                "options": self.options,
+                "progress": display.update,
+                "events": log.write if log else None,
+            }
+            if len(gpus) > 1:
+                result = extract_on(gpus, self.manifest, self.cache, self.specs, **told)
+            else:
+                result = library_extract(self.manifest, self.cache, self.specs, announce=self._announcer(), **told)
+        if as_json:
+            print_json(result_document(result))
+        else:
+            render_result(result, self.cache.path)
+        if result.n_failed or result.broken:
+            raise typer.Exit(3)
+
+    def _announcer(self) -> Callable[[Plan], None]:
+        """Return what tells, once for all views of an encoder, why it finds nothing in the cache."""
+        told: set[str] = set()
+
+        def announce(plan: Plan) -> None:
+            trim_heap()
+            producer = plan.spec.fingerprint
+            if plan.misses and producer.digest not in told:
+                told.add(producer.digest)
+                what = f"will encode {plan.n_todo:,} {'captions' if plan.spec.modality == 'text' else 'pictures'}"
+                names = (producer.model_name, producer.digest)
+                print_misses(notes, plan.misses, what=what, producer=names, cache=self.cache.path)
+
+        return announce

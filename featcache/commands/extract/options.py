@@ -1,0 +1,282 @@
+"""The options of ``featcache extract``: their types and help, and what they mean beside ``featcache.toml``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from featcache.commands.extract.models import Models, Pictures
+
+if TYPE_CHECKING:
+    from featcache.extraction.options import ExtractOptions
+    from featcache.project import Project
+
+__all__ = ["ExtractCommand", "build_models", "build_options"]
+
+
+class DeviceName(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cuda = "cuda"
+    cpu = "cpu"
+
+
+class DtypeName(StrEnum):
+    """Precision of the forward."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class StorageName(StrEnum):
+    """Precision on disk."""
+
+    auto = "auto"
+    float16 = "float16"
+    float32 = "float32"
+
+
+class ResizeName(StrEnum):
+    """Who resizes pictures."""
+
+    pillow = "pillow"
+    torch = "torch"
+
+
+class DecodeName(StrEnum):
+    """How JPEGs are decoded."""
+
+    exact = "exact"
+    fast = "fast"
+
+
+class OnOrphan(StrEnum):
+    """What to do about named files that are not there, or are no regular files."""
+
+    error = "error"
+    skip = "skip"
+
+
+class ExtractCommand(TyperCommand):
+    """Reads ``--dry-run=timed``: typer has no options whose value may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Turn the option with a value into two without."""
+        at = args.index("--") if "--" in args else len(args)
+        before = [word for arg in args[:at] for word in (("--dry-run", "--timed") if arg == _TIMED else (arg,))]
+        return super().parse_args(ctx, [*before, *args[at:]])
+
+
+_TIMED = "--dry-run=timed"
+_OUTPUTS = ("text_outputs", "image_outputs", "spectral_outputs")
+_TEXTS = ("text_model", "image_model", *_OUTPUTS, "views", "text_template", "name")
+_WHAT, _HOW, _WORK = "What to encode", "How to encode", "How to work"
+
+
+def _parse_count(text: str, least: int) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isascii() or not text.isdecimal() or int(text) < least:
+        raise typer.BadParameter(f"{text!r} is neither a number from {least} on nor auto")
+    return int(text)
+
+
+def _parse_size(text: str) -> int | str:
+    return _parse_count(text, 1)
+
+
+def _parse_workers(text: str) -> int | str:
+    return _parse_count(text, 0)
+
+
+Data = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        help="Manifest (csv, tsv, jsonl, parquet, xlsx), folder, tars, or hf:NAME; default: featcache.toml.",
+    ),
+]
+CacheFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="Cache folder; default: ./cache.")]
+TextModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]
+ImageModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]
+TextOutputs = Annotated[
+    str | None,
+    typer.Option(help="cls, mean, pooler, layers:4-8-12, layers:all (comma-separated).", rich_help_panel=_WHAT),
+]
+ImageOutputs = Annotated[
+    str | None,
+    typer.Option(help="pooled, cls, projected, mean, layers:… (comma-separated).", rich_help_panel=_WHAT),
+]
+Views = Annotated[
+    str | None,
+    typer.Option(
+        metavar="V,…", rich_help_panel=_WHAT,
+        help="Of pictures: clean, hflip, jpeg:75, blur:1, noise:0.05, brightness:0.5, rescale:0.5, crop:0.8, "
+        "jpeg:50+blur:1, or a preset: train, report. Default: clean.",
+    ),
+]  # fmt: skip
+Spectral = Annotated[
+    bool | None,
+    typer.Option("--spectral/--no-spectral", help="Spectral features too: no weights needed.", rich_help_panel=_WHAT),
+]
+SpectralOutputs = Annotated[
+    str | None, typer.Option(help="Some of radial, angular, peaks, dct, grid, noise, patterns.", rich_help_panel=_WHAT)
+]
+ClipText = Annotated[
+    bool | None,
+    typer.Option("--clip-text/--no-clip-text", help="Captions by the image model's text tower too.",
+                 rich_help_panel=_WHAT),
+]  # fmt: skip
+TextTemplate = Annotated[str | None, typer.Option(help="Text to encode, with {caption}.", rich_help_panel=_HOW)]
+Dtype = Annotated[DtypeName, typer.Option(help="Precision of the forward; auto: the cache's.", rich_help_panel=_HOW)]
+StorageDtype = Annotated[StorageName, typer.Option(help="Precision on disk; auto: the cache's.", rich_help_panel=_HOW)]
+Resize = Annotated[
+    ResizeName | None,
+    typer.Option(help="Who resizes: pillow (default), or torch: faster, a few levels off.", rich_help_panel=_HOW),
+]
+SquareCrop = Annotated[
+    bool | None,
+    typer.Option("--square-crop/--no-square-crop", help="Only a picture's middle square.", rich_help_panel=_HOW),
+]
+Decode = Annotated[
+    DecodeName | None,
+    typer.Option(help="exact (default), or fast: large JPEGs at a fraction of their size.", rich_help_panel=_HOW),
+]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel=_WORK)]
+BatchSize = Annotated[
+    Any,
+    typer.Option(parser=_parse_size, metavar="N|auto", help="Pictures a forward; auto: 64, on cuda tried out.",
+                 rich_help_panel=_WORK),
+]  # fmt: skip
+Workers = Annotated[
+    Any,
+    typer.Option(parser=_parse_workers, metavar="N|auto", rich_help_panel=_WORK,
+                 help="Pictures prepared at once; 0: by threads, in no process of their own."),
+]  # fmt: skip
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", rich_help_panel=_WORK,
+                 help="What all pictures in preparation may take, e.g. 4GB; default: half of what is free."),
+]  # fmt: skip
+Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_WORK)]
+ShardRows = Annotated[
+    int | None,
+    typer.Option(min=1, help="Rows a shard, which an interruption can lose; default 4096 or 512 MB.",
+                 rich_help_panel=_WORK),
+]  # fmt: skip
+Shard = Annotated[
+    str | None,
+    typer.Option(metavar="i/N|auto[/N]", help="Do one part of N, counted from 0; auto: from the job's environment.",
+                 rich_help_panel=_WORK),
+]  # fmt: skip
+Gpus = Annotated[
+    str | None,
+    typer.Option(metavar="N|all", help="A process on each of N GPUs; default: all.", rich_help_panel=_WORK),
+]
+Refreeze = Annotated[
+    bool, typer.Option("--refreeze", help="Replace what an earlier division agreed on.", rich_help_panel=_WORK)
+]
+OnOrphans = Annotated[OnOrphan, typer.Option(help="Named files that are no regular files.", rich_help_panel=_WORK)]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try only what failed earlier.", rich_help_panel=_WORK)
+]
+MaxFailures = Annotated[
+    str | None,
+    typer.Option(metavar="N|P%", help="Give up when more contents fail; P% from 50 tried on.", rich_help_panel=_WORK),
+]
+Rehash = Annotated[
+    bool, typer.Option("--rehash", help="Read pictures again that look unchanged.", rich_help_panel=_WORK)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done; =timed: encode one batch, estimate the time.")
+]
+Timed = Annotated[bool, typer.Option("--timed", hidden=True)]
+Name = Annotated[str | None, typer.Option(help="Name of the data set in the cache.")]
+Seed = Annotated[int, typer.Option(help="Of the split, where the data have none.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonLog = Annotated[
+    Path | None, typer.Option(metavar="F", help="Append what happens to a file, one JSON object a line.")
+]
+
+
+def build_models(project: Project, given: dict[str, Any]) -> Models:
+    """Return the encoders that were asked for, on the command line or else in ``featcache.toml``.
+
+    Raises
+    ------
+    BadParameter
+        If something is asked for by an empty text, or spectral outputs are named beside ``--no-spectral``.
+    """
+
+    def chosen(name: str) -> Any:
+        value = given[name]
+        return getattr(project, name) if value is None else value
+
+    for name in _TEXTS:
+        value = given.get(name)
+        if value is not None and not value.strip():
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter("it is empty: say something, or leave the option out", param_hint=option)
+    if given["spectral"] is False and given["spectral_outputs"] is not None:
+        why = "there are none with --no-spectral: leave one of the two out"
+        raise typer.BadParameter(why, param_hint="--spectral-outputs")
+    spectral, spectral_outputs = chosen("spectral"), chosen("spectral_outputs")
+    if given["spectral_outputs"] is not None or spectral is None:
+        spectral = spectral_outputs is not None
+    pictures = Pictures(
+        resize=str(chosen("resize") or "pillow"),
+        square_crop=bool(chosen("square_crop")),
+        decode=str(chosen("decode") or "exact"),
+    )
+    return Models(
+        chosen("text_model"),
+        chosen("image_model"),
+        chosen("text_outputs"),
+        chosen("image_outputs"),
+        chosen("text_template"),
+        spectral_outputs=spectral_outputs,
+        spectral=bool(spectral),
+        clip_text=bool(chosen("clip_text")),
+        pictures=pictures,
+    )
+
+
+def build_options(given: dict[str, Any]) -> ExtractOptions:
+    """Return how to run.
+
+    Raises
+    ------
+    FeatcacheError
+        If a size, a limit or a part of a division is none.
+    """
+    import os
+
+    from featcache.extraction.memory import parse_memory
+    from featcache.extraction.options import ExtractOptions, FailureLimit
+    from featcache.extraction.partition import Partition
+
+    workers, limit, shard = given["workers"], given["max_failures"], given["shard"]
+    if given["refreeze"] and shard is None:
+        raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
+    return ExtractOptions(
+        device=given["device"].value,
+        batch_size=None if given["batch_size"] == "auto" else given["batch_size"],
+        workers=None if workers in ("auto", 0) else workers,
+        processes=False if workers == 0 else None,
+        memory=None if given["memory"] is None else parse_memory(given["memory"]),
+        compile=given["compile_"],
+        unit_rows=given["shard_rows"],
+        retry_failed=given["retry_failed"],
+        max_failures=None if limit is None else FailureLimit.parse(limit),
+        rehash=given["rehash"],
+        seed=given["seed"],
+        partition=None if shard is None else Partition.parse(shard, os.environ),
+        refreeze=given["refreeze"],
+    )

@@ -1,0 +1,1 @@
+"""What the user names becomes typed samples."""

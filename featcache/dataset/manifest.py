@@ -1,0 +1,107 @@
+"""The list of samples: what a user names, read once into typed rows."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
+from featcache.dataset.readers.table import Table
+from featcache.dataset.sample_list import SampleList
+from featcache.errors import ManifestError
+
+__all__ = ["Manifest"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All samples of one data set.
+
+    Attributes
+    ----------
+    name : str
+        The data set's name, safe as a file name: [A-Za-z0-9._-], no leading dot, at most 80 characters.
+    origin : str
+        The resolved absolute path, or an "hf:..." string.
+    samples : SampleList
+        A sequence of `Sample`, in the order of the source.
+    generators : tuple of str
+        The class names of task B in their order, without "real".
+    orphans : tuple of str
+        One line for each thing that was left out under ``on_orphan="skip"``.
+    broken : tuple of str
+        One line for each part of the source that is damaged or refused: what it would have given is missing.
+    """
+
+    name: str
+    origin: str
+    samples: SampleList
+    generators: tuple[str, ...]
+    orphans: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+
+    @classmethod
+    def from_source(
+        cls, data: str | Path, *, on_orphan: Literal["error", "skip"] = "error", name: str | None = None
+    ) -> "Manifest":
+        """Read what `data` names.
+
+        A string ``hf:NAME[@revision]`` is read through `datasets`. A folder with one manifest file directly
+        in it stands for that file; another folder is read as class folders or caption sidecars
+        (`featcache.dataset.readers.folders`). A .tar file, a range of them (``train-{000..012}.tar``) and a folder of
+        nothing else are a WebDataset (`featcache.dataset.readers.webdataset`). Another file is read by its
+        ending; a table whose header has one column of pictures per generator is the competition's wide layout
+        (`featcache.dataset.readers.ct2`).
+
+        Parameters
+        ----------
+        data : str or Path
+            What to read.
+        on_orphan : {"error", "skip"}
+            What to do about a named file that is not there and a sidecar without its picture.
+        name : str, optional
+            The data set's name; by default the stem of the file, its folder's name where the stem says
+            nothing (manifest, data, train, ...), the folder's own name, or the repository with "--" for "/".
+            Characters that are not safe in a file name become "-".
+
+        Raises
+        ------
+        ManifestError
+            `data` is none of the accepted forms, or breaks a rule of its form.
+        """
+        if isinstance(data, str) and data.startswith("hf:"):
+            table = hub.read_hub(data)
+            origin, title = table.origin, name or hub.name_of(table.origin)
+        else:
+            path = location.locate(data)
+            origin, title = str(path), name or location.name_of(path)
+            if tars := location.find_tars(path):
+                parsed = webdataset.read_tars(tars, on_orphan=on_orphan)
+                return cls(location.safe_name(title), origin, *parsed)
+            if path.is_dir():
+                parsed = folders.read_folder(path, on_orphan=on_orphan)
+                return cls(location.safe_name(title), origin, *parsed)
+            table = _read_table(path)
+        wide = ct2.match_wide(table)
+        if wide is None:
+            parsed = narrow.parse_table(table, on_orphan=on_orphan)
+        else:
+            parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
+        return cls(location.safe_name(title), origin, *parsed)
+
+
+def _read_table(path: Path) -> Table:
+    match path.suffix.lower():
+        case ".csv":
+            return text_files.read_csv(path, delimiter=",")
+        case ".tsv":
+            return text_files.read_csv(path, delimiter="\t")
+        case ".jsonl" | ".ndjson":
+            return text_files.read_jsonl(path)
+        case ".parquet":
+            return parquet.read_parquet(path)
+        case ".xlsx":
+            return ct2.read_xlsx(path)
+    if re.search(r"\.(t[bgx]z2?|tzst|tar\.\w+)$", path.name.lower()):
+        raise ManifestError(f"{str(path)!r} is compressed, expected a plain .tar: decompress it first")
+    raise ManifestError(f"{str(path)!r} has an ending that is not read, expected {location.ACCEPTED}")

@@ -1,0 +1,200 @@
+"""How a raw cell becomes a value, by the rule of its field, and how messages quote it."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from featcache.dataset.sample import ImageSource
+from featcache.identity.terms import UNKNOWN
+
+__all__ = [
+    "AI_NAMES",
+    "FIELDS",
+    "REAL_NAMES",
+    "SPLIT_NAMES",
+    "decode_caption",
+    "is_unicode",
+    "parse_cell",
+    "parse_object",
+    "quoted",
+]
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "image": ("image", "img", "path", "image_path", "file_name", "filename"),
+    "caption": ("caption", "text", "prompt"),
+    "label_a": ("label_a",),
+    "label_b": ("label_b",),
+    "generator": ("generator",),
+    "split": ("split",),
+    "sample_id": ("sample_id", "id", "index"),
+    "group": ("group",),
+}
+REAL_NAMES = frozenset(("real", "human", "natural", "nature"))
+AI_NAMES = frozenset(("ai", "fake", "generated", "synthetic", "ai-generated"))
+SPLIT_NAMES: Mapping[str, str] = (
+    dict.fromkeys(("train", "training"), "train")
+    | dict.fromkeys(("valid", "val", "validation", "dev"), "valid")
+    | dict.fromkeys(("test", "testing"), "test")
+)
+
+
+def quoted(value: object) -> str:
+    """Quote a value for a message: its repr, without control characters, of at most 80 characters."""
+    text = repr(value[:100] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _parse_text(cell: object) -> str | None:
+    """Give the exact text of a cell; None: the cell is empty."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() and abs(cell) < 2**53 else repr(cell)
+    if isinstance(cell, int):
+        return str(cell)
+    if not isinstance(cell, str):
+        raise ValueError(f"expected text or a number, found a {type(cell).__name__}")
+    if not cell or cell.isspace():
+        return None
+    if "\0" in cell:
+        raise ValueError(f"expected text without NUL characters, found {quoted(cell)}")
+    if not is_unicode(cell):
+        raise ValueError(f"expected valid Unicode, found a lone surrogate in {quoted(cell)}")
+    return cell
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether UTF-8 can hold a text: it has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _parse_name(cell: object) -> str | None:
+    text = _parse_text(cell)
+    return None if text is None else text.strip()
+
+
+def _parse_class(cell: object) -> str | None:
+    name = _parse_name(cell)
+    return "real" if name is not None and name.lower() == "real" else name
+
+
+def _parse_id(cell: object) -> str:
+    text = _parse_name(cell)
+    if text is None:
+        raise ValueError("expected an id in every row, found an empty cell")
+    return text
+
+
+def _parse_image(cell: object) -> str | ImageSource | None:
+    if isinstance(cell, str):  # exact, and with a NUL or a surrogate too: no such file, so an orphan
+        return cell if cell and not cell.isspace() else None
+    if callable(getattr(cell, "read_bytes", None)):  # isinstance of a protocol takes 25 us, and rows are many
+        return cast(ImageSource, cell)
+    return _parse_text(cell)
+
+
+def _parse_label_a(cell: object) -> int:
+    text = str(int(cell)) if isinstance(cell, bool) else _parse_name(cell)
+    if text is None:
+        return UNKNOWN
+    if re.fullmatch(r"[01](\.0*)?|-1(\.0*)?", text):
+        return int(float(text))
+    name = text.lower()
+    if name not in REAL_NAMES | AI_NAMES:
+        raise ValueError(f"unknown label {quoted(text)}, expected 0 or real, 1 or ai, -1 or nothing")
+    return int(name in AI_NAMES)
+
+
+def _parse_label_b(cell: object) -> int | str | None:
+    text = _parse_class(cell)
+    if text is None or text == "real":
+        return None if text is None else 0
+    if number := re.fullmatch(r"(-1|\+?[0-9]{1,9})(\.0*)?", text):
+        return None if int(number[1]) == UNKNOWN else int(number[1])
+    if isinstance(cell, bool) or re.fullmatch(r"[+-]?([0-9.]+(e[+-]?[0-9]+)?|inf|nan)", text, re.IGNORECASE):
+        raise ValueError(f"unknown label {quoted(cell)}, expected a whole number from 0 or a class name")
+    return text
+
+
+def _parse_split(cell: object) -> str | None:
+    text = _parse_name(cell)
+    if text is not None and text.lower() not in SPLIT_NAMES:
+        raise ValueError(f"unknown split {quoted(text)}, expected train, valid, test or nothing")
+    return None if text is None else SPLIT_NAMES[text.lower()]
+
+
+_PARSERS: Mapping[str, Callable[[object], object]] = {
+    "image": _parse_image,
+    "caption": _parse_text,
+    "label_a": _parse_label_a,
+    "label_b": _parse_label_b,
+    "generator": _parse_class,
+    "split": _parse_split,
+    "sample_id": _parse_id,
+    "group": _parse_name,
+}
+
+
+def parse_cell(field: str, cell: object) -> object:
+    """Parse a raw cell of a field.
+
+    Returns
+    -------
+    object
+        image: str (a path), `ImageSource` or None; caption: the exact text or None; label_a: 0, 1 or -1; label_b:
+        int >= 0, class name or None; others: stripped text or None.
+
+    Raises
+    ------
+    ValueError
+        The cell breaks the rule of its field.
+    """
+    return _PARSERS[field](cell)
+
+
+def decode_caption(data: bytes) -> str | None:
+    """Decode the caption that is alone in a file: UTF-8 without newlines at its end; None: there is none.
+
+    Raises
+    ------
+    ValueError
+        It is no UTF-8, or has a NUL.
+    """
+    try:
+        caption = data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected UTF-8, found 0x{error.object[error.start]:02x} at byte {error.start}") from error
+    if "\0" in caption:
+        raise ValueError("expected text without NUL characters")
+    return None if not caption or caption.isspace() else caption
+
+
+def parse_object(text: str | bytes) -> dict[str, object]:
+    """Parse a JSON object whose own keys differ.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    RecursionError
+        It is nested too deeply.
+    """
+    own: list[str] = []
+
+    def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        own[:] = [name for name, _ in pairs]  # the outermost object is built last
+        return dict(pairs)
+
+    row = json.loads(text, object_pairs_hook=build)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {quoted(row)}")
+    if len(own) != len(row):
+        raise ValueError(f"the key {quoted(Counter(own).most_common(1)[0][0])} occurs twice")
+    return row

@@ -1,0 +1,95 @@
+"""What every reader makes of its source: samples, classes, and what was left out."""
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from featcache.dataset.readers.cells import is_unicode, quoted
+from featcache.dataset.readers.table import more_rows
+from featcache.dataset.sample import ImageFile
+from featcache.dataset.sample_list import SampleList
+from featcache.errors import ManifestError
+
+__all__ = ["OnOrphan", "Parsed", "check_unique", "find_image", "settle_orphans"]
+
+OnOrphan = Literal["error", "skip"]
+
+_ODD = re.compile(r"//|(^|/)\.(/|$)|/$|^$")
+"""In a path that a path object would write in another way: ``./a``, ``a//b``, ``a/``."""
+
+
+class Parsed(NamedTuple):
+    """What a reader makes of its source; the fields are those of `Manifest`."""
+
+    samples: SampleList
+    generators: tuple[str, ...]
+    orphans: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+
+
+def find_image(path: str, folder: str | None) -> ImageFile | str:
+    """Resolve a path against a folder and look whether a regular file is there, without opening it.
+
+    Returns
+    -------
+    ImageFile or str
+        The picture, or what is wrong with the path.
+    """
+    if folder is None and not os.path.isabs(path):  # noqa: PTH117
+        return f"{quoted(path)} is a relative path, and there is no folder it could be relative to"
+    file = _join(folder or "", path)
+    try:
+        if stat.S_ISREG(os.stat(file).st_mode) and is_unicode(path):  # noqa: PTH116
+            return ImageFile(file)
+    except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate, which no file's name has
+        return f"there is no file {quoted(path)}"
+    return f"{quoted(path)} is not a regular file"
+
+
+def _join(folder: str, path: str) -> str:
+    """Return ``str(Path(folder, path))``; called for every sample, and a Path takes memory for each that never ends."""
+    if os.sep != "/" or _ODD.search(path):
+        return str(Path(folder, path))
+    return os.path.join(folder, path)  # noqa: PTH118
+
+
+def settle_orphans(orphans: Sequence[str], n_samples: int, on_orphan: OnOrphan) -> None:
+    """Raise for orphans, unless they are skipped and samples are left.
+
+    Raises
+    ------
+    ManifestError
+        There are orphans under ``on_orphan="error"``, or nothing but orphans.
+    """
+    if orphans and on_orphan == "error":
+        hint = "put them in their places or leave such rows out with --on-orphan skip"
+        raise ManifestError(f"{orphans[0]}{more_rows(len(orphans))}: {hint}")
+    if orphans and not n_samples:
+        raise ManifestError(f"no samples are left without orphans: {orphans[0]}{more_rows(len(orphans))}")
+
+
+def check_unique(samples: SampleList) -> None:
+    """Refuse samples of which two have one id.
+
+    Raises
+    ------
+    ManifestError
+        An id occurs twice; the message names both rows.
+    """
+    # Numbers first: a dict of the ids would take more memory than the samples.
+    hashes = np.fromiter(map(hash, samples.sample_id), np.int64, len(samples))
+    ordered = np.sort(hashes)
+    suspects = np.flatnonzero(np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]]))
+    first: dict[str, int] = {}
+    repeated = [row for row in suspects.tolist() if first.setdefault(samples.sample_id[row], row) != row]
+    if repeated:
+        again = samples.sample_id[repeated[0]]
+        raise ManifestError(
+            f"{samples.where[repeated[0]]}: sample_id {quoted(again)} is taken by {samples.where[first[again]]}, "
+            f"expected unique ids{more_rows(len(repeated))}"
+        )

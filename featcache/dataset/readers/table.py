@@ -1,0 +1,129 @@
+"""Tables of raw cells: what every reader of rows gives, loaded by column and parsed by field."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featcache.dataset.readers.cells import FIELDS, parse_cell, quoted
+from featcache.errors import ManifestError
+
+__all__ = ["Table", "load_columns", "match_columns", "more_rows", "refuse_rows"]
+
+_FIELD_OF = {name: field for field, names in FIELDS.items() for name in names}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of raw cells, loaded by column.
+
+    Attributes
+    ----------
+    origin : str
+        How messages name the table, such as "manifest.csv".
+    header : tuple of str
+        The names of all columns, as found.
+    load : callable
+        Gives the columns at some positions of the header, each a list with one cell per row: str, int, float,
+        bool, None, or an `ImageSource`; anything else is refused by the parser of the cell.
+    folder : str or None
+        Relative image paths resolve against it; None: no path can be resolved.
+    place : callable or None
+        Gives the place of a row (from 0) for messages; None: "origin, row N", from 1.
+    declared : tuple of str
+        Class names of task B whose order the source itself declares.
+    """
+
+    origin: str
+    header: tuple[str, ...]
+    load: Callable[[Sequence[int]], list[list[object]]]
+    folder: str | None = None
+    place: Callable[[int], str] | None = None
+    declared: tuple[str, ...] = ()
+
+    def where(self, row: int) -> str:
+        """Name a row (from 0) for messages."""
+        return self.place(row) if self.place else f"{self.origin}, row {row + 1}"
+
+
+def match_columns(table: Table) -> dict[str, int]:
+    """Find the columns that mean something, without regard to case, surrounding blanks and a BOM.
+
+    Returns
+    -------
+    dict of str to int
+        Position in the header by field: image, caption, label_a, label_b, generator, split, sample_id, group.
+
+    Raises
+    ------
+    ManifestError
+        Two columns match one field.
+    """
+    found: dict[str, int] = {}
+    for position, column in enumerate(table.header):
+        field = _FIELD_OF.get(column.strip().strip("\ufeff").strip().lower())
+        if field is None:
+            continue
+        if field in found:
+            names = f"{quoted(table.header[found[field]])} and {quoted(column)}"
+            raise ManifestError(f"{table.origin}: columns {names} both mean {field}, expected one of them")
+        found[field] = position
+    return found
+
+
+def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[Any]]:
+    """Load columns, and parse each cell by the rule of its field.
+
+    Parameters
+    ----------
+    table : Table
+        What to load from.
+    wanted : iterable of (str, int)
+        Field and position in the header of each column.
+
+    Returns
+    -------
+    list of list
+        One value a row for each column. image: str (a path), `ImageSource` or None; caption: the exact text
+        or None; label_a: 0, 1 or -1; label_b: int >= 0, class name or None; others: stripped text or None.
+
+    Raises
+    ------
+    ManifestError
+        The table has no rows, or a cell breaks its field's rule.
+    """
+    columns = list(wanted)
+    loaded = table.load([position for _, position in columns])
+    if not any(loaded):
+        raise ManifestError(f"{table.origin} has no rows, expected at least one")
+    return [
+        _parse_cells(table, position, cells, field) for (field, position), cells in zip(columns, loaded, strict=True)
+    ]
+
+
+def _parse_cells(table: Table, position: int, cells: Sequence[object], field: str) -> list[Any]:
+    values, faults = [], []
+    for row, cell in enumerate(cells):
+        try:
+            values.append(parse_cell(field, cell))
+        except ValueError as error:
+            faults.append((row, str(error)))
+    column = quoted(table.header[position])
+    refuse_rows(table, [row for row, _ in faults], lambda _: f"column {column}: {faults[0][1]}")
+    return values
+
+
+def refuse_rows(table: Table, rows: Sequence[int], describe: Callable[[int], str]) -> None:
+    """Raise for the first of some offending rows (from 0), with their count; pass when there is none.
+
+    Raises
+    ------
+    ManifestError
+        There is an offending row.
+    """
+    if rows:
+        raise ManifestError(f"{table.where(rows[0])}, {describe(rows[0])}{more_rows(len(rows))}")
+
+
+def more_rows(count: int, what: str = "row") -> str:
+    """Say in a message about the first of some rows how many others there are."""
+    return f" (and {count - 1} more {what if count == 2 else what + 's'})" if count > 1 else ""

@@ -1,0 +1,118 @@
+"""CSV, TSV and JSONL files as tables."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from featcache.dataset.readers.cells import parse_object
+from featcache.dataset.readers.table import Table
+from featcache.errors import ManifestError
+
+__all__ = ["read_csv", "read_jsonl"]
+
+_LINE_LIMIT = 2**24
+
+
+def read_csv(path: Path, *, delimiter: str) -> Table:
+    """Open a UTF-8 file of delimited cells, quoted with ``"`` where needed; empty lines do not count.
+
+    Raises
+    ------
+    ManifestError
+        The file is empty; `Table.load` raises for invalid UTF-8, broken quotes, rows of another length and rows
+        longer than 16 MiB.
+    """
+    header = next(_csv_rows(path, delimiter), None)
+    if header is None:
+        raise ManifestError(f"{path.name} is empty, expected a header and rows")
+
+    def load(positions: Sequence[int]) -> list[list[object]]:
+        columns: list[list[object]] = [[] for _ in positions]
+        rows = _csv_rows(path, delimiter)
+        next(rows)
+        for number, cells in enumerate(rows, start=1):
+            if len(cells) != len(header):
+                raise ManifestError(
+                    f"{path.name}, row {number} has {len(cells)} cells, expected {len(header)} as in the "
+                    f"header: quote cells that contain {delimiter!r}"
+                )
+            for column, position in zip(columns, positions, strict=True):
+                column.append(cells[position])
+        return columns
+
+    return Table(path.name, tuple(header), load, str(path.parent))
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[list[str]]:
+    """Give the cells of each line that is not empty, the header's first."""
+    count = first_line = n_read = 0
+
+    def bounded() -> Iterator[str]:
+        nonlocal n_read
+        for line in _lines(path):
+            n_read += len(line)
+            if n_read > _LINE_LIMIT:
+                raise csv.Error(f"a row longer than {_LINE_LIMIT} characters that begins after line {first_line}")
+            yield line
+
+    rows = csv.reader(bounded(), delimiter=delimiter, strict=True)
+    try:
+        for cells in rows:
+            n_read, first_line = 0, rows.line_num
+            if cells:
+                yield cells
+                count += 1
+    except csv.Error as error:
+        place = f"row {count}" if count else "the header"
+        raise ManifestError(
+            f"{path.name}, {place} is not well-formed ({error}): check the quotes near line {rows.line_num}"
+        ) from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Decode a file line by line, line ends kept."""
+    start = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LINE_LIMIT + 1), b""), start=1):
+                if len(line) > _LINE_LIMIT:
+                    raise ManifestError(f"{path.name}, line {number} is longer than {_LINE_LIMIT} bytes")
+                try:
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise ManifestError(
+                        f"{path.name} is not UTF-8: found {line[error.start : error.start + 1]!r} at byte "
+                        f"{start + error.start} (line {number})"
+                    ) from error
+                start += len(line)
+    except OSError as error:
+        raise ManifestError(f"{path.name} cannot be read: {error}") from error
+
+
+def read_jsonl(path: Path) -> Table:
+    """Read a file with one JSON object a line; empty lines do not count, keys may differ from line to line.
+
+    Raises
+    ------
+    ManifestError
+        A line is no JSON object, has a key twice, is longer than 16 MiB, or no UTF-8.
+    """
+    rows: list[dict[str, object]] = []
+    header: dict[str, None] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = parse_object(line)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"{path.name}, line {number} is not JSON: {error}") from error
+        rows.append(row)
+        header.update(dict.fromkeys(row))
+    if not rows:
+        raise ManifestError(f"{path.name} has no rows, expected at least one")
+    names = tuple(header)
+
+    def load(positions: Sequence[int]) -> list[list[object]]:
+        return [[row.get(names[position]) for row in rows] for position in positions]
+
+    return Table(path.name, names, load, str(path.parent))

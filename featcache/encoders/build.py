@@ -1,0 +1,129 @@
+"""What a producer's document says, read two ways: the encoder that it describes, and the options that make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from featcache.errors import ModelError
+from featcache.identity.fingerprint import Fingerprint
+from featcache.identity.outputs import abbreviate
+from featcache.identity.terms import DEFAULT_OUTPUTS
+
+if TYPE_CHECKING:
+    from featcache.encoders.base import EncoderSpec
+
+__all__ = ["DTYPE_OPTIONS", "build_spec", "encoder_options", "outputs_option"]
+
+DTYPE_OPTIONS = ("--dtype", "--storage-dtype")
+"""Of the forward, and on disk."""
+
+
+def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None = None) -> EncoderSpec:
+    """Make the encoder that a document describes, from ``model`` or from where the document says its weights are.
+
+    The caller compares its fingerprint with ``wanted``: what lies there now may be something else.
+
+    Raises
+    ------
+    ModelError
+        If nothing usable lies there.
+    """
+    identity = wanted.identity
+    if wanted.modality == "spectral":
+        from featcache.encoders.spectral.encoder import SpectralSpec
+
+        return SpectralSpec(outputs, str(identity["storage_dtype"]))
+    from featcache.encoders.model_folder import resolve_model
+
+    try:
+        folder = resolve_model(model or _location(wanted))
+    except ModelError as error:
+        raise ModelError(f"{error} (name its place with --{wanted.modality}-model)") from None
+    dtypes: dict[str, Any] = {name: str(identity[name]) for name in ("compute_dtype", "storage_dtype")}
+    if wanted.modality == "image":
+        from featcache.encoders.vision import ImageSpec
+
+        return ImageSpec(folder, outputs, **dtypes, **_feeding(identity))
+    if "tower" in identity:
+        from featcache.encoders.clip_text import ClipTextSpec
+
+        return ClipTextSpec(folder, outputs, str(identity["template"]), **dtypes)
+    from featcache.encoders.text import TextSpec
+
+    return TextSpec(folder, outputs, str(identity["template"]), **dtypes)
+
+
+def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: tuple[str, str]) -> dict[str, str]:
+    """Return the options of ``featcache extract`` that make a producer again.
+
+    Parameters
+    ----------
+    fingerprint : Fingerprint
+        The producer.
+    outputs : sequence of str
+        What it has stored.
+    defaults : (str, str)
+        The cache's compute dtype and storage dtype, which need not be said.
+    """
+    source, identity, side = fingerprint.source, fingerprint.identity, fingerprint.modality
+    model = str(source["path"]) if source.get("path") else fingerprint.model_name
+    if source.get("revision") and not source.get("path"):
+        model += f"@{source['revision']}"
+    options = _which(side, model, identity)
+    options |= outputs_option(side, outputs)
+    if str(identity.get("template", "{caption}")) != "{caption}":
+        options["--text-template"] = str(identity["template"])
+    options |= _picture_options(identity)
+    for option, field, default in zip(DTYPE_OPTIONS, ("compute_dtype", "storage_dtype"), defaults, strict=True):
+        # Spectral features are computed in float32 whatever is asked for.
+        if str(identity[field]) != default and (side, option) != ("spectral", "--dtype"):
+            options[option] = str(identity[field])
+    return options
+
+
+def outputs_option(side: str, outputs: Sequence[str]) -> dict[str, str]:
+    """Return the option that names outputs of a modality; none where they are what it has by itself."""
+    if side == "spectral":
+        from featcache.encoders.spectral.encoder import SPECTRAL_OUTPUTS
+
+        is_usual = set(outputs) == set(SPECTRAL_OUTPUTS)
+    else:
+        is_usual = tuple(outputs) == (DEFAULT_OUTPUTS[side],)
+    return {} if is_usual or not outputs else {f"--{side}-outputs": abbreviate(outputs).replace(" ", "")}
+
+
+def _which(side: str, model: str, identity: Mapping[str, Any]) -> dict[str, str]:
+    if side == "spectral":
+        return {"--spectral": ""}
+    if identity.get("tower") == "clip-text":
+        return {"--image-model": model, "--clip-text": ""}
+    return {f"--{side}-model": model}
+
+
+def _picture_options(identity: Mapping[str, Any]) -> dict[str, str]:
+    how = _feeding(identity)
+    options = {"--resize": "torch"} if how["resize"] == "torch" else {}
+    options |= {"--square-crop": ""} if how["square_crop"] else {}
+    return options | ({"--decode": "fast"} if how["decode"] == "fast" else {})
+
+
+def _feeding(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Read from a document how pictures are decoded and resized; what is not the default is written there only."""
+    preprocess, decode = identity.get("preprocess"), identity.get("decode")
+    preprocess = preprocess if isinstance(preprocess, Mapping) else {}
+    is_fast = isinstance(decode, Mapping) and "scaled" in decode
+    return {
+        "resize": str(preprocess.get("backend", "pillow")),
+        "square_crop": preprocess.get("square_crop") is True,
+        "decode": "fast" if is_fast else "exact",
+    }
+
+
+def _location(wanted: Fingerprint) -> str:
+    source = wanted.source
+    if source.get("path"):
+        return str(source["path"])
+    if not source.get("revision"):
+        raise ModelError(f"the document of producer {wanted.short} does not say where its weights are")
+    return f"{source.get('model')}@{source['revision']}"

@@ -1,0 +1,221 @@
+"""Where an encoder's files come from: a hub id (optionally ``@revision``) or a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from featcache.errors import ModelError
+from featcache.files.digests import canonical_json, sha256_file
+
+__all__ = ["DEFAULT_IMAGE_MODEL", "DEFAULT_TEXT_MODEL", "ModelFolder", "resolve_model"]
+
+DEFAULT_TEXT_MODEL = "google-bert/bert-base-uncased"
+DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"
+PINNED_REVISIONS = {
+    DEFAULT_TEXT_MODEL: "86b5e0934494bd15c9632b12f734a8a67f723594",
+    DEFAULT_IMAGE_MODEL: "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "*.model"]
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+# Fields of config files that say where or with what a model was saved, not what it computes.
+_PROVENANCE_FIELDS = {
+    "_name_or_path",
+    "name_or_path",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+    "tokenizer_file",
+}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The files of one pretrained model on this machine.
+
+    Attributes
+    ----------
+    path : Path
+        Folder with ``config.json`` and weights.
+    name : str
+        Hub id, or the folder's name.
+    revision : str or None
+        Commit that the files really came from; None for a local folder.
+    """
+
+    path: Path
+    name: str
+    revision: str | None = None
+
+    def read_json(self, file: str) -> dict[str, Any]:
+        """Read one of the model's JSON files; ModelError if it is missing or no object."""
+        try:
+            value = json.loads((self.path / file).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ModelError(f"model {self.name!r} has no {file} in {self.path}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise ModelError(f"model {self.name!r}: {file} cannot be read: {error}") from None
+        if not isinstance(value, dict):
+            raise ModelError(f"model {self.name!r}: {file} holds no JSON object")
+        return value
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The parsed ``config.json``."""
+        return self.read_json("config.json")
+
+    @property
+    def model_type(self) -> str:
+        """Architecture as transformers names it, e.g. ``"bert"``."""
+        return str(self.config.get("model_type", ""))
+
+    @property
+    def uses_safetensors(self) -> bool:
+        """Whether the weights are safetensors (otherwise torch's ``.bin``)."""
+        return self.weight_files[0].suffix == ".safetensors"
+
+    @cached_property
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files that hold the weights, safetensors if there are any."""
+        for stem in ("model.safetensors", "pytorch_model.bin"):
+            if (self.path / stem).is_file():
+                return (self.path / stem,)
+            index = f"{stem}.index.json"
+            if (self.path / index).is_file():
+                names = self.read_json(index).get("weight_map")
+                if not isinstance(names, dict) or not names:
+                    raise ModelError(f"model {self.name!r}: {index} has no weight_map")
+                files = tuple(self.path / Path(str(name)).name for name in sorted(set(names.values())))
+                missing = [file.name for file in files if not file.is_file()]
+                if missing:
+                    raise ModelError(f"model {self.name!r}: {index} names {missing[0]!r}, which is not in {self.path}")
+                return files
+        raise ModelError(f"model {self.name!r} has no model.safetensors and no pytorch_model.bin in {self.path}")
+
+    @cached_property
+    def parameters(self) -> frozenset[str] | None:
+        """Names of the tensors in the weights; None for torch's ``.bin``, of which only torch can tell.
+
+        Raises
+        ------
+        ModelError
+            If a file is damaged or cut off.
+        """
+        if not self.uses_safetensors:
+            return None
+        from safetensors import SafetensorError, safe_open
+
+        names: set[str] = set()
+        for file in self.weight_files:
+            try:
+                with safe_open(file, framework="numpy") as opened:
+                    names.update(opened.keys())
+            except (SafetensorError, OSError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise ModelError(f"model {self.name!r}: {file} is damaged or cut off: {reason}") from None
+        return frozenset(names)
+
+    def may_have(self, part: str) -> bool:
+        """Tell whether the weights may hold a part of the model such as ``pooler.``, wherever in the model it is."""
+        return self.parameters is None or any(f".{part}" in f".{name}" for name in self.parameters)
+
+    def document(self) -> dict[str, Any]:
+        """Return what of the model an embedding depends on: type, digests of weights and configuration."""
+        digests = [sha256_file(file) for file in self.weight_files]
+        weights = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return {"type": self.model_type, "weights": weights, "config": _digest(_value_fields(self.config))}
+
+    def tokenizer_digest(self) -> str:
+        """Return a digest of all files that decide how text becomes token ids."""
+        parts: dict[str, str] = {}
+        for name in _TOKENIZER_FILES:
+            file = self.path / name
+            if file.is_file():
+                parts[name] = (
+                    _digest(_value_fields(self.read_json(name)))
+                    if name == "tokenizer_config.json"
+                    else sha256_file(file)
+                )
+        if not parts:
+            raise ModelError(f"model {self.name!r} has no tokenizer files in {self.path}")
+        return _digest(parts)
+
+    def source(self) -> dict[str, Any]:
+        """Return where the weights came from, for people and for loading them again."""
+        hub = self.revision is not None
+        return {"model": self.name, "revision": self.revision, "path": None if hub else str(self.path)}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _value_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _value_fields(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in _PROVENANCE_FIELDS
+    }
+
+
+def resolve_model(model: str) -> ModelFolder:
+    """Find the files of ``model``, downloading them from the hub if it is not a local folder.
+
+    Parameters
+    ----------
+    model : str
+        A local folder, or a hub id with an optional ``@revision`` (branch, tag or commit). The default models
+        come at a pinned commit unless another is named.
+
+    Raises
+    ------
+    ModelError
+        If it is neither, or cannot be fetched.
+    """
+    folder = Path(model).expanduser()
+    if model and folder.is_dir():
+        found = ModelFolder(folder.resolve(), folder.resolve().name)
+        _ = found.config, found.weight_files
+        return found
+    name, _, revision = model.partition("@")
+    if folder.exists() or not _HUB_ID.fullmatch(name):
+        raise ModelError(f"model {model!r} is neither a folder nor a hub id like 'org/name' or 'org/name@revision'")
+    path = _download(name, revision or PINNED_REVISIONS.get(name))
+    commit = path.name if path.parent.name == "snapshots" else revision
+    return ModelFolder(path, name, commit or "main")
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, "*.safetensors"]))
+        if not any(path.glob("*.safetensors")):
+            path = Path(
+                snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, "pytorch_model*.bin"])
+            )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        at = f" at revision {revision!r}" if revision else ""
+        raise ModelError(
+            f"model {name!r}{at} could not be fetched from the hub: {reason}; a local folder works without network"
+        ) from None
+    return path

@@ -1,0 +1,1 @@
+"""Where making and keeping meet: what a cache lacks is encoded."""

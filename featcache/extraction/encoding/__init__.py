@@ -1,0 +1,1 @@
+"""Inputs become shards: batched, encoded and published."""

@@ -1,0 +1,148 @@
+"""Encoders in use: each is loaded once, and takes as many contents at once as its device is fast with, and can hold."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.encoders.base import Encoder, EncoderSpec, Vectors
+from featcache.errors import FeatcacheError
+from featcache.extraction.options import ExtractOptions
+from featcache.identity.terms import CONTENT_OF
+
+__all__ = ["CPU_ROWS", "Forward", "Forwards", "probe_rows"]
+
+CPU_ROWS = 64
+"""Rows a forward on a CPU: more gain nothing, the matrices are large enough."""
+
+_CUDA_ROWS = 256
+_PROBED_ROWS = (32, 64, 128, 256, 512)
+_WORTHWHILE = 1.05
+
+
+@dataclass
+class Forward:
+    """A loaded encoder that takes smaller batches once its device has run out of memory.
+
+    Attributes
+    ----------
+    encoder : Encoder
+        The encoder.
+    n_rows : int
+        Rows a batch should have; only ever gets smaller.
+    """
+
+    encoder: Encoder
+    n_rows: int
+
+    def start(self, inputs: Sequence[Any]) -> Callable[[], Vectors]:
+        """Begin to encode; the function that is returned waits for the (n, d) float32 arrays.
+
+        Raises
+        ------
+        FeatcacheError
+            If the device cannot hold a single row.
+        """
+        wait = self._try(lambda: self.encoder.start(inputs), len(inputs))
+        if wait is None:
+            vectors = self._encode_in_pieces(inputs)
+            return lambda: vectors
+        return lambda: self._try(wait, len(inputs)) or self._encode_in_pieces(inputs)
+
+    def _encode_in_pieces(self, inputs: Sequence[Any]) -> Vectors:
+        pieces: list[Mapping[str, NDArray[np.float32]]] = []
+        start = 0
+        while start < len(inputs):
+            piece = inputs[start : start + self.n_rows]
+            encoded = self._try(lambda piece=piece: self.encoder.encode(piece), len(piece))  # type: ignore[misc]
+            if encoded is not None:
+                pieces.append(encoded)
+                start += len(piece)
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def _try(self, work: Callable[[], Any], n_rows: int) -> Any:
+        """Return what the work returns; None if the device ran out of memory, and fewer rows are to be tried."""
+        try:
+            return work()
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            if n_rows <= 1:
+                raise FeatcacheError(
+                    f"the device has not enough memory for a single content ({' '.join(str(error).split())[:200]}): "
+                    "free memory on it, or use --device cpu"
+                ) from error
+        self.n_rows = max(1, min(self.n_rows, n_rows // 2))
+        _free_memory()
+        return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def _free_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def probe_rows(encoder: Encoder, example: Any) -> int:
+    """Find the smallest batch that is within a twentieth of the fastest, by trying.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        On a device that is not shared.
+    example : object
+        One prepared content; copies of it are encoded.
+    """
+    rates: dict[int, float] = {}
+    for n_rows in _PROBED_ROWS:
+        try:
+            encoder.encode([example] * n_rows)
+            started = time.perf_counter()
+            encoder.encode([example] * n_rows)
+            rates[n_rows] = n_rows / (time.perf_counter() - started)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            break
+    _free_memory()
+    fastest = max(rates.values(), default=0.0)
+    return next((n_rows for n_rows, rate in rates.items() if rate * _WORTHWHILE >= fastest), 1)
+
+
+class Forwards:
+    """The encoders of some sides, loaded when they are first needed; views of one encoder share it."""
+
+    def __init__(self, options: ExtractOptions) -> None:
+        self.load_seconds = 0.0
+        self._options = options
+        self._loaded: dict[int, Forward] = {}
+
+    def of(self, spec: EncoderSpec, example: object) -> Forward:
+        """Return the loaded encoder; ``example`` is a prepared content, to try out batches with."""
+        if id(spec) not in self._loaded:
+            started = time.perf_counter()
+            self._loaded[id(spec)] = self._load(spec, example)
+            self.load_seconds += time.perf_counter() - started
+        return self._loaded[id(spec)]
+
+    def _load(self, spec: EncoderSpec, example: object) -> Forward:
+        options = self._options
+        encoder = spec.load(options.device, compile=True) if options.compile else spec.load(options.device)
+        if self._options.batch_size is not None:
+            return Forward(encoder, self._options.batch_size)
+        if getattr(encoder, "device", "cpu") != "cuda":
+            return Forward(encoder, CPU_ROWS)
+        # Captions are cut by tokens, and to a compiled forward every size tried is a compilation.
+        is_tried = CONTENT_OF[spec.modality] == "image" and not options.compile
+        return Forward(encoder, probe_rows(encoder, example) if is_tried else _CUDA_ROWS)

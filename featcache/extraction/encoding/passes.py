@@ -1,0 +1,246 @@
+"""One pass over the contents of one kind, for every encoder and view that is made of them, in lockstep.
+
+Beside others that may be at work on the same: units are claimed, encoded and published one run after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+
+from featcache.encoders.base import Vectors
+from featcache.extraction.encoding.feeds import Feed, Group
+from featcache.extraction.encoding.forwards import Forwards
+from featcache.extraction.encoding.job import Batch, Job
+from featcache.extraction.encoding.publisher import Publisher
+from featcache.extraction.encoding.side import Side
+from featcache.extraction.encoding.tally import Tally
+from featcache.extraction.planning.plan import WorkUnit
+from featcache.extraction.preparing.recipe import Fault
+from featcache.extraction.results import Event, Progress
+from featcache.files.claims import Claims
+from featcache.identity.terms import Content
+
+__all__ = ["Pass"]
+
+_POLL_SECONDS = 0.5
+_PATIENCE_TIMEOUTS = 30
+_IN_FLIGHT = 1
+
+_Waiting = tuple[Side, WorkUnit]
+
+
+class Pass:
+    """A pass; used once.
+
+    Parameters
+    ----------
+    content : {"text", "image"}
+        Of which kind.
+    sides : sequence of Side
+        What is made of the contents; the number of each is its place.
+    feed : Feed
+        Makes batches.
+    forwards : Forwards
+        The encoders.
+    tally : Tally
+        Counts failures.
+    report, tell : callable
+        Called from this thread with where the pass stands, and with what happened.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        sides: Sequence[Side],
+        *,
+        feed: Feed,
+        forwards: Forwards,
+        tally: Tally,
+        report: Callable[[Progress], None],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._content = content
+        self._sides = sides
+        self._feed = feed
+        self._forwards = forwards
+        self._tally = tally
+        self._report = report
+        self._tell = tell
+        self._seconds = dict.fromkeys([*feed.busy, "load", "forward", "write"], 0.0)
+        self._waited = 0.0
+        self._divided = dict(feed.busy)
+        self._since = time.perf_counter()
+        self._n_rows = 0
+        self._n_waiting = 0
+        self._published: deque[Job] = deque()
+
+    @property
+    def n_rows(self) -> int:
+        """Contents that were encoded or failed, once for each encoder and view."""
+        return self._n_rows
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time by part: each wait for input is divided as the work was that came of it."""
+        return dict(self._seconds)
+
+    def steps(self, *, claim_timeout: float) -> Iterator[None]:
+        """Do what is planned, a batch a step; ends when all of it is published, by whomever.
+
+        What happens between two steps is not counted as time of this pass: another pass may take its steps there.
+
+        Parameters
+        ----------
+        claim_timeout : float
+            Seconds after which a writer that gives no sign of life loses its claim.
+
+        Raises
+        ------
+        FeatcacheError
+            If more contents fail than the options allow; what was published stays.
+        """
+        units = [(side, unit) for side in self._sides for unit in side.plan.units]
+        units.sort(key=lambda work: (work[1].run, work[0].number))
+        self._since = time.perf_counter()
+        with ExitStack() as stack:
+            claims = [stack.enter_context(side.open_claims(timeout=claim_timeout)) for side in self._sides]
+            stack.callback(self._record_failures)
+            publisher = stack.enter_context(Publisher())
+            waiting = yield from self._work(units, claims, publisher)
+            started = time.monotonic()
+            while waiting:
+                self._n_waiting = len(waiting)
+                self._tell_progress()
+                time.sleep(min(_POLL_SECONDS, claim_timeout / 8))
+                left = yield from self._work(waiting, claims, publisher)
+                if len(left) < len(waiting):
+                    started = time.monotonic()
+                elif time.monotonic() - started > _PATIENCE_TIMEOUTS * claim_timeout:
+                    # Alive, but publishes nothing: better done twice than never.
+                    yield from self._encode(iter([_group([left.pop(0)])]), claims, publisher)
+                waiting = left
+            self._n_waiting = 0
+
+    def _record_failures(self) -> None:
+        """Leave a trace of the failures because of which the work is given up."""
+        for side in self._sides if self._tally.is_over else ():
+            side.record_failures()
+
+    def _work(
+        self, units: Sequence[_Waiting], claims: Sequence[Claims], publisher: Publisher
+    ) -> Generator[None, None, list[_Waiting]]:
+        """Encode those units that can be claimed; returns those that others have in hand."""
+        left: list[_Waiting] = []
+        yield from self._encode(self._claimed(units, claims, left), claims, publisher)
+        return left
+
+    def _claimed(self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]) -> Iterator[Group]:
+        """Yield run after run what could be claimed of it."""
+        for _, of_run in groupby(units, key=lambda work: work[1].run):
+            mine: list[_Waiting] = []
+            for side, unit in of_run:
+                if side.is_done_elsewhere(unit):
+                    continue
+                if not claims[side.number].take(unit.name):
+                    left.append((side, unit))
+                elif side.is_done_elsewhere(unit):
+                    claims[side.number].release(unit.name)
+                else:
+                    mine.append((side, unit))
+            if mine:
+                yield _group(mine)
+
+    def _encode(self, groups: Iterator[Group], claims: Sequence[Claims], publisher: Publisher) -> Iterator[None]:
+        flying: deque[tuple[Batch, Callable[[], Vectors] | None]] = deque()
+        self._tell_progress()
+        try:
+            for batch in self._feed.batches(groups):
+                self._spend_waiting()
+                flying.append((batch, self._start(batch)))
+                while len(flying) > _IN_FLIGHT:
+                    self._land(*flying.popleft(), claims, publisher)
+                yield
+                self._since = time.perf_counter()
+            self._spend_waiting()
+        finally:
+            # Also when too many contents failed: what was encoded before is not lost.
+            while flying:
+                self._land(*flying.popleft(), claims, publisher)
+        publisher.flush()
+        self._spend("write")
+        self._tell_progress()
+
+    def _start(self, batch: Batch) -> Callable[[], Vectors] | None:
+        if not len(batch.rows):
+            return None
+        spec = self._sides[batch.job.side].plan.spec
+        wait = self._forwards.of(spec, batch.inputs[0]).start(batch.inputs)
+        self._spend("forward", batch.job.side)
+        return wait
+
+    def _land(
+        self, batch: Batch, wait: Callable[[], Vectors] | None, claims: Sequence[Claims], publisher: Publisher
+    ) -> None:
+        job, side = batch.job, self._sides[batch.job.side]
+        if wait is not None:
+            for row, reason in job.add(batch.rows, wait()):
+                self._tally.fail(job, row, Fault("encode", "ValueError", reason))
+            self._spend("forward", job.side)
+            self._n_rows += len(batch.rows)
+        if batch.is_last:
+            self._n_rows += len(job.unit.contents) - job.n_tried
+
+            def publish() -> None:
+                side.publish(job, claims[side.number])
+                self._published.append(job)
+
+            publisher.submit(publish)
+            self._spend("write")
+        self._tell_progress()
+        self._tally.check()
+
+    def _spend(self, part: str, side: int | None = None) -> None:
+        """Book the time since the last call."""
+        now = time.perf_counter()
+        self._seconds[part] += now - self._since
+        if side is not None:
+            self._sides[side].forward_seconds += now - self._since
+        self._since = now
+
+    def _spend_waiting(self) -> None:
+        """Book the time since the last call: loading of encoders, and waiting for what was prepared meanwhile."""
+        now, loaded = time.perf_counter(), self._forwards.load_seconds
+        self._waited += max(0.0, now - self._since - (loaded - self._seconds["load"]))
+        self._seconds["load"], self._since = loaded, now
+        busy = dict(self._feed.busy)
+        work = {part: seconds - self._divided[part] for part, seconds in busy.items()}
+        if not any(work.values()):
+            work = busy  # the wait was for nothing new, such as the end: it counts as all waits before it
+        if total := sum(work.values()):
+            for part, seconds in work.items():
+                self._seconds[part] += self._waited * seconds / total
+            self._waited, self._divided = 0.0, busy
+
+    def _tell_progress(self) -> None:
+        while self._published:
+            job = self._published.popleft()
+            self._tell(_unit_event(self._sides[job.side], job))
+        elsewhere = sum(side.n_elsewhere + side.n_failed_elsewhere for side in self._sides)
+        total = sum(side.plan.n_todo for side in self._sides)
+        done, n_failed = self._n_rows + elsewhere, self._tally.n_failed
+        self._report(Progress(self._content, done, total, n_failed, self.seconds, self._n_waiting))
+
+
+def _group(units: Sequence[_Waiting]) -> Group:
+    return Group(units[0][1].run, tuple(side.job(unit) for side, unit in units))
+
+
+def _unit_event(side: Side, job: Job) -> Event:
+    plan, unit = side.plan, job.unit
+    names = {"modality": plan.spec.modality, "encoder": plan.spec.fingerprint.short, "view": plan.view}
+    counts = {"n_rows": len(unit.contents) - len(job.failures), "n_failed": len(job.failures)}
+    return Event("unit", names | {"unit": unit.name, "run": unit.run} | counts)

@@ -1,0 +1,1 @@
+"""Pictures become the inputs of encoders, in threads or in processes."""

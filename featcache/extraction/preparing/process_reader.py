@@ -1,0 +1,248 @@
+"""Processes that prepare pictures: pixels come back through shared memory, everything else through a pipe each.
+
+The shared memory has no name and goes with the last of them, whatever ended it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.sample import ImageFile
+from featcache.extraction.preparing.crew import Crew, Worker, answer
+from featcache.extraction.preparing.recipe import PARTS, Fault, Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing.room import Budget
+from featcache.extraction.preparing.slots import SlotLayout, Slots, shared_file
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["ProcessReader", "serve"]
+
+_RING_BYTES = 256 << 20
+_MOST_A_TASK = 8
+_TASKS_AHEAD = 4
+_DOING = "prepared pictures"
+
+
+_Data: TypeAlias = bytes | Fault | None
+"""Bytes of a picture that its worker cannot read, or why there are none; None: the worker reads it."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One picture for a worker; ``counted`` is what it counts as of the memory for pictures."""
+
+    slot: int
+    reading: Reading
+    counted: int
+
+    def __str__(self) -> str:
+        return self.reading.image.name
+
+
+_Parcel: TypeAlias = tuple[_Order, _Data]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of an order; the pixels are in its slot."""
+
+    slot: int
+    products: tuple[int, ...]
+    faults: dict[int, Fault]
+    seconds: tuple[float, ...]
+
+
+class ProcessReader:
+    """Processes that prepare pictures, and the memory that they share with this one; a context.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What can be made of a picture. Its encoders travel to the workers: they must be importable there.
+    n_processes : int
+        How many.
+    n_ahead : int
+        Pictures that may be in work or wait for their use, as far as 256 MB hold them.
+    memory : int
+        Bytes that pictures may take while they are prepared.
+    """
+
+    def __init__(self, recipe: Recipe, *, n_processes: int, n_ahead: int, memory: int) -> None:
+        layout = SlotLayout.of(recipe.shapes())
+        n_slots = max(2 * n_processes, min(n_ahead, _RING_BYTES // layout.n_bytes))
+        self.recipe = recipe
+        self._budget = Budget(memory, n_processes)
+        self._free = deque(range(n_slots))
+        self._a_task = max(1, min(_MOST_A_TASK, n_slots // (_TASKS_AHEAD * n_processes)))
+        self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="fetch")
+        self._fetched: deque[tuple[Reading, Future[tuple[bytes | Fault, float]] | None]] = deque()
+        self._fetch_seconds: dict[int, float] = {}
+        self._waiting: deque[_Parcel] = deque()
+        self._file = shared_file(n_slots * layout.n_bytes)
+        self._slots = Slots(self._file, layout, n_slots)
+        self._crew = Crew(
+            n_processes, __name__, descriptors=(self._file,), greeting=(recipe, self._budget, layout, n_slots)
+        )
+
+    def __str__(self) -> str:
+        n = self._budget.n_workers
+        return f"{n} process{'es' if n > 1 else ''}"
+
+    def __enter__(self) -> Self:
+        self._crew.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._crew.__exit__(kind, error, trace)
+        self._fetcher.shutdown(wait=error is None, cancel_futures=True)
+        os.close(self._file)
+
+    def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
+        """Yield what came of each reading, in their order.
+
+        Raises
+        ------
+        FeatcacheError
+            If a worker ends, or fails for another reason than the picture.
+        """
+        order: deque[_Order] = deque()
+        done: dict[int, _Answer] = {}
+        while True:
+            self._send(readings, order)
+            if not order and not self._fetched:
+                return
+            while order and order[0].slot not in done:
+                done |= {answer.slot: answer for answer in self._receive()}
+                self._send(readings, order)
+            if order:
+                yield self._take(order.popleft(), done)
+
+    def _send(self, readings: Iterator[Reading | None], order: deque[_Order]) -> None:
+        """Give work to workers that have little, as long as there are readings, slots and memory."""
+        while any(self._give(worker, readings, order) for worker in self._idle()):
+            pass
+
+    def _idle(self) -> Iterator[Worker]:
+        """Yield workers that have little, who has least first; after the first only while some order waits for one."""
+        idle = sorted((w for w in self._crew.workers if w.is_free), key=lambda worker: worker.n_tasks)
+        for worker in idle:
+            yield worker
+            if not self._waiting:
+                return
+
+    def _give(self, worker: Worker, readings: Iterator[Reading | None], order: deque[_Order]) -> bool:
+        """Send a task to a worker; what there is no memory for, if this worker does it, waits."""
+        task: list[_Parcel] = []
+        left, self._waiting = self._waiting, deque()
+        # Where every worker could have one that waits, memory is what lacks, and not work.
+        while len(task) < self._a_task and (left or len(self._waiting) < self._budget.n_workers):
+            found = left.popleft() if left else self._draw(readings, order)
+            if found is None:
+                break
+            (task if self._has_room(found[0], worker, task) else self._waiting).append(found)
+        self._waiting.extend(left)
+        if task:
+            worker.orders.extend(each for each, _ in task)
+            worker.send([(_portable(each, data), data) for each, data in task], _DOING)
+        return bool(task)
+
+    def _has_room(self, order: _Order, worker: Worker, task: Sequence[_Parcel]) -> bool:
+        """Tell whether a worker may do an order after all that it has, one by one, beside what the others have."""
+        if not order.counted or order.counted <= _most((*worker.orders, *(each for each, _ in task))):
+            return True
+        others = sum(_most(other.orders) for other in self._crew.workers if other is not worker)
+        return self._budget.allows(order.counted, others)
+
+    def _draw(self, readings: Iterator[Reading | None], order: deque[_Order]) -> _Parcel | None:
+        """Make the next order; None: there is none, no slot, or nothing but its bytes to wait for."""
+        if not self._free:
+            return None
+        self._fetch(readings)
+        if not self._fetched:
+            return None
+        reading, future = self._fetched[0]
+        if future is not None and not future.done() and order:
+            return None
+        self._fetched.popleft()
+        new = _Order(self._free.popleft(), reading, self._budget.count(reading.n_bytes))
+        order.append(new)
+        if future is None:
+            return new, None
+        data, self._fetch_seconds[new.slot] = future.result()
+        return new, data
+
+    def _fetch(self, readings: Iterator[Reading | None]) -> None:
+        """Draw readings; pictures that only this process can read are read by a thread, in their order."""
+        while len(self._fetched) < min(len(self._free), 2 * _MOST_A_TASK) and (reading := next(readings, None)):
+            is_theirs = isinstance(reading.image, ImageFile | TarImage)
+            self._fetched.append((reading, None if is_theirs else self._fetcher.submit(_read, reading)))
+
+    def _receive(self) -> list[_Answer]:
+        """Wait for answers."""
+        answers: list[_Answer] = []
+        for worker in self._crew.ready():
+            found = worker.receive(_DOING)
+            for _ in found:
+                worker.orders.popleft()
+            answers += found
+        return answers
+
+    def _take(self, order: _Order, done: dict[int, _Answer]) -> Prepared:
+        answer = done.pop(order.slot)
+        inputs = {p: self._slots[order.slot, p].copy() for p in answer.products}
+        self._free.append(order.slot)
+        read, *others = answer.seconds
+        seconds = (read + self._fetch_seconds.pop(order.slot, 0.0), *others)
+        return Prepared(order.reading, inputs, answer.faults, seconds)
+
+
+def _most(orders: Iterable[_Order]) -> int:
+    return max((order.counted for order in orders), default=0)
+
+
+def _portable(order: _Order, data: _Data) -> _Order:
+    """Return an order as it can be sent: without the source of a picture whose bytes go with it."""
+    if data is None:
+        return order
+    return replace(order, reading=replace(order.reading, image=ImageFile(order.reading.image.name)))
+
+
+def _read(reading: Reading) -> tuple[bytes | Fault, float]:
+    started = time.perf_counter()
+    try:
+        data: bytes | Fault = reading.image.read_bytes()
+    except OSError as error:
+        data = Fault.of("read", error)
+    return data, time.perf_counter() - started
+
+
+def serve(pipe_descriptor: int, memory_descriptor: int) -> None:
+    """Prepare pictures until the pipe ends: what a worker process does."""
+    pipe = Connection(pipe_descriptor)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        recipe, budget, layout, n_slots = pipe.recv()
+        slots = Slots(memory_descriptor, layout, n_slots)
+        answer(pipe, lambda task: [_carry_out(order, data, recipe, budget, slots) for order, data in task])
+
+
+def _carry_out(order: _Order, data: _Data, recipe: Recipe, budget: Budget, slots: Slots) -> _Answer:
+    if isinstance(data, Fault):
+        faults = dict.fromkeys(order.reading.products, data)
+        return _Answer(order.slot, (), faults, (0.0,) * len(PARTS))
+    with budget.tidy(order.counted):
+        prepared = prepare(recipe, order.reading, data)
+    for product, pixels in prepared.inputs.items():
+        slots[order.slot, product][...] = pixels
+    return _Answer(order.slot, tuple(prepared.inputs), dict(prepared.faults), prepared.seconds)

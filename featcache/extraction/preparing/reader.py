@@ -1,0 +1,61 @@
+"""Who prepares pictures: threads of this process, or processes where there are enough cores and pictures for them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, Self
+
+from featcache.encoders.loading import is_cuda
+from featcache.extraction.options import ExtractOptions
+from featcache.extraction.preparing.process_reader import ProcessReader
+from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe
+from featcache.extraction.preparing.thread_reader import ThreadReader
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Reader", "open_reader"]
+
+_AHEAD_A_WORKER = 4
+_AHEAD = 64
+
+
+class Reader(Protocol):
+    """Who carries readings out, ahead of their use and in bounded memory; a context that leaves nobody at its end."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What can be made of a picture."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
+        """Yield what came of each reading, in their order; None among them: no more before some came of those."""
+        ...
+
+
+def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Reader:
+    """Make those who prepare ``n_contents`` pictures; a context that leaves nobody at its end."""
+    n, memory = options.processes_for(n_contents), options.picture_bytes
+    # Not beside forwards on the same cores, unless it is asked for: threads share what those leave.
+    if n and (options.processes or is_cuda(options.device)) and _is_portable(recipe):
+        return ProcessReader(recipe, n_processes=n, n_ahead=2 * _AHEAD_A_WORKER * n + 2 * _AHEAD, memory=memory)
+    n_ahead = _AHEAD_A_WORKER * options.threads + _AHEAD
+    return ThreadReader(recipe, n_threads=options.threads, n_ahead=n_ahead, memory=memory)
+
+
+def _is_portable(recipe: Recipe) -> bool:
+    """Tell whether the encoders' part in the preparation can travel to another process."""
+    if any(type(spec).__module__ == "__main__" for _, spec in recipe.products):
+        return False
+    try:
+        pickle.dumps(recipe)
+    except Exception:  # whatever an encoder of somebody else's raises
+        return False
+    return True

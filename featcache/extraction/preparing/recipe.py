@@ -1,0 +1,211 @@
+"""One reading of a picture: its bytes are read, checked and decoded once, for every encoder and every view."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featcache.cache.file_facts import FORMATS
+from featcache.encoders.base import EncoderSpec, decode_size
+from featcache.errors import FeatcacheError, ImageError
+from featcache.pictures.decode import decode_rgb
+from featcache.pictures.footprint import Footprint
+from featcache.pictures.views import View
+
+if TYPE_CHECKING:
+    from featcache.cache.samples import SampleTable
+    from featcache.dataset.sample import ImageSource
+
+__all__ = ["PARTS", "Fault", "Prepared", "Reading", "Recipe", "prepare"]
+
+PARTS = ("read", "decode", "views", "resize", "spectral")
+"""What preparing a picture consists of, in the order of the times that are told of it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What can be made of a picture: inputs of encoders, each under a view.
+
+    Attributes
+    ----------
+    products : tuple of (View, EncoderSpec)
+        What a `Reading` asks for by number.
+    at_least : (height, width) or None
+        Down to which size a JPEG may be decoded; None: only at its full size.
+    """
+
+    products: tuple[tuple[View, EncoderSpec], ...]
+    at_least: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, products: Sequence[tuple[View, EncoderSpec]]) -> Self:
+        """Make a recipe.
+
+        Raises
+        ------
+        FeatcacheError
+            If some encoders or views want pictures decoded fast and others exactly: they would share one decoding.
+        """
+        sizes = {decode_size(spec) for _, spec in products}
+        size = next(iter(sizes), None)
+        if len(sizes) > 1 or (size is not None and not all(view.is_clean for view, _ in products)):
+            raise FeatcacheError(
+                "fast decoding makes smaller pictures: it goes with the clean view and one image encoder alone, "
+                "expected exact decoding for views and spectral features"
+            )
+        return cls(tuple(products), size)
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """How much memory pictures take."""
+        return Footprint.of({view for view, _ in self.products})
+
+    def reading(
+        self, table: SampleTable, row: int, image: ImageSource, *, group: int = 0, products: tuple[int, ...]
+    ) -> Reading:
+        """Make the request for the picture of a row of a sample table."""
+        n_pixels, files = int(table.width[row]) * int(table.height[row]), table.files
+        format, file_bytes = ("", 0) if files is None else (FORMATS[files.format[row]], int(files.n_bytes[row]))
+        n_bytes = self.footprint.n_bytes(n_pixels, format, file_bytes)
+        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes)
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Return the shape of each product, found out with a blank picture."""
+        blank = Image.new("RGB", (64, 64))
+        return [spec.prepare(blank).shape for _, spec in self.products]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A request: read one picture and make some products of it.
+
+    Attributes
+    ----------
+    group : int
+        Run of contents that it belongs to.
+    row : int
+        Of the sample table.
+    image : ImageSource
+        Where it is.
+    key : bytes
+        Its sha256 when it was hashed.
+    products : tuple of int
+        Numbers of the recipe's products.
+    n_bytes : int
+        Memory that it takes at most.
+    """
+
+    group: int
+    row: int
+    image: ImageSource
+    key: bytes
+    products: tuple[int, ...]
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a product could not be made: ``read``, ``decode`` or ``view``; class of the error, and its text."""
+
+    stage: str
+    error: str
+    message: str
+
+    @classmethod
+    def of(cls, stage: str, error: Exception) -> Self:
+        """Describe an error in one line."""
+        return cls(stage, type(error).__name__, " ".join(str(error).split())[:300])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of a reading.
+
+    Attributes
+    ----------
+    reading : Reading
+        The request.
+    inputs : mapping of product to (…) uint8
+        What could be made.
+    faults : mapping of product to Fault
+        What could not.
+    seconds : tuple of float
+        Time by part, as `PARTS` names them.
+    """
+
+    reading: Reading
+    inputs: Mapping[int, NDArray[np.uint8]]
+    faults: Mapping[int, Fault]
+    seconds: tuple[float, ...]
+
+
+def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prepared:
+    """Carry out a reading.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What the products are.
+    reading : Reading
+        Which of them to make.
+    data : bytes, optional
+        The picture's bytes, if they were read already.
+    """
+    clock = _Clock()
+    inputs: dict[int, NDArray[np.uint8]] = {}
+    faults: dict[int, Fault] = {}
+    stage = "read"
+    try:
+        data = reading.image.read_bytes() if data is None else data
+        if hashlib.sha256(data).digest() != reading.key:
+            raise OSError("its bytes changed while the extraction ran: run it again")
+        clock.stop("read")
+        stage = "decode"
+        picture = decode_rgb(data, at_least=recipe.at_least)
+        clock.stop("decode")
+    except (ImageError, OSError) as error:
+        clock.stop(stage)
+        faults = dict.fromkeys(reading.products, Fault.of(stage, error))
+        return Prepared(reading, {}, faults, clock.seconds)
+    by_view: dict[View, list[int]] = {}
+    for product in reading.products:
+        by_view.setdefault(recipe.products[product][0], []).append(product)
+    for view, products in by_view.items():
+        stage, seen = "view", None  # no view is kept while the next one is made
+        try:
+            seen = view.apply(picture, reading.key)
+            clock.stop("views")
+            stage = "decode"
+            for product in products:
+                spec = recipe.products[product][1]
+                inputs[product] = spec.prepare(seen)
+                clock.stop("spectral" if spec.modality == "spectral" else "resize")
+        except ImageError as error:
+            fault = Fault.of(stage, error)
+            faults |= {product: fault for product in products if product not in inputs}
+    return Prepared(reading, inputs, faults, clock.seconds)
+
+
+class _Clock:
+    """Divides the time that passes among the parts of a preparation."""
+
+    def __init__(self) -> None:
+        self._spent = dict.fromkeys(PARTS, 0.0)
+        self._since = time.perf_counter()
+
+    def stop(self, part: str) -> None:
+        now = time.perf_counter()
+        self._spent[part] += now - self._since
+        self._since = now
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        return tuple(self._spent.values())

@@ -1,0 +1,1 @@
+"""How files are opened, sealed and published; knows nothing of what is in them."""

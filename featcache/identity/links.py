@@ -1,0 +1,66 @@
+"""Rows that are linked by an id, directly or through others."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+__all__ = ["Links", "clusters"]
+
+Links = Sequence[NDArray[np.integer[Any]] | Sequence[str | None]]
+
+
+def clusters(links: Links) -> NDArray[np.int64]:
+    """Number the groups of rows that are linked, directly or through other rows.
+
+    Parameters
+    ----------
+    links : sequence of columns
+        Each column has one id a row: integers (negative: no link), or strings (None: no link). Rows with one
+        id in any column belong together; ids of different columns have nothing to do with each other.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Cluster numbers from 0, in order of first appearance.
+
+    Raises
+    ------
+    ValueError
+        There is no column, or the columns differ in length.
+    """
+    columns = [_codes(column) for column in links]
+    lengths = {len(column) for column in columns}
+    if len(lengths) != 1:
+        raise ValueError(f"links must be columns of one length, got lengths {[len(c) for c in columns]}")
+    n_rows = lengths.pop()
+    ends = [_edges(column) for column in columns]
+    left = np.concatenate([first for first, _ in ends])
+    right = np.concatenate([rows for _, rows in ends])
+    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(n_rows, n_rows))
+    _, found = connected_components(graph, directed=False)
+    _, first, numbers = np.unique(found, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    return np.asarray(rank[numbers], dtype=np.int64)
+
+
+def _codes(column: NDArray[np.integer[Any]] | Sequence[str | None]) -> NDArray[np.int64]:
+    """Give ids as integers, -1 where there is no link."""
+    if isinstance(column, np.ndarray) and column.dtype.kind == "i":
+        return column.astype(np.int64)
+    if isinstance(column, np.ndarray) and column.dtype.kind == "u":  # may not fit, as hashes do
+        return np.asarray(np.unique(column, return_inverse=True)[1], dtype=np.int64)
+    seen: dict[object, int] = {}
+    ids: Iterable[object] = column
+    codes = (-1 if value is None else seen.setdefault(value, len(seen)) for value in ids)
+    return np.fromiter(codes, dtype=np.int64)
+
+
+def _edges(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Link each row to the first row with its id."""
+    rows = np.flatnonzero(codes >= 0)
+    _, first, numbers = np.unique(codes[rows], return_index=True, return_inverse=True)
+    return rows[first[numbers]], rows

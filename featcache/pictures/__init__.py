@@ -1,0 +1,1 @@
+"""Bytes become pixels, and seeded perturbations of them."""

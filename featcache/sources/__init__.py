@@ -1,5 +1,0 @@
-"""Readers of data sets, by form.
-
-A reader of rows gives a `table.Table`; `tables.parse_table` turns a narrow one (one picture a row) into samples,
-`ct2.parse_wide` a wide one. `folders` and `webdataset` give samples themselves.
-"""

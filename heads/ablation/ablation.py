@@ -1,0 +1,189 @@
+"""A grid of heads on the same rows: scores by configuration, over seeds and folds, with controls; resumable."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache import Selection
+from heads.ablation.comparison import Finding, HeadScore, Summary, compare
+from heads.ablation.grid import Cell, Grid
+from heads.ablation.ledger import Ledger, TrialResult
+from heads.ablation.progress import Clock
+from heads.ablation.scorer import Scorer
+from heads.ablation.screening import screen_grid
+from heads.ablation.study_rows import StudyRows
+from heads.ablation.trials import Study, Trial, settings_of
+from heads.data.folds import build_parts
+from heads.errors import HeadsError
+from heads.head.protocol import Device, Progress
+from heads.runs.fitting import library_versions, parse_config
+
+__all__ = ["AblationResult", "ablate", "check_settings"]
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """A whole grid.
+
+    Attributes
+    ----------
+    grid : Grid
+    heads : tuple of HeadScore
+        Every head that was fitted in full, folds together.
+    table : tuple of Summary
+        A line a configuration: those fitted in full, controls, then those that were only screened.
+    findings : tuple of Finding
+    n_rows : mapping of str to int
+        ``fit`` and ``select``: of the first division; ``scored``: rows that are compared; ``refused``: rows that lack
+        a modality or view that some fusion needs, or have no label.
+    conditions : mapping
+        What the scores stand for: ``scored_on``, ``n_views``, ``device``, ``machine``, ``versions``.
+    """
+
+    grid: Grid
+    heads: tuple[HeadScore, ...]
+    table: tuple[Summary, ...]
+    findings: tuple[Finding, ...]
+    n_rows: Mapping[str, int]
+    conditions: Mapping[str, Any]
+
+    def best(self) -> Summary:
+        """Return the best configuration of those fitted in full, controls left out."""
+        return max((s for s in self.table if s.stage == "full" and not s.cell.control), key=lambda s: s.score)
+
+
+def ablate(
+    rows: StudyRows,
+    grid: Grid,
+    *,
+    out: Path | None = None,
+    device: Device = "cpu",
+    memory: str | None = None,
+    progress: Progress | None = None,
+) -> AblationResult:
+    """Fit a grid of heads, all on the rows that every fusion can use.
+
+    Parameters
+    ----------
+    rows : StudyRows
+    grid : Grid
+    out : Path, optional
+        Folder in which finished trials are kept, so that the same call after an interruption goes on from there.
+    device, memory
+        See `heads.ablation.trials.Study`.
+    progress : callable, optional
+        Called with ``done``, ``total`` (heads, weighted by their size: shares of the work), ``n_done``, ``n_total``
+        (heads), ``what``, ``epoch`` and ``eta`` in seconds (None: unknown).
+    """
+    check_settings(grid)
+    ledger = None
+    if out is not None:
+        plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
+        ledger = Ledger.open(out, plan)
+    parts = build_parts(rows.features, grid.folds)
+    study = Study(rows, parts, grid.settings, device, memory, ledger)
+    scorer = Scorer.build(study, grid.folds)
+    clock = Clock(progress)
+    cells, screened = screen_grid(study, grid, progress=clock.say) if grid.screen else (grid.cells, ())
+    heads = _fit_cells(study, grid, scorer, cells, clock)
+    controls = [
+        replace(cell, control=control) for cell in _best_cells(heads) for control in grid.controls_of(cell.fusion)
+    ]
+    heads += _fit_cells(study, grid, scorer, controls, clock)
+    table, findings = compare(heads, screened)
+    return AblationResult(
+        grid=grid,
+        heads=tuple(heads),
+        table=table,
+        findings=findings,
+        n_rows={
+            "fit": len(study.parts[0].fit_rows),
+            "select": len(study.parts[0].select_rows),
+            "scored": len(scorer.main),
+            "refused": rows.n_refused,
+        },
+        conditions=_conditions(study, grid),
+    )
+
+
+def check_settings(grid: Grid) -> None:
+    """Refuse a common setting that no head of the grid has, or a value that one refuses."""
+    known: set[str] = set()
+    for cell in {cell.head: cell for cell in grid.cells}.values():
+        own = settings_of(cell.head, grid.settings)
+        parse_config({**own, **cell.settings})
+        known |= set(own)
+    unknown = sorted(set(grid.settings) - known)
+    if unknown:
+        raise HeadsError(f"unknown setting {unknown[0]!r}: no head of {', '.join(grid.heads)} has it")
+
+
+def _fit_cells(study: Study, grid: Grid, scorer: Scorer, cells: Sequence[Cell], clock: Clock) -> list[HeadScore]:
+    """Fit configurations with all seeds on all parts."""
+
+    def cost(trial: Trial) -> float:
+        width = study.features.columns(trial.cells[0].fusion).width
+        return float(sum(width * (16 + (cell.dim or 512)) for cell in trial.cells))
+
+    trials = list(_trials(grid, cells, len(study.parts)))
+    clock.plan(trials, cost)
+    found: dict[tuple[Cell, int], list[tuple[TrialResult, int]]] = {}
+    for trial in trials:
+        clock.tell(trial)
+        result = study.run(trial, progress=partial(clock.tell, trial))
+        clock.finish(trial, cost(trial))
+        for place, cell in enumerate(trial.cells):
+            found.setdefault((cell, trial.seed), []).append((result, place))
+    wanted = [(cell, seed) for cell in cells for seed in grid.seeds_of(cell.head)]
+    return [scorer.score(cell, seed, found[cell, seed]) for cell, seed in wanted]
+
+
+def _trials(grid: Grid, cells: Sequence[Cell], n_parts: int) -> Iterable[Trial]:
+    """Put together what is fitted together: the configurations of a head, fusion and control; others one by one."""
+    groups: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        together = (cell.head, cell.fusion, cell.control) if cell.head == "mlp" else cell
+        groups.setdefault(together, []).append(cell)
+    for group in groups.values():
+        for seed in grid.seeds_of(group[0].head):
+            for part in range(n_parts):
+                yield Trial(tuple(group), seed, part)
+
+
+def _best_cells(heads: Sequence[HeadScore]) -> list[Cell]:
+    """Return the configuration with the best mean score, for each head and fusion."""
+    scores: dict[Cell, list[float]] = {}
+    for head in heads:
+        scores.setdefault(head.cell, []).append(head.score)
+    best: dict[tuple[str, str], Cell] = {}
+    for cell in sorted(scores, key=lambda cell: -float(np.mean(scores[cell]))):
+        best.setdefault((cell.head, cell.fusion), cell)
+    return sorted(best.values(), key=list(scores).index)
+
+
+def _conditions(study: Study, grid: Grid) -> dict[str, Any]:
+    if grid.folds is None:
+        scored_on = "the selecting part of validation, which chose the epochs too"
+    else:
+        scored_on = f"all rows, by heads of {grid.folds} folds that saw nothing of them, not even to choose an epoch"
+    return {
+        "scored_on": scored_on,
+        "views": [_view_name(view) for view in study.rows.views],
+        "device": study.device,
+        "memory": study.memory,
+        "machine": {"platform": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},
+        "versions": library_versions(),
+    }
+
+
+def _view_name(view: Mapping[str, Selection]) -> str:
+    """Return the view of what is made of pictures."""
+    return next((selection.view for modality, selection in view.items() if modality != "text"), "clean")

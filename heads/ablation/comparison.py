@@ -1,0 +1,244 @@
+"""What an ablation found: scores over seeds, differences to the picture alone, and what they allow to be said."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.ablation.bootstrap import GroupCounts, Interval, build_interval, draw_weights, resample_scores
+from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
+from heads.ablation.grid import Cell
+
+__all__ = ["REFERENCE", "Finding", "HeadScore", "Summary", "compare", "mean_scores"]
+
+REFERENCE = "image"
+_SCORES = ("score", "a_balanced_accuracy", "b_f1_macro", "calibrating_score")
+_LEAK_SHARE, _LEAK_LEAST = 1 / 3, 0.05
+
+
+@dataclass(frozen=True)
+class HeadScore:
+    """One configuration with one seed; with folds, all folds together.
+
+    Attributes
+    ----------
+    cell : Cell
+    seed : int
+    score : float
+        Mean of the next two, on the rows that are compared.
+    a_balanced_accuracy, b_f1_macro : float or None
+        At the threshold 0.5; over the AI rows.
+    calibrating_score : float or None
+        The same on the calibrating part of validation; None with folds.
+    n_parameters : int or None
+        Numbers that were learnt; None where that has no meaning (trees).
+    best_epoch : float or None
+        The epoch that was kept, the mean over the folds; 0 for a head that diverged at once.
+    seconds : float
+        Of the fit and its scores, on this machine: a head's share of what was trained together.
+    counts : GroupCounts
+        Decisions by group.
+    """
+
+    cell: Cell
+    seed: int
+    score: float
+    a_balanced_accuracy: float | None
+    b_f1_macro: float | None
+    calibrating_score: float | None
+    n_parameters: int | None
+    best_epoch: float | None
+    seconds: float
+    counts: GroupCounts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record of this head in ``heads.csv``."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("cell", "counts")}
+        return {**asdict(self.cell), **plain}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One configuration: a line of the table.
+
+    Attributes
+    ----------
+    cell : Cell
+    stage : str
+        ``"full"``, or ``"screen 1"`` … for what was only looked at in a round of screening.
+    n_seeds : int
+    scores : mapping of str to float or None
+        ``score`` and its parts, means over the seeds, and ``<name>_sd``, the standard deviation.
+    n_parameters : int or None
+    best_epoch : float or None
+    seconds : float or None
+        Mean over the seeds; None for what was only screened.
+    difference : Interval or None
+        In score to the fusion ``image`` with the same head and settings; None for that itself and where there is none.
+    """
+
+    cell: Cell
+    stage: str
+    n_seeds: int
+    scores: Mapping[str, float | None]
+    n_parameters: int | None
+    best_epoch: float | None
+    seconds: float | None
+    difference: Interval | None = None
+
+    @property
+    def score(self) -> float:
+        """Mean score over the seeds."""
+        score = self.scores["score"]
+        assert score is not None
+        return score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the line of the table."""
+        difference = self.difference
+        return {
+            **asdict(self.cell),
+            "stage": self.stage,
+            "n_seeds": self.n_seeds,
+            **self.scores,
+            "n_parameters": self.n_parameters,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+            "vs_image": None if difference is None else difference.estimate,
+            "vs_image_low": None if difference is None else difference.low,
+            "vs_image_high": None if difference is None else difference.high,
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What may be said of a fusion.
+
+    Attributes
+    ----------
+    head, fusion : str
+    verdict : {"gain", "no gain", "not from the text", "worse", "leak"}
+    sentence : str
+        The same for people, with the figures.
+    """
+
+    head: str
+    fusion: str
+    verdict: str
+    sentence: str
+
+
+def compare(
+    heads: Sequence[HeadScore], screened: Sequence[Summary] = (), *, seed: int = 0
+) -> tuple[tuple[Summary, ...], tuple[Finding, ...]]:
+    """Summarise heads over their seeds, and set fusions against the picture alone.
+
+    Parameters
+    ----------
+    heads : sequence of HeadScore
+        All on the same rows.
+    screened : sequence of Summary
+        Further lines for the table.
+    seed : int
+        Of the resamples.
+    """
+    by_cell: dict[Cell, list[HeadScore]] = {}
+    for head in heads:
+        by_cell.setdefault(head.cell, []).append(head)
+    n_groups = heads[0].counts.n_groups
+    weights = draw_weights(n_groups, seed=seed) if n_groups > 1 else None
+    resampled = {
+        cell: resample_scores([head.counts for head in found], weights)
+        for cell, found in by_cell.items()
+        if weights is not None
+    }
+    summaries = [_summarise(cell, found, resampled) for cell, found in by_cell.items()]
+    findings = list(_findings(summaries, resampled, chance=heads[0].counts.chance)) if resampled else []
+    return (*summaries, *screened), tuple(findings)
+
+
+def mean_scores(heads: Sequence[HeadScore]) -> dict[str, float | None]:
+    """Return each score's mean and standard deviation over the seeds; None where undefined."""
+    scores: dict[str, float | None] = {}
+    for name in _SCORES:
+        known = [value for head in heads if (value := getattr(head, name)) is not None]
+        scores[name] = statistics.fmean(known) if known else None
+        scores[f"{name}_sd"] = statistics.stdev(known) if len(known) > 1 else None
+    return scores
+
+
+def _summarise(cell: Cell, heads: Sequence[HeadScore], resampled: Mapping[Cell, NDArray[np.float64]]) -> Summary:
+    epochs = [head.best_epoch for head in heads if head.best_epoch is not None]
+    image = Cell(cell.head, REFERENCE, cell.dim, cell.lr, cell.weight_decay)
+    difference = None
+    if cell != image and image in resampled and cell in resampled:
+        difference = build_interval(resampled[cell] - resampled[image])
+    return Summary(
+        cell,
+        "full",
+        len(heads),
+        mean_scores(heads),
+        heads[0].n_parameters,
+        statistics.fmean(epochs) if epochs else None,
+        statistics.fmean(head.seconds for head in heads),
+        difference,
+    )
+
+
+def _findings(
+    summaries: Sequence[Summary], resampled: Mapping[Cell, NDArray[np.float64]], *, chance: float
+) -> Iterator[Finding]:
+    best: dict[tuple[str, str], Summary] = {}
+    for summary in sorted(summaries, key=lambda summary: -summary.score):
+        if summary.cell.control is None:
+            best.setdefault((summary.cell.head, summary.cell.fusion), summary)
+    controls = {(s.cell.head, s.cell.fusion, s.cell.control): s for s in summaries if s.cell.control}
+    for (head, fusion), true in best.items():
+        if (shuffled := controls.get((head, fusion, LABELS_SHUFFLED))) is not None:
+            yield from _leaks(shuffled, true, chance)
+    for (head, fusion), found in best.items():
+        image = best.get((head, REFERENCE))
+        if image is not None and fusion != REFERENCE:
+            without = controls.get((head, fusion, TEXT_SHUFFLED))
+            yield _gain(found.cell, image.cell, None if without is None else without.cell, resampled)
+
+
+def _leaks(shuffled: Summary, true: Summary, chance: float) -> Iterator[Finding]:
+    """Say so if a head that was fitted to shuffled labels does a good part of what it does with true ones.
+
+    Some of it is luck: a random direction separates classes that lie apart better, or worse, than chance.
+    """
+    if shuffled.score - chance > _LEAK_SHARE * max(true.score - chance, 0.0) and shuffled.score > chance + _LEAK_LEAST:
+        head, fusion = shuffled.cell.head, shuffled.cell.fusion
+        sentence = (
+            f"{head} {fusion} scores {shuffled.score:.3f} after learning shuffled labels, where chance is "
+            f"{chance:.3f} and true labels give {true.score:.3f}: something tells it what it must not know"
+        )
+        yield Finding(head, fusion, "leak", sentence)
+
+
+def _gain(cell: Cell, image: Cell, without: Cell | None, resampled: Mapping[Cell, NDArray[np.float64]]) -> Finding:
+    """Weigh a fusion's best configuration against the best of the picture alone, and against shuffled text."""
+    gain = build_interval(resampled[cell] - resampled[image])
+    said = f"{cell.head} {cell.fusion}: {_show(gain)} against {REFERENCE}"
+    if not gain.excludes_zero:
+        return Finding(cell.head, cell.fusion, "no gain", f"{said}: no gain that these rows could show")
+    if gain.high < 0:
+        return Finding(cell.head, cell.fusion, "worse", f"{said}: worse than the picture alone")
+    if without is not None:
+        beyond = build_interval(resampled[cell] - resampled[without])
+        if beyond.low <= 0:
+            shuffled = build_interval(resampled[without] - resampled[image])
+            sentence = f"{said}, but {_show(shuffled)} with shuffled text: no gain that comes from the text"
+            return Finding(cell.head, cell.fusion, "not from the text", sentence)
+        return Finding(cell.head, cell.fusion, "gain", f"{said}, {_show(beyond)} against shuffled text: a gain")
+    return Finding(cell.head, cell.fusion, "gain", f"{said}: a gain")
+
+
+def _show(interval: Interval) -> str:
+    return f"{interval.estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"

@@ -1,0 +1,150 @@
+"""What an ablation is asked to do: a grid of configurations, seeds and folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import Any
+
+from heads.ablation.controls import CONTROLS, LABELS_SHUFFLED
+from heads.data.folds import MIN_FOLDS
+from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities
+from heads.errors import HeadsError
+from heads.files.ranges import Range
+from heads.head.kinds import HEADS
+
+__all__ = ["Cell", "Grid"]
+
+_MAX_HEADS = 1_000_000
+_SEEDS = Range(int, 1, _MAX_HEADS)
+_FOLDS = Range(int, MIN_FOLDS, _MAX_HEADS)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration: what is compared; fitted once a seed and fold.
+
+    Attributes
+    ----------
+    head : str
+        A key of `heads.head.kinds.HEADS`.
+    fusion : str
+        A key of `heads.data.fusion.FUSIONS`.
+    dim : int or None
+        Hidden units; None for heads without.
+    lr, weight_decay : float or None
+        None stands for the head's default.
+    control : str or None
+        Which of `heads.ablation.controls.CONTROLS` this is.
+    """
+
+    head: str
+    fusion: str
+    dim: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    control: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `heads.runs.fitting.parse_config` takes, seed and common settings left out."""
+        named = {"head": self.head, "fusion": self.fusion, "dim": self.dim, "lr": self.lr}
+        named["weight_decay"] = self.weight_decay
+        return {name: value for name, value in named.items() if value is not None}
+
+    def describe(self) -> str:
+        """Return e.g. ``"mlp concat, dim 64, lr 0.001"``."""
+        parts = [f"{self.head} {self.fusion}" + (f" ({self.control})" if self.control else "")]
+        named = {"dim": self.dim, "lr": self.lr, "weight decay": self.weight_decay}
+        return ", ".join(parts + [f"{name} {value:g}" for name, value in named.items() if value is not None])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A request.
+
+    Attributes
+    ----------
+    heads, fusions : tuple of str
+        Heads other than ``mlp`` take the fusions that put vectors side by side, and pass the others by.
+    dims : tuple of int
+    lrs, weight_decays : tuple of float
+        Empty: the head's default. Like ``dims`` they matter to ``mlp`` alone.
+    seeds : int
+        Seeds 0 to n - 1; ``linear`` has nothing random and is fitted once.
+    folds : int or None
+        Folds over ``train`` and ``valid``; None scores on ``valid``.
+    controls : bool
+        Fit the best configuration of each fusion on shuffled data too.
+    screen : bool
+        Look for the promising configurations first, and fit only these in full.
+    settings : mapping
+        What all heads have in common: ``epochs``, ``loss`` …
+    """
+
+    heads: tuple[str, ...] = ("mlp",)
+    fusions: tuple[str, ...] = ("concat", "image", "text")
+    dims: tuple[int, ...] = (32, 64, 128, 256, 512)
+    lrs: tuple[float, ...] = ()
+    weight_decays: tuple[float, ...] = ()
+    seeds: int = 3
+    folds: int | None = None
+    controls: bool = True
+    screen: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, known in (("heads", HEADS), ("fusions", FUSIONS)):
+            for value in getattr(self, name):
+                if value not in known:
+                    raise HeadsError(f"unknown {name[:-1]} {value!r}, expected one of {', '.join(known)}")
+        for name in ("heads", "fusions", "dims", "lrs", "weight_decays"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values) or not (values or name in ("lrs", "weight_decays")):
+                raise HeadsError(f"expected one of {name} or more, each once, found {list(values)!r}")
+        _SEEDS.check(self.seeds, "seeds")
+        if self.folds is not None:
+            _FOLDS.check(self.folds, "folds")
+        if self.n_heads > _MAX_HEADS:
+            raise HeadsError(f"the grid has {self.n_heads:,} heads, expected at most {_MAX_HEADS:,}")
+        if not self.cells:
+            heads, fusions = " and ".join(self.heads), " and ".join(self.fusions)
+            raise HeadsError(f"head {heads} cannot take fusion {fusions}: that is a network of its own, use head mlp")
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All configurations but controls, head by head and fusion by fusion."""
+        cells: list[Cell] = []
+        for head, fusion in product(self.heads, self.fusions):
+            if head == "mlp":
+                values = product(self.dims, self.lrs or (None,), self.weight_decays or (None,))
+                cells += [Cell(head, fusion, dim, lr, decay) for dim, lr, decay in values]
+            elif fusion not in STRUCTURED:
+                cells.append(Cell(head, fusion))
+        return tuple(cells)
+
+    @property
+    def n_heads(self) -> int:
+        """Heads to be fitted, controls left out."""
+        return sum(len(self.seeds_of(cell.head)) for cell in self.cells) * (self.folds or 1)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the fusions need, each once."""
+        return tuple(dict.fromkeys(m for fusion in self.fusions for m in fusion_modalities(fusion)))
+
+    def seeds_of(self, head: str) -> range:
+        """Return the seeds of a kind of head: of one without randomness the first alone."""
+        return range(1 if head == "linear" else self.seeds)
+
+    def controls_of(self, fusion: str) -> tuple[str, ...]:
+        """Return the controls of a fusion: text is shuffled where it stands beside something else."""
+        if not self.controls:
+            return ()
+        modalities = fusion_modalities(fusion)
+        return CONTROLS if "text" in modalities and len(modalities) > 1 else (LABELS_SHUFFLED,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``ablation.json`` says of the request."""
+        return asdict(self) | {"settings": dict(self.settings)}

@@ -1,0 +1,1 @@
+"""Rows of a store as matrices and targets."""

@@ -1,0 +1,245 @@
+"""Aligned vectors, targets and identities of the rows that a head is fitted or judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache import Arrays, FeatureStore, Selection
+from heads.data.columns import Columns
+from heads.data.fusion import check_fusion, fuse, fusion_modalities
+from heads.data.row_source import StoredRows
+from heads.data.tasks import UNKNOWN, Targets, Task, build_targets, default_tasks
+from heads.errors import HeadsError
+
+__all__ = [
+    "Features",
+    "features_of",
+    "known_generators",
+    "load_features",
+    "load_fit_features",
+    "load_fit_rows",
+    "load_rows",
+]
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+StrArray = NDArray[np.str_]
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is known of ``n`` rows. Nothing missing is ever replaced: a fusion refuses the rows it cannot use.
+
+    Attributes
+    ----------
+    sample_id, split, group : str array (n,)
+        ``split`` is ``""`` for rows in no split, ``group`` is ``""`` where none was given.
+    blocks : mapping of modality to float32 array (n, d)
+        Raw vectors; NaN in the rows that ``present`` excludes. Empty where they were left in the store.
+    present : mapping of modality to bool array (n,)
+        Whether the row has a vector.
+    keys : mapping of modality to uint8 array (n, 32)
+        sha256 of the content; zeros where the sample has none.
+    targets : Targets
+        Class indices of ``tasks``.
+    tasks : tuple of Task
+        What is to be predicted.
+    unseen : bool array (n,)
+        Rows made by a generator that no class of the tasks names: their B is unknown.
+    outputs : mapping of modality to mapping of str to int
+        The named outputs that stand in each block, from left to right, and the columns of each.
+    """
+
+    sample_id: StrArray
+    split: StrArray
+    group: StrArray
+    blocks: Mapping[str, FloatArray]
+    present: Mapping[str, BoolArray]
+    keys: Mapping[str, NDArray[np.uint8]]
+    targets: Targets
+    tasks: tuple[Task, ...]
+    unseen: BoolArray
+    outputs: Mapping[str, Mapping[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Columns of each block."""
+        return {modality: int(block.shape[1]) for modality, block in self.blocks.items()}
+
+    @property
+    def labelled(self) -> BoolArray:
+        """Rows to which at least one task applies."""
+        applies: BoolArray = np.any([self.targets.applies[task.name] for task in self.tasks], axis=0)
+        return applies
+
+    def usable(self, fusion: str) -> BoolArray:
+        """Return the rows that have every modality that ``fusion`` needs."""
+        check_fusion(fusion, self.present, where="this cache")
+        usable: BoolArray = np.all([self.present[modality] for modality in fusion_modalities(fusion)], axis=0)
+        return usable
+
+    def select(self, rows: BoolArray | IntArray) -> Features:
+        """Return some rows, in the order of ``rows``."""
+        return Features(
+            self.sample_id[rows],
+            self.split[rows],
+            self.group[rows],
+            {k: v[rows] for k, v in self.blocks.items()},
+            {k: v[rows] for k, v in self.present.items()},
+            {k: v[rows] for k, v in self.keys.items()},
+            self.targets.select(rows),
+            self.tasks,
+            self.unseen[rows],
+            self.outputs,
+        )
+
+    def columns(self, fusion: str) -> Columns:
+        """Return what stands where in the `matrix` of ``fusion``."""
+        return Columns.build({modality: self.outputs[modality] for modality in fusion_modalities(fusion)})
+
+    def matrix(self, fusion: str) -> FloatArray:
+        """Return the (n, d) matrix of ``fusion``; every row must be usable and finite."""
+        refused = int(len(self) - self.usable(fusion).sum())
+        if refused:
+            raise HeadsError(f"fusion {fusion!r} cannot use {refused} of {len(self)} rows: a modality is missing")
+        X = fuse(fusion, self.blocks)
+        finite = np.isfinite(X).all(axis=1)
+        if not finite.all():
+            first = str(self.sample_id[int(np.argmin(finite))])
+            raise HeadsError(
+                f"the vector of sample {first!r} is not finite ({int((~finite).sum())} of {len(self)} rows): "
+                "run featcache verify --deep"
+            )
+        return X
+
+
+def load_features(
+    store: FeatureStore,
+    selections: Mapping[str, Selection],
+    *,
+    splits: Sequence[str] | None = None,
+    tasks: Sequence[Task] | None = None,
+) -> Features:
+    """Read the rows of some splits, and of no other.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The open cache.
+    selections : mapping of modality to Selection
+        Which vectors to read.
+    splits : sequence of str, optional
+        Default: every row, also those in no split.
+    tasks : sequence of Task, optional
+        Default: task A and, where the rows of split ``train`` that have all modalities show two generators or
+        more, task B over those. Classes of the store are mapped to classes of the tasks by name.
+    """
+    parts = [store.arrays(split, selections=selections) for split in (splits or (None,))]
+    return features_of(parts, selections, tasks=tasks)
+
+
+def load_rows(
+    store: FeatureStore,
+    views: Sequence[Mapping[str, Selection]],
+    *,
+    splits: Sequence[str],
+    tasks: Sequence[Task] | None = None,
+) -> tuple[Features, StoredRows]:
+    """Read everything but the vectors, and say where those of several views can be read.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The open cache.
+    views : sequence of mapping of modality to Selection
+        For each view what stands for each modality; the first is the clean one.
+    splits, tasks
+        As of `load_features`.
+
+    Returns
+    -------
+    features : Features
+        Without blocks; a row counts as present if it is in every view.
+    rows : StoredRows
+        Its row i has the vectors of the i-th of ``features``.
+    """
+    numbers = np.concatenate([store.row_numbers(split) for split in splits])
+    present = {
+        modality: np.all([store.rows(selections[modality]).present[numbers] for selections in views], axis=0)
+        for modality in views[0]
+    }
+    arrays = replace(store.read(numbers, selections={}), present=present)
+    return features_of([arrays], views[0], tasks=tasks), StoredRows(store, views, numbers)
+
+
+def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) -> Features:
+    """Read the rows of splits ``train`` and ``valid`` and no other, with tasks from the training labels."""
+    return load_features(store, selections, splits=_fit_splits(store))
+
+
+def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:
+    """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store."""
+    return load_rows(store, views, splits=_fit_splits(store))
+
+
+def _fit_splits(store: FeatureStore) -> tuple[str, str]:
+    for split in ("train", "valid"):
+        if split not in store.splits:
+            raise HeadsError(
+                f"cache {store.path} has no rows in split {split!r} (it has: "
+                f"{', '.join(store.splits) or 'none'}): name it in the manifest, or leave the split "
+                "column out to have one made, and run featcache extract"
+            )
+    return ("train", "valid")
+
+
+def features_of(
+    parts: Sequence[Arrays], selections: Mapping[str, Selection], *, tasks: Sequence[Task] | None = None
+) -> Features:
+    """Join arrays of one store and translate their labels into targets of ``tasks``."""
+    first = parts[0]
+    present = {m: np.concatenate([part.present[m] for part in parts]) for m in first.present}
+    split = np.concatenate([part.split for part in parts])
+    label_a = np.concatenate([part.label_a for part in parts]).astype(np.int64)
+    label_b = np.concatenate([part.label_b for part in parts]).astype(np.int64)
+    if tasks is None:
+        complete = np.all([split == "train", *present.values()], axis=0)
+        tasks = default_tasks(known_generators(label_b[complete], first.class_names))
+    y_b, unseen = _map_generators(label_b, first.class_names, tasks)
+    y = {task.name: y_b if task.parent is not None else label_a for task in tasks}
+    return Features(
+        np.concatenate([part.sample_id for part in parts]),
+        split,
+        np.concatenate([part.group for part in parts]),
+        {m: np.concatenate([part.features[m] for part in parts]) for m in first.features},
+        present,
+        {m: np.concatenate([part.keys[m] for part in parts]) for m in first.keys},
+        build_targets(tasks, y),
+        tuple(tasks),
+        unseen,
+        {m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()},
+    )
+
+
+def known_generators(label_b: IntArray, class_names: Sequence[str]) -> list[str]:
+    """Return the names of the generators that occur among the labels, in the order of ``class_names``."""
+    return [class_names[code] for code in np.unique(label_b) if code > 0]
+
+
+def _map_generators(label_b: IntArray, class_names: Sequence[str], tasks: Sequence[Task]) -> tuple[IntArray, BoolArray]:
+    """Translate the store's codes into class indices of the conditional task, by name."""
+    names = next((task.classes for task in tasks if task.parent is not None), ())
+    table = np.full(len(class_names) + 1, UNKNOWN, dtype=np.int64)  # the last entry serves code -1
+    for code, name in enumerate(class_names):
+        if code > 0 and name in names:
+            table[code] = names.index(name)
+    y = table[label_b]
+    return y, (label_b > 0) & (y == UNKNOWN) & (len(names) > 0)

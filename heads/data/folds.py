@@ -1,0 +1,106 @@
+"""Which rows fit, select and score: the splits as they are, or folds that no group, caption or picture crosses."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from heads.data.division import divide_validation
+from heads.data.features import Features
+from heads.data.groups import row_sets
+from heads.data.tasks import IntArray
+from heads.errors import HeadsError
+
+__all__ = ["MIN_FOLDS", "Part", "build_parts"]
+
+MIN_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """Row numbers of one division of the rows.
+
+    Attributes
+    ----------
+    fit_rows : int array
+        A head, and its standardisation, learns from these alone.
+    select_rows : int array
+        These choose its epoch or strength.
+    score_rows : int array
+        Its decisions on these are compared. Of folds they are neither of the above.
+    """
+
+    fit_rows: IntArray
+    select_rows: IntArray
+    score_rows: IntArray
+
+
+def build_parts(features: Features, folds: int | None) -> tuple[Part, ...]:
+    """Divide rows of the splits ``train`` and ``valid``.
+
+    Without folds there is one part: ``train`` fits, the selecting half of ``valid`` selects, all of ``valid`` is
+    scored. With K folds there are K parts: fold f scores, fold f + 1 selects, the others fit, so that every row is
+    scored once by heads that saw nothing of it, not even to choose their epoch.
+
+    Parameters
+    ----------
+    features : Features
+    folds : int or None
+        At least `MIN_FOLDS`.
+    """
+    if folds is None:
+        valid = np.flatnonzero(features.split == "valid")
+        division = divide_validation(features.select(valid))
+        return (Part(np.flatnonzero(features.split == "train"), valid[division.selecting], valid),)
+    if folds < MIN_FOLDS:
+        raise HeadsError(f"folds is {folds}, expected {MIN_FOLDS} or more: one scores, one selects, the others fit")
+    fold = _assign(features, row_sets(features), folds)
+    rows = [np.flatnonzero(fold == number) for number in range(folds)]
+    parts = []
+    for number in range(folds):
+        following = (number + 1) % folds
+        fit = np.flatnonzero((fold != number) & (fold != following))
+        parts.append(Part(fit, rows[following], rows[number]))
+    return tuple(parts)
+
+
+def _assign(features: Features, sets: IntArray, folds: int) -> IntArray:
+    """Return each row's fold: sets go, largest first, to the fold that is shortest of their classes."""
+    n_sets = int(sets.max()) + 1 if len(sets) else 0
+    if n_sets < folds:
+        raise HeadsError(f"{len(sets)} rows make {n_sets} sets of one group or picture, expected {folds} folds or more")
+    classes = _classes(features)
+    counts = np.zeros((n_sets, int(classes.max()) + 1))
+    np.add.at(counts, (sets, classes), 1)
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    names = _names(features, sets, n_sets)
+    sizes = counts.sum(axis=1)
+    order = sorted(range(n_sets), key=lambda i: (-sizes[i], hashlib.sha256(names[i].encode()).digest()))
+    full = np.zeros((folds, counts.shape[1]))
+    fold_of = np.empty(n_sets, dtype=np.int64)
+    for index in order:
+        # Least growth of the sum of squared shares: the classes of this set are scarcest there.
+        fold_of[index] = int(np.argmin(full @ shares[index]))
+        full[fold_of[index]] += shares[index]
+    fold: IntArray = fold_of[sets]
+    return fold
+
+
+def _classes(features: Features) -> IntArray:
+    """Return a number for each row's known labels, so that folds can have their share of each."""
+    code = np.zeros(len(features), dtype=np.int64)
+    for task in features.tasks:
+        known = np.where(features.targets.applies[task.name], features.targets.y[task.name] + 1, 0)
+        code = code * (len(task.classes) + 1) + known
+    return code
+
+
+def _names(features: Features, sets: IntArray, n_sets: int) -> list[str]:
+    """Name each set by its smallest sample_id: the folds do not depend on the order of the rows."""
+    names = [""] * n_sets
+    for index, name in zip(sets.tolist(), features.sample_id.tolist(), strict=True):
+        if not names[index] or name < names[index]:
+            names[index] = name
+    return names

@@ -1,0 +1,98 @@
+"""How the vectors of the modalities meet: which ones a fusion needs, and in which columns they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.errors import HeadsError
+
+__all__ = [
+    "FUSIONS",
+    "STRUCTURED",
+    "check_columns",
+    "check_fusion",
+    "describe_columns",
+    "fuse",
+    "fusion_modalities",
+]
+
+FloatArray = NDArray[np.float32]
+
+FUSIONS: Mapping[str, tuple[str, ...]] = {
+    "concat": ("text", "image"),
+    "image": ("image",),
+    "text": ("text",),
+    "spectral": ("spectral",),
+    "image-spectral": ("image", "spectral"),
+    "all": ("text", "image", "spectral"),
+    "logit-mean": ("text", "image"),
+    "gated": ("text", "image"),
+    "mlb": ("text", "image"),
+    "layers": ("image",),
+}
+"""Modalities that each fusion needs, in the order of their columns."""
+
+STRUCTURED = ("logit-mean", "gated", "mlb", "layers")
+"""Fusions that are a network of their own (`heads.mlp.fusions`); the others put the vectors side by side."""
+
+
+def fusion_modalities(fusion: str) -> tuple[str, ...]:
+    """Return the modalities that ``fusion`` needs, in the order of their columns."""
+    try:
+        return FUSIONS[fusion]
+    except KeyError:
+        raise HeadsError(f"unknown fusion {fusion!r}, expected one of {', '.join(FUSIONS)}") from None
+
+
+def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
+    """Raise unless every modality that ``fusion`` needs is ``available``; name the fusions that would do.
+
+    Parameters
+    ----------
+    fusion : str
+        A key of `FUSIONS`.
+    available : iterable of str
+        The modalities at hand.
+    where : str
+        What lacks the modality, for the message, e.g. ``"cache ./cache"``.
+    """
+    have = set(available)
+    missing = [modality for modality in fusion_modalities(fusion) if modality not in have]
+    if not missing:
+        return
+    fitting = [name for name, needed in FUSIONS.items() if have.issuperset(needed) and name not in STRUCTURED]
+    advice = " or ".join(f"--fusion {name}" for name in fitting) if fitting else "featcache extract first"
+    raise HeadsError(f"fusion {fusion!r} needs {' and '.join(missing)} vectors, {where} has none: use {advice}")
+
+
+def fuse(fusion: str, blocks: Mapping[str, FloatArray]) -> FloatArray:
+    """Concatenate the blocks that ``fusion`` needs along axis 1.
+
+    Parameters
+    ----------
+    fusion : str
+        A key of `FUSIONS`.
+    blocks : mapping of modality to float32 array (n, d)
+        Raw vectors with aligned rows.
+
+    Returns
+    -------
+    float32 array (n, sum of d), C-contiguous
+    """
+    parts = [blocks[modality] for modality in fusion_modalities(fusion)]
+    return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+
+
+def describe_columns(fusion: str, widths: Mapping[str, int]) -> str:
+    """Return e.g. ``"1280 (text 768 + image 512)"``."""
+    parts = [(modality, widths[modality]) for modality in fusion_modalities(fusion)]
+    return f"{sum(w for _, w in parts)} ({' + '.join(f'{m} {w}' for m, w in parts)})"
+
+
+def check_columns(X: FloatArray, fusion: str, *, widths: Mapping[str, int]) -> None:
+    """Raise unless ``X`` has the columns of a head that was fitted on blocks of these ``widths``."""
+    if X.shape[1] != sum(widths[modality] for modality in fusion_modalities(fusion)):
+        raise HeadsError(f"X has {X.shape[1]} columns, head was fitted on {describe_columns(fusion, widths)}")

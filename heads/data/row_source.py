@@ -1,0 +1,142 @@
+"""Where raw vectors are read: an array, a store, or anything else that gives out rows of a view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache import FeatureStore, Selection
+from heads.data.columns import Columns
+from heads.data.tasks import IntArray, Targets
+from heads.errors import HeadsError
+
+__all__ = ["ArrayRows", "RowSource", "StoredRows", "as_source", "read_views"]
+
+FloatArray = NDArray[np.float32]
+
+
+class RowSource(Protocol):
+    """Raw vectors of ``n_rows`` rows, in one view or several; view 0 is the clean one."""
+
+    @property
+    def n_views(self) -> int:
+        """Number of views."""
+        ...
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        ...
+
+    def read(self, rows: IntArray, view: int = 0) -> NDArray[Any]:
+        """Return some rows of a view, float16 or float32, in the order asked for."""
+        ...
+
+
+class ArrayRows:
+    """Rows of an array (n, d), or (views, n, d), in float16 or float32."""
+
+    def __init__(self, X: NDArray[Any]) -> None:
+        if X.ndim not in (2, 3) or X.shape[-1] == 0:
+            raise HeadsError(f"X has shape {X.shape!r}, expected (n_samples, n_features) or (n_views, …)")
+        if X.dtype not in (np.float16, np.float32):
+            raise HeadsError(f"X is {X.dtype}, expected float32 or float16: cast it where the features are read")
+        self._X = X if X.ndim == 3 else X[None]
+
+    @property
+    def n_views(self) -> int:
+        """Number of views."""
+        return len(self._X)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self._X.shape[1])
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return int(self._X.shape[2])
+
+    def read(self, rows: IntArray, view: int = 0) -> NDArray[Any]:
+        """Return some rows of a view."""
+        return np.asarray(self._X[view][rows])
+
+
+class StoredRows:
+    """Vectors that stay in a store until they are asked for: several views, more rows than memory holds.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    views : sequence of mapping of modality to Selection
+        For each view what stands for each modality, in the order of the columns; the first is the clean one.
+    numbers : int array (n,)
+        The rows, as numbers in the manifest.
+    """
+
+    def __init__(self, store: FeatureStore, views: Sequence[Mapping[str, Selection]], numbers: IntArray) -> None:
+        layouts = [
+            Columns.build({m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()})
+            for selections in views
+        ]
+        for selections, layout in zip(views, layouts, strict=True):
+            if layout != layouts[0]:
+                named = ", ".join(selection.view for selection in selections.values())
+                raise HeadsError(f"view {named!r} has other outputs than the first view: choose outputs that all have")
+        self.columns = layouts[0]
+        self._parts = [[store.rows(selection) for selection in selections.values()] for selections in views]
+        self._numbers = numbers
+
+    @property
+    def n_views(self) -> int:
+        """Number of views."""
+        return len(self._parts)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self._numbers)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return self.columns.width
+
+    def select(self, rows: IntArray) -> StoredRows:
+        """Return some rows, in the order of ``rows``; their places are shared, not looked up again."""
+        chosen = copy(self)
+        chosen._numbers = self._numbers[rows]
+        return chosen
+
+    def read(self, rows: IntArray, view: int = 0) -> FloatArray:
+        """Return some rows of a view, (m, d) float32; NaN where a sample has no vector."""
+        numbers = self._numbers[rows]
+        out = np.empty((len(rows), self.n_columns), dtype=np.float32)
+        start = 0
+        for part in self._parts[view]:
+            part.read(numbers, out=out[:, start : start + part.width])
+            start += part.width
+        return out
+
+
+def as_source(X: NDArray[Any] | RowSource) -> RowSource:
+    """Return where rows are read from: an array is wrapped."""
+    return ArrayRows(X) if isinstance(X, np.ndarray) else X
+
+
+def read_views(source: RowSource, targets: Targets, rows: IntArray) -> tuple[NDArray[Any], Targets]:
+    """Return some rows in all views, one view after the other, and their targets as often: (n_views * m, d)."""
+    if source.n_views == 1:
+        return source.read(rows), targets.select(rows)
+    X = np.concatenate([source.read(rows, view) for view in range(source.n_views)])
+    return X, targets.select(np.tile(rows, source.n_views))

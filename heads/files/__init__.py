@@ -1,0 +1,1 @@
+"""Files of heads, runs and ablations: written whole, read with suspicion."""

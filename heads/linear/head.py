@@ -1,0 +1,245 @@
+"""Linear classifiers on the standardised vectors: the baseline that every other head has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from heads.data.row_source import RowSource, read_views
+from heads.data.tasks import IntArray, Targets, Task
+from heads.errors import HeadsError
+from heads.files.contents import Contents
+from heads.files.ranges import Range
+from heads.head.checks import check_fit_rows, check_parts
+from heads.head.protocol import FloatArray, Prediction, Progress
+from heads.head.saved import (
+    Description,
+    check_settings,
+    read_description,
+    read_tensors,
+    write_description,
+    write_tensors,
+)
+from heads.head.scaling import Standardizer, check_features, check_finite
+from heads.linear.path import SOLVERS, Layer, choose, solve_path
+from heads.linear.rows import LinearRows
+from heads.linear.shared_moments import CellPart, Cells
+
+__all__ = ["LinearConfig", "LinearHead"]
+
+_WEIGHTS = "weights.safetensors"
+_STRENGTH = Range(float, 1e-12, 1e12)
+_MAX_ITER = Range(int, 1, 10**6)
+
+
+@dataclass(frozen=True)
+class LinearConfig:
+    """How a `LinearHead` is fitted.
+
+    Attributes
+    ----------
+    solver : {"logistic", "ridge", "lda"}
+        ``logistic``: binary or multinomial logistic regression, the best of the three as a rule. ``ridge``: least
+        squares on one-hot targets. ``lda``: Gaussians with one shrunk covariance. The last two read the rows once,
+        whatever the number of strengths and of folds; a softmax whose temperature is fitted on the select rows makes
+        their scores probabilities.
+    strengths : tuple of float
+        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. ``ridge`` and ``lda`` are
+        regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
+    max_iter : int
+        Bound on the iterations of one fit of ``logistic``.
+    """
+
+    solver: str = "logistic"
+    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+    max_iter: int = 500
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.solver, str) or self.solver not in SOLVERS:
+            raise HeadsError(f"solver is {self.solver!r:.80}, expected one of {', '.join(SOLVERS)}")
+        if not self.strengths or len(self.strengths) > 1000 or not all(map(_STRENGTH.holds, self.strengths)):
+            raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
+        _MAX_ITER.check(self.max_iter, "max_iter")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Build from parsed JSON or TOML; unknown keys are refused."""
+        check_settings(cls, values, kind="linear")
+        if "strengths" in values:
+            if not isinstance(values["strengths"], list | tuple):
+                raise HeadsError(f"strengths are {values['strengths']!r:.80}, expected a list of numbers")
+            values = {**values, "strengths": tuple(values["strengths"])}
+        return cls(**values)
+
+
+class LinearHead:
+    """One linear layer a task: binary for A, over the AI rows and their generators for B.
+
+    The strength is chosen a task, on its select rows: best `task_score`, then lowest log loss, then the strongest
+    regularisation; without select rows of the task, the middle one. A class that never occurs in training gets
+    probability 0. Nothing is random: ``seed`` is accepted and not used.
+
+    Attributes
+    ----------
+    history_ : tuple of mapping
+        One record a fit: ``task``, ``strength``, ``score`` and ``select_loss`` (None without select rows of the
+        task), and ``iterations`` and ``converged`` of ``logistic`` or ``factor``, the inverse temperature, of
+        ``ridge`` and ``lda``.
+    strengths_ : mapping of task name to float
+        The chosen ones.
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    def __init__(self, tasks: Sequence[Task], config: LinearConfig | None = None) -> None:
+        self.tasks = tuple(tasks)
+        self.config = config or LinearConfig()
+        self._history: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def history_(self) -> Sequence[Mapping[str, Any]]:
+        """One record a fit; see the class."""
+        return self._history
+
+    def fit(
+        self,
+        X: FloatArray,
+        targets: Targets,
+        *,
+        select: tuple[FloatArray, Targets],
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on ``X``; ``select`` chooses the strengths."""
+        check_fit_rows(self.tasks, X, targets, select=select)
+        cells = self._cells(X, targets, [np.arange(len(X))])
+        return self._fit(LinearRows(CellPart(cells, 0) if cells else X, targets, select=select), progress)
+
+    def fit_rows(
+        self,
+        source: RowSource,
+        targets: Targets,
+        fit_rows: IntArray,
+        select_rows: IntArray,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit on rows of a source, with all views of theirs in memory."""
+        X, y = read_views(source, targets, fit_rows)
+        select = source.read(select_rows), targets.select(select_rows)
+        return self.fit(X, y, select=select, seed=seed, progress=progress)
+
+    @classmethod
+    def fit_parts(
+        cls,
+        X: FloatArray,
+        targets: Targets,
+        parts: Sequence[tuple[IntArray, IntArray]],
+        *,
+        tasks: Sequence[Task],
+        config: LinearConfig | None = None,
+        progress: Progress | None = None,
+    ) -> list[Self]:
+        """Fit one head a part, as `fit` would; ``ridge`` and ``lda`` read rows that parts share once.
+
+        Parameters
+        ----------
+        X : float32 array (n, d)
+        targets : Targets
+        parts : sequence of (int array, int array)
+            Rows of ``X`` to learn from and rows to choose the strengths on, e.g. of each fold. Nothing else of
+            ``X`` or of the targets, not even its mean, reaches a part's head.
+        tasks, config, progress
+            As of a head and its `fit`.
+        """
+        heads = [cls(tasks, config) for _ in parts]
+        if not heads:
+            return []
+        check_parts(heads[0].tasks, X, targets, parts)
+        cells = heads[0]._cells(X, targets, [rows for rows, _ in parts])
+        for part, (head, (rows, chosen)) in enumerate(zip(heads, parts, strict=True)):
+            # What moments say of the rows is all that their solvers ask for: no copy of them.
+            given = CellPart(cells, part) if cells else X[rows]
+            select = X[chosen], targets.select(chosen)
+            head._fit(LinearRows(given, targets.select(rows), select=select), progress)
+        return heads
+
+    def _cells(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> Cells | None:
+        return None if self.config.solver == "logistic" else Cells(X, targets, parts)
+
+    def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
+        history: list[Mapping[str, Any]] = []
+        self._layers: dict[str, Layer] = {}
+        self.strengths_: dict[str, float] = {}
+        self._scaler = rows.scaler
+        for task in self.tasks:
+            steps = []
+            for layer, record in solve_path(rows, task, **asdict(self.config)):
+                steps.append((layer, record))
+                history.append(record)
+                if progress is not None:
+                    progress(record)
+            self._layers[task.name], best = choose(steps)
+            self.strengths_[task.name] = best["strength"]
+        self._history = tuple(history)
+        return self
+
+    def predict_proba(self, X: FloatArray) -> Prediction:
+        """Return the class probabilities of ``X`` (n, d)."""
+        check_features(X, n_features=len(self._scaler.mean))
+        X = self._scaler.transform(X)
+        proba = {task.name: self._layers[task.name].proba(X, binary=task.kind == "binary") for task in self.tasks}
+        for name, values in proba.items():
+            check_finite(values, f"the prediction of task {name!r}")
+        return Prediction(proba)
+
+    def save(self, folder: Path) -> None:
+        """Write ``head.json`` and ``weights.safetensors`` into an existing folder."""
+        arrays: dict[str, Any] = {
+            "scaler.mean": self._scaler.mean,
+            "scaler.inverse_scale": self._scaler.inverse_scale,
+        }
+        for place, task in enumerate(self.tasks):
+            for name, value in vars(self._layers[task.name]).items():
+                arrays[f"{place}.{name}"] = value
+        write_tensors(folder / _WEIGHTS, arrays)
+        n_features, config, fitted = len(self._scaler.mean), asdict(self.config), {"strengths": self.strengths_}
+        description = Description(self.kind, self.tasks, n_features, config, self._history, fitted)
+        write_description(folder, description)
+
+    @classmethod
+    def load(cls, contents: Contents) -> Self:
+        """Read what `save` wrote; the folder is untrusted."""
+        folder, found = contents.folder, read_description(contents, cls.kind)
+        head = cls(found.tasks, LinearConfig.from_mapping(found.config))
+        strengths: Any = found.fitted.get("strengths")
+        if not _has_strengths(strengths, found.tasks):
+            raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected a strength a task")
+        expected: dict[str, Any] = {
+            f"scaler.{name}": (np.float64, (found.n_features,)) for name in ("mean", "inverse_scale")
+        }
+        for place, task in enumerate(found.tasks):
+            expected[f"{place}.coef"] = (np.float32, (task.n_logits, found.n_features))
+            expected[f"{place}.intercept"] = (np.float32, (task.n_logits,))
+            expected[f"{place}.present"] = (np.bool_, (len(task.classes),))
+        arrays = read_tensors(contents, _WEIGHTS, expected)
+        head._scaler = Standardizer(arrays["scaler.mean"], arrays["scaler.inverse_scale"])
+        head._layers = {
+            task.name: Layer(*(arrays[f"{place}.{name}"] for name in ("coef", "intercept", "present")))
+            for place, task in enumerate(found.tasks)
+        }
+        if not all(layer.present.any() for layer in head._layers.values()):
+            raise HeadsError(f"{folder / _WEIGHTS} has a task without a class present")
+        head.strengths_, head._history = strengths, found.history
+        return head
+
+
+def _has_strengths(strengths: Any, tasks: Sequence[Task]) -> bool:
+    if not isinstance(strengths, dict) or set(strengths) != {task.name for task in tasks}:
+        return False
+    return all(map(_STRENGTH.holds, strengths.values()))

@@ -1,0 +1,43 @@
+"""One trunk for every cached layer, and learnt weights that say which layers each hidden unit listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from heads.data.columns import Columns
+from heads.errors import HeadsError
+from heads.mlp.fusions.base import Fusion, Parameter, Projection, classifier, classify
+
+__all__ = ["LAYERS"]
+
+
+def _projections(columns: Columns) -> tuple[Projection, ...]:
+    widths = {block.width for block in columns.blocks}
+    if len(columns.blocks) < 2 or len(widths) != 1:
+        found = ", ".join(f"{block.output or 'unnamed'} {block.width}" for block in columns.blocks)
+        raise HeadsError(
+            f"fusion 'layers' needs two outputs or more of one width, found {found}: name them with --image-outputs"
+        )
+    return (Projection("hidden", 0, columns.width, n_blocks=len(columns.blocks)),)
+
+
+def _parameters(columns: Columns, dim: int, n_logits: int) -> dict[str, Parameter]:
+    importance = {"importance": Parameter((len(columns.blocks), dim), None)}
+    return {**importance, **classifier("classifiers", dim, n_logits)}
+
+
+def _logits(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    shares = weights["importance"].softmax(1).unsqueeze(1)
+    hidden = (projected[0].relu() * shares).sum(2)
+    return classify("classifiers", hidden, weights)
+
+
+LAYERS = Fusion(_projections, _parameters, _logits)
+"""A shared projection of each layer's class token, weighted by a softmax over the layers for each hidden unit.
+
+Koutlis & Papadopoulos, "Leveraging Representations from Intermediate Encoder-blocks for Synthetic Image Detection"
+(RINE, 2024), section 3.2 (projection and trainable importance estimator), arXiv:2402.19091; with one projection
+layer and without its contrastive loss. The weights begin equal.
+"""

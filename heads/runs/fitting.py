@@ -1,0 +1,273 @@
+"""Fit one head: select on one part of validation, choose the threshold on the other, never look at test."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from featcache import FeatureStore, Selection
+from heads.data.columns import Columns
+from heads.data.division import divide_validation
+from heads.data.features import Features
+from heads.data.fusion import FUSIONS, STRUCTURED
+from heads.data.row_source import ArrayRows, RowSource, StoredRows
+from heads.data.tasks import IntArray, Targets, Task
+from heads.errors import HeadsError
+from heads.head.kinds import config_class, head_class
+from heads.head.protocol import Device, Head, Prediction, Progress
+from heads.runs.record import RunRecord, TrainConfig
+from heads.runs.run import producers_of
+from heads.runs.validation import calibrate, summarise
+
+__all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
+
+_ROWS = 2**16
+_LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """A fitted head and how it came about.
+
+    Attributes
+    ----------
+    config : TrainConfig
+    head : Head
+    threshold : float
+    threshold_note : str or None
+        Why the threshold was not chosen on the calibrating rows.
+    validation : mapping
+        ``rule``, ``digest``, and for ``selecting`` and ``calibrating`` each ``n``, ``score`` (the
+        mean of ``task_scores``: A's balanced accuracy at 0.5, B's macro F1) and the metrics at ``threshold``.
+    rows : mapping of str to int
+        ``train``, ``valid``: rows used; ``*_refused``: a modality is missing; ``*_unlabelled``: no task
+        applies; ``unseen``: rows of a generator that training does not show; ``pseudo``: extra training rows.
+    """
+
+    config: TrainConfig
+    head: Head
+    threshold: float
+    threshold_note: str | None
+    validation: Mapping[str, Any]
+    rows: Mapping[str, int]
+
+
+def parse_config(values: Mapping[str, Any]) -> TrainConfig:
+    """Read a flat mapping into a `TrainConfig` with every setting of its head; unknown keys are refused.
+
+    Parameters
+    ----------
+    values : mapping
+        ``head``, ``fusion``, ``seed``, ``preset`` and the settings of the head (``dim``, ``loss``, ``lr`` …).
+        ``loss="multitask"`` is what every head but ``mlp`` does anyway, and is accepted for each.
+    """
+    own = {name: values[name] for name in ("head", "fusion", "seed", "preset") if name in values}
+    settings = {name: value for name, value in values.items() if name not in own}
+    config = TrainConfig(**own)
+    if config.head != "mlp":
+        if config.fusion in STRUCTURED:
+            plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
+            raise HeadsError(
+                f"fusion {config.fusion!r} is a network of head 'mlp', head is {config.head!r}: "
+                f"--fusion {plain} gives it the same columns"
+            )
+        loss = settings.pop("loss", "multitask")
+        if config.preset is not None or loss != "multitask":
+            what = f"preset {config.preset!r}" if config.preset is not None else f"loss {loss!r}"
+            raise HeadsError(f"{what} is of head 'mlp', head is {config.head!r}")
+    return TrainConfig(**own, settings=asdict(_head_config(config, settings)))
+
+
+def build_head(
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    *,
+    columns: Columns | None = None,
+    device: Device = "cpu",
+    memory: str | None = None,
+) -> Head:
+    """Return a head that is to be fitted.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    config : TrainConfig
+        As `parse_config` returns it.
+    columns : Columns, optional
+        What stands where in X: a fusion with a structure has to know.
+    device, memory
+        As of `fit_run`.
+    """
+    options: dict[str, Any] = {}
+    if config.head == "mlp":
+        options = {"columns": columns, "device": device, "memory": memory}
+    elif device != "cpu" or memory is not None:
+        raise HeadsError(f"device and memory are settings of head 'mlp', head is {config.head!r}")
+    kind: Any = head_class(config.head)
+    head: Head = kind(tasks, _head_config(config, config.settings), **options)
+    return head
+
+
+def fit_run(
+    features: Features,
+    config: TrainConfig,
+    *,
+    stored: StoredRows | None = None,
+    extra: Features | None = None,
+    device: Device = "cpu",
+    memory: str | None = None,
+    progress: Progress | None = None,
+) -> FittedRun:
+    """Fit a head on the rows of split ``train``.
+
+    Parameters
+    ----------
+    features : Features
+        Rows of the splits ``train`` and ``valid``; rows of other splits are refused.
+    config : TrainConfig
+        As `parse_config` returns it.
+    stored : StoredRows, optional
+        The vectors of the rows of ``features``, which then needs no blocks. With several views head ``mlp`` learns
+        from a random one per row and epoch, another head from all of them; it selects and calibrates on the first.
+    extra : Features, optional
+        Further training rows, whose targets were made by another head. Not together with ``stored``.
+    device : {"cpu", "cuda"}
+        Where head ``mlp`` is trained.
+    memory : str, optional
+        How much the matrix of head ``mlp`` may take, e.g. ``"2GB"``: what does not fit is read in every epoch.
+    progress : callable, optional
+        Called after each training step with its record.
+    """
+    stray = sorted({*features.split.tolist()} - {"train", "valid"})
+    if stray:
+        raise HeadsError(f"training was given rows of split {stray[0]!r}, expected 'train' and 'valid' alone")
+    train, train_counts = _usable(features, "train", config.fusion)
+    valid, valid_counts = _usable(features, "valid", config.fusion)
+    columns = features.columns(config.fusion)
+    head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
+    counts = {
+        **train_counts,
+        **valid_counts,
+        "unseen": int(features.unseen.sum()),
+        "pseudo": len(extra) if extra else 0,
+    }
+    kept = np.concatenate([train, valid])
+    used = features.select(kept)
+    division = divide_validation(features.select(valid))
+    rows = {name: len(train) + np.flatnonzero(getattr(division, name)) for name in ("selecting", "calibrating")}
+    source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
+    fit_rows = np.concatenate([np.arange(len(train)), added])
+    head.fit_rows(source, targets, fit_rows, rows["selecting"], seed=config.seed, progress=progress)
+    predictions = {name: _predict(head, source, chosen) for name, chosen in rows.items()}
+    parts = {name: used.select(chosen) for name, chosen in rows.items()}
+    threshold, note = calibrate(predictions["calibrating"], parts["calibrating"])
+    validation = summarise(parts, predictions, division=division, threshold=threshold)
+    return FittedRun(config, head, threshold, note, validation, counts)
+
+
+def build_record(
+    fitted: FittedRun,
+    store: FeatureStore,
+    *,
+    selections: Mapping[str, Selection],
+    views: Sequence[str] = (),
+    transductive: tuple[str, ...] = (),
+    pseudo: Mapping[str, Any] | None = None,
+) -> RunRecord:
+    """Write down all that identifies a run; the checksums are added when it is saved.
+
+    Parameters
+    ----------
+    fitted, store, selections
+        The result of `fit_run`, and what it was fitted on.
+    views, transductive, pseudo
+        As of `RunRecord`.
+    """
+    return RunRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=fitted.config,
+        tasks=tuple({**asdict(task), "classes": list(task.classes)} for task in fitted.head.tasks),
+        producers=producers_of(store, selections),
+        threshold=fitted.threshold,
+        threshold_note=fitted.threshold_note,
+        validation=fitted.validation,
+        rows=fitted.rows,
+        history=tuple(fitted.head.history_),
+        versions=library_versions(),
+        source={"cache": str(store.path), "dataset": str(store.dataset)},
+        views=tuple(views),
+        transductive=transductive,
+        pseudo=pseudo,
+        files={},
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of what a head is computed with."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
+    kind = config_class(config.head)
+    given = asdict(kind.paper()) if config.preset == "paper" else {}
+    own = {"fusion": config.fusion} if config.head == "mlp" else {}
+    return kind.from_mapping({**given, **settings, **own})
+
+
+def _usable(features: Features, split: str, fusion: str) -> tuple[IntArray, dict[str, int]]:
+    """Return the rows of a split that can be used, and why others cannot."""
+    of_split, usable = features.split == split, features.usable(fusion)
+    kept = np.flatnonzero(of_split & usable & features.labelled)
+    counts = {
+        split: len(kept),
+        f"{split}_refused": int((of_split & ~usable).sum()),
+        f"{split}_unlabelled": int((of_split & usable & ~features.labelled).sum()),
+    }
+    if split == "train" and not len(kept):
+        raise HeadsError(
+            f"none of the {int(of_split.sum())} rows of split 'train' can be used: {counts['train_refused']} "
+            f"lack a modality that fusion {fusion!r} needs, {counts['train_unlabelled']} have no label"
+            + _other_fusions(features.select(of_split & features.labelled))
+        )
+    return kept, counts
+
+
+def _gather(
+    used: Features, stored: StoredRows | None, fusion: str, extra: Features | None
+) -> tuple[RowSource, Targets, IntArray]:
+    """Return where vectors are read, their targets, and which rows are the extra ones."""
+    n_extra = len(extra) if extra else 0
+    if stored is not None:
+        if n_extra:
+            raise HeadsError("extra rows cannot join rows that stay in the store")
+        return stored, used.targets, np.arange(0)
+    X, targets = used.matrix(fusion), used.targets
+    if extra is not None and n_extra:
+        X, targets = np.concatenate([X, extra.matrix(fusion)]), targets.join(extra.targets)
+    return ArrayRows(X), targets, np.arange(len(used), len(X))
+
+
+def _predict(head: Head, source: RowSource, rows: IntArray) -> Prediction:
+    """Predict rows in the first view, no more of them in memory than a part of them."""
+    parts = [head.predict_proba(source.read(rows[i : i + _ROWS])) for i in range(0, max(len(rows), 1), _ROWS)]
+    return Prediction({name: np.concatenate([part.proba[name] for part in parts]) for name in parts[0].proba})
+
+
+def _other_fusions(features: Features) -> str:
+    """Say which fusions the rows could be used with."""
+    plain = {name: needs for name, needs in FUSIONS.items() if name not in STRUCTURED}
+    able = {name: int(features.usable(name).sum()) for name, needs in plain.items() if {*needs} <= {*features.present}}
+    named = [f"--fusion {name} could use {n}" for name, n in able.items() if n]
+    return "".join(f"; {text}" for text in named)

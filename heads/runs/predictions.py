@@ -1,0 +1,208 @@
+"""Apply a run to every row of a cache and write the answers: a table, or the CT2 competition's file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache import FeatureStore
+from heads.data.features import BoolArray, FloatArray, IntArray, StrArray
+from heads.data.tasks import AI, REAL, joint_tasks
+from heads.errors import HeadsError
+from heads.files.folder import prepare_file, write_file
+from heads.head.metrics import joint_proba, verdict
+from heads.runs.run import Run, load_run_features
+
+__all__ = ["CT2_CLASSES", "Predictions", "check_table_format", "predict", "write_ct2", "write_table"]
+
+CT2_CLASSES: Mapping[str, int] = {REAL: 0, "sd21": 1, "sdxl": 2, "sd3": 3, "dalle3": 4, "midjourney": 5}
+"""Label_B of the competition, by the letters and digits of a class's name (``"SD 2.1"`` is ``"sd21"``)."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers for ``n`` rows, in the store's order.
+
+    Attributes
+    ----------
+    sample_id : str array (n,)
+    answered : bool array (n,)
+        False where the row lacks a modality that the head needs; its other values mean nothing.
+    p_ai : float32 array (n,)
+        P(AI). NaN in rows that are not answered.
+    proba : float32 array (n, K + 1)
+        Probabilities of ``classes``; they sum to 1. NaN in rows that are not answered.
+    verdict : int64 array (n,)
+        Index into ``classes``: real below the threshold on P(AI), else the likeliest generator.
+    classes : tuple of str
+        ``"real"`` and the generators, or ``"real"`` and ``"ai"`` if the head knows no generators.
+    """
+
+    sample_id: StrArray
+    answered: BoolArray
+    p_ai: FloatArray
+    proba: FloatArray
+    verdict: IntArray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    @property
+    def n_refused(self) -> int:
+        """Rows that are not answered."""
+        return int((~self.answered).sum())
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the table by column, None in rows that are not answered.
+
+        ``sample_id``, ``p_ai``, ``pred_a`` (``real`` or ``ai``), ``pred_b`` (the verdict's class) and
+        ``p_NAME`` of each generator: the probability that it made the picture, P(AI) · P(NAME | AI). They
+        add up to ``p_ai``.
+        """
+        known = self.answered.tolist()
+
+        def where_answered(values: list[Any]) -> list[Any]:
+            return [value if ok else None for value, ok in zip(values, known, strict=True)]
+
+        columns = {
+            "sample_id": self.sample_id.tolist(),
+            "p_ai": where_answered(self.p_ai.tolist()),
+            "pred_a": where_answered([AI if code else REAL for code in self.verdict.tolist()]),
+            "pred_b": where_answered([self.classes[code] for code in self.verdict.tolist()]),
+        }
+        for code, name in enumerate(self.classes[1:], start=1):
+            columns[f"p_{name}"] = where_answered(self.proba[:, code].tolist())
+        return columns
+
+
+def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predictions:
+    """Apply ``run`` to the rows of ``split``, or to every row of the store.
+
+    Raises
+    ------
+    FingerprintMismatch
+        If the store's vectors come from another producer.
+    """
+    features = load_run_features(run, store, splits=None if split is None else (split,))
+    answered = features.usable(run.fusion)
+    a, b = joint_tasks(run.tasks)
+    classes = (REAL, *(b.classes if b else (AI,)))
+    p_ai = np.full(len(features), np.nan, dtype=np.float32)
+    proba = np.full((len(features), len(classes)), np.nan, dtype=np.float32)
+    verdicts = np.zeros(len(features), dtype=np.int64)
+    if answered.any():
+        prediction = run.predict(features.select(answered))
+        p_ai[answered] = prediction.proba[a.name]
+        proba[answered] = joint_proba(prediction, run.tasks)
+        verdicts[answered] = verdict(prediction, run.threshold, run.tasks)
+    return Predictions(features.sample_id, answered, p_ai, proba, verdicts, classes)
+
+
+def write_table(predictions: Predictions, out: Path) -> None:
+    """Write `Predictions.columns` as CSV, JSONL or Parquet by the ending of ``out``; replaces what is there.
+
+    Text is written as it is: a spreadsheet may take a sample_id that starts with ``=`` for a formula.
+    """
+    write = check_table_format(out)
+    prepare_file(out)
+    write_file(out, write(predictions.columns()))
+
+
+def check_table_format(out: Path) -> Callable[[Mapping[str, list[Any]]], bytes]:
+    """Return what formats a table for the ending of ``out``; raise if there is none."""
+    try:
+        write = _FORMATS[out.suffix.lower()]
+    except KeyError:
+        known = ", ".join(_FORMATS)
+        raise HeadsError(f"{out} ends in {out.suffix!r}, expected one of {known}, or --format ct2") from None
+    if write is _format_parquet:
+        _import_pyarrow()
+    return write
+
+
+def write_ct2(predictions: Predictions, out: Path) -> None:
+    """Write the competition's answer file: a JSON list of ``{"index", "Label_A", "Label_B"}``.
+
+    ``index`` is the sample_id, as a number if every one of them is a number; rows come in its order,
+    those that are not answered are left out.
+
+    Raises
+    ------
+    HeadsError
+        If a class of the run is none of the competition's.
+    """
+    codes = np.array([_ct2_code(name) for name in predictions.classes])
+    ids = predictions.sample_id.tolist()
+    is_number = all(re.fullmatch(r"0|[1-9][0-9]{0,17}", sample_id) for sample_id in ids)
+    label_b = codes[predictions.verdict].tolist()
+    answers = [
+        {"index": int(sample_id) if is_number else sample_id, "Label_A": int(code > 0), "Label_B": code}
+        for sample_id, code, ok in zip(ids, label_b, predictions.answered.tolist(), strict=True)
+        if ok
+    ]
+    answers.sort(key=lambda answer: answer["index"])
+    prepare_file(out)
+    write_file(out, (json.dumps(answers, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _ct2_code(name: str) -> int:
+    code = CT2_CLASSES.get(re.sub(r"[^a-z0-9]", "", name.casefold()))
+    if code is None:
+        raise HeadsError(
+            f"class {name!r} is none of the CT2 competition's ({', '.join(CT2_CLASSES)}): --format ct2 needs "
+            "a head that was trained on those"
+        )
+    return code
+
+
+def _format_csv(columns: Mapping[str, list[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def _format_jsonl(columns: Mapping[str, list[Any]]) -> bytes:
+    rows = zip(*columns.values(), strict=True)
+    lines = [json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _format_parquet(columns: Mapping[str, list[Any]]) -> bytes:
+    pyarrow, parquet = _import_pyarrow()
+    texts = ("sample_id", "pred_a", "pred_b")
+    arrays = {
+        name: pyarrow.array(values, pyarrow.string() if name in texts else pyarrow.float64())
+        for name, values in columns.items()
+    }
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table(arrays), buffer)
+    return buffer.getvalue()
+
+
+def _import_pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise HeadsError(
+            "writing Parquet needs pyarrow: pip install 'featcache[parquet]', or write .csv or .jsonl"
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+_FORMATS: Mapping[str, Callable[[Mapping[str, list[Any]]], bytes]] = {
+    ".csv": _format_csv,
+    ".jsonl": _format_jsonl,
+    ".parquet": _format_parquet,
+}

@@ -1,0 +1,222 @@
+"""A run directory: ``run.json``, weights and checksums; published at once, read with suspicion."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from featcache import FeatureStore, Selection
+from heads.data.features import Features, load_features
+from heads.data.fusion import check_columns, check_fusion
+from heads.data.tasks import Task
+from heads.errors import HeadsError
+from heads.files.contents import Contents
+from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
+from heads.head.kinds import head_class, is_head_file
+from heads.head.protocol import Head, Prediction
+from heads.runs.record import Producer, RunRecord, format_record, parse_record
+
+__all__ = ["PSEUDO_FILE", "Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
+
+PSEUDO_FILE = "pseudo_labels.csv"
+"""The attachment of a run that was fitted on pseudo-labels."""
+
+_RECORD = "run.json"
+_HEAD = "head"
+_IN_HEAD = f"{_HEAD}/"
+_MAX_RECORD = 24 * 2**20
+_MAX_FILES = 64
+_MAX_FILE = 2**30
+_MAX_TOTAL = 2**31
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fitted head with all that is needed to use it on other rows.
+
+    Attributes
+    ----------
+    path : Path
+        The run's folder.
+    record : RunRecord
+        The contents of ``run.json``.
+    head : Head
+    """
+
+    path: Path
+    record: RunRecord
+    head: Head
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What the head predicts."""
+        return self.head.tasks
+
+    @property
+    def fusion(self) -> str:
+        """How the modalities meet."""
+        return self.record.config.fusion
+
+    @property
+    def threshold(self) -> float:
+        """The threshold on P(AI)."""
+        return self.record.threshold
+
+    @property
+    def selections(self) -> dict[str, Selection]:
+        """The vectors that the head takes, by modality."""
+        return {modality: producer.selection for modality, producer in self.record.producers.items()}
+
+    def predict(self, features: Features) -> Prediction:
+        """Return the class probabilities of rows that all have the modalities of the fusion."""
+        X = features.matrix(self.fusion)
+        widths = {modality: sum(selection.widths) for modality, selection in self.selections.items()}
+        check_columns(X, self.fusion, widths=widths)
+        return self.head.predict_proba(X)
+
+    def in_view(self, view: str) -> Run:
+        """Return the same head and threshold for pictures' vectors of another view; captions have no views.
+
+        Raises
+        ------
+        HeadsError
+            If the head takes nothing that is made of pictures.
+        """
+        producers = dict(self.record.producers)
+        if set(producers) == {"text"}:
+            raise HeadsError(f"view {view!r}: the head of {self.path} takes captions alone, and those have no views")
+        for modality, producer in producers.items():
+            if modality != "text":
+                producers[modality] = replace(producer, selection=replace(producer.selection, view=view))
+        return replace(self, record=replace(self.record, producers=producers))
+
+
+def producers_of(store: FeatureStore, selections: Mapping[str, Selection]) -> dict[str, Producer]:
+    """Pair each selection with the fingerprint document of its producer."""
+    return {m: Producer(selection, store.document(selection.fingerprint)) for m, selection in selections.items()}
+
+
+def load_run_features(run: Run, store: FeatureStore, *, splits: Sequence[str] | None = None) -> Features:
+    """Read the rows that a run is to be applied to; vectors of another producer are refused.
+
+    Raises
+    ------
+    FingerprintMismatch
+        If the store has no vectors of the producer, view and outputs that the head was fitted on.
+    HeadsError
+        If there are no rows.
+    """
+    check_fusion(run.fusion, store.modalities, where=f"cache {store.path}")
+    for producer in run.record.producers.values():
+        store.check(producer.selection, producer.document)
+    features = load_features(store, run.selections, splits=splits, tasks=run.tasks)
+    if len(features) == 0:
+        raise HeadsError(f"cache {store.path} has no rows in split {', '.join(splits or ('any',))!r}")
+    return features
+
+
+def prepare_run_out(out: Path, *, overwrite: bool = False) -> None:
+    """Undo what a killed command left at ``out``, and raise if a run must not be written there: before the work."""
+    prepare_out(out, marker=_RECORD, known=_known_files, overwrite=overwrite)
+
+
+def save_run(
+    record: RunRecord,
+    head: Head,
+    *,
+    out: Path,
+    attachments: Mapping[str, bytes] | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Write a run directory and publish it by renaming: a run folder that exists is complete.
+
+    Parameters
+    ----------
+    record : RunRecord
+        Its ``files`` are filled in here.
+    head : Head
+        A fitted head.
+    out : Path
+        The folder to be made.
+    attachments : mapping of file name to bytes, optional
+        Further files beside ``run.json``; a run with others than ``pseudo_labels.csv`` is not overwritten later.
+    overwrite : bool
+        Replace the run that is there; a folder with other files in it is refused.
+    """
+    with new_folder(out, marker=_RECORD, known=_known_files, overwrite=overwrite) as draft:
+        (draft / _HEAD).mkdir()
+        head.save(draft / _HEAD)
+        for name, data in (attachments or {}).items():
+            (draft / name).write_bytes(data)
+        paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
+        files = {path.relative_to(draft).as_posix(): hash_file(path, _MAX_FILE) for path in paths}
+        record = replace(record, files=files)
+        (draft / _RECORD).write_bytes(format_record(record))
+    return Run(out, record, head)
+
+
+def load_run(path: Path) -> Run:
+    """Open a run directory; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
+    if not (path / _RECORD).is_file():
+        raise HeadsError(_absence(path))
+    record = _read_record(path)
+    _check_files(path, record.files)
+    of_head, beside = _contents(path, record.files)
+    head = head_class(record.config.head).load(of_head)
+    for contents in (of_head, beside):
+        contents.check_unread(limit=_MAX_FILE)
+    if [_as_json(task) for task in head.tasks] != list(record.tasks):
+        raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
+    check_fusion(record.config.fusion, record.producers, where=f"run {path}")
+    return Run(path, record, head)
+
+
+def _read_record(path: Path) -> RunRecord:
+    return parse_record(read_file(path / _RECORD, _MAX_RECORD), str(path / _RECORD))
+
+
+def _absence(path: Path) -> str:
+    waiting = find_waiting(path)
+    if waiting is None:
+        return f"{path} is not the folder of a run: it has no {_RECORD} (heads train makes one)"
+    line = shlex.join(["mv", str(waiting), str(path)])
+    return f"{path} is missing: a command that was to replace it was killed; what was there is put back by: {line}"
+
+
+def _check_files(path: Path, files: Mapping[str, str]) -> None:
+    """Look at the kinds and sizes of all files before any of them is read."""
+    if len(files) > _MAX_FILES:
+        raise HeadsError(f"{path / _RECORD} lists {len(files)} files, expected at most {_MAX_FILES}")
+    unlisted = next((p.name for p in (path / _HEAD).glob("*") if _IN_HEAD + p.name not in files), None)
+    if unlisted is not None:
+        raise HeadsError(f"{path} has a file {_IN_HEAD + unlisted!r:.80} that {_RECORD} does not list")
+    total = 0
+    for name in files:
+        if not os.path.lexists(path / name):
+            raise HeadsError(f"{path} lacks the file {name!r:.80} that {_RECORD} lists")
+        size = file_size(path / name)
+        total += size
+        if size > _MAX_FILE or total > _MAX_TOTAL:
+            raise HeadsError(
+                f"{path / name} has {size} bytes, expected at most {_MAX_FILE}, and {_MAX_TOTAL} in all files of a run"
+            )
+
+
+def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]:
+    """Return the files of the head, and those beside the record."""
+    of_head = {name.removeprefix(_IN_HEAD): digest for name, digest in files.items() if name.startswith(_IN_HEAD)}
+    beside = {name: digest for name, digest in files.items() if not name.startswith(_IN_HEAD)}
+    return Contents(path / _HEAD, of_head), Contents(path, beside)
+
+
+def _known_files(path: Path) -> set[str]:
+    """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
+    of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
+    return {_RECORD, PSEUDO_FILE, _IN_HEAD, *of_head}
+
+
+def _as_json(task: Task) -> dict[str, object]:
+    return {**asdict(task), "classes": list(task.classes)}

@@ -1,0 +1,167 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageFile, Sample
+from featcache.errors import ManifestError
+
+
+def fill(folder: Path, *names: str, **captions: str) -> Path:
+    """Write empty pictures, and captions by the stem's last part."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"picture")
+        if path.stem in captions:
+            path.with_suffix(".txt").write_bytes(captions[path.stem].encode())
+    return folder
+
+
+def read(folder: Path) -> tuple[Sample, ...]:
+    return Manifest.from_source(folder).samples
+
+
+def labels(folder: Path) -> dict[str, tuple[str | None, int, str | None]]:
+    return {s.sample_id: (s.split, s.label_a, s.label_b) for s in read(folder)}
+
+
+def test_a_sidecar_is_the_caption_without_its_last_newline(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.jpg", "a/2.PNG", "3.webp", **{"1": " a cat,\nasleep \r\n", "2": " \n"})
+    samples = read(tmp_path)
+    assert [(s.sample_id, s.caption) for s in samples] == [
+        ("3", None),
+        ("a/1", " a cat,\nasleep "),
+        ("a/2", None),
+    ]
+    assert samples[1].image == ImageFile(str(tmp_path / "a" / "1.jpg"))
+    assert {(s.split, s.label_a, s.label_b, s.group) for s in samples} == {(None, -1, None, None)}
+
+
+def test_every_picture_ending_counts_and_no_other(tmp_path: Path) -> None:
+    endings = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "TIFF"]
+    fill(tmp_path, *(f"{ending}.{ending}" for ending in endings), "notes.md", "noending")
+    assert sorted(s.sample_id for s in read(tmp_path)) == sorted(endings)
+
+
+def test_hidden_files_and_linked_folders_are_ignored(tmp_path: Path) -> None:
+    fill(tmp_path, "data/1.jpg", "data/.2.jpg", "data/.cache/3.jpg", "elsewhere/4.jpg")
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "5.jpg").symlink_to(tmp_path / "elsewhere" / "4.jpg")
+    assert [s.sample_id for s in read(tmp_path / "data")] == ["1", "5"]
+
+
+def test_pictures_with_one_stem_keep_their_endings(tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg", "1.png", "2.jpg", **{"1": "both"})
+    assert [(s.sample_id, s.caption) for s in read(tmp_path)] == [
+        ("1.jpg", "both"),
+        ("1.png", "both"),
+        ("2", None),
+    ]
+
+
+def test_ids_are_unique_even_where_a_stem_is_another_name(tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg", "1.png", "1.jpg.gif")
+    assert [s.sample_id for s in read(tmp_path)] == ["1.jpg", "1.jpg.gif", "1.png"]
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", ["sidecar", "fifo", "broken link"])
+def test_orphans_are_refused_or_skipped(kind: str, tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg")
+    if kind == "sidecar":
+        (tmp_path / "2.txt").write_text("alone")
+    elif kind == "fifo":
+        os.mkfifo(tmp_path / "2.jpg")
+    else:
+        (tmp_path / "2.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(ManifestError, match=r"2\.(txt|jpg).*--on-orphan skip"):
+        Manifest.from_source(tmp_path)
+    manifest = Manifest.from_source(tmp_path, on_orphan="skip")
+    assert [s.sample_id for s in manifest.samples] == ["1"]
+    assert len(manifest.orphans) == 1
+
+
+@pytest.mark.parametrize("name", ["README.txt", "readme_first.TXT", "License.txt", "a/NOTICE-2.txt"])
+def test_notes_about_a_folder_are_no_orphans(name: str, tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.jpg", name)
+    assert [(s.sample_id, s.caption) for s in read(tmp_path)] == [("a/1", None)]
+
+
+def test_a_picture_may_be_named_like_a_note(tmp_path: Path) -> None:
+    fill(tmp_path, "notice-board.jpg", **{"notice-board": "a board"})
+    assert [s.caption for s in read(tmp_path)] == ["a board"]
+
+
+@pytest.mark.timeout(10)
+def test_a_sidecar_that_is_no_file_is_refused_without_blocking(tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg")
+    os.mkfifo(tmp_path / "1.txt")
+    with pytest.raises(ManifestError, match="not a regular file"):
+        Manifest.from_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"caf\xe9", "expected UTF-8, found 0xe9 at byte 3"), (b"a\0b", "without NUL")]
+)
+def test_a_sidecar_that_is_no_text_is_refused(data: bytes, message: str, tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg")
+    (tmp_path / "1.txt").write_bytes(data)
+    with pytest.raises(ManifestError, match=message):
+        Manifest.from_source(tmp_path)
+
+
+def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg")
+    (tmp_path / os.fsdecode(b"\xff\x1b.jpg")).write_bytes(b"x")
+    with pytest.raises(ManifestError, match="expected a name in UTF-8") as caught:
+        Manifest.from_source(tmp_path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "notes.md")
+    with pytest.raises(ManifestError, match=r"holds no pictures, expected files named \.bmp"):
+        Manifest.from_source(tmp_path)
+
+
+def test_class_folders_give_labels(tmp_path: Path) -> None:
+    fill(tmp_path, "Real/1.jpg", "sdxl/2.jpg", "dalle3/deep/3.jpg", "AI/4.jpg", "5.jpg", **{"2": "a cat"})
+    assert labels(tmp_path) == {
+        "Real/1": (None, 0, "real"),
+        "sdxl/2": (None, 1, "sdxl"),
+        "dalle3/deep/3": (None, 1, "dalle3"),
+        "AI/4": (None, 1, None),
+        "5": (None, -1, None),
+    }
+    manifest = Manifest.from_source(tmp_path)
+    assert manifest.generators == ("dalle3", "sdxl")
+    assert [s.caption for s in manifest.samples if s.sample_id == "sdxl/2"] == ["a cat"]
+
+
+def test_split_folders_on_top_give_splits_and_then_classes(tmp_path: Path) -> None:
+    fill(tmp_path, "train/real/1.jpg", "Val/sdxl/2.jpg", "testing/fake/3.jpg", "test/4.jpg")
+    assert labels(tmp_path) == {
+        "train/real/1": ("train", 0, "real"),
+        "Val/sdxl/2": ("valid", 1, "sdxl"),
+        "testing/fake/3": ("test", 1, None),
+        "test/4": ("test", -1, None),
+    }
+
+
+def test_folders_without_real_ones_mean_nothing(tmp_path: Path) -> None:
+    fill(tmp_path, "sdxl/1.jpg", "holiday/2.jpg")
+    assert set(labels(tmp_path).values()) == {(None, -1, None)}
+
+
+@pytest.mark.parametrize("other", ["real/1.jpg", "extra/1.jpg", "1.jpg"])
+def test_splits_beside_other_folders_are_refused(other: str, tmp_path: Path) -> None:
+    fill(tmp_path, "train/real/1.jpg", other)
+    with pytest.raises(ManifestError, match="expected splits only or no splits on top, found 'train' beside"):
+        Manifest.from_source(tmp_path)
+
+
+def test_a_split_name_among_plain_folders_means_nothing(tmp_path: Path) -> None:
+    fill(tmp_path, "test/1.jpg", "holiday/2.jpg")
+    assert set(labels(tmp_path).values()) == {(None, -1, None)}

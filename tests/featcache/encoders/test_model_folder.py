@@ -1,0 +1,227 @@
+"""Finding model files: local folders, and the hub's real client against a hub that runs on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featcache.encoders.model_folder import ModelFolder, resolve_model
+from featcache.errors import ModelError
+
+from factories import write_bert
+
+COMMIT = "c0ffee" + "0" * 34
+
+
+def write_model(folder: Path, weights: str = "model.safetensors") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 4, "_name_or_path": "x"}))
+    (folder / weights).write_bytes(b"weights")
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+class _Hub(BaseHTTPRequestHandler):
+    folder: Path
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        type(self).asked.append(self.path)
+        files = sorted(p.name for p in self.folder.iterdir())
+        if match := re.match(r"/api/models/org/name(?:/revision/(\w+))?(?:\?|$)", self.path):
+            if match[1] not in (None, "main", "v1", COMMIT):
+                return self._send(404, b"{}", body, {"X-Error-Code": "RevisionNotFound"})
+            info = {"id": "org/name", "sha": COMMIT, "siblings": [{"rfilename": f} for f in files]}
+            return self._send(200, json.dumps(info).encode(), body)
+        if match := re.match(rf"/api/models/org/name/tree/{COMMIT}", self.path):
+            tree = [{"type": "file", "path": f, "size": 1, "oid": "0"} for f in files]
+            return self._send(200, json.dumps(tree).encode(), body)
+        if (match := re.match(rf"/org/name/resolve/{COMMIT}/([\w.]+)$", self.path)) and match[1] in files:
+            data = (self.folder / match[1]).read_bytes()
+            etag = hashlib.sha256(data).hexdigest()
+            return self._send(200, data, body, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+        return self._send(404, b"{}", body, {"X-Error-Code": "RepoNotFound"})
+
+    def _send(self, code: int, data: bytes, body: bool, headers: dict[str, str] | None = None) -> None:
+        self.send_response(code)
+        for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Hub]]:
+    """Serve ``tmp_path/hub`` as the model org/name, and point the real hub client at it."""
+    from huggingface_hub import constants
+
+    handler = type("Hub", (_Hub,), {"folder": tmp_path / "hub", "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield handler
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def fetch(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelFolder:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    real = huggingface_hub.snapshot_download
+
+    def download(name: str, **options: object) -> str:
+        return real(name, endpoint=constants.ENDPOINT, cache_dir=tmp_path / "hub-cache", **options)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return resolve_model(model)
+
+
+@pytest.mark.parametrize("model", ["org/name", "org/name@v1", f"org/name@{COMMIT}"])
+def test_a_hub_model_comes_with_the_commit_its_bytes_came_from(
+    hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    write_model(tmp_path / "hub")
+    found = fetch(model, tmp_path, monkeypatch)
+    assert (found.name, found.revision) == ("org/name", COMMIT)
+    assert found.weight_files[0].read_bytes() == b"weights" and found.uses_safetensors
+    assert found.source() == {"model": "org/name", "revision": COMMIT, "path": None}
+
+
+def test_pickled_weights_are_not_even_fetched_where_there_are_safetensors(
+    hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "hub")
+    (tmp_path / "hub" / "pytorch_model.bin").write_bytes(b"pickle")
+    (tmp_path / "hub" / "modeling.py").write_text("print('never')")
+    found = fetch("org/name", tmp_path, monkeypatch)
+    assert sorted(p.name for p in found.path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert not any("pytorch_model" in path for path in hub.asked)
+
+
+def test_weights_that_exist_only_as_bin_are_fetched(
+    hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "hub", "pytorch_model.bin")
+    found = fetch("org/name", tmp_path, monkeypatch)
+    assert found.weight_files[0].name == "pytorch_model.bin" and not found.uses_safetensors
+
+
+@pytest.mark.parametrize("model", ["org/name@nosuch", "org/other"])
+def test_what_the_hub_does_not_have_is_one_clear_error(
+    hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    write_model(tmp_path / "hub")
+    with pytest.raises(ModelError, match=r"could not be fetched from the hub: .*local folder works without"):
+        fetch(model, tmp_path, monkeypatch)
+
+
+def test_the_same_bytes_under_another_name_are_the_same_model(tmp_path: Path) -> None:
+    a, b = write_model(tmp_path / "a"), write_model(tmp_path / "b")
+    config = json.loads((b / "config.json").read_text()) | {"_name_or_path": "y", "transformers_version": "9"}
+    (b / "config.json").write_text(json.dumps(config))
+    one, two = resolve_model(str(a)), resolve_model(str(b))
+    assert one.document() == two.document() and one.tokenizer_digest() == two.tokenizer_digest()
+    (b / "model.safetensors").write_bytes(b"other")
+    assert resolve_model(str(b)).document()["weights"] != one.document()["weights"]
+    (b / "tokenizer.json").write_text('{"x": 1}')
+    assert resolve_model(str(b)).tokenizer_digest() != one.tokenizer_digest()
+
+
+def test_weights_in_several_files_are_all_part_of_the_identity(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    index = {"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "part-1.safetensors").write_bytes(b"1")
+    with pytest.raises(ModelError, match=r"names 'part-2\.safetensors', which is not in"):
+        resolve_model(str(folder))
+    (folder / "part-2.safetensors").write_bytes(b"2")
+    before = resolve_model(str(folder)).document()["weights"]
+    (folder / "part-2.safetensors").write_bytes(b"3")
+    assert resolve_model(str(folder)).document()["weights"] != before
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "config.json").unlink(), "has no config.json"),
+        (lambda f: (f / "config.json").write_text("["), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("[]"), "holds no JSON object"),
+        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors and no pytorch_model.bin"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, damage: object, message: str) -> None:
+    folder = write_model(tmp_path / "m")
+    damage(folder)
+    with pytest.raises(ModelError, match=message):
+        resolve_model(str(folder))
+
+
+@pytest.mark.parametrize("model", ["", "a/b/c", "../x", "/no/such/folder", "na me", "org/name\n"])
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused_without_asking_anybody(model: str) -> None:
+    with pytest.raises(ModelError, match="neither a folder nor a hub id"):
+        resolve_model(model)
+
+
+def test_the_names_of_its_weights_tell_what_a_model_has_before_any_is_read(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    parts = {"1.safetensors": "vit.encoder.weight", "2.safetensors": "vit.pooler.dense.weight"}
+    for file, name in parts.items():
+        save_file({name: np.zeros((2, 3), np.float32)}, folder / file)
+    index = {"weight_map": {name: file for file, name in parts.items()}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    found = resolve_model(str(folder))
+    assert found.parameters == set(parts.values())
+    assert found.may_have("pooler.") and found.may_have("vit.") and not found.may_have("ooler.")
+    assert not found.may_have("visual_projection.")
+    torch = resolve_model(str(write_model(tmp_path / "t", "pytorch_model.bin")))
+    assert torch.parameters is None and torch.may_have("pooler.")
+
+
+@pytest.mark.parametrize("n_bytes", [0, 4, 60, -1])
+def test_weights_that_are_cut_off_are_noticed_before_any_is_read(tmp_path: Path, n_bytes: int) -> None:
+    from safetensors.numpy import save_file
+
+    folder = write_model(tmp_path / "m")
+    save_file({"a": np.zeros(100, np.float32)}, folder / "model.safetensors")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:n_bytes])
+    with pytest.raises(ModelError, match=r"model 'm': .*/model.safetensors is damaged or cut off"):
+        _ = resolve_model(str(folder)).parameters
+
+
+def test_a_model_without_tokenizer_is_no_text_encoder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="has no tokenizer files"):
+        resolve_model(str(folder)).tokenizer_digest()
+    assert resolve_model(str(write_bert(tmp_path / "bert"))).model_type == "bert"

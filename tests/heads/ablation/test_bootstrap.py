@@ -1,0 +1,161 @@
+"""Laws of the bootstrap: the scores are those of training, pairs cancel, intervals cover what they claim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heads.ablation.bootstrap import (
+    GroupCounts,
+    Interval,
+    build_interval,
+    count_groups,
+    decide,
+    draw_weights,
+    resample_scores,
+)
+from heads.data.tasks import Targets, build_targets, default_tasks
+from heads.errors import HeadsError
+from heads.head.protocol import Prediction
+from heads.head.task_scores import selection_score
+
+TASKS = default_tasks(["x", "y", "z"])
+
+
+def make_rows(rng: np.random.Generator, n: int, skill: float) -> tuple[Prediction, Targets]:
+    truth = rng.integers(0, 4, n)
+    targets = build_targets(TASKS, {"a": (truth > 0).astype(np.int64), "b": truth - 1})
+    noise = rng.random((n, 4)).astype(np.float32)
+    noise[np.arange(n), truth] += skill
+    b = noise[:, 1:] / noise[:, 1:].sum(axis=1, keepdims=True)
+    return Prediction({"a": np.clip(1 - noise[:, 0] / 2, 0, 1), "b": b}), targets
+
+
+def counts_of(prediction: Prediction, targets: Targets, groups: np.ndarray) -> GroupCounts:
+    return count_groups(decide(prediction, TASKS), targets, tasks=TASKS, groups=groups)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 60))
+@settings(max_examples=50, deadline=None)
+def test_weights_of_one_give_the_selection_score(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    prediction, targets = make_rows(rng, n, 0.4)
+    groups = rng.integers(0, 5, n)
+    counts = counts_of(prediction, targets, groups)
+    (score,) = counts.scores(np.ones((1, int(groups.max()) + 1)))
+    assert score == pytest.approx(selection_score(prediction, targets, TASKS))
+
+
+def test_a_group_of_weight_two_counts_as_if_its_rows_were_there_twice() -> None:
+    rng = np.random.default_rng(0)
+    prediction, targets = make_rows(rng, 40, 0.4)
+    groups = np.repeat(np.arange(10), 4)
+    weights = rng.integers(0, 3, (1, 10)).astype(np.float64)
+    rows = np.repeat(np.arange(40), weights[0].astype(int)[groups])
+    drawn = Prediction({name: value[rows] for name, value in prediction.proba.items()})
+    (score,) = counts_of(prediction, targets, groups).scores(weights)
+    assert score == pytest.approx(selection_score(drawn, targets.select(rows), TASKS))
+
+
+def test_rows_to_which_a_task_does_not_apply_change_nothing() -> None:
+    rng = np.random.default_rng(1)
+    prediction, targets = make_rows(rng, 30, 0.4)
+    groups = np.arange(30) // 3
+    decisions = decide(prediction, TASKS)
+    before = count_groups(decisions, targets, tasks=TASKS, groups=groups)
+    garbage = {**decisions, "b": np.where(targets.applies["b"], decisions["b"], 999)}
+    after = count_groups(garbage, targets, tasks=TASKS, groups=groups)
+    for name in ("a", "b"):
+        assert (before.tables[name] == after.tables[name]).all()
+
+
+def difference(
+    ours: list[GroupCounts], theirs: list[GroupCounts], *, weights: np.ndarray, level: float = 0.95
+) -> Interval:
+    return build_interval(resample_scores(ours, weights) - resample_scores(theirs, weights), level=level)
+
+
+def test_a_head_does_not_differ_from_itself() -> None:
+    prediction, targets = make_rows(np.random.default_rng(2), 60, 0.3)
+    counts = counts_of(prediction, targets, np.arange(60) // 6)
+    found = difference([counts], [counts], weights=draw_weights(10))
+    assert (found.estimate, found.low, found.high) == (0, 0, 0)
+    assert not found.excludes_zero
+
+
+def test_the_difference_turns_its_sign_with_the_sides() -> None:
+    rng = np.random.default_rng(3)
+    good, targets = make_rows(rng, 120, 0.9)
+    bad = Prediction({name: rng.permutation(value) for name, value in good.proba.items()})
+    groups = np.arange(120) // 6
+    sides = [[counts_of(p, targets, groups)] for p in (good, bad)]
+    weights = draw_weights(20)
+    forth, back = (difference(a, b, weights=weights) for a, b in (sides, sides[::-1]))
+    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
+    assert forth.low > 0
+    assert forth.excludes_zero
+    assert back.excludes_zero
+
+
+def test_weights_resample_as_many_groups_and_repeat_with_their_seed() -> None:
+    weights = draw_weights(30, n_resamples=50, seed=4)
+    assert (weights.sum(axis=1) == 30).all()
+    assert (weights == draw_weights(30, n_resamples=50, seed=4)).all()
+    assert (weights != draw_weights(30, n_resamples=50, seed=5)).any()
+    assert len(np.unique(weights, axis=0)) == 50
+
+
+def test_one_group_cannot_be_resampled() -> None:
+    with pytest.raises(HeadsError, match="1 group of rows"):
+        draw_weights(1)
+
+
+def _simulate(rng: np.random.Generator, n_groups: int) -> tuple[GroupCounts, GroupCounts, np.ndarray]:
+    """Two heads on one binary task whose errors cluster in groups; the first is right more often by 0.05."""
+    (a,) = default_tasks([])
+    y = np.tile([0, 1], n_groups * 3)
+    groups = np.repeat(np.arange(n_groups), 6)
+    targets = build_targets((a,), {"a": y})
+    hard = rng.beta(2, 2, n_groups)[groups] * 0.4  # mean 0.2: how often both err in a group
+    sides = []
+    for extra in (0.05, 0.10):
+        is_wrong = rng.random(len(y)) < hard + extra
+        decisions = {"a": np.where(is_wrong, 1 - y, y)}
+        sides.append(count_groups(decisions, targets, tasks=(a,), groups=groups))
+    return sides[0], sides[1], groups
+
+
+@pytest.mark.parametrize("n_groups", [40, 150])
+def test_intervals_cover_the_true_difference_as_often_as_they_claim(n_groups: int) -> None:
+    rng, n_trials = np.random.default_rng(5), 400
+    weights = draw_weights(n_groups, n_resamples=400)
+    hits = 0
+    for _ in range(n_trials):
+        ours, theirs, _ = _simulate(rng, n_groups)
+        found = difference([ours], [theirs], weights=weights, level=0.9)
+        hits += found.low <= 0.05 <= found.high
+    # Three standard errors of a share of 0.9 in 400 trials, and a little for the percentiles' own bias.
+    assert abs(hits / n_trials - 0.9) < 0.055
+
+
+def test_ignoring_the_groups_would_claim_too_much() -> None:
+    """Rows of a group that are all alike are worth one row: the interval must be as wide as with one a group."""
+    rng = np.random.default_rng(6)
+    (a,) = default_tasks([])
+    y = np.tile([0, 1], 50)
+    targets = build_targets((a,), {"a": y})
+    decisions = {"a": np.where(rng.random(100) < 0.3, 1 - y, y)}
+    perfect = {"a": y}
+    groups = np.arange(100)
+    many = np.repeat(np.arange(100), 20)
+    intervals = []
+    for rows, group in ((groups, groups), (many, many)):
+        sides = [
+            [count_groups({"a": d["a"][rows]}, targets.select(rows), tasks=(a,), groups=group)]
+            for d in (decisions, perfect)
+        ]
+        intervals.append(difference(*sides, weights=draw_weights(100)))
+    assert intervals[0].low == pytest.approx(intervals[1].low)
+    assert intervals[0].high == pytest.approx(intervals[1].high)

@@ -1,0 +1,83 @@
+"""Laws of the comparison: what is said of a fusion is what its intervals allow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heads.ablation.bootstrap import count_groups
+from heads.ablation.comparison import Finding, HeadScore, compare
+from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
+from heads.ablation.grid import Cell
+from heads.data.tasks import build_targets, default_tasks
+
+TASKS = default_tasks([])
+N_GROUPS = 60
+
+
+def head(fusion: str, error: float, *, control: str | None = None, seed: int = 0, dim: int = 8) -> HeadScore:
+    """A head that is wrong in a share of its rows, the same ones as any other that is wrong as often."""
+    y = np.tile([0, 1], N_GROUPS * 3)
+    rng = np.random.default_rng(seed)
+    decisions = np.where(rng.random(len(y)) < error, 1 - y, y)
+    targets = build_targets(TASKS, {"a": y})
+    counts = count_groups({"a": decisions}, targets, tasks=TASKS, groups=np.arange(len(y)) // 6)
+    score = float(counts.scores(np.ones((1, N_GROUPS)))[0])
+    cell = Cell("mlp", fusion, dim, control=control)
+    return HeadScore(cell, seed, score, score, None, None, 10, 3.0, 1.0, counts)
+
+
+def findings(*heads: HeadScore) -> dict[str, Finding]:
+    return {finding.fusion: finding for finding in compare(heads)[1]}
+
+
+def test_a_gain_that_shuffled_text_lacks_is_a_gain() -> None:
+    found = findings(head("image", 0.3), head("concat", 0.1), head("concat", 0.3, control=TEXT_SHUFFLED))
+    assert found["concat"].verdict == "gain"
+    assert "against shuffled text" in found["concat"].sentence
+
+
+def test_a_gain_that_shuffled_text_shows_too_is_no_gain_from_the_text() -> None:
+    found = findings(head("image", 0.3), head("concat", 0.1), head("concat", 0.1, control=TEXT_SHUFFLED))
+    assert found["concat"].verdict == "not from the text"
+    assert "no gain that comes from the text" in found["concat"].sentence
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.3, "no gain"), (0.45, "worse"), (0.1, "gain")])
+def test_without_a_control_the_interval_decides(error: float, verdict: str) -> None:
+    assert findings(head("image", 0.3), head("spectral", error))["spectral"].verdict == verdict
+
+
+def test_without_image_nothing_is_said_of_gains() -> None:
+    table, found = compare([head("concat", 0.1), head("text", 0.5)])
+    assert found == ()
+    assert [line.difference for line in table] == [None, None]
+
+
+@pytest.mark.parametrize(("error", "is_leak"), [(0.5, False), (0.45, False), (0.2, True)])
+def test_a_head_that_learns_shuffled_labels_well_is_a_leak(error: float, is_leak: bool) -> None:
+    found = findings(head("image", 0.1), head("image", error, control=LABELS_SHUFFLED))
+    assert ("image" in found) == is_leak
+    if is_leak:
+        assert found["image"].verdict == "leak"
+
+
+def test_the_best_of_each_fusion_is_compared_but_lines_only_with_their_own_settings() -> None:
+    heads = [head("image", 0.4, dim=4), head("image", 0.2, dim=8), head("concat", 0.2, dim=4)]
+    table, (finding,) = compare(heads)
+    lines = {(line.cell.fusion, line.cell.dim): line for line in table}
+    difference = lines["concat", 4].difference
+    assert difference is not None
+    assert difference.estimate == pytest.approx(lines["concat", 4].score - lines["image", 4].score)
+    assert lines["image", 4].difference is None
+    assert finding.verdict == "no gain"
+
+
+def test_lines_are_means_over_seeds() -> None:
+    heads = [head("image", 0.3, seed=seed) for seed in range(3)]
+    (line,), _ = compare(heads)
+    scores = [found.score for found in heads]
+    assert line.n_seeds == 3
+    assert line.score == pytest.approx(np.mean(scores))
+    assert line.scores["score_sd"] == pytest.approx(np.std(scores, ddof=1))
+    assert line.to_dict()["vs_image"] is None

@@ -1,0 +1,133 @@
+"""Laws of the request: every configuration once, and nothing that nobody understands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
+from heads.ablation.grid import Cell, Grid
+from heads.ablation.grid_file import load_grid_file, parse_numbers, parse_texts
+from heads.data.fusion import FUSIONS
+from heads.errors import HeadsError
+
+
+def test_the_grid_is_the_product_of_its_lists() -> None:
+    grid = Grid(fusions=("concat", "image"), dims=(4, 8), lrs=(0.1, 0.2), weight_decays=(0.0,), seeds=3)
+    assert len(grid.cells) == len(set(grid.cells)) == 8
+    assert grid.cells[0] == Cell("mlp", "concat", 4, 0.1, 0.0)
+    assert grid.n_heads == 24
+    assert Grid(folds=5).n_heads == 5 * Grid().n_heads
+
+
+def test_heads_without_a_dimension_have_one_cell_a_fusion_and_pass_networks_by() -> None:
+    grid = Grid(heads=("mlp", "linear", "gbdt"), fusions=("image", "gated"), dims=(4,), seeds=2)
+    assert [cell.describe() for cell in grid.cells] == [
+        "mlp image, dim 4",
+        "mlp gated, dim 4",
+        "linear image",
+        "gbdt image",
+    ]
+    assert [len(grid.seeds_of(head)) for head in grid.heads] == [2, 1, 2]
+
+
+@pytest.mark.parametrize(("fusion", "has_text"), [("image", False), ("text", False), ("concat", True), ("mlb", True)])
+def test_text_is_shuffled_where_it_stands_beside_something(fusion: str, has_text: bool) -> None:
+    expected = (TEXT_SHUFFLED, LABELS_SHUFFLED) if has_text else (LABELS_SHUFFLED,)
+    assert Grid().controls_of(fusion) == expected
+    assert Grid(controls=False).controls_of(fusion) == ()
+
+
+def test_every_fusion_can_be_asked_for() -> None:
+    grid = Grid(fusions=tuple(FUSIONS))
+    assert set(grid.modalities) == {"text", "image", "spectral"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusions": ()}, "fusions or more, each once"),
+        ({"dims": (4, 4)}, "dims or more, each once"),
+        ({"fusions": ("film",)}, "unknown fusion 'film'"),
+        ({"heads": ("svm",)}, "unknown head 'svm'"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"seeds": 10**30}, "seeds is 1000.*expected a whole number from 1 to 1000000"),
+        ({"seeds": True}, "seeds is True"),
+        ({"folds": 2}, "folds is 2"),
+        ({"folds": 10**30}, "folds is 1000"),
+        ({"heads": ("linear",), "fusions": ("gated",)}, "head linear cannot take fusion gated"),
+        ({"dims": tuple(range(1, 2000)), "seeds": 1000}, "at most 1,000,000"),
+    ],
+)
+def test_grids_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(HeadsError, match=message):
+        Grid(**changes)
+
+
+def test_a_file_says_the_same_as_the_options(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        'fusion = "concat, image"\ndim = [32, 64]\nlr = "1e-3,3e-3"\nweight_decay = 0\nseeds = 4\nfolds = 5\n'
+        'screen = true\nviews = ["train"]\n[set]\nepochs = 20\n[image]\noutputs = "layers:all"\n'
+    )
+    assert load_grid_file(path) == {
+        "fusion": ("concat", "image"),
+        "dim": (32, 64),
+        "lr": (0.001, 0.003),
+        "weight_decay": (0.0,),
+        "seeds": 4,
+        "folds": 5,
+        "screen": True,
+        "views": ("train",),
+        "set": {"epochs": 20},
+        "image": {"outputs": "layers:all"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fussion = 1", "unknown key 'fussion'"),
+        ("dim = 'x'", "expected whole numbers"),
+        ("dim = [1.5]", "expected whole numbers"),
+        ("dim = [true]", "expected whole numbers"),
+        ("dim = [0]", "expected whole numbers"),
+        ("lr = [nan]", "expected numbers"),
+        ("lr = [-1.0]", "expected numbers"),
+        ("lr = [" + "9" * 400 + "]", "expected numbers"),
+        ("lr = '1e999'", "expected numbers"),
+        ("dim = [" + "9" * 400 + "]", "expected whole numbers"),
+        ("seeds = " + "9" * 400, "a whole number of 1329 bits, expected a whole number from 1"),
+        ("seeds = " + "9" * 5000, "not a TOML file"),
+        ("fusion = [1]", "expected names"),
+        ("fusion = 'a,,b'", "expected names"),
+        ("seeds = true", "expected a whole number"),
+        ("screen = 1", "expected true or false"),
+        ("set = 1", "expected a table"),
+        ("[set]\nx = [1]", "expected a table of plain values"),
+        ("[image]\nlayer = 1", "expected a table of encoder, outputs, view"),
+        ("[image]\nview = 1", "expected a text"),
+        ("a =", "not a TOML file"),
+    ],
+)
+def test_a_file_with_anything_else_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    with pytest.raises(HeadsError, match=message):
+        load_grid_file(path)
+
+
+def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(HeadsError, match="not a TOML file"):
+        load_grid_file(tmp_path / "grid.toml")
+    with pytest.raises(HeadsError, match="not a file"):
+        load_grid_file(tmp_path / "none.toml")
+
+
+def test_lists_are_read_from_texts() -> None:
+    assert parse_texts("a, b", "--x") == ("a", "b")
+    assert parse_numbers("32,64", "--dim", kind=int) == (32, 64)
+    assert parse_numbers((), "--lr", kind=float) == ()

@@ -1,0 +1,499 @@
+"""Laws of the command line: what is printed, for people and for machines, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+import heads.runs.detection
+from featcache import FeatcacheError, ShardError, open_store
+from featcache.synthetic import SyntheticView, write_synthetic
+from heads.commands import register
+from heads.commands.options import parse_settings
+from heads.commands.render import safe
+from heads.data.fusion import FUSIONS
+from heads.errors import HeadsError
+from heads.runs.run import load_run
+from tests.heads.synthetic import Row, train_run, write_cache
+
+COMMANDS = ("train", "evaluate", "predict", "pseudo-label", "ablate", "detect")
+QUICK = ("--set", "epochs=6", "--set", "lr=0.02", "--dim", "16")
+app = typer.Typer()
+register(app)
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "80"})
+
+
+def ok(*words: object) -> str:
+    result = call(*words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def as_json(*words: object) -> dict[str, Any]:
+    value = json.loads(ok(*words, "--json"))
+    assert isinstance(value, dict)
+    return value
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``cache`` and a run ``run``."""
+    folder = tmp_path_factory.mktemp("project")
+    store = write_cache(folder / "cache")
+    train_run(store, folder / "run", head="linear")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
+
+def assert_fits(text: str) -> None:
+    lines = [line for line in text.splitlines() if not line.startswith(("Next:", "Saved", "Tables", "Wrote"))]
+    assert max(len(line) for line in lines) <= 80, max(lines, key=len)
+
+
+def test_help_loads_no_framework() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; import typer; from heads.commands import register\n"
+        "app = typer.Typer(); register(app)\n"
+        f"for c in {COMMANDS!r}: assert CliRunner().invoke(app, [c, '--help']).exit_code == 0\n"
+        "names = {'torch', 'transformers', 'lightgbm', 'sklearn', 'matplotlib', 'pandas'}\n"
+        "print(sorted(names & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_train_runs_as_it_stands_in_a_project_folder(project: Path) -> None:
+    text = ok("train", "--loss", "multitask", "--fusion", "image", *QUICK)
+    assert_fits(text)
+    runs = list((project / "runs").iterdir())
+    assert len(runs) == 1
+    assert text.rstrip().splitlines()[-1].startswith("Next: heads evaluate runs/")
+    assert load_run(runs[0]).record.config.settings["loss"] == "multitask"
+
+
+def test_train_json_is_one_object(tmp_path: Path) -> None:
+    found = as_json("train", "--fusion", "image", *QUICK, "--seed", 5, "--out", tmp_path / "run")
+    assert found["run"] == str(tmp_path / "run")
+    assert found["config"]["seed"] == 5
+    assert found["rows"]["train"] == 180
+    assert found["validation"]["selecting"]["n"] == 48
+
+
+def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:
+    ok("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
+    result = call("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
+    assert isinstance(result.exception, HeadsError)
+    ok("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run", "--overwrite")
+
+
+def test_what_killed_trainings_left_among_the_projects_runs_goes(project: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from featcache.files.folders import new_folder\n"
+        "with new_folder(Path(sys.argv[1]), check=lambda _: None): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("runs/20250101-000000", "elsewhere/r"):
+        subprocess.run([sys.executable, "-c", code, str(project / name)], check=False)
+    subprocess.run([sys.executable, "-c", code, str(project / "runs" / "work")], check=False)
+    ok("train", "--head", "linear", "--fusion", "image")
+    left = [path.name for path in (project / "runs").iterdir() if path.name.startswith(".")]
+    assert len(left) == 1 and left[0].startswith(".work.")  # no command makes up such a name
+    assert len(list((project / "elsewhere").iterdir())) == 1
+    ok("train", "--head", "linear", "--fusion", "image", "--out", project / "elsewhere" / "r")
+    assert [path.name for path in (project / "elsewhere").iterdir()] == ["r"]
+
+
+def test_predict_refuses_what_is_no_file_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, what in (("link", "a link"), (".", "a folder")):
+        result = call("predict", "no-run", "--format", "ct2", "--out", tmp_path / name)
+        assert isinstance(result.exception, HeadsError)
+        assert f"it is {what}, expected a file or nothing there" in str(result.exception)
+
+
+def test_an_ablation_that_is_refused_leaves_the_one_that_is_there(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls", "--out", tmp_path / "a")
+    ok(*words)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert isinstance(call(*words, "--overwrite", "--set", "rate=1").exception, HeadsError)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    ok(*words, "--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "lr"), "not KEY=VALUE"),
+        (("--set", "rate=1"), "unknown setting 'rate'"),
+        (("--set", "seed=1"), "given already"),
+        (("--set", "image.outputs=layers:4"), "layers:4"),
+        (("--dataset", "other"), "other"),
+        (("--preset", "paper", "--head", "gbdt"), "preset 'paper' is of head 'mlp'"),
+        (("nowhere",), "nowhere"),
+    ],
+)
+def test_train_refuses_what_it_does_not_know(words: tuple[str, ...], message: str) -> None:
+    result = call("train", "--fusion", "image", *words)
+    assert isinstance(result.exception, FeatcacheError)
+    assert message in str(result.exception)
+
+
+def test_a_wrong_choice_is_wrong_usage() -> None:
+    assert call("train", "--fusion", "film").exit_code == 2
+    assert call("ablate", "--seeds", "x").exit_code == 2
+
+
+def test_settings_are_read_as_json_or_text() -> None:
+    settings, choices = parse_settings(
+        ["lr=3e-4", "patience=null", "select_by=paper", "text.encoder=ab", "spectral.view=blur:1"], {"dim": None}
+    )
+    assert settings == {"lr": 3e-4, "patience": None, "select_by": "paper"}
+    assert choices == {"text": {"encoder": "ab"}, "spectral": {"view": "blur:1"}}
+
+
+def test_default_fusion_on_a_store_of_one_modality_names_the_one_that_would_do(tmp_path: Path) -> None:
+    write_cache(tmp_path / "cache", modalities=("image",))
+    result = call("train", tmp_path / "cache")
+    assert isinstance(result.exception, HeadsError)
+    assert "--fusion image" in str(result.exception)
+
+
+def test_evaluate_shows_the_reference_beside_the_result() -> None:
+    text = ok("evaluate", "run", "--split", "test")
+    assert_fits(text)
+    assert "always AI" in text
+    assert "0.833" in text  # its accuracy
+    assert "transductive" not in text.lower()
+
+
+def test_evaluate_json_has_the_keys_that_were_promised() -> None:
+    found = as_json("evaluate", "run", "--split", "test")
+    assert found["n"] == 96
+    keys = {"accuracy", "balanced_accuracy", "f1_binary", "f1_macro", "f1_weighted", "auc", "average_precision"}
+    assert found["tasks"]["a"].keys() == keys == found["reference"]["always_ai"]["tasks"]["a"].keys()
+    assert found["tasks"]["b"].keys() == found["joint"].keys() == {"accuracy", "f1_macro", "f1_weighted"}
+
+
+def test_evaluate_finds_the_runs_own_cache(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_run(write_cache(tmp_path / "elsewhere"), tmp_path / "run", head="linear")
+    monkeypatch.chdir(tmp_path)
+    assert as_json("evaluate", "run")["n"] == 96
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "pseudo-label"])
+def test_nothing_is_written_into_a_cache_that_only_the_run_names(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = write_cache(tmp_path / "theirs").path
+    train_run(open_store(cache), tmp_path / "run", head="linear")
+    for path in cache.glob("features/**/*.h5"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    before = sorted(cache.rglob("*"))
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    outs = {"evaluate": (), "predict": ("--out", "p.csv"), "pseudo-label": ("--out", "run2")}
+    ok(command, tmp_path / "run", *outs[command])
+    assert sorted(cache.rglob("*")) == before
+    ok("evaluate", tmp_path / "run", "--cache", cache)
+    assert sorted(cache.rglob("*")) != before
+
+
+def test_predict_ends_with_3_where_rows_have_no_answer(tmp_path: Path) -> None:
+    def drop(rows: list[Row]) -> None:
+        rows[-1].picture = None
+
+    write_cache(tmp_path / "cache", edit=drop)
+    result = call("predict", "run", tmp_path / "cache", "--out", tmp_path / "p.csv")
+    assert result.exit_code == 3
+    assert "1 written without an answer" in result.stdout
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[-1]["pred_a"] == ""
+    assert rows[0]["pred_a"] in ("real", "ai")
+    found = call("predict", "run", tmp_path / "cache", "--out", tmp_path / "p.csv", "--split", "test", "--json")
+    assert found.exit_code == 3
+    assert json.loads(found.stdout)["n_refused"] == 1
+
+
+def test_predict_writes_the_competitions_file(tmp_path: Path) -> None:
+    assert_fits(ok("predict", "run", "--split", "test", "--format", "ct2", "--out", tmp_path / "answer.json"))
+    answers = json.loads((tmp_path / "answer.json").read_text())
+    assert len(answers) == 96
+    assert answers[0].keys() == {"index", "Label_A", "Label_B"}
+
+
+def test_predict_refuses_an_unknown_ending_before_the_work(tmp_path: Path) -> None:
+    assert "expected one of .csv" in str(call("predict", "nowhere", "--out", tmp_path / "p.xls").exception)
+
+
+def test_pseudo_label_then_evaluate_says_transductive(tmp_path: Path) -> None:
+    text = ok("pseudo-label", "run", "--split", "test", "--out", tmp_path / "run2")
+    assert_fits(text)
+    assert "precision" in text
+    assert (tmp_path / "run2" / "pseudo_labels.csv").is_file()
+    assert "Transductive" in ok("evaluate", tmp_path / "run2", "--split", "test")
+    assert as_json("evaluate", tmp_path / "run2", "--split", "test")["transductive"] is True
+    again = as_json("pseudo-label", "run", "--split", "test", "--out", tmp_path / "run3")
+    assert again["transductive"] == ["test"]
+    assert again["pseudo"]["teacher"] == "run"
+    assert again["pseudo"]["n_overlap"] == 0
+    chained = as_json("pseudo-label", tmp_path / "run2", "--split", "test", "--out", tmp_path / "run4")
+    assert chained["validation"]["digest"] == again["validation"]["digest"]
+
+
+def test_pseudo_label_on_valid_is_refused() -> None:
+    assert "validation never changes" in str(call("pseudo-label", "run", "--split", "valid").exception)
+
+
+ABLATE = ("ablate", "--seeds", 2, "--set", "epochs=2", "--set", "min_steps=0", "--set", "lr=0.02")
+
+
+def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
+    words = (*ABLATE, "--fusion", "concat,image", "--dim", "4,8")
+    text = ok(*words, "--out", tmp_path / "a")
+    assert_fits(text)
+    assert "±" in text
+    assert "~text" in text
+    assert "against image" in text
+    last = text.splitlines()[-1]
+    assert last.startswith("Next: heads train cache --head mlp --fusion")
+    assert "--set epochs=2 --set min_steps=0 --set lr=0.02" in last
+    assert (tmp_path / "a" / "ablation.png").is_file()
+    found = as_json(*words, "--out", tmp_path / "b")
+    assert len(found["heads"]) == 8 + 6
+    assert len(found["table"]) == 4 + 3
+
+
+def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:
+    words = (
+        "ablate",
+        "--head",
+        "mlp,linear",
+        "--fusion",
+        "image,concat,logit-mean",
+        "--lr",
+        "1e-3,0.0125",
+        "--dim",
+        "8",
+    )
+    text = ok(*words, "--seeds", 2, "--set", "epochs=2", "--set", "min_steps=0", "--out", tmp_path / "a")
+    assert_fits(text)
+    assert "linear concat" in text
+    assert "mlp logit-mean" in text
+
+
+def test_a_finished_ablation_is_not_replaced_unasked_for(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls", "--out", tmp_path / "a")
+    ok(*words)
+    assert "--overwrite" in str(call(*words).exception)
+    ok(*words, "--overwrite")
+
+
+def test_a_file_gives_the_options_and_the_command_line_goes_over_it(tmp_path: Path) -> None:
+    config = tmp_path / "grid.toml"
+    config.write_text(
+        'fusion = ["image"]\ndim = [4, 8]\nseeds = 2\ncontrols = false\n[set]\nepochs = 2\nmin_steps = 0\n'
+        '[image]\noutputs = "pooled"\n'
+    )
+    found = as_json("ablate", "--config", config, "--seeds", 1, "--folds", 3, "--out", tmp_path / "a")
+    grid = found["grid"]
+    assert (grid["fusions"], grid["dims"], grid["seeds"], grid["folds"]) == (["image"], [4, 8], 1, 3)
+    assert grid["controls"] is False
+    assert grid["settings"] == {"epochs": 2, "min_steps": 0}
+    config.write_text("dims = [4]")
+    assert "unknown key 'dims'" in str(call("ablate", "--config", config).exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--dim", "32,x"), "expected whole numbers"),
+        (("--fusion", "film"), "unknown fusion 'film'"),
+        (("--head", "svm"), "unknown head 'svm'"),
+        (("--memory", "lots"), "expected a size"),
+        (("--set", "rate=1"), "unknown setting 'rate'"),
+        (("--image-outputs", "layers:4"), "layers:4"),
+        (("--fusion", "spectral"), "needs spectral vectors"),
+    ],
+)
+def test_ablate_refuses_what_it_does_not_know(words: tuple[str, ...], message: str) -> None:
+    assert message in str(call("ablate", *words).exception)
+
+
+@pytest.fixture(scope="module")
+def viewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with text, pictures in two views, several outputs, and spectral features."""
+    path = tmp_path_factory.mktemp("viewed") / "cache"
+    write_synthetic(
+        path, captions={"train": 40, "valid": 20, "test": 20}, views={"blur:1": SyntheticView(shift=4.0, noise=0.5)}
+    )
+    return path
+
+
+def test_outputs_and_views_are_chosen_by_options(viewed: Path, tmp_path: Path) -> None:
+    words = ("train", viewed, "--head", "linear", "--fusion", "image-spectral")
+    ok(*words, "--image-outputs", "layers:1-2", "--view", "blur:1", "--out", tmp_path / "run")
+    selections = load_run(tmp_path / "run").selections
+    assert selections["image"].outputs == ("layers:1", "layers:2")
+    assert {selection.view for selection in selections.values()} == {"blur:1"}
+    refused = call("train", viewed, "--head", "linear", "--fusion", "text", "--view", "blur:1")
+    assert "captions have none" in str(refused.exception)
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_every_fusion_trains_and_is_evaluated(viewed: Path, tmp_path: Path, fusion: str) -> None:
+    outputs = ("--image-outputs", "layers:all") if fusion == "layers" else ()
+    ok("train", viewed, "--fusion", fusion, *outputs, "--dim", 8, "--set", "epochs=1", "--out", tmp_path / "run")
+    assert as_json("evaluate", tmp_path / "run", "--cache", viewed)["n"] == 120
+
+
+def test_a_run_is_evaluated_under_another_view(viewed: Path, tmp_path: Path) -> None:
+    ok("train", viewed, "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
+    clean = as_json("evaluate", tmp_path / "run", "--cache", viewed)
+    blurred = as_json("evaluate", tmp_path / "run", "--cache", viewed, "--view", "blur:1")
+    assert blurred["view"] == "blur:1"
+    assert blurred["tasks"]["b"]["f1_macro"] < clean["tasks"]["b"]["f1_macro"]
+    text = ok("evaluate", tmp_path / "run", "--cache", viewed, "--view", "blur:1")
+    assert_fits(text.split("\n", 1)[1])
+    assert "view blur:1" in text
+    ok("predict", tmp_path / "run", viewed, "--view", "blur:1", "--out", tmp_path / "p.csv")
+    unknown = call("evaluate", tmp_path / "run", "--cache", viewed, "--view", "blur:9")
+    assert "blur:9" in str(unknown.exception)
+
+
+def test_heads_are_fitted_on_the_views_that_are_named(viewed: Path, tmp_path: Path) -> None:
+    words = (*ABLATE, viewed, "--fusion", "image", "--dim", "8", "--no-controls")
+    found = as_json(*words, "--views", "clean,blur:1", "--out", tmp_path / "a")
+    assert found["conditions"]["views"] == ["clean", "blur:1"]
+    assert "lacks clean" in str(call(*words, "--views", "blur:1", "--out", tmp_path / "b").exception)
+
+
+def test_train_takes_views_and_memory_and_the_run_says_so(viewed: Path, tmp_path: Path) -> None:
+    words = ("train", viewed, "--fusion", "image", "--dim", 8, "--set", "epochs=2")
+    ok(*words, "--views", "clean,blur:1", "--memory", "200KB", "--out", tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert run.record.views == ("clean", "blur:1") and run.selections["image"].view == "clean"
+    refused = call("pseudo-label", tmp_path / "run", viewed, "--split", "test", "--out", tmp_path / "second")
+    assert "was fitted on views clean, blur:1" in str(refused.exception)
+    assert "lacks clean" in str(call(*words, "--views", "blur:1").exception)
+    assert "2 parsecs" in str(call(*words, "--memory", "2 parsecs").exception)
+
+
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for command in ("ablate", "train"):
+        assert "no CUDA device" in str(call(command, "--device", "cuda").exception)
+
+
+@pytest.fixture(scope="module")
+def damaged(project: Path) -> Path:
+    """A copy of ``cache`` in which one bit of one vector of a picture is another one."""
+    cache = shutil.copytree(project / "cache", project / "damaged")
+    store = open_store(cache)
+    (shard,) = store.shard_set(store.select("image").fingerprint).shards
+    data = bytearray(shard.path.read_bytes())
+    data[shard.outputs["pooled"].offset + 2] ^= 1
+    shard.path.write_bytes(data)
+    return shard.path
+
+
+READERS = {
+    "train": ("train", "{}", "--head", "linear", "--fusion", "image"),
+    "ablate": ("ablate", "{}", "--head", "linear", "--fusion", "image", "--seeds", 1, "--no-controls"),
+    "evaluate": ("evaluate", "run", "--cache", "{}"),
+    "predict": ("predict", "run", "{}"),
+    "pseudo-label": ("pseudo-label", "run", "{}", "--threshold", 0.6),
+}
+
+
+def reader(command: str, cache: Path, out: Path) -> list[object]:
+    words = [cache if word == "{}" else word for word in READERS[command]]
+    return words if command == "evaluate" else [*words, "--out", out]
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_a_damaged_shard_is_refused_by_every_command_that_reads_vectors(
+    command: str, damaged: Path, tmp_path: Path
+) -> None:
+    words = reader(command, damaged.parents[3], tmp_path / "x.csv")
+    result = call(*words)
+    assert isinstance(result.exception, ShardError) and result.stdout == ""
+    assert f"run `featcache repair {damaged.parents[3]}`: shard {damaged}: dataset 'features/pooled'" in str(
+        result.exception
+    )
+    assert not (tmp_path / "x.csv").exists()
+    ok(*words, "--no-check")
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_only_what_a_head_takes_is_checked(command: str, damaged: Path, tmp_path: Path) -> None:
+    """The vectors of the captions are sound."""
+    cache = damaged.parents[3]
+    if command in ("train", "ablate"):
+        words = [word if word != "image" else "text" for word in reader(command, cache, tmp_path / "x")]
+    else:
+        train_run(open_store("cache"), tmp_path / "run", head="linear", fusion="text")
+        words = [word if word != "run" else tmp_path / "run" for word in reader(command, cache, tmp_path / "x.csv")]
+    ok(*words)
+
+
+def test_detect_prints_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vector = open_store("cache").arrays("test").features["image"][1]
+    monkeypatch.setattr(heads.runs.detection, "encode_image", lambda *args, **options: vector)
+    (tmp_path / "x.png").write_bytes(b"x")
+    text = ok("detect", "run", "--image", tmp_path / "x.png", "--device", "cpu")
+    assert_fits(text)
+    assert text.startswith("Verdict: AI-generated, most likely by sd21")
+    assert "synthetic/image" in text
+    found = as_json("detect", "run", "--image", tmp_path / "x.png")
+    assert found["verdict"] == "ai"
+    assert list(found["probabilities"]) == ["real", "sd21", "sdxl", "sd3", "dalle3", "midjourney"]
+
+
+def test_detect_says_which_picture_it_cannot_read(tmp_path: Path) -> None:
+    assert "cannot read the picture" in str(call("detect", "run", "--image", tmp_path / "no.png").exception)
+    assert "needs a picture" in str(call("detect", "run").exception)
+
+
+def test_untrusted_text_reaches_the_terminal_harmless() -> None:
+    assert safe("[red]x\x1b[31m\n") == r"\[red]x\x1b[31m\n"
+
+
+def test_a_strange_class_name_is_printed_as_it_is(tmp_path: Path) -> None:
+    names = ("[bold]a[/]", "b\x1b[2J")
+    store = write_cache(tmp_path / "cache", generators=names)
+    train_run(store, tmp_path / "run", head="linear")
+    text = ok("pseudo-label", tmp_path / "run", tmp_path / "cache", "--out", tmp_path / "run2")
+    assert "[bold]a[/]" in text
+    assert "\x1b" not in text
+
+
+def test_two_runs_begun_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from heads.commands.options import new_run_folder
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "featcache.toml").write_text('runs = "mine"\n')
+    folders = []
+    for _ in range(4):
+        folders.append(new_run_folder(None))
+        folders[-1].mkdir(parents=True)
+    assert len(set(folders)) == 4 and new_run_folder(tmp_path / "given") == tmp_path / "given"

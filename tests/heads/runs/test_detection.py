@@ -1,0 +1,149 @@
+"""Laws of detection: one picture gets what its row of a cache would get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import heads.runs.detection
+from featcache import FeatureStore
+from featcache.synthetic import write_synthetic
+from heads.errors import HeadsError
+from heads.runs.detection import detect, model_place
+from heads.runs.predictions import predict
+from heads.runs.record import Producer
+from heads.runs.run import Run
+from tests.heads.synthetic import train_run, write_cache
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    return write_cache(tmp_path_factory.mktemp("detect") / "cache")
+
+
+@pytest.fixture(scope="module")
+def both(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_run(store, tmp_path_factory.mktemp("detect") / "both", fusion="concat", head="linear")
+
+
+@pytest.fixture(scope="module")
+def image_only(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_run(store, tmp_path_factory.mktemp("detect") / "image", fusion="image", head="linear")
+
+
+@pytest.fixture
+def encoders(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Encoders that know the contents of the cache by heart, and write down how they were called."""
+    arrays = store.arrays()
+    calls: list[dict[str, Any]] = []
+
+    def fake(modality: str) -> Any:
+        def encode(document: Mapping[str, Any], content: Any, **options: Any) -> Any:
+            calls.append({"modality": modality, "document": document, **options})
+            name = content.decode().split(" ", 1)[1] if modality == "image" else f"{content.replace(' caption ', '-')}"
+            rows = np.char.startswith(arrays.sample_id, name if modality == "image" else _padded(name))
+            return arrays.features[modality][np.flatnonzero(rows)[0]]
+
+        return encode
+
+    monkeypatch.setattr(heads.runs.detection, "encode_image", fake("image"))
+    monkeypatch.setattr(heads.runs.detection, "encode_caption", fake("text"))
+    return calls
+
+
+def _padded(name: str) -> str:
+    split, number = name.split("-")
+    return f"{split}-{int(number):03d}"
+
+
+def test_the_verdict_is_that_of_the_row(
+    both: Run, image_only: Run, store: FeatureStore, encoders: list[dict[str, Any]]
+) -> None:
+    for run in (both, image_only):
+        rows = predict(run, store, "test")
+        columns = rows.columns()
+        for index in (0, 1, 17, 95):
+            sample_id = str(rows.sample_id[index])
+            caption = f"test caption {int(sample_id.split('-')[1])}"
+            found = detect(run, f"0 {sample_id}".encode(), caption=caption)
+            assert found.verdict == columns["pred_a"][index]
+            assert (found.generator or "real") == columns["pred_b"][index]
+            assert found.p_ai == pytest.approx(columns["p_ai"][index], abs=1e-6)
+            assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-6)
+            assert (found.verdict == "ai") == (found.p_ai >= found.threshold)
+
+
+def test_a_missing_caption_names_the_fusion_that_would_do(both: Run, encoders: list[dict[str, Any]]) -> None:
+    for caption in (None, "", "  "):
+        with pytest.raises(HeadsError, match=r"needs a caption .*--fusion image"):
+            detect(both, b"0 test-000-real", caption=caption)
+    assert encoders == []  # refused before any model is loaded
+
+
+def test_a_missing_picture_is_refused(image_only: Run) -> None:
+    with pytest.raises(HeadsError, match="needs a picture"):
+        detect(image_only, None, caption="x")
+
+
+def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list[dict[str, Any]]) -> None:
+    found = detect(both, b"0 test-000-real", caption="test caption 0", models={"image": "elsewhere"}, device="cpu")
+    by_name = {call["modality"]: call for call in encoders}
+    assert by_name["image"]["model"] == "elsewhere"
+    assert by_name["text"]["model"] is None
+    assert by_name["image"]["outputs"] == ("pooled",)
+    assert {call["device"] for call in encoders} == {"cpu"}
+    for modality, call in by_name.items():
+        assert call["document"] == both.record.producers[modality].document
+    assert found.models == {"text": "synthetic/text", "image": "elsewhere"}
+
+
+def test_an_image_head_does_not_encode_the_caption(image_only: Run, encoders: list[dict[str, Any]]) -> None:
+    detect(image_only, b"0 test-000-real", caption="anything")
+    assert [call["modality"] for call in encoders] == ["image"]
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ({"path": "/m", "model": "a/b"}, "/m"),
+        ({"model": "a/b", "revision": "abc"}, "a/b@abc"),
+        ({"model": "a/b"}, "a/b"),
+        (None, "?"),
+    ],
+)
+def test_the_place_of_a_model_is_its_folder_or_its_id(both: Run, source: object, place: str) -> None:
+    selection = both.selections["image"]
+    assert model_place(Producer(selection, {"source": source})) == place
+
+
+def test_a_head_without_generators_says_ai(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = write_cache(tmp_path / "cache", generators=("sdxl",))
+    run = train_run(store, tmp_path / "run", head="linear")
+    vector = store.arrays("test").features["image"][1]
+    monkeypatch.setattr(heads.runs.detection, "encode_image", lambda *args, **options: vector)
+    found = detect(run, b"x")
+    assert (found.verdict, found.generator) == ("ai", None)
+    assert found.probabilities.keys() == {"real", "ai"}
+
+
+def test_spectral_vectors_are_made_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_synthetic(tmp_path / "cache", captions={"train": 30, "valid": 16, "test": 4})
+    run = train_run(data.store, tmp_path / "run", head="linear", fusion="image-spectral")
+    vectors = data.store.arrays("test").features
+    seen = []
+
+    def encode(document: Mapping[str, Any], content: bytes, **options: Any) -> Any:
+        modality = document["identity"]["modality"]
+        seen.append((modality, content, options["outputs"]))
+        return vectors[modality][1]
+
+    monkeypatch.setattr(heads.runs.detection, "encode_image", encode)
+    found = detect(run, b"picture")
+    assert seen == [("image", b"picture", ("pooled",)), ("spectral", b"picture", ("radial",))]
+    assert found.p_ai == pytest.approx(predict(run, data.store, "test").columns()["p_ai"][1], abs=1e-6)
+    with pytest.raises(HeadsError, match=r"needs a picture .*--fusion text"):
+        detect(run, None, caption="x")
