@@ -22,6 +22,8 @@ _SEED = Range(int, 0, 2**31 - 1)
 _THRESHOLD = Range(float, 0, 1)
 _COUNT = Range(int, 0, 2**63 - 1)
 _WIDTH = Range(int, 1, 2**20 - 1)
+_SETTING = Range(float, -1e15, 1e15)
+"""What any setting can be; its own range is the head's to check when it is fitted with it."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def parse_record(data: bytes, where: str) -> RunRecord:
 
 def _parse_config(fields: Mapping[str, Any], where: str) -> TrainConfig:
     _check_keys(fields, set(TrainConfig.__dataclass_fields__), f"config of {where}")
-    if not (_is_text(fields["head"]) and _is_text(fields["fusion"]) and _is_object(fields["settings"])):
+    if not (_is_text(fields["head"]) and _is_text(fields["fusion"]) and _is_settings(fields["settings"])):
         raise HeadsError(f"{where} has a malformed config: {fields!r:.80}")
     if not (fields["preset"] is None or _is_text(fields["preset"])):
         raise HeadsError(f"{where} has a malformed preset: {fields['preset']!r:.80}")
@@ -215,6 +217,17 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_settings(value: Any) -> bool:
+    """Whether it is an object in which all numbers, at whatever depth, are such as a setting can be."""
+    return isinstance(value, dict) and all(map(_is_setting, value.values()))
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_setting, value))
+    return value is None or isinstance(value, str | bool) or _is_settings(value) or _SETTING.holds(value)
+
+
 def _is_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
@@ -243,7 +256,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     ),
     "views": _is_texts,
     "transductive": _is_texts,
-    "pseudo": lambda value: value is None or _is_object(value),
+    "pseudo": lambda value: value is None or _is_settings(value),
     "files": lambda value: (
         _is_object(value) and all(_is_file_name(name) and _is_digest(digest) for name, digest in value.items())
     ),
