@@ -16,7 +16,7 @@ from featcache.files.digests import canonical_json, digest_bytes
 from featcache.files.hdf5 import Block
 from featcache.files.sealed import MAX_RECORDS, check_intact, read_sealed, replace_sealed
 
-__all__ = ["Index", "Receipt", "all_shard_paths", "indexed_paths", "load_index", "read_index", "update_index"]
+__all__ = ["Index", "Receipt", "all_shard_paths", "load_index", "read_index", "update_index"]
 
 FORMAT_VERSION = 3
 _VERSIONS = (2, FORMAT_VERSION)
@@ -81,11 +81,6 @@ def load_index(cache: Cache) -> Mapping[Path, Receipt]:
     """Read the receipts that still fit their files (same size); a missing or damaged index is an empty one."""
     receipts = read_index(cache.path).receipts
     return {path: receipt for path, receipt in receipts.items() if _size(path) == receipt.shard.size}
-
-
-def indexed_paths(cache: Cache) -> tuple[Path, ...]:
-    """Return the paths of all receipts, whether or not their files are still there."""
-    return tuple(read_index(cache.path).receipts)
 
 
 def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Path] = ()) -> Mapping[Path, Receipt]:

@@ -129,8 +129,10 @@ class _Run:
     def plan(self, work: Work) -> tuple[Scan, list[Plan]]:
         """Find out what there is to do, and record the samples."""
         cache, manifest, options = self._cache, self._manifest, self._options
-        remove_leftovers(path for path, name in walk_cache(cache.path) if is_temporary(name))
-        sweep_claims([path for path, name in walk_cache(cache.path) if is_claim(name)])
+        # One walk: there can be a million shards among which these are looked for.
+        found = [(path, name) for path, name in walk_cache(cache.path) if is_temporary(name) or is_claim(name)]
+        remove_leftovers(path for path, name in found if is_temporary(name))
+        sweep_claims(path for path, name in found if is_claim(name))
         for spec, _ in work.items:
             cache.add_producer(spec.fingerprint)
         self.tell(Event("start", {"dataset": manifest.name, "n_samples": len(manifest.samples)}))
