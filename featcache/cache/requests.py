@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from featcache.cache.folder import Cache
+from featcache.cache.samples import read_samples
 from featcache.errors import ShardError
 from featcache.files.sealed import check_intact, read_sealed, replace_sealed
 from featcache.identity.fingerprint import SHORT
+from featcache.identity.reading import EARLY, RULES, Reading
 
-__all__ = ["Request", "read_request", "read_requests", "requested_datasets", "write_requests"]
+__all__ = ["Request", "read_request", "read_requests", "reading_rules", "requested_datasets", "write_requests"]
 
 FORMAT_VERSION = 1
 _FOLDER = "requests"
@@ -38,6 +40,8 @@ class Request:
         Of the split, if it was made here.
     skips_orphans : bool
         Whether something that the data set names was left out.
+    reading : Reading
+        How the data were read.
     """
 
     dataset: str
@@ -47,6 +51,7 @@ class Request:
     views: tuple[str, ...]
     seed: int | None
     skips_orphans: bool
+    reading: Reading = EARLY
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
@@ -70,6 +75,7 @@ class Request:
                 tuple(map(str, document["views"])),
                 None if seed is None else int(seed),
                 bool(document["skips_orphans"]),
+                Reading.from_document(document["reading"]) if "reading" in document else EARLY,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError.damaged(f"{where} is no request: {error!r}") from error
@@ -81,7 +87,9 @@ class Request:
 
     def to_document(self) -> dict[str, Any]:
         """Return what is stored."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        document = {"format_version": FORMAT_VERSION, **asdict(self)}
+        del document["reading"]
+        return document if self.reading == EARLY else document | {"reading": self.reading.to_document()}
 
 
 def write_requests(cache: Cache, requests: Iterable[Request]) -> None:
@@ -106,6 +114,19 @@ def read_requests(cache: Cache, dataset: str) -> tuple[Request, ...]:
     """
     folder = cache.path / _FOLDER / dataset
     return tuple(read_request(path) for path in sorted(folder.glob("[0-9a-f]*.json")))
+
+
+def reading_rules(cache: Cache, dataset: str) -> int:
+    """Return the rules by which a data set is to be read: those of its sample table, of its requests, or the newest."""
+    try:
+        if dataset in cache.datasets:
+            return read_samples(cache.sample_path(dataset)).reading.rules
+    except ShardError:  # it is lost: what was asked for tells
+        pass
+    try:
+        return max((request.reading.rules for request in read_requests(cache, dataset)), default=RULES)
+    except ShardError:
+        return EARLY.rules
 
 
 def requested_datasets(cache: Cache) -> tuple[str, ...]:

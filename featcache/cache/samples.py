@@ -15,6 +15,7 @@ from featcache.cache.file_facts import FORMATS, FileFacts
 from featcache.errors import ShardError
 from featcache.files.column_file import READ_ERRORS, ColumnFile
 from featcache.files.string_column import StringColumn
+from featcache.identity.reading import EARLY, Reading
 from featcache.identity.terms import KEY_BYTES
 
 __all__ = [
@@ -61,6 +62,10 @@ class SampleTable:
         What else the picture files are, for audits too. None: the table was made before that was looked at.
     split_seed : int or None
         Of the split, if it was made here. None: the manifest has splits, or the table is an old one.
+    row_origin : StringColumn or None
+        Where each sample comes from, ``""`` where that is not said. None: the data say it of no sample.
+    reading : Reading
+        How the data were read.
     """
 
     dataset: str
@@ -80,6 +85,8 @@ class SampleTable:
     height: NDArray[np.uint32]
     files: FileFacts | None = None
     split_seed: int | None = None
+    row_origin: StringColumn | None = None
+    reading: Reading = EARLY
 
     def __len__(self) -> int:
         return len(self.label_a)
@@ -150,10 +157,14 @@ _FIXED = {"split": "|S5", "label_a": "int8", "label_b": "int16", "width": "uint3
 )
 _FACTS = {"image_format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
 _LATER = _FACTS | {"split_seed": "uint8"}
+_ROW_ORIGIN = {"row_origin.utf8": "uint8", "row_origin.offsets": "int64"}
+_READING = {"reading": "uint8"}
 _TEXTS = ("dataset", "origin")
 _COLUMNS = (
     _FIXED
     | _LATER
+    | _ROW_ORIGIN
+    | _READING
     | dict.fromkeys(_TEXTS, "uint8")
     | {
         f"{name}.{part}": dtype
@@ -184,6 +195,10 @@ def write_samples(path: Path, table: SampleTable, *, root: Path) -> None:
         files = table.files
         columns |= {"image_format": files.format, "n_bytes": files.n_bytes, "has_exif": files.has_exif}
         columns["split_seed"] = _packed("" if table.split_seed is None else str(table.split_seed))
+    if table.row_origin is not None:
+        columns["row_origin.utf8"], columns["row_origin.offsets"] = table.row_origin.blob, table.row_origin.offsets
+    if table.reading != EARLY:
+        columns["reading"] = _packed(table.reading.to_text())
     ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path, root=root)
 
 
@@ -201,7 +216,10 @@ def read_samples(path: Path) -> SampleTable:
     """
     where = f"sample table {path}"
     try:
-        file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, optional=_LATER, head=_TEXTS, where=where)
+        optional = (_LATER, _ROW_ORIGIN, _READING)
+        file = ColumnFile.open(
+            path, _COLUMNS, format_version=FORMAT_VERSION, optional=optional, head=_TEXTS, where=where
+        )
         _check_shapes(file.columns, where)
         if not file.is_intact:
             raise ShardError(f"{where} was damaged: run `featcache extract` on its data again")
@@ -217,6 +235,7 @@ def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:
     n = len(columns["label_a"]) if columns["label_a"].ndim else 0
     expected: dict[str, tuple[int, ...]] = dict.fromkeys(_FIXED | _FACTS, (n,))
     expected |= dict.fromkeys(_KEYS, (n, KEY_BYTES)) | {f"{name}.offsets": (n + 1,) for name in _STRINGS}
+    expected["row_origin.offsets"] = (n + 1,)
     for name, column in columns.items():
         if column.shape != expected.get(name, (column.size,)):
             raise ShardError.damaged(
@@ -246,8 +265,19 @@ def _build(columns: Mapping[str, NDArray[Any]], where: str) -> SampleTable:
     if "split_seed" in columns:
         table["files"] = FileFacts(columns["image_format"], columns["n_bytes"], columns["has_exif"])
         table["split_seed"] = _seed(_text(columns["split_seed"], "split_seed", where), where)
+    if "row_origin.utf8" in columns:
+        table["row_origin"] = strings("row_origin")
+    if "reading" in columns:
+        table["reading"] = _reading(_text(columns["reading"], "reading", where), where)
     dataset, origin = (_text(columns[name], name, where) for name in _TEXTS)
     return SampleTable(dataset, origin, class_names, split=_splits(columns["split"], where), **table)
+
+
+def _reading(text: str, where: str) -> Reading:
+    try:
+        return Reading.from_text(text)
+    except ValueError as error:
+        raise ShardError.damaged(f"{where} says badly how its data were read: {error}") from error
 
 
 def _seed(text: str, where: str) -> int | None:

@@ -308,6 +308,7 @@ class FeatureStore:
             features=features,
             present=present,
             keys={content: table.keys(content)[rows] for content in get_args(Content)},
+            origin=None if table.row_origin is None else _strings(table.row_origin, rows),
         )
 
     def batches(

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from featcache.dataset.sample import ImageSource
@@ -13,12 +13,14 @@ from featcache.identity.terms import UNKNOWN
 __all__ = [
     "AI_NAMES",
     "FIELDS",
+    "MISSING_WORDS",
     "REAL_NAMES",
     "SPLIT_NAMES",
     "decode_caption",
     "is_unicode",
     "parse_cell",
     "parse_object",
+    "parse_objects",
     "quoted",
 ]
 
@@ -31,14 +33,20 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "split": ("split",),
     "sample_id": ("sample_id", "id", "index"),
     "group": ("group",),
+    "origin": ("origin", "source"),
 }
 REAL_NAMES = frozenset(("real", "human", "natural", "nature"))
+MISSING_WORDS = frozenset(("nan", "NaN", "None", "NULL", "null"))
+"""Captions that programs write where there is none."""
 AI_NAMES = frozenset(("ai", "fake", "generated", "synthetic", "ai-generated"))
 SPLIT_NAMES: Mapping[str, str] = (
     dict.fromkeys(("train", "training"), "train")
     | dict.fromkeys(("valid", "val", "validation", "dev"), "valid")
     | dict.fromkeys(("test", "testing"), "test")
 )
+
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 def quoted(value: object) -> str:
@@ -75,6 +83,14 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def _parse_captions(cell: object) -> str | tuple[tuple[int, str], ...] | None:
+    """Give the caption of a cell, or those of a list with their places in it, without what stands for none."""
+    if not isinstance(cell, list):
+        return _parse_text(cell)
+    captions = enumerate(map(_parse_text, cell))
+    return tuple((place, text) for place, text in captions if text is not None and text not in MISSING_WORDS) or None
+
+
 def _parse_name(cell: object) -> str | None:
     text = _parse_text(cell)
     return None if text is None else text.strip()
@@ -107,6 +123,8 @@ def _parse_label_a(cell: object) -> int:
     if re.fullmatch(r"[01](\.0*)?|-1(\.0*)?", text):
         return int(float(text))
     name = text.lower()
+    if name in ("true", "false"):
+        return int(name == "true")
     if name not in REAL_NAMES | AI_NAMES:
         raise ValueError(f"unknown label {quoted(text)}, expected 0 or real, 1 or ai, -1 or nothing")
     return int(name in AI_NAMES)
@@ -133,12 +151,14 @@ def _parse_split(cell: object) -> str | None:
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "image": _parse_image,
     "caption": _parse_text,
+    "captions": _parse_captions,
     "label_a": _parse_label_a,
     "label_b": _parse_label_b,
     "generator": _parse_class,
     "split": _parse_split,
     "sample_id": _parse_id,
     "group": _parse_name,
+    "origin": _parse_name,
 }
 
 
@@ -148,8 +168,9 @@ def parse_cell(field: str, cell: object) -> object:
     Returns
     -------
     object
-        image: str (a path), `ImageSource` or None; caption: the exact text or None; label_a: 0, 1 or -1; label_b:
-        int >= 0, class name or None; others: stripped text or None.
+        image: str (a path), `ImageSource` or None; caption: the exact text or None; captions: the same, or of a list
+        (place, text) of each; label_a: 0, 1 or -1; label_b: int >= 0, class name or None; others: stripped text or
+        None.
 
     Raises
     ------
@@ -186,15 +207,58 @@ def parse_object(text: str | bytes) -> dict[str, object]:
     RecursionError
         It is nested too deeply.
     """
-    own: list[str] = []
+    keys = _Keys()
+    return keys.check(json.loads(text, object_pairs_hook=keys.build))
 
-    def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        own[:] = [name for name, _ in pairs]  # the outermost object is built last
+
+def parse_objects(text: str) -> Iterator[dict[str, object]]:
+    """Parse a JSON array of objects, each of whose own keys differ; one after the other.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    RecursionError
+        An object is nested too deeply.
+    """
+    keys = _Keys()
+    decoder = json.JSONDecoder(object_pairs_hook=keys.build)
+    at = _skip_blanks(text, 0)
+    if text[at : at + 1] != "[":
+        raise ValueError(f"expected a list of objects, found {quoted(text[at : at + 20])}")
+    at = _skip_blanks(text, at + 1)
+    while text[at : at + 1] != "]":
+        row, at = decoder.raw_decode(text, at)
+        yield keys.check(row)
+        at = _skip_blanks(text, at)
+        if text[at : at + 1] == ",":
+            at = _skip_blanks(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise ValueError(f"expected an object after the comma before character {at}, found the list's end")
+        elif text[at : at + 1] != "]":
+            raise ValueError(f"expected , or ] at character {at}, found {quoted(text[at : at + 20])}")
+    if rest := text[_skip_blanks(text, at + 1) :][:20]:
+        raise ValueError(f"expected nothing after the list, found {quoted(rest)}")
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
+
+
+class _Keys:
+    """The keys of the outermost object that was parsed, which is built last."""
+
+    def __init__(self) -> None:
+        self._own: list[str] = []
+
+    def build(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        self._own[:] = [name for name, _ in pairs]
         return dict(pairs)
 
-    row = json.loads(text, object_pairs_hook=build)
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, found {quoted(row)}")
-    if len(own) != len(row):
-        raise ValueError(f"the key {quoted(Counter(own).most_common(1)[0][0])} occurs twice")
-    return row
+    def check(self, row: object) -> dict[str, object]:
+        if not isinstance(row, dict):
+            raise ValueError(f"expected an object, found {quoted(row)}")
+        if len(self._own) != len(row):
+            raise ValueError(f"the key {quoted(Counter(self._own).most_common(1)[0][0])} occurs twice")
+        return row

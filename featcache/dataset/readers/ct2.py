@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.columns import describe_unread, match_columns
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
-from featcache.dataset.readers.table import Table, load_columns, match_columns, refuse_rows
+from featcache.dataset.readers.rebase import rebase
+from featcache.dataset.readers.table import Table, load_columns, refuse_rows
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -96,6 +98,7 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     refuse_rows(table, empty, lambda _: f"expected a picture in one of {', '.join(wide)}, found none")
     row_ids = fields.get("sample_id") or [str(row + 1) for row in range(n_rows)]
     groups, splits = fields.get("group", row_ids), fields.get("split", [None] * n_rows)
+    folder, below = rebase(table, (cell for cells in pictures.values() for cell in cells))
     orphans = []
 
     def cells_of_pictures() -> Iterator[Sample]:
@@ -104,7 +107,7 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
             for name, cells in pictures.items():
                 image = cells[row]
                 if isinstance(image, str):
-                    image = find_image(image, table.folder)
+                    image = find_image(below(image), folder)
                 if isinstance(image, str):
                     orphans.append(f"{where}, column {quoted(table.header[wide[name]])}: {image}")
                 elif image is not None:
@@ -115,7 +118,8 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     samples = SampleList.of(cells_of_pictures())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(samples, CT2_GENERATORS, tuple(orphans))
+    notes = describe_unread(table, found, tuple(wide.values()))
+    return Parsed(samples, CT2_GENERATORS, tuple(orphans), notes=notes)
 
 
 def read_xlsx(path: Path) -> Table:

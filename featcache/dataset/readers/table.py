@@ -1,15 +1,13 @@
 """Tables of raw cells: what every reader of rows gives, loaded by column and parsed by field."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from featcache.dataset.readers.cells import FIELDS, parse_cell, quoted
+from featcache.dataset.readers.cells import parse_cell, quoted
 from featcache.errors import ManifestError
 
-__all__ = ["Table", "load_columns", "match_columns", "more_rows", "refuse_rows"]
-
-_FIELD_OF = {name: field for field, names in FIELDS.items() for name in names}
+__all__ = ["Table", "load_columns", "more_rows", "refuse_rows"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,13 @@ class Table:
         Gives the place of a row (from 0) for messages; None: "origin, row N", from 1.
     declared : tuple of str
         Class names of task B whose order the source itself declares.
+    named : mapping of str to str
+        Columns that the user names, by field; the others are found by their names.
+    root : str or None
+        A folder of this machine below which pictures are, however their paths begin (`rebase`); None: they are where
+        their paths say.
+    default_id : callable
+        Gives the id of a row (from 0) that has no other.
     """
 
     origin: str
@@ -39,35 +44,13 @@ class Table:
     folder: str | None = None
     place: Callable[[int], str] | None = None
     declared: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
+    root: str | None = None
+    default_id: Callable[[int], str] = lambda row: f"row-{row + 1}"
 
     def where(self, row: int) -> str:
         """Name a row (from 0) for messages."""
         return self.place(row) if self.place else f"{self.origin}, row {row + 1}"
-
-
-def match_columns(table: Table) -> dict[str, int]:
-    """Find the columns that mean something, without regard to case, surrounding blanks and a BOM.
-
-    Returns
-    -------
-    dict of str to int
-        Position in the header by field: image, caption, label_a, label_b, generator, split, sample_id, group.
-
-    Raises
-    ------
-    ManifestError
-        Two columns match one field.
-    """
-    found: dict[str, int] = {}
-    for position, column in enumerate(table.header):
-        field = _FIELD_OF.get(column.strip().strip("\ufeff").strip().lower())
-        if field is None:
-            continue
-        if field in found:
-            names = f"{quoted(table.header[found[field]])} and {quoted(column)}"
-            raise ManifestError(f"{table.origin}: columns {names} both mean {field}, expected one of them")
-        found[field] = position
-    return found
 
 
 def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[Any]]:

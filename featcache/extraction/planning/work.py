@@ -109,6 +109,7 @@ class Work:
                 views,
                 table.split_seed,
                 skips_orphans,
+                table.reading,
             )
             for spec, views in self.items
         ]
