@@ -1,11 +1,14 @@
 """The list of samples: what a user names, read once into typed rows."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
+from featcache.dataset.readers.outcome import OnOrphan, Parsed
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -31,6 +34,10 @@ class Manifest:
         One line for each thing that was left out under ``on_orphan="skip"``.
     broken : tuple of str
         One line for each part of the source that is damaged or refused: what it would have given is missing.
+    notes : tuple of str
+        One line for each thing about labels and captions that the user should know.
+    reading : Reading
+        By which rules labels and captions were read, and what was stated about them.
     """
 
     name: str
@@ -39,10 +46,18 @@ class Manifest:
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reading: Reading = TODAY
 
     @classmethod
     def from_source(
-        cls, data: str | Path, *, on_orphan: Literal["error", "skip"] = "error", name: str | None = None
+        cls,
+        data: str | Path,
+        *,
+        on_orphan: Literal["error", "skip"] = "error",
+        name: str | None = None,
+        labels: str | None = None,
+        earlier: Callable[[str], Reading | None] | None = None,
     ) -> "Manifest":
         """Read what `data` names.
 
@@ -63,6 +78,12 @@ class Manifest:
             The data set's name; by default the stem of the file, its folder's name where the stem says
             nothing (manifest, data, train, ...), the folder's own name, or the repository with "--" for "/".
             Characters that are not safe in a file name become "-".
+        labels : str, optional
+            What the data's values or folders mean: ``1=real,0=ai``, ``midjourney=ai``, ``*=ai`` (all others),
+            ``none`` (there are no labels), ``auto`` (as the data say, by the rules of today).
+        earlier : callable, optional
+            Gives how the data set of a name was read before, so that it is read so again
+            (`featcache.extraction.survey.reading.read_before`); by default none was.
 
         Raises
         ------
@@ -75,19 +96,26 @@ class Manifest:
         else:
             path = location.locate(data)
             origin, title = str(path), name or location.name_of(path)
-            if tars := location.find_tars(path):
-                parsed = webdataset.read_tars(tars, on_orphan=on_orphan)
-                return cls(location.safe_name(title), origin, *parsed)
-            if path.is_dir():
-                parsed = folders.read_folder(path, on_orphan=on_orphan)
-                return cls(location.safe_name(title), origin, *parsed)
-            table = _read_table(path)
-        wide = ct2.match_wide(table)
-        if wide is None:
-            parsed = narrow.parse_table(table, on_orphan=on_orphan)
+        safe = location.safe_name(title)
+        reading = (earlier(safe) if earlier else None) or TODAY
+        if labels is not None:
+            reading = reading.state(labels)
+        if origin.startswith("hf:"):
+            parsed = _parse_table(replace(table, reading=reading), on_orphan)
+        elif tars := location.find_tars(path):
+            parsed = webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading)
+        elif path.is_dir():
+            parsed = folders.read_folder(path, on_orphan=on_orphan, reading=reading)
         else:
-            parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
-        return cls(location.safe_name(title), origin, *parsed)
+            parsed = _parse_table(replace(_read_table(path), reading=reading), on_orphan)
+        return cls(safe, origin, *parsed, reading=reading)
+
+
+def _parse_table(table: Table, on_orphan: OnOrphan) -> Parsed:
+    wide = ct2.match_wide(table)
+    if wide is None:
+        return narrow.parse_table(table, on_orphan=on_orphan)
+    return ct2.parse_wide(table, wide, on_orphan=on_orphan)
 
 
 def _read_table(path: Path) -> Table:
