@@ -20,10 +20,10 @@ from featcache.encoders.vision import ImageSpec
 from featcache.extraction.bench import Preloaded, time_extraction
 from featcache.extraction.heap import keep_heap
 from featcache.extraction.options import ExtractOptions, available_cores
-from featcache.extraction.planning.work import Work
 from featcache.extraction.preparing.recipe import Reading
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.rates import measure_forward
+from featcache.extraction.work import Work
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.views import parse_view
 

@@ -18,12 +18,12 @@ from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.forwards import CPU_ROWS, Forwards
+from featcache.extraction.encoding.loaded import CPU_ROWS, LoadedEncoders
 from featcache.extraction.options import ExtractOptions, available_cores
-from featcache.extraction.planning.work import Work
 from featcache.extraction.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading
 from featcache.extraction.results import Progress
 from featcache.extraction.run import ExtractResult, extract
+from featcache.extraction.work import Work
 from featcache.identity.terms import CLEAN, CONTENT_OF, Content, Modality
 
 __all__ = ["BenchResult", "Preloaded", "bench", "thin", "time_extraction"]
@@ -180,7 +180,7 @@ def bench(
         raise FeatcacheError(f"none of the {reading.n_failed} pictures tried of {manifest.name!r} can be read")
     forwards: list[ForwardRate] = []
     loaded: list[EncoderSpec] = []
-    encoders, n_rows = Forwards(options), CPU_ROWS
+    encoders, n_rows = LoadedEncoders(options), CPU_ROWS
     for spec, own_views in work.items:
         tell(f"{spec.modality} forward")
         forward = encoders.of(spec, example_of(spec))
