@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from featcache.cache.folder import Cache
-from featcache.cache.samples import read_samples
 from featcache.errors import ShardError
 from featcache.files.sealed import check_intact, read_sealed, replace_sealed
 from featcache.identity.fingerprint import SHORT
-from featcache.identity.reading import EARLY, RULES, Reading
 
-__all__ = ["Request", "read_request", "read_requests", "reading_rules", "requested_datasets", "write_requests"]
+__all__ = ["Request", "read_request", "read_requests", "requested_datasets", "write_requests"]
 
 FORMAT_VERSION = 1
 _FOLDER = "requests"
@@ -40,8 +38,13 @@ class Request:
         Of the split, if it was made here.
     skips_orphans : bool
         Whether something that the data set names was left out.
-    reading : Reading
-        How the data were read.
+    rules : int
+        By which labels and captions were read; 1 in old requests.
+    labels : str
+        What the user stated about labels, ``""`` if nothing.
+    columns, root : str
+        Columns that the user named, as ``--column`` takes them, and the folder below which pictures are; ``""`` if
+        nothing was said.
     """
 
     dataset: str
@@ -51,7 +54,10 @@ class Request:
     views: tuple[str, ...]
     seed: int | None
     skips_orphans: bool
-    reading: Reading = EARLY
+    rules: int = 1
+    labels: str = ""
+    columns: str = ""
+    root: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
@@ -75,7 +81,10 @@ class Request:
                 tuple(map(str, document["views"])),
                 None if seed is None else int(seed),
                 bool(document["skips_orphans"]),
-                Reading.from_document(document["reading"]) if "reading" in document else EARLY,
+                int(document.get("rules", 1)),
+                str(document.get("labels", "")),
+                str(document.get("columns", "")),
+                str(document.get("root", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError.damaged(f"{where} is no request: {error!r}") from error
@@ -88,8 +97,11 @@ class Request:
     def to_document(self) -> dict[str, Any]:
         """Return what is stored."""
         document = {"format_version": FORMAT_VERSION, **asdict(self)}
-        del document["reading"]
-        return document if self.reading == EARLY else document | {"reading": self.reading.to_document()}
+        if self.rules == 1 and not self.labels:
+            del document["rules"], document["labels"]
+        if not (self.columns or self.root):
+            del document["columns"], document["root"]
+        return document
 
 
 def write_requests(cache: Cache, requests: Iterable[Request]) -> None:
@@ -114,19 +126,6 @@ def read_requests(cache: Cache, dataset: str) -> tuple[Request, ...]:
     """
     folder = cache.path / _FOLDER / dataset
     return tuple(read_request(path) for path in sorted(folder.glob("[0-9a-f]*.json")))
-
-
-def reading_rules(cache: Cache, dataset: str) -> int:
-    """Return the rules by which a data set is to be read: those of its sample table, of its requests, or the newest."""
-    try:
-        if dataset in cache.datasets:
-            return read_samples(cache.sample_path(dataset)).reading.rules
-    except ShardError:  # it is lost: what was asked for tells
-        pass
-    try:
-        return max((request.reading.rules for request in read_requests(cache, dataset)), default=RULES)
-    except ShardError:
-        return EARLY.rules
 
 
 def requested_datasets(cache: Cache) -> tuple[str, ...]:

@@ -1,19 +1,20 @@
 """The list of samples: what a user names, read once into typed rows."""
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, parquet_set, text_files, webdataset
 from featcache.dataset.readers.cells import quoted
-from featcache.dataset.readers.missing import settle_captions
+from featcache.dataset.readers.columns import parse_columns, write_columns
 from featcache.dataset.readers.outcome import OnOrphan, Parsed
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
-from featcache.identity.reading import NEWEST, RULES, Reading
 
 __all__ = ["Manifest"]
 
@@ -37,9 +38,9 @@ class Manifest:
     broken : tuple of str
         One line for each part of the source that is damaged or refused: what it would have given is missing.
     notes : tuple of str
-        Lines that the user should see once: what was not read, and what was taken for something.
+        Lines that the user should see once: about labels, captions and columns.
     reading : Reading
-        How it was read, as a cache records it.
+        By which rules it was read, and what was stated about labels, columns and paths.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Manifest:
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    reading: Reading = NEWEST
+    reading: Reading = TODAY
 
     @classmethod
     def from_source(
@@ -58,9 +59,10 @@ class Manifest:
         *,
         on_orphan: Literal["error", "skip"] = "error",
         name: str | None = None,
-        columns: Mapping[str, str] | None = None,
+        labels: str | None = None,
+        columns: str | None = None,
         root: str | Path | None = None,
-        rules: int = RULES,
+        earlier: Callable[[str], Reading | None] | None = None,
     ) -> "Manifest":
         """Read what `data` names.
 
@@ -82,68 +84,70 @@ class Manifest:
             The data set's name; by default the stem of the file, its folder's name where the stem says
             nothing (manifest, data, train, ...), the folder's own name, or the repository with "--" for "/".
             Characters that are not safe in a file name become "-".
-        columns : mapping of str to str, optional
-            Names of columns by what they mean (image, caption, label_a, label_b, generator, split, sample_id, group,
-            origin); the others are found by their names.
+        labels : str, optional
+            What the data's values or folders mean: ``1=real,0=ai``, ``midjourney=ai``, ``*=ai`` (all others),
+            ``none`` (there are no labels), ``auto`` (as the data say, by the rules of today).
+        columns : str, optional
+            Which columns mean what: ``image=filename,caption=text``; the others are found by their names.
         root : str or Path, optional
             A folder below which the pictures of a table are, however their paths begin: those of another machine.
-        rules : int
-            The rules by which a cache has read the data set before, so that its samples stay what they are:
-            `featcache.cache.requests.reading_rules` tells them.
+        earlier : callable, optional
+            Gives how the data set of a name was read before, so that it is read so again
+            (`featcache.extraction.survey.reading.read_before`); by default none was.
 
         Raises
         ------
         ManifestError
             `data` is none of the accepted forms, or breaks a rule of its form.
         """
-        named, base = dict(columns or {}), None if root is None else str(Path(root).absolute())
         if isinstance(data, str) and data.startswith("hf:"):
-            table = hub.read_hub(data, named)
-            origin = table.origin
-            parsed = _parse(replace(table, root=base), on_orphan)
+            path, title = None, name or hub.name_of(data)
         else:
             path = location.locate(data)
-            origin = str(path)
-            parsed = _read(path, on_orphan, named, base)
-        parsed = settle_captions(parsed, rules)
-        return cls(cls.name_of(data, name), origin, *parsed, reading=Reading(rules, tuple(named.items()), base))
+            title = name or location.name_of(path)
+        safe = location.safe_name(title)
+        reading = (earlier(safe) if earlier else None) or TODAY
+        if labels is not None:
+            reading = reading.state(labels)
+        notes = []
+        if columns is not None:
+            reading = replace(reading, columns=write_columns(parse_columns(columns)))
+        elif reading.columns:
+            notes.append(f"columns as named before: --column {shlex.quote(reading.columns)}")
+        if root is not None:
+            reading = replace(reading, root=str(Path(root).absolute()))
+        elif reading.root:
+            notes.append(f"pictures below the folder that was named before: --root {shlex.quote(reading.root)}")
+        if path is None:
+            table = hub.read_hub(str(data), reading)
+            origin, parsed = table.origin, _parse_table(table, on_orphan)
+        else:
+            origin, parsed = str(path), _read(path, on_orphan, reading)
+        return cls(safe, origin, *parsed._replace(notes=(*notes, *parsed.notes)), reading=reading)
 
-    @staticmethod
-    def name_of(data: str | Path, name: str | None = None) -> str:
-        """Return the name that the data set gets, without reading it.
 
-        Raises
-        ------
-        ManifestError
-            There is nothing of this name.
-        """
-        if name is None and isinstance(data, str) and data.startswith("hf:"):
-            name = hub.name_of(data)
-        return location.safe_name(name or location.name_of(location.locate(data)))
-
-
-def _read(path: Path, on_orphan: OnOrphan, named: Mapping[str, str], root: str | None) -> Parsed:
-    """Read a file or folder, a range of tars, or a pattern of Parquet files."""
+def _read(path: Path, on_orphan: OnOrphan, reading: Reading) -> Parsed:
+    """Read a file or folder, a range of tars, or a pattern."""
     if tars := location.find_tars(path):
-        _refuse_columns(path, "tars", named, root)
-        return webdataset.read_tars(tars, on_orphan=on_orphan)
+        _refuse_columns(path, "tars", reading)
+        return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading)
     parquets, folder = location.find_parquets(path)
     if parquets:
-        return _parse(replace(parquet_set.read_parquet_set(parquets, folder, named=named), root=root), on_orphan)
+        return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan)
     if path.is_dir():
-        _refuse_columns(path, "a folder of pictures", named, root)
-        return folders.read_folder(path, on_orphan=on_orphan)
-    return _parse(replace(_read_table(path), named=named, root=root), on_orphan)
+        _refuse_columns(path, "a folder of pictures", reading)
+        return folders.read_folder(path, on_orphan=on_orphan, reading=reading)
+    return _parse_table(replace(_read_table(path), reading=reading), on_orphan)
 
 
-def _refuse_columns(path: Path, what: str, named: Mapping[str, str], root: str | None) -> None:
+def _refuse_columns(path: Path, what: str, reading: Reading) -> None:
     """Refuse what is said of columns and paths where there are none."""
-    if named or root is not None:
-        option = "--root" if root is not None else f"--column {quoted('='.join(next(iter(named.items()))))}"
+    if reading.columns or reading.root:
+        option = f"--column {quoted(reading.columns)}" if reading.columns else "--root"
         raise ManifestError(f"{option}: {str(path)!r} is {what}, expected a table (or hf:NAME): leave the option out")
 
 
-def _parse(table: Table, on_orphan: OnOrphan) -> Parsed:
+def _parse_table(table: Table, on_orphan: OnOrphan) -> Parsed:
     wide = ct2.match_wide(table)
     if wide is None:
         return narrow.parse_table(table, on_orphan=on_orphan)

@@ -180,10 +180,7 @@ class _Source:
             self.reason = f"the pictures of {name} are in {origin}, which is not fetched for a check"
             return {}
         try:
-            reading = self.table.reading
-            samples = Manifest.from_source(
-                origin, on_orphan="skip", columns=dict(reading.columns), root=reading.root, rules=reading.rules
-            ).samples
+            samples = Manifest.from_source(origin, on_orphan="skip").samples
         except FeatcacheError as error:
             self.reason = f"{name} cannot be read again: {error}"
             return {}

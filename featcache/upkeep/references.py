@@ -81,7 +81,6 @@ def _bring_back(cache: Cache, request: Request | None, *, is_copied: bool) -> st
     if request is None:
         return "the `featcache extract` that ran it brings it back, and its vectors with it"
     words = ["featcache", "extract", request.origin, "--cache", str(cache.path), "--name", request.dataset]
-    words += [word for option in request.reading.options.items() for word in option]
     return (
         f"`{shlex.join(words)}` with the model and options that it was run with brings it back, and its vectors with "
         "it; to forget it, delete what names it"

@@ -20,7 +20,6 @@ from featcache.encoders.build import encoder_options
 from featcache.files.sealed import read_json
 from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
 from featcache.identity.outputs import natural_order
-from featcache.identity.reading import Reading
 from featcache.identity.terms import MODALITIES
 from featcache.store.selection import find_producers
 from featcache.upkeep.audit import Audit, audit
@@ -61,8 +60,6 @@ class DatasetStatus:
         What was last asked for, one a producer.
     labels : mapping
         Samples that are ``real``, ``ai`` and ``unknown``.
-    reading : Reading
-        How the data were read.
     """
 
     name: str
@@ -78,7 +75,6 @@ class DatasetStatus:
     split_seed: int | None
     requests: tuple[Request, ...]
     labels: Mapping[str, int]
-    reading: Reading
 
     @property
     def missing(self) -> dict[tuple[str, str], int]:
@@ -290,5 +286,4 @@ def _dataset(cache: Cache, name: str, holdings: Sequence[Holding], requests: tup
         table.split_seed,
         requests,
         {label: int((table.label_a == code).sum()) for label, code in (("real", 0), ("ai", 1), ("unknown", -1))},
-        table.reading,
     )

@@ -12,7 +12,6 @@ from featcache.identity.outputs import natural_order
 from featcache.identity.terms import CLEAN, MODALITIES
 
 if TYPE_CHECKING:
-    from featcache.identity.reading import Reading
     from featcache.identity.terms import Modality
     from featcache.upkeep.coverage import Division
     from featcache.upkeep.status import CacheStatus, DatasetStatus, ProducerStatus
@@ -67,20 +66,17 @@ class Origin:
         Of the split, if it was made here.
     skips_orphans : bool
         Whether something that it names was left out.
-    reading : Reading
-        How it was read besides.
     """
 
     name: str
     data: str
     seed: int | None
     skips_orphans: bool
-    reading: Reading
 
     @classmethod
     def of(cls, dataset: DatasetStatus) -> Self:
         """Return that of a data set with a sample table."""
-        return cls(dataset.name, dataset.origin, dataset.split_seed, bool(dataset.audit.orphans.n), dataset.reading)
+        return cls(dataset.name, dataset.origin, dataset.split_seed, bool(dataset.audit.orphans.n))
 
 
 def extract_command(
@@ -107,8 +103,6 @@ def extract_command(
         options["--on-orphan"] = "skip"
     if origin and origin.seed:
         options["--seed"] = str(origin.seed)
-    if origin:
-        options |= origin.reading.options
     for option, value in options.items():
         # A value that begins with a dash would be read as an option.
         words += [f"{option}={value}"] if value.startswith("-") else [option, value] if value else [option]
@@ -200,7 +194,7 @@ def read_again_steps(status: CacheStatus, name: str) -> Iterator[Step]:
     asked = [request for request in status.unread[name] if request.fingerprint in by_digest]
     tasks = [_Task(_making(by_digest[r.fingerprint], r.outputs), r.views) for r in asked]
     for group in _groups(tasks):
-        origin = Origin(name, asked[0].origin, asked[0].seed, asked[0].skips_orphans, asked[0].reading)
+        origin = Origin(name, asked[0].origin, asked[0].seed, asked[0].skips_orphans)
         why = f"read {name} again: it has no sample table (to forget it, delete it in requests and failures/samples)"
         yield Step(why, _command(status.path, origin, group))
 

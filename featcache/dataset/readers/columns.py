@@ -2,14 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from featcache.dataset.readers.cells import FIELDS, quoted
 from featcache.dataset.readers.table import Table
 from featcache.errors import ManifestError
 
-__all__ = ["describe_unread", "listed", "match_columns", "parse_columns"]
+__all__ = ["describe_unread", "listed", "match_columns", "parse_columns", "write_columns"]
 
 _FIELD_OF = {name: field for field, names in FIELDS.items() for name in names if field != "origin"}
 _LIKELY: Mapping[str, tuple[str, ...]] = {
@@ -32,7 +32,7 @@ _MOST_NAMED = 10
 _MOST_HINTS = 5
 
 
-def parse_columns(texts: Iterable[str]) -> dict[str, str]:
+def parse_columns(text: str) -> dict[str, str]:
     """Read what ``--column`` says: ``FIELD=COLUMN``, several separated by commas.
 
     What has no ``=`` goes on with the column before it, whose name has a comma.
@@ -43,26 +43,30 @@ def parse_columns(texts: Iterable[str]) -> dict[str, str]:
         If that is no field, a field is named twice, or no column is.
     """
     named: dict[str, str] = {}
-    for text in texts:
-        field = ""
-        for part in text.split(","):
-            name, equals, column = part.partition("=")
-            if not equals and field:
-                named[field] += f",{part}"
-                continue
-            field = name.strip()
-            if field not in FIELDS or not column.strip():
-                raise ManifestError(f"--column {quoted(part)}: expected FIELD=COLUMN, FIELD one of {', '.join(FIELDS)}")
-            if len(text) > _LONGEST:
-                raise ManifestError(f"--column {quoted(part)}: expected at most {_LONGEST} characters")
-            if field in named:
-                raise ManifestError(f"--column {quoted(part)}: {field} is {quoted(named[field])} already")
-            named[field] = column
+    field = ""
+    for part in text.split(",") if text else ():
+        name, equals, column = part.partition("=")
+        if not equals and field:
+            named[field] += f",{part}"
+            continue
+        field = name.strip()
+        if field not in FIELDS or not column.strip():
+            raise ManifestError(f"--column {quoted(part)}: expected FIELD=COLUMN, FIELD one of {', '.join(FIELDS)}")
+        if field in named:
+            raise ManifestError(f"--column {quoted(part)}: {field} is {quoted(named[field])} already")
+        named[field] = column
+    if long := [field for field, column in named.items() if len(column) > _LONGEST]:
+        raise ManifestError(f"--column {long[0]}=…: expected a name of at most {_LONGEST} characters")
     return named
 
 
+def write_columns(named: Mapping[str, str]) -> str:
+    """Write columns by what they mean so that `parse_columns` reads them."""
+    return ",".join(f"{field}={column}" for field, column in named.items())
+
+
 def match_columns(table: Table) -> dict[str, int]:
-    """Find the columns that mean something: those that `Table.named` names, others by their names.
+    """Find the columns that mean something: those that `Reading.columns` names, others by their names.
 
     Names count without case, surrounding blanks and a BOM. A column that is named for one field is not another one
     by its name. ``source`` is the origin of rows where no column is called ``origin``.
@@ -77,12 +81,13 @@ def match_columns(table: Table) -> dict[str, int]:
     ManifestError
         Two columns match one field, or a named one is not there.
     """
-    found = {field: _position(table, field, name) for field, name in table.named.items()}
+    named = parse_columns(table.reading.columns)
+    found = {field: _position(table, field, name) for field, name in named.items()}
     taken = frozenset(found.values())
     others = [(position, _plain(column)) for position, column in enumerate(table.header) if position not in taken]
     for position, name in others:
         field = _FIELD_OF.get(name)
-        if field is None or field in table.named:
+        if field is None or field in named:
             continue
         if field in found:
             columns = f"{quoted(table.header[found[field]])} and {quoted(table.header[position])}"

@@ -6,8 +6,9 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from featcache.dataset.readers.cells import SPLIT_NAMES, quoted
+from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.folders import IMAGE_ENDINGS
+from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 from featcache.files.regular import check_regular
 

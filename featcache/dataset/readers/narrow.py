@@ -3,10 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from featcache.dataset.readers.cells import FIELDS, quoted
-from featcache.dataset.readers.columns import describe_unread, listed, match_columns
-from featcache.dataset.readers.labels import join_labels
-from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
+from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
+from featcache.dataset.readers.columns import describe_unread, listed, match_columns, parse_columns
+from featcache.dataset.readers.labels import describe_labels, join_labels
+from featcache.dataset.readers.outcome import (
+    MissingWords,
+    OnOrphan,
+    Parsed,
+    check_unique,
+    find_image,
+    settle_orphans,
+)
 from featcache.dataset.readers.rebase import rebase
 from featcache.dataset.readers.table import Table, load_columns, refuse_rows
 from featcache.dataset.sample import Sample
@@ -37,9 +44,19 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
     notes = describe_unread(table, found)
     if "generator" in found and "label_b" not in found:
         found["label_b"] = found.pop("generator")
+    if table.reading.stated and not found.keys() & {*LABELS}:
+        said = ", ".join(map(quoted, table.reading.stated))
+        raise ManifestError(
+            f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
+            f"found {listed(table.header)}"
+        )
+    if table.reading.is_unlabelled:
+        found = {field: position for field, position in found.items() if field not in LABELS}
     fields = _load(table, found)
     unset = [None] * len(next(iter(fields.values())))
-    images, captions = fields.get("image", unset), fields.get("caption", unset)
+    missing = MissingWords(table.reading)
+    captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in fields.get("caption", unset)]
+    images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
     refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
     ids = fields.get("sample_id") or _ids_of(table, images)
@@ -65,7 +82,9 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(samples, generators, tuple(orphans), notes=(*notes, *odd))
+    return Parsed(
+        samples, generators, tuple(orphans), notes=notes + odd + missing.notes + describe_labels(table, generators)
+    )
 
 
 def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:
@@ -91,7 +110,7 @@ def load_origins(table: Table, found: dict[str, int]) -> tuple[list[str | None],
     try:
         return load_columns(table, [("origin", found["origin"])])[0], ()
     except ManifestError as error:
-        if "origin" in table.named:
+        if "origin" in parse_columns(table.reading.columns):
             raise
         return [], (f"the origin of rows is not read: {error}",)
 

@@ -3,15 +3,17 @@
 import bisect
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
-from featcache.dataset.readers.cells import SPLIT_NAMES, quoted
+from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import match_columns
 from featcache.dataset.readers.parquet import is_bytes, read_parquet
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.table import Table, more_rows
+from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 
 __all__ = ["read_parquet_set"]
@@ -45,7 +47,7 @@ class _Parts:
         return self.starts[part + 1] - self.starts[part]
 
 
-def read_parquet_set(paths: Sequence[Path], folder: Path, *, named: Mapping[str, str]) -> Table:
+def read_parquet_set(paths: Sequence[Path], folder: Path, *, reading: Reading) -> Table:
     """Join Parquet files to one table in the order given; a column that one lacks is empty there.
 
     Paths of pictures are relative to the folder of their file. Without a split column a file gives the split that is
@@ -59,8 +61,8 @@ def read_parquet_set(paths: Sequence[Path], folder: Path, *, named: Mapping[str,
         At least one.
     folder : Path
         All of them are in it or below it.
-    named : mapping of str to str
-        As `Table.named`.
+    reading : Reading
+        As `Table.reading`.
 
     Raises
     ------
@@ -73,11 +75,13 @@ def read_parquet_set(paths: Sequence[Path], folder: Path, *, named: Mapping[str,
     parts = _Parts(tables, names, tuple(accumulate(counts, initial=0)))
     header = tuple(dict.fromkeys(name for table in tables for name in table.header))
     title = f"{names[0]}{more_rows(len(names), 'file')}"
-    table = Table(title, header, lambda _: [], str(folder), parts.where, named=named, default_id=parts.default_id)
+    table = Table(title, header, lambda _: [], str(folder), parts.where, reading=reading, default_id=parts.default_id)
     found = match_columns(table)
     held = next((name for name in header if any(name in part for part in pictures)), None)
     if held is not None and "image" not in found:
-        table = replace(table, named={**named, "image": held})
+        table = replace(
+            table, reading=replace(reading, columns=",".join(filter(None, (reading.columns, f"image={held}"))))
+        )
     image = match_columns(table).get("image")
     splits = [_split_of(name) for name in names]
     if "split" in found or set(splits) <= {"train"} or not any(splits):

@@ -19,7 +19,7 @@ _TRIED = 1000
 def rebase(table: Table, images: Iterable[object]) -> tuple[str | None, Callable[[str], str]]:
     """Return the folder in which a table's pictures are, and what shortens their paths to begin there.
 
-    Without `Table.root` that is the table's own folder, and paths stay as they are. With it, as many leading folders
+    Without `Reading.root` that is the table's own folder, and paths stay as they are. With it, as many leading folders
     are dropped from every path as it takes to find one of the first pictures below the root; only folders that all
     paths have in common, and as few as possible. Paths of Windows are understood then.
 
@@ -28,9 +28,9 @@ def rebase(table: Table, images: Iterable[object]) -> tuple[str | None, Callable
     ManifestError
         The root is no folder, or none of the first thousand pictures is below it.
     """
-    if table.root is None:
+    root = table.reading.root
+    if not root:
         return table.folder, lambda path: path
-    root = table.root
     if not os.path.isdir(root):  # noqa: PTH112
         raise ManifestError(f"--root {quoted(root)}: expected a folder, found none")
     paths = [image for image in images if isinstance(image, str)]

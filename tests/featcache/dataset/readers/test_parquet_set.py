@@ -178,7 +178,7 @@ def test_what_img2dataset_writes_as_parquet_has_its_pictures(tmp_path: Path) -> 
     assert pictures == [(b"pixels", "a cat"), (None, "a dog")] * 2
     assert manifest.samples[0].sample_id == "00000/row-1"
     assert "'key' is not read: if it is the sample's id, --column sample_id=key" in manifest.notes
-    by_key = Manifest.from_source(tmp_path / "laion", columns={"sample_id": "key"})
+    by_key = Manifest.from_source(tmp_path / "laion", columns="sample_id=key")
     assert by_key.samples[2].sample_id == "000010000"
 
 
@@ -209,7 +209,7 @@ def test_a_set_takes_columns_and_a_root(tmp_path: Path) -> None:
     for name in ("a.bin", "b.bin"):
         (tmp_path / "pictures" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "pictures" / name).write_bytes(name.encode())
-    columns = {"image": "file", "caption": "words"}
+    columns = "image=file,caption=words"
     manifest = Manifest.from_source(tmp_path / "t", columns=columns, root=tmp_path / "pictures")
     assert [(s.image.read_bytes(), s.caption, s.split) for s in manifest.samples if s.image] == [
         (b"b.bin", "b", "test"),
