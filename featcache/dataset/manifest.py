@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from featcache.dataset.overview import Group, overview
 from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
 from featcache.dataset.readers.outcome import OnOrphan, Parsed
 from featcache.dataset.readers.reading import TODAY, Reading
@@ -98,8 +99,11 @@ class Manifest:
             origin, title = str(path), name or location.name_of(path)
         safe = location.safe_name(title)
         reading = (earlier(safe) if earlier else None) or TODAY
+        notes: tuple[str, ...] = ()
         if labels is not None:
             reading = reading.state(labels)
+        elif reading.labels:
+            notes = (f"labels as stated before: {reading.labels} (--labels auto: as the data say)",)
         if origin.startswith("hf:"):
             parsed = _parse_table(replace(table, reading=reading), on_orphan)
         elif tars := location.find_tars(path):
@@ -108,7 +112,12 @@ class Manifest:
             parsed = folders.read_folder(path, on_orphan=on_orphan, reading=reading)
         else:
             parsed = _parse_table(replace(_read_table(path), reading=reading), on_orphan)
-        return cls(safe, origin, *parsed, reading=reading)
+        return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
+
+    @property
+    def overview(self) -> tuple[Group, ...]:
+        """What was read: samples by split and class, with an example of each."""
+        return overview(self.samples, self.origin)
 
 
 def _parse_table(table: Table, on_orphan: OnOrphan) -> Parsed:

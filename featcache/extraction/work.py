@@ -73,6 +73,8 @@ class Work:
                 views,
                 table.split_seed,
                 skips_orphans,
+                table.rules,
+                table.labels,
             )
             for spec, views in self.items
         ]
