@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from featcache.dataset.overview import Group, overview
 from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, parquet_set, text_files, webdataset
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import parse_columns, write_columns
@@ -107,9 +108,11 @@ class Manifest:
             title = name or location.name_of(path)
         safe = location.safe_name(title)
         reading = (earlier(safe) if earlier else None) or TODAY
+        notes = []
         if labels is not None:
             reading = reading.state(labels)
-        notes = []
+        elif reading.labels:
+            notes.append(f"labels as stated before: {reading.labels} (--labels auto: as the data say)")
         if columns is not None:
             reading = replace(reading, columns=write_columns(parse_columns(columns)))
         elif reading.columns:
@@ -124,6 +127,11 @@ class Manifest:
         else:
             origin, parsed = str(path), _read(path, on_orphan, reading)
         return cls(safe, origin, *parsed._replace(notes=(*notes, *parsed.notes)), reading=reading)
+
+    @property
+    def overview(self) -> tuple[Group, ...]:
+        """What was read: samples by split and class, with an example of each."""
+        return overview(self.samples, self.origin)
 
 
 def _read(path: Path, on_orphan: OnOrphan, reading: Reading) -> Parsed:

@@ -99,6 +99,13 @@ Data = Annotated[
         help="Manifest (csv, tsv, jsonl, parquet, xlsx), folder, tars, or hf:NAME; default: featcache.toml.",
     ),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="V=real|ai,…",
+        help="What values or folders mean: 1=real,0=ai, midjourney=ai, '*=ai' (all others), none, auto.",
+    ),
+]
 CacheFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="Cache folder; default: ./cache.")]
 TextModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]
 ImageModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]

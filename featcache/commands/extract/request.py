@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featcache.extraction.options import ExtractOptions
     from featcache.project import Project
 
-__all__ = ["EncoderRequest", "ExtractRequest", "PaceRequest", "choose_data", "refuse_empty"]
+__all__ = ["EncoderRequest", "ExtractRequest", "PaceRequest", "choose_data", "choose_labels", "refuse_empty"]
 
 _Value = TypeVar("_Value")
 
@@ -130,6 +130,7 @@ class ExtractRequest:
     """Everything that ``featcache extract`` takes, in the order of its help."""
 
     data: o.Data = None
+    labels: o.Labels = None
     cache: o.CacheFolder = None
     encoders: EncoderRequest = field(default_factory=EncoderRequest)
     device: o.Device = o.DeviceName.auto
@@ -180,6 +181,11 @@ def choose_data(data: str | None, project: Project) -> str:
     if found is None:
         raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
     return found
+
+
+def choose_labels(labels: str | None, data: str, project: Project) -> str | None:
+    """Return what is stated about labels: on the command line, or else in ``featcache.toml`` about the data there."""
+    return project.labels if labels is None and data == project.data else labels
 
 
 def refuse_empty(texts: Mapping[str, str | None]) -> None:

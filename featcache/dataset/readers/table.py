@@ -77,7 +77,10 @@ def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[A
     if not any(loaded):
         raise ManifestError(f"{table.origin} has no rows, expected at least one")
     _check_stated(table, columns, loaded)
-    has_label_a = any(field == "label_a" for field, _ in columns)
+    has_label_a = any(
+        field == "label_a" and any(cell not in (None, "") for cell in cells)
+        for (field, _), cells in zip(columns, loaded, strict=True)
+    )
     return [
         _parse_cells(table, position, cells, field, has_label_a=has_label_a)
         for (field, position), cells in zip(columns, loaded, strict=True)
@@ -90,9 +93,9 @@ def _check_stated(table: Table, columns: Sequence[tuple[str, int]], loaded: Sequ
     labels = [(field, cells) for (field, _), cells in zip(columns, loaded, strict=True) if field in LABELS]
     if not (stated and labels):
         return
-    said = {canonical(text) for _, cells in labels for text in set(map(str, cells))}
+    said = {canonical(text) for _, cells in labels for text in {str(cell) for cell in cells if cell is not None}}
     if not said & stated.keys():
-        values = ", ".join(map(quoted, sorted(said)[:10])) + (" and more" if len(said) > 10 else "")
+        values = (", ".join(map(quoted, sorted(said)[:10])) or "nothing") + (" and more" if len(said) > 10 else "")
         names = " and ".join(field for field, _ in labels)
         raise ManifestError(
             f"{table.origin}: --labels says what {', '.join(map(quoted, stated))} means, found {values} in {names}"

@@ -22,7 +22,20 @@ _THINGS = frozenset(
 )
 """What may follow a word: ``real_images``."""
 
-_VAGUE = _THINGS | {"", "unknown", "data", "dataset", "datasets", "all", "other", "others", "class", "classes"}
+_VAGUE = _THINGS | {
+    "",
+    "unknown",
+    "true",
+    "false",
+    "data",
+    "dataset",
+    "datasets",
+    "all",
+    "other",
+    "others",
+    "class",
+    "classes",
+}
 
 
 def verdict_of(name: str) -> int | None:

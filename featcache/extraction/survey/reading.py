@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 
 from featcache.cache.folder import Cache
@@ -14,27 +16,34 @@ from featcache.errors import FeatcacheError, ShardError
 __all__ = ["check_reading", "read_before"]
 
 
-def read_before(cache: Cache, name: str) -> Reading | None:
+def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading | None:
     """Return how a data set was read before, None if the cache does not know it.
 
     The sample table knows it; where that is gone, what was asked for of the data set does.
 
+    Parameters
+    ----------
+    cache : Cache
+        The folder.
+    name : str
+        The data set's.
+    is_stated : bool
+        The user states now what labels mean, so that only the rules are needed.
+
     Raises
     ------
     FeatcacheError
-        It was read by rules of a later version, or its encoders were asked for with different ones.
+        It was read by rules of a later version, or its table is gone and it was read in several ways.
     """
     table = _table(cache, name)
-    known = (
-        {Reading(r.rules, r.labels, r.columns, r.root) for r in read_requests(cache, name)} if table is None else None
-    )
-    found = {Reading(table.rules, table.labels, table.columns, table.root)} if table is not None else known or set()
-    if len(found) > 1:
+    requests = read_requests(cache, name) if table is None else ()
+    found = {Reading(r.rules, r.labels, r.columns, r.root) for r in (requests if table is None else (table,))}
+    if len({(reading.rules, reading.labels) for reading in found}) > 1 and not is_stated:
         stated = " and ".join(sorted(repr(reading.labels or "auto") for reading in found))
         raise FeatcacheError(
             f"the sample table of {name!r} is gone, and labels were read as {stated} before it: --labels says which"
         )
-    reading = next(iter(found), None)
+    reading = min(found, key=astuple, default=None)
     if reading is not None and reading.rules > LATEST:
         raise FeatcacheError(
             f"data set {name!r} was read by the rules {reading.rules}, this version knows those to {LATEST}: update it"
