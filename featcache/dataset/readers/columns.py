@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 
 from featcache.dataset.readers.cells import FIELDS, quoted
 from featcache.dataset.readers.table import Table
@@ -30,6 +31,7 @@ _ADDRESSES = frozenset(("url", "urls", "imageurl", "imgurl", "link"))
 _LONGEST = 1000
 _MOST_NAMED = 10
 _MOST_HINTS = 5
+_MOST_TRIED = 1000
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -116,7 +118,7 @@ def _position(table: Table, field: str, name: str) -> int:
     what = f"--column {field}={name[:80]!r}: {table.origin}"
     if positions:
         raise ManifestError(f"{what} has {len(positions)} columns of this name, expected one")
-    close = get_close_matches(name, [column for column in table.header[:1000] if len(column) <= 80], 1)
+    close = get_close_matches(name, [column for column in table.header[:_MOST_TRIED] if len(column) <= 80], 1)
     hint = f"; did you mean {quoted(close[0])}?" if close else ""
     raise ManifestError(f"{what} has no such column, expected one of {listed(table.header)}{hint}")
 
@@ -148,23 +150,24 @@ def describe_unread(table: Table, found: Mapping[str, int], used: Collection[int
     unread = [column for position, column in enumerate(table.header) if position not in read and column.strip()]
     # What begins with two underscores, or is called Unnamed, was added by a program: the index of pandas.
     unread = [column for column in unread if not column.startswith(("__", "Unnamed:"))]
-    if not unread:
-        return ()
     known = {*found, *(["generator"] if "label_b" in found else [])}
     if used:  # the columns of pictures say what they are
         known |= {"image", "label_a", "generator"}
-    hints = list(dict.fromkeys(_hints(unread[:1000], known)))
-    return (f"{table.origin}: not read: {listed(unread)}", *hints[:_MOST_HINTS])
+    hints = dict(islice(_hints(unread[:_MOST_TRIED], known), _MOST_HINTS))
+    others = [column for column in unread if column not in hints]
+    return (*hints.values(), *([f"{table.origin}: not read: {listed(others)}"] if others else []))
 
 
-def _hints(columns: Sequence[str], known: Collection[str]) -> Iterator[str]:
+def _hints(columns: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
     for column in columns:
         name = re.sub(r"[\W_]+", "", column[:100].lower())
         field = _FIELD_LIKELY.get(name)
         if name in _ADDRESSES and "image" not in known:
-            yield f"{quoted(column)} is not read: pictures are read from files, download them first (img2dataset does)"
+            what = "pictures are read from files, download them first (img2dataset does)"
+            yield column, f"{quoted(column)} is not read: {what}"
         elif field is not None and field not in known and column.isprintable():
-            yield f"{quoted(column)} is not read: if it is the {_MEANS[field]}, --column {_word(field, column)}"
+            option = f"--column {shlex.quote(f'{field}={column}')}"
+            yield column, f"{quoted(column)} is not read: {option} if it is the {_MEANS[field]}"
 
 
 _MEANS = {
@@ -176,7 +179,3 @@ _MEANS = {
     "sample_id": "sample's id",
     "group": "group",
 }
-
-
-def _word(field: str, column: str) -> str:
-    return shlex.quote(f"{field}={column}")

@@ -113,15 +113,15 @@ def test_columns_of_what_has_none_are_refused(tmp_path: Path) -> None:
         ("subset", "--column split=subset"),
         ("key", "--column sample_id=key"),
         ("prompt_id", "--column group=prompt_id"),
-        ("url", "download them first (img2dataset does)"),
+        ("url", "pictures are read from files, download them first (img2dataset does)"),
     ],
 )
 def test_a_column_that_probably_means_something_is_told_with_what_to_type(
     column: str, hint: str, tmp_path: Path
 ) -> None:
     notes = read(tmp_path, f"caption,{column},other\na,1,2\n").notes
-    assert notes[0] == f"m.csv: not read: {column!r}, 'other'"
-    assert notes[1].startswith(f"{column!r} is not read: ") and notes[1].endswith(hint) and len(notes) == 2
+    assert notes[0].startswith(f"{column!r} is not read: {hint}")
+    assert notes[1:] == ("m.csv: not read: 'other'",)
     if hint.startswith("--column"):
         (columns,) = shlex.split(hint.removeprefix("--column "))
         if "image" not in columns:
