@@ -107,26 +107,19 @@ class Manifest:
             path = location.locate(data)
             title = name or location.name_of(path)
         safe = location.safe_name(title)
-        reading = (earlier(safe) if earlier else None) or TODAY
-        notes = []
-        if labels is not None:
-            reading = reading.state(labels)
-        elif reading.labels:
-            notes.append(f"labels as stated before: {reading.labels} (--labels auto: as the data say)")
-        if columns is not None:
-            reading = replace(reading, columns=write_columns(parse_columns(columns)))
-        elif reading.columns:
-            notes.append(f"columns as named before: --column {shlex.quote(reading.columns)}")
-        if root is not None:
-            reading = replace(reading, root=str(Path(root).absolute()))
-        elif reading.root:
-            notes.append(f"pictures below the folder that was named before: --root {shlex.quote(reading.root)}")
+        before = (earlier(safe) if earlier else None) or TODAY
+        if path is not None and not location.has_columns(path):
+            if columns is not None or root is not None:
+                option = "--root" if columns is None else f"--column {quoted(columns)}"
+                raise ManifestError(f"{option}: {str(path)!r} is no table, nor hf:NAME: leave the option out")
+            before = replace(before, columns="", root="")
+        reading, notes = _state(before, labels, columns, root)
         if path is None:
             table = hub.read_hub(str(data), reading)
             origin, parsed = table.origin, _parse_table(table, on_orphan)
         else:
             origin, parsed = str(path), _read(path, on_orphan, reading)
-        return cls(safe, origin, *parsed._replace(notes=(*notes, *parsed.notes)), reading=reading)
+        return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
 
     @property
     def overview(self) -> tuple[Group, ...]:
@@ -134,25 +127,36 @@ class Manifest:
         return overview(self.samples, self.origin)
 
 
+def _state(
+    before: Reading, labels: str | None, columns: str | None, root: str | Path | None
+) -> tuple[Reading, tuple[str, ...]]:
+    """Add what the user says to how the data were read before, and tell what goes on as it was."""
+    reading, notes = before, []
+    if labels is not None:
+        reading = reading.state(labels)
+    elif before.labels:
+        notes.append(f"labels as stated before: {before.labels} (--labels auto: as the data say)")
+    if columns is not None:
+        reading = replace(reading, columns=write_columns(parse_columns(columns)))
+    elif before.columns:
+        notes.append(f"columns as named before: --column {shlex.quote(before.columns)}")
+    if root is not None:
+        reading = replace(reading, root=str(Path(root).absolute()))
+    elif before.root:
+        notes.append(f"pictures below the folder that was named before: --root {shlex.quote(before.root)}")
+    return reading, tuple(notes)
+
+
 def _read(path: Path, on_orphan: OnOrphan, reading: Reading) -> Parsed:
     """Read a file or folder, a range of tars, or a pattern."""
     if tars := location.find_tars(path):
-        _refuse_columns(path, "tars", reading)
         return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading)
     parquets, folder = location.find_parquets(path)
     if parquets:
         return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan)
     if path.is_dir():
-        _refuse_columns(path, "a folder of pictures", reading)
         return folders.read_folder(path, on_orphan=on_orphan, reading=reading)
     return _parse_table(replace(_read_table(path), reading=reading), on_orphan)
-
-
-def _refuse_columns(path: Path, what: str, reading: Reading) -> None:
-    """Refuse what is said of columns and paths where there are none."""
-    if reading.columns or reading.root:
-        option = f"--column {quoted(reading.columns)}" if reading.columns else "--root"
-        raise ManifestError(f"{option}: {str(path)!r} is {what}, expected a table (or hf:NAME): leave the option out")
 
 
 def _parse_table(table: Table, on_orphan: OnOrphan) -> Parsed:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 
-from featcache.dataset.readers.cells import FIELDS, quoted
-from featcache.dataset.readers.table import Table
+from featcache.dataset.readers.cells import FIELDS, is_unicode, quoted
+from featcache.dataset.readers.table import Table, load_columns
 from featcache.errors import ManifestError
 
-__all__ = ["describe_unread", "listed", "match_columns", "parse_columns", "write_columns"]
+__all__ = ["describe_unread", "listed", "load_origins", "match_columns", "parse_columns", "write_columns"]
 
 _FIELD_OF = {name: field for field, names in FIELDS.items() for name in names if field != "origin"}
 _LIKELY: Mapping[str, tuple[str, ...]] = {
@@ -57,8 +57,8 @@ def parse_columns(text: str) -> dict[str, str]:
         if field in named:
             raise ManifestError(f"--column {quoted(part)}: {field} is {quoted(named[field])} already")
         named[field] = column
-    if long := [field for field, column in named.items() if len(column) > _LONGEST]:
-        raise ManifestError(f"--column {long[0]}=…: expected a name of at most {_LONGEST} characters")
+    if odd := [field for field, column in named.items() if len(column) > _LONGEST or not is_unicode(column)]:
+        raise ManifestError(f"--column {odd[0]}=…: expected a name in Unicode of at most {_LONGEST} characters")
     return named
 
 
@@ -156,6 +156,26 @@ def describe_unread(table: Table, found: Mapping[str, int], used: Collection[int
     hints = dict(islice(_hints(unread[:_MOST_TRIED], known), _MOST_HINTS))
     others = [column for column in unread if column not in hints]
     return (*hints.values(), *([f"{table.origin}: not read: {listed(others)}"] if others else []))
+
+
+def load_origins(table: Table, found: Mapping[str, int]) -> tuple[list[str | None], tuple[str, ...]]:
+    """Load where each row comes from, if a column says so, and say why it does not count.
+
+    A column that is named so by chance may hold anything: only one that the user named has to be right.
+
+    Raises
+    ------
+    ManifestError
+        A cell of a column that the user named is no text.
+    """
+    if "origin" not in found:
+        return [], ()
+    try:
+        return load_columns(table, [("origin", found["origin"])])[0], ()
+    except ManifestError as error:
+        if "origin" in parse_columns(table.reading.columns):
+            raise
+        return [], (f"the origin of rows is not read: {error}",)
 
 
 def _hints(columns: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, str]]:

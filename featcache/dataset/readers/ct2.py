@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.dataset.readers.cells import quoted
-from featcache.dataset.readers.columns import describe_unread, match_columns
+from featcache.dataset.readers.columns import describe_unread, load_origins, match_columns
 from featcache.dataset.readers.labels import label_classes
 from featcache.dataset.readers.outcome import (
     MissingWords,
@@ -108,6 +108,7 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     empty = [row for row in range(n_rows) if all(cells[row] is None for cells in pictures.values())]
     refuse_rows(table, empty, lambda _: f"expected a picture in one of {', '.join(wide)}, found none")
     row_ids = fields.get("sample_id") or [str(row + 1) for row in range(n_rows)]
+    origins, odd = load_origins(table, matched)
     groups, splits = fields.get("group", row_ids), fields.get("split", [None] * n_rows)
     folder, below = rebase(table, (cell for cells in pictures.values() for cell in cells))
     orphans = []
@@ -123,13 +124,15 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
                     orphans.append(f"{where}, column {quoted(table.header[wide[name]])}: {image}")
                 elif image is not None:
                     sample_id, caption = f"{row_ids[row]}-{name}", captions[row]
-                    yield Sample(sample_id, image, caption, *labels[name], splits[row], groups[row], where)
+                    origin = origins[row] if origins else None
+                    yield Sample(sample_id, image, caption, *labels[name], splits[row], groups[row], where, origin)
 
     samples = SampleList.of(cells_of_pictures())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
     generators = () if table.reading.is_unlabelled else CT2_GENERATORS
-    notes = describe_unread(table, found, tuple(wide.values())) + missing.notes
+    read = (*wide.values(), *(matched[field] for field in matched if field == "origin"))
+    notes = describe_unread(table, found, read) + odd + missing.notes
     return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 

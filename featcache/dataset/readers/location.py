@@ -12,7 +12,7 @@ from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 from featcache.files.regular import check_regular
 
-__all__ = ["ACCEPTED", "find_parquets", "find_tars", "locate", "name_of", "safe_name"]
+__all__ = ["ACCEPTED", "find_parquets", "find_tars", "has_columns", "locate", "name_of", "safe_name"]
 
 ACCEPTED = (
     "a .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .xlsx file, a folder of pictures (caption sidecars or class "
@@ -124,6 +124,11 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
     return files, path
 
 
+def has_columns(path: Path) -> bool:
+    """Say whether a located path stands for a table: not for tars, nor for a folder of pictures."""
+    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir())
+
+
 def _matching(pattern: Path) -> tuple[Path, ...]:
     """List the regular files that a pattern matches, in order."""
     found = (Path(name) for name in glob.glob(str(pattern), recursive=True))  # noqa: PTH207
@@ -136,7 +141,11 @@ def _matching(pattern: Path) -> tuple[Path, ...]:
 def _below(folder: Path) -> tuple[Path, ...]:
     """List the Parquet files below a folder; none if there is a picture or a tar, at the first of which this stops."""
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
+
+    def fail(error: OSError) -> None:
+        raise ManifestError(f"folder {quoted(str(folder))} cannot be read: {error}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in files:
             ending = os.path.splitext(file)[1].lower()  # noqa: PTH122

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
-from featcache.dataset.readers.columns import describe_unread, listed, match_columns, parse_columns
+from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns
 from featcache.dataset.readers.labels import describe_labels, join_labels
 from featcache.dataset.readers.outcome import (
     MissingWords,
@@ -20,7 +20,7 @@ from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 
-__all__ = ["load_origins", "parse_table"]
+__all__ = ["parse_table"]
 
 
 def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
@@ -93,26 +93,6 @@ def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:
     names = ["captions" if field == "caption" else field for field, _ in wanted]
     columns = load_columns(table, zip(names, (position for _, position in wanted), strict=True))
     return {field: column for (field, _), column in zip(wanted, columns, strict=True)}
-
-
-def load_origins(table: Table, found: dict[str, int]) -> tuple[list[str | None], tuple[str, ...]]:
-    """Load where each row comes from, if a column says so, and say why it does not count.
-
-    A column that is named so by chance may hold anything: only one that the user named has to be right.
-
-    Raises
-    ------
-    ManifestError
-        A cell of a column that the user named is no text.
-    """
-    if "origin" not in found:
-        return [], ()
-    try:
-        return load_columns(table, [("origin", found["origin"])])[0], ()
-    except ManifestError as error:
-        if "origin" in parse_columns(table.reading.columns):
-            raise
-        return [], (f"the origin of rows is not read: {error}",)
 
 
 def _captions(name: str, cell: str | tuple[tuple[int, str], ...] | None) -> Iterator[tuple[str, str | None]]:

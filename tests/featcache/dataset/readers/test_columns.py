@@ -1,5 +1,6 @@
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.cells import FIELDS
 from featcache.dataset.readers.columns import parse_columns, write_columns
+from featcache.dataset.readers.reading import TODAY
 from featcache.errors import ManifestError
 
 
@@ -41,9 +43,10 @@ def test_what_names_no_column_is_refused(text: str) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_a_name_too_long_for_a_column_is_refused() -> None:
-    with pytest.raises(ManifestError, match="a name of at most 1000 characters"):
-        parse_columns("image=" + "x" * 2000)
+@pytest.mark.parametrize("name", ["x" * 1001, "\ud800", "\udcff"])
+def test_a_name_that_no_column_has_is_refused(name: str) -> None:
+    with pytest.raises(ManifestError, match=r"image=…: expected a name in Unicode of at most 1000 characters"):
+        parse_columns(f"caption=a,image={name}")
 
 
 def test_named_columns_mean_what_the_user_says(tmp_path: Path) -> None:
@@ -96,9 +99,9 @@ def test_columns_are_named_in_every_form_of_table(ending: str, tmp_path: Path) -
 
 def test_columns_of_what_has_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
-    with pytest.raises(ManifestError, match=r"--column 'image=x': .* is a folder of pictures, expected a table"):
+    with pytest.raises(ManifestError, match=r"--column 'image=x': .* is no table"):
         Manifest.from_source(tmp_path, columns="image=x")
-    with pytest.raises(ManifestError, match=r"--root: .* is a folder of pictures, expected a table"):
+    with pytest.raises(ManifestError, match=r"--root: .* is no table"):
         Manifest.from_source(tmp_path, root=tmp_path)
 
 
@@ -179,3 +182,39 @@ def test_an_origin_that_is_no_text_is_left_out_with_a_word_unless_it_was_named(t
 
 def test_every_field_can_be_named() -> None:
     assert parse_columns(",".join(f"{field}=x" for field in FIELDS)).keys() == FIELDS.keys()
+
+
+def test_what_was_named_before_holds_unless_something_else_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.jpg").write_bytes(b"y")
+    before = replace(TODAY, columns="caption=words,image=file", root=str(tmp_path))
+    text = "file,words,text\n/old/a.jpg,one,two\n"
+    manifest = read(tmp_path, text, earlier=lambda _: before)
+    assert manifest.samples[0].caption == "one" and manifest.reading == before
+    assert manifest.notes[:2] == (
+        "columns as named before: --column caption=words,image=file",
+        f"pictures below the folder that was named before: --root {tmp_path}",
+    )
+    other = read(tmp_path, text, earlier=lambda _: before, columns="image=file", root=tmp_path / "here")
+    assert other.samples[0].caption == "two" and other.reading.root == str(tmp_path / "here")
+    assert other.reading.columns == "image=file" and not any("before" in note for note in other.notes)
+
+
+def test_a_folder_forgets_the_columns_of_the_table_before(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    before = replace(TODAY, columns="caption=words", root="/old")
+    manifest = Manifest.from_source(tmp_path, earlier=lambda _: before)
+    assert (manifest.reading, manifest.notes) == (TODAY, ())
+
+
+def test_a_wide_table_has_origins_and_names_what_is_not_read(tmp_path: Path) -> None:
+    for name in ("r", "x", "m"):
+        (tmp_path / f"{name}.jpg").write_bytes(name.encode())
+    text = "caption,real,sdxl,midjourney,source,label,subset\nc,r.jpg,x.jpg,m.jpg,web,1,2\n"
+    manifest = read(tmp_path, text)
+    assert {s.origin for s in manifest.samples} == {"web"} and len(manifest.samples) == 3
+    assert manifest.notes == (
+        "'subset' is not read: --column split=subset if it is the split",
+        "m.csv: not read: 'label'",
+    )

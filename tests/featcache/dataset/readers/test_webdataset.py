@@ -568,7 +568,7 @@ def test_a_caption_of_a_tars_metadata_may_be_a_list(tmp_path: Path) -> None:
 
 def test_tars_have_no_columns(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
-    with pytest.raises(ManifestError, match=r"--column 'caption=x': .* is tars, expected a table"):
+    with pytest.raises(ManifestError, match=r"--column 'caption=x': .* is no table"):
         Manifest.from_source(tmp_path / "a.tar", columns="caption=x")
 
 
