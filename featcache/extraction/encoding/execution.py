@@ -58,8 +58,8 @@ def execute_plan(
                 passes[content] = Pass(
                     content, sides[content], feed=feed, encoders=encoders, tally=tally, report=report, tell=tell
                 )
-        steps = [_steps(sides[c], passes.get(c), claim_timeout=options.claim_timeout) for c in contents]
-        _go_through(steps, in_turns=len(passes) > 1 and is_cuda(options.device))
+        turns = [_turns(sides[c], passes.get(c), claim_timeout=options.claim_timeout) for c in contents]
+        _go_through(turns, in_turns=len(passes) > 1 and is_cuda(options.device))
     results = tuple(side.result() for content in contents for side in sides[content])
     return results, tuple(each.result() for each in passes.values())
 
@@ -84,12 +84,12 @@ def _feed(
     return PictureFeed(manifest, sides, reader=reader, encoders=encoders, failures=tally)
 
 
-def _steps(sides: Sequence[Side], work: Pass | None, *, claim_timeout: float) -> Generator[None, None, None]:
-    """Go through the contents of one kind, a batch a step; None: nothing of them is to be encoded."""
+def _turns(sides: Sequence[Side], work: Pass | None, *, claim_timeout: float) -> Generator[None, None, None]:
+    """Go through the contents of one kind, a batch a turn; None: nothing of them is to be encoded."""
     for side in sides:
         side.forget_finished_claims()
     if work is not None:
-        yield from work.steps(claim_timeout=claim_timeout)
+        yield from work.turns(claim_timeout=claim_timeout)
 
 
 def _go_through(passes: Sequence[Generator[None, None, None]], *, in_turns: bool) -> None:
@@ -98,14 +98,14 @@ def _go_through(passes: Sequence[Generator[None, None, None]], *, in_turns: bool
     Parameters
     ----------
     passes : sequence of generator
-        Each step starts a batch.
+        Each turn starts a batch.
     in_turns : bool
-        Whether they take their steps in turns: beside a GPU, the time in which captions are encoded is then time in
+        Whether they take turns: beside a GPU, the time in which captions are encoded is then time in
         which pictures are prepared. On a CPU they would only take each other's cores.
     """
     with ExitStack() as stack:
         alive = [stack.enter_context(closing(each)) for each in passes]
         while alive:
-            steps = alive if in_turns else alive[:1]
-            ended = [each for each in steps if next(each, _END) is _END]
+            chosen = alive if in_turns else alive[:1]
+            ended = [each for each in chosen if next(each, _END) is _END]
             alive = [each for each in alive if each not in ended]

@@ -10,7 +10,7 @@ from featcache.cache.failures import Failure
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.job import Job
 from featcache.extraction.encoding.side import Side
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.extraction.options import FailureLimit
 from featcache.extraction.results import Event
 from featcache.identity.terms import Content
