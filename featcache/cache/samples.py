@@ -15,6 +15,7 @@ from featcache.cache.file_facts import FORMATS, FileFacts
 from featcache.errors import ShardError
 from featcache.files.column_file import READ_ERRORS, ColumnFile
 from featcache.files.string_column import StringColumn
+from featcache.identity.key_index import group_keys, number_keys
 from featcache.identity.terms import KEY_BYTES
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "UNREADABLE",
     "SampleTable",
     "StringColumn",
-    "number_contents",
     "read_samples",
     "write_samples",
 ]
@@ -113,12 +113,12 @@ class SampleTable:
     def first_rows(self, modality: str) -> NDArray[np.int64]:
         """Return the first row of each content of one side, ascending."""
         rows = np.flatnonzero(self.has(modality))
-        order, is_first = _grouped(self.keys(modality)[rows])
+        order, is_first = group_keys(self.keys(modality)[rows])
         return np.sort(rows[order[is_first]])
 
     def content_numbers(self, modality: str) -> NDArray[np.int64]:
         """Number the contents of one side from 0, in any order: (n,), -1 for samples that have none."""
-        return number_contents(self.keys(modality), self.has(modality))
+        return number_keys(self.keys(modality), self.has(modality))
 
     @property
     def bytes_per_pixel(self) -> NDArray[np.float32]:
@@ -129,32 +129,6 @@ class SampleTable:
             pixels = self.width[known].astype(np.float64) * self.height[known]
             found[known] = self.files.n_bytes[known] / pixels
         return found
-
-
-def number_contents(keys: NDArray[np.uint8], is_known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number different keys (n, 32) from 0, in any order: (n,), -1 where there is none."""
-    rows = np.flatnonzero(is_known)
-    order, is_first = _grouped(keys[rows])
-    numbers = np.full(len(keys), -1, np.int64)
-    numbers[rows[order]] = np.cumsum(is_first) - 1
-    return numbers
-
-
-def _grouped(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return an order of (n, 32) keys that puts equal ones together, earlier rows first, and where in it they begin."""
-    words = np.ascontiguousarray(keys).view(np.uint64).reshape(-1, 4)
-    is_first = np.ones(len(words), bool)
-    # Sorting by the first word is four times as fast, and enough unless two keys begin alike without being equal.
-    order = np.argsort(words[:, 0], kind="stable")
-    heads = words[order, 0]
-    begins = heads[1:] != heads[:-1]
-    same = np.flatnonzero(~begins)
-    if (words[order[same + 1]] == words[order[same]]).all():
-        is_first[1:] = begins
-        return order, is_first
-    order = np.lexsort(words.T)
-    is_first[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
-    return order, is_first
 
 
 _STRINGS = ("sample_id", "group", "source")

@@ -8,7 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from featcache.cache.samples import SampleTable, number_contents
+from featcache.cache.samples import SampleTable
+from featcache.identity.key_index import number_keys
 
 __all__ = ["Overlap", "find_overlaps"]
 
@@ -54,7 +55,7 @@ def find_overlaps(tables: Sequence[SampleTable]) -> tuple[Overlap, ...]:
 def _overlap(one: SampleTable, other: SampleTable, modality: str) -> Overlap | None:
     both = (one, other)
     keys = np.concatenate([table.keys(modality) for table in both])
-    numbers = number_contents(keys, np.concatenate([table.has(modality) for table in both]))
+    numbers = number_keys(keys, np.concatenate([table.has(modality) for table in both]))
     sides = np.split(numbers, [len(one)])
     is_in, is_tested, is_fitted = (np.zeros((2, int(numbers.max(initial=-1)) + 1), bool) for _ in range(3))
     for i, (table, own) in enumerate(zip(both, sides, strict=True)):
