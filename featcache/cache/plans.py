@@ -17,6 +17,7 @@ from featcache.cache.samples import SampleTable
 from featcache.errors import ShardError
 from featcache.files.digests import digest_json
 from featcache.files.sealed import check_intact, read_sealed
+from featcache.identity.terms import CONTENTS, Content
 
 __all__ = [
     "FrozenContents",
@@ -43,27 +44,27 @@ Lacks = Callable[[str, str, str, NDArray[np.uint8]], NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class FrozenContents:
-    """Contents of one kind.
+    """The captions or the pictures of a data set.
 
     Attributes
     ----------
     kind : {"image", "text"}
-        What they are.
+        Which of the two.
     count : int
         How many there are.
     digest : str
         Sha256 of their keys in the order of the manifest, 64 hex digits.
     """
 
-    kind: str
+    kind: Content
     count: int
     digest: str
 
     @classmethod
-    def of(cls, table: SampleTable, kind: str) -> Self:
-        """Describe the contents of a sample table."""
-        keys = table.unique_keys(kind)
-        return cls(kind, len(keys), hashlib.sha256(keys.tobytes()).hexdigest())
+    def of(cls, table: SampleTable, content: Content) -> Self:
+        """Describe those of a sample table."""
+        keys = table.unique_keys(content)
+        return cls(content, len(keys), hashlib.sha256(keys.tobytes()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,13 @@ class FrozenProducer:
     fingerprint : str
         Digest of the producer.
     kind : {"image", "text"}
-        Of which contents.
+        Of which content of a sample its vectors are made.
     outputs, views : tuple of str
         Sorted.
     """
 
     fingerprint: str
-    kind: str
+    kind: Content
     outputs: tuple[str, ...]
     views: tuple[str, ...]
 
@@ -125,9 +126,11 @@ class FrozenPlan:
         if version != FORMAT_VERSION:
             raise ShardError.of_version(where, version, FORMAT_VERSION)
         try:
-            contents = [(str(c["kind"]), _count(c["count"], MAX_ROWS), str(c["digest"])) for c in document["contents"]]
+            contents = [
+                (_content(c["kind"]), _count(c["count"], MAX_ROWS), str(c["digest"])) for c in document["contents"]
+            ]
             producers = [
-                (str(p["fingerprint"]), str(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
+                (str(p["fingerprint"]), _content(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
                 for p in document["producers"]
             ]
             count, tasks = _count(document["count"], MAX_COUNT), document.get("tasks")
@@ -240,6 +243,13 @@ def read_plan(path: Path) -> FrozenPlan:
 def _place(folder: Path, dataset: str, fingerprints: Iterable[str]) -> Path:
     name = digest_json(list(fingerprints))[:12]
     return folder / dataset / f"{name}.json"
+
+
+def _content(value: Any) -> Content:
+    found = next((content for content in CONTENTS if value == content), None)
+    if found is None:
+        raise ValueError(f"{value!r:.80} is none of {CONTENTS!r}")
+    return found
 
 
 def _count(value: Any, most: int, *, least: int = 0) -> int:

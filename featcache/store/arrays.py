@@ -30,8 +30,8 @@ class Arrays:
         Raw vectors; a row is NaN where the sample has none.
     present : mapping of modality to (n,) bool
         Which rows are not NaN.
-    keys : mapping of modality to (n, 32) uint8
-        Content keys of both sides, whatever is selected; zeros where the sample has no content on that side.
+    keys : mapping of content to (n, 32) uint8
+        Keys of captions and pictures, whatever is selected; zeros where the sample has none.
     """
 
     sample_id: NDArray[np.str_]

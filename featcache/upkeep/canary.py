@@ -20,7 +20,7 @@ from featcache.encoders.base import decode_size
 from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint, check_same
-from featcache.identity.terms import CLEAN
+from featcache.identity.terms import CLEAN, Modality
 from featcache.pictures.decode import decode_rgb
 from featcache.store.shard_set import ShardSet
 
@@ -54,7 +54,7 @@ class CanaryResult:
     """
 
     producer: str
-    modality: str
+    modality: Modality
     model: str
     tolerance: float
     errors: Mapping[str, float]

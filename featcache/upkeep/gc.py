@@ -173,7 +173,7 @@ def _delete(cache: Cache, work: Sequence[_Work], leftovers: tuple[Path, ...], *,
 def _find(cache: Cache, fingerprint: Fingerprint, view: str, tables: Sequence[SampleTable]) -> Iterator[_Work]:
     """Yield the shards of one producer and view that have rows to spare, smallest name first."""
     shards = ShardSet.open(cache, fingerprint, view).shards
-    needed = KeyIndex.from_shards([table.unique_keys(fingerprint.modality) for table in tables])
+    needed = KeyIndex.from_shards([table.unique_keys(fingerprint.content) for table in tables])
     seen: dict[str, list[NDArray[np.uint8]]] = {}
     for shard in shards:
         keys = np.asarray(shard.map(shard.key))

@@ -20,11 +20,12 @@ from featcache.encoders.build import encoder_options
 from featcache.files.sealed import read_json
 from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
 from featcache.identity.outputs import natural_order
-from featcache.identity.terms import MODALITIES
+from featcache.identity.terms import CONTENTS, MODALITIES, Modality
 from featcache.store.selection import find_producers
 from featcache.upkeep.audit import Audit, audit
-from featcache.upkeep.coverage import Coverage, Division, Holding, cover, divide, find_holdings
+from featcache.upkeep.coverage import Coverage, Division, cover, divide, find_holdings
 from featcache.upkeep.failure_list import count_contents, list_failures
+from featcache.upkeep.holding import Holding
 from featcache.upkeep.overlap import Overlap, find_overlaps
 
 __all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
@@ -46,7 +47,7 @@ class DatasetStatus:
         Rows.
     splits, classes : mapping
         Samples of each; ``none`` and ``unknown`` for those without.
-    n_contents : mapping of modality to int
+    n_contents : mapping of content to int
         Different captions and pictures: what an encoder has to do.
     audit : Audit
         Duplicates, leaks, contradictions, gaps.
@@ -113,7 +114,7 @@ class ProducerStatus:
     """
 
     fingerprint: str
-    modality: str
+    modality: Modality
     model: str
     revision: str | None
     path: str | None
@@ -279,7 +280,7 @@ def _dataset(cache: Cache, name: str, holdings: Sequence[Holding], requests: tup
         len(table),
         {s or "none": n for s, n in splits.items() if n},
         classes,
-        {m: len(table.first_rows(m)) for m in ("text", "image")},
+        {c: len(table.first_rows(c)) for c in CONTENTS},
         audit(table, read_orphans(orphans_path(cache, name))),
         cover(table, holdings, requests),
         divide(table, frozen_plans(cache, name), holdings),

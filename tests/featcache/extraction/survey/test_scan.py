@@ -52,11 +52,6 @@ def test_first_rows_are_exact_when_keys_begin_alike(contents: list[int]) -> None
     assert len(set(zip(numbers.tolist(), only_heads.tolist(), strict=True))) == len(set(contents))
 
 
-def test_spectral_features_are_of_the_pictures(tmp_path: Path) -> None:
-    table = scan(read_manifest(write_dataset(tmp_path / "d", n_captions=2))).table
-    assert table.keys("spectral") is table.image_key and table.has("spectral").all()
-
-
 def test_a_picture_that_cannot_be_read_is_told_apart_from_one_that_is_absent(tmp_path: Path) -> None:
     manifest = read_manifest(write_dataset(tmp_path / "d", n_captions=1, image=["0-real.png", "", "0-beta.png"]))
     (tmp_path / "d" / "0-beta.png").unlink()
