@@ -89,7 +89,7 @@ class SyntheticRecipe:
         Further views of the pictures, beside ``clean``.
     label_noise : mapping of split to float
         Share of the rows whose label is replaced by another class, any with the same chance.
-    missing : mapping of {"text", "image"} to float
+    missing : mapping of content to float
         Share of the rows without caption, or without picture.
     unlabelled : float
         Share of the rows without labels.

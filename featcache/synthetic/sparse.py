@@ -19,7 +19,8 @@ from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, 
 from featcache.files.publish import publish_new, temporary_beside
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import CLEAN
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 
 __all__ = ["write_sparse_store"]
 

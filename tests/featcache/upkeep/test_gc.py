@@ -16,7 +16,7 @@ from featcache.cache.shard import read_shard
 from featcache.cache.shard_writing import copy_rows, write_shard
 from featcache.errors import FeatcacheError
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.gc import collect_garbage
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
