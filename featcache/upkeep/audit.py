@@ -74,7 +74,7 @@ class Audit:
         Pictures and captions that are in more than one split: scores on the later split are too good.
     conflicts : Finding
         Pictures whose samples have different known labels.
-    n_without : mapping of modality to int
+    n_without : mapping of content to int
         Samples that were never given a caption (``text``) or picture (``image``).
     n_unreadable : int
         Samples whose picture is there but could not be read.
@@ -96,11 +96,6 @@ class Audit:
     orphans: Orphans
     formats: dict[str, int] | None
     tells: tuple[Tell, ...]
-
-    @property
-    def has_leaks(self) -> bool:
-        """Whether some content is in more than one split."""
-        return bool(self.leaked_images or self.leaked_captions)
 
 
 def audit(table: SampleTable, orphans: Orphans | None = None) -> Audit:
