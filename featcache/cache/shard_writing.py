@@ -17,8 +17,7 @@ from featcache.cache.shard_digests import dataset_digest, shard_checksum
 from featcache.errors import ShardError
 from featcache.files.digests import canonical_json
 from featcache.files.hdf5 import build_image
-from featcache.files.publish import publish_new, temporary_beside
-from featcache.files.sealed import write_bytes
+from featcache.files.whole import publish_bytes
 
 __all__ = ["copy_rows", "storable", "write_shard"]
 
@@ -77,9 +76,7 @@ def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any
         for name, data in datasets.items():
             file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
 
-    with temporary_beside(path, root=root) as temp:
-        write_bytes(temp, build_image(fill, sum(data.nbytes for data in datasets.values())), path)
-        return publish_new(temp, path)
+    return publish_bytes(path, build_image(fill, sum(data.nbytes for data in datasets.values())), root=root)
 
 
 def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
