@@ -49,9 +49,9 @@ class FrozenContents:
     Attributes
     ----------
     kind : {"image", "text"}
-        Which of the two.
+        Whether these are its pictures or its captions.
     count : int
-        How many there are.
+        How many of them there are.
     digest : str
         Sha256 of their keys in the order of the manifest, 64 hex digits.
     """
@@ -74,11 +74,11 @@ class FrozenProducer:
     Attributes
     ----------
     fingerprint : str
-        Digest of the producer.
+        Digest of the producer, 64 hex digits.
     kind : {"image", "text"}
-        Of which content of a sample its vectors are made.
+        The content of a sample of which its vectors are made.
     outputs, views : tuple of str
-        Sorted.
+        What is to be stored, and under which perturbations; both sorted.
     """
 
     fingerprint: str
@@ -96,7 +96,7 @@ class FrozenPlan:
     dataset : str
         Name of the data set in the cache.
     count : int
-        How many parts there are.
+        How many parts the extraction has.
     unit_rows : int
         Contents a run: part i has the runs i, i + count, i + 2 count …
     contents, producers : tuple
@@ -120,7 +120,7 @@ class FrozenPlan:
         Raises
         ------
         ShardError
-            If it is something else.
+            If the document is no frozen plan of this version.
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
@@ -165,7 +165,7 @@ class FrozenPlan:
         table : SampleTable
             The data set as it is now.
         lacks : callable
-            Tells what is there.
+            Tells which contents a producer still has to encode.
 
         Returns
         -------
@@ -215,7 +215,7 @@ def load_plan(path: Path) -> FrozenPlan:
     Raises
     ------
     ShardError
-        As `read_plan` does.
+        If the plan cannot be read, as by `read_plan`.
     """
     try:
         return read_plan(path)

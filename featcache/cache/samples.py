@@ -54,13 +54,13 @@ class SampleTable:
     image_key, text_key : (n, 32) uint8
         Sha256 of the file's bytes and of the caption's UTF-8; zeros where there is none.
     image_status, text_status : (n,) uint8
-        `PRESENT`, `ABSENT` or `UNREADABLE`.
+        Whether there is a content: `PRESENT`, `ABSENT` or `UNREADABLE`.
     width, height : (n,) uint32
-        Of the stored picture in pixels, 0 if unknown. For audits: they give generators away, so no head sees them.
+        Size of the stored picture in pixels, 0 if unknown. For audits: they give generators away, so no head sees them.
     files : FileFacts or None
         What else the picture files are, for audits too. None: the table was made before that was looked at.
     split_seed : int or None
-        Of the split, if it was made here. None: the manifest has splits, or the table is an old one.
+        Seed of the split, if it was made here. None: the manifest has splits, or the table is an old one.
     """
 
     dataset: str

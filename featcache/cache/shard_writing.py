@@ -35,15 +35,15 @@ def write_shard(
     Parameters
     ----------
     path : Path
-        Final name.
+        Name that the shard is to have.
     header : ShardHeader
-        Producer, view and dtype.
+        What its rows are: producer, view and dtype.
     keys : (n, 32) uint8
-        Content keys.
+        Keys of the contents, each once.
     features : mapping of output name to (n, d) float32
         Raw vectors, finite and within the range of the storage dtype (see `storable`).
     root : Path
-        The cache.
+        The folder of the cache, below which no link is followed.
 
     Returns
     -------

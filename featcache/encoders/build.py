@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["DTYPE_OPTIONS", "build_spec", "encoder_options", "outputs_option"]
 
 DTYPE_OPTIONS = ("--dtype", "--storage-dtype")
-"""Of the forward, and on disk."""
+"""Options that name the dtypes of the forward, and of the vectors on disk."""
 
 
 def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None = None) -> EncoderSpec:
@@ -60,9 +60,9 @@ def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: 
     Parameters
     ----------
     fingerprint : Fingerprint
-        The producer.
+        The producer that is to be made again.
     outputs : sequence of str
-        What it has stored.
+        The outputs that it has stored.
     defaults : (str, str)
         The cache's compute dtype and storage dtype, which need not be said.
     """

@@ -35,13 +35,13 @@ def encode_image(
     document : mapping
         The producer's document, from `FeatureStore.document` or a run.
     data : bytes
-        The picture file.
+        The bytes of the picture file.
     outputs : str or sequence of str
         Concatenated in this order; also ``layers:4-8-12`` or ``layers:all``.
     model : str
         Where the weights are now, if not where the document says: hub id or folder.
     device : {"auto", "cuda", "cpu"}
-        Where to compute.
+        On what to compute; ``auto``: on a GPU if there is one.
 
     Returns
     -------

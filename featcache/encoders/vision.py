@@ -42,9 +42,9 @@ class ImageSpec:
         state, without class and register tokens. ``layers:k``: the class token as the k-th block puts it out, before
         any final norm. May be given as a request (``layers:all``); a model without one of them refuses it.
     compute_dtype, storage_dtype : str
-        Of the forward, and on disk.
+        Dtypes of the forward, and of the vectors on disk.
     resize : {"pillow", "torch"}
-        Who resizes pictures.
+        Which library resizes the pictures.
     square_crop : bool
         Whether the largest square in the middle stands for the picture.
     decode : {"exact", "fast"}

@@ -35,7 +35,7 @@ class ColumnFile:
         Read-only. Of a file that was opened: mapped, so that many processes share one copy, which takes memory only
         while there is room for it. Such a file is replaced whole and never written to: the mapping stays what it was.
     format_version : int
-        Of the kind of file.
+        Version of the format of this kind of file.
     head : tuple of str
         Names of columns that the checksum begins with, each followed by a NUL but for the last.
     checksum : bytes

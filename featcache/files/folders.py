@@ -25,7 +25,7 @@ def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
     Parameters
     ----------
     out : Path
-        The folder to be made.
+        Where the folder is to be.
     check : callable
         Called with ``out``, before anything is removed, before the block and after it; raises if what is there must
         not be replaced.

@@ -52,7 +52,7 @@ def temporary_beside(final: Path, *, root: Path) -> Iterator[Path]:
     final : Path
         Where the file is going to be.
     root : Path
-        Below which no link is followed: the cache's folder, or that of ``final`` if a person named it.
+        Folder below which no link is followed: the cache's folder, or that of ``final`` if a person named it.
 
     Raises
     ------

@@ -70,7 +70,7 @@ def read_sealed(path: Path, *, max_bytes: int = _MAX_BYTES) -> tuple[dict[str, A
     Parameters
     ----------
     path : Path
-        The file.
+        Where the document is.
     max_bytes : int
         What documents of its kind have at most: `MAX_RECORDS` if they grow with the data.
 

@@ -39,13 +39,13 @@ class Preprocessor:
     crop : (height, width) or None
         Box cut from the middle, padded with black where the picture is smaller.
     filter : Resampling
-        Of the resize.
+        The filter by which pictures are resized.
     rescale : float
         Factor from the levels 0…255 to the scale of ``mean`` and ``std``.
     mean, std : tuple of 3 floats
         Subtracted and divided by, in the order RGB.
     backend : {"pillow", "torch"}
-        Who resizes. Torch takes a third of the time. Where both resample columns first, its pixels are Pillow's to
+        What resizes. Torch takes a third of the time. Where both resample columns first, its pixels are Pillow's to
         within one level, or two in a few millionths of the values. Where Pillow 13 takes the rows first, for their
         number shrinks by more than twice what that of the columns does, a tenth of the values differ: nearly all by
         one level, with bicubic one in ten thousand by more, up to five.

@@ -25,7 +25,7 @@ class Arrays:
     label_b : (n,) int16
         0 real, k for ``class_names[k]``, -1 unknown.
     class_names : tuple of str
-        ``("real", generator, …)``.
+        What the codes of ``label_b`` mean: ``("real", generator, …)``.
     features : mapping of modality to (n, d) float32
         Raw vectors; a row is NaN where the sample has none.
     present : mapping of modality to (n,) bool

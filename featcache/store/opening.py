@@ -26,7 +26,7 @@ def open_store(
     Parameters
     ----------
     path : path
-        The cache folder.
+        The folder of the cache.
     dataset : str
         Which of its data sets; may be left out where there is one only.
     check : bool

@@ -22,7 +22,7 @@ class SampleRows:
     Parameters
     ----------
     samples : SampleTable
-        The data set.
+        The table of the data set.
     """
 
     def __init__(self, samples: SampleTable) -> None:

@@ -43,11 +43,11 @@ class Selection:
     fingerprint : str
         Digest of the producer, 64 hex digits.
     view : str
-        Perturbation.
+        Perturbation under which the contents were encoded.
     outputs : tuple of str
         Named vectors, concatenated in this order.
     widths : tuple of int
-        Columns of each.
+        How many columns each output has.
     """
 
     modality: Modality
@@ -88,7 +88,7 @@ def find_producers(cache: Cache, modality: str, encoder: str | None = None) -> t
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache whose producers are looked at.
     modality : str
         What the vectors are.
     encoder : str

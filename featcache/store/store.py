@@ -47,9 +47,9 @@ class FeatureStore:
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache whose vectors are read.
     samples : SampleTable
-        The data set.
+        The table of the data set.
     soundness : Soundness
         What checks shards before their rows are looked up; by default nothing does.
     """

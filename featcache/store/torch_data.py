@@ -57,7 +57,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     labels : mapping of name to (n,) int64
         ``label_a`` and ``label_b`` of the rows.
     features : mapping of modality to Vectors
-        Of the same rows.
+        The vectors of the same rows.
     """
 
     def __init__(self, labels: Mapping[str, NDArray[np.int64]], features: Mapping[str, Vectors]) -> None:

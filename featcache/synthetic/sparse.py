@@ -48,7 +48,7 @@ def write_sparse_store(
     shard_rows : int
         Rows of a shard.
     seed : int
-        Of the keys.
+        What the keys are drawn from.
     """
     cache = Cache.open_or_create(path, Defaults("float32", "float16"))
     identity = {

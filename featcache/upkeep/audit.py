@@ -34,7 +34,7 @@ class Example:
     values : tuple of str
         The split or label of each of them; empty strings where neither is in question.
     n_samples : int
-        All that share it.
+        How many samples share it.
     """
 
     sample_ids: tuple[str, ...]
@@ -51,7 +51,7 @@ class Finding:
     n_contents, n_samples : int
         How many contents, and how many samples have one of them.
     examples : tuple of Example
-        The first three.
+        The first three that were found.
     """
 
     n_contents: int

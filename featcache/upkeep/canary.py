@@ -48,7 +48,7 @@ class CanaryResult:
     worst : str
         Picture with the largest error, ``""`` if none was checked.
     n_checked : int
-        Contents encoded again.
+        How many contents were encoded again.
     reason : str
         Why nothing was checked, ``""`` if something was.
     """
@@ -82,11 +82,11 @@ def check_canaries(
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache whose producers are tried.
     n_contents : int
-        How many a producer.
+        How many contents each producer encodes again.
     seed : int
-        Of the choice.
+        What the choice of contents is drawn from.
     load_spec : callable
         Makes an encoder of a producer's document and outputs; by default from the place that the document names.
 

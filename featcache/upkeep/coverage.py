@@ -64,7 +64,7 @@ class Division:
     count, unit_rows : int
         How many parts there are, and contents a run.
     missing : str
-        Those that have something left to do, as a job array takes them: ``0-3,7``.
+        Parts that have something left to do, as a job array takes them: ``0-3,7``.
     producers : tuple of FrozenProducer
         What is to be made with each encoder.
     """

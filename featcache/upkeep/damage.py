@@ -35,7 +35,7 @@ class Loss:
     Attributes
     ----------
     producer, modality, model, view : str
-        Whose rows they were; ``producer`` is a short fingerprint.
+        What made the rows, and under which perturbation; ``producer`` is a short fingerprint.
     outputs : tuple of str
         Empty if neither file nor index tells.
     n_rows : int or None
@@ -72,7 +72,7 @@ class Problem:
     Attributes
     ----------
     path : Path
-        The file.
+        Where the file is, or should be.
     message : str
         What is wrong, and what to do about it.
     loss : Loss or None

@@ -43,13 +43,13 @@ class FailedContent:
     producer, model, view : str or None
         Short fingerprint and name of the encoder; None: the picture could not be read, so none has seen it.
     stage : str
-        ``read``, ``decode`` or ``encode``.
+        What failed: ``read``, ``decode`` or ``encode``.
     error, message : str
         Class of the error, and its text.
     attempts : int
         How many times it was tried.
     time : str
-        Of the last attempt: UTC, ISO 8601.
+        When it was last tried: UTC, ISO 8601.
     key : str or None
         Content key, 64 hex digits; None: the content was never read.
     """
@@ -80,15 +80,15 @@ class FailureCause:
     Attributes
     ----------
     dataset, sample_id, stage, error, message : str
-        As in `FailedContent`.
+        What they are in `FailedContent`.
     content : {"text", "image"}
         What failed: a caption or a picture.
     attempts : int
         The most that any of them made.
     time : str
-        Of the last attempt of all.
+        When any of them last tried: UTC, ISO 8601.
     places : frozenset of (producer, view)
-        Who failed; empty: the picture could not even be read.
+        Encoders that failed, and under which views; empty: the picture could not even be read.
     """
 
     dataset: str

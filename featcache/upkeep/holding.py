@@ -27,9 +27,9 @@ class Share:
     n_contents : int
         How many were looked up.
     n_stored : int
-        Those that have a vector.
+        How many have a vector.
     n_failed : int
-        Those that have none because they failed.
+        How many have none because they failed.
     """
 
     output: str
@@ -50,9 +50,9 @@ class Holding:
     Attributes
     ----------
     fingerprint : Fingerprint
-        The producer.
+        The producer of the vectors.
     view : str
-        The perturbation.
+        The perturbation under which contents were encoded.
     shards : ShardSet
         What it has stored: all of it, or what of it is sound.
     failed : KeyIndex

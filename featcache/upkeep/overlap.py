@@ -21,13 +21,13 @@ class Overlap:
     Attributes
     ----------
     datasets : tuple of two str
-        Their names.
+        Names of the two data sets.
     modality : {"image", "text"}
         Pictures, equal byte for byte, or captions.
     n_contents : int
         Contents that both have.
     n_leaks : int
-        Those of them that one has in its test part and the other in its train or valid part: who trains on the one and
+        How many of them one has in its test part and the other in its train or valid part: who trains on the one and
         tests on the other gets scores that are too good.
     sample_ids : tuple of two str
         A sample of each with the first of these contents, one that leaks if any does.

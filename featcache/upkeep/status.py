@@ -42,21 +42,21 @@ class DatasetStatus:
     name, origin : str
         Its name in the cache, and what it was read from.
     scanned : str
-        When: UTC, ISO 8601.
+        When its samples were last read: UTC, ISO 8601.
     n_samples : int
-        Rows.
+        How many samples it has.
     splits, classes : mapping
         Samples of each; ``none`` and ``unknown`` for those without.
     n_contents : mapping of content to int
         Different captions and pictures: what an encoder has to do.
     audit : Audit
-        Duplicates, leaks, contradictions, gaps.
+        What is odd about it: duplicates, leaks, contradictions, gaps.
     coverage : tuple of Coverage
         One per producer, view and output.
     divisions : tuple of Division
         Extractions in parts of which some are missing.
     split_seed : int or None
-        Of the split, if it was made here.
+        Seed of the split, if it was made here.
     requests : tuple of Request
         What was last asked for, one a producer.
     labels : mapping
@@ -94,15 +94,15 @@ class ProducerStatus:
     Attributes
     ----------
     fingerprint, modality, model, revision, path
-        Who it is; ``path`` is the model's folder, None for one of the hub.
+        What tells it from others; ``path`` is the model's folder, None for one of the hub.
     compute_dtype, storage_dtype : str
-        Of the forward, and on disk.
+        Dtypes of the forward, and of the vectors on disk.
     views : tuple of str
         Perturbations under which it has stored something.
     outputs : mapping of str to int
         Stored vectors and their widths.
     n_shards, n_rows, n_bytes : int
-        What it filled.
+        How many shards it filled, their rows and their size.
     written : str or None
         Time of the newest shard: UTC, ISO 8601.
     unlike : str or None
@@ -138,13 +138,13 @@ class CacheStatus:
     Attributes
     ----------
     path : str
-        The folder.
+        The folder of the cache.
     created : str or None
         UTC, ISO 8601; None if it does not say.
     compute_dtype, storage_dtype : str
         What extractions use unless told otherwise.
     producers, datasets
-        What is in it.
+        The encoders and the data sets that are in it.
     overlaps : tuple of Overlap
         What the data sets have in common.
     n_failures, n_failed_contents : int
@@ -193,7 +193,7 @@ def cache_status(cache: Cache, *, only: str | None = None) -> CacheStatus:
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache to look at.
     only : str
         Look at this data set alone, and not at what it shares with others.
 

@@ -62,7 +62,7 @@ class Origin:
     name, data : str
         Its name in the cache, and what it was read from.
     seed : int or None
-        Of the split, if it was made here.
+        Seed of the split, if it was made here.
     skips_orphans : bool
         Whether something that it names was left out.
     """
@@ -233,7 +233,7 @@ def retry_steps(status: CacheStatus, failed: Mapping[str, Sequence[str]]) -> tup
     Parameters
     ----------
     status : CacheStatus
-        The cache.
+        What is in the cache, and what is missing.
     failed : mapping of data set to short fingerprints
         The producers that failed; none where pictures could not even be read.
     """

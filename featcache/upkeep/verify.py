@@ -77,9 +77,9 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache to check.
     deep : bool
-        Recompute all digests.
+        Whether to read every byte and recompute all digests.
     progress : callable
         Called with (shards checked, shards), from the calling thread.
     """
