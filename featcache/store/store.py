@@ -276,9 +276,9 @@ class FeatureStore:
         from featcache.store.torch_data import FeatureDataset
 
         rows, chosen = self.row_numbers(split), self._selections(selections, view)
-        return FeatureDataset(
-            self._sample_rows.labels(rows), {m: self.rows(s).select(rows).at_random() for m, s in chosen.items()}
-        )
+        features = {m: self.rows(s).select(rows).at_random() for m, s in chosen.items()}
+        labels = self._sample_rows.labels(rows)
+        return FeatureDataset(labels, features, sample_ids=self.samples.sample_id, rows=rows)
 
     def to_arrow(
         self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN
