@@ -22,7 +22,6 @@ __all__ = [
     "PRESENT",
     "UNREADABLE",
     "SampleTable",
-    "StringColumn",
     "number_contents",
     "read_samples",
     "write_samples",

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.samples import SampleTable, StringColumn
+from featcache.cache.samples import SampleTable
 from featcache.errors import FeatcacheError
+from featcache.files.string_column import StringColumn
 from featcache.identity.terms import CONTENTS, SPLITS
 from featcache.store.arrays import Arrays
 

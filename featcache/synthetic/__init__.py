@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from featcache.cache.folder import Cache, Defaults, unit_name
 from featcache.cache.index import update_index
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, write_samples
 from featcache.cache.shard import ShardHeader
 from featcache.cache.shard_writing import write_shard
+from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import CLEAN, CONTENTS
 from featcache.store.opening import open_store

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.folder import Cache, Defaults
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, write_samples
 from featcache.files.publish import publish_new, temporary_beside
+from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import CLEAN
 from featcache.store.opening import open_store

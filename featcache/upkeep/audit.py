@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.orphans import Orphans
-from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
+from featcache.cache.samples import UNREADABLE, SampleTable
+from featcache.files.string_column import StringColumn
 from featcache.identity.terms import SPLITS
 from featcache.upkeep.tells import Tell, count_formats, find_tells
 

@@ -28,7 +28,7 @@ from featcache.upkeep.failure_list import count_contents, list_failures
 from featcache.upkeep.holding import Holding
 from featcache.upkeep.overlap import Overlap, find_overlaps
 
-__all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
+__all__ = ["CacheStatus", "DatasetStatus", "ProducerStatus", "cache_status"]
 
 _HEX_DIGEST = 64
 

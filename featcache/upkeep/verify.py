@@ -24,7 +24,7 @@ from featcache.upkeep.derived import find_damaged
 from featcache.upkeep.documents import read_documents
 from featcache.upkeep.references import find_lost
 
-__all__ = ["Note", "Problem", "VerifyReport", "verify"]
+__all__ = ["VerifyReport", "verify"]
 
 _THREADS = max(2, min(8, os.cpu_count() or 2))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.samples import StringColumn
+from featcache.files.string_column import StringColumn
 from featcache.identity.terms import MODALITIES
 from featcache.store.selection import Selection
 from featcache.store.store import FeatureStore

@@ -380,7 +380,8 @@ def lengthen(path: Path) -> None:
     """Make a valid table of many short names and a long one: as an array it would take terabytes."""
     from dataclasses import replace
 
-    from featcache.cache.samples import StringColumn, write_samples
+    from featcache.cache.samples import write_samples
+    from featcache.files.string_column import StringColumn
 
     table = read_samples(path)
     n = 20_000

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.cache.orphans import Orphans
-from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable, StringColumn
+from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable
 from featcache.extraction.survey.scan import scan
+from featcache.files.string_column import StringColumn
 from featcache.upkeep.audit import Audit, audit
 
 from factories import read_manifest, write_dataset

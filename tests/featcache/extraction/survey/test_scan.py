@@ -10,20 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.cache.samples import (
-    ABSENT,
-    PRESENT,
-    UNREADABLE,
-    StringColumn,
-    number_contents,
-    read_samples,
-    write_samples,
-)
+from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, number_contents, read_samples, write_samples
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageFile, ImageSource, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError, ShardError
 from featcache.extraction.survey.scan import scan
+from featcache.files.string_column import StringColumn
 
 from factories import png, read_manifest, write_dataset
 
