@@ -75,7 +75,7 @@ def link_rows(rows: LinkedRows) -> NDArray[np.int64]:
         has_key = keys.any(axis=1)
         if modality == "text":
             has_key = has_key & ~has_group
-        links.append(_codes(np.ascontiguousarray(keys).view("V32").reshape(n), has_key))
+        links.append(_codes(np.ascontiguousarray(keys).view("V32").reshape(n), np.asarray(has_key)))
     return clusters(links)
 
 

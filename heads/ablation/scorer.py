@@ -12,7 +12,7 @@ from heads.ablation.bootstrap import GroupCounts, count_groups
 from heads.ablation.comparison import HeadScore
 from heads.ablation.grid import Cell
 from heads.ablation.ledger import TrialResult
-from heads.ablation.trials import Study
+from heads.ablation.study import Study
 from heads.data.tasks import IntArray
 
 __all__ = ["Scorer"]

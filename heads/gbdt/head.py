@@ -167,6 +167,11 @@ class GbdtHead:
         """Rounds kept of each task."""
         return {name: model.booster.current_iteration() if model.booster else 0 for name, model in self._models.items()}
 
+    @property
+    def n_parameters(self) -> None:
+        """None: trees have no parameters that could be counted."""
+        return None
+
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""
         check_features(X, n_features=self._n_features)

@@ -65,6 +65,11 @@ class LinearConfig:
             raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
         _MAX_ITER.check(self.max_iter, "max_iter")
 
+    @property
+    def takes_moments(self) -> bool:
+        """Whether the solver asks for no more of the rows than their moments."""
+        return self.solver != "logistic"
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Build from parsed JSON or TOML; unknown keys are refused."""
@@ -170,7 +175,7 @@ class LinearHead:
         return heads
 
     def _cells(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> Cells | None:
-        return None if self.config.solver == "logistic" else Cells(X, targets, parts)
+        return Cells(X, targets, parts) if self.config.takes_moments else None
 
     def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
@@ -188,6 +193,11 @@ class LinearHead:
             self.strengths_[task.name] = best["strength"]
         self._history = tuple(history)
         return self
+
+    @property
+    def n_parameters(self) -> int:
+        """Coefficients and intercepts of all tasks."""
+        return sum(layer.coef.size + layer.intercept.size for layer in self._layers.values())
 
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""

@@ -146,19 +146,20 @@ def test_a_fold_never_sees_the_rows_that_it_scores(data: SyntheticData, monkeypa
     """Labels of the scored rows are made garbage while their fold is fitted: nothing changes."""
     grid = Grid(fusions=("image",), dims=(8,), seeds=1, folds=3, controls=False, settings=QUICK)
     honest = ablate(rows_of(data.store, grid), grid)
-    fit = heads.ablation.trials.Study._fit
+    fit = heads.ablation.trials.TrialRunner._fit
 
-    def poison(study: Any, trial: Any, progress: Any) -> Any:
+    def poison(runner: Any, trial: Any, progress: Any) -> Any:
+        study = runner.study
         scored = study.parts[trial.part].score_rows
         for y in study.features.targets.y.values():
             y[scored] = y[scored][::-1]
         try:
-            return fit(study, trial, progress)
+            return fit(runner, trial, progress)
         finally:
             for y in study.features.targets.y.values():
                 y[scored] = y[scored][::-1]
 
-    monkeypatch.setattr(heads.ablation.trials.Study, "_fit", poison)
+    monkeypatch.setattr(heads.ablation.trials.TrialRunner, "_fit", poison)
     poisoned = ablate(rows_of(data.store, grid), grid)
     assert poisoned.heads[0].score == honest.heads[0].score
 
@@ -215,15 +216,15 @@ def test_settings_that_no_head_has_are_refused_before_the_work(
 def test_an_interrupted_ablation_goes_on_where_it_stopped(
     data: SyntheticData, result: AblationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit, fitted = heads.ablation.trials.Study._fit, []
+    fit, fitted = heads.ablation.trials.TrialRunner._fit, []
 
-    def count(study: Any, trial: Any, progress: Any) -> Any:
+    def count(runner: Any, trial: Any, progress: Any) -> Any:
         fitted.append(trial)
         if len(fitted) == 3:
             raise KeyboardInterrupt
-        return fit(study, trial, progress)
+        return fit(runner, trial, progress)
 
-    monkeypatch.setattr(heads.ablation.trials.Study, "_fit", count)
+    monkeypatch.setattr(heads.ablation.trials.TrialRunner, "_fit", count)
     with pytest.raises(KeyboardInterrupt):
         ablate(rows_of(data.store, GRID), GRID, out=tmp_path / "out")
     prepare_ablation_out(tmp_path / "out")
@@ -372,7 +373,7 @@ def test_a_finished_ablation_stays_until_the_one_that_replaces_it_is_whole(
     grid = Grid(heads=("linear",), fusions=("image",), controls=False)
     prepare_ablation_out(out, overwrite=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(heads.ablation.trials.Study, "_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(heads.ablation.trials.TrialRunner, "_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         ablate(rows_of(data.store, grid), grid, out=out)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before
     prepare_ablation_out(out)
