@@ -50,7 +50,7 @@ def parse_texts(value: Any, where: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts)
 
 
-def parse_numbers(value: Any, where: str, *, kind: type[int] | type[float]) -> tuple[Any, ...]:
+def parse_numbers(value: Any, where: str, *, number: type[int] | type[float]) -> tuple[Any, ...]:
     """Return the positive numbers of a comma-separated text, of a list, or one number; 0 is none for whole ones.
 
     Parameters
@@ -58,28 +58,28 @@ def parse_numbers(value: Any, where: str, *, kind: type[int] | type[float]) -> t
     value : object
     where : str
         What it is, for messages.
-    kind : {int, float}
+    number : {int, float}
     """
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-    allowed, numbers = _WHOLE if kind is int else _RATE, []
+    allowed, numbers = _WHOLE if number is int else _RATE, []
     for part in parts:
         try:
-            number: Any = kind(part) if isinstance(part, str) else part
+            found: Any = number(part) if isinstance(part, str) else part
         except ValueError:
-            number = None
-        if not allowed.holds(number):
-            what = "whole numbers like 32,64" if kind is int else "numbers like 3e-4,1e-3"
+            found = None
+        if not allowed.holds(found):
+            what = "whole numbers like 32,64" if number is int else "numbers like 3e-4,1e-3"
             raise HeadsError(f"{where} is {value!r:.80}, expected {what}")
-        numbers.append(kind(number))
+        numbers.append(number(found))
     return tuple(numbers)
 
 
 def _integers(value: Any, where: str) -> tuple[int, ...]:
-    return parse_numbers(value, where, kind=int)
+    return parse_numbers(value, where, number=int)
 
 
 def _floats(value: Any, where: str) -> tuple[float, ...]:
-    return parse_numbers(value, where, kind=float)
+    return parse_numbers(value, where, number=float)
 
 
 def _integer(value: Any, where: str) -> int:

@@ -73,8 +73,8 @@ class StudyRows:
         kept = features.labelled & np.all([features.usable(fusion) for fusion in fusions], axis=0)
         if not kept.any():
             raise HeadsError(f"none of the {len(features)} rows has labels and all vectors that the fusions need")
-        # Without blocks: what `load_rows` leaves in the store is not there to be selected from.
-        return cls(replace(features, blocks={}).select(kept), store, tuple(views), numbers[kept], int((~kept).sum()))
+        # Without vectors: what `load_rows` leaves in the store is not there to be selected from.
+        return cls(replace(features, vectors={}).select(kept), store, tuple(views), numbers[kept], int((~kept).sum()))
 
     def source(self, fusion: str) -> StoredRows:
         """Return the vectors of a fusion in all views."""

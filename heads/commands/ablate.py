@@ -161,9 +161,9 @@ def _build_grid(options: Mapping[str, Any]) -> Any:
     return Grid(
         heads=parse_texts(values["head"], "--head"),
         fusions=parse_texts(values["fusion"], "--fusion"),
-        dims=parse_numbers(values["dim"], "--dim", kind=int),
-        lrs=parse_numbers(values.get("lr", []), "--lr", kind=float),
-        weight_decays=parse_numbers(values.get("weight_decay", []), "--weight-decay", kind=float),
+        dims=parse_numbers(values["dim"], "--dim", number=int),
+        lrs=parse_numbers(values.get("lr", []), "--lr", number=float),
+        weight_decays=parse_numbers(values.get("weight_decay", []), "--weight-decay", number=float),
         seeds=values["seeds"],
         folds=values.get("folds"),
         controls=values.get("controls", True),

@@ -77,6 +77,12 @@ class Targets:
     def __len__(self) -> int:
         return len(next(iter(self.y.values())))
 
+    @property
+    def labelled(self) -> BoolArray:
+        """Rows to which at least one task applies: (n,)."""
+        labelled: BoolArray = np.any(list(self.applies.values()), axis=0)
+        return labelled
+
     def select(self, rows: BoolArray | IntArray) -> Targets:
         """Return the targets of some rows, in the order of ``rows``."""
         return Targets({k: v[rows] for k, v in self.y.items()}, {k: v[rows] for k, v in self.applies.items()})

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from heads.data.row_source import RowSource, read_views
-from heads.data.tasks import BoolArray, IntArray, Targets, Task
+from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
@@ -70,7 +70,7 @@ class GbdtHead:
     ) -> Self:
         """Fit on ``X``; ``select`` chooses the numbers of rounds."""
         check_fit_rows(self.tasks, X, targets, select=select)
-        labelled = _labelled(targets)
+        labelled = targets.labelled
         X, targets = (X, targets) if labelled.all() else (X[labelled], targets.select(labelled))
         bins = BinnedColumns(X, self.config, seed=seed)
         return self._fit(bins, np.arange(len(X)), targets, select=select, seed=seed, progress=progress)
@@ -120,10 +120,10 @@ class GbdtHead:
         if not heads:
             return []
         check_parts(heads[0].tasks, X, targets, parts)
-        used = np.unique(np.concatenate([rows[_labelled(targets.select(rows))] for rows, _ in parts]))
+        used = np.unique(np.concatenate([rows[targets.select(rows).labelled] for rows, _ in parts]))
         bins = BinnedColumns(X[used], heads[0].config, seed=seed)
         for head, (rows, chosen) in zip(heads, parts, strict=True):
-            rows = np.sort(rows[_labelled(targets.select(rows))])
+            rows = np.sort(rows[targets.select(rows).labelled])
             select = X[chosen], targets.select(chosen)
             places = np.searchsorted(used, rows)
             head._fit(bins, places, targets.select(rows), select=select, seed=seed, progress=progress)
@@ -222,11 +222,6 @@ class GbdtHead:
         if not _has_rounds(found.fitted["best_rounds"], found.tasks):
             raise HeadsError(f"{folder} has best_rounds {found.fitted['best_rounds']!r:.80}, expected {_ROUNDS} a task")
         return head
-
-
-def _labelled(targets: Targets) -> BoolArray:
-    labelled: BoolArray = np.any(list(targets.applies.values()), axis=0)
-    return labelled
 
 
 def _read_principal(contents: Contents, n_components: Any, *, n_features: int) -> Principal | None:

@@ -27,7 +27,7 @@ from heads.head.saved import (
 from heads.head.scaling import Standardizer, check_features, check_finite
 from heads.linear.path import SOLVERS, Layer, choose, solve_path
 from heads.linear.rows import LinearRows
-from heads.linear.shared_moments import CellPart, Cells
+from heads.linear.shared_moments import PartMoments, SharedMoments
 
 __all__ = ["LinearConfig", "LinearHead"]
 
@@ -121,8 +121,8 @@ class LinearHead:
     ) -> Self:
         """Fit on ``X``; ``select`` chooses the strengths."""
         check_fit_rows(self.tasks, X, targets, select=select)
-        cells = self._cells(X, targets, [np.arange(len(X))])
-        return self._fit(LinearRows(CellPart(cells, 0) if cells else X, targets, select=select), progress)
+        shared = self._measure(X, targets, [np.arange(len(X))])
+        return self._fit(LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select), progress)
 
     def fit_rows(
         self,
@@ -166,16 +166,16 @@ class LinearHead:
         if not heads:
             return []
         check_parts(heads[0].tasks, X, targets, parts)
-        cells = heads[0]._cells(X, targets, [rows for rows, _ in parts])
+        shared = heads[0]._measure(X, targets, [rows for rows, _ in parts])
         for part, (head, (rows, chosen)) in enumerate(zip(heads, parts, strict=True)):
             # What moments say of the rows is all that their solvers ask for: no copy of them.
-            given = CellPart(cells, part) if cells else X[rows]
+            given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
             head._fit(LinearRows(given, targets.select(rows), select=select), progress)
         return heads
 
-    def _cells(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> Cells | None:
-        return Cells(X, targets, parts) if self.config.takes_moments else None
+    def _measure(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> SharedMoments | None:
+        return SharedMoments(X, targets, parts) if self.config.takes_moments else None
 
     def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []

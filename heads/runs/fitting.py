@@ -133,7 +133,7 @@ def fit_run(
     config : TrainConfig
         As `parse_config` returns it.
     stored : StoredRows, optional
-        The vectors of the rows of ``features``, which then needs no blocks. With several views head ``mlp`` learns
+        The vectors of the rows of ``features``, which then needs none itself. With several views head ``mlp`` learns
         from a random one per row and epoch, another head from all of them; it selects and calibrates on the first.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.

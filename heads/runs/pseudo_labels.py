@@ -82,9 +82,9 @@ class PseudoRound:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("sample_id", "label_a", "label_b", "confidence_a", "confidence_b"))
-        columns = (self.labels.a, self.labels.b, self.labels.confidence_a, self.labels.confidence_b)
+        values = (self.labels.a, self.labels.b, self.labels.confidence_a, self.labels.confidence_b)
         for sample_id, label_a, label_b, conf_a, conf_b in zip(
-            self.rows.sample_id.tolist(), *(column.tolist() for column in columns), strict=True
+            self.rows.sample_id.tolist(), *(value.tolist() for value in values), strict=True
         ):
             name = b.classes[label_b] if b and label_b != UNKNOWN else ""
             writer.writerow((sample_id, a.classes[label_a], name, conf_a, conf_b if name else ""))

@@ -129,5 +129,5 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_lists_are_read_from_texts() -> None:
     assert parse_texts("a, b", "--x") == ("a", "b")
-    assert parse_numbers("32,64", "--dim", kind=int) == (32, 64)
-    assert parse_numbers((), "--lr", kind=float) == ()
+    assert parse_numbers("32,64", "--dim", number=int) == (32, 64)
+    assert parse_numbers((), "--lr", number=float) == ()

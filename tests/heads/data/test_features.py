@@ -29,7 +29,7 @@ def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) ->
     usable = features.usable("concat")
     assert (~usable).sum() == 5
     assert features.usable("image").all()
-    assert np.isnan(features.blocks["text"][~usable]).all()
+    assert np.isnan(features.vectors["text"][~usable]).all()
     with pytest.raises(HeadsError, match="cannot use 5 of"):
         features.matrix("concat")
     assert np.isfinite(features.select(usable).matrix("concat")).all()
@@ -37,7 +37,7 @@ def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) ->
 
 def test_a_vector_that_is_not_finite_is_an_error_that_names_the_sample(tmp_path: Path) -> None:
     features = load(tmp_path / "cache")
-    features.blocks["image"][3, 0] = np.nan
+    features.vectors["image"][3, 0] = np.nan
     with pytest.raises(HeadsError, match=r"train-000-sd3.*1 of"):
         features.matrix("image")
 
@@ -156,7 +156,7 @@ def test_rows_left_in_the_store_are_the_ones_that_are_read(tmp_path: Path) -> No
     selections = choose_selections(store, ["text", "image"])
     whole = load_fit_features(store, selections)
     features, rows = load_rows(store, [selections], splits=("train", "valid"))
-    assert not features.blocks and features.tasks == whole.tasks
+    assert not features.vectors and features.tasks == whole.tasks
     assert features.sample_id.tolist() == whole.sample_id.tolist()
     for fusion in ("concat", "image", "text"):
         np.testing.assert_array_equal(features.usable(fusion), whole.usable(fusion))
