@@ -9,7 +9,8 @@ import pytest
 
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
 from heads.ablation.grid import Cell, Grid
-from heads.ablation.grid_file import load_grid_file, parse_numbers, parse_texts
+from heads.ablation.grid_file import load_grid_file
+from heads.ablation.request import AblationRequest, parse_numbers, parse_texts
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 
@@ -72,18 +73,28 @@ def test_a_file_says_the_same_as_the_options(tmp_path: Path) -> None:
         'fusion = "concat, image"\ndim = [32, 64]\nlr = "1e-3,3e-3"\nweight_decay = 0\nseeds = 4\nfolds = 5\n'
         'screen = true\nviews = ["train"]\n[set]\nepochs = 20\n[image]\noutputs = "layers:all"\n'
     )
-    assert load_grid_file(path) == {
-        "fusion": ("concat", "image"),
-        "dim": (32, 64),
-        "lr": (0.001, 0.003),
-        "weight_decay": (0.0,),
-        "seeds": 4,
-        "folds": 5,
-        "screen": True,
-        "views": ("train",),
-        "set": {"epochs": 20},
-        "image": {"outputs": "layers:all"},
-    }
+    assert load_grid_file(path) == AblationRequest(
+        fusion=("concat", "image"),
+        dim=(32, 64),
+        lr=(0.001, 0.003),
+        weight_decay=(0.0,),
+        seeds=4,
+        folds=5,
+        screen=True,
+        views=("train",),
+        set={"epochs": 20},
+        image={"outputs": "layers:all"},
+    )
+
+
+def test_the_options_of_the_command_line_go_over_those_of_a_file() -> None:
+    file = AblationRequest(dim=(4, 8), seeds=1, controls=True, set={"lr": 0.1})
+    joined = AblationRequest(dim="16", controls=False, loss="paper").over(file)
+    assert joined == AblationRequest(dim="16", seeds=1, controls=False, loss="paper", set={"lr": 0.1})
+    assert joined.settings == {"loss": "paper", "lr": 0.1}
+    grid = joined.grid({"lr": 0.1})
+    assert grid == Grid(dims=(16,), seeds=1, controls=False, settings={"lr": 0.1})
+    assert AblationRequest().grid({}) == Grid()
 
 
 @pytest.mark.parametrize(
