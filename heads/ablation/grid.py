@@ -53,12 +53,6 @@ class Cell:
         named["weight_decay"] = self.weight_decay
         return {name: value for name, value in named.items() if value is not None}
 
-    def describe(self) -> str:
-        """Return e.g. ``"mlp concat, dim 64, lr 0.001"``."""
-        parts = [f"{self.head} {self.fusion}" + (f" ({self.control})" if self.control else "")]
-        named = {"dim": self.dim, "lr": self.lr, "weight decay": self.weight_decay}
-        return ", ".join(parts + [f"{name} {value:g}" for name, value in named.items() if value is not None])
-
 
 @dataclass(frozen=True)
 class Grid:

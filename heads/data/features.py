@@ -20,7 +20,6 @@ __all__ = [
     "features_of",
     "known_generators",
     "load_features",
-    "load_fit_features",
     "load_fit_rows",
     "load_rows",
 ]
@@ -177,11 +176,6 @@ def load_rows(
     }
     arrays = replace(store.read(numbers, selections={}), present=present)
     return features_of([arrays], views[0], tasks=tasks), StoredRows(store, views, numbers)
-
-
-def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) -> Features:
-    """Read the rows of splits ``train`` and ``valid`` and no other, with tasks from the training labels."""
-    return load_features(store, selections, splits=_fit_splits(store))
 
 
 def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:

@@ -19,7 +19,7 @@ from heads.gbdt.boosting import BinnedColumns, TreeModel, count_threads
 from heads.gbdt.config import GbdtConfig
 from heads.gbdt.lightgbm_text import decode_model_text
 from heads.gbdt.principal import Principal
-from heads.head.checks import check_fit_rows, check_parts
+from heads.head.checks import check_fit_rows
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import check_features
@@ -73,7 +73,7 @@ class GbdtHead:
         labelled = targets.labelled
         X, targets = (X, targets) if labelled.all() else (X[labelled], targets.select(labelled))
         bins = BinnedColumns(X, self.config, seed=seed)
-        return self._fit(bins, np.arange(len(X)), targets, select=select, seed=seed, progress=progress)
+        return self._fit(bins, targets, select=select, seed=seed, progress=progress)
 
     def fit_rows(
         self,
@@ -90,49 +90,9 @@ class GbdtHead:
         select = source.read(select_rows), targets.select(select_rows)
         return self.fit(X, y, select=select, seed=seed, progress=progress)
 
-    @classmethod
-    def fit_parts(
-        cls,
-        X: FloatArray,
-        targets: Targets,
-        parts: Sequence[tuple[IntArray, IntArray]],
-        *,
-        tasks: Sequence[Task],
-        config: GbdtConfig | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> list[Self]:
-        """Fit one head a part on columns that are projected and binned once for all of them.
-
-        Components and edges of bins come from the rows of all parts together: of a fold's held-out rows the values
-        have a share in them, the targets have not. Where even that is too much, `fit` each part by itself.
-
-        Parameters
-        ----------
-        X : float32 array (n, d)
-        targets : Targets
-        parts : sequence of (int array, int array)
-            Rows of ``X`` to learn from, and rows to choose the numbers of rounds on, e.g. of each fold.
-        tasks, config, seed, progress
-            As of a head and its `fit`.
-        """
-        heads = [cls(tasks, config) for _ in parts]
-        if not heads:
-            return []
-        check_parts(heads[0].tasks, X, targets, parts)
-        used = np.unique(np.concatenate([rows[targets.select(rows).labelled] for rows, _ in parts]))
-        bins = BinnedColumns(X[used], heads[0].config, seed=seed)
-        for head, (rows, chosen) in zip(heads, parts, strict=True):
-            rows = np.sort(rows[targets.select(rows).labelled])
-            select = X[chosen], targets.select(chosen)
-            places = np.searchsorted(used, rows)
-            head._fit(bins, places, targets.select(rows), select=select, seed=seed, progress=progress)
-        return heads
-
     def _fit(
         self,
         bins: BinnedColumns,
-        rows: IntArray,
         targets: Targets,
         *,
         select: tuple[FloatArray, Targets],
@@ -153,7 +113,7 @@ class GbdtHead:
             applies, chosen = targets.applies[task.name], select[1].applies[task.name]
             self._models[task.name] = bins.boost(
                 task,
-                rows=rows[applies],
+                rows=np.flatnonzero(applies),
                 y=targets.y[task.name][applies],
                 select=(columns[chosen], select[1].y[task.name][chosen]),
                 seed=seed,

@@ -6,14 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
 from heads.errors import HeadsError
-from heads.files.contents import Contents
 from heads.head.protocol import Head
 
-__all__ = ["HEADS", "HeadKind", "config_class", "find_kind", "head_class", "is_head_file", "load_head"]
+__all__ = ["HEADS", "HeadKind", "config_class", "find_kind", "head_class", "is_head_file"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,6 @@ def config_class(name: str) -> Any:
     """Import and return the config of a kind of head, a dataclass."""
     kind = find_kind(name)
     return getattr(import_module(kind.package), kind.config)
-
-
-def load_head(name: str, folder: Path) -> Head:
-    """Read a saved head; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
-    return head_class(name).load(Contents(folder))
 
 
 def is_head_file(name: str) -> bool:

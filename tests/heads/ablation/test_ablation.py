@@ -27,6 +27,7 @@ from heads.ablation.ledger import LEDGER_FOLDER, PLAN
 from heads.ablation.study_rows import StudyRows
 from heads.data.choices import choose_views
 from heads.errors import HeadsError
+from tests.heads.synthetic import load_fit_features
 
 QUICK = {"epochs": 3, "lr": 0.01, "min_steps": 0}
 GRID = Grid(fusions=("concat", "image"), dims=(4, 8), seeds=2, settings=QUICK)
@@ -97,7 +98,6 @@ def test_parameters_are_those_of_the_network(result: AblationResult) -> None:
 
 def test_scores_are_those_of_heads_trains_head(data: SyntheticData, result: AblationResult) -> None:
     from heads.data.choices import choose_selections
-    from heads.data.features import load_fit_features
     from heads.runs.fitting import fit_run, parse_config
 
     features = load_fit_features(data.store, choose_selections(data.store, ["image"]))

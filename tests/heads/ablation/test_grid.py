@@ -25,12 +25,8 @@ def test_the_grid_is_the_product_of_its_lists() -> None:
 
 def test_heads_without_a_dimension_have_one_cell_a_fusion_and_pass_networks_by() -> None:
     grid = Grid(heads=("mlp", "linear", "gbdt"), fusions=("image", "gated"), dims=(4,), seeds=2)
-    assert [cell.describe() for cell in grid.cells] == [
-        "mlp image, dim 4",
-        "mlp gated, dim 4",
-        "linear image",
-        "gbdt image",
-    ]
+    expected = [("mlp", "image", 4), ("mlp", "gated", 4), ("linear", "image", None), ("gbdt", "image", None)]
+    assert [(cell.head, cell.fusion, cell.dim) for cell in grid.cells] == expected
     assert [len(grid.seeds_of(head)) for head in grid.heads] == [2, 1, 2]
 
 

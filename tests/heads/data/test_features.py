@@ -9,15 +9,20 @@ import pytest
 
 from heads.data.choices import choose_selections
 from heads.data.division import divide_validation
-from heads.data.features import Features, load_features, load_fit_features, load_rows
+from heads.data.features import Features, load_features, load_fit_rows, load_rows
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
-from tests.heads.synthetic import GENERATORS, Row, write_cache
+from tests.heads.synthetic import GENERATORS, Row, load_fit_features, write_cache
 
 
 def load(path: Path, **options: object) -> Features:
     store = write_cache(path, **options)
     return load_fit_features(store, choose_selections(store, store.modalities))
+
+
+def load_fit(path: Path, **options: object) -> Features:
+    store = write_cache(path, **options)
+    return load_fit_rows(store, [choose_selections(store, store.modalities)])[0]
 
 
 def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) -> None:
@@ -84,11 +89,11 @@ def test_labels_may_be_unknown(tmp_path: Path) -> None:
 
 def test_a_store_without_valid_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(HeadsError, match=r"no rows in split 'valid' .*manifest"):
-        load(tmp_path / "cache", captions={"train": 4})
+        load_fit(tmp_path / "cache", captions={"train": 4})
 
 
 def test_only_rows_of_train_and_valid_are_read(tmp_path: Path) -> None:
-    assert set(load(tmp_path / "cache").split) == {"train", "valid"}
+    assert set(load_fit(tmp_path / "cache").split) == {"train", "valid"}
 
 
 def valid_rows(features: Features) -> Features:

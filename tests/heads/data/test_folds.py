@@ -9,10 +9,10 @@ import pytest
 
 from featcache import link_rows
 from heads.data.choices import choose_selections
-from heads.data.features import Features, load_fit_features
+from heads.data.features import Features
 from heads.data.folds import build_parts
 from heads.errors import HeadsError
-from tests.heads.synthetic import Row, write_cache
+from tests.heads.synthetic import Row, load_fit_features, write_cache
 
 
 def features_of(path: Path, edit: object = None) -> Features:
