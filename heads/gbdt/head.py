@@ -107,7 +107,7 @@ class GbdtHead:
                 progress(history[-1])
 
         self._n_features, self._principal = bins.n_features, bins.principal
-        columns = self._columns(select[0])
+        reduced = self._reduce(select[0])
         self._models: dict[str, TreeModel] = {}
         for task in self.tasks:
             applies, chosen = targets.applies[task.name], select[1].applies[task.name]
@@ -115,7 +115,7 @@ class GbdtHead:
                 task,
                 rows=np.flatnonzero(applies),
                 y=targets.y[task.name][applies],
-                select=(columns[chosen], select[1].y[task.name][chosen]),
+                select=(reduced[chosen], select[1].y[task.name][chosen]),
                 seed=seed,
                 record=partial(record, task.name),
             )
@@ -135,12 +135,12 @@ class GbdtHead:
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""
         check_features(X, n_features=self._n_features)
-        columns = self._columns(X)
-        threads = count_threads(self.config, columns)
+        reduced = self._reduce(X)
+        threads = count_threads(self.config, reduced)
         models = ((task, self._models[task.name]) for task in self.tasks)
-        return Prediction({task.name: model.proba(columns, task=task, num_threads=threads) for task, model in models})
+        return Prediction({task.name: model.proba(reduced, task=task, num_threads=threads) for task, model in models})
 
-    def _columns(self, X: FloatArray) -> FloatArray:
+    def _reduce(self, X: FloatArray) -> FloatArray:
         return X if self._principal is None else self._principal.transform(X)
 
     def save(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
 from heads.ablation.grid import Cell, Grid
 from heads.ablation.grid_file import load_grid_file
-from heads.ablation.request import AblationRequest, parse_numbers, parse_texts
+from heads.ablation.request import AblationRequest
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 
@@ -83,16 +83,6 @@ def test_a_file_says_the_same_as_the_options(tmp_path: Path) -> None:
     )
 
 
-def test_the_options_of_the_command_line_go_over_those_of_a_file() -> None:
-    file = AblationRequest(dim=(4, 8), seeds=1, controls=True, set={"lr": 0.1})
-    joined = AblationRequest(dim="16", controls=False, loss="paper").over(file)
-    assert joined == AblationRequest(dim="16", seeds=1, controls=False, loss="paper", set={"lr": 0.1})
-    assert joined.settings == {"loss": "paper", "lr": 0.1}
-    grid = joined.grid({"lr": 0.1})
-    assert grid == Grid(dims=(16,), seeds=1, controls=False, settings={"lr": 0.1})
-    assert AblationRequest().grid({}) == Grid()
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -132,9 +122,3 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
         load_grid_file(tmp_path / "grid.toml")
     with pytest.raises(HeadsError, match="not a file"):
         load_grid_file(tmp_path / "none.toml")
-
-
-def test_lists_are_read_from_texts() -> None:
-    assert parse_texts("a, b", "--x") == ("a", "b")
-    assert parse_numbers("32,64", "--dim", number=int) == (32, 64)
-    assert parse_numbers((), "--lr", number=float) == ()
