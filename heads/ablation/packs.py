@@ -18,7 +18,7 @@ from heads.mlp.network import FittedNetwork
 __all__ = ["build_spec", "fit_pack"]
 
 
-def build_spec(study: Study, cell: Cell, trial: Trial, **changes: Any) -> HeadSpec:
+def build_spec(study: Study, cell: Cell, trial: Trial, **changes: object) -> HeadSpec:
     """Return what the engine is asked to train; ``changes`` are settings that come before all others."""
     part, config = study.parts[trial.part], study.config(cell, **changes)
     own = MlpConfig.from_mapping({**config.settings, "fusion": config.fusion})

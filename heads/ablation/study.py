@@ -67,7 +67,7 @@ class Study:
         """Labels and identities of the rows."""
         return self.rows.features
 
-    def config(self, cell: Cell, **changes: Any) -> TrainConfig:
+    def config(self, cell: Cell, **changes: object) -> TrainConfig:
         """Return how a head of a configuration is made; ``changes`` are settings that come before all others."""
         return parse_config({**settings_of(cell.head, self.settings), **cell.settings, **changes})
 

@@ -18,6 +18,7 @@ from heads.errors import HeadsError
 __all__ = [
     "Features",
     "features_of",
+    "fit_splits",
     "known_generators",
     "load_features",
     "load_fit_rows",
@@ -180,18 +181,23 @@ def load_rows(
 
 def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:
     """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store."""
-    return load_rows(store, views, splits=_fit_splits(store))
+    return load_rows(store, views, splits=fit_splits(store))
 
 
-def _fit_splits(store: FeatureStore) -> tuple[str, str]:
-    for split in ("train", "valid"):
-        if split not in store.splits:
-            raise HeadsError(
-                f"cache {store.path} has no rows in split {split!r} (it has: "
-                f"{', '.join(store.splits) or 'none'}): name it in the manifest, or leave the split "
-                "column out to have one made, and run featcache extract"
-            )
-    return ("train", "valid")
+def fit_splits(store: FeatureStore, *, needs_valid: bool = True) -> list[str]:
+    """Return those of the splits ``train`` and ``valid`` that a store has; raise if one that is needed is not there.
+
+    Without ``needs_valid``, for folds over both, either of them will do.
+    """
+    splits: list[str] = [name for name in ("train", "valid") if name in store.splits]
+    missing = [name for name in ("train", "valid") if name not in splits and (needs_valid or not splits)]
+    if missing:
+        raise HeadsError(
+            f"cache {store.path} has no rows in split {missing[0]!r} (it has: "
+            f"{', '.join(store.splits) or 'none'}): name it in the manifest, or leave the split "
+            "column out to have one made, and run featcache extract"
+        )
+    return splits
 
 
 def features_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -52,6 +52,10 @@ class Task:
             raise HeadsError(f"multiclass task {self.name!r} has {len(self.classes)} classes, expected 2 or more")
         if (self.parent is None) != (self.parent_class is None):
             raise HeadsError(f"task {self.name!r} needs both parent and parent_class, or neither")
+
+    def to_json(self) -> dict[str, object]:
+        """Return what ``run.json`` says of the task."""
+        return {**asdict(self), "classes": list(self.classes)}
 
     @property
     def n_logits(self) -> int:

@@ -192,7 +192,7 @@ def build_record(
     return RunRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=fitted.config,
-        tasks=tuple({**asdict(task), "classes": list(task.classes)} for task in fitted.head.tasks),
+        tasks=tuple(task.to_json() for task in fitted.head.tasks),
         producers=producers_of(store, selections),
         threshold=fitted.threshold,
         threshold_note=fitted.threshold_note,
