@@ -62,8 +62,8 @@ def auc_of_test(train: Features, test: Features) -> float:
 
 
 def zeroed(features: Features) -> Features:
-    blocks = {name: np.zeros_like(block) for name, block in features.blocks.items()}
-    return replace(features, blocks=blocks)
+    vectors = {name: np.zeros_like(block) for name, block in features.vectors.items()}
+    return replace(features, vectors=vectors)
 
 
 def test_image_vectors_tell_real_from_ai_and_zeroed_ones_do_not(store: FeatureStore) -> None:
