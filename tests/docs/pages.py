@@ -1,4 +1,4 @@
-"""Pages in Markdown that tests hold to the tree: the files that they write, the edits, and the commands to prove them."""
+"""Pages that tests follow in a copy of the tree: the files that they write, their edits, and commands to prove them."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def _edit(path: str, hunk: str) -> Edit:
     return Edit(path, before, after)
 
 
-def copy_tree(folder: Path) -> Path:
-    """Copy the packages and their tests."""
+def copy_tree(folder: Path, *others: str) -> Path:
+    """Copy the packages and their tests, and other folders as far as they are there."""
     folder.mkdir()
-    for name in COPIED:
+    for name in (*COPIED, *(name for name in others if (ROOT / name).is_dir())):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=_NOT_COPIED)
         else:
