@@ -6,10 +6,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featcache import ManifestError
 from featcache.dataset.manifest import Manifest
+from heads.data.fusion import check_columns
+from heads.errors import HeadsError
 from tests.docs.pages import ROOT
 from tests.heads.synthetic import Row, write_cache
 
@@ -80,10 +83,12 @@ def test_the_version_is_said_in_two_places_alike() -> None:
 
 
 def test_errors_look_as_the_house_rules_say(tmp_path: Path) -> None:
-    data = write_dataset(tmp_path, label_a=["maybe"] * 4 + [0, 1] * 7)
-    with pytest.raises(ManifestError) as caught:
+    data = write_dataset(tmp_path, sample_id=["a"] * 4 + [f"s{i}" for i in range(14)])
+    with pytest.raises(ManifestError) as repeated:
         Manifest.from_source(data)
-    assert str(caught.value) in CONTRIBUTING
+    with pytest.raises(HeadsError) as narrow:
+        check_columns(np.zeros((1, 1024), np.float32), "concat", widths={"text": 768, "image": 512})
+    assert all(f"\n{caught.value}\n" in CONTRIBUTING for caught in (repeated, narrow))
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
