@@ -83,8 +83,9 @@ def follow(recipe: Recipe, tree: Path) -> None:
 def run(tree: Path, command: str) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment in a copy, whose packages come before those that are installed."""
     program, *arguments = command.split()
-    environment = os.environ | {"PYTHONPATH": str(tree)}
-    environment.pop("COVERAGE_PROCESS_START", None)
+    # What is measured is the tree, not its copies.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST_"))}
+    environment |= {"PYTHONPATH": str(tree), "PYTEST_DEBUG_TEMPROOT": str(tree.parent)}
     return subprocess.run(
         [Path(sys.executable).with_name(program), *arguments],
         cwd=tree, env=environment, capture_output=True, text=True, timeout=280,
