@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from featcache.cache.folder import Cache
-from featcache.cache.shard import Shard, ShardHeader, check_layout, read_shard, verify_shard
+from featcache.cache.shard import Shard, ShardHeader, check_layout, read_shard
+from featcache.cache.shard_digests import verify_shard
 from featcache.errors import ShardError
 from featcache.files.digests import canonical_json, digest_bytes
 from featcache.files.hdf5 import Block

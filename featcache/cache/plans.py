@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
 from featcache.errors import ShardError
-from featcache.files.digests import canonical_json
+from featcache.files.digests import digest_json
 from featcache.files.sealed import check_intact, read_sealed
 
 __all__ = [
@@ -238,7 +238,7 @@ def read_plan(path: Path) -> FrozenPlan:
 
 
 def _place(folder: Path, dataset: str, fingerprints: Iterable[str]) -> Path:
-    name = hashlib.sha256(canonical_json(list(fingerprints)).encode()).hexdigest()[:12]
+    name = digest_json(list(fingerprints))[:12]
     return folder / dataset / f"{name}.json"
 
 

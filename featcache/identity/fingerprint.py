@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from featcache.errors import FingerprintMismatch, ShardError
-from featcache.files.digests import canonical_json
+from featcache.files.digests import canonical_json, digest_json
 from featcache.identity.terms import MODALITIES
 
 __all__ = ["FieldChange", "Fingerprint", "check_same", "diff_documents"]
@@ -36,7 +35,7 @@ class Fingerprint:
     @property
     def digest(self) -> str:
         """Sha256 of the canonical identity, 64 hex digits."""
-        return hashlib.sha256(canonical_json(self.identity).encode()).hexdigest()
+        return digest_json(self.identity)
 
     @property
     def short(self) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.shard import Block, Shard, open_shard
+from featcache.cache.shard import Shard, open_shard
 from featcache.errors import ShardError
+from featcache.files.hdf5 import Block
 from featcache.store.window import Window
 
 __all__ = ["ShardMaps", "read_block"]

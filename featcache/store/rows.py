@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from featcache.store.column import Column
 from featcache.store.maps import ShardMaps
-from featcache.store.window import Window
 
-__all__ = ["Column", "Rows"]
+__all__ = ["Rows"]
 
 _CHUNK = 4096
 _RUN = 32
@@ -26,48 +26,6 @@ def _is_range(indices: NDArray[np.integer]) -> bool:
     n = len(indices)
     is_like = n > 0 and int(indices[0]) >= 0 and int(indices[-1]) - int(indices[0]) == n - 1
     return is_like and bool((indices[1:] - indices[:-1] == 1).all())
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """Where the vectors of one output lie.
-
-    Attributes
-    ----------
-    output : str
-        Its name.
-    width : int
-        Columns.
-    shard : (n,) unsigned int
-        Number of the shard; the number of shards where there is no vector.
-    row : (n,) int32 or int64
-        Row in it.
-    """
-
-    output: str
-    width: int
-    shard: NDArray[np.unsignedinteger]
-    row: NDArray[np.int32] | NDArray[np.int64]
-
-    @cached_property
-    def only_shard(self) -> int | None:
-        """Number of the shard in which all rows are, if they are in one."""
-        is_one = len(self.shard) > 0 and bool((self.shard == self.shard[0]).all())
-        return int(self.shard[0]) if is_one else None
-
-    def positions(self, window: Window) -> NDArray[np.int64]:
-        """Return where the vectors lie in a window of their shards: (n,), kept as long as both are."""
-        found = window.known.get(self)
-        if found is None:
-            found = window.known[self] = window.positions(self.shard, self.row)
-        return found
-
-    @cached_property
-    def breaks(self) -> NDArray[np.int64]:
-        """Positions whose vector is not the one after that of the position before, ascending."""
-        is_break = self.shard[1:] != self.shard[:-1]
-        is_break |= self.row[1:] - self.row[:-1] != 1
-        return np.flatnonzero(is_break) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +77,6 @@ class Rows:
     def at_random(self) -> Rows:
         """Return the same rows for scattered reading: cold pages come alone, without what lies around them."""
         return self if self.is_random else self._scattered
-
-    def grouped(self, indices: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Return the same indices in the order in which reading is fastest: unless all is mapped, by shard."""
-        column = self.columns[0]
-        if self.maps.window(column.output, self.is_random) is not None:
-            return indices
-        order = column.shard[indices].argsort(kind="stable")
-        return np.asarray(indices[order])
 
     def read(
         self, indices: NDArray[np.integer], *, dtype: DTypeLike = np.float32, out: NDArray[Any] | None = None

@@ -17,8 +17,9 @@ from featcache.cache.shard import Shard, read_shard
 from featcache.errors import ShardError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
+from featcache.store.column import Column
 from featcache.store.maps import ShardMaps, read_block
-from featcache.store.rows import Column, Rows
+from featcache.store.rows import Rows
 
 __all__ = ["ShardSet"]
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from featcache.cache.checked import Checked, read_checked, remember_checked
 from featcache.cache.index import Receipt
-from featcache.cache.shard import Shard, read_shard, verify_shard
+from featcache.cache.shard import Shard, read_shard
+from featcache.cache.shard_digests import verify_shard
 from featcache.errors import ShardError
 from featcache.files.digests import digest_bytes
 from featcache.files.file_state import FileState

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from featcache.cache.folder import Cache, Defaults, unit_name
 from featcache.cache.index import update_index
 from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.cache.shard import ShardHeader, write_shard
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import CLEAN
 from featcache.store.store import FeatureStore, open_store

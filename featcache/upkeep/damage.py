@@ -14,7 +14,8 @@ from featcache.cache.folder import Cache
 from featcache.cache.index import Receipt
 from featcache.cache.requests import Request
 from featcache.cache.samples import SampleTable
-from featcache.cache.shard import Shard, intact_keys, read_shard
+from featcache.cache.shard import Shard, read_shard
+from featcache.cache.shard_digests import intact_keys
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex

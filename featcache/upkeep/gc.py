@@ -18,7 +18,8 @@ from featcache.cache.layout import check_folders, is_claim, is_temporary, walk_c
 from featcache.cache.lease import sole_lease
 from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import SampleTable, read_samples
-from featcache.cache.shard import SUFFIX, Shard, copy_rows, read_shard
+from featcache.cache.shard import SUFFIX, Shard, read_shard
+from featcache.cache.shard_writing import copy_rows
 from featcache.errors import FeatcacheError
 from featcache.files.claims import is_abandoned
 from featcache.files.inside import check_inside

@@ -13,7 +13,8 @@ import numpy as np
 from featcache.cache.folder import Cache
 from featcache.cache.index import Index, Receipt, read_index
 from featcache.cache.layout import is_known, is_temporary, walk_cache
-from featcache.cache.shard import Shard, read_shard, verify_shard
+from featcache.cache.shard import Shard, read_shard
+from featcache.cache.shard_digests import verify_shard
 from featcache.errors import ShardError
 from featcache.files.digests import digest_bytes
 from featcache.identity.fingerprint import Fingerprint

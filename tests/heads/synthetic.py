@@ -14,7 +14,8 @@ import torch
 from featcache import FeatureStore, open_store
 from featcache.cache.folder import Cache, Defaults, unit_name
 from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.cache.shard import ShardHeader, write_shard
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
 from featcache.identity.fingerprint import Fingerprint
 from heads.runs.fitting import build_record, fit_run, parse_config
 from heads.runs.run import Run, save_run

@@ -14,7 +14,8 @@ import pytest
 
 from featcache.cache.folder import Cache
 from featcache.cache.samples import read_samples
-from featcache.cache.shard import ShardHeader, write_shard
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.store.store import open_store
