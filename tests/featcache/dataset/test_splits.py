@@ -20,6 +20,28 @@ def columns(rows: Rows) -> list[object]:
     return [[group for group, _ in rows], np.array([number for _, number in rows], dtype=np.int64)]
 
 
+@pytest.mark.parametrize(
+    ("seed", "named", "numbered"),
+    [
+        ({}, "rarrrrarrrrrrrearrrrrarr", "rrrererrrararrrrarerraer"),
+        ({"seed": 0}, "rarrrrarrrrrrrearrrrrarr", "rrrererrrararrrrarerraer"),
+        ({"seed": 3}, "rerrrrrrrrrrrrerrrerrrar", "earearrrrrerarrerarrrarr"),
+    ],
+)
+def test_the_assignment_is_that_of_earlier_versions(seed: dict[str, int], named: str, numbered: str) -> None:
+    """Told by the second letters of train, valid and test: rows that changed splits would leak from one to another."""
+    unlinked = np.full(24, -1)
+    for ids, expected in (([f"s{i}" for i in range(24)], named), (None, numbered)):
+        for fractions in ({}, {"fractions": (0.7, 0.15, 0.15)}):
+            splits = assign_splits([unlinked], sample_id=ids, **seed, **fractions)
+            assert "".join(name[1] for name in splits) == expected
+
+
+def test_fractions_that_sum_to_a_little_less_than_one_leave_no_row_out() -> None:
+    """This id's hash lies above their sum."""
+    assert assign_splits([["a"]], sample_id=["s101596"], fractions=(0.7, 0.15, 0.149992)).tolist() == ["test"]
+
+
 @given(ROWS, st.integers())
 def test_no_cluster_crosses_splits(rows: Rows, seed: int) -> None:
     ids = [f"s{i}" for i in range(len(rows))]
@@ -56,28 +78,6 @@ def test_fractions_hold_over_many_clusters(fractions: tuple[float, float, float]
     splits = assign_splits([unlinked], sample_id=[f"s{i}" for i in range(n_rows)], fractions=fractions)
     found = [np.mean(splits == name) for name in ("train", "valid", "test")]
     assert found == pytest.approx(fractions, abs=0.015)
-
-
-@pytest.mark.parametrize(
-    ("seed", "named", "numbered"),
-    [
-        ({}, "rarrrrarrrrrrrearrrrrarr", "rrrererrrararrrrarerraer"),
-        ({"seed": 0}, "rarrrrarrrrrrrearrrrrarr", "rrrererrrararrrrarerraer"),
-        ({"seed": 3}, "rerrrrrrrrrrrrerrrerrrar", "earearrrrrerarrerarrrarr"),
-    ],
-)
-def test_the_assignment_is_that_of_earlier_versions(seed: dict[str, int], named: str, numbered: str) -> None:
-    """Told by the second letters of train, valid and test: rows that changed splits would leak from one to another."""
-    unlinked = np.full(24, -1)
-    for ids, expected in (([f"s{i}" for i in range(24)], named), (None, numbered)):
-        for fractions in ({}, {"fractions": (0.7, 0.15, 0.15)}):
-            splits = assign_splits([unlinked], sample_id=ids, **seed, **fractions)
-            assert "".join(name[1] for name in splits) == expected
-
-
-def test_fractions_that_sum_to_a_little_less_than_one_leave_no_row_out() -> None:
-    """This id's hash lies above their sum."""
-    assert assign_splits([["a"]], sample_id=["s101596"], fractions=(0.7, 0.15, 0.149992)).tolist() == ["test"]
 
 
 def test_another_seed_gives_another_assignment() -> None:
