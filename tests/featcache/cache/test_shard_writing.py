@@ -36,21 +36,6 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, n: in
     verify_shard(shard)
 
 
-WRITER = """
-import sys
-from pathlib import Path
-import numpy as np
-from featcache.cache.shard import ShardHeader
-from featcache.cache.shard_writing import write_shard
-if sys.argv[2] == "loaded":
-    import PIL
-header = ShardHeader("ab" * 32, "clean", "float16")
-path, vectors = Path(sys.argv[1]), {"cls": np.zeros((1, 2), np.float32)}
-write_shard(path, header, np.zeros((1, 32), np.uint8), vectors, root=path.parent)
-assert ("PIL" in sys.modules) == (sys.argv[2] == "loaded")
-"""
-
-
 def test_a_published_shard_is_never_replaced(tmp_path: Path) -> None:
     path = write_small_shard(tmp_path / "x.h5")
     before = path.read_bytes()
@@ -100,6 +85,21 @@ def test_copied_rows_are_the_very_bytes_of_the_original(
                     (copy.key, *copy.outputs.values(), *copy.norms.values()), strict=True):  # fmt: skip
         np.testing.assert_array_equal(shard.map(a)[rows], copy.map(b))
     assert not copy_rows(shard, np.array(rows), folder / "y.h5", root=folder)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
+if sys.argv[2] == "loaded":
+    import PIL
+header = ShardHeader("ab" * 32, "clean", "float16")
+path, vectors = Path(sys.argv[1]), {"cls": np.zeros((1, 2), np.float32)}
+write_shard(path, header, np.zeros((1, 32), np.uint8), vectors, root=path.parent)
+assert ("PIL" in sys.modules) == (sys.argv[2] == "loaded")
+"""
 
 
 @pytest.mark.parametrize("pillow", ["loaded", "installed"])
