@@ -93,32 +93,6 @@ layouts = st.lists(stretches, max_size=6).map(
 )
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("outputs", [("pooled",), ("cls", "pooled")])
-@pytest.mark.parametrize("options", [{}, {"has_windows": True}, {"is_open": True}])
-@given(layouts, st.booleans(), st.data())
-def test_rows_are_read_as_they_lie_whichever_way_they_are_read(
-    outputs: tuple[str, ...], options: dict[str, bool], dtype: type, places: Any, is_random: bool, data: st.DataObject
-) -> None:
-    """With few rows a chunk, a run and a shard, so that little data goes every way."""
-    maps = Maps(SIZES, **options)
-    rows, expected = maps.rows(places, outputs, is_random=is_random), maps.vectors(places, outputs)
-    n = len(places)
-    pieces = st.tuples(st.integers(-n, n - 1), st.integers(1, n)).map(lambda p: range(p[0], min(p[0] + p[1], n)))
-    drawn = data.draw(st.lists(pieces, max_size=4)) if n else []
-    indices = np.array(list(chain.from_iterable(drawn)), np.int64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_module, "_CHUNK", 7)
-        patch.setattr(rows_module, "_RUN", 3)
-        patch.setattr(rows_module, "_FEW", 2)
-        found = rows.read(indices, dtype=dtype)
-        out = np.zeros_like(found)
-        assert rows.read(indices, out=out) is out
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, expected[indices])
-    np.testing.assert_array_equal(out, found)
-
-
 @pytest.mark.parametrize("options", [{}, {"has_windows": True}, {"is_open": True}])
 @pytest.mark.parametrize("n_shards", [1, 2])
 @pytest.mark.parametrize("order", [[0, 2, 1, 3], [0, 1, 1, 3], [3, 2, 1, 0], [-1, 0, 1, 2], [1, 1, 1, 1]])
@@ -240,3 +214,29 @@ def test_rows_are_one_thing_that_cannot_be_changed() -> None:
     assert rows == rows and rows != Maps([3]).rows(run_of(0, 0, 3)) and hash(rows) == hash(rows)
     with pytest.raises(FrozenInstanceError):
         rows.is_random = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("outputs", [("pooled",), ("cls", "pooled")])
+@pytest.mark.parametrize("options", [{}, {"has_windows": True}, {"is_open": True}])
+@given(layouts, st.booleans(), st.data())
+def test_rows_are_read_as_they_lie_whichever_way_they_are_read(
+    outputs: tuple[str, ...], options: dict[str, bool], dtype: type, places: Any, is_random: bool, data: st.DataObject
+) -> None:
+    """With few rows a chunk, a run and a shard, so that little data goes every way."""
+    maps = Maps(SIZES, **options)
+    rows, expected = maps.rows(places, outputs, is_random=is_random), maps.vectors(places, outputs)
+    n = len(places)
+    pieces = st.tuples(st.integers(-n, n - 1), st.integers(1, n)).map(lambda p: range(p[0], min(p[0] + p[1], n)))
+    drawn = data.draw(st.lists(pieces, max_size=4)) if n else []
+    indices = np.array(list(chain.from_iterable(drawn)), np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "_CHUNK", 7)
+        patch.setattr(rows_module, "_RUN", 3)
+        patch.setattr(rows_module, "_FEW", 2)
+        found = rows.read(indices, dtype=dtype)
+        out = np.zeros_like(found)
+        assert rows.read(indices, out=out) is out
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected[indices])
+    np.testing.assert_array_equal(out, found)

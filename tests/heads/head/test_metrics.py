@@ -56,29 +56,6 @@ def test_binary_metrics_are_those_of_scikit_learn(seed: int) -> None:
     assert binary_metrics(y, p, t) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=40)
-@given(labels, st.data())
-def test_multiclass_metrics_are_those_of_scikit_learn_whatever_classes_occur(y: list[int], data: st.DataObject) -> None:
-    pred = data.draw(st.lists(st.integers(0, 4), min_size=len(y), max_size=len(y)))
-    expected = {
-        "accuracy": reference.accuracy_score(y, pred),
-        "f1_macro": reference.f1_score(y, pred, average="macro", zero_division=0),
-        "f1_weighted": reference.f1_score(y, pred, average="weighted", zero_division=0),
-    }
-    assert multiclass_metrics(np.array(y), np.array(pred), 5) == pytest.approx(expected, abs=1e-12)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=20), st.floats(0, 1))
-def test_metrics_are_fractions_or_none_and_never_warn(rows: list[tuple[bool, float]], threshold: float) -> None:
-    y, p = np.array([row[0] for row in rows]).astype(int), np.array([row[1] for row in rows])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = binary_metrics(y, p, threshold)
-    assert (found["auc"] is None) == (len(set(y.tolist())) == 1)
-    assert (found["average_precision"] is None) == (not y.any())
-    assert all(value is None or -1e-12 <= value <= 1 + 1e-12 for value in found.values())
-
-
 def test_metrics_of_no_rows_are_none() -> None:
     empty = np.array([], dtype=np.int64)
     assert set(binary_metrics(empty, empty.astype(float), 0.5).values()) == {None}
@@ -241,3 +218,26 @@ def test_tasks_without_select_rows_are_left_out_of_the_score() -> None:
         selection_score(prediction, none, TASKS)
     with pytest.raises(HeadsError, match="binary task 'a'"):
         paper_score(prediction, none, TASKS)
+
+
+@settings(max_examples=40)
+@given(labels, st.data())
+def test_multiclass_metrics_are_those_of_scikit_learn_whatever_classes_occur(y: list[int], data: st.DataObject) -> None:
+    pred = data.draw(st.lists(st.integers(0, 4), min_size=len(y), max_size=len(y)))
+    expected = {
+        "accuracy": reference.accuracy_score(y, pred),
+        "f1_macro": reference.f1_score(y, pred, average="macro", zero_division=0),
+        "f1_weighted": reference.f1_score(y, pred, average="weighted", zero_division=0),
+    }
+    assert multiclass_metrics(np.array(y), np.array(pred), 5) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=20), st.floats(0, 1))
+def test_metrics_are_fractions_or_none_and_never_warn(rows: list[tuple[bool, float]], threshold: float) -> None:
+    y, p = np.array([row[0] for row in rows]).astype(int), np.array([row[1] for row in rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = binary_metrics(y, p, threshold)
+    assert (found["auc"] is None) == (len(set(y.tolist())) == 1)
+    assert (found["average_precision"] is None) == (not y.any())
+    assert all(value is None or -1e-12 <= value <= 1 + 1e-12 for value in found.values())
