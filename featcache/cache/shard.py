@@ -165,9 +165,7 @@ def read_shard(path: Path) -> Shard:
             check_end(head, size, f"shard {path}")
             header, n_rows, checksum = _read_header(file, path)
             blocks = _read_blocks(file, path, size)
-    except ShardError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise unreadable(path, error) from error
     outputs = {name[9:]: block for name, block in blocks.items() if name.startswith("features/")}
     norms = {name[5:]: block for name, block in blocks.items() if name.startswith("norm/")}

@@ -73,7 +73,7 @@ def _opened(path: Path) -> Iterator[Any]:
         check_regular(path.stat(), path)
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise unreadable(path, error) from error
 
 

@@ -67,7 +67,7 @@ def temporary_beside(final: Path, *, root: Path) -> Iterator[Path]:
     finally:
         # What cannot be removed, as on a read-only file system, must not hide why it was not written.
         with suppress(OSError):
-            temp.unlink(missing_ok=True)
+            temp.unlink()
 
 
 def publish_new(temp: Path, final: Path) -> bool:

@@ -23,8 +23,8 @@ _FEW = 4
 
 
 def _is_range(indices: NDArray[np.integer]) -> bool:
-    n = len(indices)
-    is_like = n > 0 and int(indices[0]) >= 0 and int(indices[-1]) - int(indices[0]) == n - 1
+    first, last = int(indices[0]), int(indices[-1])
+    is_like = first >= 0 and last - first == len(indices) - 1
     return is_like and bool((indices[1:] - indices[:-1] == 1).all())
 
 
@@ -104,14 +104,10 @@ class Rows:
                 if taken is not None:
                     return self._without_absent(indices, taken)
             out = np.empty((len(indices), self.width), dtype)
-        is_wide = out.dtype == self.dtype or np.can_cast(self.dtype, out.dtype, "safe")
-        if out.shape != (len(indices), self.width) or not is_wide:
+        if out.shape != (len(indices), self.width) or not np.can_cast(self.dtype, out.dtype, "safe"):
             raise ValueError(
                 f"out is {out.shape} {out.dtype}, expected ({len(indices)}, {self.width}) of {self.dtype} or wider"
             )
-        if len(indices) <= _CHUNK:
-            self._read_chunk(indices, out)
-            return out
         for start in range(0, len(indices), _CHUNK):
             part = slice(start, start + _CHUNK)
             self._read_chunk(indices[part], out[part])
@@ -120,8 +116,7 @@ class Rows:
     def _read_chunk(self, indices: NDArray[np.integer], out: NDArray[Any]) -> None:
         offset = 0
         for column in self.columns:
-            target = out if len(self.columns) == 1 else out[:, offset : offset + column.width]
-            self._read_column(column, indices, target)
+            self._read_column(column, indices, out[:, offset : offset + column.width])
             offset += column.width
         self._without_absent(indices, out)
 

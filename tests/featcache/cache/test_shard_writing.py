@@ -1,3 +1,5 @@
+"""Laws of writing shards: what is written is read, and a name that is taken stays as it is."""
+
 from __future__ import annotations
 
 import json
@@ -34,28 +36,6 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, n: in
     verify_shard(shard)
 
 
-WRITER = """
-import sys
-from pathlib import Path
-import numpy as np
-from featcache.cache.shard import ShardHeader
-from featcache.cache.shard_writing import write_shard
-if sys.argv[2] == "loaded":
-    import PIL
-header = ShardHeader("ab" * 32, "clean", "float16")
-path, vectors = Path(sys.argv[1]), {"cls": np.zeros((1, 2), np.float32)}
-write_shard(path, header, np.zeros((1, 32), np.uint8), vectors, root=path.parent)
-assert ("PIL" in sys.modules) == (sys.argv[2] == "loaded")
-"""
-
-
-@pytest.mark.parametrize("pillow", ["loaded", "installed"])
-def test_a_shard_says_which_pillow_it_was_made_with(tmp_path: Path, pillow: str) -> None:
-    subprocess.run([sys.executable, "-W", "error", "-c", WRITER, str(tmp_path / "x.h5"), pillow], check=True)
-    with h5py.File(tmp_path / "x.h5") as file:
-        assert json.loads(file.attrs["versions"])["pillow"] == PIL.__version__
-
-
 def test_a_published_shard_is_never_replaced(tmp_path: Path) -> None:
     path = write_small_shard(tmp_path / "x.h5")
     before = path.read_bytes()
@@ -74,6 +54,14 @@ def test_values_that_the_disk_cannot_hold_are_refused(tmp_path: Path) -> None:
     write_shard(tmp_path / "x.h5", ShardHeader("ab" * 32, "clean", "float32"), keys, {"cls": vectors}, root=tmp_path)
     vectors[0, 0] = np.nan
     assert not storable(vectors, "float32")[0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_the_largest_number_of_a_dtype_is_storable_and_infinity_is_not(dtype: str) -> None:
+    largest = np.finfo(dtype).max.astype(np.float32)
+    vectors = np.array([[largest, 0], [-largest, 0], [0, np.inf], [-np.inf, 0], [0, np.nan]], np.float32)
+    assert storable(vectors, dtype).tolist() == [True, True, False, False, False]
+    assert not storable(np.array([[1e5]], np.float32), "float16").any()
 
 
 def test_rows_are_contiguous_and_aligned_for_memory_maps(tmp_path: Path) -> None:
@@ -97,3 +85,25 @@ def test_copied_rows_are_the_very_bytes_of_the_original(
                     (copy.key, *copy.outputs.values(), *copy.norms.values()), strict=True):  # fmt: skip
         np.testing.assert_array_equal(shard.map(a)[rows], copy.map(b))
     assert not copy_rows(shard, np.array(rows), folder / "y.h5", root=folder)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
+if sys.argv[2] == "loaded":
+    import PIL
+header = ShardHeader("ab" * 32, "clean", "float16")
+path, vectors = Path(sys.argv[1]), {"cls": np.zeros((1, 2), np.float32)}
+write_shard(path, header, np.zeros((1, 32), np.uint8), vectors, root=path.parent)
+assert ("PIL" in sys.modules) == (sys.argv[2] == "loaded")
+"""
+
+
+@pytest.mark.parametrize("pillow", ["loaded", "installed"])
+def test_a_shard_says_which_pillow_it_was_made_with(tmp_path: Path, pillow: str) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", WRITER, str(tmp_path / "x.h5"), pillow], check=True)
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert json.loads(file.attrs["versions"])["pillow"] == PIL.__version__
