@@ -20,7 +20,8 @@ from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 from heads.data.choices import choose_selections
 from heads.data.features import Features, load_features
 from heads.head.metrics import score_prediction

@@ -13,8 +13,10 @@ import torch
 
 from featcache import FeatureStore, Selection, open_store
 from featcache.cache.folder import Cache, Defaults, unit_name
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.cache.shard import ShardHeader, write_shard
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, write_samples
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
+from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
 from heads.data.features import Features, load_features
 from heads.runs.fitting import build_record, fit_run, parse_config

@@ -1,4 +1,4 @@
-"""Laws of features and the division of validation."""
+"""Laws of features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from heads.data.choices import choose_selections
-from heads.data.division import divide_validation
 from heads.data.features import Features, load_features, load_fit_rows, load_rows
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
@@ -94,63 +93,6 @@ def test_a_store_without_valid_says_what_to_do(tmp_path: Path) -> None:
 
 def test_only_rows_of_train_and_valid_are_read(tmp_path: Path) -> None:
     assert set(load_fit(tmp_path / "cache").split) == {"train", "valid"}
-
-
-def valid_rows(features: Features) -> Features:
-    return features.select(features.split == "valid")
-
-
-def test_validation_is_divided_into_halves_that_share_no_group(tmp_path: Path) -> None:
-    valid = valid_rows(load(tmp_path / "cache"))
-    division = divide_validation(valid)
-    assert (division.selecting ^ division.calibrating).all()
-    assert division.selecting.sum() == division.calibrating.sum() == len(valid) / 2
-    assert not set(valid.group[division.selecting]) & set(valid.group[division.calibrating])
-
-
-def test_rows_that_share_a_picture_are_not_divided(tmp_path: Path) -> None:
-    def copy(rows: list[Row]) -> None:
-        valid = [row for row in rows if row.split == "valid"]
-        for first, second in zip(valid[::6], valid[6::6], strict=False):
-            second.picture = first.picture
-
-    valid = valid_rows(load(tmp_path / "cache", edit=copy))
-    division = divide_validation(valid)
-    assert division.selecting.all()  # a chain through all groups: there is nothing to divide
-
-
-def test_without_groups_a_shared_caption_keeps_rows_together(tmp_path: Path) -> None:
-    def ungroup(rows: list[Row]) -> None:
-        for row in rows:
-            row.group = ""
-
-    valid = valid_rows(load(tmp_path / "cache", edit=ungroup))
-    division = divide_validation(valid)
-    captions = np.array([sample_id.rsplit("-", 1)[0] for sample_id in valid.sample_id])
-    assert not set(captions[division.selecting]) & set(captions[division.calibrating])
-    assert division.calibrating.any()
-
-
-def test_the_division_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
-    valid = valid_rows(load(tmp_path / "cache"))
-    order = np.random.default_rng(1).permutation(len(valid))
-    first, second = divide_validation(valid), divide_validation(valid.select(order))
-    assert first.digest == second.digest
-    assert (first.calibrating[order] == second.calibrating).all()
-
-
-def test_the_digest_changes_with_a_label_and_with_a_row(tmp_path: Path) -> None:
-    valid = valid_rows(load(tmp_path / "cache"))
-    digest = divide_validation(valid).digest
-    assert divide_validation(valid.select(np.arange(len(valid) - 1))).digest != digest
-    valid.targets.y["a"][0] = 1
-    assert divide_validation(valid).digest != digest
-
-
-def test_no_validation_rows_is_an_error(tmp_path: Path) -> None:
-    features = load(tmp_path / "cache")
-    with pytest.raises(HeadsError, match="split 'valid'"):
-        divide_validation(features.select(np.zeros(len(features), dtype=bool)))
 
 
 def test_rows_left_in_the_store_are_the_ones_that_are_read(tmp_path: Path) -> None:
