@@ -24,9 +24,10 @@ from benchmarks.record import Measure, print_record, ratios, time_rounds, write_
 from featcache import FeatureStore, open_store
 from featcache.cache.folder import Cache, Defaults, unit_name
 from featcache.cache.index import update_index
-from featcache.cache.samples import PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.samples import PRESENT, SampleTable, write_samples
 from featcache.cache.shard import ShardHeader
 from featcache.cache.shard_writing import write_shard
+from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
 from featcache.store.rows import Rows
 

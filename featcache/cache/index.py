@@ -90,7 +90,7 @@ def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Pat
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache whose index is written.
     rebuild : bool
         Believe no receipt that is there. A shard that is damaged gets none, so that `verify` looks into it.
     without : collection of Path

@@ -52,7 +52,7 @@ class ShardHeader:
     view : str
         Perturbation under which the contents were encoded.
     storage_dtype : {"float16", "float32"}
-        Of the features on disk.
+        Dtype of the features on disk.
     """
 
     fingerprint: str
@@ -67,17 +67,17 @@ class Shard:
     Attributes
     ----------
     path : Path
-        The file.
+        Where the file is.
     size : int
         Its size in bytes when it was read; another size later means that somebody broke the rule of immutability.
     header : ShardHeader
-        Producer, view and dtype.
+        What its rows are: producer, view and dtype.
     key : Block
-        The content keys.
+        Where the keys of its contents lie.
     outputs, norms : mapping of output name to Block
         Features and their L2 norms before the cast.
     checksum : str
-        Of its attributes and of the digests of its datasets: by it the file is known again.
+        Sha256 of its attributes and of the digests of its datasets: by it the file is known again.
     """
 
     path: Path
@@ -113,7 +113,7 @@ def open_shard(shard: Shard, block: Block) -> Iterator[int]:
     Yields
     ------
     int
-        The file's descriptor.
+        The descriptor of the open file.
 
     Raises
     ------

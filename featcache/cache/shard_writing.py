@@ -17,8 +17,7 @@ from featcache.cache.shard_digests import dataset_digest, shard_checksum
 from featcache.errors import ShardError
 from featcache.files.digests import canonical_json
 from featcache.files.hdf5 import build_image
-from featcache.files.publish import publish_new, temporary_beside
-from featcache.files.sealed import write_bytes
+from featcache.files.whole import publish_bytes
 
 __all__ = ["copy_rows", "storable", "write_shard"]
 
@@ -36,15 +35,15 @@ def write_shard(
     Parameters
     ----------
     path : Path
-        Final name.
+        Name that the shard is to have.
     header : ShardHeader
-        Producer, view and dtype.
+        What its rows are: producer, view and dtype.
     keys : (n, 32) uint8
-        Content keys.
+        Keys of the contents, each once.
     features : mapping of output name to (n, d) float32
         Raw vectors, finite and within the range of the storage dtype (see `storable`).
     root : Path
-        The cache.
+        The folder of the cache, below which no link is followed.
 
     Returns
     -------
@@ -77,9 +76,7 @@ def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any
         for name, data in datasets.items():
             file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
 
-    with temporary_beside(path, root=root) as temp:
-        write_bytes(temp, build_image(fill, sum(data.nbytes for data in datasets.values())), path)
-        return publish_new(temp, path)
+    return publish_bytes(path, build_image(fill, sum(data.nbytes for data in datasets.values())), root=root)
 
 
 def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""How fast an extraction can go on this machine: its parts alone, then all of it, on a sample of the data."""
+"""How fast an extraction can go on this machine: its steps alone, then all of it, on a sample of the data."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ import numpy as np
 from featcache.cache.folder import Cache, Defaults
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageSource
-from featcache.encoders.base import Encoder, EncoderSpec
+from featcache.encoders.base import EncoderSpec
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.forwards import CPU_ROWS, Forwards
+from featcache.extraction.encoding.loaded import CPU_ROWS, LoadedEncoders
 from featcache.extraction.options import ExtractOptions, available_cores
-from featcache.extraction.planning.work import Work
+from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading
 from featcache.extraction.results import Progress
 from featcache.extraction.run import ExtractResult, extract
-from featcache.identity.terms import CLEAN, CONTENT_OF, Content, Modality
+from featcache.extraction.work import Work
+from featcache.identity.terms import CLEAN, CONTENT_OF, Content
 
-__all__ = ["BenchResult", "Preloaded", "bench", "thin", "time_extraction"]
+__all__ = ["BenchResult", "bench", "thin", "time_extraction"]
 
 _NEIGHBOURS = 48
 
@@ -81,12 +82,12 @@ class BenchResult:
     @property
     def bound(self) -> float:
         """Least seconds of the whole: on a CPU forwards and input share the cores, else the slower one decides."""
-        parts = self.forward_seconds, self.reading_seconds
-        return sum(parts) if self.device == "cpu" else max(parts)
+        both = self.forward_seconds, self.reading_seconds
+        return sum(both) if self.device == "cpu" else max(both)
 
     @property
     def binds(self) -> str:
-        """Which part takes longer: ``forward`` or ``reading``."""
+        """Which step takes longer: ``forward`` or ``reading``."""
         return "reading" if self.reading_seconds > self.forward_seconds else "forward"
 
     @property
@@ -108,34 +109,6 @@ class BenchResult:
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
 
-class Preloaded:
-    """Stands for an encoder that is loaded already, so that an extraction can be timed without the loading.
-
-    A copy of it made for another process is the plain one again.
-    """
-
-    def __init__(self, spec: EncoderSpec, encoder: Encoder) -> None:
-        self._spec = spec
-        self._encoder = encoder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._spec, name)
-
-    def __reduce__(self) -> tuple[Callable[[EncoderSpec], EncoderSpec], tuple[EncoderSpec]]:
-        return _unchanged, (self._spec,)
-
-    def check(self) -> None:
-        """Do nothing: it has been loaded."""
-
-    def load(self, *_: object, **__: object) -> Encoder:
-        """Return it."""
-        return self._encoder
-
-
-def _unchanged(spec: EncoderSpec) -> EncoderSpec:
-    return spec
-
-
 def bench(
     manifest: Manifest,
     specs: Sequence[EncoderSpec],
@@ -146,7 +119,7 @@ def bench(
     seconds: float = 5.0,
     progress: Callable[[str], None] | None = None,
 ) -> BenchResult:
-    """Measure the parts of an extraction alone, and then the whole.
+    """Measure the steps of an extraction alone, and then the whole.
 
     Parameters
     ----------
@@ -161,7 +134,7 @@ def bench(
     options : ExtractOptions
         How to run.
     seconds : float
-        About how long each part is measured.
+        About how long each step is measured.
     progress : callable
         Called with what is measured next.
 
@@ -178,25 +151,7 @@ def bench(
     reading = measure_reading(pictures if of_pictures else (), work.recipe(), seconds=seconds)
     if of_pictures and reading.n_failed >= reading.n_pictures:
         raise FeatcacheError(f"none of the {reading.n_failed} pictures tried of {manifest.name!r} can be read")
-    forwards: list[ForwardRate] = []
-    loaded: list[EncoderSpec] = []
-    encoders, n_rows = Forwards(options), CPU_ROWS
-    for spec, own_views in work.items:
-        tell(f"{spec.modality} forward")
-        forward = encoders.of(spec, example_of(spec))
-        n_rows = forward.n_rows
-        loaded.append(cast("EncoderSpec", Preloaded(spec, forward.encoder)))
-        forwards.append(
-            measure_forward(
-                spec,
-                forward.encoder,
-                captions,
-                n_contents=len(pictures) if spec in of_pictures else len(captions),
-                n_views=len(own_views),
-                n_rows=n_rows,
-                seconds=seconds,
-            )
-        )
+    forwards, loaded, n_rows = _measure_forwards(work, options, captions, len(pictures), seconds=seconds, tell=tell)
     tell("extraction")
     # Batches are tried out once, above.
     rows = replace(options, batch_size=n_rows)
@@ -222,14 +177,41 @@ def bench(
     )
 
 
+def _measure_forwards(
+    work: Work,
+    options: ExtractOptions,
+    captions: Sequence[str],
+    n_pictures: int,
+    *,
+    seconds: float,
+    tell: Callable[[str], None],
+) -> tuple[list[ForwardRate], list[EncoderSpec], int]:
+    """Measure each encoder alone; returns how fast they are, them as loaded ones, and rows a forward of the last."""
+    rates: list[ForwardRate] = []
+    loaded: list[EncoderSpec] = []
+    encoders, n_rows = LoadedEncoders(options), CPU_ROWS
+    for spec, views in work.items:
+        tell(f"{spec.modality} forward")
+        encoder = encoders.of(spec, example_of(spec))
+        n_rows = encoder.n_rows
+        loaded.append(cast("EncoderSpec", Preloaded(spec, encoder.encoder)))
+        n_contents = n_pictures if CONTENT_OF[spec.modality] == "image" else len(captions)
+        rate = measure_forward(
+            spec, encoder.encoder, captions,
+            n_contents=n_contents, n_views=len(views), n_rows=n_rows, seconds=seconds,
+        )  # fmt: skip
+        rates.append(rate)
+    return rates, loaded, n_rows
+
+
 def _most(forwards: Sequence[ForwardRate], content: Content) -> int:
-    own = [f.n_contents for f in forwards if CONTENT_OF[cast("Modality", f.modality)] == content]
+    own = [f.n_contents for f in forwards if CONTENT_OF[f.modality] == content]
     return max(own, default=0)
 
 
 def _count_failed(done: ExtractResult) -> int:
     """Count contents that failed, each once, under however many encoders and views."""
-    failed = {(CONTENT_OF[cast("Modality", side.modality)], f.sample_id) for side in done.sides for f in side.failures}
+    failed = {(CONTENT_OF[side.modality], f.sample_id) for side in done.sides for f in side.failures}
     return len(failed | {("image", failure.sample_id) for failure in done.unreadable})
 
 
@@ -261,12 +243,18 @@ def time_extraction(
 
 
 def _extract_timed(
-    manifest: Manifest, specs: Sequence[EncoderSpec], defaults: Defaults, **how: Any
+    manifest: Manifest,
+    specs: Sequence[EncoderSpec],
+    defaults: Defaults,
+    *,
+    views: str | Sequence[str],
+    options: ExtractOptions | None,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[float, ExtractResult]:
     with tempfile.TemporaryDirectory(prefix="featcache-bench-") as folder:
         cache = Cache.open_or_create(Path(folder) / "cache", defaults)
         started = time.perf_counter()
-        done = extract(manifest, cache, specs, **how)
+        done = extract(manifest, cache, specs, views=views, options=options, progress=progress)
         return time.perf_counter() - started, done
 
 

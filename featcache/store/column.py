@@ -20,13 +20,13 @@ class Column:
     Attributes
     ----------
     output : str
-        Its name.
+        Name of the output.
     width : int
-        Columns.
+        How many columns its vectors have.
     shard : (n,) unsigned int
         Number of the shard; the number of shards where there is no vector.
     row : (n,) int32 or int64
-        Row in it.
+        Number of the row in that shard.
     """
 
     output: str

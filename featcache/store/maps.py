@@ -71,7 +71,7 @@ class ShardMaps:
     Parameters
     ----------
     shards : sequence of Shard
-        The files.
+        The shards whose outputs are to be mapped.
     limit : int
         Maps to keep open; default: 16384, or a quarter of the file descriptors where a map needs one.
     """

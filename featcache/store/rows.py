@@ -35,13 +35,13 @@ class Rows:
     Attributes
     ----------
     maps : ShardMaps
-        The files.
+        The mapped shards that are read.
     columns : tuple of Column
         The outputs, concatenated in this order.
     present : (n,) bool
         Which contents have a vector of every output.
     dtype : numpy.dtype
-        Stored dtype.
+        Dtype in which the vectors are stored.
     is_random : bool
         Whether scattered reads tell the kernel not to read ahead.
     """
@@ -88,7 +88,7 @@ class Rows:
         indices : (m,) int
             Positions, in any order, repetitions allowed.
         dtype : dtype
-            Of the result; ``rows.dtype`` reads what is stored without a conversion.
+            Dtype of the result; ``rows.dtype`` reads what is stored without a conversion.
         out : (m, width) array
             Where to write, instead of a new array.
 

@@ -37,7 +37,7 @@ class Soundness:
     Parameters
     ----------
     cache : Path
-        The folder.
+        The folder of the cache.
     remember : bool
         Whether what was found may be written there.
     progress : callable
@@ -60,11 +60,11 @@ class Soundness:
         Parameters
         ----------
         shards : sequence of Shard
-            Of one folder.
+            Shards of one producer and view.
         outputs : sequence of str
             What is about to be read.
         receipts : mapping of Path to Receipt
-            Those that there are: their shards must fit them.
+            Receipts that there are: their shards must fit them.
 
         Raises
         ------

@@ -76,7 +76,7 @@ def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[A
     Parameters
     ----------
     table : Table
-        What to load from.
+        The table whose rows are loaded.
     wanted : iterable of (str, int)
         Field and position in the header of each column.
 
@@ -118,7 +118,7 @@ def refuse_rows(table: Table, rows: Sequence[int], describe: Callable[[int], str
     Raises
     ------
     ManifestError
-        There is an offending row.
+        If any row breaks the rule; the first is named.
     """
     if rows:
         raise ManifestError(f"{table.where(rows[0])}, {describe(rows[0])}{more_rows(len(rows))}")

@@ -10,8 +10,8 @@ from featcache.cache.failures import Failure
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.job import Job
 from featcache.extraction.encoding.side import Side
+from featcache.extraction.fault import Fault
 from featcache.extraction.options import FailureLimit
-from featcache.extraction.preparing.recipe import Fault
 from featcache.extraction.results import Event
 from featcache.identity.terms import Content
 
@@ -19,7 +19,7 @@ __all__ = ["Tally", "Toll"]
 
 
 class Toll:
-    """What failed in one run of an extraction, in all its passes together.
+    """What failed in one extraction, in all its passes together.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Toll:
     n_failed : int
         Contents that failed up to now, each once for all encoders and views.
     is_over : bool
-        Whether they were more than the limit: the run is given up.
+        Whether they were more than the limit: the extraction is given up.
     """
 
     def __init__(self, limit: FailureLimit | None, n_failed: int = 0) -> None:
@@ -52,14 +52,14 @@ class Tally:
     content : {"text", "image"}
         What they are.
     toll : Toll
-        The failures of the whole run: those of other passes count towards the limit.
+        The failures of the whole extraction: those of other passes count towards the limit.
     tell : callable
         Called with each failure.
     """
 
     def __init__(self, sides: Sequence[Side], content: Content, *, toll: Toll, tell: Callable[[Event], None]) -> None:
         self._sides = sides
-        self._content = content
+        self.content = content
         self._toll = toll
         self._tell = tell
         self._tried = np.zeros(len(sides[0].keys), bool)
@@ -109,7 +109,7 @@ class Tally:
             first = next(iter(self._failed.values()))
             raise FeatcacheError(
                 f"stopped: {_n(toll.n_failed, 'content')} failed, more than the limit of {toll.limit} "
-                f"({n_failed} of {_n(n_tried, f'{self._content} content')} tried), the first of sample "
+                f"({n_failed} of {_n(n_tried, f'{self.content} content')} tried), the first of sample "
                 f"{first.sample_id!r}: {first.message}; what was published stays, "
                 "`featcache failures` lists what failed"
             )

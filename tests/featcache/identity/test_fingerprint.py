@@ -40,6 +40,12 @@ def test_where_the_weights_lie_is_no_part_of_the_identity() -> None:
     assert here.digest == there.digest
 
 
+@pytest.mark.parametrize(("modality", "content"), [("text", "text"), ("image", "image"), ("spectral", "image")])
+def test_spectral_vectors_are_made_of_the_picture(modality: str, content: str) -> None:
+    fingerprint = Fingerprint({"modality": modality}, {})
+    assert (fingerprint.modality, fingerprint.content) == (modality, content)
+
+
 def test_a_difference_is_told_by_its_dotted_name() -> None:
     (change,) = diff_documents(A, B)
     assert str(change) == "resize.backend: 'pil' → 'torch'"

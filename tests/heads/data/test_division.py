@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from heads.data.choices import choose_selections
 from heads.data.division import divide_validation
-from heads.data.features import Features, load_fit_features
+from heads.data.features import Features
 from heads.data.tasks import build_targets, default_tasks
 from heads.errors import HeadsError
-from tests.heads.synthetic import Row, write_cache
+from tests.heads.synthetic import Row, load_fit_features, write_cache
 
 
 def valid_rows(path: Path, **options: object) -> Features:
@@ -37,7 +37,7 @@ def rows_of(groups: list[str], ids: list[str] | None = None) -> Features:
         sample_id=np.array(ids or [f"s{i}" for i in range(n)]),
         split=np.array(["valid"] * n),
         group=np.array(groups),
-        blocks={},
+        vectors={},
         present={},
         keys={name: np.array([_key(f"{name} {i}") for i in range(n)]) for name in ("text", "image")},
         targets=build_targets(tasks, {"a": np.arange(n) % 2, "b": np.arange(n) % 3 - 1}),

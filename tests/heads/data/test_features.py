@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 
 from heads.data.choices import choose_selections
-from heads.data.features import Features, load_features, load_fit_features, load_rows
+from heads.data.features import Features, load_features, load_fit_rows, load_rows
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
-from tests.heads.synthetic import GENERATORS, Row, write_cache
+from tests.heads.synthetic import GENERATORS, Row, load_fit_features, write_cache
 
 
 def load(path: Path, **options: object) -> Features:
     store = write_cache(path, **options)
     return load_fit_features(store, choose_selections(store, store.modalities))
+
+
+def load_fit(path: Path, **options: object) -> Features:
+    store = write_cache(path, **options)
+    return load_fit_rows(store, [choose_selections(store, store.modalities)])[0]
 
 
 def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) -> None:
@@ -28,7 +33,7 @@ def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) ->
     usable = features.usable("concat")
     assert (~usable).sum() == 5
     assert features.usable("image").all()
-    assert np.isnan(features.blocks["text"][~usable]).all()
+    assert np.isnan(features.vectors["text"][~usable]).all()
     with pytest.raises(HeadsError, match="cannot use 5 of"):
         features.matrix("concat")
     assert np.isfinite(features.select(usable).matrix("concat")).all()
@@ -36,7 +41,7 @@ def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) ->
 
 def test_a_vector_that_is_not_finite_is_an_error_that_names_the_sample(tmp_path: Path) -> None:
     features = load(tmp_path / "cache")
-    features.blocks["image"][3, 0] = np.nan
+    features.vectors["image"][3, 0] = np.nan
     with pytest.raises(HeadsError, match=r"train-000-sd3.*1 of"):
         features.matrix("image")
 
@@ -83,11 +88,11 @@ def test_labels_may_be_unknown(tmp_path: Path) -> None:
 
 def test_a_store_without_valid_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(HeadsError, match=r"no rows in split 'valid' .*manifest"):
-        load(tmp_path / "cache", captions={"train": 4})
+        load_fit(tmp_path / "cache", captions={"train": 4})
 
 
 def test_only_rows_of_train_and_valid_are_read(tmp_path: Path) -> None:
-    assert set(load(tmp_path / "cache").split) == {"train", "valid"}
+    assert set(load_fit(tmp_path / "cache").split) == {"train", "valid"}
 
 
 def test_rows_left_in_the_store_are_the_ones_that_are_read(tmp_path: Path) -> None:
@@ -98,7 +103,7 @@ def test_rows_left_in_the_store_are_the_ones_that_are_read(tmp_path: Path) -> No
     selections = choose_selections(store, ["text", "image"])
     whole = load_fit_features(store, selections)
     features, rows = load_rows(store, [selections], splits=("train", "valid"))
-    assert not features.blocks and features.tasks == whole.tasks
+    assert not features.vectors and features.tasks == whole.tasks
     assert features.sample_id.tolist() == whole.sample_id.tolist()
     for fusion in ("concat", "image", "text"):
         np.testing.assert_array_equal(features.usable(fusion), whole.usable(fusion))
