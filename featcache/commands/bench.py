@@ -51,7 +51,7 @@ def bench(request: BenchRequest) -> None:
 
     options = request.pace.options(request.device)
     refuse_empty({"--labels": request.labels})
-    labels = choose_labels(request.labels, data, project)
+    labels = choose_labels(request.labels, data, project) or "none"  # what is measured depends on no label
     sample = thin(Manifest.from_source(data, on_orphan="skip", labels=labels), request.samples)
     wanted = encoders.dtypes
     compute = preferred_dtype(resolve_device(options.device)) if wanted.compute == "auto" else wanted.compute
