@@ -21,7 +21,7 @@ class Project:
     Attributes
     ----------
     data : str or None
-        Manifest, folder or ``hf:NAME``.
+        The data set: a manifest, a folder or ``hf:NAME``.
     labels : str or None
         What values and folders of the data mean, as ``--labels`` takes it.
     column : str or None
@@ -33,15 +33,15 @@ class Project:
     text_model, image_model : str or None
         Hub id, local folder, or ``none``.
     text_outputs, image_outputs, spectral_outputs : str or None
-        Comma-separated names.
+        Names of the outputs to store, separated by commas.
     text_template : str or None
-        With ``{caption}``.
+        A text that says ``{caption}`` where the caption goes.
     views : str or None
-        Comma-separated names and presets.
+        Names of views and of presets, separated by commas.
     spectral, clip_text, square_crop : bool or None
         Spectral features; the text tower of the image model; the middle square of each picture.
     resize, decode : str or None
-        Who resizes (``pillow`` or ``torch``), and how JPEGs are decoded (``exact`` or ``fast``).
+        Which library resizes (``pillow`` or ``torch``), and how JPEGs are decoded (``exact`` or ``fast``).
     """
 
     data: str | None = None

@@ -31,11 +31,11 @@ class Request:
     dataset, origin : str
         Its name in the cache, and what it was read from.
     fingerprint : str
-        Digest of the producer.
+        Digest of the producer, 64 hex digits.
     outputs, views : tuple of str
-        What was to be stored.
+        Outputs that were to be stored, and the perturbations under which.
     seed : int or None
-        Of the split, if it was made here.
+        Seed of the split, if it was made here.
     skips_orphans : bool
         Whether something that the data set names was left out.
     rules : int
@@ -66,7 +66,7 @@ class Request:
         Raises
         ------
         ShardError
-            If it is something else.
+            If the document is no request of this version.
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:

@@ -16,21 +16,20 @@ from featcache.errors import ShardError
 from featcache.files.column_file import READ_ERRORS, ColumnFile
 from featcache.files.string_column import StringColumn
 from featcache.identity.key_index import group_keys, number_keys
-from featcache.identity.terms import KEY_BYTES
+from featcache.identity.terms import KEY_BYTES, Content
 
 __all__ = [
     "ABSENT",
     "PRESENT",
     "UNREADABLE",
     "SampleTable",
-    "StringColumn",
     "read_samples",
     "write_samples",
 ]
 
 FORMAT_VERSION = 1
 PRESENT, ABSENT, UNREADABLE = 0, 1, 2
-"""State of one side of a sample: has a content key; was never given; was named but could not be read."""
+"""State of a content of a sample: it has a key; was never given; was named but could not be read."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,13 @@ class SampleTable:
     image_key, text_key : (n, 32) uint8
         Sha256 of the file's bytes and of the caption's UTF-8; zeros where there is none.
     image_status, text_status : (n,) uint8
-        `PRESENT`, `ABSENT` or `UNREADABLE`.
+        Whether there is a content: `PRESENT`, `ABSENT` or `UNREADABLE`.
     width, height : (n,) uint32
-        Of the stored picture in pixels, 0 if unknown. For audits: they give generators away, so no head sees them.
+        Size of the stored picture in pixels, 0 if unknown. For audits: they give generators away, so no head sees them.
     files : FileFacts or None
         What else the picture files are, for audits too. None: the table was made before that was looked at.
     split_seed : int or None
-        Of the split, if it was made here. None: the manifest has splits, or the table is an old one.
+        Seed of the split, if it was made here. None: the manifest has splits, or the table is an old one.
     rules : int
         By which labels and captions were read; 1 in old tables.
     labels : str
@@ -98,27 +97,27 @@ class SampleTable:
     def __len__(self) -> int:
         return len(self.label_a)
 
-    def keys(self, modality: str) -> NDArray[np.uint8]:
-        """Content keys (n, 32) of one side: of the captions for ``text``, else of the pictures."""
-        return self.text_key if modality == "text" else self.image_key
+    def keys(self, content: Content) -> NDArray[np.uint8]:
+        """Keys (n, 32) of the captions or of the pictures."""
+        return self.text_key if content == "text" else self.image_key
 
-    def has(self, modality: str) -> NDArray[np.bool_]:
-        """Which samples have a content on one side."""
-        return np.equal(self.text_status if modality == "text" else self.image_status, PRESENT)
+    def has(self, content: Content) -> NDArray[np.bool_]:
+        """Which samples have a caption, or a picture: (n,)."""
+        return np.equal(self.text_status if content == "text" else self.image_status, PRESENT)
 
-    def unique_keys(self, modality: str) -> NDArray[np.uint8]:
-        """Contents of one side, each once, in the order of first appearance: (u, 32)."""
-        return self.keys(modality)[self.first_rows(modality)]
+    def unique_keys(self, content: Content) -> NDArray[np.uint8]:
+        """Keys of the captions or of the pictures, each once, in the order of first appearance: (u, 32)."""
+        return self.keys(content)[self.first_rows(content)]
 
-    def first_rows(self, modality: str) -> NDArray[np.int64]:
-        """Return the first row of each content of one side, ascending."""
-        rows = np.flatnonzero(self.has(modality))
-        order, is_first = group_keys(self.keys(modality)[rows])
+    def first_rows(self, content: Content) -> NDArray[np.int64]:
+        """Return the first row of each caption or picture, ascending."""
+        rows = np.flatnonzero(self.has(content))
+        order, is_first = group_keys(self.keys(content)[rows])
         return np.sort(rows[order[is_first]])
 
-    def content_numbers(self, modality: str) -> NDArray[np.int64]:
-        """Number the contents of one side from 0, in any order: (n,), -1 for samples that have none."""
-        return number_keys(self.keys(modality), self.has(modality))
+    def content_numbers(self, content: Content) -> NDArray[np.int64]:
+        """Number the captions or the pictures from 0, in any order: (n,), -1 for samples that have none."""
+        return number_keys(self.keys(content), self.has(content))
 
     @property
     def bytes_per_pixel(self) -> NDArray[np.float32]:

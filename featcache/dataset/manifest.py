@@ -78,7 +78,7 @@ class Manifest:
         Parameters
         ----------
         data : str or Path
-            What to read.
+            The source, in one of the forms above.
         on_orphan : {"error", "skip"}
             What to do about a named file that is not there and a sidecar without its picture.
         name : str, optional

@@ -64,9 +64,9 @@ class Sample:
     Attributes
     ----------
     sample_id : str
-        Unique in its manifest.
+        Name of the sample, unique in its manifest.
     image : ImageSource or None
-        None: no picture is named.
+        Where the picture comes from; None: none is named.
     caption : str or None
         The exact text; None: missing. Never empty.
     label_a : int

@@ -37,9 +37,9 @@ class SampleList(Sequence[Sample]):
     class_names : tuple of str
         What the codes of ``label_b`` mean, in the order of their first appearance.
     label_b : (n,) int16
-        Position in ``class_names``, -1 unknown.
+        Positions of the makers in ``class_names``, -1 unknown.
     split_code : (n,) int8
-        Position in ``("", *SPLITS)``.
+        Positions of the splits in ``("", *SPLITS)``.
     """
 
     sample_id: StringColumn

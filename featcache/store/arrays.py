@@ -25,13 +25,13 @@ class Arrays:
     label_b : (n,) int16
         0 real, k for ``class_names[k]``, -1 unknown.
     class_names : tuple of str
-        ``("real", generator, …)``.
+        What the codes of ``label_b`` mean: ``("real", generator, …)``.
     features : mapping of modality to (n, d) float32
         Raw vectors; a row is NaN where the sample has none.
     present : mapping of modality to (n,) bool
         Which rows are not NaN.
-    keys : mapping of modality to (n, 32) uint8
-        Content keys of both sides, whatever is selected; zeros where the sample has no content on that side.
+    keys : mapping of content to (n, 32) uint8
+        Keys of captions and pictures, whatever is selected; zeros where the sample has none.
     origin : (n,) str or None
         Where each sample comes from, ``""`` where that is not said. None: the data say it of no sample.
     """

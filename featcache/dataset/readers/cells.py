@@ -214,9 +214,9 @@ def parse_object(text: str | bytes) -> dict[str, object]:
     Raises
     ------
     ValueError
-        It is none.
+        If the text is no such value.
     RecursionError
-        It is nested too deeply.
+        If the value is nested too deeply.
     """
     keys = _Keys()
     return keys.check(json.loads(text, object_pairs_hook=keys.build))

@@ -84,9 +84,9 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     Parameters
     ----------
     table : Table
-        The wide table.
+        The table with one column a generator.
     wide : mapping of str to int
-        What `match_wide` found.
+        Positions of the columns, as `match_wide` found them.
     on_orphan : {"error", "skip"}
         What to do about a named file that is not there.
 

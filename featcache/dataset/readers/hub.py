@@ -31,11 +31,11 @@ class HubImage:
     dataset : datasets.Dataset
         Has the one column `column`, of encoded pictures.
     column : str
-        The column's name.
+        Name of the column of pictures.
     row : int
-        From 0.
+        Its number in the data set, from 0.
     name : str
-        Such as "hf:org/name train[12]".
+        What messages call it, such as "hf:org/name train[12]".
     """
 
     dataset: Any

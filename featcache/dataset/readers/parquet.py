@@ -22,11 +22,11 @@ class ParquetImage:
     Attributes
     ----------
     path : str
-        The Parquet file.
+        Path of the Parquet file.
     column : str
         A binary column, or a struct with a binary field "bytes".
     row_group, offset : int
-        Place in the file.
+        Where in the file the picture is: row group, and row in it.
     row : int
         Row of the file, from 1, for messages.
     """

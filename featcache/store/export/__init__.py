@@ -35,13 +35,13 @@ class ExportReport:
     Attributes
     ----------
     path : Path
-        The file or folder.
+        The file or folder that was written.
     n_rows : int
-        Samples.
+        How many samples it has.
     widths : mapping of modality to int
-        Columns of its vectors.
+        How many columns the vectors of each have.
     n_missing : mapping of modality to int
-        Samples without a vector.
+        How many samples have no vector of each.
     n_bytes : int
         Size of what was written.
     """
@@ -67,7 +67,7 @@ def export_store(
     Parameters
     ----------
     store : FeatureStore
-        The open cache.
+        The store whose samples are exported.
     out : path
         ``x.npz``, ``x.parquet``, ``x.safetensors``; or a folder of ``.npy``: a name without ending, or with a final
         ``/``.

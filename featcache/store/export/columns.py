@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.samples import StringColumn
+from featcache.files.string_column import StringColumn
 from featcache.identity.terms import MODALITIES
 from featcache.store.selection import Selection
 from featcache.store.store import FeatureStore
@@ -37,11 +37,11 @@ class Column:
     Attributes
     ----------
     name : str
-        Of the array.
+        Name of the array.
     dtype : numpy.dtype
-        Never object.
+        Its dtype, which is never object.
     shape : tuple of int
-        Rows first.
+        Its shape, the rows first.
     read : callable
         Called with (start, stop); returns those rows.
     """
@@ -71,11 +71,11 @@ class Source:
     Attributes
     ----------
     store : FeatureStore
-        The open cache.
+        The store whose samples are exported.
     rows : (n,) int64
         Row numbers of the samples.
     selections : mapping of modality to Selection
-        Which vectors.
+        The vectors to export.
     """
 
     store: FeatureStore

@@ -19,7 +19,8 @@ from featcache.extraction.run import ExtractOptions, extract
 from featcache.files.publish import temporary_beside
 from featcache.store.export import columns as export_columns
 from featcache.store.export import export_store
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
