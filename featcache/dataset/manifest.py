@@ -1,14 +1,16 @@
 """The list of samples: what a user names, read once into typed rows."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
-from featcache.dataset.readers.table import Table
+from featcache.dataset.readers.table import Table, without_labels
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
+from featcache.identity.terms import Content
 
 __all__ = ["Manifest"]
 
@@ -42,7 +44,12 @@ class Manifest:
 
     @classmethod
     def from_source(
-        cls, data: str | Path, *, on_orphan: Literal["error", "skip"] = "error", name: str | None = None
+        cls,
+        data: str | Path,
+        *,
+        on_orphan: Literal["error", "skip"] = "error",
+        name: str | None = None,
+        contents: Collection[Content] | None = None,
     ) -> "Manifest":
         """Read what `data` names.
 
@@ -63,6 +70,10 @@ class Manifest:
             The data set's name; by default the stem of the file, its folder's name where the stem says
             nothing (manifest, data, train, ...), the folder's own name, or the repository with "--" for "/".
             Characters that are not safe in a file name become "-".
+        contents : collection of {"text", "image"}, optional
+            What samples are wanted for, where nothing else of them is: labels, splits and groups are not read then,
+            so that none of their rules can be broken, nor are caption files unless ``text`` is wanted. Default:
+            everything is read.
 
         Raises
         ------
@@ -76,15 +87,15 @@ class Manifest:
             path = location.locate(data)
             origin, title = str(path), name or location.name_of(path)
             if tars := location.find_tars(path):
-                parsed = webdataset.read_tars(tars, on_orphan=on_orphan)
+                parsed = webdataset.read_tars(tars, on_orphan=on_orphan, is_labelled=contents is None)
                 return cls(location.safe_name(title), origin, *parsed)
             if path.is_dir():
-                parsed = folders.read_folder(path, on_orphan=on_orphan)
+                parsed = folders.read_folder(path, on_orphan=on_orphan, contents=contents)
                 return cls(location.safe_name(title), origin, *parsed)
             table = _read_table(path)
         wide = ct2.match_wide(table)
         if wide is None:
-            parsed = narrow.parse_table(table, on_orphan=on_orphan)
+            parsed = narrow.parse_table(table if contents is None else without_labels(table), on_orphan=on_orphan)
         else:
             parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
         return cls(location.safe_name(title), origin, *parsed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
+from featcache.cache.failures import Failure
 from featcache.cache.folder import Cache
 from featcache.cache.index import update_index
 from featcache.cache.layout import check_folders, is_claim, is_temporary, walk_cache
@@ -15,7 +16,6 @@ from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
 from featcache.encoders.loading import is_cuda
-from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.feeds import Feed, PictureFeed, TextFeed
 from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.passes import Pass
@@ -26,7 +26,7 @@ from featcache.extraction.planning.freeze import freeze_plan
 from featcache.extraction.planning.plan import Plan
 from featcache.extraction.planning.work import Work
 from featcache.extraction.preparing.reader import Reader, open_reader
-from featcache.extraction.results import Event, ExtractResult, PassResult, Progress, SideResult
+from featcache.extraction.results import Event, ExtractResult, NothingEncoded, PassResult, Progress, SideResult
 from featcache.extraction.survey.scan import Scan
 from featcache.extraction.survey.survey import record_survey, samples_to_retry, survey
 from featcache.files.claims import sweep_claims
@@ -101,8 +101,7 @@ def extract(
         update_index(cache)
     result = run.result(scanned, work)
     run.tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
-    if failed := _failed_sides(result.sides, plans):
-        raise FeatcacheError("; ".join(failed))
+    _check_sides(result, plans)
     return result
 
 
@@ -233,15 +232,19 @@ def _plan_event(plan: Plan) -> Event:
     return Event("plan", names | {"view": plan.view, "outputs": list(plan.spec.outputs)} | counts)
 
 
-def _failed_sides(sides: Sequence[SideResult], plans: Sequence[Plan]) -> list[str]:
-    """Name those of which every content failed: a fault of the encoder or of the data set, not of some contents."""
-    found = []
-    for side, plan in zip(sides, plans, strict=True):
+def _check_sides(result: ExtractResult, plans: Sequence[Plan]) -> None:
+    """Raise if every content of one failed: a fault of the encoder or of the data set, not of some contents."""
+    found: list[str] = []
+    failures: list[Failure] = []
+    for side, plan in zip(result.sides, plans, strict=True):
         if not side.n_contents or side.n_failed < side.n_contents:
             continue
-        first = next(iter([*side.failures, *plan.earlier]), None)
+        own = [*side.failures, *plan.earlier]
+        failures += own
+        first = next(iter(own), None)
         why = f", the first of sample {first.sample_id!r}: {first.message}" if first else ""
         again = "" if side.failures else "; --retry-failed tries them again"
         view = "" if side.view == CLEAN else f", view {side.view}"
         found.append(f"all {side.n_contents} {side.modality} contents failed with {side.model}{view}{why}{again}")
-    return found
+    if found:
+        raise NothingEncoded("; ".join(found), result, failures)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import basename, splitext
@@ -12,7 +12,7 @@ from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, fi
 from featcache.dataset.sample import ImageFile, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
-from featcache.identity.terms import UNKNOWN
+from featcache.identity.terms import UNKNOWN, Content
 
 __all__ = ["IMAGE_ENDINGS", "read_folder"]
 
@@ -20,7 +20,7 @@ IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".t
 _NOTES = ("readme", "license", "notice")
 
 
-def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
+def read_folder(folder: Path, *, on_orphan: OnOrphan, contents: Collection[Content] | None = None) -> Parsed:
     """Read all pictures below a folder, in sorted order.
 
     Hidden files and folders are ignored, links to folders are not followed. The caption of ``a/1.jpg`` is
@@ -40,6 +40,8 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
     large (ai, fake, ...) has label_a 1 and no label_b; any other class that is not real is a generator. Split
     folders beside other folders are refused if class folders for real pictures are among or in them.
 
+    With ``contents`` the names of folders mean nothing, and captions are read only if they are among them.
+
     Raises
     ------
     ManifestError
@@ -53,8 +55,9 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
         if any(name.lower().endswith(".tar") for name in names):
             expected += "; a folder of tars must hold nothing else, name them as 'DIR/train-{000..012}.tar'"
         raise ManifestError(f"folder {quoted(str(folder))} holds no pictures, expected files named {expected}")
-    captions = {_stem(name): name for name in names if name.lower().endswith(".txt")}
-    layout = _Layout.from_names(folder, pictures)
+    has_captions = contents is None or "text" in contents
+    captions = {_stem(name): name for name in names if has_captions and name.lower().endswith(".txt")}
+    layout = _Layout.from_names(folder, pictures) if contents is None else _Layout(0, has_classes=False)
     ids = _ids_of(pictures)
     stems = {_stem(name) for name in pictures}
     orphans = [

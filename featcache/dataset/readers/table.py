@@ -1,15 +1,16 @@
 """Tables of raw cells: what every reader of rows gives, loaded by column and parsed by field."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from featcache.dataset.readers.cells import FIELDS, parse_cell, quoted
 from featcache.errors import ManifestError
 
-__all__ = ["Table", "load_columns", "match_columns", "more_rows", "refuse_rows"]
+__all__ = ["Table", "load_columns", "match_columns", "more_rows", "refuse_rows", "without_labels"]
 
 _FIELD_OF = {name: field for field, names in FIELDS.items() for name in names}
+_LABELS = frozenset(("label_a", "label_b", "generator", "split", "group"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def match_columns(table: Table) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for position, column in enumerate(table.header):
-        field = _FIELD_OF.get(column.strip().strip("\ufeff").strip().lower())
+        field = _field_of(column)
         if field is None:
             continue
         if field in found:
@@ -68,6 +69,16 @@ def match_columns(table: Table) -> dict[str, int]:
             raise ManifestError(f"{table.origin}: columns {names} both mean {field}, expected one of them")
         found[field] = position
     return found
+
+
+def without_labels(table: Table) -> Table:
+    """Return the same rows with no columns of labels, splits and groups: none of their rules can be broken then."""
+    header = tuple("" if _field_of(column) in _LABELS else column for column in table.header)
+    return replace(table, header=header, declared=())
+
+
+def _field_of(column: str) -> str | None:
+    return _FIELD_OF.get(column.strip().strip("\ufeff").strip().lower())
 
 
 def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[Any]]:

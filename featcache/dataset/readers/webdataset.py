@@ -13,7 +13,7 @@ from featcache.dataset.readers.cells import SPLIT_NAMES, decode_caption, parse_c
 from featcache.dataset.readers.folders import IMAGE_ENDINGS
 from featcache.dataset.readers.narrow import parse_table
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, settle_orphans
-from featcache.dataset.readers.table import Table, more_rows
+from featcache.dataset.readers.table import Table, more_rows, without_labels
 from featcache.errors import ManifestError
 from featcache.files.regular import open_regular
 
@@ -99,7 +99,7 @@ class _Faults:
         self._count = 0
 
 
-def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan) -> Parsed:
+def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, is_labelled: bool = True) -> Parsed:
     """Read tars in the given order, each once and by its headers; only captions, labels and metadata are loaded.
 
     The key of a member is its name up to the first dot of the last part; what follows is its extension, in which
@@ -109,7 +109,7 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan) -> Parsed:
     ``cls``. Other members are ignored, and hidden ones. The sample's id is its key unless the object has another.
 
     Where several tars are all named like splits (train-000.tar, val-000.tar) and not all like the same one, a tar
-    gives the split of its samples that have none.
+    gives the split of its samples that have none. Unless ``is_labelled``, labels, splits and groups count nowhere.
 
     What is damaged is left out and named in `Parsed.broken`: at most 100 lines a tar, and their count.
 
@@ -138,7 +138,8 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan) -> Parsed:
     if not rows:
         reason = faults.lines[0] if faults.lines else "expected members named like pictures or captions, found none"
         raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
-    parsed = parse_table(_tabulate(rows), on_orphan=on_orphan)
+    table = _tabulate(rows)
+    parsed = parse_table(table if is_labelled else without_labels(table), on_orphan=on_orphan)
     return parsed._replace(orphans=tuple(orphans), broken=tuple(faults.lines))
 
 
