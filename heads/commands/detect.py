@@ -15,7 +15,7 @@ from heads.commands.render import console, next_command, print_json, safe
 if TYPE_CHECKING:
     from heads.runs.detection import Detector, Verdict
 
-__all__ = ["detect"]
+__all__ = ["detect", "draw_bar"]
 
 _BAR = 24
 Judged = tuple[Path | None, "Verdict"]
@@ -103,14 +103,14 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
     decision = "at or above" if found.verdict == "ai" else "below"
     console.print(f"P(AI) is {found.p_ai:.3f}, {decision} the threshold of {found.threshold:.3f} (│)\n")
     table = Table("", "probability", "", box=None, header_style="dim", pad_edge=False)
-    table.add_row("AI", f"{found.p_ai:.3f}", _bar(found.p_ai, found.threshold))
+    table.add_row("AI", f"{found.p_ai:.3f}", draw_bar(found.p_ai, found.threshold))
     for generator, p in found.probabilities.items():
         if generator != "real" and len(found.probabilities) > 2:
             table.add_row(f"  {safe(generator)}", f"{p:.3f}", "█" * round(p * _BAR))
     console.print(table)
 
 
-def _bar(p: float, threshold: float) -> str:
+def draw_bar(p: float, threshold: float) -> str:
     """Draw a probability from 0 to 1, and where in it the threshold is."""
     cells = ("█" * round(p * _BAR)).ljust(_BAR, "·")
     mark = round(threshold * _BAR)

@@ -15,7 +15,15 @@ import pytest
 
 from featcache import FeatureStore
 from heads.errors import HeadsError
-from heads.runs.predictions import CT2_CLASSES, Predictions, check_table_format, predict, write_ct2, write_table
+from heads.runs.predictions import (
+    CT2_CLASSES,
+    Predictions,
+    check_table_format,
+    generator_columns,
+    predict,
+    write_ct2,
+    write_table,
+)
 from heads.runs.run import Run
 from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 
@@ -61,6 +69,21 @@ def test_probabilities_add_up_and_the_verdict_follows_the_threshold(run: Run, fo
 
 def test_default_is_every_row_of_the_store(run: Run, store: FeatureStore) -> None:
     assert len(predict(run, store)) == len(store)
+
+
+def test_a_generator_called_ai_leaves_p_ai_alone(tmp_path: Path) -> None:
+    store = write_cache(tmp_path / "cache", generators=("ai", "sdxl"))
+    found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test")
+    columns = found.columns()
+    assert list(columns)[4:] == ["p_ai_2", "p_sdxl"]
+    assert columns["p_ai"] == found.p_ai.tolist()
+    assert columns["p_ai_2"] == found.proba[:, 1].tolist()
+
+
+def test_columns_of_generators_are_told_apart_whatever_their_names() -> None:
+    assert generator_columns(("x", "y"), ("p_ai",)) == {"p_x": 1, "p_y": 2}
+    assert generator_columns(("ai", "ai_2", "ai_3"), ("p_ai",)) == {"p_ai_4": 1, "p_ai_2": 2, "p_ai_3": 3}
+    assert generator_columns((), ("p_ai",)) == {}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
