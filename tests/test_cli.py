@@ -339,11 +339,13 @@ def test_a_head_that_looks_at_text_says_which_pictures_have_no_caption(project: 
     for name in ("a", "b"):
         shutil.copyfile(project / "data" / "0-real.png", tmp_path / "d" / f"{name}.png")
     words = ("heads", "scan", "r", "d", "--out", "v.jsonl", "--device", "cpu")
-    fails(run(*words, cwd=tmp_path), 1, "has no captions, expected some for text encoder")
+    fails(run(*words, cwd=tmp_path), 1, "has no captions, expected some (1.txt beside 1.jpg, or a column caption) for text encoder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "r"]
     (tmp_path / "d" / "a.txt").write_text("caption number 0")
-    assert run(*words, cwd=tmp_path).returncode == 3
+    scanned = run(*words, cwd=tmp_path)
+    assert scanned.returncode == 3 and "1 failed (data 1)" in scanned.stdout
     lines = read_lines(tmp_path / "v.jsonl")
+    assert "Next" not in scanned.stdout
     assert lines["a"]["verdict"] and (lines["b"]["stage"], lines["b"]["error"]) == ("data", "it has no caption")
 
 

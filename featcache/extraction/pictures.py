@@ -168,9 +168,10 @@ def _check_contents(manifest: Manifest, wanted: Sequence[tuple[Selection, Finger
     has = {"text": manifest.samples.caption.is_filled.any(), "image": manifest.samples.has_image.any()}
     for selection, fingerprint in wanted:
         if not has[selection.content]:
-            what = "captions" if selection.content == "text" else "pictures"
+            is_text = selection.content == "text"
+            what, remedy = ("captions", " (1.txt beside 1.jpg, or a column caption)") if is_text else ("pictures", "")
             raise ManifestError(
-                f"{manifest.origin} has no {what}, expected some for {selection.modality} encoder "
+                f"{manifest.origin} has no {what}, expected some{remedy} for {selection.modality} encoder "
                 f"{fingerprint.short} ({fingerprint.model_name})"
             )
 

@@ -116,7 +116,7 @@ def _print(done: Scan, out: Path, folder: Path) -> None:
         path, error = done.first
         console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)
     console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
-    if done.n_failed:
+    if done.failed.keys() - {"data"}:
         next_command("featcache", "failures", folder)
 
 
