@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 import sys
 import threading
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
+from typing import Annotated, Any
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
@@ -22,6 +27,7 @@ _before = (
 )
 
 import typer  # noqa: E402
+from typer.core import TyperGroup  # noqa: E402
 
 from featcache import commands as featcache_commands  # noqa: E402
 from featcache.console import printable  # noqa: E402
@@ -33,15 +39,60 @@ for _number, _handler in _before.items():
 
 __all__ = ["featcache_app", "featcache_main", "heads_app", "heads_main"]
 
+_LIBRARIES = ("torch", "transformers", "h5py", "numpy")
+_VERSION = typer.Option(
+    "--version", callback=lambda is_asked: _print_version(is_asked), is_eager=True, help="Print versions and exit."
+)
+_CHOICE = re.compile(r"(?:Value error, )?(?P<given>'.*?') is not one of (?P<choices>'.*')\.?")
+
+
+class _Commands(TyperGroup):
+    """Commands whose options say which of their values was probably meant."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if found := _CHOICE.fullmatch(error.message):
+                error.message = _refusal(found["given"], found["choices"])
+            raise
+
+
+def _refusal(given: str, choices: str) -> str:
+    """Say that a value is none of the choices, both as they were quoted, and which comes close."""
+    close = get_close_matches(given.lower(), choices.split(", "), n=1)
+    return f"{given} is not one of {choices}" + (f". Did you mean {close[0]}?" if close else "")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        libraries = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
+        typer.echo(f"featcache {_version('featcache')} (Python {platform.python_version()}, {libraries})")
+        raise typer.Exit
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
 
 def _app(help_: str) -> typer.Typer:
-    return typer.Typer(
+    app = typer.Typer(
+        cls=_Commands,
         help=help_,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+    @app.callback(help=help_)
+    def before(version: Annotated[bool, _VERSION] = False) -> None:
+        pass
+
+    return app
 
 
 featcache_app = _app("Run frozen encoders over a data set once; keep the embeddings.")

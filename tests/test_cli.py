@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,44 @@ assert not heavy, heavy
 assert len(names) >= 4
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", ["featcache", "heads"])
+def test_the_version_names_what_results_depend_on(command: str, tmp_path: Path) -> None:
+    result = run(command, "--version", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"featcache {version('featcache')} (Python {platform.python_version()}, torch ")
+    assert f"h5py {version('h5py')}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("heads", "train", "--fusion", "conct"), "Did you mean 'concat'?"),
+        (("heads", "train", "--head", "LINEAR-"), "Did you mean 'linear'?"),
+        (("featcache", "extract", "--device", "cud"), "Did you mean 'cuda'?"),
+        (("featcache", "extract", "--on-orphan", "zzz"), "'zzz' is not one of 'error', 'skip'"),
+        (("heads", "trian"), "Did you mean 'train'?"),
+    ],
+)
+def test_a_mistyped_value_is_told_what_comes_close(arguments: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    said = " ".join(result.stderr.replace("│", "").split())
+    assert result.returncode == 2
+    assert expected in said
+    assert "Value error" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("featcache extr", "extract"), ("heads train --fusion image-", "image-spectral")]
+)
+def test_a_shell_can_complete_commands_and_values(words: str, expected: str) -> None:
+    command, *rest = words.split()
+    code = f"import sys; from cli import {command}_main; sys.argv[0] = '{command}'; {command}_main()"
+    asks = {f"_{command.upper()}_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(rest))}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | asks
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [expected]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -353,7 +353,8 @@ class FeatureStore:
             "label_a": self.samples.label_a[rows].astype(np.int64),
             "label_b": self.samples.label_b[rows].astype(np.int64),
         }
-        return FeatureDataset(labels, {m: self.rows(s).select(rows).at_random() for m, s in chosen.items()})
+        features = {m: self.rows(s).select(rows).at_random() for m, s in chosen.items()}
+        return FeatureDataset(labels, features, sample_ids=self.samples.sample_id, rows=rows)
 
     def to_arrow(
         self, split: str | None = None, *, selections: Mapping[str, Selection] | None = None, view: str = CLEAN

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
+from featcache.files.string_column import StringColumn
+
 __all__ = ["Batch", "FeatureDataset", "Vectors"]
 
 
@@ -18,11 +20,11 @@ class Batch(Sequence[dict[str, Any]]):
 
     Attributes
     ----------
-    columns : mapping of name to tensor
+    columns : mapping of name to tensor or list of str
         First dimension: the items.
     """
 
-    def __init__(self, columns: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, columns: Mapping[str, torch.Tensor | list[str]]) -> None:
         self.columns = dict(columns)
 
     def __len__(self) -> int:
@@ -46,10 +48,11 @@ class Vectors(Protocol):
 class FeatureDataset(Dataset[dict[str, Any]]):
     """Rows of a store as tensors; works in DataLoader workers however they are started.
 
-    An item is a dict with ``label_a`` and ``label_b`` (int64) and one float32 vector a modality, NaN where the sample
-    has none. A DataLoader asks for whole batches (``__getitems__``), so a batch costs one read. With
-    ``collate_fn=FeatureDataset.collate`` it also stays one tensor a column, which is many times faster than to be
-    taken apart into items and stacked again. Faster still, where features fit in memory: index
+    An item is a dict with ``sample_id`` (str), ``label_a`` and ``label_b`` (int64), and of each modality a float32
+    vector by its name and ``has_<modality>`` (bool), whether the sample has one: where it has none, the vector is NaN.
+    A DataLoader asks for whole batches (``__getitems__``), so a batch costs one read. With
+    ``collate_fn=FeatureDataset.collate`` it also stays one tensor a column (ids: a list), which is many times faster
+    than to be taken apart into items and stacked again. Faster still, where features fit in memory: index
     ``store.arrays(split)``.
 
     Parameters
@@ -58,12 +61,25 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         ``label_a`` and ``label_b`` of the rows.
     features : mapping of modality to Vectors
         Of the same rows.
+    sample_ids : StringColumn
+        Of all samples.
+    rows : (n,) int64
+        Which of them the rows are.
     """
 
-    def __init__(self, labels: Mapping[str, NDArray[np.int64]], features: Mapping[str, Vectors]) -> None:
+    def __init__(
+        self,
+        labels: Mapping[str, NDArray[np.int64]],
+        features: Mapping[str, Vectors],
+        *,
+        sample_ids: StringColumn,
+        rows: NDArray[np.int64],
+    ) -> None:
         # Labels and places only: a worker that is started afresh is sent no more than it needs, and opens files itself.
         self._labels = dict(labels)
         self._features = dict(features)
+        self._sample_ids = sample_ids
+        self._rows = rows
 
     def __len__(self) -> int:
         return len(self._labels["label_a"])
@@ -75,8 +91,12 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return the items of one batch."""
         wanted = np.asarray(indices, dtype=np.int64)
-        columns = {name: torch.from_numpy(values[wanted]) for name, values in self._labels.items()}
-        columns |= {m: torch.from_numpy(places.read(wanted)) for m, places in self._features.items()}
+        columns: dict[str, torch.Tensor | list[str]]
+        columns = {"sample_id": [self._sample_ids[row] for row in self._rows[wanted].tolist()]}
+        columns |= {name: torch.from_numpy(values[wanted]) for name, values in self._labels.items()}
+        for modality, places in self._features.items():
+            vectors = torch.from_numpy(places.read(wanted))
+            columns |= {modality: vectors, f"has_{modality}": ~vectors[:, 0].isnan()}
         return Batch(columns)
 
     @staticmethod

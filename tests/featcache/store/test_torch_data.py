@@ -26,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 def columns(loader: DataLoader) -> dict[str, np.ndarray]:
     parts = list(loader)
-    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
 
 
 def check(found: dict[str, np.ndarray], store: FeatureStore, split: str | None) -> None:
@@ -35,7 +35,12 @@ def check(found: dict[str, np.ndarray], store: FeatureStore, split: str | None) 
     np.testing.assert_array_equal(found["text"], expected.features["text"])
     np.testing.assert_array_equal(found["label_a"], expected.label_a)
     np.testing.assert_array_equal(found["label_b"], expected.label_b)
-    assert {array.dtype for array in found.values()} == {np.dtype(np.int64), np.dtype(np.float32)}
+    assert found["sample_id"].tolist() == expected.sample_id.tolist()
+    for modality, present in expected.present.items():
+        np.testing.assert_array_equal(found[f"has_{modality}"], present)
+    kinds = {name: array.dtype.kind for name, array in found.items() if name != "sample_id"}
+    assert kinds == {"image": "f", "text": "f", "label_a": "i", "label_b": "i", "has_image": "b", "has_text": "b"}
+    assert found["image"].dtype == found["text"].dtype == np.float32
 
 
 @pytest.mark.parametrize("collate", [None, FeatureDataset.collate])
@@ -62,6 +67,7 @@ def test_a_worker_is_sent_places_not_vectors_keys_or_maps(store: FeatureStore) -
     sent = pickle.dumps(dataset)
     assert store.samples.keys("image")[3].tobytes() not in sent
     after = pickle.loads(sent).__getitems__(range(len(dataset))).columns
+    assert after.pop("sample_id") == before.pop("sample_id")
     for name, column in before.items():
         torch.testing.assert_close(after[name], column, rtol=0, atol=0, equal_nan=True)
 
@@ -71,8 +77,19 @@ def test_a_batch_is_a_sequence_of_items(store: FeatureStore) -> None:
     batch = dataset.__getitems__([3, 0])
     assert len(batch) == len(list(batch)) == 2
     for item, i in zip(batch, (3, 0), strict=True):
-        for name, value in dataset[i].items():
+        whole = dataset[i]
+        assert item.pop("sample_id") == whole.pop("sample_id") == store.arrays("train").sample_id[i]
+        for name, value in whole.items():
             torch.testing.assert_close(item[name], value, rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_item_says_which_sample_it_is_and_what_it_lacks(store: FeatureStore) -> None:
+    dataset = store.torch_dataset()
+    lacking = int(np.flatnonzero(~store.arrays().present["text"])[0])
+    item = dataset[lacking]
+    assert item["sample_id"] == store.arrays().sample_id[lacking]
+    assert (bool(item["has_text"]), bool(item["has_image"])) == (False, True)
+    assert item["text"].isnan().all()
 
 
 def test_a_subset_collates_too(store: FeatureStore) -> None:
