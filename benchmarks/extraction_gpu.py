@@ -24,9 +24,9 @@ from featcache.encoders.vision import ImageSpec
 from featcache.extraction.bench import bench
 from featcache.extraction.heap import keep_heap
 from featcache.extraction.options import ExtractOptions
-from featcache.extraction.planning.work import Work
 from featcache.extraction.preparing.reader import open_reader
 from featcache.extraction.preparing.recipe import Reading
+from featcache.extraction.work import Work
 
 __all__ = ["bench_gpu"]
 

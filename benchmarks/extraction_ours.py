@@ -17,13 +17,14 @@ from featcache.encoders.base import Encoder, EncoderSpec, Vectors
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
-from featcache.extraction.bench import Preloaded, time_extraction
+from featcache.extraction.bench import time_extraction
 from featcache.extraction.heap import keep_heap
 from featcache.extraction.options import ExtractOptions, available_cores
-from featcache.extraction.planning.work import Work
+from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing.recipe import Reading
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.rates import measure_forward
+from featcache.extraction.work import Work
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.views import parse_view
 

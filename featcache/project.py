@@ -22,6 +22,8 @@ class Project:
     ----------
     data : str or None
         Manifest, folder or ``hf:NAME``.
+    labels : str or None
+        What values and folders of the data mean, as ``--labels`` takes it.
     cache, runs : Path or None
         Where features and runs go.
     text_model, image_model : str or None
@@ -39,6 +41,7 @@ class Project:
     """
 
     data: str | None = None
+    labels: str | None = None
     cache: Path | None = None
     runs: Path | None = None
     text_model: str | None = None

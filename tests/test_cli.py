@@ -379,7 +379,11 @@ def test_a_head_that_looks_at_text_says_which_pictures_have_no_caption(project: 
     for name in ("a", "b"):
         shutil.copyfile(project / "data" / "0-real.png", tmp_path / "d" / f"{name}.png")
     words = ("heads", "scan", "r", "d", "--out", "v.jsonl", "--device", "cpu")
-    fails(run(*words, cwd=tmp_path), 1, "has no captions, expected some (1.txt beside 1.jpg, or a column caption) for text encoder")
+    fails(
+        run(*words, cwd=tmp_path),
+        1,
+        "has no captions, expected some (1.txt beside 1.jpg, or a column caption) for text encoder",
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "r"]
     (tmp_path / "d" / "a.txt").write_text("caption number 0")
     scanned = run(*words, cwd=tmp_path)

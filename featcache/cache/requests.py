@@ -38,6 +38,10 @@ class Request:
         Of the split, if it was made here.
     skips_orphans : bool
         Whether something that the data set names was left out.
+    rules : int
+        By which labels and captions were read; 1 in old requests.
+    labels : str
+        What the user stated about labels, ``""`` if nothing.
     """
 
     dataset: str
@@ -47,6 +51,8 @@ class Request:
     views: tuple[str, ...]
     seed: int | None
     skips_orphans: bool
+    rules: int = 1
+    labels: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
@@ -70,6 +76,8 @@ class Request:
                 tuple(map(str, document["views"])),
                 None if seed is None else int(seed),
                 bool(document["skips_orphans"]),
+                int(document.get("rules", 1)),
+                str(document.get("labels", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError.damaged(f"{where} is no request: {error!r}") from error
@@ -81,7 +89,10 @@ class Request:
 
     def to_document(self) -> dict[str, Any]:
         """Return what is stored."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        document = {"format_version": FORMAT_VERSION, **asdict(self)}
+        if self.rules == 1 and not self.labels:
+            del document["rules"], document["labels"]
+        return document
 
 
 def write_requests(cache: Cache, requests: Iterable[Request]) -> None:

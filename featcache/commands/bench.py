@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ from rich.table import Table
 
 from featcache.commands.extract import options as o
 from featcache.commands.extract.models import Dtypes
-from featcache.commands.extract.options import build_models
+from featcache.commands.extract.request import EncoderRequest, PaceRequest, choose_data, choose_labels, refuse_empty
+from featcache.commands.takes import takes
 from featcache.console import console, notes, print_json, safe
 from featcache.extraction.heap import keep_heap
 from featcache.project import load_project
@@ -21,72 +23,53 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 
-def bench(
-    data: o.Data = None,
-    text_model: o.TextModel = None,
-    image_model: o.ImageModel = None,
-    text_outputs: o.TextOutputs = None,
-    image_outputs: o.ImageOutputs = None,
-    views: o.Views = None,
-    spectral: o.Spectral = None,
-    spectral_outputs: o.SpectralOutputs = None,
-    clip_text: o.ClipText = None,
-    text_template: o.TextTemplate = None,
-    dtype: o.Dtype = o.DtypeName.auto,
-    storage_dtype: o.StorageDtype = o.StorageName.auto,
-    resize: o.Resize = None,
-    square_crop: o.SquareCrop = None,
-    decode: o.Decode = None,
-    device: o.Device = o.DeviceName.auto,
-    batch_size: o.BatchSize = "auto",
-    workers: o.Workers = "auto",
-    memory: o.Memory = None,
-    compile_: o.Compile = False,
-    samples: Annotated[int, typer.Option(min=1, help="About how many samples to extract.")] = 480,
-    seconds: Annotated[float, typer.Option(min=0.001, help="About how long each part is measured.")] = 5.0,
-    as_json: o.AsJson = False,
-) -> None:
+@dataclass(frozen=True)
+class BenchRequest:
+    """Everything that ``featcache bench`` takes, in the order of its help."""
+
+    data: o.Data = None
+    labels: o.Labels = None
+    encoders: EncoderRequest = field(default_factory=EncoderRequest)
+    device: o.Device = o.DeviceName.auto
+    pace: PaceRequest = field(default_factory=PaceRequest)
+    samples: Annotated[int, typer.Option(min=1, help="About how many samples to extract.")] = 480
+    seconds: Annotated[float, typer.Option(min=0.001, help="About how long each part is measured.")] = 5.0
+    as_json: o.AsJson = False
+
+
+@takes(BenchRequest)
+def bench(request: BenchRequest) -> None:
     """Measure how fast an extraction can go here: each part alone, then all of it, on a sample of the data."""
-    given = dict(locals())
     project = load_project()
-    data = data or project.data
-    if data is None:
-        raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
+    data, encoders = choose_data(request.data, project), request.encoders
     keep_heap()
     from featcache.cache.folder import Cache, Defaults
     from featcache.dataset.manifest import Manifest
     from featcache.encoders.loading import preferred_dtype, resolve_device
     from featcache.extraction.bench import bench as library_bench
     from featcache.extraction.bench import thin
-    from featcache.extraction.memory import parse_memory
-    from featcache.extraction.options import ExtractOptions
 
-    room = None if memory is None else parse_memory(memory)
-    sample = thin(Manifest.from_source(data, on_orphan="skip"), samples)
-    compute = preferred_dtype(resolve_device(device.value)) if dtype.value == "auto" else dtype.value
-    defaults = Defaults(compute, "float16" if storage_dtype.value == "auto" else storage_dtype.value)
+    options = request.pace.options(request.device)
+    labels = choose_labels(request.labels, data, project)
+    sample = thin(Manifest.from_source(data, on_orphan="skip", labels=labels), request.samples)
+    wanted = encoders.dtypes
+    compute = preferred_dtype(resolve_device(options.device)) if wanted.compute == "auto" else wanted.compute
+    defaults = Defaults(compute, "float16" if wanted.storage == "auto" else wanted.storage)
     # Encoders take what is not said from a cache; the one that is measured with is made later.
     imagined = Cache(Path("bench"), defaults)
-    specs = build_models(project, given).specs(sample, imagined, Dtypes(compute, defaults.storage_dtype))
-    options = ExtractOptions(
-        device=device.value,
-        batch_size=None if batch_size == "auto" else batch_size,
-        workers=None if workers in ("auto", 0) else workers,
-        processes=False if workers == 0 else None,
-        memory=room,
-        compile=compile_,
-    )
+    refuse_empty(encoders.texts | {"--labels": request.labels})
+    specs = encoders.models(project).specs(sample, imagined, Dtypes(compute, defaults.storage_dtype))
     with notes.status("") as spinner:
         found = library_bench(
             sample,
             specs,
             defaults,
-            views=views or project.views or "clean",
+            views=encoders.chosen_views(project),
             options=options,
-            seconds=seconds,
+            seconds=request.seconds,
             progress=lambda part: spinner.update(f"measuring: {part}"),
         )
-    if as_json:
+    if request.as_json:
         print_json(found.to_dict())
     else:
         _render(found)

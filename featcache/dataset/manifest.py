@@ -1,12 +1,15 @@
 """The list of samples: what a user names, read once into typed rows."""
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from featcache.dataset.overview import Group, overview
 from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
+from featcache.dataset.readers.outcome import OnOrphan, Parsed
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table, without_labels
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -33,6 +36,10 @@ class Manifest:
         One line for each thing that was left out under ``on_orphan="skip"``.
     broken : tuple of str
         One line for each part of the source that is damaged or refused: what it would have given is missing.
+    notes : tuple of str
+        One line for each thing about labels and captions that the user should know.
+    reading : Reading
+        By which rules labels and captions were read, and what was stated about them.
     """
 
     name: str
@@ -41,6 +48,8 @@ class Manifest:
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reading: Reading = TODAY
 
     @classmethod
     def from_source(
@@ -49,6 +58,8 @@ class Manifest:
         *,
         on_orphan: Literal["error", "skip"] = "error",
         name: str | None = None,
+        labels: str | None = None,
+        earlier: Callable[[str], Reading | None] | None = None,
         contents: Collection[Content] | None = None,
     ) -> "Manifest":
         """Read what `data` names.
@@ -70,6 +81,12 @@ class Manifest:
             The data set's name; by default the stem of the file, its folder's name where the stem says
             nothing (manifest, data, train, ...), the folder's own name, or the repository with "--" for "/".
             Characters that are not safe in a file name become "-".
+        labels : str, optional
+            What the data's values or folders mean: ``1=real,0=ai``, ``midjourney=ai``, ``*=ai`` (all others),
+            ``none`` (there are no labels), ``auto`` (as the data say, by the rules of today).
+        earlier : callable, optional
+            Gives how the data set of a name was read before, so that it is read so again
+            (`featcache.extraction.survey.reading.read_before`); by default none was.
         contents : collection of {"text", "image"}, optional
             What samples are wanted for, where nothing else of them is: labels, splits and groups are not read then,
             so that none of their rules can be broken, nor are caption files unless ``text`` is wanted. Default:
@@ -86,19 +103,35 @@ class Manifest:
         else:
             path = location.locate(data)
             origin, title = str(path), name or location.name_of(path)
-            if tars := location.find_tars(path):
-                parsed = webdataset.read_tars(tars, on_orphan=on_orphan, is_labelled=contents is None)
-                return cls(location.safe_name(title), origin, *parsed)
-            if path.is_dir():
-                parsed = folders.read_folder(path, on_orphan=on_orphan, contents=contents)
-                return cls(location.safe_name(title), origin, *parsed)
-            table = _read_table(path)
-        wide = ct2.match_wide(table)
-        if wide is None:
-            parsed = narrow.parse_table(table if contents is None else without_labels(table), on_orphan=on_orphan)
+        safe = location.safe_name(title)
+        reading = (earlier(safe) if earlier else None) or TODAY
+        labels = labels if contents is None else "none"
+        notes: tuple[str, ...] = ()
+        if labels is not None:
+            reading = reading.state(labels)
+        elif reading.labels:
+            notes = (f"labels as stated before: {reading.labels} (--labels auto: as the data say)",)
+        if origin.startswith("hf:"):
+            parsed = _parse_table(replace(table, reading=reading), on_orphan, contents)
+        elif tars := location.find_tars(path):
+            parsed = webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading, contents=contents)
+        elif path.is_dir():
+            parsed = folders.read_folder(path, on_orphan=on_orphan, reading=reading, contents=contents)
         else:
-            parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
-        return cls(location.safe_name(title), origin, *parsed)
+            parsed = _parse_table(replace(_read_table(path), reading=reading), on_orphan, contents)
+        return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
+
+    @property
+    def overview(self) -> tuple[Group, ...]:
+        """What was read: samples by split and class, with an example of each."""
+        return overview(self.samples, self.origin)
+
+
+def _parse_table(table: Table, on_orphan: OnOrphan, contents: Collection[Content] | None) -> Parsed:
+    wide = ct2.match_wide(table)
+    if wide is None:
+        return narrow.parse_table(table if contents is None else without_labels(table), on_orphan=on_orphan)
+    return ct2.parse_wide(table, wide, on_orphan=on_orphan)
 
 
 def _read_table(path: Path) -> Table:

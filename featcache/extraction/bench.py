@@ -15,18 +15,19 @@ import numpy as np
 from featcache.cache.folder import Cache, Defaults
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageSource
-from featcache.encoders.base import Encoder, EncoderSpec
+from featcache.encoders.base import EncoderSpec
 from featcache.encoders.loading import resolve_device
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.forwards import CPU_ROWS, Forwards
+from featcache.extraction.encoding.loaded import CPU_ROWS, LoadedEncoders
 from featcache.extraction.options import ExtractOptions, available_cores
-from featcache.extraction.planning.work import Work
+from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.rates import ForwardRate, ReadingCost, example_of, measure_forward, measure_reading
 from featcache.extraction.results import Progress
 from featcache.extraction.run import ExtractResult, extract
+from featcache.extraction.work import Work
 from featcache.identity.terms import CLEAN, CONTENT_OF, Content, Modality
 
-__all__ = ["BenchResult", "Preloaded", "bench", "thin", "time_extraction"]
+__all__ = ["BenchResult", "bench", "thin", "time_extraction"]
 
 _NEIGHBOURS = 48
 
@@ -108,34 +109,6 @@ class BenchResult:
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
 
-class Preloaded:
-    """Stands for an encoder that is loaded already, so that an extraction can be timed without the loading.
-
-    A copy of it made for another process is the plain one again.
-    """
-
-    def __init__(self, spec: EncoderSpec, encoder: Encoder) -> None:
-        self._spec = spec
-        self._encoder = encoder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._spec, name)
-
-    def __reduce__(self) -> tuple[Callable[[EncoderSpec], EncoderSpec], tuple[EncoderSpec]]:
-        return _unchanged, (self._spec,)
-
-    def check(self) -> None:
-        """Do nothing: it has been loaded."""
-
-    def load(self, *_: object, **__: object) -> Encoder:
-        """Return it."""
-        return self._encoder
-
-
-def _unchanged(spec: EncoderSpec) -> EncoderSpec:
-    return spec
-
-
 def bench(
     manifest: Manifest,
     specs: Sequence[EncoderSpec],
@@ -178,25 +151,7 @@ def bench(
     reading = measure_reading(pictures if of_pictures else (), work.recipe(), seconds=seconds)
     if of_pictures and reading.n_failed >= reading.n_pictures:
         raise FeatcacheError(f"none of the {reading.n_failed} pictures tried of {manifest.name!r} can be read")
-    forwards: list[ForwardRate] = []
-    loaded: list[EncoderSpec] = []
-    encoders, n_rows = Forwards(options), CPU_ROWS
-    for spec, own_views in work.items:
-        tell(f"{spec.modality} forward")
-        forward = encoders.of(spec, example_of(spec))
-        n_rows = forward.n_rows
-        loaded.append(cast("EncoderSpec", Preloaded(spec, forward.encoder)))
-        forwards.append(
-            measure_forward(
-                spec,
-                forward.encoder,
-                captions,
-                n_contents=len(pictures) if spec in of_pictures else len(captions),
-                n_views=len(own_views),
-                n_rows=n_rows,
-                seconds=seconds,
-            )
-        )
+    forwards, loaded, n_rows = _measure_forwards(work, options, captions, len(pictures), seconds=seconds, tell=tell)
     tell("extraction")
     # Batches are tried out once, above.
     rows = replace(options, batch_size=n_rows)
@@ -220,6 +175,33 @@ def bench(
         stages=stages.seconds,
         n_failed=_count_failed(done),
     )
+
+
+def _measure_forwards(
+    work: Work,
+    options: ExtractOptions,
+    captions: Sequence[str],
+    n_pictures: int,
+    *,
+    seconds: float,
+    tell: Callable[[str], None],
+) -> tuple[list[ForwardRate], list[EncoderSpec], int]:
+    """Measure each encoder alone; returns how fast they are, them as loaded ones, and rows a forward of the last."""
+    rates: list[ForwardRate] = []
+    loaded: list[EncoderSpec] = []
+    encoders, n_rows = LoadedEncoders(options), CPU_ROWS
+    for spec, views in work.items:
+        tell(f"{spec.modality} forward")
+        encoder = encoders.of(spec, example_of(spec))
+        n_rows = encoder.n_rows
+        loaded.append(cast("EncoderSpec", Preloaded(spec, encoder.encoder)))
+        n_contents = n_pictures if CONTENT_OF[spec.modality] == "image" else len(captions)
+        rate = measure_forward(
+            spec, encoder.encoder, captions,
+            n_contents=n_contents, n_views=len(views), n_rows=n_rows, seconds=seconds,
+        )  # fmt: skip
+        rates.append(rate)
+    return rates, loaded, n_rows
 
 
 def _most(forwards: Sequence[ForwardRate], content: Content) -> int:

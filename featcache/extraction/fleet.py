@@ -6,10 +6,9 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -21,13 +20,15 @@ from featcache.cache.lease import shared_lease
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError
+from featcache.extraction.board import Board, merge_results
 from featcache.extraction.interruption import insistent
 from featcache.extraction.options import ExtractOptions, available_cores
-from featcache.extraction.planning.work import Work
-from featcache.extraction.results import Event, ExtractResult, PassResult, Progress, SideResult
+from featcache.extraction.planning.checks import check_extraction
+from featcache.extraction.results import Event, ExtractResult, Progress
 from featcache.extraction.run import extract
 from featcache.extraction.survey.survey import survey
-from featcache.identity.terms import CLEAN, CONTENT_OF
+from featcache.extraction.work import Extraction, Work
+from featcache.identity.terms import CLEAN
 
 __all__ = ["choose_gpus", "extract_on", "visible_gpus"]
 
@@ -94,20 +95,20 @@ def extract_on(
     if options.retry_failed:
         raise FeatcacheError("failures are tried again on one GPU, expected --gpus 1 with --retry-failed")
     report = progress or (lambda _: None)
-    work = Work.of(specs, views)
-    work.check(manifest, cache, options)
+    extraction = Extraction(Work.of(specs, views), manifest, cache, options)
+    check_extraction(extraction)
     cache.make()
     with shared_lease(cache.path):
-        survey(manifest, cache, work, options=options, report=report)
+        survey(extraction, report=report)
     share = max(1, (options.workers or available_cores()) // len(gpus))
     memory = max(1, options.picture_bytes // len(gpus))
     own = replace(options, rehash=False, workers=share, memory=memory)
     job = _Job(manifest, cache, tuple(specs), tuple([views] if isinstance(views, str) else views), own)
-    board = _Board(report, events or (lambda _: None))
+    board = Board(report, events or (lambda _: None))
     with _members(gpus, job) as members:
         results = _watch(members, board)
     update_index(cache)
-    result = _merge(results)
+    result = merge_results(results)
     board.tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
     return result
 
@@ -207,7 +208,7 @@ def _interrupt_once() -> None:
         signal.signal(each, interrupt)
 
 
-def _watch(members: Sequence[_Member], board: _Board) -> list[ExtractResult]:
+def _watch(members: Sequence[_Member], board: Board) -> list[ExtractResult]:
     """Read what the processes send until all have sent a result."""
     by_inbox = {member.inbox: member for member in members}
     results: list[ExtractResult] = []
@@ -234,72 +235,3 @@ def _obituary(member: _Member) -> str:
     code = member.process.exitcode
     how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with code {code}"
     return f"{member} {how} and left no result; what was published stays: run the same command again"
-
-
-@dataclass
-class _Board:
-    """Where all processes together stand."""
-
-    report: Callable[[Progress], None]
-    tell: Callable[[Event], None]
-    _told: set[tuple[Any, ...]] = field(default_factory=set)
-    _todo: Counter[str] = field(default_factory=Counter)
-    _done: Counter[str] = field(default_factory=Counter)
-    _failed: dict[str, set[str]] = field(default_factory=dict)
-
-    def note(self, event: Event) -> None:
-        """Take in an event of one process; what all of them tell is told on once."""
-        fields = event.fields
-        common = (event.name, *(fields.get(name) for name in ("modality", "encoder", "view")))
-        if event.name == "end" or (event.name in ("start", "plan") and common in self._told):
-            return
-        self._told.add(common)
-        self.tell(event)
-        if event.name == "plan":
-            self._todo[CONTENT_OF[fields["modality"]]] += fields["n_todo"]
-        elif event.name == "failure" and "modality" in fields:
-            # One sample stands for a content, whichever encoder and view fails on it.
-            self._failed.setdefault(CONTENT_OF[fields["modality"]], set()).add(fields["sample_id"])
-        elif event.name == "unit":
-            content = CONTENT_OF[fields["modality"]]
-            self._done[content] += fields["n_rows"] + fields["n_failed"]
-            # Of two that were in time for the same unit both have done it.
-            done = min(self._done[content], self._todo[content])
-            self.report(Progress(content, done, self._todo[content], len(self._failed.get(content, ()))))
-
-
-def _merge(results: Sequence[ExtractResult]) -> ExtractResult:
-    """Add up what the processes did."""
-    sides = [_merge_sides(same) for same in zip(*(result.sides for result in results), strict=True)]
-    contents = dict.fromkeys(each.content for result in results for each in result.passes)
-    passes = [[each for r in results for each in r.passes if each.content == content] for content in contents]
-    return replace(results[0], sides=tuple(sides), passes=tuple(map(_merge_passes, passes)))
-
-
-def _merge_sides(same: Sequence[SideResult]) -> SideResult:
-    n_encoded = sum(side.n_encoded for side in same)
-    failures = tuple({failure.key: failure for side in same for failure in side.failures}.values())
-    # What one of them found in the cache, another may have put there.
-    n_cached = min(side.n_cached for side in same)
-    n_known = min(side.n_failed_before for side in same)
-    return replace(
-        same[0],
-        n_encoded=n_encoded,
-        n_cached=n_cached,
-        failures=failures,
-        n_failed_before=n_known,
-        failed_before=tuple(sorted(frozenset.intersection(*(frozenset(side.failed_before) for side in same)))),
-        n_elsewhere=max(0, same[0].n_contents - n_cached - n_encoded - len(failures) - n_known - same[0].n_other_parts),
-        seconds={part: sum(side.seconds.get(part, 0.0) for side in same) for part in same[0].seconds},
-    )
-
-
-def _merge_passes(same: Sequence[PassResult]) -> PassResult:
-    slowest = max(same, key=lambda each: sum(each.seconds.values()))
-    return replace(
-        slowest,
-        n_contents=sum(each.n_contents for each in same),
-        n_rows=sum(each.n_rows for each in same),
-        busy={part: sum(each.busy.get(part, 0.0) for each in same) for part in slowest.busy},
-        workers=f"{len(same)} × {slowest.workers}",
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,19 +11,17 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from featcache.cache.folder import Cache
-from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import Encoder, EncoderSpec
+from featcache.encoders.base import EncoderSpec
 from featcache.errors import ShardError
-from featcache.extraction.encoding.forwards import CPU_ROWS
 from featcache.extraction.options import ExtractOptions
-from featcache.extraction.planning.freeze import freeze_plan
+from featcache.extraction.planning.checks import check_extraction
+from featcache.extraction.planning.extraction_plan import plan_extraction
 from featcache.extraction.planning.plan import Plan
-from featcache.extraction.planning.work import Work
-from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.results import Progress
-from featcache.extraction.survey.survey import samples_to_retry, survey
-from featcache.identity.terms import CLEAN, CONTENT_OF, KEY_BYTES
+from featcache.extraction.timing import Timing, time_batches
+from featcache.extraction.work import Extraction, Work
+from featcache.identity.terms import CLEAN, KEY_BYTES
 from featcache.store.near_misses import NearMiss
 from featcache.store.shard_set import ShardSet
 
@@ -152,35 +149,27 @@ def forecast_extraction(
     FeatcacheError
         If the extraction would be refused or given up before anything is encoded.
     """
-    options = options or ExtractOptions()
-    work = Work.of(specs, views)
-    work.check(manifest, cache, options)
-    scanned = survey(manifest, cache, work, options=options, report=progress or (lambda _: None), is_dry=True)
-    unit_rows = work.unit_rows(scanned.table, options)
-    if options.partition is not None:
-        freeze_plan(
-            cache, scanned.table, work.items,
-            partition=options.partition, unit_rows=unit_rows, refreeze=options.refreeze, is_dry=True,
-        )  # fmt: skip
-    plans = work.plans(cache, scanned.table, options=options, retry=samples_to_retry(cache, manifest, options))
-    timing = _time_batches(manifest, scanned.table, plans, work, options) if timed else _Timing({}, {})
-    sides = tuple(_side(cache, plan, timing, number, timed=timed) for number, plan in enumerate(plans))
-    missing: dict[str, int] = {
-        spec.modality: int((~scanned.table.has(CONTENT_OF[spec.modality])).sum()) for spec, _ in work.items
-    }
+    extraction = Extraction(Work.of(specs, views), manifest, cache, options or ExtractOptions())
+    check_extraction(extraction)
+    planned = plan_extraction(extraction, report=progress or _ignore, tell=_ignore, is_dry=True)
+    timing = time_batches(planned) if timed else Timing({}, {})
     return Forecast(
         manifest.name,
-        n_samples=len(scanned.table),
+        n_samples=len(planned.scanned.table),
         n_orphans=len(manifest.orphans),
-        n_unreadable=len(scanned.unreadable),
-        n_missing=missing,
+        n_unreadable=len(planned.scanned.unreadable),
+        n_missing=planned.n_missing,
         free_bytes=_free_bytes(cache.path),
-        unit_rows=unit_rows,
-        sides=sides,
+        unit_rows=planned.unit_rows,
+        sides=tuple(_side(cache, plan, timing, number, timed=timed) for number, plan in enumerate(planned.plans)),
     )
 
 
-def _side(cache: Cache, plan: Plan, timing: _Timing, number: int, *, timed: bool) -> SideForecast:
+def _ignore(_: object) -> None:
+    pass
+
+
+def _side(cache: Cache, plan: Plan, timing: Timing, number: int, *, timed: bool) -> SideForecast:
     fingerprint = plan.spec.fingerprint
     widths = {**_known_widths(cache, plan), **timing.widths.get(number, {})}
     seconds = timing.seconds.get(number, 0.0 if timed and not plan.n_todo else None)
@@ -219,78 +208,6 @@ def _known_widths(cache: Cache, plan: Plan) -> Mapping[str, int]:
     except ShardError:
         stored = {}
     return {**plan.spec.widths, **stored}
-
-
-@dataclass(frozen=True)
-class _Timing:
-    """What a batch of each plan, by its number, has shown: columns of each output, and seconds for the whole plan."""
-
-    widths: Mapping[int, Mapping[str, int]]
-    seconds: Mapping[int, float]
-
-
-def _time_batches(
-    manifest: Manifest, table: SampleTable, plans: Sequence[Plan], work: Work, options: ExtractOptions
-) -> _Timing:
-    """Encode a batch of every plan, from all over the data set; the first forward of each only warms up."""
-    widths: dict[int, Mapping[str, int]] = {}
-    seconds: dict[int, float] = {}
-    encoders: dict[int, Encoder] = {}
-    n_rows = options.batch_size or CPU_ROWS
-    pictures = _prepare_pictures(manifest, table, plans, work, options)
-    for number, plan in enumerate(plans):
-        if number in pictures:
-            inputs, spent = pictures[number]
-        else:
-            chosen = _spread([plan], n_rows) if CONTENT_OF[plan.spec.modality] == "text" else []
-            inputs, spent = [plan.spec.prepare(manifest.samples.caption[row]) for row in chosen], 0.0
-        if not inputs:
-            continue
-        if id(plan.spec) not in encoders:
-            encoders[id(plan.spec)] = plan.spec.load(options.device)
-        vectors = encoders[id(plan.spec)].encode(inputs)
-        started = time.perf_counter()
-        encoders[id(plan.spec)].encode(inputs)
-        forward = (time.perf_counter() - started) / len(inputs)
-        widths[number] = {name: int(vector.shape[1]) for name, vector in vectors.items()}
-        seconds[number] = spent + forward * plan.n_todo
-    return _Timing(widths, seconds)
-
-
-def _prepare_pictures(
-    manifest: Manifest, table: SampleTable, plans: Sequence[Plan], work: Work, options: ExtractOptions
-) -> dict[int, tuple[list[Any], float]]:
-    """Prepare some pictures for every plan that needs them: inputs, and its share of the seconds for all pictures."""
-    numbers = [i for i, plan in enumerate(plans) if CONTENT_OF[plan.spec.modality] == "image"]
-    mine = [plans[i] for i in numbers]
-    rows = _spread(mine, options.batch_size or CPU_ROWS)
-    if not rows:
-        return {}
-    products = tuple(number for number, plan in enumerate(mine) if plan.n_todo)
-    recipe = work.recipe()
-    readings = (
-        recipe.reading(table, row, image, products=products)
-        for row in rows
-        if (image := manifest.samples.image(row)) is not None
-    )
-    inputs: dict[int, list[Any]] = {product: [] for product in products}
-    memory, started = options.picture_bytes, time.perf_counter()
-    with ThreadReader(recipe, n_threads=options.threads, n_ahead=len(rows), memory=memory) as reader:
-        for prepared in reader.prepare(readings):
-            for product, pixels in prepared.inputs.items():
-                inputs[product].append(pixels)
-    seconds = (time.perf_counter() - started) / len(rows) * max(plan.n_todo for plan in mine)
-    total = sum(plan.n_todo for plan in mine)
-    return {numbers[p]: (inputs[p], seconds * mine[p].n_todo / total) for p in products}
-
-
-def _spread(plans: Sequence[Plan], n_rows: int) -> list[int]:
-    """Choose contents to do from all over the data set."""
-    rows = np.unique(np.concatenate([np.empty(0, np.int64), *(u.contents for plan in plans for u in plan.units)]))
-    if not len(rows):
-        return []
-    chosen: list[int] = rows[np.unique(np.linspace(0, len(rows) - 1, n_rows).astype(np.int64))].tolist()
-    return chosen
 
 
 def _free_bytes(folder: Path) -> int:

@@ -27,7 +27,7 @@ class FailureLimit:
     Attributes
     ----------
     count : int or None
-        More than so many failures of one run are too many.
+        More than so many failures of one extraction are too many.
     percent : float or None
         More than so many of a hundred are too many, once 50 were tried.
     """
@@ -60,7 +60,7 @@ class FailureLimit:
         n_failed, n_tried : int
             Contents of this stage.
         n_failed_before : int
-            Failures of earlier stages of the same run.
+            Failures of earlier stages of the same extraction.
         """
         if self.count is not None and n_failed + n_failed_before > self.count:
             return True
@@ -94,7 +94,8 @@ class ExtractOptions:
     retry_failed : bool
         Try contents again that failed before, and no others.
     max_failures : FailureLimit or None
-        When to give up; None: never. What an earlier run put on record, and this one leaves alone, does not count.
+        When to give up; None: never. What an earlier extraction put on record, and this one leaves alone, does not
+        count.
     rehash : bool
         Read all pictures, also those that look as they did when they were hashed last.
     seed : int

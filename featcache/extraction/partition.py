@@ -1,7 +1,7 @@
 """One extraction divided among processes that may know nothing of each other: which part each of them takes.
 
 Parts count from 0, as job arrays do: the N processes of a division are ``0/N`` to ``N-1/N``. Work is dealt out by
-runs of contents, round after round, so that each part has a share of the whole data set.
+units, round after round, so that each part has a share of the whole data set.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ENVIRONMENT = (
 
 Kubernetes sets no count: ``JOB_COMPLETIONS`` is there if the job's author copies it into the environment.
 """
-_RUNS_A_PART = 4
+_UNITS_A_PART = 4
 _FORM = re.compile(r"(\d{1,7}|auto)(?:/(\d{1,7}))?", re.ASCII)
 _POLL_SECONDS = 0.5
 
@@ -129,16 +129,16 @@ class Partition:
             return cls(tasks.index(index), len(tasks), tasks)
         return cls(index, _number(environment, total))
 
-    def takes(self, run: int) -> bool:
-        """Tell whether a run of contents, counted from 0, is in this part."""
-        return run % self.count == self.index
+    def takes(self, number: int) -> bool:
+        """Tell whether the units of a number, counted from 0, are in this part."""
+        return number % self.count == self.index
 
     def unit_rows(self, n_contents: int, unit_rows: int) -> int:
         """Return how many rows a unit should have so that each part has some work, at most ``unit_rows``.
 
         A function of the data set and the division alone: all parts come to the same number.
         """
-        return max(1, min(unit_rows, n_contents // (_RUNS_A_PART * self.count))) if self.count > 1 else unit_rows
+        return max(1, min(unit_rows, n_contents // (_UNITS_A_PART * self.count))) if self.count > 1 else unit_rows
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

@@ -18,7 +18,7 @@ from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import Encoder, EncoderSpec, TokenEncoder, Vectors
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.batching import token_batches
-from featcache.extraction.encoding.forwards import CPU_ROWS
+from featcache.extraction.encoding.loaded import CPU_ROWS
 from featcache.extraction.preparing.recipe import PARTS, Reading, Recipe, prepare
 from featcache.identity.terms import CONTENT_OF
 
@@ -155,7 +155,7 @@ def measure_forward(
     n_contents, n_views : int
         Copied into the result.
     n_rows : int
-        Pictures a forward, as `Forwards` finds it out.
+        Pictures a forward, as `LoadedEncoders` finds it out.
     seconds : float
         About how long it may take; at least one batch is encoded twice.
 

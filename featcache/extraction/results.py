@@ -112,7 +112,7 @@ class SideResult:
     failures : tuple of Failure
         Contents that could not be encoded now.
     n_failed_before : int
-        Contents that failed in an earlier run, or in one at the same time, and were not tried again.
+        Contents that failed in an earlier extraction, or in one at the same time, and were not tried again.
     n_new : int
         Contents never tried, and not tried now because only failures were to be tried again.
     n_other_parts : int

@@ -144,17 +144,16 @@ def generator_columns(generators: Sequence[str], taken: Collection[str]) -> dict
     Returns
     -------
     dict of str to int
-        ``p_NAME``, or ``p_NAME_2`` and so on where that is another column; and the joint class, from 1.
+        ``p_NAME``, or ``p_generator_NAME`` where that is another column, as of the ``ai`` of early data sets; and the
+        joint class, from 1.
     """
-    plain = {f"p_{name}" for name in generators}
-    columns: dict[str, int] = {}
-    for code, name in enumerate(generators, start=1):
-        column, number = f"p_{name}", 1
-        while column in taken or (number > 1 and column in plain):
-            number += 1
-            column = f"p_{name}_{number}"
-        columns[column] = code
-    return columns
+    columns = {name: f"p_{name}" for name in generators}
+    for name in generators:
+        if columns[name] in taken:
+            columns[name] = f"p_generator_{name}"
+            while columns[name] in [column for other, column in columns.items() if other != name]:
+                columns[name] += "_"
+    return {column: code for code, column in enumerate(columns.values(), start=1)}
 
 
 def write_ct2(predictions: Predictions, out: Path) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from featcache.commands.extract import options as o
 from featcache.commands.extract.forecast import render_forecast
 from featcache.commands.extract.misses import print_misses
-from featcache.commands.extract.models import Dtypes, check_name, find_device, open_target
-from featcache.commands.extract.options import ExtractCommand, build_models, build_options
+from featcache.commands.extract.models import check_name, find_device, open_target
+from featcache.commands.extract.options import ExtractCommand
+from featcache.commands.extract.overview import print_overview
 from featcache.commands.extract.progress import ExtractDisplay
+from featcache.commands.extract.request import ExtractRequest, choose_data, choose_labels, refuse_empty
 from featcache.commands.extract.result import render_result, result_document
 from featcache.commands.interrupt import interruptible
+from featcache.commands.takes import takes
 from featcache.console import cache_folder, notes, print_json
 from featcache.extraction.heap import keep_heap, trim_heap
 from featcache.project import load_project
@@ -32,69 +35,38 @@ if TYPE_CHECKING:
 __all__ = ["ExtractCommand", "extract"]
 
 
-def extract(
-    data: o.Data = None,
-    cache: o.CacheFolder = None,
-    text_model: o.TextModel = None,
-    image_model: o.ImageModel = None,
-    text_outputs: o.TextOutputs = None,
-    image_outputs: o.ImageOutputs = None,
-    views: o.Views = None,
-    spectral: o.Spectral = None,
-    spectral_outputs: o.SpectralOutputs = None,
-    clip_text: o.ClipText = None,
-    text_template: o.TextTemplate = None,
-    dtype: o.Dtype = o.DtypeName.auto,
-    storage_dtype: o.StorageDtype = o.StorageName.auto,
-    resize: o.Resize = None,
-    square_crop: o.SquareCrop = None,
-    decode: o.Decode = None,
-    device: o.Device = o.DeviceName.auto,
-    gpus: o.Gpus = None,
-    batch_size: o.BatchSize = "auto",
-    workers: o.Workers = "auto",
-    memory: o.Memory = None,
-    compile_: o.Compile = False,
-    shard_rows: o.ShardRows = None,
-    shard: o.Shard = None,
-    refreeze: o.Refreeze = False,
-    on_orphan: o.OnOrphans = o.OnOrphan.error,
-    retry_failed: o.RetryFailed = False,
-    max_failures: o.MaxFailures = None,
-    rehash: o.Rehash = False,
-    dry_run: o.DryRun = False,
-    timed: o.Timed = False,
-    name: o.Name = None,
-    seed: o.Seed = 0,
-    as_json: o.AsJson = False,
-    json_log: o.JsonLog = None,
-) -> None:
+@takes(ExtractRequest)
+def extract(request: ExtractRequest) -> None:
     """Run the encoders over what the cache lacks. Safe to interrupt; start it again to go on."""
-    given = dict(locals())
     project = load_project()
-    data = data or project.data
-    if data is None:
-        raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
-    models = build_models(project, given)
-    dtypes = Dtypes(dtype.value, storage_dtype.value)
+    data, encoders = choose_data(request.data, project), request.encoders
+    refuse_empty(encoders.texts | {"--name": request.name, "--labels": request.labels})
+    labels = choose_labels(request.labels, data, project)
+    models = encoders.models(project)
     keep_heap()
     with interruptible():
         from featcache.dataset.manifest import Manifest
+        from featcache.extraction.survey.reading import read_before
 
-        options = build_options(given)
-        computing = find_device(device.value)
-        manifest = Manifest.from_source(data, on_orphan=on_orphan.value, name=name)
-        target = open_target(cache_folder(cache), computing, dtypes)
-        specs = models.specs(manifest, target, dtypes)
-        check_name(target, manifest, name)
-        options = _rejoin(options, shard, target, manifest, specs)
-        chosen = _gpus(gpus, computing, options)
-        _check_log(json_log, target)
-        request = _Request(manifest, target, specs, views or project.views or "clean", options)
-        if dry_run or timed:
-            request.forecast(timed=timed, as_json=as_json)
+        options = request.options()
+        computing = find_device(request.device.value)
+        target = open_target(cache_folder(request.cache), computing, encoders.dtypes)
+        manifest = Manifest.from_source(
+            data, on_orphan=request.on_orphan.value, name=request.name,
+            labels=labels, earlier=partial(read_before, target, is_stated=labels is not None),
+        )  # fmt: skip
+        specs = models.specs(manifest, target, encoders.dtypes)
+        check_name(target, manifest, request.name)
+        options = _rejoin(options, request.shard, target, manifest, specs)
+        chosen = _gpus(request.gpus, computing, options)
+        _check_log(request.json_log, target)
+        if not request.as_json:
+            print_overview(manifest)
+        errand = _Errand(manifest, target, specs, encoders.chosen_views(project), options)
+        if request.dry_run or request.timed:
+            errand.forecast(timed=request.timed, as_json=request.as_json)
         else:
-            request.extract(chosen, as_json=as_json, json_log=json_log)
+            errand.extract(chosen, as_json=request.as_json, json_log=request.json_log)
 
 
 def _rejoin(
@@ -131,14 +103,19 @@ def _check_log(path: Path | None, cache: Cache) -> None:
 
 
 @dataclass(frozen=True)
-class _Request:
-    """What was asked for."""
+class _Errand:
+    """What is to be done: encoders, the data that they encode, and the cache for what they make."""
 
     manifest: Manifest
     cache: Cache
     specs: list[EncoderSpec]
     views: str
     options: ExtractOptions
+
+    @property
+    def told(self) -> dict[str, object]:
+        """What was read, for ``--json``."""
+        return {"read": [asdict(group) for group in self.manifest.overview], "notes": self.manifest.notes}
 
     def forecast(self, *, timed: bool, as_json: bool) -> None:
         """Say what would be done."""
@@ -150,7 +127,7 @@ class _Request:
                 views=self.views, options=self.options, timed=timed, progress=display.update,
             )  # fmt: skip
         if as_json:
-            print_json(found.to_dict())
+            print_json(found.to_dict() | self.told)
         else:
             render_forecast(found, self.cache.path, timed=timed)
 
@@ -163,18 +140,19 @@ class _Request:
         with ExitStack() as stack:
             log = stack.enter_context(EventLog(json_log, awaited=self.cache.path)) if json_log else None
             display = stack.enter_context(ExtractDisplay(notes, log))
-            told: dict[str, Any] = {
-                "views": self.views,
-                "options": self.options,
-                "progress": display.update,
-                "events": log.write if log else None,
-            }
+            events = log.write if log else None
             if len(gpus) > 1:
-                result = extract_on(gpus, self.manifest, self.cache, self.specs, **told)
+                result = extract_on(
+                    gpus, self.manifest, self.cache, self.specs,
+                    views=self.views, options=self.options, progress=display.update, events=events,
+                )  # fmt: skip
             else:
-                result = library_extract(self.manifest, self.cache, self.specs, announce=self._announcer(), **told)
+                result = library_extract(
+                    self.manifest, self.cache, self.specs, announce=self._announcer(),
+                    views=self.views, options=self.options, progress=display.update, events=events,
+                )  # fmt: skip
         if as_json:
-            print_json(result_document(result))
+            print_json(result_document(result) | self.told)
         else:
             render_result(result, self.cache.path)
         if result.n_failed or result.broken:

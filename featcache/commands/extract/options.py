@@ -1,21 +1,15 @@
-"""The options of ``featcache extract``: their types and help, and what they mean beside ``featcache.toml``."""
+"""The options of ``featcache extract``, some of which ``featcache bench`` has too: their types and help."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from featcache.commands.extract.models import Models, Pictures
-
-if TYPE_CHECKING:
-    from featcache.extraction.options import ExtractOptions
-    from featcache.project import Project
-
-__all__ = ["ExtractCommand", "build_models", "build_options"]
+__all__ = ["ExtractCommand"]
 
 
 class DeviceName(StrEnum):
@@ -75,25 +69,27 @@ class ExtractCommand(TyperCommand):
 
 
 _TIMED = "--dry-run=timed"
-_OUTPUTS = ("text_outputs", "image_outputs", "spectral_outputs")
-_TEXTS = ("text_model", "image_model", *_OUTPUTS, "views", "text_template", "name")
 _WHAT, _HOW, _WORK = "What to encode", "How to encode", "How to work"
 
 
-def _parse_count(text: str, least: int) -> int | str:
+def _check_count(text: str, least: int) -> str:
     if text == "auto":
         return text
-    if not text.isascii() or not text.isdecimal() or int(text) < least:
+    try:
+        is_count = text.isascii() and text.isdecimal() and int(text) >= least
+    except ValueError as error:  # more digits than Python reads
+        raise typer.BadParameter(f"Value error, {error}") from None
+    if not is_count:
         raise typer.BadParameter(f"{text!r} is neither a number from {least} on nor auto")
-    return int(text)
+    return text
 
 
-def _parse_size(text: str) -> int | str:
-    return _parse_count(text, 1)
+def _check_size(text: str) -> str:
+    return _check_count(text, 1)
 
 
-def _parse_workers(text: str) -> int | str:
-    return _parse_count(text, 0)
+def _check_workers(text: str) -> str:
+    return _check_count(text, 0)
 
 
 Data = Annotated[
@@ -101,6 +97,13 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         help="Manifest (csv, tsv, jsonl, parquet, xlsx), folder, tars, or hf:NAME; default: featcache.toml.",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="V=real|ai,…",
+        help="What values or folders mean: 1=real,0=ai, midjourney=ai, '*=ai' (all others), none, auto.",
     ),
 ]
 CacheFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="Cache folder; default: ./cache.")]
@@ -151,13 +154,13 @@ Decode = Annotated[
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel=_WORK)]
 BatchSize = Annotated[
-    Any,
-    typer.Option(parser=_parse_size, metavar="N|auto", help="Pictures a forward; auto: 64, on cuda tried out.",
+    str,
+    typer.Option(callback=_check_size, metavar="N|auto", help="Pictures a forward; auto: 64, on cuda tried out.",
                  rich_help_panel=_WORK),
 ]  # fmt: skip
 Workers = Annotated[
-    Any,
-    typer.Option(parser=_parse_workers, metavar="N|auto", rich_help_panel=_WORK,
+    str,
+    typer.Option(callback=_check_workers, metavar="N|auto", rich_help_panel=_WORK,
                  help="Pictures prepared at once; 0: by threads, in no process of their own."),
 ]  # fmt: skip
 Memory = Annotated[
@@ -204,79 +207,3 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 JsonLog = Annotated[
     Path | None, typer.Option(metavar="F", help="Append what happens to a file, one JSON object a line.")
 ]
-
-
-def build_models(project: Project, given: dict[str, Any]) -> Models:
-    """Return the encoders that were asked for, on the command line or else in ``featcache.toml``.
-
-    Raises
-    ------
-    BadParameter
-        If something is asked for by an empty text, or spectral outputs are named beside ``--no-spectral``.
-    """
-
-    def chosen(name: str) -> Any:
-        value = given[name]
-        return getattr(project, name) if value is None else value
-
-    for name in _TEXTS:
-        value = given.get(name)
-        if value is not None and not value.strip():
-            option = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter("it is empty: say something, or leave the option out", param_hint=option)
-    if given["spectral"] is False and given["spectral_outputs"] is not None:
-        why = "there are none with --no-spectral: leave one of the two out"
-        raise typer.BadParameter(why, param_hint="--spectral-outputs")
-    spectral, spectral_outputs = chosen("spectral"), chosen("spectral_outputs")
-    if given["spectral_outputs"] is not None or spectral is None:
-        spectral = spectral_outputs is not None
-    pictures = Pictures(
-        resize=str(chosen("resize") or "pillow"),
-        square_crop=bool(chosen("square_crop")),
-        decode=str(chosen("decode") or "exact"),
-    )
-    return Models(
-        chosen("text_model"),
-        chosen("image_model"),
-        chosen("text_outputs"),
-        chosen("image_outputs"),
-        chosen("text_template"),
-        spectral_outputs=spectral_outputs,
-        spectral=bool(spectral),
-        clip_text=bool(chosen("clip_text")),
-        pictures=pictures,
-    )
-
-
-def build_options(given: dict[str, Any]) -> ExtractOptions:
-    """Return how to run.
-
-    Raises
-    ------
-    FeatcacheError
-        If a size, a limit or a part of a division is none.
-    """
-    import os
-
-    from featcache.extraction.memory import parse_memory
-    from featcache.extraction.options import ExtractOptions, FailureLimit
-    from featcache.extraction.partition import Partition
-
-    workers, limit, shard = given["workers"], given["max_failures"], given["shard"]
-    if given["refreeze"] and shard is None:
-        raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
-    return ExtractOptions(
-        device=given["device"].value,
-        batch_size=None if given["batch_size"] == "auto" else given["batch_size"],
-        workers=None if workers in ("auto", 0) else workers,
-        processes=False if workers == 0 else None,
-        memory=None if given["memory"] is None else parse_memory(given["memory"]),
-        compile=given["compile_"],
-        unit_rows=given["shard_rows"],
-        retry_failed=given["retry_failed"],
-        max_failures=None if limit is None else FailureLimit.parse(limit),
-        rehash=given["rehash"],
-        seed=given["seed"],
-        partition=None if shard is None else Partition.parse(shard, os.environ),
-        refreeze=given["refreeze"],
-    )

@@ -8,9 +8,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from featcache.dataset.readers.cells import SPLIT_NAMES, quoted
+from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.ct2 import CT2_GENERATORS
 from featcache.dataset.readers.table import Table, match_columns
+from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 
 __all__ = ["HubImage", "name_of", "read_hub"]

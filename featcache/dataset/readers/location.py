@@ -4,7 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from featcache.dataset.readers.cells import SPLIT_NAMES, quoted
+from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 from featcache.files.regular import check_regular
 

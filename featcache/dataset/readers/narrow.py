@@ -2,9 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from featcache.dataset.readers.cells import FIELDS, quoted
-from featcache.dataset.readers.labels import join_labels
-from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
+from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
+from featcache.dataset.readers.labels import describe_labels, join_labels
+from featcache.dataset.readers.outcome import (
+    MissingWords,
+    OnOrphan,
+    Parsed,
+    check_unique,
+    find_image,
+    settle_orphans,
+)
 from featcache.dataset.readers.table import Table, load_columns, match_columns, refuse_rows
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
@@ -32,9 +39,19 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
         )
     if "generator" in found and "label_b" not in found:
         found["label_b"] = found.pop("generator")
+    if table.reading.stated and not found.keys() & {*LABELS}:
+        said = ", ".join(map(quoted, table.reading.stated))
+        raise ManifestError(
+            f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
+            f"found {_listed(table.header)}"
+        )
+    if table.reading.is_unlabelled:
+        found = {field: position for field, position in found.items() if field not in LABELS}
     fields = dict(zip(found, load_columns(table, found.items()), strict=True))
     unset = [None] * len(next(iter(fields.values())))
-    images, captions = fields.get("image", unset), fields.get("caption", unset)
+    missing = MissingWords(table.reading)
+    captions = [missing.drop(caption) for caption in fields.get("caption", unset)]
+    images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
     refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
     ids = fields.get("sample_id") or _ids_of(images)
@@ -55,7 +72,8 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(samples, generators, tuple(orphans))
+    notes = missing.notes + describe_labels(table, generators)
+    return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 
 def _listed(header: Sequence[str]) -> str:

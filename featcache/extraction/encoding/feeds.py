@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.base import TokenEncoder
 from featcache.extraction.encoding.batching import token_batches
-from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.job import Batch, Job
+from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders
 from featcache.extraction.encoding.side import Side
+from featcache.extraction.faults import Fault
 from featcache.extraction.preparing.reader import Reader
-from featcache.extraction.preparing.recipe import PARTS, Fault, Reading
+from featcache.extraction.preparing.recipe import PARTS, Reading
 
 __all__ = ["Feed", "Group", "PictureFeed", "TextFeed"]
 
@@ -26,9 +27,9 @@ _OPEN_GROUPS = 2
 
 @dataclass(frozen=True)
 class Group:
-    """Claimed units of one run of contents, of whatever encoders and views."""
+    """Claimed units of one number, of whatever encoders and views."""
 
-    run: int
+    number: int
     jobs: tuple[Job, ...]
 
 
@@ -49,10 +50,11 @@ class Failures(Protocol):
 
 
 class Feed(Protocol):
-    """Makes batches of groups; `busy` are the seconds of work by part that went into them."""
+    """Makes batches of groups; `busy` are the seconds of work by part that went into them, `workers` says whose."""
 
     busy: dict[str, float]
     n_contents: int
+    workers: str
 
     def batches(self, groups: Iterator[Group]) -> Iterator[Batch]:
         """Yield the batches of all jobs; the last of each says so."""
@@ -60,10 +62,19 @@ class Feed(Protocol):
 
 
 @dataclass
+class _Pending:
+    """A batch that is not full yet."""
+
+    encoder: LoadedEncoder
+    rows: list[int] = field(default_factory=list)
+    inputs: list[NDArray[np.uint8]] = field(default_factory=list)
+
+
+@dataclass
 class _OpenGroup:
     jobs: dict[tuple[int, int], Job]
     n_left: int
-    pending: dict[int, tuple[list[int], list[NDArray[np.uint8]]]] = field(default_factory=dict)
+    pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
 
 
 class PictureFeed:
@@ -77,21 +88,22 @@ class PictureFeed:
         Their numbers are those of the reader's products.
     reader : Reader
         Prepares them.
-    forwards : Forwards
+    encoders : LoadedEncoders
         Tell how large a batch is.
     failures : Failures
         Told of what cannot be prepared.
     """
 
     def __init__(
-        self, manifest: Manifest, sides: Sequence[Side], *, reader: Reader, forwards: Forwards, failures: Failures
+        self, manifest: Manifest, sides: Sequence[Side], *, reader: Reader, encoders: LoadedEncoders, failures: Failures
     ) -> None:
         self.busy = dict.fromkeys(PARTS, 0.0)
         self.n_contents = 0
+        self.workers = str(reader)
         self._samples = manifest.samples
         self._sides = sides
         self._reader = reader
-        self._forwards = forwards
+        self._encoders = encoders
         self._failures = failures
         self._open: dict[int, _OpenGroup] = {}
 
@@ -109,19 +121,23 @@ class PictureFeed:
             self._failures.check()
             for side, pixels in prepared.inputs.items():
                 job = group.jobs[side, reading.row]
-                rows, inputs = group.pending.setdefault(id(job), ([], []))
-                rows.append(reading.row)
-                inputs.append(pixels)
-                if len(rows) >= self._forwards.of(self._sides[side].plan.spec, pixels).n_rows:
-                    del group.pending[id(job)]
-                    yield Batch(job, np.array(rows, np.int64), inputs, is_last=False)
+                pending = group.pending.get(job.key)
+                if pending is None:
+                    pending = _Pending(self._encoders.of(self._sides[side].plan.spec, pixels))
+                    group.pending[job.key] = pending
+                pending.rows.append(reading.row)
+                pending.inputs.append(pixels)
+                if len(pending.rows) >= pending.encoder.n_rows:
+                    del group.pending[job.key]
+                    yield Batch(job, np.array(pending.rows, np.int64), pending.inputs, is_last=False)
             group.n_left -= 1
             if not group.n_left:
                 yield from self._rest(self._open.pop(reading.group))
 
     def _rest(self, group: _OpenGroup) -> Iterator[Batch]:
-        for job in {id(job): job for job in group.jobs.values()}.values():
-            rows, inputs = group.pending.get(id(job), ([], []))
+        for key, job in {job.key: job for job in group.jobs.values()}.items():
+            pending = group.pending.get(key)
+            rows, inputs = (pending.rows, pending.inputs) if pending else ([], [])
             yield Batch(job, np.array(rows, np.int64), inputs, is_last=True)
 
     def _readings(self, groups: Iterator[Group]) -> Iterator[Reading | None]:
@@ -138,7 +154,7 @@ class PictureFeed:
         wanted: dict[int, list[int]] = {}
         for side, row in jobs:
             wanted.setdefault(row, []).append(side)
-        number = group.run
+        number = group.number
         self._open[number] = _OpenGroup(jobs, len(wanted))
         recipe, table = self._reader.recipe, self._sides[0].table
         for row in sorted(wanted):
@@ -156,18 +172,21 @@ class TextFeed:
         Where the captions are.
     sides : sequence of Side
         Their numbers are those of the jobs.
-    forwards : Forwards
+    encoders : LoadedEncoders
         Tell how large a batch is, and cut captions into tokens.
     failures : Failures
         Told of what is tried.
     """
 
-    def __init__(self, manifest: Manifest, sides: Sequence[Side], *, forwards: Forwards, failures: Failures) -> None:
+    def __init__(
+        self, manifest: Manifest, sides: Sequence[Side], *, encoders: LoadedEncoders, failures: Failures
+    ) -> None:
         self.busy = {"tokenise": 0.0}
         self.n_contents = 0
+        self.workers = "1 thread"
         self._samples = manifest.samples
         self._sides = sides
-        self._forwards = forwards
+        self._encoders = encoders
         self._failures = failures
 
     def batches(self, groups: Iterator[Group]) -> Iterator[Batch]:
@@ -181,14 +200,14 @@ class TextFeed:
         started = time.perf_counter()
         spec, contents = self._sides[job.side].plan.spec, job.unit.contents
         texts = [spec.prepare(self._samples.caption[row]) for row in contents]
-        forward = self._forwards.of(spec, texts[0])
+        loaded = self._encoders.of(spec, texts[0])
         inputs: Sequence[object] = texts
-        if isinstance(forward.encoder, TokenEncoder):
-            inputs = tokens = forward.encoder.tokenise(texts)
-            cuts = token_batches([len(t) for t in tokens], forward.n_rows)
+        if isinstance(loaded.encoder, TokenEncoder):
+            inputs = tokens = loaded.encoder.tokenise(texts)
+            cuts = token_batches([len(t) for t in tokens], loaded.n_rows)
         else:
             order = np.argsort([len(text) for text in texts], kind="stable")
-            cuts = [order[i : i + forward.n_rows] for i in range(0, len(order), forward.n_rows)]
+            cuts = [order[i : i + loaded.n_rows] for i in range(0, len(order), loaded.n_rows)]
         self.busy["tokenise"] += time.perf_counter() - started
         for number, cut in enumerate(cuts):
             for row in contents[cut]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featcache.cache.failures import Failure
 from featcache.cache.shard import storable
+from featcache.extraction.faults import Fault
 from featcache.extraction.planning.plan import WorkUnit
 
 __all__ = ["Batch", "EncodedUnit", "Job"]
@@ -57,7 +58,12 @@ class Job:
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._has = np.zeros(len(unit.contents), bool)
 
-    def add(self, rows: NDArray[np.int64], encoded: Mapping[str, NDArray[np.float32]]) -> list[tuple[int, str]]:
+    @property
+    def key(self) -> tuple[int, str]:
+        """What names it among the jobs of a pass."""
+        return self.side, self.unit.name
+
+    def add(self, rows: NDArray[np.int64], encoded: Mapping[str, NDArray[np.float32]]) -> list[tuple[int, Fault]]:
         """Take vectors in.
 
         Parameters
@@ -69,18 +75,18 @@ class Job:
 
         Returns
         -------
-        list of (row, reason)
+        list of (row, Fault)
             Rows with a vector that cannot be stored: they have none of their vectors.
         """
         self.n_tried += len(rows)
         good = np.ones(len(rows), bool)
-        faults: list[tuple[int, str]] = []
+        faults: list[tuple[int, Fault]] = []
         for name in self.unit.outputs:
             fits = storable(encoded[name], self._storage_dtype)
             for i in np.flatnonzero(good & ~fits):
                 worst = float(np.abs(encoded[name][i]).max())
                 reason = f"output {name!r} reaches {worst:.3g}, which {self._storage_dtype} cannot hold"
-                faults.append((int(rows[i]), reason))
+                faults.append((int(rows[i]), Fault("encode", "ValueError", reason)))
             good &= fits
         at = np.searchsorted(self.unit.contents, rows[good])
         for name in self.unit.outputs:

@@ -1,6 +1,6 @@
 """One pass over the contents of one kind, for every encoder and view that is made of them, in lockstep.
 
-Beside others that may be at work on the same: units are claimed, encoded and published one run after the other.
+Beside others that may be at work on the same: units are claimed, encoded and published one number after the other.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from itertools import groupby
 
 from featcache.encoders.base import Vectors
 from featcache.extraction.encoding.feeds import Feed, Group
-from featcache.extraction.encoding.forwards import Forwards
 from featcache.extraction.encoding.job import Batch, Job
+from featcache.extraction.encoding.loaded import LoadedEncoders
 from featcache.extraction.encoding.publisher import Publisher
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.encoding.tally import Tally
 from featcache.extraction.planning.plan import WorkUnit
-from featcache.extraction.preparing.recipe import Fault
-from featcache.extraction.results import Event, Progress
+from featcache.extraction.results import Event, PassResult, Progress
 from featcache.files.claims import Claims
 from featcache.identity.terms import Content
 
@@ -44,8 +43,8 @@ class Pass:
         What is made of the contents; the number of each is its place.
     feed : Feed
         Makes batches.
-    forwards : Forwards
-        The encoders.
+    encoders : LoadedEncoders
+        Those that are in use.
     tally : Tally
         Counts failures.
     report, tell : callable
@@ -58,7 +57,7 @@ class Pass:
         sides: Sequence[Side],
         *,
         feed: Feed,
-        forwards: Forwards,
+        encoders: LoadedEncoders,
         tally: Tally,
         report: Callable[[Progress], None],
         tell: Callable[[Event], None],
@@ -66,7 +65,7 @@ class Pass:
         self._content = content
         self._sides = sides
         self._feed = feed
-        self._forwards = forwards
+        self._encoders = encoders
         self._tally = tally
         self._report = report
         self._tell = tell
@@ -79,14 +78,14 @@ class Pass:
         self._published: deque[Job] = deque()
 
     @property
-    def n_rows(self) -> int:
-        """Contents that were encoded or failed, once for each encoder and view."""
-        return self._n_rows
-
-    @property
     def seconds(self) -> Mapping[str, float]:
         """Time by part: each wait for input is divided as the work was that came of it."""
         return dict(self._seconds)
+
+    def result(self) -> PassResult:
+        """Say what was done."""
+        feed = self._feed
+        return PassResult(self._content, feed.n_contents, self._n_rows, self.seconds, dict(feed.busy), feed.workers)
 
     def steps(self, *, claim_timeout: float) -> Iterator[None]:
         """Do what is planned, a batch a step; ends when all of it is published, by whomever.
@@ -104,7 +103,7 @@ class Pass:
             If more contents fail than the options allow; what was published stays.
         """
         units = [(side, unit) for side in self._sides for unit in side.plan.units]
-        units.sort(key=lambda work: (work[1].run, work[0].number))
+        units.sort(key=lambda work: (work[1].number, work[0].number))
         self._since = time.perf_counter()
         with ExitStack() as stack:
             claims = [stack.enter_context(side.open_claims(timeout=claim_timeout)) for side in self._sides]
@@ -139,10 +138,10 @@ class Pass:
         return left
 
     def _claimed(self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]) -> Iterator[Group]:
-        """Yield run after run what could be claimed of it."""
-        for _, of_run in groupby(units, key=lambda work: work[1].run):
+        """Yield number after number what could be claimed of it."""
+        for _, together in groupby(units, key=lambda work: work[1].number):
             mine: list[_Waiting] = []
-            for side, unit in of_run:
+            for side, unit in together:
                 if side.is_done_elsewhere(unit):
                     continue
                 if not claims[side.number].take(unit.name):
@@ -178,7 +177,7 @@ class Pass:
         if not len(batch.rows):
             return None
         spec = self._sides[batch.job.side].plan.spec
-        wait = self._forwards.of(spec, batch.inputs[0]).start(batch.inputs)
+        wait = self._encoders.of(spec, batch.inputs[0]).start(batch.inputs)
         self._spend("forward", batch.job.side)
         return wait
 
@@ -187,8 +186,8 @@ class Pass:
     ) -> None:
         job, side = batch.job, self._sides[batch.job.side]
         if wait is not None:
-            for row, reason in job.add(batch.rows, wait()):
-                self._tally.fail(job, row, Fault("encode", "ValueError", reason))
+            for row, fault in job.add(batch.rows, wait()):
+                self._tally.fail(job, row, fault)
             self._spend("forward", job.side)
             self._n_rows += len(batch.rows)
         if batch.is_last:
@@ -213,7 +212,7 @@ class Pass:
 
     def _spend_waiting(self) -> None:
         """Book the time since the last call: loading of encoders, and waiting for what was prepared meanwhile."""
-        now, loaded = time.perf_counter(), self._forwards.load_seconds
+        now, loaded = time.perf_counter(), self._encoders.load_seconds
         self._waited += max(0.0, now - self._since - (loaded - self._seconds["load"]))
         self._seconds["load"], self._since = loaded, now
         busy = dict(self._feed.busy)
@@ -236,11 +235,11 @@ class Pass:
 
 
 def _group(units: Sequence[_Waiting]) -> Group:
-    return Group(units[0][1].run, tuple(side.job(unit) for side, unit in units))
+    return Group(units[0][1].number, tuple(side.job(unit) for side, unit in units))
 
 
 def _unit_event(side: Side, job: Job) -> Event:
     plan, unit = side.plan, job.unit
     names = {"modality": plan.spec.modality, "encoder": plan.spec.fingerprint.short, "view": plan.view}
     counts = {"n_rows": len(unit.contents) - len(job.failures), "n_failed": len(job.failures)}
-    return Event("unit", names | {"unit": unit.name, "run": unit.run} | counts)
+    return Event("unit", names | {"unit": unit.name, "run": unit.number} | counts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
 from featcache.cache.shard import SUFFIX, ShardHeader, read_shard, write_shard
 from featcache.extraction.encoding.job import Job
+from featcache.extraction.faults import Fault
 from featcache.extraction.planning.plan import Plan, WorkUnit
-from featcache.extraction.preparing.recipe import Fault
 from featcache.extraction.results import SideResult
 from featcache.files.claims import SUFFIX as CLAIM_SUFFIX
 from featcache.files.claims import Claims, forget_claim
@@ -75,11 +74,10 @@ class Side:
         return job
 
     def failure(self, row: int, fault: Fault) -> Failure:
-        """Record that a content could not be encoded."""
-        key = bytes(self.keys[row]).hex()
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        attempt = self._attempts.get(key, 0) + 1
-        return Failure(key, self.table.sample_id[row], fault.stage, fault.error, fault.message, attempt, now)
+        """Return what is to be recorded of a content that could not be encoded."""
+        key = bytes(self.keys[row])
+        attempt = self._attempts.get(key.hex(), 0) + 1
+        return fault.on_record(key, self.table.sample_id[row], attempt=attempt)
 
     def is_done_elsewhere(self, unit: WorkUnit) -> bool:
         """Look whether another writer finished a unit since it was planned; if so, count its contents."""

@@ -10,8 +10,8 @@ from featcache.cache.failures import Failure
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.job import Job
 from featcache.extraction.encoding.side import Side
+from featcache.extraction.faults import Fault
 from featcache.extraction.options import FailureLimit
-from featcache.extraction.preparing.recipe import Fault
 from featcache.extraction.results import Event
 from featcache.identity.terms import Content
 
@@ -19,7 +19,7 @@ __all__ = ["Tally", "Toll"]
 
 
 class Toll:
-    """What failed in one run of an extraction, in all its passes together.
+    """What failed in one extraction, in all its passes together.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Toll:
     n_failed : int
         Contents that failed up to now, each once for all encoders and views.
     is_over : bool
-        Whether they were more than the limit: the run is given up.
+        Whether they were more than the limit: the extraction is given up.
     """
 
     def __init__(self, limit: FailureLimit | None, n_failed: int = 0) -> None:
@@ -52,7 +52,7 @@ class Tally:
     content : {"text", "image"}
         What they are.
     toll : Toll
-        The failures of the whole run: those of other passes count towards the limit.
+        The failures of the whole extraction: those of other passes count towards the limit.
     tell : callable
         Called with each failure.
     """

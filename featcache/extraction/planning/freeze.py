@@ -87,7 +87,7 @@ def freeze_plan(
     partition : Partition
         Which part this is.
     unit_rows : int
-        Contents a run.
+        Contents a unit.
     refreeze : bool
         Put what this part means in the place of what is there. To be given to every part.
     is_dry : bool

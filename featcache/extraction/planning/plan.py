@@ -26,9 +26,9 @@ class WorkUnit:
 
     Attributes
     ----------
-    run : int
-        Number of the run of contents that it is cut from: units of one run, of any encoder and view, are worked on
-        together.
+    number : int
+        Place among the units into which all contents are cut, from 0: units of one number, of any encoder and view,
+        are worked on together.
     name : str
         Derived from keys, view and outputs: two processes that plan the same unit give it the same name.
     contents : (m,) int64
@@ -37,7 +37,7 @@ class WorkUnit:
         What is missing of these contents.
     """
 
-    run: int
+    number: int
     name: str
     contents: NDArray[np.int64]
     outputs: tuple[str, ...]
@@ -86,8 +86,8 @@ class Plan:
         return sum(len(unit.contents) for unit in self.units)
 
     def only(self, takes: Callable[[int], bool]) -> Plan:
-        """Return the plan with the units of some runs alone; the others are for other parts of a division."""
-        units = tuple(unit for unit in self.units if takes(unit.run))
+        """Return the plan with the units of some numbers alone; the others are for other parts of a division."""
+        units = tuple(unit for unit in self.units if takes(unit.number))
         left = self.n_todo - sum(len(unit.contents) for unit in units)
         return replace(self, units=units, n_other_parts=self.n_other_parts + left)
 
@@ -103,9 +103,10 @@ def build_plan(
 ) -> Plan:
     """Plan what one encoder has to do for the samples of a table.
 
-    All contents, cached or not, are cut into runs of ``unit_rows`` in the order of the manifest, and of each run
-    the missing ones are a unit. So an interrupted extraction, planned again, has the very units that it had
-    left, with the same batches in them: its vectors are those of an uninterrupted one, bit for bit.
+    All contents, cached or not, are cut into units of ``unit_rows`` in the order of the manifest, and what is cached
+    is left out of each; where different outputs are missing, each combination is a unit. So an interrupted
+    extraction, planned again, has the very units that it had left, with the same batches in them: its vectors are
+    those of an uninterrupted one, bit for bit.
 
     Parameters
     ----------
@@ -140,9 +141,9 @@ def build_plan(
         left_alone = ~failed & ~complete & ~np.array([table.sample_id[int(i)] in names for i in rows], bool)
     missing[left_alone] = False
     units: list[WorkUnit] = []
-    for run, start in enumerate(range(0, len(rows), unit_rows)):
+    for number, start in enumerate(range(0, len(rows), unit_rows)):
         chunk = slice(start, start + unit_rows)
-        units += _units_of_run(run, rows[chunk], keys[chunk], missing[chunk], (spec.outputs, view))
+        units += _units_of(number, rows[chunk], keys[chunk], missing[chunk], (spec.outputs, view))
     return Plan(
         spec,
         view,
@@ -157,8 +158,8 @@ def build_plan(
     )
 
 
-def _units_of_run(
-    run: int,
+def _units_of(
+    number: int,
     rows: NDArray[np.int64],
     keys: NDArray[np.uint8],
     missing: NDArray[np.bool_],
@@ -169,5 +170,5 @@ def _units_of_run(
     for pattern in np.unique(missing[missing.any(axis=1)], axis=0):
         chosen = (missing == pattern).all(axis=1)
         outputs = tuple(name for name, is_missing in zip(names, pattern, strict=True) if is_missing)
-        units.append(WorkUnit(run, unit_name(keys[chosen], view, outputs), rows[chosen], outputs))
+        units.append(WorkUnit(number, unit_name(keys[chosen], view, outputs), rows[chosen], outputs))
     return units

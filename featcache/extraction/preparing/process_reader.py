@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from featcache.dataset.readers.webdataset import TarImage
 from featcache.dataset.sample import ImageFile
+from featcache.extraction.faults import Fault
 from featcache.extraction.preparing.crew import Crew, Worker, answer
-from featcache.extraction.preparing.recipe import PARTS, Fault, Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing.recipe import PARTS, Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.room import Budget
 from featcache.extraction.preparing.slots import SlotLayout, Slots, shared_file
 

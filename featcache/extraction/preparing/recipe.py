@@ -16,6 +16,7 @@ from PIL import Image
 from featcache.cache.file_facts import FORMATS
 from featcache.encoders.base import EncoderSpec, decode_size
 from featcache.errors import FeatcacheError, ImageError
+from featcache.extraction.faults import Fault
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from featcache.cache.samples import SampleTable
     from featcache.dataset.sample import ImageSource
 
-__all__ = ["PARTS", "Fault", "Prepared", "Reading", "Recipe", "prepare"]
+__all__ = ["PARTS", "Prepared", "Reading", "Recipe", "prepare"]
 
 PARTS = ("read", "decode", "views", "resize", "spectral")
 """What preparing a picture consists of, in the order of the times that are told of it."""
@@ -90,7 +91,7 @@ class Reading:
     Attributes
     ----------
     group : int
-        Run of contents that it belongs to.
+        Number of the units that it is for.
     row : int
         Of the sample table.
     image : ImageSource
@@ -109,20 +110,6 @@ class Reading:
     key: bytes
     products: tuple[int, ...]
     n_bytes: int
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why a product could not be made: ``read``, ``decode`` or ``view``; class of the error, and its text."""
-
-    stage: str
-    error: str
-    message: str
-
-    @classmethod
-    def of(cls, stage: str, error: Exception) -> Self:
-        """Describe an error in one line."""
-        return cls(stage, type(error).__name__, " ".join(str(error).split())[:300])
 
 
 @dataclass(frozen=True)

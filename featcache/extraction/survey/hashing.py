@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
 from featcache.dataset.sample import ImageSource
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
+from featcache.extraction.faults import Fault
 from featcache.extraction.preparing.crew import Crew
 from featcache.extraction.survey.look import Look, look_at, stamp_of
 from featcache.extraction.survey.stamps import stamp_files
@@ -63,7 +63,7 @@ class Pictures:
     files: FileFacts
     is_stamped: NDArray[np.bool_]
     was_read: NDArray[np.bool_]
-    errors: dict[int, OSError] = field(default_factory=dict)
+    faults: dict[int, Fault] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: SampleList, known: Memo) -> Pictures:
@@ -195,7 +195,7 @@ class Pictures:
         if isinstance(look, OSError):
             self.status[row] = UNREADABLE
             self.is_stamped[row] = False
-            self.errors[row] = look
+            self.faults[row] = Fault("read", type(look).__name__, str(look))
             return
         # Exchanged while it was read: these bytes are not those that were stamped.
         if self.is_stamped[row]:
@@ -220,8 +220,5 @@ class Pictures:
 
     def failures(self) -> tuple[Failure, ...]:
         """Return the pictures that could not be read, in the order of the manifest."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return tuple(
-            Failure(_NO_KEY.hex(), self.samples.sample_id[row], "read", type(error).__name__, str(error), 1, now)
-            for row, error in sorted(self.errors.items())
-        )
+        faults = sorted(self.faults.items())
+        return tuple(fault.on_record(_NO_KEY, self.samples.sample_id[row]) for row, fault in faults)

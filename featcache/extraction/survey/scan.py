@@ -108,6 +108,8 @@ def scan(
         width=pictures.width,
         height=pictures.height,
         files=pictures.files,
+        rules=manifest.reading.rules,
+        labels=manifest.reading.labels,
     )
     if not samples.split_code.any():
         split = assign_splits([link_groups(table)], sample_id=list(samples.sample_id), seed=seed)

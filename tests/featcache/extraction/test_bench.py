@@ -13,8 +13,9 @@ from featcache.dataset.sample_list import SampleList
 from featcache.encoders.base import loading_check
 from featcache.errors import FeatcacheError
 from featcache.extraction import rates
-from featcache.extraction.bench import BenchResult, Preloaded, bench, thin
+from featcache.extraction.bench import BenchResult, bench, thin
 from featcache.extraction.options import ExtractOptions
+from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing.recipe import PARTS, Prepared, Reading, Recipe
 from featcache.extraction.rates import ForwardRate, ReadingCost
 from featcache.pictures.views import parse_view

@@ -16,7 +16,7 @@ from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.forwards import Forward, probe_rows
+from featcache.extraction.encoding.loaded import LoadedEncoder, probe_rows
 from featcache.extraction.fleet import extract_on, visible_gpus
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, extract
@@ -122,7 +122,7 @@ def test_a_gpu_that_runs_out_of_memory_takes_smaller_batches_of_the_same_rows(mo
     pixels = np.random.default_rng(1).integers(0, 256, (30_000, 32, 32, 3), dtype=np.uint8)
     with pytest.raises(torch.OutOfMemoryError):
         encoder.encode(pixels)
-    forward = Forward(encoder, len(pixels))
+    forward = LoadedEncoder(encoder, len(pixels))
     found = forward.start(pixels)()["cls"]
     assert 1 < forward.n_rows <= len(pixels) // 2
     expected = np.concatenate([encoder.encode(part)["cls"] for part in np.split(pixels, 30)])
@@ -136,7 +136,7 @@ def test_a_gpu_that_cannot_hold_one_content_is_an_error_with_a_way_out() -> None
             return torch.empty(1 << 30, dtype=torch.uint8, device=DEVICE)
 
     with pytest.raises(FeatcacheError, match=r"not enough memory for a single content .* --device cpu"):
-        Forward(Hungry(), 1).start([0])  # type: ignore[arg-type]
+        LoadedEncoder(Hungry(), 1).start([0])  # type: ignore[arg-type]
 
 
 def test_a_batch_that_is_tried_out_is_one_of_those_tried(models: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from featcache.cache.folder import Cache
 from featcache.cache.index import load_index
 from featcache.errors import FeatcacheError
-from featcache.extraction.fleet import _Board, _Job, choose_gpus, extract_on
+from featcache.extraction.board import Board
+from featcache.extraction.fleet import _Job, choose_gpus, extract_on
 from featcache.extraction.results import Event, Progress
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.store.store import open_store
@@ -148,7 +149,7 @@ def test_workers_and_memory_are_shared_out(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_broken_picture_is_one_failure_for_all_views_and_processes() -> None:
     states: list[Progress] = []
-    board = _Board(states.append, lambda _: None)
+    board = Board(states.append, lambda _: None)
     for view in ("clean", "hflip"):
         names = {"modality": "image", "view": view}
         board.note(Event("plan", names | {"n_todo": 4}))

@@ -111,11 +111,12 @@ def test_a_head_without_generators_has_no_columns_of_them(tmp_path: Path) -> Non
 
 
 def test_a_generator_called_ai_takes_no_other_column(tmp_path: Path) -> None:
-    store = write_cache(tmp_path / "cache", generators=("ai", "sdxl", "ai_2"))
+    store = write_cache(tmp_path / "cache", generators=("ai", "sdxl", "generator_ai"))
     _, lines = scan(train_run(store, tmp_path / "run", head="linear"), ExtractedPictures(store, {}, (), 0), tmp_path)
-    assert list(lines[0])[3:-2] == ["p_ai", "p_ai_3", "p_sdxl", "p_ai_2"]
+    assert list(lines[0])[3:-2] == ["p_ai", "p_generator_ai_", "p_sdxl", "p_generator_ai"]
     for line in lines:
-        assert sum(line[name] for name in ("p_ai_3", "p_sdxl", "p_ai_2")) == pytest.approx(line["p_ai"], abs=1e-6)
+        parts = [line[name] for name in ("p_generator_ai_", "p_sdxl", "p_generator_ai")]
+        assert sum(parts) == pytest.approx(line["p_ai"], abs=1e-6)
 
 
 def test_what_is_there_is_refused_and_stays(run: Run, store: FeatureStore, tmp_path: Path) -> None:

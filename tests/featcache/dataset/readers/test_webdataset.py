@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.archive import walk_members
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.webdataset import TarImage
 from featcache.dataset.sample import ImageSource, Sample
 from featcache.errors import ManifestError
@@ -523,3 +524,41 @@ def test_a_tar_of_any_bytes_ends_in_samples_or_one_error(data: st.DataObject) ->
     except tarfile.ReadError as error:
         assert str(error).isprintable()
     assert len(members) <= len(whole) // 512
+
+
+def test_the_folders_in_keys_give_labels_and_splits_where_no_sample_has_a_label(tmp_path: Path) -> None:
+    members = {f"{split}/ADM/{word}/1.jpg": b"x" for split in ("train", "val") for word in ("nature", "ai")}
+    path = write_tar(tmp_path / "a.tar", members | {"train/ADM/ai/1.txt": "nan"})
+
+    def found(labels: str | None = None) -> dict[str, tuple[str | None, int, str | None]]:
+        samples = Manifest.from_source(path, labels=labels).samples
+        return {sample.sample_id: (sample.split, sample.label_a, sample.label_b) for sample in samples}
+
+    assert found() == {
+        "train/ADM/nature/1": ("train", 0, "real"),
+        "train/ADM/ai/1": ("train", 1, "ADM"),
+        "val/ADM/nature/1": ("valid", 0, "real"),
+        "val/ADM/ai/1": ("valid", 1, "ADM"),
+    }
+    assert found("nature=ai,ai=real")["train/ADM/nature/1"] == ("train", 1, None)
+    assert set(found("none").values()) == {("train", -1, None), ("valid", -1, None)}
+    assert Manifest.from_source(path).notes == ("1 caption such as 'nan': taken for missing",)
+    early = Manifest.from_source(path, earlier=lambda _: Reading(rules=1)).samples
+    assert {(sample.split, sample.label_a) for sample in early} == {(None, -1)}
+
+
+def test_labels_of_samples_go_before_folders_in_keys(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"real/1.jpg": b"x", "fake/2.jpg": b"x", "fake/2.cls": "0"})
+    assert {key: sample.label_a for key, sample in read(path).items()} == {"real/1": -1, "fake/2": 0}
+
+
+@pytest.mark.parametrize(("text", "label"), [("0", 0), ("real", 0), ("Fake", 1), ("3", 1), ("nature\n", 0)])
+def test_a_class_is_a_number_or_a_word(text: str, label: int, tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"x", "a.cls": text})
+    assert read(path)["a"].label_a == label
+
+
+def test_what_is_stated_holds_for_classes_in_tars(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"x", "a.cls": "1", "b.jpg": b"x", "b.cls": "0"})
+    samples = Manifest.from_source(path, labels="1=real,0=ai").samples
+    assert [(sample.label_a, sample.label_b) for sample in samples] == [(0, "real"), (1, None)]

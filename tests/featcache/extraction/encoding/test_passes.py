@@ -333,8 +333,8 @@ def test_one_encoder_cannot_be_asked_for_twice(data: Path, tmp_path: Path) -> No
 
 
 def test_runs_are_so_short_that_their_vectors_fit_into_memory(data: Path, tmp_path: Path) -> None:
-    from featcache.extraction.planning.work import Work
     from featcache.extraction.survey.scan import scan
+    from featcache.extraction.work import Work
 
     table = scan(read_manifest(data)).table
     rows = [
@@ -377,13 +377,13 @@ def test_a_wait_is_divided_as_the_work_was_that_came_of_it(monkeypatch: pytest.M
     now = 0.0
     monkeypatch.setattr("featcache.extraction.encoding.passes.time.perf_counter", lambda: now)
     feed = SimpleNamespace(busy={"read": 0.0, "decode": 0.0})
-    forwards = SimpleNamespace(load_seconds=0.0)
-    parts: Any = {"feed": feed, "forwards": forwards, "tally": None, "report": None, "tell": None}
+    encoders = SimpleNamespace(load_seconds=0.0)
+    parts: Any = {"feed": feed, "encoders": encoders, "tally": None, "report": None, "tell": None}
     done = Pass("image", [], **parts)
     for seconds, read, decode, load in ((8.0, 0.0, 40.0, 3.0), (2.0, 9.0, 3.0, 0.0), (0.5, 0.0, 0.0, 0.0)):
         now += seconds
         feed.busy = {"read": feed.busy["read"] + read, "decode": feed.busy["decode"] + decode}
-        forwards.load_seconds += load
+        encoders.load_seconds += load
         done._spend_waiting()
         assert sum(done.seconds.values()) == pytest.approx(now)
     # The half second that brought nothing counts as all work before it: 9 to 43.
@@ -414,7 +414,7 @@ def test_an_index_is_written_of_all_views(data: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def _in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcache.extraction.run.is_cuda", lambda device: True)
+    monkeypatch.setattr("featcache.extraction.encoding.execution.is_cuda", lambda device: True)
 
 
 def stages(data: Path, cache: Path, **settings: Any) -> list[str]:
@@ -429,7 +429,7 @@ def test_beside_a_gpu_captions_and_pictures_take_turns_and_store_the_same(tmp_pa
     data = write_dataset(tmp_path / "d", n_captions=40)
     turns = stages(data, tmp_path / "turns")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featcache.extraction.run.is_cuda", lambda device: False)
+        patch.setattr("featcache.extraction.encoding.execution.is_cuda", lambda device: False)
         apart = stages(data, tmp_path / "apart")
     assert apart == sorted(apart, reverse=True)  # first all captions, then all pictures
     first = turns.index("image")

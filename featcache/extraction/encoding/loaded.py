@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.identity.terms import CONTENT_OF
 
-__all__ = ["CPU_ROWS", "Forward", "Forwards", "probe_rows"]
+__all__ = ["CPU_ROWS", "EncoderKey", "LoadedEncoder", "LoadedEncoders", "encoder_key", "probe_rows"]
 
 CPU_ROWS = 64
 """Rows a forward on a CPU: more gain nothing, the matrices are large enough."""
@@ -27,8 +27,8 @@ _WORTHWHILE = 1.05
 
 
 @dataclass
-class Forward:
-    """A loaded encoder that takes smaller batches once its device has run out of memory.
+class LoadedEncoder:
+    """An encoder in use, which takes smaller batches once its device has run out of memory.
 
     Attributes
     ----------
@@ -120,29 +120,42 @@ def probe_rows(encoder: Encoder, example: Any) -> int:
     return next((n_rows for n_rows, rate in rates.items() if rate * _WORTHWHILE >= fastest), 1)
 
 
-class Forwards:
+EncoderKey: TypeAlias = tuple[str, tuple[str, ...]]
+"""What makes two encoders the same: digest of the producer, and the outputs that it is asked for."""
+
+
+def encoder_key(spec: EncoderSpec) -> EncoderKey:
+    """Return what makes two encoders the same."""
+    return spec.fingerprint.digest, tuple(spec.outputs)
+
+
+class LoadedEncoders:
     """The encoders of some sides, loaded when they are first needed; views of one encoder share it."""
 
     def __init__(self, options: ExtractOptions) -> None:
         self.load_seconds = 0.0
         self._options = options
-        self._loaded: dict[int, Forward] = {}
+        self._loaded: dict[EncoderKey, LoadedEncoder] = {}
 
-    def of(self, spec: EncoderSpec, example: object) -> Forward:
-        """Return the loaded encoder; ``example`` is a prepared content, to try out batches with."""
-        if id(spec) not in self._loaded:
+    def of(self, spec: EncoderSpec, example: object) -> LoadedEncoder:
+        """Return the loaded encoder; ``example`` is a prepared content, to try out batches with.
+
+        Once a batch is often enough to ask: a digest is computed for it.
+        """
+        key = encoder_key(spec)
+        if key not in self._loaded:
             started = time.perf_counter()
-            self._loaded[id(spec)] = self._load(spec, example)
+            self._loaded[key] = self._load(spec, example)
             self.load_seconds += time.perf_counter() - started
-        return self._loaded[id(spec)]
+        return self._loaded[key]
 
-    def _load(self, spec: EncoderSpec, example: object) -> Forward:
+    def _load(self, spec: EncoderSpec, example: object) -> LoadedEncoder:
         options = self._options
         encoder = spec.load(options.device, compile=True) if options.compile else spec.load(options.device)
-        if self._options.batch_size is not None:
-            return Forward(encoder, self._options.batch_size)
+        if options.batch_size is not None:
+            return LoadedEncoder(encoder, options.batch_size)
         if getattr(encoder, "device", "cpu") != "cuda":
-            return Forward(encoder, CPU_ROWS)
+            return LoadedEncoder(encoder, CPU_ROWS)
         # Captions are cut by tokens, and to a compiled forward every size tried is a compilation.
         is_tried = CONTENT_OF[spec.modality] == "image" and not options.compile
-        return Forward(encoder, probe_rows(encoder, example) if is_tried else _CUDA_ROWS)
+        return LoadedEncoder(encoder, probe_rows(encoder, example) if is_tried else _CUDA_ROWS)

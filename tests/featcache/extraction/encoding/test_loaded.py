@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.forwards import Forward, probe_rows
+from featcache.extraction.encoding.loaded import LoadedEncoder, probe_rows
 from featcache.extraction.run import ExtractOptions, extract
 
 from factories import FakeEncoder, FakeSpec, make_cache, read_manifest, write_dataset
@@ -47,7 +47,7 @@ class Small:
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("room", [1, 3, 8, 100])
 def test_out_of_memory_halves_the_batch_and_loses_no_row(late: bool, room: int) -> None:
-    forward = Forward(Small(room, late), 16)
+    forward = LoadedEncoder(Small(room, late), 16)
     for _ in range(2):
         np.testing.assert_array_equal(forward.start(list(range(16)))()["pooled"][:, 0], np.arange(16))
     assert forward.n_rows == max(n for n in (1, 2, 4, 8, 16) if n <= room)
@@ -55,14 +55,14 @@ def test_out_of_memory_halves_the_batch_and_loses_no_row(late: bool, room: int) 
 
 def test_what_was_learnt_about_the_memory_is_remembered() -> None:
     encoder = Small(5)
-    forward = Forward(encoder, 16)
+    forward = LoadedEncoder(encoder, 16)
     forward.start(list(range(16)))()
     assert encoder.sizes == [4, 4, 4, 4] and forward.n_rows == 4
 
 
 def test_a_device_that_cannot_hold_one_row_is_an_error() -> None:
     with pytest.raises(FeatcacheError, match=r"not enough memory for a single content .*--device cpu"):
-        Forward(Small(0), 4).start([1, 2, 3])()
+        LoadedEncoder(Small(0), 4).start([1, 2, 3])()
 
 
 def test_other_errors_of_an_encoder_stay_what_they_are() -> None:
@@ -71,7 +71,7 @@ def test_other_errors_of_an_encoder_stay_what_they_are() -> None:
             raise RuntimeError("no such kernel")
 
     with pytest.raises(RuntimeError, match="no such kernel"):
-        Forward(Broken(), 4).start([1])  # type: ignore[arg-type]
+        LoadedEncoder(Broken(), 4).start([1])  # type: ignore[arg-type]
 
 
 def test_trying_out_batches_stops_where_the_memory_ends() -> None:

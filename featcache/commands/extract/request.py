@@ -1,0 +1,199 @@
+"""What ``featcache extract`` is asked for on the command line, and beside it in ``featcache.toml``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from featcache.commands.extract import options as o
+from featcache.commands.extract.models import Dtypes, Models, Pictures
+
+if TYPE_CHECKING:
+    from featcache.extraction.options import ExtractOptions
+    from featcache.project import Project
+
+__all__ = ["EncoderRequest", "ExtractRequest", "PaceRequest", "choose_data", "choose_labels", "refuse_empty"]
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class EncoderRequest:
+    """Which encoders are wanted, of what, and how they are to encode."""
+
+    text_model: o.TextModel = None
+    image_model: o.ImageModel = None
+    text_outputs: o.TextOutputs = None
+    image_outputs: o.ImageOutputs = None
+    views: o.Views = None
+    spectral: o.Spectral = None
+    spectral_outputs: o.SpectralOutputs = None
+    clip_text: o.ClipText = None
+    text_template: o.TextTemplate = None
+    dtype: o.Dtype = o.DtypeName.auto
+    storage_dtype: o.StorageDtype = o.StorageName.auto
+    resize: o.Resize = None
+    square_crop: o.SquareCrop = None
+    decode: o.Decode = None
+
+    @property
+    def texts(self) -> dict[str, str | None]:
+        """What is said in words, by option."""
+        return {
+            "--text-model": self.text_model,
+            "--image-model": self.image_model,
+            "--text-outputs": self.text_outputs,
+            "--image-outputs": self.image_outputs,
+            "--spectral-outputs": self.spectral_outputs,
+            "--views": self.views,
+            "--text-template": self.text_template,
+        }
+
+    @property
+    def dtypes(self) -> Dtypes:
+        """The precision that is wanted."""
+        return Dtypes(self.dtype.value, self.storage_dtype.value)
+
+    def chosen_views(self, project: Project) -> str:
+        """Return the views, as `expand_views` takes them."""
+        return self.views or project.views or "clean"
+
+    def models(self, project: Project) -> Models:
+        """Return the encoders that were asked for, on the command line or else in ``featcache.toml``.
+
+        Raises
+        ------
+        BadParameter
+            If spectral outputs are named beside ``--no-spectral``.
+        """
+        if self.spectral is False and self.spectral_outputs is not None:
+            why = "there are none with --no-spectral: leave one of the two out"
+            raise typer.BadParameter(why, param_hint="--spectral-outputs")
+        spectral = _first(self.spectral, project.spectral)
+        spectral_outputs = _first(self.spectral_outputs, project.spectral_outputs)
+        if self.spectral_outputs is not None or spectral is None:
+            spectral = spectral_outputs is not None
+        pictures = Pictures(
+            resize=str(_first(self.resize, project.resize) or "pillow"),
+            square_crop=bool(_first(self.square_crop, project.square_crop)),
+            decode=str(_first(self.decode, project.decode) or "exact"),
+        )
+        return Models(
+            _first(self.text_model, project.text_model),
+            _first(self.image_model, project.image_model),
+            _first(self.text_outputs, project.text_outputs),
+            _first(self.image_outputs, project.image_outputs),
+            _first(self.text_template, project.text_template),
+            spectral_outputs=spectral_outputs,
+            spectral=spectral,
+            clip_text=bool(_first(self.clip_text, project.clip_text)),
+            pictures=pictures,
+        )
+
+
+@dataclass(frozen=True)
+class PaceRequest:
+    """How much is done at once."""
+
+    batch_size: o.BatchSize = "auto"
+    workers: o.Workers = "auto"
+    memory: o.Memory = None
+    compile_: o.Compile = False
+
+    def options(self, device: o.DeviceName) -> ExtractOptions:
+        """Return how to run on a device.
+
+        Raises
+        ------
+        FeatcacheError
+            If the memory is no size.
+        """
+        from featcache.extraction.memory import parse_memory
+        from featcache.extraction.options import ExtractOptions
+
+        return ExtractOptions(
+            device=device.value,
+            batch_size=None if self.batch_size == "auto" else int(self.batch_size),
+            workers=None if self.workers == "auto" else int(self.workers) or None,
+            processes=False if self.workers != "auto" and not int(self.workers) else None,
+            memory=None if self.memory is None else parse_memory(self.memory),
+            compile=self.compile_,
+        )
+
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """Everything that ``featcache extract`` takes, in the order of its help."""
+
+    data: o.Data = None
+    labels: o.Labels = None
+    cache: o.CacheFolder = None
+    encoders: EncoderRequest = field(default_factory=EncoderRequest)
+    device: o.Device = o.DeviceName.auto
+    gpus: o.Gpus = None
+    pace: PaceRequest = field(default_factory=PaceRequest)
+    shard_rows: o.ShardRows = None
+    shard: o.Shard = None
+    refreeze: o.Refreeze = False
+    on_orphan: o.OnOrphans = o.OnOrphan.error
+    retry_failed: o.RetryFailed = False
+    max_failures: o.MaxFailures = None
+    rehash: o.Rehash = False
+    dry_run: o.DryRun = False
+    timed: o.Timed = False
+    name: o.Name = None
+    seed: o.Seed = 0
+    as_json: o.AsJson = False
+    json_log: o.JsonLog = None
+
+    def options(self) -> ExtractOptions:
+        """Return how to run.
+
+        Raises
+        ------
+        FeatcacheError
+            If a size, a limit or a part of a division is none.
+        """
+        from featcache.extraction.options import FailureLimit
+        from featcache.extraction.partition import Partition
+
+        if self.refreeze and self.shard is None:
+            raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
+        return replace(
+            self.pace.options(self.device),
+            unit_rows=self.shard_rows,
+            retry_failed=self.retry_failed,
+            max_failures=None if self.max_failures is None else FailureLimit.parse(self.max_failures),
+            rehash=self.rehash,
+            seed=self.seed,
+            partition=None if self.shard is None else Partition.parse(self.shard, os.environ),
+            refreeze=self.refreeze,
+        )
+
+
+def choose_data(data: str | None, project: Project) -> str:
+    """Return what to read: named on the command line, or else in ``featcache.toml``; BadParameter if nowhere."""
+    found = data or project.data
+    if found is None:
+        raise typer.BadParameter("DATA is missing, and there is no featcache.toml that names it", param_hint="DATA")
+    return found
+
+
+def choose_labels(labels: str | None, data: str, project: Project) -> str | None:
+    """Return what is stated about labels: on the command line, or else in ``featcache.toml`` about the data there."""
+    return project.labels if labels is None and data == project.data else labels
+
+
+def refuse_empty(texts: Mapping[str, str | None]) -> None:
+    """Raise BadParameter if an option is given an empty text."""
+    for option, value in texts.items():
+        if value is not None and not value.strip():
+            raise typer.BadParameter("it is empty: say something, or leave the option out", param_hint=option)
+
+
+def _first(said: _Value | None, otherwise: _Value | None) -> _Value | None:
+    return otherwise if said is None else said
