@@ -19,16 +19,19 @@ from featcache.encoders.base import Device, EncoderSpec
 from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError, FingerprintMismatch, ManifestError
 from featcache.extraction.options import ExtractOptions
-from featcache.extraction.results import ExtractResult, NothingEncoded, Progress
-from featcache.extraction.run import extract
+from featcache.extraction.results import ExtractResult, Progress
+from featcache.extraction.run import carry_out, check_sides
+from featcache.extraction.work import Extraction, Work
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.terms import CLEAN, Content
 from featcache.store.selection import Selection
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.soundness import Soundness
+from featcache.store.store import FeatureStore
 
 __all__ = ["ExtractedPictures", "RowFault", "extract_pictures"]
 
 _NAME_LENGTH = 64
+_FAULTS_OF_CONTENTS = ("read", "decode")
 
 
 @dataclass(frozen=True)
@@ -128,15 +131,11 @@ def extract_pictures(
     _check_contents(manifest, wanted)
     specs = [_spec(selection, fingerprint, (models or {}).get(selection.modality)) for selection, fingerprint in wanted]
     views = dict.fromkeys(selection.view for selection, _ in wanted if selection.content == "image") or (CLEAN,)
-    options = ExtractOptions(device=device)
-    try:
-        done = extract(manifest, target, specs, views=tuple(views), options=options, progress=progress)
-    except NothingEncoded as error:
-        # Where it is the contents that are bad, each of them has its own fault.
-        if any(failure.stage == "encode" for failure in error.failures):
-            raise
-        done = error.result
-    store = open_store(target.path, dataset=manifest.name, check=True)
+    extraction = Extraction(Work.of(specs, tuple(views)), manifest, target, ExtractOptions(device=device))
+    planned, done = carry_out(extraction, progress=progress)
+    check_sides(done.sides, planned.plans, excused=_FAULTS_OF_CONTENTS)
+    # The table that this extraction wrote: another one may have replaced it since.
+    store = FeatureStore(Cache.open(target.path), planned.scanned.table, soundness=Soundness(target.path))
     left_out = (*manifest.orphans, *manifest.broken)
     return ExtractedPictures(store, _find_faults(store, wanted, done), left_out, done.n_encoded)
 

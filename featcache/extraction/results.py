@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from featcache.cache.failures import Failure
-from featcache.errors import FeatcacheError
 from featcache.store.near_misses import NearMiss
 
-__all__ = ["Event", "ExtractResult", "NothingEncoded", "PassResult", "Progress", "SideResult", "bottleneck"]
+__all__ = ["Event", "ExtractResult", "PassResult", "Progress", "SideResult", "bottleneck"]
 
 
 @dataclass(frozen=True)
@@ -198,20 +197,3 @@ class ExtractResult:
     def n_encoded(self) -> int:
         """Contents encoded now."""
         return sum(side.n_encoded for side in self.sides)
-
-
-class NothingEncoded(FeatcacheError):
-    """All contents failed with some encoder under some view; each of them is on record.
-
-    Attributes
-    ----------
-    result : ExtractResult
-        What was done all the same.
-    failures : tuple of Failure
-        Of these encoders and views, earlier ones included.
-    """
-
-    def __init__(self, message: str, result: ExtractResult, failures: Sequence[Failure]) -> None:
-        super().__init__(message)
-        self.result = result
-        self.failures = tuple(failures)
