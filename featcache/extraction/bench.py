@@ -1,4 +1,4 @@
-"""How fast an extraction can go on this machine: its parts alone, then all of it, on a sample of the data."""
+"""How fast an extraction can go on this machine: its steps alone, then all of it, on a sample of the data."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class BenchResult:
     @property
     def bound(self) -> float:
         """Least seconds of the whole: on a CPU forwards and input share the cores, else the slower one decides."""
-        parts = self.forward_seconds, self.reading_seconds
-        return sum(parts) if self.device == "cpu" else max(parts)
+        both = self.forward_seconds, self.reading_seconds
+        return sum(both) if self.device == "cpu" else max(both)
 
     @property
     def binds(self) -> str:
-        """Which part takes longer: ``forward`` or ``reading``."""
+        """Which step takes longer: ``forward`` or ``reading``."""
         return "reading" if self.reading_seconds > self.forward_seconds else "forward"
 
     @property
@@ -119,7 +119,7 @@ def bench(
     seconds: float = 5.0,
     progress: Callable[[str], None] | None = None,
 ) -> BenchResult:
-    """Measure the parts of an extraction alone, and then the whole.
+    """Measure the steps of an extraction alone, and then the whole.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def bench(
     options : ExtractOptions
         How to run.
     seconds : float
-        About how long each part is measured.
+        About how long each step is measured.
     progress : callable
         Called with what is measured next.
 

@@ -67,7 +67,7 @@ def _merge_sides(same: Sequence[SideResult]) -> SideResult:
         n_failed_before=n_known,
         failed_before=tuple(sorted(frozenset.intersection(*(frozenset(side.failed_before) for side in same)))),
         n_elsewhere=max(0, same[0].n_contents - n_cached - n_encoded - len(failures) - n_known - same[0].n_other_parts),
-        seconds={part: sum(side.seconds.get(part, 0.0) for side in same) for part in same[0].seconds},
+        seconds={step: sum(side.seconds.get(step, 0.0) for side in same) for step in same[0].seconds},
     )
 
 
@@ -77,6 +77,6 @@ def _merge_passes(same: Sequence[PassResult]) -> PassResult:
         slowest,
         n_contents=sum(each.n_contents for each in same),
         n_rows=sum(each.n_rows for each in same),
-        busy={part: sum(each.busy.get(part, 0.0) for each in same) for part in slowest.busy},
+        busy={step: sum(each.busy.get(step, 0.0) for each in same) for step in slowest.busy},
         workers=f"{len(same)} × {slowest.workers}",
     )

@@ -78,7 +78,7 @@ class EventLog:
         if now - self._told < _PROGRESS_SECONDS and state.done < state.total:
             return
         self._told = now
-        seconds = {part: round(spent, 3) for part, spent in state.seconds.items()}
+        seconds = {step: round(spent, 3) for step, spent in state.seconds.items()}
         counts = {"done": state.done, "total": state.total, "failed": state.failed, "n_waiting": state.n_waiting}
         self._append("progress", {"stage": state.stage, **counts, "seconds": seconds})
 

@@ -76,7 +76,7 @@ def extract_on(
     """Do what `extract` does, in one process for each GPU.
 
     The data set is hashed here first. Whoever is free takes the next work unit, so that a slow GPU holds nobody up.
-    Where no part can go on, all are stopped; what was published stays.
+    Where one process cannot go on, all are stopped; what was published stays.
 
     Parameters
     ----------

@@ -112,13 +112,13 @@ class Forecast:
         return asdict(self) | {"n_bytes": self.n_bytes, "seconds": self.seconds}
 
 
-def sum_known(parts: Iterable[_Number | None]) -> _Number | None:
-    """Return the sum, or None if a part is not known."""
+def sum_known(values: Iterable[_Number | None]) -> _Number | None:
+    """Return the sum, or None if one is not known."""
     total: Any = 0
-    for part in parts:
-        if part is None:
+    for value in values:
+        if value is None:
             return None
-        total += part
+        total += value
     return cast("_Number", total)
 
 

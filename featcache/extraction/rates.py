@@ -1,4 +1,4 @@
-"""How fast the parts of an extraction are, each alone: the forward of an encoder, and the reading of pictures."""
+"""How fast the steps of an extraction are, each alone: the forward of an encoder, and the reading of pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from featcache.encoders.base import Encoder, EncoderSpec, TokenEncoder, Vectors
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.batching import token_batches
 from featcache.extraction.encoding.loaded import CPU_ROWS
-from featcache.extraction.preparing.recipe import PARTS, Reading, Recipe, prepare
+from featcache.extraction.preparing.recipe import STEPS, Reading, Recipe, prepare
 from featcache.identity.terms import CONTENT_OF
 
 __all__ = ["ForwardRate", "ReadingCost", "example_of", "measure_forward", "measure_reading"]
@@ -65,7 +65,7 @@ class ReadingCost:
     n_pictures, n_failed : int
         How many were measured, and how many of them could not be used.
     seconds : mapping
-        Of one picture that can be used, by part: ``read`` (with the check of its digest), ``decode``, ``views``,
+        Of one picture that can be used, by step: ``read`` (with the check of its digest), ``decode``, ``views``,
         ``resize``.
     """
 
@@ -92,7 +92,7 @@ def measure_reading(pictures: Iterable[ImageSource], recipe: Recipe, *, seconds:
     seconds : float
         About how long it may take; at least one good picture is read.
     """
-    spent = np.zeros(len(PARTS))
+    spent = np.zeros(len(STEPS))
     n_read = n_failed = 0
     everything = tuple(range(len(recipe.products)))
     with _one_thread():
@@ -111,7 +111,7 @@ def measure_reading(pictures: Iterable[ImageSource], recipe: Recipe, *, seconds:
             if spent.sum() >= seconds:
                 break
     spent /= max(1, n_read - n_failed)
-    return ReadingCost(n_read, n_failed, dict(zip(PARTS, spent.tolist(), strict=True)))
+    return ReadingCost(n_read, n_failed, dict(zip(STEPS, spent.tolist(), strict=True)))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from featcache.cache.failures import Failure
 from featcache.store.near_misses import NearMiss
 
-__all__ = ["Event", "ExtractResult", "PassResult", "Progress", "SideResult", "bottleneck"]
+__all__ = ["Event", "ExtractResult", "PassResult", "Progress", "SideResult"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Progress:
     done, total, failed : int
         Contents of this stage, once for each encoder and view; of ``failed`` each once.
     seconds : mapping
-        Time of this stage by part, which add up to the time that has passed: ``read``, ``decode``, ``views``,
+        Time of this stage by step, which add up to the time that has passed: ``read``, ``decode``, ``views``,
         ``resize``, ``spectral`` (waiting for pictures, each wait divided as the work was that came of it),
         ``tokenise``, ``load`` (of weights), ``forward``, ``write``. None of them ever decreases.
     n_waiting : int
@@ -36,20 +36,6 @@ class Progress:
     failed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     n_waiting: int = 0
-
-    @property
-    def bottleneck(self) -> tuple[str, float] | None:
-        """The part that takes most of the time, and its share; None before any time was measured."""
-        return bottleneck(self.seconds)
-
-
-def bottleneck(seconds: Mapping[str, float]) -> tuple[str, float] | None:
-    """Return the part that took most of the time, and its share; None if none took any."""
-    total = sum(seconds.values())
-    if total <= 0:
-        return None
-    part = max(seconds, key=lambda name: seconds[name])
-    return part, seconds[part] / total
 
 
 @dataclass(frozen=True)
@@ -81,7 +67,7 @@ class PassResult:
     n_rows : int
         Contents that were encoded, once for each encoder and view.
     seconds : mapping
-        Time by part, as in `Progress`; their sum is the time that passed.
+        Time by step, as in `Progress`; their sum is the time that passed.
     busy : mapping
         Seconds of work that went into the preparation, over all threads or processes.
     workers : str

@@ -52,20 +52,20 @@ class _Recent:
 
     @property
     def shares(self) -> list[tuple[str, float]]:
-        """Parts that took time, and their shares of it, the bottleneck first."""
+        """Steps that took time, and their shares of it, the bottleneck first."""
         before, now = self._samples[0][1].seconds, self._samples[-1][1].seconds
-        spent = {part: seconds - before.get(part, 0.0) for part, seconds in now.items()}
+        spent = {step: seconds - before.get(step, 0.0) for step, seconds in now.items()}
         total = sum(spent.values())
-        shares = {part: seconds / total for part, seconds in spent.items() if total > 0}
+        shares = {step: seconds / total for step, seconds in spent.items() if total > 0}
         return sorted(
-            ((part, share) for part, share in shares.items() if share >= _MIN_SHARE), key=lambda pair: -pair[1]
+            ((step, share) for step, share in shares.items() if share >= _MIN_SHARE), key=lambda pair: -pair[1]
         )
 
 
 class ExtractDisplay:
     """A line a stage on a terminal; a line every half minute elsewhere, for the logs of batch jobs.
 
-    It names the parts of the work with their shares of the time that passed lately (some 5 s, at least 4 batches;
+    It names the steps of the work with their shares of the time that passed lately (some 5 s, at least 4 batches;
     in logs since the line before), the bottleneck first. A share of reading, decoding or resizing is the time in which
     all else *waited* for it: what workers prepare while an encoder computes costs nothing and has no share, and where
     several wait for nobody, the work of all of them on what came divides the wait. So the shares add up to 100 %, and
@@ -129,7 +129,7 @@ class ExtractDisplay:
             return f"waiting for another writer's {state.n_waiting} units"
         rate = recent.rate
         speed = [] if rate is None else [f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"]
-        shares = [f"{part} {share:.0%}" for part, share in recent.shares]
+        shares = [f"{step} {share:.0%}" for step, share in recent.shares]
         failed = [f"[red]{state.failed} failed[/]"] if state.failed else []
         while len(shares) > 1 and self._width(speed + shares + failed) > self._room:
             shares.pop()
@@ -143,5 +143,5 @@ class ExtractDisplay:
         numbers = 2 * self._total_width + 1
         return self._console.width - len("pictures") - numbers - _TIME_WIDTH - 3 - self._has_bar * (_BAR_WIDTH + 1)
 
-    def _width(self, parts: list[str]) -> int:
-        return Text.from_markup(" ".join(parts)).cell_len
+    def _width(self, words: list[str]) -> int:
+        return Text.from_markup(" ".join(words)).cell_len

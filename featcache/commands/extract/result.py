@@ -31,8 +31,8 @@ def render_result(result: ExtractResult, path: Path) -> None:
         by_encoder.setdefault(side.fingerprint, []).append(side)
     for sides in by_encoder.values():
         _render_encoder(sides)
-    for part in result.passes:
-        _render_pass(part)
+    for done in result.passes:
+        _render_pass(done)
     notes = [f"{n:,} without {'caption' if m == 'text' else 'image'}" for m, n in _missing(result).items() if n]
     notes += [f"{result.n_orphans:,} entries skipped: no regular file there"] if result.n_orphans else []
     console.print(f"{result.n_samples:,} samples" + "".join(f", {note}" for note in notes), soft_wrap=True)
@@ -99,15 +99,15 @@ def _failed(sides: Sequence[SideResult]) -> str:
     return f"{n:,} failed in {'all' if min(map(len, each)) == n else 'some'} views"
 
 
-def _render_pass(part: PassResult) -> None:
-    total = sum(part.seconds.values())
-    if not part.n_rows or not total:
+def _render_pass(done: PassResult) -> None:
+    total = sum(done.seconds.values())
+    if not done.n_rows or not total:
         return
-    shares = [f"{name} {seconds / total:.0%}" for name, seconds in part.seconds.items() if seconds >= 0.005 * total]
-    name = "captions" if part.content == "text" else "pictures"
-    rates = f"{part.n_contents / total:.1f} {name}/s"
-    rates += f", {part.n_rows / total:.1f} rows/s" if part.n_rows != part.n_contents else ""
-    workers = f", {part.workers}" if part.content == "image" else ""
+    shares = [f"{name} {seconds / total:.0%}" for name, seconds in done.seconds.items() if seconds >= 0.005 * total]
+    name = "captions" if done.content == "text" else "pictures"
+    rates = f"{done.n_contents / total:.1f} {name}/s"
+    rates += f", {done.n_rows / total:.1f} rows/s" if done.n_rows != done.n_contents else ""
+    workers = f", {done.workers}" if done.content == "image" else ""
     console.print(f"{rates} in {total:.1f} s{workers}: {', '.join(shares)}", soft_wrap=True)
 
 

@@ -17,8 +17,6 @@ from featcache.extraction.results import Event, PassResult, Progress, SideResult
 
 __all__ = ["execute_plan"]
 
-_END = object()
-
 
 def execute_plan(
     plan: ExtractionPlan, *, report: Callable[[Progress], None], tell: Callable[[Event], None]
@@ -48,20 +46,15 @@ def execute_plan(
     toll = Toll(options.max_failures, n_failed=len(plan.scanned.news))
     table, cache = plan.scanned.table, plan.extraction.cache
     sides = {c: [Side(number, own, table, cache) for number, own in enumerate(plan.of(c))] for c in contents}
+    n_busy = sum(any(own.units for own in plan.of(content)) for content in contents)
     with _reading(plan) as reader:
-        passes = {}
-        for content in contents:
-            if any(own.units for own in plan.of(content)):
-                tally = Tally(sides[content], content, toll=toll, tell=tell)
-                encoders = LoadedEncoders(options)
-                feed = _feed(plan, sides[content], tally, encoders, reader if content == "image" else None)
-                passes[content] = Pass(
-                    content, sides[content], feed=feed, encoders=encoders, tally=tally, report=report, tell=tell
-                )
-        steps = [_steps(sides[c], passes.get(c), claim_timeout=options.claim_timeout) for c in contents]
-        _go_through(steps, in_turns=len(passes) > 1 and is_cuda(options.device))
-    results = tuple(side.result() for content in contents for side in sides[content])
-    return results, tuple(each.result() for each in passes.values())
+        passes = [
+            _go_through(plan, sides[content], Tally(sides[content], content, toll=toll, tell=tell),
+                        reader=reader, report=report, tell=tell)
+            for content in contents
+        ]  # fmt: skip
+        done = _take_turns(passes, at_once=n_busy > 1 and is_cuda(options.device))
+    return tuple(side.result() for content in contents for side in sides[content]), done
 
 
 @contextmanager
@@ -75,37 +68,55 @@ def _reading(plan: ExtractionPlan) -> Iterator[Reader | None]:
         yield reader
 
 
-def _feed(
-    plan: ExtractionPlan, sides: Sequence[Side], tally: Tally, encoders: LoadedEncoders, reader: Reader | None
-) -> Feed:
-    manifest = plan.extraction.manifest
-    if reader is None:
-        return TextFeed(manifest, sides, encoders=encoders, failures=tally)
-    return PictureFeed(manifest, sides, reader=reader, encoders=encoders, failures=tally)
+def _go_through(
+    plan: ExtractionPlan,
+    sides: Sequence[Side],
+    tally: Tally,
+    *,
+    reader: Reader | None,
+    report: Callable[[Progress], None],
+    tell: Callable[[Event], None],
+) -> Generator[None, None, PassResult | None]:
+    """Go through the contents of one kind, a batch a turn; returns None if nothing of them is to be encoded.
 
-
-def _steps(sides: Sequence[Side], work: Pass | None, *, claim_timeout: float) -> Generator[None, None, None]:
-    """Go through the contents of one kind, a batch a step; None: nothing of them is to be encoded."""
+    Its encoders are gone when it ends: those of captions make room for those of pictures.
+    """
     for side in sides:
         side.forget_finished_claims()
-    if work is not None:
-        yield from work.steps(claim_timeout=claim_timeout)
+    if not any(side.plan.units for side in sides):
+        return None
+    manifest, options = plan.extraction.manifest, plan.extraction.options
+    encoders = LoadedEncoders(options)
+    feed: Feed
+    if tally.content == "image":
+        assert reader is not None
+        feed = PictureFeed(manifest, sides, reader=reader, encoders=encoders, failures=tally)
+    else:
+        feed = TextFeed(manifest, sides, encoders=encoders, failures=tally)
+    work = Pass(tally.content, sides, feed=feed, encoders=encoders, tally=tally, report=report, tell=tell)
+    yield from work.turns(claim_timeout=options.claim_timeout)
+    return work.result()
 
 
-def _go_through(passes: Sequence[Generator[None, None, None]], *, in_turns: bool) -> None:
-    """Run passes to their ends.
+def _take_turns(passes: Sequence[Generator[None, None, PassResult | None]], *, at_once: bool) -> tuple[PassResult, ...]:
+    """Run passes to their ends; returns what those did that had something to do, in their order.
 
     Parameters
     ----------
     passes : sequence of generator
-        Each step starts a batch.
-    in_turns : bool
-        Whether they take their steps in turns: beside a GPU, the time in which captions are encoded is then time in
-        which pictures are prepared. On a CPU they would only take each other's cores.
+        Each turn starts a batch.
+    at_once : bool
+        Whether turns alternate: beside a GPU, the time in which captions are encoded is then time in which pictures
+        are prepared. On a CPU they would only take each other's cores.
     """
+    results: dict[int, PassResult | None] = {}
     with ExitStack() as stack:
-        alive = [stack.enter_context(closing(each)) for each in passes]
+        alive = [(number, stack.enter_context(closing(each))) for number, each in enumerate(passes)]
         while alive:
-            steps = alive if in_turns else alive[:1]
-            ended = [each for each in steps if next(each, _END) is _END]
-            alive = [each for each in alive if each not in ended]
+            for number, each in alive if at_once else alive[:1]:
+                try:
+                    next(each)
+                except StopIteration as end:
+                    results[number] = end.value
+            alive = [(number, each) for number, each in alive if number not in results]
+    return tuple(done for _, done in sorted(results.items()) if done is not None)

@@ -16,9 +16,9 @@ from featcache.extraction.encoding.batching import token_batches
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders
 from featcache.extraction.encoding.side import Side
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.extraction.preparing.reader import Reader
-from featcache.extraction.preparing.recipe import PARTS, Reading
+from featcache.extraction.preparing.recipe import STEPS, Reading
 
 __all__ = ["Feed", "Group", "PictureFeed", "TextFeed"]
 
@@ -50,7 +50,7 @@ class Failures(Protocol):
 
 
 class Feed(Protocol):
-    """Makes batches of groups; `busy` are the seconds of work by part that went into them, `workers` says whose."""
+    """Makes batches of groups; `busy` are the seconds of work by step that went into them, `workers` says whose."""
 
     busy: dict[str, float]
     n_contents: int
@@ -97,7 +97,7 @@ class PictureFeed:
     def __init__(
         self, manifest: Manifest, sides: Sequence[Side], *, reader: Reader, encoders: LoadedEncoders, failures: Failures
     ) -> None:
-        self.busy = dict.fromkeys(PARTS, 0.0)
+        self.busy = dict.fromkeys(STEPS, 0.0)
         self.n_contents = 0
         self.workers = str(reader)
         self._samples = manifest.samples
@@ -113,8 +113,8 @@ class PictureFeed:
             reading = prepared.reading
             group = self._open[reading.group]
             self.n_contents += 1
-            for part, seconds in zip(PARTS, prepared.seconds, strict=True):
-                self.busy[part] += seconds
+            for step, seconds in zip(STEPS, prepared.seconds, strict=True):
+                self.busy[step] += seconds
             self._failures.try_row(reading.row)
             for side, fault in prepared.faults.items():
                 self._failures.fail(group.jobs[side, reading.row], reading.row, fault)

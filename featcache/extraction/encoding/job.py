@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featcache.cache.failures import Failure
 from featcache.cache.shard import storable
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import WorkUnit
 
 __all__ = ["Batch", "EncodedUnit", "Job"]

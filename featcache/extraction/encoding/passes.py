@@ -79,7 +79,7 @@ class Pass:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """Time by part: each wait for input is divided as the work was that came of it."""
+        """Time by step: each wait for input is divided as the work was that came of it."""
         return dict(self._seconds)
 
     def result(self) -> PassResult:
@@ -87,10 +87,10 @@ class Pass:
         feed = self._feed
         return PassResult(self._content, feed.n_contents, self._n_rows, self.seconds, dict(feed.busy), feed.workers)
 
-    def steps(self, *, claim_timeout: float) -> Iterator[None]:
-        """Do what is planned, a batch a step; ends when all of it is published, by whomever.
+    def turns(self, *, claim_timeout: float) -> Iterator[None]:
+        """Do what is planned, a batch a turn; ends when all of it is published, by whomever.
 
-        What happens between two steps is not counted as time of this pass: another pass may take its steps there.
+        What happens between two turns is not counted as time of this pass: another pass may take its turns there.
 
         Parameters
         ----------
@@ -202,10 +202,10 @@ class Pass:
         self._tell_progress()
         self._tally.check()
 
-    def _spend(self, part: str, side: int | None = None) -> None:
+    def _spend(self, step: str, side: int | None = None) -> None:
         """Book the time since the last call."""
         now = time.perf_counter()
-        self._seconds[part] += now - self._since
+        self._seconds[step] += now - self._since
         if side is not None:
             self._sides[side].forward_seconds += now - self._since
         self._since = now
@@ -216,12 +216,12 @@ class Pass:
         self._waited += max(0.0, now - self._since - (loaded - self._seconds["load"]))
         self._seconds["load"], self._since = loaded, now
         busy = dict(self._feed.busy)
-        work = {part: seconds - self._divided[part] for part, seconds in busy.items()}
+        work = {step: seconds - self._divided[step] for step, seconds in busy.items()}
         if not any(work.values()):
             work = busy  # the wait was for nothing new, such as the end: it counts as all waits before it
         if total := sum(work.values()):
-            for part, seconds in work.items():
-                self._seconds[part] += self._waited * seconds / total
+            for step, seconds in work.items():
+                self._seconds[step] += self._waited * seconds / total
             self._waited, self._divided = 0.0, busy
 
     def _tell_progress(self) -> None:

@@ -13,7 +13,7 @@ from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
 from featcache.cache.shard import SUFFIX, ShardHeader, read_shard, write_shard
 from featcache.extraction.encoding.job import Job
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import Plan, WorkUnit
 from featcache.extraction.results import SideResult
 from featcache.files.claims import SUFFIX as CLAIM_SUFFIX

@@ -10,7 +10,7 @@ from featcache.cache.failures import Failure
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.job import Job
 from featcache.extraction.encoding.side import Side
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.extraction.options import FailureLimit
 from featcache.extraction.results import Event
 from featcache.identity.terms import Content
@@ -59,7 +59,7 @@ class Tally:
 
     def __init__(self, sides: Sequence[Side], content: Content, *, toll: Toll, tell: Callable[[Event], None]) -> None:
         self._sides = sides
-        self._content = content
+        self.content = content
         self._toll = toll
         self._tell = tell
         self._tried = np.zeros(len(sides[0].keys), bool)
@@ -109,7 +109,7 @@ class Tally:
             first = next(iter(self._failed.values()))
             raise FeatcacheError(
                 f"stopped: {_n(toll.n_failed, 'content')} failed, more than the limit of {toll.limit} "
-                f"({n_failed} of {_n(n_tried, f'{self._content} content')} tried), the first of sample "
+                f"({n_failed} of {_n(n_tried, f'{self.content} content')} tried), the first of sample "
                 f"{first.sample_id!r}: {first.message}; what was published stays, "
                 "`featcache failures` lists what failed"
             )

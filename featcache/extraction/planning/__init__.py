@@ -1,1 +1,1 @@
-"""What is asked for, what of it a cache lacks, and in which units it is made."""
+"""What of a data set a cache lacks, and in which units it is made."""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from featcache.dataset.readers.webdataset import TarImage
 from featcache.dataset.sample import ImageFile
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.extraction.preparing.crew import Crew, Worker, answer
-from featcache.extraction.preparing.recipe import PARTS, Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.room import Budget
 from featcache.extraction.preparing.slots import SlotLayout, Slots, shared_file
 
@@ -241,7 +241,7 @@ def serve(pipe_descriptor: int, memory_descriptor: int) -> None:
 def _carry_out(order: _Order, data: _Data, recipe: Recipe, budget: Budget, slots: Slots) -> _Answer:
     if isinstance(data, Fault):
         faults = dict.fromkeys(order.reading.products, data)
-        return _Answer(order.slot, (), faults, (0.0,) * len(PARTS))
+        return _Answer(order.slot, (), faults, (0.0,) * len(STEPS))
     with budget.tidy(order.counted):
         prepared = prepare(recipe, order.reading, data)
     for product, pixels in prepared.inputs.items():

@@ -51,7 +51,7 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
 
 
 def _is_portable(recipe: Recipe) -> bool:
-    """Tell whether the encoders' part in the preparation can travel to another process."""
+    """Tell whether what the encoders do in the preparation can travel to another process."""
     if any(type(spec).__module__ == "__main__" for _, spec in recipe.products):
         return False
     try:

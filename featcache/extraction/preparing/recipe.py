@@ -16,7 +16,7 @@ from PIL import Image
 from featcache.cache.file_facts import FORMATS
 from featcache.encoders.base import EncoderSpec, decode_size
 from featcache.errors import FeatcacheError, ImageError
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from featcache.cache.samples import SampleTable
     from featcache.dataset.sample import ImageSource
 
-__all__ = ["PARTS", "Prepared", "Reading", "Recipe", "prepare"]
+__all__ = ["STEPS", "Prepared", "Reading", "Recipe", "prepare"]
 
-PARTS = ("read", "decode", "views", "resize", "spectral")
+STEPS = ("read", "decode", "views", "resize", "spectral")
 """What preparing a picture consists of, in the order of the times that are told of it."""
 
 
@@ -125,7 +125,7 @@ class Prepared:
     faults : mapping of product to Fault
         What could not.
     seconds : tuple of float
-        Time by part, as `PARTS` names them.
+        Time by step, as `STEPS` names them.
     """
 
     reading: Reading
@@ -182,15 +182,15 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
 
 
 class _Clock:
-    """Divides the time that passes among the parts of a preparation."""
+    """Divides the time that passes among the steps of a preparation."""
 
     def __init__(self) -> None:
-        self._spent = dict.fromkeys(PARTS, 0.0)
+        self._spent = dict.fromkeys(STEPS, 0.0)
         self._since = time.perf_counter()
 
-    def stop(self, part: str) -> None:
+    def stop(self, step: str) -> None:
         now = time.perf_counter()
-        self._spent[part] += now - self._since
+        self._spent[step] += now - self._since
         self._since = now
 
     @property

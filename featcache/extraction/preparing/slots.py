@@ -60,11 +60,7 @@ class Slots:
 
     def __init__(self, descriptor: int, layout: SlotLayout, n_slots: int) -> None:
         self.layout = layout
-        self._n_slots = n_slots
         self._memory = mmap.mmap(descriptor, n_slots * layout.n_bytes)
-
-    def __len__(self) -> int:
-        return self._n_slots
 
     def __getitem__(self, place: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the array of a (slot, number): the memory itself, no copy."""

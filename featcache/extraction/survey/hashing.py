@@ -21,7 +21,7 @@ from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
 from featcache.dataset.sample import ImageSource
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
-from featcache.extraction.faults import Fault
+from featcache.extraction.fault import Fault
 from featcache.extraction.preparing.crew import Crew
 from featcache.extraction.survey.look import Look, look_at, stamp_of
 from featcache.extraction.survey.stamps import stamp_files

@@ -18,17 +18,17 @@ def place_of(image: ImageSource | None) -> tuple[bytes, bytes] | None:
     """Return the file that holds a picture, and where in it if it holds several; None for other sources."""
     match image:
         case ImageFile(path):
-            part = b""
+            inside = b""
         case TarImage(path, offset, size, member):
-            part = b"tar %d %d " % (offset, size) + member.encode("utf-8", "surrogateescape")
+            inside = b"tar %d %d " % (offset, size) + member.encode("utf-8", "surrogateescape")
         case ParquetImage(path, column, row_group, offset, _):
-            part = b"parquet %d %d " % (row_group, offset) + column.encode("utf-8", "surrogateescape")
+            inside = b"parquet %d %d " % (row_group, offset) + column.encode("utf-8", "surrogateescape")
         case _:
             return None
-    return os.fsencode(path), part
+    return os.fsencode(path), inside
 
 
-def stamp_file(path: bytes, before_ns: int, part: bytes = b"") -> bytes | None:
+def stamp_file(path: bytes, before_ns: int, inside: bytes = b"") -> bytes | None:
     """Return a digest of a file's path, size, time of change (mtime) and inode; see `stamp_files`.
 
     Parameters
@@ -38,13 +38,13 @@ def stamp_file(path: bytes, before_ns: int, part: bytes = b"") -> bytes | None:
     before_ns : int
         Time of change, in nanoseconds since 1970, from which on a file is too young: a change within the clock's
         step would leave the stamp as it is.
-    part : bytes
+    inside : bytes
         Which of the pictures in the file; each has its own stamp.
     """
-    return stamp_files((path,), before_ns, part)[0]
+    return stamp_files((path,), before_ns, inside)[0]
 
 
-def stamp_files(paths: Iterable[bytes], before_ns: int, part: bytes = b"") -> list[bytes | None]:
+def stamp_files(paths: Iterable[bytes], before_ns: int, inside: bytes = b"") -> list[bytes | None]:
     """Return a digest of each file's path, size, time of change (mtime) and inode.
 
     Two looks at a file give the same stamp unless something was done to it. Not noticed is a change that keeps the
@@ -55,7 +55,7 @@ def stamp_files(paths: Iterable[bytes], before_ns: int, part: bytes = b"") -> li
     list of bytes or None
         32 bytes; None if the file is too young, no regular file, or not there.
     """
-    look, digest, end = os.stat, hashlib.sha256, b"\0" + part if part else b""
+    look, digest, end = os.stat, hashlib.sha256, b"\0" + inside if inside else b""
     stamps: list[bytes | None] = []
     for path in paths:
         try:

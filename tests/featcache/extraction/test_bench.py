@@ -16,7 +16,7 @@ from featcache.extraction import rates
 from featcache.extraction.bench import BenchResult, bench, thin
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preloaded import Preloaded
-from featcache.extraction.preparing.recipe import PARTS, Prepared, Reading, Recipe
+from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe
 from featcache.extraction.rates import ForwardRate, ReadingCost
 from featcache.pictures.views import parse_view
 
@@ -71,7 +71,7 @@ def test_everything_is_measured_and_nothing_is_left(tmp_path: Path, monkeypatch:
     assert (found.n_samples, found.n_captions, found.n_pictures, found.workers) == (18, 6, 18, 2)
     assert all(f.rate > 0 for f in found.forwards) and found.end_to_end > 0 and found.reading.n_failed == 0
     assert list(found.stages) == ["scan", "text", "image"] and sum(found.stages.values()) <= found.end_to_end
-    assert set(found.reading.seconds) == set(PARTS)
+    assert set(found.reading.seconds) == set(STEPS)
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -13,7 +13,6 @@ import pytest
 from featcache.cache.folder import Cache
 from featcache.cache.index import load_index
 from featcache.errors import FeatcacheError
-from featcache.extraction.board import Board
 from featcache.extraction.fleet import _Job, choose_gpus, extract_on
 from featcache.extraction.results import Event, Progress
 from featcache.extraction.run import ExtractOptions, extract
@@ -145,15 +144,3 @@ def test_workers_and_memory_are_shared_out(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(FeatcacheError, match="enough"):
         extract_on(("0", "1", "2"), manifest, cache, [FakeSpec("image")], options=options)
     assert [(each.workers, each.memory) for each in given] == [(2, 1000)]
-
-
-def test_a_broken_picture_is_one_failure_for_all_views_and_processes() -> None:
-    states: list[Progress] = []
-    board = Board(states.append, lambda _: None)
-    for view in ("clean", "hflip"):
-        names = {"modality": "image", "view": view}
-        board.note(Event("plan", names | {"n_todo": 4}))
-        board.note(Event("failure", names | {"sample_id": "a", "stage": "decode", "error": "E", "message": "m"}))
-        board.note(Event("unit", names | {"n_rows": 3, "n_failed": 1}))
-    board.note(Event("failure", {"stage": "scan", "sample_id": "b", "message": "m"}))
-    assert [(s.done, s.total, s.failed) for s in states] == [(4, 4, 1), (8, 8, 1)]

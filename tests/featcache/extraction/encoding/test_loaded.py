@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from featcache.errors import FeatcacheError
-from featcache.extraction.encoding.loaded import LoadedEncoder, probe_rows
+from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders, probe_rows
 from featcache.extraction.run import ExtractOptions, extract
 
 from factories import FakeEncoder, FakeSpec, make_cache, read_manifest, write_dataset
@@ -104,3 +104,11 @@ def test_an_extraction_that_runs_out_of_memory_stores_the_same_rows(tmp_path: Pa
         extract(data, make_cache(tmp_path / name), [spec], options=ExtractOptions(device="cpu", batch_size=8))
     a, b = ([p.read_bytes() for p in sorted((tmp_path / name).glob("features/**/*.h5"))] for name in "ab")
     assert a == b and set(scarce.log) == {2}
+
+
+def test_views_of_an_encoder_share_it_and_other_outputs_do_not() -> None:
+    loaded = LoadedEncoders(ExtractOptions(device="cpu"))
+    first = loaded.of(FakeSpec("image", ("pooled",)), 0)
+    assert loaded.of(FakeSpec("image", ("pooled",)), 0) is first
+    assert loaded.of(FakeSpec("image", ("pooled", "cls")), 0) is not first
+    assert loaded.of(FakeSpec("image", ("pooled",), weights="w1"), 0) is not first

@@ -17,7 +17,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError
 from featcache.extraction.preparing.process_reader import ProcessReader
 from featcache.extraction.preparing.reader import open_reader
-from featcache.extraction.preparing.recipe import PARTS, Reading, Recipe
+from featcache.extraction.preparing.recipe import STEPS, Reading, Recipe
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.run import ExtractOptions, ExtractResult, Progress, extract
 from featcache.extraction.survey.scan import scan
@@ -75,7 +75,7 @@ def test_processes_make_what_threads_make_in_order_with_faults_where_they_belong
         again = list(reader.prepare(iter(wanted[:5])))
     for a, b in zip(expected, found, strict=True):
         assert {k: v.tobytes() for k, v in a.inputs.items()} == {k: v.tobytes() for k, v in b.inputs.items()}
-        assert a.faults == b.faults and len(b.seconds) == len(PARTS)
+        assert a.faults == b.faults and len(b.seconds) == len(STEPS)
     assert [p.inputs.keys() for p in again] == [p.inputs.keys() for p in expected[:5]]
     assert sum(bool(p.faults) for p in found) == 2
 

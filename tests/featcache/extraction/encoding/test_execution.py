@@ -1,0 +1,43 @@
+"""Captions are done before pictures, and their encoder makes room for the next."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featcache.extraction.options import ExtractOptions
+from featcache.extraction.results import Progress
+from featcache.extraction.run import extract
+
+from factories import FakeEncoder, FakeSpec, make_cache, read_manifest, write_dataset
+
+
+@dataclass(frozen=True)
+class Known(FakeSpec):
+    """An encoder of which is known whether it is still in memory."""
+
+    loaded: list[Any] = field(default_factory=list, compare=False)
+
+    def load(self, device: str, *, compile: bool = False) -> FakeEncoder:
+        encoder = super().load(device, compile=compile)
+        self.loaded.append(weakref.ref(encoder))
+        return encoder
+
+
+def test_the_encoder_of_captions_is_gone_when_pictures_are_encoded(tmp_path: Path) -> None:
+    text, image = Known("text", ("cls",)), Known("image")
+    seen: list[tuple[str, bool, bool]] = []
+
+    def look(state: Progress) -> None:
+        alive = [any(ref() is not None for ref in spec.loaded) for spec in (text, image)]
+        seen.append((state.stage, *alive))
+
+    options = ExtractOptions(device="cpu", batch_size=4, workers=2)
+    manifest = read_manifest(write_dataset(tmp_path / "d"))
+    result = extract(manifest, make_cache(tmp_path / "c"), [image, text], options=options, progress=look)
+    assert ("text", True, False) in seen and ("image", False, True) in seen
+    assert not any(of_text for stage, of_text, _ in seen if stage == "image")
+    assert [done.content for done in result.passes] == ["text", "image"]
+    assert [side.modality for side in result.sides] == ["text", "image"]
