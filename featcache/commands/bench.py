@@ -50,6 +50,7 @@ def bench(request: BenchRequest) -> None:
     from featcache.extraction.bench import thin
 
     options = request.pace.options(request.device)
+    refuse_empty({"--labels": request.labels})
     labels = choose_labels(request.labels, data, project)
     sample = thin(Manifest.from_source(data, on_orphan="skip", labels=labels), request.samples)
     wanted = encoders.dtypes
@@ -57,7 +58,7 @@ def bench(request: BenchRequest) -> None:
     defaults = Defaults(compute, "float16" if wanted.storage == "auto" else wanted.storage)
     # Encoders take what is not said from a cache; the one that is measured with is made later.
     imagined = Cache(Path("bench"), defaults)
-    refuse_empty(encoders.texts | {"--labels": request.labels})
+    refuse_empty(encoders.texts)
     specs = encoders.models(project).specs(sample, imagined, Dtypes(compute, defaults.storage_dtype))
     with notes.status("") as spinner:
         found = library_bench(

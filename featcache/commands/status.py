@@ -165,11 +165,11 @@ def _render_dataset(dataset: DatasetStatus) -> None:
 
 def _classes(dataset: DatasetStatus) -> dict[str, int]:
     """Count samples by class, and those of unknown class by what else is known of them."""
-    from featcache.dataset.overview import UNNAMED
+    from featcache.dataset.overview import UNLABELLED, UNNAMED
 
     named = {name: n for name, n in dataset.classes.items() if name != "unknown"}
     n_unnamed = dataset.labels["ai"] - sum(n for name, n in named.items() if name != "real")
-    found = named | {UNNAMED: n_unnamed, "no label": dataset.labels["unknown"]}
+    found = named | {UNNAMED: n_unnamed, UNLABELLED: dataset.labels["unknown"]}
     return {name: n for name, n in found.items() if n}
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from featcache.dataset.sample_list import SampleList
 from featcache.identity.terms import SPLITS
 
-__all__ = ["UNNAMED", "Group", "overview", "summarise"]
+__all__ = ["UNLABELLED", "UNNAMED", "Group", "overview", "summarise"]
 
 UNNAMED = "AI, generator unknown"
-_UNLABELLED = "no label"
+UNLABELLED = "no label"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def summarise(groups: Sequence[Group], n_lines: int) -> tuple[Group, ...]:
         return tuple(groups)
     by_line: dict[tuple[str | None, str], list[Group]] = {}
     for group in groups:
-        is_named = group.label not in ("real", UNNAMED, _UNLABELLED)
+        is_named = group.label not in ("real", UNNAMED, UNLABELLED)
         by_line.setdefault((group.split, "generators" if is_named else group.label), []).append(group)
     return tuple(
         Group(
@@ -83,7 +83,7 @@ def summarise(groups: Sequence[Group], n_lines: int) -> tuple[Group, ...]:
 def _label(label_a: int, label_b: str | None) -> str:
     if label_a == 1:
         return UNNAMED if label_b is None else f"AI, {label_b}"
-    return "real" if label_a == 0 else _UNLABELLED
+    return "real" if label_a == 0 else UNLABELLED
 
 
 def _below(name: str, origin: str) -> str:
@@ -95,6 +95,6 @@ def _below(name: str, origin: str) -> str:
 
 
 def _order(group: Group) -> tuple[int, int, str]:
-    labels = ("real", UNNAMED, "", _UNLABELLED)
+    labels = ("real", UNNAMED, "", UNLABELLED)
     place = labels.index(group.label) if group.label in labels else 2
     return SPLITS.index(group.split) if group.split in SPLITS else len(SPLITS), place, group.label
