@@ -399,17 +399,21 @@ def test_an_empty_folder_is_an_error_that_says_what_was_expected(detector: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
+@pytest.mark.slow
 def test_scans_that_are_killed_or_meet_leave_whole_files_and_lose_nothing(
     project: Path, detector: Path, tmp_path: Path
 ) -> None:
     words = ("scan", str(detector), str(project / "data"), "--cache", "c", "--device", "cpu", "--out")
-    killed = spawn(*words, "k.csv", cwd=tmp_path, command="heads")
+    ended = [spawn(*words, f"{name}.csv", cwd=tmp_path, command="heads") for name in ("killed", "stopped")]
     deadline = time.monotonic() + 120
-    while not (tmp_path / "c" / "cache.json").exists() and killed.poll() is None and time.monotonic() < deadline:
+    while not (tmp_path / "c" / "cache.json").exists() and time.monotonic() < deadline:
         time.sleep(0.002)
-    killed.kill()
-    killed.communicate(timeout=60)
-    assert not (tmp_path / "k.csv").exists()
+    ended[0].kill()
+    ended[1].terminate()
+    _, errors = [process.communicate(timeout=120) for process in ended][1]
+    assert [process.returncode for process in ended] == [-signal.SIGKILL, 130], errors
+    assert f"heads scan {detector}" in errors and "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
     both = [spawn(*words, f"{name}.csv", cwd=tmp_path, command="heads") for name in ("a", "b")]
     for process in both:
         _, errors = process.communicate(timeout=120)
