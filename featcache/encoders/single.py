@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from featcache.encoders.build import build_spec
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import parse_outputs
-from featcache.identity.terms import CONTENT_OF, Modality
 
 if TYPE_CHECKING:
     from featcache.encoders.base import Device, Encoder, EncoderSpec
@@ -61,7 +60,7 @@ class ContentEncoder:
         return np.concatenate(stored).astype(np.float32)
 
     def _opened(self, content: bytes | str) -> Any:
-        wants = CONTENT_OF[cast("Modality", self._wanted.modality)]
+        wants = self._wanted.content
         if wants != ("image" if isinstance(content, bytes) else "text"):
             encodes, expected = ("captions", "pictures") if wants == "text" else ("pictures", "captions")
             raise ModelError(

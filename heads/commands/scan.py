@@ -10,8 +10,9 @@ import typer
 
 from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
+from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
-from heads.commands.options import DeviceName, Overwrite, cache_folder
+from heads.commands.options import DeviceName, Overwrite
 from heads.commands.render import console, next_command, notes, print_json, safe
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file

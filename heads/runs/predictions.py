@@ -69,8 +69,8 @@ class Predictions:
         """Rows that are not answered."""
         return int((~self.answered).sum())
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the table by column, None in rows that are not answered.
+    def table(self) -> dict[str, list[Any]]:
+        """Return the table by the names of its columns, None in rows that are not answered.
 
         ``sample_id``, ``p_ai``, ``pred_a`` (``real`` or ``ai``), ``pred_b`` (the verdict's class) and
         ``p_NAME`` of each generator (see `generator_columns`): the probability that it made the picture,
@@ -81,16 +81,16 @@ class Predictions:
         def where_answered(values: list[Any]) -> list[Any]:
             return [value if ok else None for value, ok in zip(values, known, strict=True)]
 
-        columns = {
+        table = {
             "sample_id": self.sample_id.tolist(),
             "p_ai": where_answered(self.p_ai.tolist()),
             "pred_a": where_answered([AI if code else REAL for code in self.verdict.tolist()]),
             "pred_b": where_answered([self.classes[code] for code in self.verdict.tolist()]),
         }
         generators = () if self.classes == (REAL, AI) else self.classes[1:]
-        for name, code in generator_columns(generators, columns).items():
-            columns[name] = where_answered(self.proba[:, code].tolist())
-        return columns
+        for column, code in generator_columns(generators, table).items():
+            table[column] = where_answered(self.proba[:, code].tolist())
+        return table
 
 
 def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predictions:
@@ -117,13 +117,13 @@ def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predicti
 
 
 def write_table(predictions: Predictions, out: Path) -> None:
-    """Write `Predictions.columns` as CSV, JSONL or Parquet by the ending of ``out``; replaces what is there."""
+    """Write `Predictions.table` as CSV, JSONL or Parquet by the ending of ``out``; replaces what is there."""
     check_table_format(out)
-    columns = predictions.columns()
-    schema: Schema = {name: "text" if name in _TEXTS else "number" for name in columns}
+    table = predictions.table()
+    schema: Schema = {name: "text" if name in _TEXTS else "number" for name in table}
     prepare_file(out)
     with new_file(out) as file, table_writer(out, file, schema) as write:
-        write(columns)
+        write(table)
 
 
 def check_table_format(out: Path) -> None:

@@ -15,7 +15,7 @@ from featcache.dataset.readers.layout import label_paths
 from featcache.dataset.readers.narrow import parse_table
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, settle_orphans
 from featcache.dataset.readers.reading import TODAY, Reading
-from featcache.dataset.readers.table import Table, more_rows, without_labels
+from featcache.dataset.readers.table import Table, more_rows
 from featcache.dataset.readers.words import SPLIT_NAMES, verdict_of
 from featcache.errors import ManifestError
 from featcache.files.regular import open_regular
@@ -42,9 +42,9 @@ class TarImage:
     Attributes
     ----------
     path : str
-        The tar.
+        Path of the tar file.
     offset, size : int
-        Where its bytes are.
+        Where in the tar its bytes are, and how many.
     member : str
         Its name in the tar, for messages.
     """
@@ -148,8 +148,7 @@ def read_tars(
         reason = faults.lines[0] if faults.lines else "expected members named like pictures or captions, found none"
         raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
     left, notes = _label_by_folders(rows, reading) if contents is None else (reading, ())
-    table = _tabulate(rows, left)
-    parsed = parse_table(table if contents is None else without_labels(table), on_orphan=on_orphan)
+    parsed = parse_table(_tabulate(rows, left), on_orphan=on_orphan, contents=contents)
     return parsed._replace(orphans=tuple(orphans), broken=tuple(faults.lines), notes=notes + parsed.notes)
 
 

@@ -135,6 +135,14 @@ def test_captions_that_no_producer_takes_are_not_read(tmp_path: Path, wanted: Wa
         extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("text"), FakeSpec("image")), device="cpu")
 
 
+def test_a_list_of_captions_is_one_line_for_who_looks_at_pictures(tmp_path: Path, wanted: Wanted) -> None:
+    folder = write_folder(tmp_path / "d", a=png(1))
+    (folder / "t.jsonl").write_text(json.dumps({"image": "a.png", "caption": ["one", "two"]}) + "\n")
+    for specs, ids in (([FakeSpec("image")], ["a.png"]), ([FakeSpec("text")], ["a.png#0", "a.png#1"])):
+        found = extract_pictures(folder / "t.jsonl", tmp_path / "c", wanted(*specs), device="cpu")
+        assert [found.sample_id(row) for row in range(len(found))] == ids and not found.faults
+
+
 def test_two_files_of_one_content_are_two_rows_and_one_forward(tmp_path: Path, wanted: Wanted) -> None:
     folder = write_folder(tmp_path / "d", a=png(1), b=png(2), c=png(1))
     found = extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("image")), device="cpu")
