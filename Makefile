@@ -3,12 +3,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: help demo test test-all soak lint clean
+.PHONY: help demo test test-all soak mutants lint clean
 
 help:
 	@echo "make demo      run the whole method on an embedded example (no network after installation)"
 	@echo "make test      lint, type-check and run the quick test suite"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make mutants   change operators and constants one at a time and see whether tests notice (MODULES=… for some)"
 	@echo "make lint      ruff, mypy and import-linter"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -27,8 +28,8 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 # One thread a worker: the workers are the parallelism.
-test test-all: export OMP_NUM_THREADS = 1
-test test-all: export OMP_WAIT_POLICY = PASSIVE
+test test-all mutants: export OMP_NUM_THREADS = 1
+test test-all mutants: export OMP_WAIT_POLICY = PASSIVE
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not soak" -n auto
@@ -38,6 +39,11 @@ test-all: lint
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak --timeout 1800
+
+# For those who change the tests of these modules: an hour, and a tool that nothing else needs.
+mutants: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	$(BIN)/python tests/mutants/run.py $(MODULES)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output

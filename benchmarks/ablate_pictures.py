@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record import Measure
-from featcache import FeatureStore, Selection, open_store
+from featcache import FeatureStore, Selection, link_rows, open_store
 from featcache.cache.folder import Cache, Defaults
 from featcache.dataset.manifest import Manifest
 from featcache.encoders.model_folder import resolve_model
@@ -18,7 +18,7 @@ from featcache.encoders.vision import ImageSpec
 from featcache.extraction.run import ExtractOptions, extract
 from heads.ablation.bootstrap import build_interval, count_groups, decide, draw_weights, resample_scores
 from heads.data.features import Features, load_features, load_rows
-from heads.data.folds import build_parts, row_sets
+from heads.data.folds import build_parts
 from heads.head.metrics import binary_metrics, multiclass_metrics
 from heads.head.protocol import Head, Prediction
 from heads.mlp.config import MlpConfig
@@ -62,7 +62,7 @@ def bench_pictures(folder: Path | None, *, is_quick: bool) -> list[Measure]:
     for name, view in (("mlp", "clean"), ("mlp", UNSEEN), ("mlp, views", "clean"), ("mlp, views", UNSEEN)):
         how = f"fitted on {', '.join(views)}" if name == "mlp, views" else "fitted on clean"
         measures += score_lines(predictions[name, view], test[view], f"best mlp or layers head, {view}", note=how)
-    groups = row_sets(test["clean"])
+    groups = link_rows(test["clean"])
     counts = [
         count_groups(decide(predictions[key], tasks), test["clean"].targets, tasks=tasks, groups=groups)
         for key in (("mlp", "clean"), ("linear", "clean"))

@@ -20,7 +20,11 @@ from featcache.errors import (
 from featcache.extraction.memory import parse_memory
 from featcache.pictures.views import expand_views
 from featcache.project import Project, load_project
-from featcache.store.store import Arrays, FeatureStore, Selection, open_store
+from featcache.store.arrays import Arrays
+from featcache.store.groups import link_rows, shared_rows
+from featcache.store.opening import open_store
+from featcache.store.selection import Selection
+from featcache.store.store import FeatureStore
 
 __all__ = [
     "Arrays",
@@ -39,9 +43,11 @@ __all__ = [
     "encode_caption",
     "encode_image",
     "expand_views",
+    "link_rows",
     "load_project",
     "open_store",
     "parse_memory",
+    "shared_rows",
 ]
 
 __version__ = "0.1.0"

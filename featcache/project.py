@@ -21,27 +21,33 @@ class Project:
     Attributes
     ----------
     data : str or None
-        Manifest, folder or ``hf:NAME``.
+        The data set: a manifest, a folder or ``hf:NAME``.
     labels : str or None
         What values and folders of the data mean, as ``--labels`` takes it.
+    column : str or None
+        Which columns of the data mean what, as ``--column`` takes it.
+    root : Path or None
+        Where the pictures of the data are.
     cache, runs : Path or None
         Where features and runs go.
     text_model, image_model : str or None
         Hub id, local folder, or ``none``.
     text_outputs, image_outputs, spectral_outputs : str or None
-        Comma-separated names.
+        Names of the outputs to store, separated by commas.
     text_template : str or None
-        With ``{caption}``.
+        A text that says ``{caption}`` where the caption goes.
     views : str or None
-        Comma-separated names and presets.
+        Names of views and of presets, separated by commas.
     spectral, clip_text, square_crop : bool or None
         Spectral features; the text tower of the image model; the middle square of each picture.
     resize, decode : str or None
-        Who resizes (``pillow`` or ``torch``), and how JPEGs are decoded (``exact`` or ``fast``).
+        Which library resizes (``pillow`` or ``torch``), and how JPEGs are decoded (``exact`` or ``fast``).
     """
 
     data: str | None = None
     labels: str | None = None
+    column: str | None = None
+    root: Path | None = None
     cache: Path | None = None
     runs: Path | None = None
     text_model: str | None = None
@@ -81,6 +87,6 @@ def load_project(folder: Path | None = None) -> Project:
             raise FeatcacheError(f"{path}: {key} is {value!r}, expected true or false")
         if key not in _SWITCHES and (not isinstance(value, str) or not value):
             raise FeatcacheError(f"{path}: {key} is {value!r}, expected a text")
-    for key in {"cache", "runs"} & values.keys():
+    for key in {"cache", "root", "runs"} & values.keys():
         values[key] = Path(values[key])
     return Project(**values)

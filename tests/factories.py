@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.cache.folder import Cache, Defaults
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
 from featcache.dataset.manifest import Manifest
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import Modality
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import pytest
 
 GENERATORS = ("alpha", "beta")
+SMALL_HEADER = ShardHeader("ab" * 32, "clean", "float16")
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,19 @@ def write_dataset(folder: Path, n_captions: int = 6, **columns: Sequence[Any]) -
 
 def make_cache(path: Path, storage_dtype: str = "float16") -> Cache:
     return Cache.open_or_create(path, Defaults("float32", storage_dtype))
+
+
+def small_rows(n: int, d: int = 5, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return random keys (n, 32) and vectors (n, d)."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 32), dtype=np.uint8), rng.standard_normal((n, d)).astype(np.float32)
+
+
+def write_small_shard(path: Path, n: int = 7) -> Path:
+    """Write a shard of `SMALL_HEADER` with outputs of 5 and 2 columns."""
+    keys, vectors = small_rows(n)
+    assert write_shard(path, SMALL_HEADER, keys, {"cls": vectors, "layers:4": vectors[:, :2]}, root=path.parent)
+    return path
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -20,7 +20,8 @@ from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 from heads.data.choices import choose_selections
 from heads.data.features import Features, load_features
 from heads.head.metrics import score_prediction
@@ -61,8 +62,8 @@ def auc_of_test(train: Features, test: Features) -> float:
 
 
 def zeroed(features: Features) -> Features:
-    blocks = {name: np.zeros_like(block) for name, block in features.blocks.items()}
-    return replace(features, blocks=blocks)
+    vectors = {name: np.zeros_like(found) for name, found in features.vectors.items()}
+    return replace(features, vectors=vectors)
 
 
 def test_image_vectors_tell_real_from_ai_and_zeroed_ones_do_not(store: FeatureStore) -> None:

@@ -26,7 +26,7 @@ class Checked:
     state : FileState
         What its file looked like before and after it was read.
     sha256 : str
-        Of the whole file, as its receipt has it; empty if there was no receipt.
+        Checksum of the whole file, as its receipt has it; empty if there was no receipt.
     """
 
     state: FileState

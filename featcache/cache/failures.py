@@ -27,17 +27,17 @@ class Failure:
     Attributes
     ----------
     key : str
-        Content key, 64 hex digits.
+        Key of the content, 64 hex digits.
     sample_id : str
         First sample that has this content.
     stage : str
-        ``read``, ``decode``, ``view`` or ``encode``.
+        What failed: ``read``, ``decode``, ``view`` or ``encode``.
     error, message : str
         Class of the error, and its text.
     attempt : int
         How many times it was tried, from 1.
     time : str
-        UTC, ISO 8601.
+        When it was last tried: UTC, ISO 8601.
     """
 
     key: str

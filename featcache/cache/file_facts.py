@@ -55,8 +55,3 @@ class FileFacts:
         self.n_bytes[row] = min(n_bytes, _MAX_BYTES)
         self.format[row] = FORMATS.index(format) if format in FORMATS else 0
         self.has_exif[row] = _UNKNOWN if has_exif is None else has_exif
-
-    @property
-    def format_names(self) -> NDArray[np.str_]:
-        """Names of the formats, (n,)."""
-        return np.array(FORMATS)[self.format]

@@ -21,11 +21,11 @@ from featcache.cache.shard import SUFFIX
 from featcache.errors import FeatcacheError, ShardError
 from featcache.files.digests import canonical_json
 from featcache.files.publish import TEMP_PREFIX
-from featcache.files.sealed import MAX_RECORDS, check_intact, read_json, read_sealed, write_sealed
+from featcache.files.sealed import MAX_RECORDS, check_intact, read_sealed, write_sealed
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import COMPUTE_DTYPES, STORAGE_DTYPES
 
-__all__ = ["Cache", "Defaults", "cache_document", "has_lost_marker", "read_json", "unit_name"]
+__all__ = ["Cache", "Defaults", "cache_document", "has_lost_marker", "unit_name"]
 
 FORMAT_VERSION = 1
 _SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{12}")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from featcache.cache.folder import Cache
-from featcache.cache.shard import Shard, ShardHeader, check_layout, read_shard, verify_shard
+from featcache.cache.shard import Shard, ShardHeader, check_layout, read_shard
+from featcache.cache.shard_digests import verify_shard
 from featcache.errors import ShardError
 from featcache.files.digests import canonical_json, digest_bytes
 from featcache.files.hdf5 import Block
@@ -89,7 +90,7 @@ def update_index(cache: Cache, *, rebuild: bool = False, without: Collection[Pat
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache whose index is written.
     rebuild : bool
         Believe no receipt that is there. A shard that is damaged gets none, so that `verify` looks into it.
     without : collection of Path

@@ -34,7 +34,7 @@ def shared_lease(root: Path) -> Iterator[None]:
     Raises
     ------
     FeatcacheError
-        If somebody deletes from it.
+        If somebody is deleting from the cache.
     """
     with _lease(root, "extract") as (_, own):
         for path in sorted(_folder(root).glob(f"{_SOLE}*{SUFFIX}")):

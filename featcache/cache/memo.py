@@ -36,9 +36,9 @@ class Memo:
     stamp : (n, 32) uint8
         What each file, or part of one, looked like: a digest of path, size, time of change, inode and part.
     key : (n, 32) uint8
-        Sha256 of the bytes.
+        Keys: the sha256 of each file's bytes.
     width, height : (n,) uint32
-        Of the picture in pixels, 0 if unknown.
+        Size of the picture in pixels, 0 if unknown.
     files : FileFacts
         What else was seen of the file or part.
     """

@@ -24,7 +24,7 @@ class Orphans:
     Attributes
     ----------
     n : int
-        How many were left out.
+        How many named files were left out.
     lines : tuple of str
         A line for each of the first thousand.
     n_broken : int

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
 from featcache.errors import ShardError
-from featcache.files.digests import canonical_json
+from featcache.files.digests import digest_json
 from featcache.files.sealed import check_intact, read_sealed
+from featcache.identity.terms import CONTENTS, Content
 
 __all__ = [
     "FrozenContents",
@@ -43,27 +44,27 @@ Lacks = Callable[[str, str, str, NDArray[np.uint8]], NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class FrozenContents:
-    """Contents of one kind.
+    """The captions or the pictures of a data set.
 
     Attributes
     ----------
     kind : {"image", "text"}
-        What they are.
+        Whether these are its pictures or its captions.
     count : int
-        How many there are.
+        How many of them there are.
     digest : str
         Sha256 of their keys in the order of the manifest, 64 hex digits.
     """
 
-    kind: str
+    kind: Content
     count: int
     digest: str
 
     @classmethod
-    def of(cls, table: SampleTable, kind: str) -> Self:
-        """Describe the contents of a sample table."""
-        keys = table.unique_keys(kind)
-        return cls(kind, len(keys), hashlib.sha256(keys.tobytes()).hexdigest())
+    def of(cls, table: SampleTable, content: Content) -> Self:
+        """Describe those of a sample table."""
+        keys = table.unique_keys(content)
+        return cls(content, len(keys), hashlib.sha256(keys.tobytes()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,15 @@ class FrozenProducer:
     Attributes
     ----------
     fingerprint : str
-        Digest of the producer.
+        Digest of the producer, 64 hex digits.
     kind : {"image", "text"}
-        Of which contents.
+        The content of a sample of which its vectors are made.
     outputs, views : tuple of str
-        Sorted.
+        What is to be stored, and under which perturbations; both sorted.
     """
 
     fingerprint: str
-    kind: str
+    kind: Content
     outputs: tuple[str, ...]
     views: tuple[str, ...]
 
@@ -95,7 +96,7 @@ class FrozenPlan:
     dataset : str
         Name of the data set in the cache.
     count : int
-        How many parts there are.
+        How many parts the extraction has.
     unit_rows : int
         Contents a run: part i has the runs i, i + count, i + 2 count …
     contents, producers : tuple
@@ -119,15 +120,17 @@ class FrozenPlan:
         Raises
         ------
         ShardError
-            If it is something else.
+            If the document is no frozen plan of this version.
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
             raise ShardError.of_version(where, version, FORMAT_VERSION)
         try:
-            contents = [(str(c["kind"]), _count(c["count"], MAX_ROWS), str(c["digest"])) for c in document["contents"]]
+            contents = [
+                (_content(c["kind"]), _count(c["count"], MAX_ROWS), str(c["digest"])) for c in document["contents"]
+            ]
             producers = [
-                (str(p["fingerprint"]), str(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
+                (str(p["fingerprint"]), _content(p["kind"]), tuple(map(str, p["outputs"])), tuple(map(str, p["views"])))
                 for p in document["producers"]
             ]
             count, tasks = _count(document["count"], MAX_COUNT), document.get("tasks")
@@ -162,7 +165,7 @@ class FrozenPlan:
         table : SampleTable
             The data set as it is now.
         lacks : callable
-            Tells what is there.
+            Tells which contents a producer still has to encode.
 
         Returns
         -------
@@ -212,7 +215,7 @@ def load_plan(path: Path) -> FrozenPlan:
     Raises
     ------
     ShardError
-        As `read_plan` does.
+        If the plan cannot be read, as by `read_plan`.
     """
     try:
         return read_plan(path)
@@ -238,8 +241,15 @@ def read_plan(path: Path) -> FrozenPlan:
 
 
 def _place(folder: Path, dataset: str, fingerprints: Iterable[str]) -> Path:
-    name = hashlib.sha256(canonical_json(list(fingerprints)).encode()).hexdigest()[:12]
+    name = digest_json(list(fingerprints))[:12]
     return folder / dataset / f"{name}.json"
+
+
+def _content(value: Any) -> Content:
+    found = next((content for content in CONTENTS if value == content), None)
+    if found is None:
+        raise ValueError(f"{value!r:.80} is none of {CONTENTS!r}")
+    return found
 
 
 def _count(value: Any, most: int, *, least: int = 0) -> int:

@@ -31,17 +31,20 @@ class Request:
     dataset, origin : str
         Its name in the cache, and what it was read from.
     fingerprint : str
-        Digest of the producer.
+        Digest of the producer, 64 hex digits.
     outputs, views : tuple of str
-        What was to be stored.
+        Outputs that were to be stored, and the perturbations under which.
     seed : int or None
-        Of the split, if it was made here.
+        Seed of the split, if it was made here.
     skips_orphans : bool
         Whether something that the data set names was left out.
     rules : int
         By which labels and captions were read; 1 in old requests.
     labels : str
         What the user stated about labels, ``""`` if nothing.
+    columns, root : str
+        Columns that the user named, as ``--column`` takes them, and the folder below which pictures are; ``""`` if
+        nothing was said.
     """
 
     dataset: str
@@ -53,6 +56,8 @@ class Request:
     skips_orphans: bool
     rules: int = 1
     labels: str = ""
+    columns: str = ""
+    root: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
@@ -61,7 +66,7 @@ class Request:
         Raises
         ------
         ShardError
-            If it is something else.
+            If the document is no request of this version.
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
@@ -78,6 +83,8 @@ class Request:
                 bool(document["skips_orphans"]),
                 int(document.get("rules", 1)),
                 str(document.get("labels", "")),
+                str(document.get("columns", "")),
+                str(document.get("root", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError.damaged(f"{where} is no request: {error!r}") from error
@@ -92,6 +99,8 @@ class Request:
         document = {"format_version": FORMAT_VERSION, **asdict(self)}
         if self.rules == 1 and not self.labels:
             del document["rules"], document["labels"]
+        if not (self.columns or self.root):
+            del document["columns"], document["root"]
         return document
 
 

@@ -15,14 +15,13 @@ from featcache.cache.file_facts import FORMATS, FileFacts
 from featcache.errors import ShardError
 from featcache.files.column_file import READ_ERRORS, ColumnFile
 from featcache.files.string_column import StringColumn
-from featcache.identity.terms import KEY_BYTES
+from featcache.identity.terms import KEY_BYTES, Content
 
 __all__ = [
     "ABSENT",
     "PRESENT",
     "UNREADABLE",
     "SampleTable",
-    "StringColumn",
     "number_contents",
     "read_samples",
     "write_samples",
@@ -30,7 +29,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 PRESENT, ABSENT, UNREADABLE = 0, 1, 2
-"""State of one side of a sample: has a content key; was never given; was named but could not be read."""
+"""State of a content of a sample: it has a key; was never given; was named but could not be read."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,22 @@ class SampleTable:
     image_key, text_key : (n, 32) uint8
         Sha256 of the file's bytes and of the caption's UTF-8; zeros where there is none.
     image_status, text_status : (n,) uint8
-        `PRESENT`, `ABSENT` or `UNREADABLE`.
+        Whether there is a content: `PRESENT`, `ABSENT` or `UNREADABLE`.
     width, height : (n,) uint32
-        Of the stored picture in pixels, 0 if unknown. For audits: they give generators away, so no head sees them.
+        Size of the stored picture in pixels, 0 if unknown. For audits: they give generators away, so no head sees them.
     files : FileFacts or None
         What else the picture files are, for audits too. None: the table was made before that was looked at.
     split_seed : int or None
-        Of the split, if it was made here. None: the manifest has splits, or the table is an old one.
+        Seed of the split, if it was made here. None: the manifest has splits, or the table is an old one.
     rules : int
         By which labels and captions were read; 1 in old tables.
     labels : str
         What the user stated about labels, ``""`` if nothing.
+    columns, root : str
+        Columns that the user named, as ``--column`` takes them, and the folder below which pictures are; ``""`` if
+        nothing was said.
+    row_origin : StringColumn or None
+        Where each sample comes from, ``""`` where that is not said. None: the data say it of no sample.
     """
 
     dataset: str
@@ -86,31 +90,34 @@ class SampleTable:
     split_seed: int | None = None
     rules: int = 1
     labels: str = ""
+    columns: str = ""
+    root: str = ""
+    row_origin: StringColumn | None = None
 
     def __len__(self) -> int:
         return len(self.label_a)
 
-    def keys(self, modality: str) -> NDArray[np.uint8]:
-        """Content keys (n, 32) of one side: of the captions for ``text``, else of the pictures."""
-        return self.text_key if modality == "text" else self.image_key
+    def keys(self, content: Content) -> NDArray[np.uint8]:
+        """Keys (n, 32) of the captions or of the pictures."""
+        return self.text_key if content == "text" else self.image_key
 
-    def has(self, modality: str) -> NDArray[np.bool_]:
-        """Which samples have a content on one side."""
-        return np.equal(self.text_status if modality == "text" else self.image_status, PRESENT)
+    def has(self, content: Content) -> NDArray[np.bool_]:
+        """Which samples have a caption, or a picture: (n,)."""
+        return np.equal(self.text_status if content == "text" else self.image_status, PRESENT)
 
-    def unique_keys(self, modality: str) -> NDArray[np.uint8]:
-        """Contents of one side, each once, in the order of first appearance: (u, 32)."""
-        return self.keys(modality)[self.first_rows(modality)]
+    def unique_keys(self, content: Content) -> NDArray[np.uint8]:
+        """Keys of the captions or of the pictures, each once, in the order of first appearance: (u, 32)."""
+        return self.keys(content)[self.first_rows(content)]
 
-    def first_rows(self, modality: str) -> NDArray[np.int64]:
-        """Return the first row of each content of one side, ascending."""
-        rows = np.flatnonzero(self.has(modality))
-        order, is_first = _grouped(self.keys(modality)[rows])
+    def first_rows(self, content: Content) -> NDArray[np.int64]:
+        """Return the first row of each caption or picture, ascending."""
+        rows = np.flatnonzero(self.has(content))
+        order, is_first = _grouped(self.keys(content)[rows])
         return np.sort(rows[order[is_first]])
 
-    def content_numbers(self, modality: str) -> NDArray[np.int64]:
-        """Number the contents of one side from 0, in any order: (n,), -1 for samples that have none."""
-        return number_contents(self.keys(modality), self.has(modality))
+    def content_numbers(self, content: Content) -> NDArray[np.int64]:
+        """Number the captions or the pictures from 0, in any order: (n,), -1 for samples that have none."""
+        return number_contents(self.keys(content), self.has(content))
 
     @property
     def bytes_per_pixel(self) -> NDArray[np.float32]:
@@ -157,11 +164,15 @@ _FIXED = {"split": "|S5", "label_a": "int8", "label_b": "int16", "width": "uint3
 _FACTS = {"image_format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
 _LATER = _FACTS | {"split_seed": "uint8"}
 _READING = {"rules": "uint8", "labels": "uint8"}
+_NAMED = {"columns": "uint8", "root": "uint8"}
+_ROW_ORIGIN = {"row_origin.utf8": "uint8", "row_origin.offsets": "int64"}
 _TEXTS = ("dataset", "origin")
 _COLUMNS = (
     _FIXED
     | _LATER
     | _READING
+    | _NAMED
+    | _ROW_ORIGIN
     | dict.fromkeys(_TEXTS, "uint8")
     | {
         f"{name}.{part}": dtype
@@ -194,6 +205,10 @@ def write_samples(path: Path, table: SampleTable, *, root: Path) -> None:
         columns["split_seed"] = _packed("" if table.split_seed is None else str(table.split_seed))
     if table.rules > 1 or table.labels:
         columns |= {"rules": _packed(str(table.rules)), "labels": _packed(table.labels)}
+    if table.columns or table.root:
+        columns |= {"columns": _packed(table.columns), "root": _packed(table.root)}
+    if table.row_origin is not None:
+        columns["row_origin.utf8"], columns["row_origin.offsets"] = table.row_origin.blob, table.row_origin.offsets
     ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path, root=root)
 
 
@@ -211,8 +226,9 @@ def read_samples(path: Path) -> SampleTable:
     """
     where = f"sample table {path}"
     try:
+        optional = (_LATER, _READING, _NAMED, _ROW_ORIGIN)
         file = ColumnFile.open(
-            path, _COLUMNS, format_version=FORMAT_VERSION, optional=(_LATER, _READING), head=_TEXTS, where=where
+            path, _COLUMNS, format_version=FORMAT_VERSION, optional=optional, head=_TEXTS, where=where
         )
         _check_shapes(file.columns, where)
         if not file.is_intact:
@@ -229,6 +245,7 @@ def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:
     n = len(columns["label_a"]) if columns["label_a"].ndim else 0
     expected: dict[str, tuple[int, ...]] = dict.fromkeys(_FIXED | _FACTS, (n,))
     expected |= dict.fromkeys(_KEYS, (n, KEY_BYTES)) | {f"{name}.offsets": (n + 1,) for name in _STRINGS}
+    expected["row_origin.offsets"] = (n + 1,)
     for name, column in columns.items():
         if column.shape != expected.get(name, (column.size,)):
             raise ShardError.damaged(
@@ -261,6 +278,10 @@ def _build(columns: Mapping[str, NDArray[Any]], where: str) -> SampleTable:
     if "rules" in columns:
         table["rules"] = _rules(_text(columns["rules"], "rules", where), where)
         table["labels"] = _text(columns["labels"], "labels", where)
+    if "columns" in columns:
+        table |= {name: _text(columns[name], name, where) for name in _NAMED}
+    if "row_origin.utf8" in columns:
+        table["row_origin"] = strings("row_origin")
     dataset, origin = (_text(columns[name], name, where) for name in _TEXTS)
     return SampleTable(dataset, origin, class_names, split=_splits(columns["split"], where), **table)
 

@@ -7,10 +7,7 @@ float16 or float32 and ``norm/<output>`` (n,) float32, all contiguous and withou
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,36 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import ShardError
-from featcache.files.digests import canonical_json, digest_bytes
-from featcache.files.hdf5 import HEAD_BYTES, Block, build_image, check_end, child_names, read_attributes, read_block
-from featcache.files.publish import publish_new, temporary_beside
-from featcache.files.regular import check_regular, open_descriptor, open_regular
-from featcache.files.sealed import write_bytes
+from featcache.files.hdf5 import HEAD_BYTES, Block, check_end, child_names, read_attributes, read_block
+from featcache.files.regular import open_descriptor, open_regular
 from featcache.identity.terms import KEY_BYTES, STORAGE_DTYPES
 
 __all__ = [
-    "Block",
     "Shard",
     "ShardHeader",
     "check_layout",
-    "copy_rows",
-    "intact_keys",
     "open_shard",
     "read_shard",
-    "storable",
-    "verify_shard",
-    "write_shard",
 ]
 
 FORMAT_VERSION = 1
 SUFFIX = ".h5"
 _MAX_OUTPUTS = 1024
 _HEAD_BYTES = 4096
-"""At the beginning of a file, in which HDF5 puts the attributes that `write_shard` sets before it makes datasets."""
-_ATTRIBUTES = {"format_version": "i", "rows": "i"} | dict.fromkeys(
+"""At the beginning of a file, in which HDF5 puts the attributes, which are set before datasets are made."""
+ATTRIBUTES = {"format_version": "i", "rows": "i"} | dict.fromkeys(
     ("fingerprint", "view", "storage_dtype", "versions", "checksum"), "S"
 )
-_DATASET_ATTRIBUTES = {"sha256": "S"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +52,7 @@ class ShardHeader:
     view : str
         Perturbation under which the contents were encoded.
     storage_dtype : {"float16", "float32"}
-        Of the features on disk.
+        Dtype of the features on disk.
     """
 
     fingerprint: str
@@ -80,17 +67,17 @@ class Shard:
     Attributes
     ----------
     path : Path
-        The file.
+        Where the file is.
     size : int
         Its size in bytes when it was read; another size later means that somebody broke the rule of immutability.
     header : ShardHeader
-        Producer, view and dtype.
+        What its rows are: producer, view and dtype.
     key : Block
-        The content keys.
+        Where the keys of its contents lie.
     outputs, norms : mapping of output name to Block
         Features and their L2 norms before the cast.
     checksum : str
-        Of its attributes and of the digests of its datasets: by it the file is known again.
+        Sha256 of its attributes and of the digests of its datasets: by it the file is known again.
     """
 
     path: Path
@@ -106,6 +93,13 @@ class Shard:
         """Number of contents."""
         return self.key.shape[0]
 
+    @property
+    def blocks(self) -> Mapping[str, Block]:
+        """All datasets by their names in the file."""
+        blocks = {"key": self.key}
+        blocks |= {f"features/{name}": block for name, block in self.outputs.items()}
+        return blocks | {f"norm/{name}": block for name, block in self.norms.items()}
+
     def map(self, block: Block) -> NDArray[Any]:
         """Map one block read-only; ShardError as `open_shard`."""
         with open_shard(self, block) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as file:
@@ -119,7 +113,7 @@ def open_shard(shard: Shard, block: Block) -> Iterator[int]:
     Yields
     ------
     int
-        The file's descriptor.
+        The descriptor of the open file.
 
     Raises
     ------
@@ -129,7 +123,7 @@ def open_shard(shard: Shard, block: Block) -> Iterator[int]:
     try:
         descriptor = open_descriptor(shard.path)
     except OSError as error:
-        raise _unreadable(shard.path, error) from error
+        raise unreadable(shard.path, error) from error
     try:
         size = os.fstat(descriptor).st_size
         if size != shard.size or block.offset + block.nbytes > size:
@@ -155,102 +149,6 @@ def _check_same(shard: Shard) -> None:
         )
 
 
-def write_shard(
-    path: Path,
-    header: ShardHeader,
-    keys: NDArray[np.uint8],
-    features: Mapping[str, NDArray[np.float32]],
-    *,
-    root: Path,
-) -> bool:
-    """Write and publish a shard; never replaces one.
-
-    Parameters
-    ----------
-    path : Path
-        Final name.
-    header : ShardHeader
-        Producer, view and dtype.
-    keys : (n, 32) uint8
-        Content keys.
-    features : mapping of output name to (n, d) float32
-        Raw vectors, finite and within the range of the storage dtype (see `storable`).
-    root : Path
-        The cache.
-
-    Returns
-    -------
-    bool
-        False if the name was taken: the rows are there already.
-    """
-    datasets: dict[str, NDArray[Any]] = {"key": np.ascontiguousarray(keys)}
-    for name, vectors in sorted(features.items()):
-        if not storable(vectors, header.storage_dtype).all():
-            raise ShardError(f"output {name!r} has values that {header.storage_dtype} cannot hold")
-        datasets[f"features/{name}"] = np.ascontiguousarray(vectors, dtype=header.storage_dtype)
-        datasets[f"norm/{name}"] = np.linalg.norm(vectors.astype(np.float64), axis=1).astype(np.float32)
-    return _publish(path, header, datasets, root)
-
-
-def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path, *, root: Path) -> bool:
-    """Write and publish a new shard in the cache ``root`` with some rows of another; False if the name was taken."""
-    datasets = {name: np.ascontiguousarray(shard.map(block)[rows]) for name, block in _blocks(shard).items()}
-    return _publish(path, shard.header, datasets, root)
-
-
-def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any]], root: Path) -> bool:
-    digests = {name: _digest(data) for name, data in datasets.items()}
-    attributes = _attributes(header, len(datasets["key"]))
-
-    def fill(file: Any) -> None:
-        for name, value in attributes.items():
-            file.attrs[name] = value
-        file.attrs["checksum"] = np.bytes_(_checksum(attributes, digests))
-        for name, data in datasets.items():
-            file.create_dataset(name, data=data).attrs["sha256"] = np.bytes_(digests[name])
-
-    with temporary_beside(path, root=root) as temp:
-        write_bytes(temp, build_image(fill, sum(data.nbytes for data in datasets.values())), path)
-        return publish_new(temp, path)
-
-
-def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
-    """Return which rows of (n, d) are finite and stay finite when cast to ``dtype``."""
-    limit = float(np.finfo(dtype).max)
-    return np.asarray((np.isfinite(vectors) & (np.abs(vectors) <= limit)).all(axis=1))
-
-
-def _attributes(header: ShardHeader, n_rows: int) -> dict[str, Any]:
-    versions = {"h5py": h5py.__version__, "numpy": np.__version__, "python": platform.python_version()}
-    versions["pillow"] = _pillow_version()
-    return {
-        "format_version": np.int64(FORMAT_VERSION),
-        "fingerprint": np.bytes_(header.fingerprint),
-        "view": np.bytes_(header.view),
-        "storage_dtype": np.bytes_(header.storage_dtype),
-        "rows": np.int64(n_rows),
-        "versions": np.bytes_(canonical_json(versions)),
-    }
-
-
-def _pillow_version() -> str:
-    """Return the version of the Pillow that is loaded, else of the one that would be: reading shards needs none."""
-    if loaded := sys.modules.get("PIL"):
-        return str(loaded.__version__)
-    from importlib.metadata import version  # slow to load, and of no use to readers
-
-    return version("pillow")
-
-
-def _digest(data: NDArray[Any]) -> str:
-    return hashlib.sha256(data.reshape(-1).view(np.uint8).data).hexdigest()
-
-
-def _checksum(attributes: Mapping[str, Any], digests: Mapping[str, str]) -> str:
-    plain = {k: v.decode() if isinstance(v, bytes) else int(v) for k, v in attributes.items()}
-    return hashlib.sha256(canonical_json([plain, digests]).encode()).hexdigest()
-
-
 def read_shard(path: Path) -> Shard:
     """Read where everything lies in a shard, trusting nothing.
 
@@ -267,10 +165,8 @@ def read_shard(path: Path) -> Shard:
             check_end(head, size, f"shard {path}")
             header, n_rows, checksum = _read_header(file, path)
             blocks = _read_blocks(file, path, size)
-    except ShardError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
-        raise _unreadable(path, error) from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise unreadable(path, error) from error
     outputs = {name[9:]: block for name, block in blocks.items() if name.startswith("features/")}
     norms = {name[5:]: block for name, block in blocks.items() if name.startswith("norm/")}
     shard = Shard(path, size, header, blocks["key"], outputs, norms, checksum)
@@ -280,7 +176,8 @@ def read_shard(path: Path) -> Shard:
     return shard
 
 
-def _unreadable(path: Path, error: Exception) -> ShardError:
+def unreadable(path: Path, error: Exception) -> ShardError:
+    """Return what to raise where reading a shard has failed so."""
     why = " ".join(str(error).split())[:200]
     # What the system refuses (permissions, a network that is down) is no damage.
     is_damage = getattr(error, "errno", None) is None
@@ -303,19 +200,12 @@ def check_layout(shard: Shard) -> None:
             raise ShardError.damaged(f"shard {path}: output {name!r} is {block.shape} {block.dtype}, expected {n} rows")
         if norm.shape != (n,) or norm.dtype != "float32":
             raise ShardError.damaged(f"shard {path}: output {name!r} has no float32 norm a row")
-    blocks = (shard.key, *shard.outputs.values(), *shard.norms.values())
-    if any(b.offset < 0 or b.offset + b.nbytes > shard.size for b in blocks):
+    if any(b.offset < 0 or b.offset + b.nbytes > shard.size for b in shard.blocks.values()):
         raise ShardError.damaged(f"shard {path} claims more bytes than the {shard.size} of its file")
 
 
-def _blocks(shard: Shard) -> dict[str, Block]:
-    blocks = {"key": shard.key}
-    blocks |= {f"features/{name}": block for name, block in shard.outputs.items()}
-    return blocks | {f"norm/{name}": block for name, block in shard.norms.items()}
-
-
 def _read_header(file: Any, path: Path) -> tuple[ShardHeader, int, str]:
-    values = read_attributes(file, _ATTRIBUTES, f"shard {path}")
+    values = read_attributes(file, ATTRIBUTES, f"shard {path}")
     if values["format_version"] != FORMAT_VERSION:
         raise ShardError(
             f"shard {path} has format version {values['format_version']}, this program reads {FORMAT_VERSION}"
@@ -339,50 +229,3 @@ def _read_blocks(file: Any, path: Path, size: int) -> dict[str, Block]:
         for name in child_names(group, _MAX_OUTPUTS, where):
             blocks[f"{folder}/{name}"] = read_block(group, name, size, where, dtypes)
     return blocks
-
-
-def verify_shard(shard: Shard) -> None:
-    """Recompute every digest inside a shard.
-
-    Raises
-    ------
-    ShardError
-        Naming the first dataset, or the attributes, that differ from what was written.
-    """
-    with _opened(shard.path) as file:
-        digests = {}
-        for name, block in _blocks(shard).items():
-            digests[name] = digest_bytes(shard.path, block.offset, block.nbytes)
-            if _recorded_digest(file, name, shard.path) != digests[name].encode():
-                raise ShardError.damaged(f"shard {shard.path}: dataset {name!r} ({block.shape[0]} rows) was damaged")
-        attributes = read_attributes(file, _ATTRIBUTES, f"shard {shard.path}")
-        try:
-            expected = _checksum({k: v for k, v in attributes.items() if k != "checksum"}, digests).encode()
-        except UnicodeDecodeError:
-            expected = b""
-        if attributes["checksum"] != expected:
-            raise ShardError.damaged(f"shard {shard.path}: its attributes were damaged")
-
-
-def intact_keys(shard: Shard) -> NDArray[np.uint8] | None:
-    """Return the keys (n, 32) of a shard of which something is damaged, or None if it is the keys."""
-    try:
-        keys = np.array(shard.map(shard.key))
-        with _opened(shard.path) as file:
-            return keys if _recorded_digest(file, "key", shard.path) == _digest(keys).encode() else None
-    except (ShardError, OSError):
-        return None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        check_regular(path.stat(), path)
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _recorded_digest(file: Any, name: str, path: Path) -> bytes:
-    return bytes(read_attributes(file[name], _DATASET_ATTRIBUTES, f"shard {path}: dataset {name!r}")["sha256"])

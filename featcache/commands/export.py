@@ -42,7 +42,7 @@ def export(
 ) -> None:
     """Take aligned arrays out of a cache: sample_id, split, labels, text, image, spectral."""
     from featcache.store.export import export_store
-    from featcache.store.store import open_store
+    from featcache.store.opening import open_store
 
     asked = {
         "text": (text_encoder, text_outputs),

@@ -61,8 +61,8 @@ def failures(
     places = _Places.of(found, status)
     groups: dict[tuple[str, ...], list[FailureCause]] = {}
     for cause in merge_failures(found):
-        kind = (cause.dataset, cause.kind, cause.stage, cause.error, places.describe(cause))
-        groups.setdefault(kind, []).append(cause)
+        key = (cause.dataset, cause.content, cause.stage, cause.error, places.describe(cause))
+        groups.setdefault(key, []).append(cause)
     for (*_, where), group in sorted(groups.items(), key=lambda item: item[0]):
         _render(group, where)
     console.print("Next, when the cause is mended:")
@@ -122,7 +122,7 @@ def _describe_views(failed: Collection[str], known: Collection[str]) -> str:
 
 def _render(group: Sequence[FailureCause], where: str) -> None:
     first = group[0]
-    noun = ("caption" if first.kind == "text" else "picture") + ("" if len(group) == 1 else "s")
+    noun = ("caption" if first.content == "text" else "picture") + ("" if len(group) == 1 else "s")
     what = f"[bold]{len(group):,}[/] {noun} of {safe(first.dataset)}"
     console.print(f"{what}: [red]{safe(first.stage)}, {safe(first.error)}[/]", soft_wrap=True)
     console.print(Padding(f"[dim]{safe(where)}[/]", (0, 0, 0, 2)))

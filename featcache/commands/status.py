@@ -15,7 +15,8 @@ from featcache.identity.outputs import abbreviate
 
 if TYPE_CHECKING:
     from featcache.upkeep.audit import Audit, Finding
-    from featcache.upkeep.status import CacheStatus, Coverage, DatasetStatus, ProducerStatus
+    from featcache.upkeep.coverage import Coverage
+    from featcache.upkeep.status import CacheStatus, DatasetStatus, ProducerStatus
     from featcache.upkeep.steps import Step
     from featcache.upkeep.tells import Tell
 

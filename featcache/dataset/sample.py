@@ -64,9 +64,9 @@ class Sample:
     Attributes
     ----------
     sample_id : str
-        Unique in its manifest.
+        Name of the sample, unique in its manifest.
     image : ImageSource or None
-        None: no picture is named.
+        Where the picture comes from; None: none is named.
     caption : str or None
         The exact text; None: missing. Never empty.
     label_a : int
@@ -79,6 +79,8 @@ class Sample:
         Rows of one group must not be divided between splits.
     where : str
         The row's place for messages, such as "manifest.csv, row 12" (from 1, the header not counted).
+    origin : str or None
+        Where the row comes from, as the data say; None: they do not.
     """
 
     sample_id: str
@@ -89,3 +91,4 @@ class Sample:
     split: str | None
     group: str | None
     where: str
+    origin: str | None = None

@@ -29,13 +29,13 @@ def assign_splits(
     Parameters
     ----------
     links : sequence of columns
-        As for `clusters`.
+        Columns of which equal values belong together, as for `clusters`.
     sample_id : sequence of str, optional
         Stable identity of each row. None: the row number, so that the order of the rows does matter.
     seed : int
         Another seed gives another assignment.
     fractions : tuple of float
-        Of train, valid and test; at least 0, with sum 1.
+        Shares of train, valid and test; at least 0, with sum 1.
 
     Returns
     -------

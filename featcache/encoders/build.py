@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate
-from featcache.identity.terms import DEFAULT_OUTPUTS
+from featcache.identity.terms import DEFAULT_OUTPUTS, Modality
 
 if TYPE_CHECKING:
     from featcache.encoders.base import EncoderSpec
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["DTYPE_OPTIONS", "build_spec", "encoder_options", "outputs_option"]
 
 DTYPE_OPTIONS = ("--dtype", "--storage-dtype")
-"""Of the forward, and on disk."""
+"""Options that name the dtypes of the forward, and of the vectors on disk."""
 
 
 def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None = None) -> EncoderSpec:
@@ -60,45 +60,45 @@ def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: 
     Parameters
     ----------
     fingerprint : Fingerprint
-        The producer.
+        The producer that is to be made again.
     outputs : sequence of str
-        What it has stored.
+        The outputs that it has stored.
     defaults : (str, str)
         The cache's compute dtype and storage dtype, which need not be said.
     """
-    source, identity, side = fingerprint.source, fingerprint.identity, fingerprint.modality
+    source, identity, modality = fingerprint.source, fingerprint.identity, fingerprint.modality
     model = str(source["path"]) if source.get("path") else fingerprint.model_name
     if source.get("revision") and not source.get("path"):
         model += f"@{source['revision']}"
-    options = _which(side, model, identity)
-    options |= outputs_option(side, outputs)
+    options = _which(modality, model, identity)
+    options |= outputs_option(modality, outputs)
     if str(identity.get("template", "{caption}")) != "{caption}":
         options["--text-template"] = str(identity["template"])
     options |= _picture_options(identity)
     for option, field, default in zip(DTYPE_OPTIONS, ("compute_dtype", "storage_dtype"), defaults, strict=True):
         # Spectral features are computed in float32 whatever is asked for.
-        if str(identity[field]) != default and (side, option) != ("spectral", "--dtype"):
+        if str(identity[field]) != default and (modality, option) != ("spectral", "--dtype"):
             options[option] = str(identity[field])
     return options
 
 
-def outputs_option(side: str, outputs: Sequence[str]) -> dict[str, str]:
+def outputs_option(modality: Modality, outputs: Sequence[str]) -> dict[str, str]:
     """Return the option that names outputs of a modality; none where they are what it has by itself."""
-    if side == "spectral":
+    if modality == "spectral":
         from featcache.encoders.spectral.encoder import SPECTRAL_OUTPUTS
 
         is_usual = set(outputs) == set(SPECTRAL_OUTPUTS)
     else:
-        is_usual = tuple(outputs) == (DEFAULT_OUTPUTS[side],)
-    return {} if is_usual or not outputs else {f"--{side}-outputs": abbreviate(outputs).replace(" ", "")}
+        is_usual = tuple(outputs) == (DEFAULT_OUTPUTS[modality],)
+    return {} if is_usual or not outputs else {f"--{modality}-outputs": abbreviate(outputs).replace(" ", "")}
 
 
-def _which(side: str, model: str, identity: Mapping[str, Any]) -> dict[str, str]:
-    if side == "spectral":
+def _which(modality: Modality, model: str, identity: Mapping[str, Any]) -> dict[str, str]:
+    if modality == "spectral":
         return {"--spectral": ""}
     if identity.get("tower") == "clip-text":
         return {"--image-model": model, "--clip-text": ""}
-    return {f"--{side}-model": model}
+    return {f"--{modality}-model": model}
 
 
 def _picture_options(identity: Mapping[str, Any]) -> dict[str, str]:

@@ -26,13 +26,13 @@ class CaptionSpec(ABC):
     Attributes
     ----------
     folder : ModelFolder
-        The model.
+        Where the model's files lie.
     outputs : tuple of str
-        Names of its vectors.
+        Names of the vectors that it makes.
     template : str
         What is encoded; ``{caption}`` stands for the caption.
     compute_dtype, storage_dtype : str
-        Of the forward, and on disk.
+        Dtypes of the forward, and of the vectors on disk.
     """
 
     folder: ModelFolder

@@ -34,7 +34,7 @@ class ClipTextSpec(CaptionSpec):
         ``projected``: the pooled output after the projection; its cosine with ``projected`` of the same CLIP's vision
         tower is CLIP's similarity of caption and picture. ``pooled``: the token that ends the text, before it.
     template, compute_dtype, storage_dtype
-        As of `CaptionSpec`.
+        What they are in `CaptionSpec`.
     """
 
     outputs: tuple[str, ...] = ("projected",)

@@ -17,7 +17,7 @@ class Forward:
     Parameters
     ----------
     function : callable
-        From tensors to tensors by name.
+        A function from tensors to tensors by name.
     compile : bool
         Whether to hand it to ``torch.compile``.
     dynamic : bool

@@ -58,9 +58,9 @@ class FirstTokens:
     outputs : sequence of str
         What is wanted; ``layers:k`` is the output of the k-th block.
     expected : int
-        Number of the model's blocks.
+        How many blocks the model has.
     name : str
-        Of the model, for messages.
+        What messages call the model.
     """
 
     def __init__(self, model: Any, outputs: Sequence[str], expected: int, name: str) -> None:

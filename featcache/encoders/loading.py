@@ -77,7 +77,7 @@ def load_weights(
     Returns
     -------
     model : torch.nn.Module
-        In evaluation mode, float32.
+        The model in evaluation mode, in float32.
     missing : frozenset of str
         The prefixes of ``optional`` of which parameters were missing: those parts hold random numbers.
 

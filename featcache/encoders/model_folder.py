@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import ModelError
-from featcache.files.digests import canonical_json, sha256_file
+from featcache.files.digests import digest_json, sha256_file
 
 __all__ = ["DEFAULT_IMAGE_MODEL", "DEFAULT_TEXT_MODEL", "ModelFolder", "resolve_model"]
 
@@ -140,7 +140,7 @@ class ModelFolder:
         """Return what of the model an embedding depends on: type, digests of weights and configuration."""
         digests = [sha256_file(file) for file in self.weight_files]
         weights = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-        return {"type": self.model_type, "weights": weights, "config": _digest(_value_fields(self.config))}
+        return {"type": self.model_type, "weights": weights, "config": digest_json(_value_fields(self.config))}
 
     def tokenizer_digest(self) -> str:
         """Return a digest of all files that decide how text becomes token ids."""
@@ -149,22 +149,18 @@ class ModelFolder:
             file = self.path / name
             if file.is_file():
                 parts[name] = (
-                    _digest(_value_fields(self.read_json(name)))
+                    digest_json(_value_fields(self.read_json(name)))
                     if name == "tokenizer_config.json"
                     else sha256_file(file)
                 )
         if not parts:
             raise ModelError(f"model {self.name!r} has no tokenizer files in {self.path}")
-        return _digest(parts)
+        return digest_json(parts)
 
     def source(self) -> dict[str, Any]:
         """Return where the weights came from, for people and for loading them again."""
         hub = self.revision is not None
         return {"model": self.name, "revision": self.revision, "path": None if hub else str(self.path)}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def _value_fields(config: Mapping[str, Any]) -> dict[str, Any]:

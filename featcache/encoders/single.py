@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from featcache.encoders.build import build_spec
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import parse_outputs
-from featcache.identity.terms import CONTENT_OF, Modality
 
 if TYPE_CHECKING:
     from featcache.encoders.base import Device, EncoderSpec
@@ -36,13 +35,13 @@ def encode_image(
     document : mapping
         The producer's document, from `FeatureStore.document` or a run.
     data : bytes
-        The picture file.
+        The bytes of the picture file.
     outputs : str or sequence of str
         Concatenated in this order; also ``layers:4-8-12`` or ``layers:all``.
     model : str
         Where the weights are now, if not where the document says: hub id or folder.
     device : {"auto", "cuda", "cpu"}
-        Where to compute.
+        On what to compute; ``auto``: on a GPU if there is one.
 
     Returns
     -------
@@ -61,7 +60,7 @@ def encode_image(
     from featcache.pictures.decode import decode_rgb
 
     wanted = Fingerprint.from_document(document, "of the features that are asked for")
-    if CONTENT_OF[cast("Modality", wanted.modality)] != "image":
+    if wanted.content != "image":
         raise ModelError(f"producer {wanted.short} ({wanted.model_name}) encodes captions, expected one of pictures")
     return _encode(wanted, lambda spec: decode_rgb(data, at_least=decode_size(spec)), outputs, model, device)
 
@@ -76,7 +75,7 @@ def encode_caption(
 ) -> NDArray[np.float32]:
     """Encode one caption exactly as a cache's producer does; see `encode_image`."""
     wanted = Fingerprint.from_document(document, "of the features that are asked for")
-    if wanted.modality != "text":
+    if wanted.content != "text":
         raise ModelError(f"producer {wanted.short} ({wanted.model_name}) encodes pictures, expected one of captions")
     return _encode(wanted, lambda _: caption, outputs, model, device)
 

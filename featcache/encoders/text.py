@@ -39,7 +39,7 @@ class TextSpec(CaptionSpec):
         ``pooler``: the model's own pooler, where it has a trained one. ``layers:k``: the first token as the k-th
         block puts it out. May be given as a request (``layers:all``).
     template, compute_dtype, storage_dtype
-        As of `CaptionSpec`.
+        What they are in `CaptionSpec`.
     """
 
     outputs: tuple[str, ...] = ("cls",)

@@ -30,9 +30,9 @@ class TextEncoder:
     Parameters
     ----------
     tower : TextTower
-        The model.
+        The model that the tokens go through.
     tokeniser : Tokeniser
-        Its tokenizer.
+        What makes tokens of captions for it.
     widths : mapping of output name to int
         Columns that the outputs must have.
     device, compute_dtype : str

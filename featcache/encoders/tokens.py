@@ -27,7 +27,7 @@ class Tokeniser:
     Parameters
     ----------
     folder : ModelFolder
-        The model.
+        The folder of the model and its tokenizer.
     max_length : int
         Most tokens of a text, special tokens included.
 
@@ -85,7 +85,7 @@ class Tokeniser:
         Returns
         -------
         ids : (n, w) int64
-            Token ids.
+            Ids of the tokens, padded to one length.
         mask : (n, w) int64
             1 where there is a token of the text.
         """

@@ -60,7 +60,7 @@ class VisionTower:
     Raises
     ------
     ModelError
-        If it is something else.
+        If the folder holds another model.
     """
 
     folder: ModelFolder

@@ -52,7 +52,7 @@ def fetch(vectors: Mapping[str, torch.Tensor], widths: Mapping[str, int], n: int
     Parameters
     ----------
     vectors : mapping of output name to (m, d) tensor
-        On any device.
+        The vectors, on any device.
     widths : mapping of output name to int
         How many columns they must have, as far as that is known.
     n : int

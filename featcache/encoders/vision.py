@@ -16,7 +16,7 @@ from featcache.encoders.compiled import Forward
 from featcache.encoders.first_tokens import FirstTokens
 from featcache.encoders.loading import computing_in, load_weights, lower, resolve_device
 from featcache.encoders.model_folder import ModelFolder
-from featcache.encoders.towers import IMAGE_OUTPUTS, PROJECTION, VisionTower
+from featcache.encoders.towers import PROJECTION, VisionTower
 from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
@@ -24,7 +24,7 @@ from featcache.identity.outputs import abbreviate, expand
 from featcache.pictures.decode import DecodeMode, decode_document
 from featcache.pictures.preprocess import Backend, Preprocessor
 
-__all__ = ["IMAGE_OUTPUTS", "ImageSpec", "VisionEncoder"]
+__all__ = ["ImageSpec", "VisionEncoder"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class ImageSpec:
         state, without class and register tokens. ``layers:k``: the class token as the k-th block puts it out, before
         any final norm. May be given as a request (``layers:all``); a model without one of them refuses it.
     compute_dtype, storage_dtype : str
-        Of the forward, and on disk.
+        Dtypes of the forward, and of the vectors on disk.
     resize : {"pillow", "torch"}
-        Who resizes pictures.
+        Which library resizes the pictures.
     square_crop : bool
         Whether the largest square in the middle stands for the picture.
     decode : {"exact", "fast"}

@@ -75,6 +75,8 @@ class Work:
                 skips_orphans,
                 table.rules,
                 table.labels,
+                table.columns,
+                table.root,
             )
             for spec, views in self.items
         ]

@@ -192,7 +192,7 @@ def is_alive(path: Path, *, now: float, timeout: float) -> bool:
     Raises
     ------
     OSError
-        If it is gone.
+        If the claim is gone.
     """
     owner, silence = _look(path, now)
     is_dead = owner is not None and owner.is_dead

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from featcache.errors import ShardError
 from featcache.files.hdf5 import HEAD_BYTES, Block, build_image, check_end, child_names, read_attributes, read_block
-from featcache.files.publish import replace_file, temporary_beside
 from featcache.files.regular import open_regular
-from featcache.files.sealed import write_bytes
+from featcache.files.whole import replace_bytes
 
 __all__ = ["READ_ERRORS", "ColumnFile"]
 
@@ -36,7 +35,7 @@ class ColumnFile:
         Read-only. Of a file that was opened: mapped, so that many processes share one copy, which takes memory only
         while there is room for it. Such a file is replaced whole and never written to: the mapping stays what it was.
     format_version : int
-        Of the kind of file.
+        Version of the format of this kind of file.
     head : tuple of str
         Names of columns that the checksum begins with, each followed by a NUL but for the last.
     checksum : bytes
@@ -102,9 +101,7 @@ class ColumnFile:
             for name, data in self.columns.items():
                 file.create_dataset(name, data=np.ascontiguousarray(data))
 
-        with temporary_beside(path, root=root) as temp:
-            write_bytes(temp, build_image(fill, sum(data.nbytes for data in self.columns.values())), path)
-            replace_file(temp, path)
+        replace_bytes(path, build_image(fill, sum(data.nbytes for data in self.columns.values())), root=root)
 
     def _digest(self) -> str:
         digest = hashlib.sha256(b"\0".join(self.columns[name].tobytes() for name in self.head))

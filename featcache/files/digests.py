@@ -10,7 +10,7 @@ from typing import Any
 
 from featcache.files.regular import open_unbuffered
 
-__all__ = ["canonical_json", "digest_bytes", "sha256_file"]
+__all__ = ["canonical_json", "digest_bytes", "digest_json", "sha256_file"]
 
 _BUFFER = 1 << 20
 
@@ -18,6 +18,11 @@ _BUFFER = 1 << 20
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of ``value``: sorted keys, no blanks, no NaN, non-ASCII kept."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_json(value: Any) -> str:
+    """Return the sha256 of the `canonical_json` of ``value`` as 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -35,7 +35,7 @@ class Draft:
     ----------
     path : Path
     final : Path
-        What it is for.
+        The place that it is written for.
     is_old : bool
         Whether it is what was there before.
     owner : Owner or None

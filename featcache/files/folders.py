@@ -10,6 +10,7 @@ from pathlib import Path
 from featcache.errors import FeatcacheError
 from featcache.files.drafts import draft_beside, find_drafts, remove_draft, sweep_drafts
 from featcache.files.exchange import exchange_names
+from featcache.files.sync import sync
 
 __all__ = ["find_waiting", "new_folder", "recover_folder"]
 
@@ -24,7 +25,7 @@ def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
     Parameters
     ----------
     out : Path
-        The folder to be made.
+        Where the folder is to be.
     check : callable
         Called with ``out``, before anything is removed, before the block and after it; raises if what is there must
         not be replaced.
@@ -46,7 +47,7 @@ def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
         yield draft
         with _told(out):
             for path in (*draft.rglob("*"), draft):
-                _sync(path)
+                sync(path)
         check(out)
         with _told(out):
             _put(draft, out)
@@ -60,7 +61,7 @@ def recover_folder(out: Path) -> None:
     if waiting is not None:
         with _told(out):
             waiting.rename(out)
-            _sync(out.parent)
+            sync(out.parent)
     sweep_drafts(out.parent, out.name)
 
 
@@ -77,7 +78,7 @@ def _put(draft: Path, out: Path) -> None:
         draft.rename(out)
     elif not exchange_names(draft, out):
         _put_aside(draft, out)
-    _sync(out.parent)
+    sync(out.parent)
 
 
 def _put_aside(draft: Path, out: Path) -> None:
@@ -89,7 +90,7 @@ def _put_aside(draft: Path, out: Path) -> None:
         if os.path.lexists(old) and not os.path.lexists(out):
             old.rename(out)
         raise
-    _sync(out.parent)
+    sync(out.parent)
     remove_draft(old)
 
 
@@ -99,11 +100,3 @@ def _told(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FeatcacheError(f"cannot write {out}: {error.strerror or error}") from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -80,16 +80,16 @@ def read_attributes(owner: Any, kinds: Mapping[str, str], where: str) -> dict[st
     Parameters
     ----------
     owner : h5py.File or h5py.Dataset
-        What has them.
+        The file or dataset that has the attributes.
     kinds : mapping of name to {"i", "S"}
         Expected: a scalar integer, or a scalar byte string of fixed length.
     where : str
-        For messages.
+        What messages call the file.
 
     Returns
     -------
     dict
-        Integers and bytes.
+        Their values by name: integers and bytes.
     """
     n_found = len(owner.attrs)
     names = set(owner.attrs) if n_found == len(kinds) else set()

@@ -60,7 +60,7 @@ def make_folder(folder: Path, *, root: Path) -> None:
     Raises
     ------
     FeatcacheError
-        As `check_inside`, or if the file system refuses.
+        If `check_inside` refuses it, or the file system refuses.
     """
     check_inside(folder / "inside", root=root)
     try:

@@ -24,7 +24,7 @@ class Owner:
     host : str
         Name of the machine; a container with process numbers of its own counts as another machine.
     pid : int
-        Process number.
+        Number of the process.
     process : str
         Drawn once a process: tells it from an earlier one that had the same number.
     """

@@ -20,6 +20,7 @@ from pathlib import Path
 from featcache.errors import FeatcacheError
 from featcache.files.inside import check_inside, make_folder
 from featcache.files.owner import Owner
+from featcache.files.sync import sync
 
 __all__ = [
     "LEFTOVER_SECONDS",
@@ -51,7 +52,7 @@ def temporary_beside(final: Path, *, root: Path) -> Iterator[Path]:
     final : Path
         Where the file is going to be.
     root : Path
-        Below which no link is followed: the cache's folder, or that of ``final`` if a person named it.
+        Folder below which no link is followed: the cache's folder, or that of ``final`` if a person named it.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def temporary_beside(final: Path, *, root: Path) -> Iterator[Path]:
     finally:
         # What cannot be removed, as on a read-only file system, must not hide why it was not written.
         with suppress(OSError):
-            temp.unlink(missing_ok=True)
+            temp.unlink()
 
 
 def publish_new(temp: Path, final: Path) -> bool:
@@ -77,7 +78,7 @@ def publish_new(temp: Path, final: Path) -> bool:
     bool
         False if ``final`` existed already: ours is dropped, theirs stays.
     """
-    _sync(temp)
+    sync(temp)
     try:
         os.link(temp, final)
     except FileExistsError:
@@ -88,7 +89,7 @@ def publish_new(temp: Path, final: Path) -> bool:
         if not _rename_new(temp, final):
             return False
     temp.unlink(missing_ok=True)
-    _sync(final.parent)
+    sync(final.parent)
     return True
 
 
@@ -175,19 +176,11 @@ def replace_file(temp: Path, final: Path) -> None:
     FeatcacheError
         If a folder is in that place.
     """
-    _sync(temp)
+    sync(temp)
     try:
         temp.replace(final)
     except IsADirectoryError as error:
         raise FeatcacheError(
             f"{final} is a folder, expected a file or nothing: move it away (in a cache `featcache repair` does)"
         ) from error
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(final.parent)

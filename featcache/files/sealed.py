@@ -1,8 +1,7 @@
-"""Files of the cache as bytes: written plainly, and JSON documents whose first line is the checksum of the rest."""
+"""JSON documents of the cache, whose first line is the checksum of the rest."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -10,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featcache.errors import FeatcacheError, ShardError
-from featcache.files.publish import publish_new, replace_file, temporary_beside
+from featcache.errors import ShardError
 from featcache.files.regular import open_regular
+from featcache.files.whole import publish_bytes, replace_bytes
 
 __all__ = [
     "MAX_RECORDS",
@@ -21,7 +20,6 @@ __all__ = [
     "read_sealed",
     "replace_sealed",
     "seal",
-    "write_bytes",
     "write_sealed",
 ]
 
@@ -30,25 +28,6 @@ MAX_RECORDS = 1 << 30
 _MAX_BYTES = 1 << 24
 _BYTES_PER_VALUE = 8
 """On average at least, in documents that grow with the data: each value takes many times as much when it is read."""
-_FOLDER_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-def write_bytes(temp: Path, data: bytes | memoryview, final: Path) -> None:
-    """Write a temporary file.
-
-    Raises
-    ------
-    FeatcacheError
-        If there is no room, or the file system refuses; ``final`` is the name that the message gives.
-    """
-    try:
-        temp.write_bytes(data)
-    except OSError as error:
-        what = f"folder {final.parent}" if error.errno in _FOLDER_ERRORS else final
-        raise FeatcacheError(
-            f"{what} cannot be written: {error.strerror}; what was published stays: put that right and run the same "
-            "command again"
-        ) from error
 
 
 def seal(document: Mapping[str, Any]) -> bytes:
@@ -64,16 +43,12 @@ def _first_line(body: bytes) -> bytes:
 
 def write_sealed(path: Path, document: Mapping[str, Any], *, root: Path) -> bool:
     """Write a sealed document under a name below ``root`` that must not exist yet; returns False if it does."""
-    with temporary_beside(path, root=root) as temp:
-        write_bytes(temp, seal(document), path)
-        return publish_new(temp, path)
+    return publish_bytes(path, seal(document), root=root)
 
 
 def replace_sealed(path: Path, document: Mapping[str, Any], *, root: Path) -> None:
     """Write a sealed document below ``root``, atomically replacing what was there."""
-    with temporary_beside(path, root=root) as temp:
-        write_bytes(temp, seal(document), path)
-        replace_file(temp, path)
+    replace_bytes(path, seal(document), root=root)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -95,7 +70,7 @@ def read_sealed(path: Path, *, max_bytes: int = _MAX_BYTES) -> tuple[dict[str, A
     Parameters
     ----------
     path : Path
-        The file.
+        Where the document is.
     max_bytes : int
         What documents of its kind have at most: `MAX_RECORDS` if they grow with the data.
 

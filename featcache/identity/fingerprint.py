@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from featcache.errors import FingerprintMismatch, ShardError
-from featcache.files.digests import canonical_json
-from featcache.identity.terms import MODALITIES
+from featcache.files.digests import canonical_json, digest_json
+from featcache.identity.terms import CONTENT_OF, MODALITIES, Content, Modality
 
 __all__ = ["FieldChange", "Fingerprint", "check_same", "diff_documents"]
 
@@ -36,7 +35,7 @@ class Fingerprint:
     @property
     def digest(self) -> str:
         """Sha256 of the canonical identity, 64 hex digits."""
-        return hashlib.sha256(canonical_json(self.identity).encode()).hexdigest()
+        return digest_json(self.identity)
 
     @property
     def short(self) -> str:
@@ -44,9 +43,15 @@ class Fingerprint:
         return self.digest[:SHORT]
 
     @property
-    def modality(self) -> str:
-        """``"text"``, ``"image"`` or ``"spectral"``."""
-        return str(self.identity["modality"])
+    def modality(self) -> Modality:
+        """What its vectors are."""
+        modality: Modality = self.identity["modality"]
+        return modality
+
+    @property
+    def content(self) -> Content:
+        """Of which content of a sample its vectors are made."""
+        return CONTENT_OF[self.modality]
 
     @property
     def model_name(self) -> str:

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 __all__ = ["Links", "clusters"]
 
@@ -32,6 +30,9 @@ def clusters(links: Links) -> NDArray[np.int64]:
     ValueError
         There is no column, or the columns differ in length.
     """
+    from scipy.sparse import coo_array  # not where nothing is linked: reading a store needs no scipy
+    from scipy.sparse.csgraph import connected_components
+
     columns = [_codes(column) for column in links]
     lengths = {len(column) for column in columns}
     if len(lengths) != 1:
@@ -41,10 +42,9 @@ def clusters(links: Links) -> NDArray[np.int64]:
     left = np.concatenate([first for first, _ in ends])
     right = np.concatenate([rows for _, rows in ends])
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(n_rows, n_rows))
-    _, found = connected_components(graph, directed=False)
-    _, first, numbers = np.unique(found, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    return np.asarray(rank[numbers], dtype=np.int64)
+    n_clusters, found = connected_components(graph, directed=False)
+    rank = np.argsort(np.argsort(_first_rows(found, np.arange(n_rows), n_clusters)))
+    return np.asarray(rank[found], dtype=np.int64)
 
 
 def _codes(column: NDArray[np.integer[Any]] | Sequence[str | None]) -> NDArray[np.int64]:
@@ -62,5 +62,14 @@ def _codes(column: NDArray[np.integer[Any]] | Sequence[str | None]) -> NDArray[n
 def _edges(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Link each row to the first row with its id."""
     rows = np.flatnonzero(codes >= 0)
-    _, first, numbers = np.unique(codes[rows], return_index=True, return_inverse=True)
-    return rows[first[numbers]], rows
+    numbers = codes[rows]
+    if numbers.max(initial=-1) >= len(codes):
+        numbers = np.unique(numbers, return_inverse=True)[1]
+    return _first_rows(numbers, rows, len(codes))[numbers], rows
+
+
+def _first_rows(numbers: NDArray[np.integer[Any]], rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return the first of the rows with each number below ``size``, 0 where there is none."""
+    first = np.zeros(size, dtype=np.int64)
+    first[numbers[::-1]] = rows[::-1]  # of repeated numbers the last one assigned stays
+    return first

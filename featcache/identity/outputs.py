@@ -101,11 +101,11 @@ def expand(
     Parameters
     ----------
     request : str or iterable of str
-        What `parse_outputs` takes.
+        What is asked for, in the form that `parse_outputs` takes.
     available : iterable of str
         Names of the outputs that there are.
     owner : str
-        Who has them, for the message.
+        What messages say has the outputs.
     reasons : mapping of name to str
         Why some are not available, for the message.
     error : type

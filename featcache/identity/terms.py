@@ -8,6 +8,7 @@ from typing import Literal
 __all__ = [
     "CLEAN",
     "COMPUTE_DTYPES",
+    "CONTENTS",
     "CONTENT_OF",
     "DEFAULT_OUTPUTS",
     "KEY_BYTES",
@@ -20,10 +21,11 @@ __all__ = [
 ]
 
 Modality = Literal["text", "image", "spectral"]
-"""Of which kind vectors are."""
+"""What vectors are: spectral ones are made of the picture, as those of ``image`` are."""
 MODALITIES: tuple[Modality, ...] = ("text", "image", "spectral")
 Content = Literal["text", "image"]
-"""What a sample consists of: a caption and a picture."""
+"""What a sample consists of, a caption and a picture: of which of them something is."""
+CONTENTS: tuple[Content, ...] = ("text", "image")
 CONTENT_OF: Mapping[Modality, Content] = {"text": "text", "image": "image", "spectral": "image"}
 """Of which content of a sample the vectors of a modality are made."""
 KEY_BYTES = 32

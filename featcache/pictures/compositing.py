@@ -28,7 +28,7 @@ def to_rgb(image: Image.Image, format: str | None) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        Of mode RGB; ``image`` itself if it has that mode and no transparent colour.
+        A picture of mode RGB; ``image`` itself if it has that mode and no transparent colour.
 
     Raises
     ------

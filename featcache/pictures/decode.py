@@ -94,7 +94,7 @@ class ImageInfo:
     Attributes
     ----------
     width, height : int
-        In pixels, as stored, before any EXIF rotation.
+        Size in pixels, as stored, before any EXIF rotation.
     format : str
         Pillow's name, such as ``"JPEG"``; ``"MPO"`` for a JPEG that holds several pictures.
     has_exif : bool
@@ -141,7 +141,7 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image
     Parameters
     ----------
     data : bytes
-        Of the file.
+        The bytes of the picture file.
     at_least : (height, width) or None
         Let libjpeg decode a JPEG at 1/2, 1/4 or 1/8 of its size where that divides both sides and the result,
         turned, is no smaller than this: several times faster, but the pixels are others. None: at full size,

@@ -54,7 +54,7 @@ class Footprint:
         format : str
             Pillow's name of its format, ``""`` if unknown.
         file_bytes : int
-            Size of its file.
+            Size of the picture's file.
         """
         n_pixels = n_pixels or MAX_PIXELS
         strip = _STRIP * min(n_pixels, WHOLE_PIXELS)

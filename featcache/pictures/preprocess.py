@@ -19,7 +19,7 @@ from featcache.pictures.processor_config import parse_processor_config
 from featcache.pictures.resample import COLUMNS_FIRST, pass_order, resize_crop
 from featcache.pictures.strips import to_array
 
-__all__ = ["Backend", "Preprocessor", "normalise"]
+__all__ = ["Backend", "Preprocessor"]
 
 Backend: TypeAlias = Literal["pillow", "torch"]
 
@@ -39,13 +39,13 @@ class Preprocessor:
     crop : (height, width) or None
         Box cut from the middle, padded with black where the picture is smaller.
     filter : Resampling
-        Of the resize.
+        The filter by which pictures are resized.
     rescale : float
         Factor from the levels 0…255 to the scale of ``mean`` and ``std``.
     mean, std : tuple of 3 floats
         Subtracted and divided by, in the order RGB.
     backend : {"pillow", "torch"}
-        Who resizes. Torch takes a third of the time. Where both resample columns first, its pixels are Pillow's to
+        What resizes. Torch takes a third of the time. Where both resample columns first, its pixels are Pillow's to
         within one level, or two in a few millionths of the values. Where Pillow 13 takes the rows first, for their
         number shrinks by more than twice what that of the columns does, a tenth of the values differ: nearly all by
         one level, with bicubic one in ten thousand by more, up to five.
@@ -196,29 +196,6 @@ class Preprocessor:
                 return exact_height, exact_width
             case _:
                 return height, width
-
-
-def normalise(pixels: NDArray[np.uint8], p: Preprocessor) -> NDArray[np.float32]:
-    """Turn pixels into the encoder's input, with the reference's arithmetic.
-
-    The product with ``rescale`` is taken in float64 and rounded to float32, ``(x - mean) / std`` in float32.
-    A level has one result per channel, so 3 × 256 of them are computed and looked up.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (n, height, width, 3)
-    p : Preprocessor
-
-    Returns
-    -------
-    ndarray of float32, shape (n, 3, height, width)
-    """
-    levels = (np.arange(256, dtype=np.float64) * p.rescale).astype(np.float32)
-    result = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)
-    for channel in range(3):
-        table = (levels - np.float32(p.mean[channel])) / np.float32(p.std[channel])
-        np.take(table, pixels[..., channel], out=result[:, channel], mode="clip")
-    return result
 
 
 def _middle(length: int, wanted: int) -> slice:

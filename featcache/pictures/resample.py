@@ -21,7 +21,7 @@ from PIL.Image import Resampling
 
 from featcache.pictures.strips import to_array
 
-__all__ = ["COLUMNS_FIRST", "pass_order", "resize_box", "resize_crop"]
+__all__ = ["COLUMNS_FIRST", "pass_order", "resize_crop"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -37,29 +37,6 @@ _TILE_COLUMNS = 32
 _TILE_VALUES = 1 << 20
 
 
-def resize_box(rgb: Pixels, size: tuple[int, int], box: tuple[int, int, int, int], *, filter: Resampling) -> Pixels:
-    """Compute one box of a resized picture from the input that it depends on.
-
-    Parameters
-    ----------
-    rgb : ndarray of uint8, shape (h, w, 3)
-    size : (height, width)
-        Of the whole result, which is never computed.
-    box : (top, left, height, width)
-        The part wanted, in pixels of the result, inside it.
-    filter : Resampling
-        Any of Pillow's six classic filters, ``NEAREST`` to ``HAMMING``.
-
-    Returns
-    -------
-    ndarray of uint8, shape (box height, box width, 3)
-        Bit-equal to ``Image.fromarray(rgb).resize((width, height), filter)`` cropped to the box.
-    """
-    rows, columns = _plan(rgb.shape[0], rgb.shape[1], size, box, filter)
-    part = rgb[rows.low : rows.high, columns.low : columns.high]
-    return _resample(part, rows, columns, filter, passes=pass_order())
-
-
 def resize_crop(
     image: Image.Image,
     size: tuple[int, int],
@@ -68,9 +45,25 @@ def resize_crop(
     filter: Resampling,
     passes: str,
 ) -> Pixels:
-    """Do as `resize_box` on a Pillow picture, of which only the part needed is turned into an array.
+    """Compute one box of a resized picture from the part of it that the box depends on.
 
-    ``passes`` is `pass_order` of the Pillow that is to be followed.
+    Parameters
+    ----------
+    image : Image.Image
+        The picture, in mode RGB; only the part needed is turned into an array.
+    size : (height, width)
+        Size of the whole result, which is never computed.
+    box : (top, left, height, width)
+        The part wanted, in pixels of the result, inside it.
+    filter : Resampling
+        Any of Pillow's six classic filters, ``NEAREST`` to ``HAMMING``.
+    passes : str
+        `pass_order` of the Pillow that is to be followed.
+
+    Returns
+    -------
+    ndarray of uint8, shape (box height, box width, 3)
+        Bit-equal to ``image.resize((width, height), filter)`` of that Pillow, cropped to the box.
     """
     rows, columns = _plan(image.height, image.width, size, box, filter)
     needed = to_array(image, (columns.low, rows.low, columns.high, rows.high))

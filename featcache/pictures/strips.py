@@ -24,11 +24,11 @@ def by_strips(size: tuple[int, int], make: Callable[[int, int], Image.Image], *,
     Parameters
     ----------
     size : (width, height)
-        Of the picture.
+        Size of the picture in pixels.
     make : callable
         Called with the first row of each strip and one past its last, from the top; returns these rows in RGB.
     multiple : int
-        Of which the rows of every strip but the last are a multiple.
+        Number of which the rows of every strip but the last are a multiple.
     """
     strips = list(_strips(size, multiple))
     if len(strips) == 1:
@@ -51,7 +51,7 @@ def to_array(picture: Image.Image, box: tuple[int, int, int, int] | None = None)
     Parameters
     ----------
     picture : PIL.Image.Image
-        Of mode RGB.
+        The picture, in mode RGB.
     box : (left, top, right, bottom), optional
         Which part of it, as for `PIL.Image.Image.crop`. Default: all.
 

@@ -130,7 +130,7 @@ class View:
     Attributes
     ----------
     parts : tuple of Perturbation
-        In the order of application; empty: the clean view.
+        The perturbations in the order of application; empty: the clean view.
 
     Raises
     ------
@@ -166,7 +166,7 @@ class View:
         picture : PIL.Image.Image
             RGB, at its full size; it is left as it is.
         key : bytes
-            The sha256 of the content.
+            Sha256 of the picture's bytes.
 
         Returns
         -------
@@ -211,7 +211,7 @@ def expand_views(texts: str | Sequence[str]) -> tuple[View, ...]:
     Returns
     -------
     tuple of View
-        In the order asked for, each once.
+        Views in the order asked for, each once.
 
     Raises
     ------

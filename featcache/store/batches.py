@@ -40,7 +40,7 @@ def window_orders(n_rows: int, batch_size: int, rng: np.random.Generator) -> Ite
     batch_size : int
         Every window but the last is a multiple of it.
     rng : numpy.random.Generator
-        Source of randomness.
+        What the order is drawn from.
 
     Yields
     ------
@@ -68,7 +68,7 @@ def iterate_batches(
     Parameters
     ----------
     read : callable
-        Reads them.
+        Reads the samples of some row numbers.
     rows : (n,) int64
         Row numbers in the sample table, ascending.
     batch_size : int

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.shard import Block, Shard, open_shard
+from featcache.cache.shard import Shard, open_shard
 from featcache.errors import ShardError
+from featcache.files.hdf5 import Block
 from featcache.store.window import Window
 
 __all__ = ["ShardMaps", "read_block"]
@@ -70,7 +71,7 @@ class ShardMaps:
     Parameters
     ----------
     shards : sequence of Shard
-        The files.
+        The shards whose outputs are to be mapped.
     limit : int
         Maps to keep open; default: 16384, or a quarter of the file descriptors where a map needs one.
     """

@@ -25,11 +25,11 @@ class NearMiss:
     Attributes
     ----------
     fingerprint, model : str
-        The other producer.
+        Digest and model's name of the other producer.
     n_contents : int
         How many of the missing contents it holds.
     changes : tuple of FieldChange
-        From the other producer to the one asked for.
+        What changes from the other producer to the one asked for.
     """
 
     fingerprint: str
@@ -45,9 +45,9 @@ class ProducerDiff:
     Attributes
     ----------
     a, b : Fingerprint
-        The producers.
+        The two producers that are compared.
     changes : tuple of FieldChange
-        From ``a`` to ``b``; none if they are the same.
+        What changes from ``a`` to ``b``; none if they are the same.
     """
 
     a: Fingerprint
@@ -69,13 +69,13 @@ def near_misses(cache: Cache, wanted: Fingerprint, view: str, keys: NDArray[np.u
     Parameters
     ----------
     cache : Cache
-        Where to look.
+        The cache to look into.
     wanted : Fingerprint
         The producer that lacks them.
     view : str
-        The perturbation.
+        The perturbation under which they are missing.
     keys : (n, 32) uint8
-        What it lacks.
+        Keys of the contents that it lacks.
     """
     found = []
     for other in cache.producers.values() if len(keys) else ():
@@ -101,7 +101,7 @@ def find_producer(cache: Cache, name: str) -> Fingerprint:
     Parameters
     ----------
     cache : Cache
-        Where to look.
+        The cache to look into.
     name : str
         Beginning of a fingerprint, or a model's name.
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from featcache.store.column import Column
 from featcache.store.maps import ShardMaps
-from featcache.store.window import Window
 
-__all__ = ["Column", "Rows"]
+__all__ = ["Rows"]
 
 _CHUNK = 4096
 _RUN = 32
@@ -23,51 +23,9 @@ _FEW = 4
 
 
 def _is_range(indices: NDArray[np.integer]) -> bool:
-    n = len(indices)
-    is_like = n > 0 and int(indices[0]) >= 0 and int(indices[-1]) - int(indices[0]) == n - 1
+    first, last = int(indices[0]), int(indices[-1])
+    is_like = first >= 0 and last - first == len(indices) - 1
     return is_like and bool((indices[1:] - indices[:-1] == 1).all())
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """Where the vectors of one output lie.
-
-    Attributes
-    ----------
-    output : str
-        Its name.
-    width : int
-        Columns.
-    shard : (n,) unsigned int
-        Number of the shard; the number of shards where there is no vector.
-    row : (n,) int32 or int64
-        Row in it.
-    """
-
-    output: str
-    width: int
-    shard: NDArray[np.unsignedinteger]
-    row: NDArray[np.int32] | NDArray[np.int64]
-
-    @cached_property
-    def only_shard(self) -> int | None:
-        """Number of the shard in which all rows are, if they are in one."""
-        is_one = len(self.shard) > 0 and bool((self.shard == self.shard[0]).all())
-        return int(self.shard[0]) if is_one else None
-
-    def positions(self, window: Window) -> NDArray[np.int64]:
-        """Return where the vectors lie in a window of their shards: (n,), kept as long as both are."""
-        found = window.known.get(self)
-        if found is None:
-            found = window.known[self] = window.positions(self.shard, self.row)
-        return found
-
-    @cached_property
-    def breaks(self) -> NDArray[np.int64]:
-        """Positions whose vector is not the one after that of the position before, ascending."""
-        is_break = self.shard[1:] != self.shard[:-1]
-        is_break |= self.row[1:] - self.row[:-1] != 1
-        return np.flatnonzero(is_break) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +35,13 @@ class Rows:
     Attributes
     ----------
     maps : ShardMaps
-        The files.
+        The mapped shards that are read.
     columns : tuple of Column
         The outputs, concatenated in this order.
     present : (n,) bool
         Which contents have a vector of every output.
     dtype : numpy.dtype
-        Stored dtype.
+        Dtype in which the vectors are stored.
     is_random : bool
         Whether scattered reads tell the kernel not to read ahead.
     """
@@ -120,14 +78,6 @@ class Rows:
         """Return the same rows for scattered reading: cold pages come alone, without what lies around them."""
         return self if self.is_random else self._scattered
 
-    def grouped(self, indices: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Return the same indices in the order in which reading is fastest: unless all is mapped, by shard."""
-        column = self.columns[0]
-        if self.maps.window(column.output, self.is_random) is not None:
-            return indices
-        order = column.shard[indices].argsort(kind="stable")
-        return np.asarray(indices[order])
-
     def read(
         self, indices: NDArray[np.integer], *, dtype: DTypeLike = np.float32, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
@@ -138,7 +88,7 @@ class Rows:
         indices : (m,) int
             Positions, in any order, repetitions allowed.
         dtype : dtype
-            Of the result; ``rows.dtype`` reads what is stored without a conversion.
+            Dtype of the result; ``rows.dtype`` reads what is stored without a conversion.
         out : (m, width) array
             Where to write, instead of a new array.
 
@@ -154,14 +104,10 @@ class Rows:
                 if taken is not None:
                     return self._without_absent(indices, taken)
             out = np.empty((len(indices), self.width), dtype)
-        is_wide = out.dtype == self.dtype or np.can_cast(self.dtype, out.dtype, "safe")
-        if out.shape != (len(indices), self.width) or not is_wide:
+        if out.shape != (len(indices), self.width) or not np.can_cast(self.dtype, out.dtype, "safe"):
             raise ValueError(
                 f"out is {out.shape} {out.dtype}, expected ({len(indices)}, {self.width}) of {self.dtype} or wider"
             )
-        if len(indices) <= _CHUNK:
-            self._read_chunk(indices, out)
-            return out
         for start in range(0, len(indices), _CHUNK):
             part = slice(start, start + _CHUNK)
             self._read_chunk(indices[part], out[part])
@@ -170,8 +116,7 @@ class Rows:
     def _read_chunk(self, indices: NDArray[np.integer], out: NDArray[Any]) -> None:
         offset = 0
         for column in self.columns:
-            target = out if len(self.columns) == 1 else out[:, offset : offset + column.width]
-            self._read_column(column, indices, target)
+            self._read_column(column, indices, out[:, offset : offset + column.width])
             offset += column.width
         self._without_absent(indices, out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from featcache.cache.folder import Cache
 from featcache.errors import FeatcacheError, FingerprintMismatch
@@ -43,14 +43,14 @@ class Selection:
     fingerprint : str
         Digest of the producer, 64 hex digits.
     view : str
-        Perturbation.
+        Perturbation under which the contents were encoded.
     outputs : tuple of str
         Named vectors, concatenated in this order.
     widths : tuple of int
-        Columns of each.
+        How many columns each output has.
     """
 
-    modality: str
+    modality: Modality
     fingerprint: str
     view: str
     outputs: tuple[str, ...]
@@ -58,8 +58,8 @@ class Selection:
 
     @property
     def content(self) -> Content:
-        """Of which content of a sample the vectors are made: the side that has their keys."""
-        return CONTENT_OF[cast("Modality", self.modality)]
+        """Of which content of a sample the vectors are made: its keys are theirs."""
+        return CONTENT_OF[self.modality]
 
 
 def choose(
@@ -79,7 +79,7 @@ def choose(
         views = ", ".join(map(repr, stored_views(cache, [fingerprint]))) or "none"
         raise FeatcacheError(f"{owner} has no vectors yet; it has those of views: {views}")
     names = expand(_default(stored, modality) if outputs is None else outputs, stored, owner=owner)
-    return Selection(modality, fingerprint.digest, view, names, tuple(stored[name] for name in names))
+    return Selection(fingerprint.modality, fingerprint.digest, view, names, tuple(stored[name] for name in names))
 
 
 def find_producers(cache: Cache, modality: str, encoder: str | None = None) -> tuple[Fingerprint, ...]:
@@ -88,7 +88,7 @@ def find_producers(cache: Cache, modality: str, encoder: str | None = None) -> t
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache whose producers are looked at.
     modality : str
         What the vectors are.
     encoder : str

@@ -17,8 +17,9 @@ from featcache.cache.shard import Shard, read_shard
 from featcache.errors import ShardError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
+from featcache.store.column import Column
 from featcache.store.maps import ShardMaps, read_block
-from featcache.store.rows import Column, Rows
+from featcache.store.rows import Rows
 
 __all__ = ["ShardSet"]
 
@@ -30,7 +31,7 @@ class ShardSet:
     Attributes
     ----------
     fingerprint : Fingerprint
-        Their producer.
+        The producer of their vectors.
     view : str
         The perturbation under which the contents were encoded.
     shards : tuple of Shard
@@ -51,11 +52,11 @@ class ShardSet:
         Parameters
         ----------
         cache : Cache
-            The folder.
+            The cache whose shards are opened.
         fingerprint : Fingerprint
-            The producer.
+            The producer of the vectors.
         view : str
-            Perturbation.
+            The perturbation under which contents were encoded.
         known : mapping of Path to Receipt
             The index, if it was read already.
 
@@ -160,7 +161,7 @@ class ShardSet:
         features : (n, d) float32
             NaN in the rows of contents that are not stored.
         found : (n,) bool
-            Which are.
+            Which contents are stored.
         """
         rows = self.find(outputs, keys)
         return rows.read(np.arange(len(rows))), rows.present

@@ -13,7 +13,8 @@ from typing import Any
 
 from featcache.cache.checked import Checked, read_checked, remember_checked
 from featcache.cache.index import Receipt
-from featcache.cache.shard import Shard, read_shard, verify_shard
+from featcache.cache.shard import Shard, read_shard
+from featcache.cache.shard_digests import verify_shard
 from featcache.errors import ShardError
 from featcache.files.digests import digest_bytes
 from featcache.files.file_state import FileState
@@ -36,7 +37,7 @@ class Soundness:
     Parameters
     ----------
     cache : Path
-        The folder.
+        The folder of the cache.
     remember : bool
         Whether what was found may be written there.
     progress : callable
@@ -59,11 +60,11 @@ class Soundness:
         Parameters
         ----------
         shards : sequence of Shard
-            Of one folder.
+            Shards of one producer and view.
         outputs : sequence of str
             What is about to be read.
         receipts : mapping of Path to Receipt
-            Those that there are: their shards must fit them.
+            Receipts that there are: their shards must fit them.
 
         Raises
         ------

@@ -60,11 +60,11 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     labels : mapping of name to (n,) int64
         ``label_a`` and ``label_b`` of the rows.
     features : mapping of modality to Vectors
-        Of the same rows.
+        The vectors of the same rows.
     sample_ids : StringColumn
-        Of all samples.
+        Names of all samples.
     rows : (n,) int64
-        Which of them the rows are.
+        Which of these samples the items are.
     """
 
     def __init__(

@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 
 from featcache.cache.folder import Cache, Defaults, unit_name
 from featcache.cache.index import update_index
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.cache.shard import ShardHeader, write_shard
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, write_samples
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
+from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
-from featcache.identity.terms import CLEAN
-from featcache.store.store import FeatureStore, open_store
+from featcache.identity.terms import CLEAN, CONTENTS
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 from featcache.synthetic.recipe import N_FACTORS, SyntheticOutput, SyntheticRecipe, SyntheticView
 
 __all__ = ["SyntheticData", "SyntheticOutput", "SyntheticRecipe", "SyntheticView", "write_synthetic"]
@@ -83,7 +86,7 @@ def _table(recipe: SyntheticRecipe) -> tuple[SampleTable, NDArray[np.int64]]:
     n, rng = len(names), recipe.rng("rows")
     label = _noisy_labels(recipe, split, truth)
     is_known = rng.random(n) >= recipe.unlabelled
-    has = {side: rng.random(n) >= recipe.missing.get(side, 0.0) for side in ("text", "image")}
+    has = {content: rng.random(n) >= recipe.missing.get(content, 0.0) for content in CONTENTS}
     keys = {
         "text": _keys([f"caption {recipe.seed} {caption}" for caption in captions]).repeat(n_classes, axis=0),
         "image": _keys([f"picture {recipe.seed} {name}" for name in names]),
@@ -128,14 +131,14 @@ def _write_vectors(
     }
     fingerprint = Fingerprint(identity, {"model": f"synthetic/{modality}", "revision": None, "path": None})
     cache.add_producer(fingerprint)
-    side, n_classes = "text" if modality == "text" else "image", len(recipe.classes)
+    content, n_classes = fingerprint.content, len(recipe.classes)
     caption = np.arange(len(truth)) // n_classes
-    first = table.first_rows(side)
-    row = caption[first] if side == "text" else first  # which draw of the noise is this content's
-    n_drawn = len(truth) // n_classes if side == "text" else len(truth)
+    first = table.first_rows(content)
+    row = caption[first] if content == "text" else first  # which draw of the noise is this content's
+    n_drawn = len(truth) // n_classes if content == "text" else len(truth)
     factors = recipe.rng("factors").standard_normal((len(truth) // n_classes, N_FACTORS))[caption[first]]
-    keys = table.keys(side)[first]
-    for view, header in _headers(recipe, fingerprint, side):
+    keys = table.keys(content)[first]
+    for view, header in _headers(recipe, fingerprint):
         vectors = {}
         for name in outputs:
             means, variance, loadings = recipe.part(modality, name, view)
@@ -148,8 +151,8 @@ def _write_vectors(
         write_shard(path, header, keys, vectors, root=cache.path)
 
 
-def _headers(recipe: SyntheticRecipe, fingerprint: Fingerprint, side: str) -> Iterator[tuple[str, ShardHeader]]:
-    for view in (CLEAN, *(recipe.views if side == "image" else ())):
+def _headers(recipe: SyntheticRecipe, fingerprint: Fingerprint) -> Iterator[tuple[str, ShardHeader]]:
+    for view in (CLEAN, *(recipe.views if fingerprint.content == "image" else ())):
         yield view, ShardHeader(fingerprint.digest, view, "float32")
 
 

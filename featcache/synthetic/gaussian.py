@@ -21,13 +21,13 @@ class BayesScores:
     Attributes
     ----------
     a_auc : float
-        Of P(AI) = 1 - P(class 0).
+        Area under the curve of P(AI) = 1 - P(class 0).
     a_balanced_accuracy : float
-        At the best threshold, which is the prior of AI.
+        Balanced accuracy at the best threshold, which is the prior of AI.
     a_balanced_accuracy_at_half : float
-        At 0.5, where a head that was fitted to plain probabilities decides.
+        Balanced accuracy at 0.5, where a head that was fitted to plain probabilities decides.
     b_accuracy, b_f1_macro : float or None
-        Of the likeliest class but 0, over rows that are not of class 0; None with fewer than two such classes.
+        Scores of the likeliest class but 0, over rows that are not of class 0; None with fewer than two such classes.
     n_draws : int
         Monte Carlo draws behind them: a score of 0.9 is uncertain by about sqrt(0.09 / n_draws).
     """
@@ -48,11 +48,11 @@ class GaussianClasses:
     ----------
     means : float64 array (K, d)
     variance : float64 array (d,)
-        Positive.
+        Variance of the noise of each column, positive.
     loadings : float64 array (d, q)
-        Of q shared factors that are standard normal.
+        Loadings of q shared factors that are standard normal.
     priors : float64 array (K,)
-        They sum to 1.
+        Probability of each class; they sum to 1.
     """
 
     means: FloatArray

@@ -28,7 +28,7 @@ class SyntheticOutput:
     Attributes
     ----------
     width : int
-        Columns.
+        How many columns its vectors have.
     signal : float
         Distance of each class mean from the centre; 0 for text, whose vector six rows share.
     content : float
@@ -82,19 +82,19 @@ class SyntheticRecipe:
     captions : mapping of split to int
         Captions in each; every one makes ``1 + len(generators)`` rows.
     generators : tuple of str
-        At least one.
+        Names of the generators, at least one.
     outputs : mapping of modality to mapping of name to SyntheticOutput
         ``text``, ``image`` and ``spectral``, or some of them.
     views : mapping of name to SyntheticView
         Further views of the pictures, beside ``clean``.
     label_noise : mapping of split to float
         Share of the rows whose label is replaced by another class, any with the same chance.
-    missing : mapping of {"text", "image"} to float
+    missing : mapping of content to float
         Share of the rows without caption, or without picture.
     unlabelled : float
         Share of the rows without labels.
     seed : int
-        Of everything: means, directions, draws.
+        What everything is drawn from: means, directions, noise.
     """
 
     captions: Mapping[str, int] = field(default_factory=lambda: {"train": 200, "valid": 100, "test": 100})

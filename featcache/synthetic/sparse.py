@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.folder import Cache, Defaults
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, write_samples
 from featcache.files.publish import publish_new, temporary_beside
+from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import CLEAN
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 
 __all__ = ["write_sparse_store"]
 
@@ -47,7 +49,7 @@ def write_sparse_store(
     shard_rows : int
         Rows of a shard.
     seed : int
-        Of the keys.
+        What the keys are drawn from.
     """
     cache = Cache.open_or_create(path, Defaults("float32", "float16"))
     identity = {

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.orphans import Orphans
-from featcache.cache.samples import UNREADABLE, SampleTable, StringColumn
+from featcache.cache.samples import UNREADABLE, SampleTable
+from featcache.files.string_column import StringColumn
 from featcache.identity.terms import SPLITS
 from featcache.upkeep.tells import Tell, count_formats, find_tells
 
@@ -34,7 +35,7 @@ class Example:
     values : tuple of str
         The split or label of each of them; empty strings where neither is in question.
     n_samples : int
-        All that share it.
+        How many samples share it.
     """
 
     sample_ids: tuple[str, ...]
@@ -51,7 +52,7 @@ class Finding:
     n_contents, n_samples : int
         How many contents, and how many samples have one of them.
     examples : tuple of Example
-        The first three.
+        The first three that were found.
     """
 
     n_contents: int
@@ -74,7 +75,7 @@ class Audit:
         Pictures and captions that are in more than one split: scores on the later split are too good.
     conflicts : Finding
         Pictures whose samples have different known labels.
-    n_without : mapping of modality to int
+    n_without : mapping of content to int
         Samples that were never given a caption (``text``) or picture (``image``).
     n_unreadable : int
         Samples whose picture is there but could not be read.
@@ -96,11 +97,6 @@ class Audit:
     orphans: Orphans
     formats: dict[str, int] | None
     tells: tuple[Tell, ...]
-
-    @property
-    def has_leaks(self) -> bool:
-        """Whether some content is in more than one split."""
-        return bool(self.leaked_images or self.leaked_captions)
 
 
 def audit(table: SampleTable, orphans: Orphans | None = None) -> Audit:

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable, read_samples
 from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.sample import ImageFile, ImageSource
 from featcache.encoders.base import decode_size
 from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint, check_same
-from featcache.identity.terms import CLEAN
+from featcache.identity.terms import CLEAN, Modality
 from featcache.pictures.decode import decode_rgb
 from featcache.store.shard_set import ShardSet
 
@@ -48,13 +49,13 @@ class CanaryResult:
     worst : str
         Picture with the largest error, ``""`` if none was checked.
     n_checked : int
-        Contents encoded again.
+        How many contents were encoded again.
     reason : str
         Why nothing was checked, ``""`` if something was.
     """
 
     producer: str
-    modality: str
+    modality: Modality
     model: str
     tolerance: float
     errors: Mapping[str, float]
@@ -82,11 +83,11 @@ def check_canaries(
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache whose producers are tried.
     n_contents : int
-        How many a producer.
+        How many contents each producer encodes again.
     seed : int
-        Of the choice.
+        What the choice of contents is drawn from.
     load_spec : callable
         Makes an encoder of a producer's document and outputs; by default from the place that the document names.
 
@@ -180,7 +181,9 @@ class _Source:
             self.reason = f"the pictures of {name} are in {origin}, which is not fetched for a check"
             return {}
         try:
-            samples = Manifest.from_source(origin, on_orphan="skip").samples
+            table = self.table
+            as_before = Reading(table.rules, table.labels, table.columns, table.root)
+            samples = Manifest.from_source(origin, on_orphan="skip", name=name, earlier=lambda _: as_before).samples
         except FeatcacheError as error:
             self.reason = f"{name} cannot be read again: {error}"
             return {}

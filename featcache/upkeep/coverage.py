@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,11 @@ from featcache.cache.requests import Request
 from featcache.cache.samples import SampleTable
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
-from featcache.identity.outputs import natural_order
-from featcache.identity.terms import CONTENT_OF, Modality
+from featcache.identity.terms import CONTENTS, Modality
 from featcache.store.shard_set import ShardSet
+from featcache.upkeep.holding import Holding, Share
 
-__all__ = ["Coverage", "Division", "Holding", "cover", "divide", "find_holdings"]
+__all__ = ["Coverage", "Division", "cover", "divide", "find_holdings"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Coverage:
     producer, modality, view, output : str
         Which vectors; ``producer`` is a short fingerprint, ``output`` is ``""`` if it has stored nothing at all.
     n_contents, n_stored, n_failed : int
-        Unique contents of that side, those stored, and those that are not because they failed.
+        Unique captions or pictures of the data set, those stored, and those that are not because they failed.
     is_wanted : bool
         Whether this was asked for of this data set, or is there in part. False: what is stored under this name is of
         other data sets. Where it is not on record what was asked for: whether the producer holds any of its contents,
@@ -42,7 +41,7 @@ class Coverage:
     """
 
     producer: str
-    modality: str
+    modality: Modality
     view: str
     output: str
     n_contents: int
@@ -65,7 +64,7 @@ class Division:
     count, unit_rows : int
         How many parts there are, and contents a run.
     missing : str
-        Those that have something left to do, as a job array takes them: ``0-3,7``.
+        Parts that have something left to do, as a job array takes them: ``0-3,7``.
     producers : tuple of FrozenProducer
         What is to be made with each encoder.
     """
@@ -74,20 +73,6 @@ class Division:
     unit_rows: int
     missing: str
     producers: tuple[FrozenProducer, ...]
-
-
-@dataclass(frozen=True)
-class Holding:
-    """What one producer has stored under one view, and on which contents it failed."""
-
-    fingerprint: Fingerprint
-    view: str
-    shards: ShardSet
-    failed: KeyIndex
-
-    def lacks(self, output: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Tell which contents are neither stored nor failed: (n,)."""
-        return ~(self.shards.contains(output, keys) | self.failed.contains(keys))
 
 
 def find_holdings(
@@ -119,31 +104,26 @@ def find_holdings(
 def cover(table: SampleTable, holdings: Sequence[Holding], requests: Sequence[Request] = ()) -> tuple[Coverage, ...]:
     """Count what is stored of a data set, of which this was asked for: one line per producer, view and output."""
     asked = {(r.fingerprint, view, output) for r in requests for view in r.views for output in r.outputs}
-    contents = {kind: table.unique_keys(kind) for kind in set(CONTENT_OF.values())}
-    found: list[tuple[Holding, str, NDArray[np.uint8], int, int]] = []
+    contents = {content: table.unique_keys(content) for content in CONTENTS}
+    found: list[tuple[Holding, Share]] = []
     for holding in holdings:
-        keys = contents[CONTENT_OF[cast("Modality", holding.fingerprint.modality)]]
-        failed = holding.failed.contains(keys)
         wanted = {o for f, view, o in asked if (f, view) == (holding.fingerprint.digest, holding.view)}
-        for output in natural_order({*holding.shards.widths, *wanted}) or ("",):
-            is_there = output in holding.shards.widths
-            stored = holding.shards.contains(output, keys) if is_there else np.zeros(len(keys), bool)
-            found.append((holding, output, keys, int(stored.sum()), int((failed & ~stored).sum())))
-    begun = {h.fingerprint.modality for h, _, _, n_stored, n_failed in found if n_stored + n_failed}
+        found += [(holding, share) for share in holding.shares(contents[holding.fingerprint.content], wanted)]
+    begun = {holding.fingerprint.modality for holding, share in found if share.n_stored + share.n_failed}
     return tuple(
         Coverage(
             producer=holding.fingerprint.short,
             modality=holding.fingerprint.modality,
             view=holding.view,
-            output=output,
-            n_contents=len(keys),
-            n_stored=n_stored,
-            n_failed=n_failed,
-            is_wanted=bool(n_stored + n_failed)
-            or (holding.fingerprint.digest, holding.view, output) in asked
-            or (not asked and (not output or holding.fingerprint.modality not in begun)),
+            output=share.output,
+            n_contents=share.n_contents,
+            n_stored=share.n_stored,
+            n_failed=share.n_failed,
+            is_wanted=bool(share.n_stored + share.n_failed)
+            or (holding.fingerprint.digest, holding.view, share.output) in asked
+            or (not asked and (not share.output or holding.fingerprint.modality not in begun)),
         )
-        for holding, output, keys, n_stored, n_failed in found
+        for holding, share in found
     )
 
 

@@ -14,13 +14,16 @@ from featcache.cache.folder import Cache
 from featcache.cache.index import Receipt
 from featcache.cache.requests import Request
 from featcache.cache.samples import SampleTable
-from featcache.cache.shard import Shard, intact_keys, read_shard
+from featcache.cache.shard import Shard, read_shard
+from featcache.cache.shard_digests import intact_keys
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
-from featcache.identity.terms import CLEAN
+from featcache.identity.terms import CLEAN, Modality
+from featcache.store.shard_set import ShardSet
+from featcache.upkeep.holding import Holding
 
-__all__ = ["Holdings", "Lack", "Loss", "Note", "Problem", "views_of"]
+__all__ = ["Lack", "Loss", "Note", "Problem", "find_lacks", "find_loss", "sound_holding", "views_of"]
 
 _NO_KEYS = np.empty((0, 32), np.uint8)
 
@@ -32,7 +35,7 @@ class Loss:
     Attributes
     ----------
     producer, modality, model, view : str
-        Whose rows they were; ``producer`` is a short fingerprint.
+        What made the rows, and under which perturbation; ``producer`` is a short fingerprint.
     outputs : tuple of str
         Empty if neither file nor index tells.
     n_rows : int or None
@@ -44,7 +47,7 @@ class Loss:
     """
 
     producer: str
-    modality: str
+    modality: Modality
     model: str
     view: str
     outputs: tuple[str, ...]
@@ -69,7 +72,7 @@ class Problem:
     Attributes
     ----------
     path : Path
-        The file.
+        Where the file is, or should be.
     message : str
         What is wrong, and what to do about it.
     loss : Loss or None
@@ -101,7 +104,7 @@ class Lack:
     dataset, producer, model, view, output : str
         ``output`` is ``""`` if the producer has nothing at all.
     n_contents, n_missing, n_failed : int
-        Unique contents of that side; those without vectors that an extraction would encode; those that failed.
+        Unique captions or pictures of the data set; those that an extraction would encode; those that failed.
     """
 
     dataset: str
@@ -114,100 +117,60 @@ class Lack:
     n_failed: int
 
 
-class Holdings:
-    """The contents that the sound shards of one producer and view hold.
+def sound_holding(cache: Cache, fingerprint: Fingerprint, view: str, shards: Sequence[Shard]) -> Holding:
+    """Return what a producer holds under a view in sound shards; lists of failures that are damaged are left out."""
+    failed = KeyIndex.from_shards([_failed(cache.failure_folder(fingerprint, view))])
+    return Holding(fingerprint, view, ShardSet(fingerprint, view, tuple(shards)), failed)
 
-    Parameters
-    ----------
-    cache : Cache
-        The folder.
-    fingerprint : Fingerprint
-        The producer.
-    view : str
-        The perturbation.
-    shards : sequence of Shard
-        The sound ones.
-    requests : sequence of Request
-        What was asked for of the data sets.
+
+def find_lacks(holding: Holding, table: SampleTable, requests: Sequence[Request]) -> list[Lack]:
+    """Count what a producer lacks of a data set, per output that was asked for or is there in part.
+
+    Where it is not on record what was asked for of the data set, every output that the producer has counts.
     """
-
-    def __init__(
-        self, cache: Cache, fingerprint: Fingerprint, view: str, shards: Sequence[Shard], requests: Sequence[Request]
-    ) -> None:
-        self.fingerprint = fingerprint
-        self.view = view
-        self._shards = shards
-        self._outputs = tuple(sorted({name for shard in shards for name in shard.outputs}))
-        self._indices: dict[str, KeyIndex] = {}
-        self._asked: dict[str, set[str]] = {}
-        for request in requests:
-            own = self._asked.setdefault(request.dataset, set())
-            if request.fingerprint == fingerprint.digest and view in request.views:
-                own.update(request.outputs)
-        self._failed = KeyIndex.from_shards([_failed(cache.failure_folder(fingerprint, view))])
-
-    def _missing(self, output: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        if output not in self._indices:
-            holders = [shard for shard in self._shards if output in shard.outputs]
-            self._indices[output] = KeyIndex.from_shards([shard.map(shard.key) for shard in holders])
-        return ~self._indices[output].contains(keys)
-
-    def lacks(self, table: SampleTable) -> list[Lack]:
-        """Count what this producer lacks of a data set, per output that was asked for or is there in part."""
-        asked = self._asked.get(table.dataset)
-        keys = table.unique_keys(self.fingerprint.modality)
-        failed = self._failed.contains(keys)
-        found = []
-        for output in sorted({*self._outputs, *(asked or ())}) or ("",):
-            missing = self._missing(output, keys)
-            if asked is not None and output not in asked and missing.all():
-                continue
-            n_failed = int((missing & failed).sum())
-            n_missing = int(missing.sum()) - n_failed
-            producer = self.fingerprint
-            found.append(
-                Lack(
-                    table.dataset,
-                    producer.short,
-                    producer.model_name,
-                    self.view,
-                    output,
-                    len(keys),
-                    n_missing,
-                    n_failed,
-                )
-            )
-        return found
-
-    def loss(self, path: Path, receipt: Receipt | None, tables: Sequence[SampleTable]) -> Loss:
-        """Tell what is lost with a damaged or missing shard, from what can still be read of it and its receipt."""
-        shard = _readable(path) or (receipt.shard if receipt else None)
-        keys = intact_keys(shard) if shard and path.is_file() else None
-        outputs = tuple(sorted(shard.outputs)) if shard else ()
-        samples = {}
-        for table in tables:
-            has = table.has(self.fingerprint.modality)
-            own = table.keys(self.fingerprint.modality)
-            hit = np.zeros(len(table), bool)
-            for output in outputs or self._outputs or ("",):
-                hit |= has & self._missing(output, own)
-            if keys is None:
-                hit &= ~self._failed.contains(own)
-            else:
-                hit &= KeyIndex.from_shards([keys]).contains(own)
-            samples[table.dataset] = int(hit.sum())
-        producer = self.fingerprint
-        n_rows = shard.n_rows if shard else None
-        return Loss(
+    own = [request for request in requests if request.dataset == table.dataset]
+    producer, view = holding.fingerprint, holding.view
+    keys = table.unique_keys(producer.content)
+    asked = {o for r in own if r.fingerprint == producer.digest and view in r.views for o in r.outputs}
+    return [
+        Lack(
+            table.dataset,
             producer.short,
-            producer.modality,
             producer.model_name,
-            self.view,
-            outputs,
-            n_rows,
-            samples,
-            keys is not None,
+            view,
+            share.output,
+            share.n_contents,
+            share.n_missing,
+            share.n_failed,
         )
+        for share in sorted(holding.shares(keys, asked), key=lambda share: share.output)
+        if share.output in asked or share.n_stored or not own
+    ]
+
+
+def find_loss(holding: Holding, path: Path, receipt: Receipt | None, tables: Sequence[SampleTable]) -> Loss:
+    """Tell what is lost with a damaged or missing shard, from what can still be read of it and its receipt."""
+    shard = _readable(path) or (receipt.shard if receipt else None)
+    keys = intact_keys(shard) if shard and path.is_file() else None
+    outputs = tuple(sorted(shard.outputs)) if shard else ()
+    producer, samples = holding.fingerprint, {}
+    for table in tables:
+        own = table.keys(producer.content)
+        hit = np.zeros(len(table), bool)
+        for output in outputs or holding.outputs or ("",):
+            hit |= table.has(producer.content) & ~holding.shards.contains(output, own)
+        hit &= ~holding.failed.contains(own) if keys is None else KeyIndex.from_shards([keys]).contains(own)
+        samples[table.dataset] = int(hit.sum())
+    return Loss(
+        producer.short,
+        producer.modality,
+        producer.model_name,
+        holding.view,
+        outputs,
+        shard.n_rows if shard else None,
+        samples,
+        keys is not None,
+    )
 
 
 def _readable(path: Path) -> Shard | None:

@@ -30,19 +30,19 @@ class Documents:
     Attributes
     ----------
     folders : tuple of Path
-        Those of features and failures of one producer each, in which there is something.
+        Folders of features and failures of one producer each, in which there is something.
     unread : mapping of str to tuple of Failure
         By data set, the pictures that could not be read when it was read last.
     scanned : frozenset of str
         Data sets of which it is on record what they lacked, which is written last when they are read.
     tables : tuple of SampleTable
-        The sample tables.
+        The sample tables that are sound.
     requests : tuple of Request
-        What was asked for.
+        What was asked for of data sets.
     plans : tuple of FrozenPlan
-        Extractions in parts.
+        Plans of extractions in parts.
     producers : tuple of Fingerprint
-        The encoders.
+        The producers whose documents are sound.
     problems : tuple of Problem
         Documents that are damaged or misplaced.
     """

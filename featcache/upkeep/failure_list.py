@@ -14,6 +14,7 @@ from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import UNREADABLE, SampleTable, read_samples
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
+from featcache.identity.terms import CONTENT_OF, Content, Modality
 from featcache.store.shard_set import ShardSet
 
 __all__ = [
@@ -38,24 +39,24 @@ class FailedContent:
     dataset, sample_id : str
         Where it is, and the first sample that had it when it failed.
     modality : {"text", "image", "spectral"}
-        The side.
+        What the vectors would be that are missing; ``image`` where the picture could not be read.
     producer, model, view : str or None
         Short fingerprint and name of the encoder; None: the picture could not be read, so none has seen it.
     stage : str
-        ``read``, ``decode`` or ``encode``.
+        What failed: ``read``, ``decode`` or ``encode``.
     error, message : str
         Class of the error, and its text.
     attempts : int
         How many times it was tried.
     time : str
-        Of the last attempt: UTC, ISO 8601.
+        When it was last tried: UTC, ISO 8601.
     key : str or None
         Content key, 64 hex digits; None: the content was never read.
     """
 
     dataset: str
     sample_id: str
-    modality: str
+    modality: Modality
     producer: str | None
     model: str | None
     view: str | None
@@ -67,9 +68,9 @@ class FailedContent:
     key: str | None
 
     @property
-    def content(self) -> tuple[str, str, str]:
-        """What failed, whoever failed on it: data set, ``text`` or ``image``, and the key or the sample."""
-        return self.dataset, "text" if self.modality == "text" else "image", self.key or f"sample {self.sample_id}"
+    def what(self) -> tuple[str, Content, str]:
+        """What failed, whoever failed on it: data set, caption or picture, and the key or the sample."""
+        return self.dataset, CONTENT_OF[self.modality], self.key or f"sample {self.sample_id}"
 
 
 @dataclass(frozen=True)
@@ -79,19 +80,19 @@ class FailureCause:
     Attributes
     ----------
     dataset, sample_id, stage, error, message : str
-        As in `FailedContent`.
-    kind : {"text", "image"}
+        What they are in `FailedContent`.
+    content : {"text", "image"}
         What failed: a caption or a picture.
     attempts : int
         The most that any of them made.
     time : str
-        Of the last attempt of all.
+        When any of them last tried: UTC, ISO 8601.
     places : frozenset of (producer, view)
-        Who failed; empty: the picture could not even be read.
+        Encoders that failed, and under which views; empty: the picture could not even be read.
     """
 
     dataset: str
-    kind: str
+    content: Content
     sample_id: str
     stage: str
     error: str
@@ -103,18 +104,18 @@ class FailureCause:
 
 def count_contents(failures: Sequence[FailedContent]) -> int:
     """Count pictures and captions that failed, each once for all encoders and views."""
-    return len({failure.content for failure in failures})
+    return len({failure.what for failure in failures})
 
 
 def merge_failures(failures: Sequence[FailedContent]) -> tuple[FailureCause, ...]:
     """Put together what says the same of the same content, in the order of first appearance."""
     merged: dict[tuple[object, ...], list[FailedContent]] = {}
     for failure in failures:
-        merged.setdefault((failure.content, failure.stage, failure.error, failure.message), []).append(failure)
+        merged.setdefault((failure.what, failure.stage, failure.error, failure.message), []).append(failure)
     return tuple(
         FailureCause(
             same[0].dataset,
-            same[0].content[1],
+            same[0].what[1],
             same[0].sample_id,
             same[0].stage,
             same[0].error,
@@ -178,19 +179,18 @@ def _not_encoded(cache: Cache, fingerprint: Fingerprint, view: str, tables: list
     is_stored = np.full(len(keys), bool(shards.widths))
     for output in shards.widths:
         is_stored &= shards.contains(output, keys)
-    modality = fingerprint.modality
     owner = np.full(len(keys), -1)
     for number, table in enumerate(tables):
-        own = table.keys(modality)[table.has(modality)]
+        own = table.keys(fingerprint.content)[table.has(fingerprint.content)]
         owner[(owner < 0) & KeyIndex.from_shards([own]).contains(keys)] = number
     return [
-        _content(tables[owner[i]].dataset, modality, failures[i], fingerprint, view)
+        _content(tables[owner[i]].dataset, fingerprint.modality, failures[i], fingerprint, view)
         for i in np.flatnonzero(~is_stored & (owner >= 0)).tolist()
     ]
 
 
 def _content(
-    dataset: str, modality: str, failure: Failure, fingerprint: Fingerprint | None, view: str | None
+    dataset: str, modality: Modality, failure: Failure, fingerprint: Fingerprint | None, view: str | None
 ) -> FailedContent:
     return FailedContent(
         dataset,

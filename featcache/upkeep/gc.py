@@ -18,7 +18,8 @@ from featcache.cache.layout import check_folders, is_claim, is_temporary, walk_c
 from featcache.cache.lease import sole_lease
 from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import SampleTable, read_samples
-from featcache.cache.shard import SUFFIX, Shard, copy_rows, read_shard
+from featcache.cache.shard import SUFFIX, Shard, read_shard
+from featcache.cache.shard_writing import copy_rows
 from featcache.errors import FeatcacheError
 from featcache.files.claims import is_abandoned
 from featcache.files.inside import check_inside
@@ -38,9 +39,9 @@ class DeadRows:
     Attributes
     ----------
     path : Path
-        The shard.
+        Where the shard is.
     size : int
-        Of its file, in bytes.
+        Size of its file in bytes.
     n_rows, n_unreferenced, n_duplicate : int
         Rows; those that no sample refers to; of the others, those of which a shard of smaller name has every output.
     """
@@ -107,13 +108,13 @@ def collect_garbage(
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache to look through.
     delete : bool
         Remove shards of which no row is needed, and leftovers. Every byte is verified before.
     compact : bool
         With ``delete``: write the rows that are needed of the other shards anew, then remove those.
     progress : callable
-        Of the verification: called with (shards checked, shards).
+        Called while the cache is verified, with (shards checked, shards).
 
     Raises
     ------
@@ -172,7 +173,7 @@ def _delete(cache: Cache, work: Sequence[_Work], leftovers: tuple[Path, ...], *,
 def _find(cache: Cache, fingerprint: Fingerprint, view: str, tables: Sequence[SampleTable]) -> Iterator[_Work]:
     """Yield the shards of one producer and view that have rows to spare, smallest name first."""
     shards = ShardSet.open(cache, fingerprint, view).shards
-    needed = KeyIndex.from_shards([table.unique_keys(fingerprint.modality) for table in tables])
+    needed = KeyIndex.from_shards([table.unique_keys(fingerprint.content) for table in tables])
     seen: dict[str, list[NDArray[np.uint8]]] = {}
     for shard in shards:
         keys = np.asarray(shard.map(shard.key))

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from featcache.cache.samples import SampleTable, number_contents
+from featcache.identity.terms import Content
 
 __all__ = ["Overlap", "find_overlaps"]
 
@@ -20,20 +21,20 @@ class Overlap:
     Attributes
     ----------
     datasets : tuple of two str
-        Their names.
+        Names of the two data sets.
     modality : {"image", "text"}
         Pictures, equal byte for byte, or captions.
     n_contents : int
         Contents that both have.
     n_leaks : int
-        Those of them that one has in its test part and the other in its train or valid part: who trains on the one and
+        How many of them one has in its test part and the other in its train or valid part: who trains on the one and
         tests on the other gets scores that are too good.
     sample_ids : tuple of two str
         A sample of each with the first of these contents, one that leaks if any does.
     """
 
     datasets: tuple[str, str]
-    modality: str
+    modality: Content
     n_contents: int
     n_leaks: int
     sample_ids: tuple[str, str]
@@ -45,19 +46,20 @@ def find_overlaps(tables: Sequence[SampleTable]) -> tuple[Overlap, ...]:
     Returns
     -------
     tuple of Overlap
-        One a pair of data sets and side that has any.
+        One for captions and one for pictures of each pair of data sets that shares any.
     """
-    pairs = [_overlap(one, other, side) for one, other in combinations(tables, 2) for side in ("image", "text")]
+    contents: tuple[Content, ...] = ("image", "text")
+    pairs = [_overlap(one, other, content) for one, other in combinations(tables, 2) for content in contents]
     return tuple(overlap for overlap in pairs if overlap is not None)
 
 
-def _overlap(one: SampleTable, other: SampleTable, modality: str) -> Overlap | None:
+def _overlap(one: SampleTable, other: SampleTable, content: Content) -> Overlap | None:
     both = (one, other)
-    keys = np.concatenate([table.keys(modality) for table in both])
-    numbers = number_contents(keys, np.concatenate([table.has(modality) for table in both]))
-    sides = np.split(numbers, [len(one)])
+    keys = np.concatenate([table.keys(content) for table in both])
+    numbers = number_contents(keys, np.concatenate([table.has(content) for table in both]))
+    parts = np.split(numbers, [len(one)])
     is_in, is_tested, is_fitted = (np.zeros((2, int(numbers.max(initial=-1)) + 1), bool) for _ in range(3))
-    for i, (table, own) in enumerate(zip(both, sides, strict=True)):
+    for i, (table, own) in enumerate(zip(both, parts, strict=True)):
         is_in[i, own[own >= 0]] = True
         is_tested[i, own[(own >= 0) & (table.split == "test")]] = True
         is_fitted[i, own[(own >= 0) & np.isin(table.split, ("train", "valid"))]] = True
@@ -66,7 +68,7 @@ def _overlap(one: SampleTable, other: SampleTable, modality: str) -> Overlap | N
     if not is_shared.any():
         return None
     shown = leaks if leaks.any() else is_shared
-    rows = np.flatnonzero(sides[0] >= 0)
-    first = sides[0][rows[shown[sides[0][rows]]][0]]
-    ids = [table.sample_id[int((own == first).argmax())] for table, own in zip(both, sides, strict=True)]
-    return Overlap((one.dataset, other.dataset), modality, int(is_shared.sum()), int(leaks.sum()), (ids[0], ids[1]))
+    rows = np.flatnonzero(parts[0] >= 0)
+    first = parts[0][rows[shown[parts[0][rows]]][0]]
+    ids = [table.sample_id[int((own == first).argmax())] for table, own in zip(both, parts, strict=True)]
+    return Overlap((one.dataset, other.dataset), content, int(is_shared.sum()), int(leaks.sum()), (ids[0], ids[1]))

@@ -20,14 +20,15 @@ from featcache.encoders.build import encoder_options
 from featcache.files.sealed import read_json
 from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
 from featcache.identity.outputs import natural_order
-from featcache.identity.terms import MODALITIES
+from featcache.identity.terms import CONTENTS, MODALITIES, Modality
 from featcache.store.selection import find_producers
 from featcache.upkeep.audit import Audit, audit
-from featcache.upkeep.coverage import Coverage, Division, Holding, cover, divide, find_holdings
+from featcache.upkeep.coverage import Coverage, Division, cover, divide, find_holdings
 from featcache.upkeep.failure_list import count_contents, list_failures
+from featcache.upkeep.holding import Holding
 from featcache.upkeep.overlap import Overlap, find_overlaps
 
-__all__ = ["CacheStatus", "Coverage", "DatasetStatus", "ProducerStatus", "cache_status"]
+__all__ = ["CacheStatus", "DatasetStatus", "ProducerStatus", "cache_status"]
 
 _HEX_DIGEST = 64
 
@@ -41,21 +42,21 @@ class DatasetStatus:
     name, origin : str
         Its name in the cache, and what it was read from.
     scanned : str
-        When: UTC, ISO 8601.
+        When its samples were last read: UTC, ISO 8601.
     n_samples : int
-        Rows.
+        How many samples it has.
     splits, classes : mapping
         Samples of each; ``none`` and ``unknown`` for those without.
-    n_contents : mapping of modality to int
+    n_contents : mapping of content to int
         Different captions and pictures: what an encoder has to do.
     audit : Audit
-        Duplicates, leaks, contradictions, gaps.
+        What is odd about it: duplicates, leaks, contradictions, gaps.
     coverage : tuple of Coverage
         One per producer, view and output.
     divisions : tuple of Division
         Extractions in parts of which some are missing.
     split_seed : int or None
-        Of the split, if it was made here.
+        Seed of the split, if it was made here.
     requests : tuple of Request
         What was last asked for, one a producer.
     labels : mapping
@@ -93,15 +94,15 @@ class ProducerStatus:
     Attributes
     ----------
     fingerprint, modality, model, revision, path
-        Who it is; ``path`` is the model's folder, None for one of the hub.
+        What tells it from others; ``path`` is the model's folder, None for one of the hub.
     compute_dtype, storage_dtype : str
-        Of the forward, and on disk.
+        Dtypes of the forward, and of the vectors on disk.
     views : tuple of str
         Perturbations under which it has stored something.
     outputs : mapping of str to int
         Stored vectors and their widths.
     n_shards, n_rows, n_bytes : int
-        What it filled.
+        How many shards it filled, their rows and their size.
     written : str or None
         Time of the newest shard: UTC, ISO 8601.
     unlike : str or None
@@ -113,7 +114,7 @@ class ProducerStatus:
     """
 
     fingerprint: str
-    modality: str
+    modality: Modality
     model: str
     revision: str | None
     path: str | None
@@ -137,13 +138,13 @@ class CacheStatus:
     Attributes
     ----------
     path : str
-        The folder.
+        The folder of the cache.
     created : str or None
         UTC, ISO 8601; None if it does not say.
     compute_dtype, storage_dtype : str
         What extractions use unless told otherwise.
     producers, datasets
-        What is in it.
+        The encoders and the data sets that are in it.
     overlaps : tuple of Overlap
         What the data sets have in common.
     n_failures, n_failed_contents : int
@@ -192,7 +193,7 @@ def cache_status(cache: Cache, *, only: str | None = None) -> CacheStatus:
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache to look at.
     only : str
         Look at this data set alone, and not at what it shares with others.
 
@@ -279,7 +280,7 @@ def _dataset(cache: Cache, name: str, holdings: Sequence[Holding], requests: tup
         len(table),
         {s or "none": n for s, n in splits.items() if n},
         classes,
-        {m: len(table.first_rows(m)) for m in ("text", "image")},
+        {c: len(table.first_rows(c)) for c in CONTENTS},
         audit(table, read_orphans(orphans_path(cache, name))),
         cover(table, holdings, requests),
         divide(table, frozen_plans(cache, name), holdings),

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from featcache.encoders.build import DTYPE_OPTIONS, outputs_option
 from featcache.identity.outputs import natural_order
 from featcache.identity.terms import CLEAN, MODALITIES
 
 if TYPE_CHECKING:
-    from featcache.identity.terms import Modality
     from featcache.upkeep.coverage import Division
     from featcache.upkeep.status import CacheStatus, DatasetStatus, ProducerStatus
 
@@ -63,7 +62,7 @@ class Origin:
     name, data : str
         Its name in the cache, and what it was read from.
     seed : int or None
-        Of the split, if it was made here.
+        Seed of the split, if it was made here.
     skips_orphans : bool
         Whether something that it names was left out.
     """
@@ -86,15 +85,15 @@ def extract_command(
     *flags: str,
     views: Sequence[str] = (CLEAN,),
 ) -> tuple[str, ...]:
-    """Compose the ``featcache extract`` that runs these producers, at most one a side, and no others."""
+    """Compose the ``featcache extract`` that runs these producers, at most one a modality, and no others."""
     words = ["featcache", "extract", origin.data if origin else "DATA", "--cache", path]
     options: dict[str, str] = {"--name": origin.name} if origin else {}
-    for side in ("text", "image"):
+    for modality in ("text", "image"):
         given = [option for producer in producers for option in producer.options]
-        if producers and f"--{side}-model" not in given:
-            options[f"--{side}-model"] = "none"
+        if producers and f"--{modality}-model" not in given:
+            options[f"--{modality}-model"] = "none"
         for producer in producers:
-            options |= producer.options if producer.modality == side else {}
+            options |= producer.options if producer.modality == modality else {}
     for producer in producers:
         options |= producer.options if producer.modality == "spectral" else {}
     if tuple(views) not in ((CLEAN,), ()):
@@ -218,7 +217,7 @@ def _command(path: str, origin: Origin | None, group: Sequence[_Task], *flags: s
 def _groups(tasks: Sequence[_Task]) -> list[list[_Task]]:
     """Put producers that agree into one command, at most one of each modality."""
     groups: list[list[_Task]] = []
-    for task in sorted(tasks, key=lambda task: MODALITIES.index(cast("Modality", task.producer.modality))):
+    for task in sorted(tasks, key=lambda task: MODALITIES.index(task.producer.modality)):
         fitting = (group for group in groups if all(task.goes_with(other) for other in group))
         group = next(fitting, None)
         if group is None:
@@ -234,7 +233,7 @@ def retry_steps(status: CacheStatus, failed: Mapping[str, Sequence[str]]) -> tup
     Parameters
     ----------
     status : CacheStatus
-        The cache.
+        What is in the cache, and what is missing.
     failed : mapping of data set to short fingerprints
         The producers that failed; none where pictures could not even be read.
     """
@@ -263,16 +262,16 @@ def _uses(status: CacheStatus) -> list[Step]:
     steps = []
     for dataset in status.datasets[:_MAX_USES]:
         words = [status.path]
-        sides = tuple(s for s in MODALITIES if any(c.modality == s and c.n_stored for c in dataset.coverage))
-        if not sides:
+        there = tuple(m for m in MODALITIES if any(c.modality == m and c.n_stored for c in dataset.coverage))
+        if not there:
             continue
         if status.n_datasets > 1:
             words += ["--dataset", dataset.name]
-        for side in MODALITIES:
-            stored = list(dict.fromkeys(c.producer for c in dataset.coverage if c.modality == side and c.n_stored))
-            if sum(p.modality == side for p in status.producers) > 1 and stored:
-                words += [f"--{side}-encoder", stored[0]]
-        fusion = ("--fusion", _FUSIONS[sides]) if sides in _FUSIONS else ()
+        for modality in MODALITIES:
+            stored = list(dict.fromkeys(c.producer for c in dataset.coverage if c.modality == modality and c.n_stored))
+            if sum(p.modality == modality for p in status.producers) > 1 and stored:
+                words += [f"--{modality}-encoder", stored[0]]
+        fusion = ("--fusion", _FUSIONS[there]) if there in _FUSIONS else ()
         if dataset.labels["real"] and dataset.labels["ai"]:
             steps.append(Step("train a head", ("heads", "train", *words, *fusion, "--loss", "multitask")))
         else:

@@ -33,7 +33,7 @@ class FactValue:
     Attributes
     ----------
     name : str
-        The value.
+        What the value is called.
     n_real, n_ai : int
         Pictures that have it.
     """
@@ -50,7 +50,7 @@ class Tell:
     Attributes
     ----------
     fact : {"file format", "picture size", "bytes per pixel", "EXIF data"}
-        What is looked at.
+        Which property of the picture files was looked at.
     split : str
         ``train``, or ``""`` if that has no labelled pictures: all of them.
     n_real, n_ai : int

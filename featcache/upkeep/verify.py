@@ -13,17 +13,18 @@ import numpy as np
 from featcache.cache.folder import Cache
 from featcache.cache.index import Index, Receipt, read_index
 from featcache.cache.layout import is_known, is_temporary, walk_cache
-from featcache.cache.shard import Shard, read_shard, verify_shard
+from featcache.cache.shard import Shard, read_shard
+from featcache.cache.shard_digests import verify_shard
 from featcache.errors import ShardError
 from featcache.files.digests import digest_bytes
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import prefixes
-from featcache.upkeep.damage import Holdings, Lack, Note, Problem, views_of
+from featcache.upkeep.damage import Lack, Note, Problem, find_lacks, find_loss, sound_holding, views_of
 from featcache.upkeep.derived import find_damaged
 from featcache.upkeep.documents import read_documents
 from featcache.upkeep.references import find_lost
 
-__all__ = ["Note", "Problem", "VerifyReport", "verify"]
+__all__ = ["VerifyReport", "verify"]
 
 _THREADS = max(2, min(8, os.cpu_count() or 2))
 
@@ -76,9 +77,9 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
     Parameters
     ----------
     cache : Cache
-        The folder.
+        The cache to check.
     deep : bool
-        Recompute all digests.
+        Whether to read every byte and recompute all digests.
     progress : callable
         Called with (shards checked, shards), from the calling thread.
     """
@@ -101,11 +102,11 @@ def verify(cache: Cache, *, deep: bool = False, progress: Callable[[int, int], N
             if progress:
                 progress(number, len(places))
     names = {f.short: f for f in producers}
-    holdings = {key: Holdings(cache, names[key[0]], key[1], shards, requests) for key, shards in sound.items()}
+    holdings = {key: sound_holding(cache, names[key[0]], key[1], shards) for key, shards in sound.items()}
     for place, message in broken:
-        holder = holdings[place.fingerprint.short, place.view]
-        problems.append(Problem(place.path, message, holder.loss(place.path, place.receipt, tables)))
-    lacks = [lack for holder in holdings.values() for table in tables for lack in holder.lacks(table)]
+        holding = holdings[place.fingerprint.short, place.view]
+        problems.append(Problem(place.path, message, find_loss(holding, place.path, place.receipt, tables)))
+    lacks = [lack for holding in holdings.values() for table in tables for lack in find_lacks(holding, table, requests)]
     shards = [shard for group in sound.values() for shard in group]
     return VerifyReport(
         deep,

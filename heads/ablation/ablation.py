@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,12 @@ from heads.ablation.ledger import Ledger, TrialResult
 from heads.ablation.progress import Clock
 from heads.ablation.scorer import Scorer
 from heads.ablation.screening import screen_grid
+from heads.ablation.study import Study, Trial, settings_of
 from heads.ablation.study_rows import StudyRows
-from heads.ablation.trials import Study, Trial, settings_of
+from heads.ablation.trials import TrialRunner
 from heads.data.folds import build_parts
 from heads.errors import HeadsError
+from heads.head.kinds import find_kind
 from heads.head.protocol import Device, Progress
 from heads.runs.fitting import library_versions, parse_config
 
@@ -78,7 +80,7 @@ def ablate(
     out : Path, optional
         Folder in which finished trials are kept, so that the same call after an interruption goes on from there.
     device, memory
-        See `heads.ablation.trials.Study`.
+        See `heads.ablation.study.Study`.
     progress : callable, optional
         Called with ``done``, ``total`` (heads, weighted by their size: shares of the work), ``n_done``, ``n_total``
         (heads), ``what``, ``epoch`` and ``eta`` in seconds (None: unknown).
@@ -89,15 +91,16 @@ def ablate(
         plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
         ledger = Ledger.open(out, plan)
     parts = build_parts(rows.features, grid.folds)
-    study = Study(rows, parts, grid.settings, device, memory, ledger)
+    study = Study(rows, parts, grid.settings, device, memory)
+    runner = TrialRunner(study, ledger)
     scorer = Scorer.build(study, grid.folds)
     clock = Clock(progress)
     cells, screened = screen_grid(study, grid, progress=clock.say) if grid.screen else (grid.cells, ())
-    heads = _fit_cells(study, grid, scorer, cells, clock)
+    heads = _fit_cells(runner, grid, scorer, cells, clock)
     controls = [
         replace(cell, control=control) for cell in _best_cells(heads) for control in grid.controls_of(cell.fusion)
     ]
-    heads += _fit_cells(study, grid, scorer, controls, clock)
+    heads += _fit_cells(runner, grid, scorer, controls, clock)
     table, findings = compare(heads, screened)
     return AblationResult(
         grid=grid,
@@ -126,8 +129,10 @@ def check_settings(grid: Grid) -> None:
         raise HeadsError(f"unknown setting {unknown[0]!r}: no head of {', '.join(grid.heads)} has it")
 
 
-def _fit_cells(study: Study, grid: Grid, scorer: Scorer, cells: Sequence[Cell], clock: Clock) -> list[HeadScore]:
+def _fit_cells(runner: TrialRunner, grid: Grid, scorer: Scorer, cells: Sequence[Cell], clock: Clock) -> list[HeadScore]:
     """Fit configurations with all seeds on all parts."""
+
+    study = runner.study
 
     def cost(trial: Trial) -> float:
         width = study.features.columns(trial.cells[0].fusion).width
@@ -138,7 +143,7 @@ def _fit_cells(study: Study, grid: Grid, scorer: Scorer, cells: Sequence[Cell], 
     found: dict[tuple[Cell, int], list[tuple[TrialResult, int]]] = {}
     for trial in trials:
         clock.tell(trial)
-        result = study.run(trial, progress=partial(clock.tell, trial))
+        result = runner.run(trial, progress=partial(clock.tell, trial))
         clock.finish(trial, cost(trial))
         for place, cell in enumerate(trial.cells):
             found.setdefault((cell, trial.seed), []).append((result, place))
@@ -148,9 +153,9 @@ def _fit_cells(study: Study, grid: Grid, scorer: Scorer, cells: Sequence[Cell], 
 
 def _trials(grid: Grid, cells: Sequence[Cell], n_parts: int) -> Iterable[Trial]:
     """Put together what is fitted together: the configurations of a head, fusion and control; others one by one."""
-    groups: dict[Any, list[Cell]] = {}
+    groups: dict[Hashable, list[Cell]] = {}
     for cell in cells:
-        together = (cell.head, cell.fusion, cell.control) if cell.head == "mlp" else cell
+        together = (cell.head, cell.fusion, cell.control) if find_kind(cell.head).fits_packs else cell
         groups.setdefault(together, []).append(cell)
     for group in groups.values():
         for seed in grid.seeds_of(group[0].head):

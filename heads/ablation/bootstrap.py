@@ -136,8 +136,8 @@ def count_groups(decisions: Decisions, targets: Targets, *, tasks: Sequence[Task
     tables = {}
     for task in tasks:
         rows, n_classes = targets.applies[task.name], len(task.classes)
-        cell = (groups[rows] * n_classes + targets.y[task.name][rows]) * n_classes + decisions[task.name][rows]
-        counts = np.bincount(cell, minlength=n_groups * n_classes**2)
+        entry = (groups[rows] * n_classes + targets.y[task.name][rows]) * n_classes + decisions[task.name][rows]
+        counts = np.bincount(entry, minlength=n_groups * n_classes**2)
         tables[task.name] = counts.reshape(n_groups, n_classes, n_classes).astype(np.float64)
     return GroupCounts(tables, {task.name: task.kind == "binary" for task in tasks})
 

@@ -11,7 +11,7 @@ from heads.data.columns import Block, Columns
 from heads.data.row_source import RowSource
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
-from heads.head.scaling import Standardizer
+from heads.head.scaling import Standardizer, draw_rows
 
 __all__ = ["Components"]
 
@@ -39,9 +39,7 @@ class Components:
     """
 
     def __init__(self, source: RowSource, columns: Columns, *, rows: IntArray, is_shared: bool = False) -> None:
-        # Drawn at random: data sets list their classes in turn, so that every n-th row would miss some.
-        drawn = np.random.default_rng(0).permutation(len(rows))[:_MEASURED_ROWS]
-        sample = source.read(rows[np.sort(drawn)]).astype(np.float32)
+        sample = source.read(rows[draw_rows(len(rows), _MEASURED_ROWS, seed=0)]).astype(np.float32)
         self._scaler = Standardizer.fit(sample)
         X = self._scaler.transform(sample)
         self._bases: list[NDArray[np.float32]] = []

@@ -26,20 +26,20 @@ class ShuffledColumns:
     Parameters
     ----------
     source : RowSource
-    columns : slice
-        Those that are exchanged.
+    span : slice
+        The columns that are exchanged.
     order : int array (n,)
         Row i gets those of row ``order[i]``.
     """
 
-    def __init__(self, source: RowSource, columns: slice, order: IntArray) -> None:
-        self._source, self._columns, self._order = source, columns, order
+    def __init__(self, source: RowSource, span: slice, order: IntArray) -> None:
+        self._source, self._span, self._order = source, span, order
         self.n_views, self.n_rows, self.n_columns = source.n_views, source.n_rows, source.n_columns
 
     def read(self, rows: IntArray, view: int = 0) -> NDArray[np.float32]:
         """Return some rows of a view."""
         X = np.array(self._source.read(rows, view))
-        X[:, self._columns] = self._source.read(self._order[rows], view)[:, self._columns]
+        X[:, self._span] = self._source.read(self._order[rows], view)[:, self._span]
         return X
 
 

@@ -110,10 +110,10 @@ def _parquet(records: Sequence[Mapping[str, Any]]) -> bytes:
     import pyarrow.parquet as pq
 
     names = list(records[0])
-    columns = {name: [record[name] for record in records] for name in names}
+    table = {name: [record[name] for record in records] for name in names}
     whole = ("dim", "n_seeds", "n_parameters")
     texts = ("head", "fusion", "control", "stage")
     types = {name: pa.string() if name in texts else pa.int64() if name in whole else pa.float64() for name in names}
     sink = io.BytesIO()
-    pq.write_table(pa.table({name: pa.array(columns[name], types[name]) for name in names}), sink)
+    pq.write_table(pa.table({name: pa.array(table[name], types[name]) for name in names}), sink)
     return sink.getvalue()

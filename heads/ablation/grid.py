@@ -12,7 +12,7 @@ from heads.data.folds import MIN_FOLDS
 from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities
 from heads.errors import HeadsError
 from heads.files.ranges import Range
-from heads.head.kinds import HEADS
+from heads.head.kinds import HEADS, find_kind
 
 __all__ = ["Cell", "Grid"]
 
@@ -52,12 +52,6 @@ class Cell:
         named = {"head": self.head, "fusion": self.fusion, "dim": self.dim, "lr": self.lr}
         named["weight_decay"] = self.weight_decay
         return {name: value for name, value in named.items() if value is not None}
-
-    def describe(self) -> str:
-        """Return e.g. ``"mlp concat, dim 64, lr 0.001"``."""
-        parts = [f"{self.head} {self.fusion}" + (f" ({self.control})" if self.control else "")]
-        named = {"dim": self.dim, "lr": self.lr, "weight decay": self.weight_decay}
-        return ", ".join(parts + [f"{name} {value:g}" for name, value in named.items() if value is not None])
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ class Grid:
         """All configurations but controls, head by head and fusion by fusion."""
         cells: list[Cell] = []
         for head, fusion in product(self.heads, self.fusions):
-            if head == "mlp":
+            if find_kind(head).is_network:
                 values = product(self.dims, self.lrs or (None,), self.weight_decays or (None,))
                 cells += [Cell(head, fusion, dim, lr, decay) for dim, lr, decay in values]
             elif fusion not in STRUCTURED:
@@ -136,7 +130,7 @@ class Grid:
 
     def seeds_of(self, head: str) -> range:
         """Return the seeds of a kind of head: of one without randomness the first alone."""
-        return range(1 if head == "linear" else self.seeds)
+        return range(self.seeds if find_kind(head).is_random else 1)
 
     def controls_of(self, fusion: str) -> tuple[str, ...]:
         """Return the controls of a fusion: text is shuffled where it stands beside something else."""

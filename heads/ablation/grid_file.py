@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from heads.ablation.request import WHOLE, AblationRequest, parse_numbers, parse_texts
 from heads.errors import HeadsError
 from heads.files.folder import read_file
-from heads.files.ranges import FINITE, Range
 
-__all__ = ["load_grid_file", "parse_numbers", "parse_texts"]
+__all__ = ["load_grid_file"]
 
 _MAX_FILE = 1 << 20
-_WHOLE = Range(int, 1, 2**31 - 1)
-_RATE = Range(float, 0, FINITE)
 
 
-def load_grid_file(path: Path) -> dict[str, Any]:
+def load_grid_file(path: Path) -> AblationRequest:
     """Read the options that a TOML file gives; lists may be TOML lists or comma-separated texts.
 
     ``head, fusion, dim, lr, weight_decay, seeds, folds, views, controls, screen, loss, device, memory, dataset``, the
@@ -39,51 +37,19 @@ def load_grid_file(path: Path) -> dict[str, Any]:
         if key not in _PARSERS:
             raise HeadsError(f"{path} has an unknown key {key!r:.80}, expected among {', '.join(_PARSERS)}")
         options[key] = _PARSERS[key](value, f"{key} in {path}")
-    return options
-
-
-def parse_texts(value: Any, where: str) -> tuple[str, ...]:
-    """Return the texts of a comma-separated text, or of a list of texts."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, Sequence) or not all(isinstance(part, str) and part.strip() for part in parts):
-        raise HeadsError(f"{where} is {value!r:.80}, expected names like 'image,concat'")
-    return tuple(part.strip() for part in parts)
-
-
-def parse_numbers(value: Any, where: str, *, kind: type[int] | type[float]) -> tuple[Any, ...]:
-    """Return the positive numbers of a comma-separated text, of a list, or one number; 0 is none for whole ones.
-
-    Parameters
-    ----------
-    value : object
-    where : str
-        What it is, for messages.
-    kind : {int, float}
-    """
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-    allowed, numbers = _WHOLE if kind is int else _RATE, []
-    for part in parts:
-        try:
-            number: Any = kind(part) if isinstance(part, str) else part
-        except ValueError:
-            number = None
-        if not allowed.holds(number):
-            what = "whole numbers like 32,64" if kind is int else "numbers like 3e-4,1e-3"
-            raise HeadsError(f"{where} is {value!r:.80}, expected {what}")
-        numbers.append(kind(number))
-    return tuple(numbers)
+    return AblationRequest(**options)
 
 
 def _integers(value: Any, where: str) -> tuple[int, ...]:
-    return parse_numbers(value, where, kind=int)
+    return parse_numbers(value, where, number=int)
 
 
 def _floats(value: Any, where: str) -> tuple[float, ...]:
-    return parse_numbers(value, where, kind=float)
+    return parse_numbers(value, where, number=float)
 
 
 def _integer(value: Any, where: str) -> int:
-    _WHOLE.check(value, where)
+    WHOLE.check(value, where)
     return int(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from heads.ablation.trials import Trial
+from heads.ablation.study import Trial
 from heads.head.protocol import Progress
 
 __all__ = ["Clock"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featcache import link_rows
 from heads.ablation.bootstrap import GroupCounts, count_groups
 from heads.ablation.comparison import HeadScore
 from heads.ablation.grid import Cell
 from heads.ablation.ledger import TrialResult
-from heads.ablation.trials import Study
-from heads.data.groups import row_sets
+from heads.ablation.study import Study
 from heads.data.tasks import IntArray
 
 __all__ = ["Scorer"]
@@ -42,7 +42,7 @@ class Scorer:
     def build(cls, study: Study, folds: int | None) -> Scorer:
         """Say which rows of a study are compared."""
         parts = study.parts
-        sets = row_sets(study.features)
+        sets = link_rows(study.features)
         scored = np.sort(np.concatenate([part.score_rows for part in parts]))
         main = scored if folds is not None else parts[0].select_rows
         other = np.setdiff1d(scored, main)

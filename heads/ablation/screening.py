@@ -16,7 +16,8 @@ import numpy as np
 from heads.ablation.comparison import Summary
 from heads.ablation.components import Components
 from heads.ablation.grid import Cell, Grid
-from heads.ablation.trials import EpochProgress, Study, Trial
+from heads.ablation.study import EpochProgress, Study, Trial
+from heads.head.kinds import find_kind
 
 __all__ = ["FINALISTS", "MOST_FINALISTS", "ROUNDS", "Round", "Screened", "choose_finalists", "screen", "screen_grid"]
 
@@ -135,7 +136,7 @@ def choose_finalists(ranked: Sequence[Screened], *, room: float = 0.0) -> tuple[
 def screen_grid(
     study: Study, grid: Grid, *, progress: Callable[[str, int], None] | None = None
 ) -> tuple[tuple[Cell, ...], tuple[Summary, ...]]:
-    """Screen the ``mlp`` configurations of each fusion, on the first division of the rows.
+    """Screen the configurations of each fusion of networks, on the first division of the rows.
 
     Parameters
     ----------
@@ -155,7 +156,7 @@ def screen_grid(
     lines: list[Summary] = []
     for head, fusion in dict.fromkeys((cell.head, cell.fusion) for cell in grid.cells):
         cells = [cell for cell in grid.cells if (cell.head, cell.fusion) == (head, fusion)]
-        if head != "mlp" or len(cells) <= FINALISTS:
+        if not find_kind(head).fits_packs or len(cells) <= FINALISTS:
             finalists += cells
             continue
 
@@ -181,18 +182,19 @@ def _trial_of(
     gain = math.sqrt(columns.width / components.n_columns)
 
     def trial(cells: Sequence[Cell], seed: int, rung: Round) -> list[tuple[float, int]]:
+        from heads.ablation.packs import build_spec, fit_pack  # torch: not where nothing is screened
         from heads.mlp.network import Network
 
         group = Trial(tuple(cells), seed, 0)
-        full = [study.spec(cell, group) for cell in cells]
+        full = [build_spec(study, cell, group) for cell in cells]
         specs = []
         for cell, spec in zip(cells, full, strict=True):
             config = spec.config
             epochs = max(1, round(config.count_epochs(len(fit_rows)) * rung.effort))
             rates = {"lr": config.lr * gain, "weight_decay": config.weight_decay / gain}
-            specs.append(study.spec(cell, group, epochs=epochs, **rates))
+            specs.append(build_spec(study, cell, group, epochs=epochs, **rates))
         targets = study.features.targets
-        fitted = study.fit_pack(components, targets, specs, columns=components.columns, progress=report)
+        fitted = fit_pack(study, components, targets, specs, columns=components.columns, progress=report)
         scores = [max((record["score"] for record in found.history), default=0.0) for found in fitted]
         sizes = [Network.build(spec.config, study.features.tasks, columns).n_parameters for spec in full]
         return list(zip(scores, sizes, strict=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featcache import FeatureStore, Selection
-from heads.data.features import Features, load_rows
+from heads.data.features import Features, fit_splits, load_rows
 from heads.data.fusion import fusion_modalities
 from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray
@@ -60,21 +60,14 @@ class StudyRows:
         needs_valid : bool
             Whether there must be a split ``valid``.
         """
-        splits = [name for name in ("train", "valid") if name in store.splits]
-        missing = [name for name in ("train", "valid") if name not in splits and (needs_valid or not splits)]
-        if missing:
-            known = ", ".join(store.splits) or "none"
-            raise HeadsError(
-                f"cache {store.path} has no rows in split {missing[0]!r} (it has: {known}): name it in the manifest, "
-                "or leave the split column out to have one made, and run featcache extract"
-            )
+        splits = fit_splits(store, needs_valid=needs_valid)
         features, _ = load_rows(store, views, splits=splits)
         numbers = np.concatenate([store.row_numbers(split) for split in splits])
         kept = features.labelled & np.all([features.usable(fusion) for fusion in fusions], axis=0)
         if not kept.any():
             raise HeadsError(f"none of the {len(features)} rows has labels and all vectors that the fusions need")
-        # Without blocks: what `load_rows` leaves in the store is not there to be selected from.
-        return cls(replace(features, blocks={}).select(kept), store, tuple(views), numbers[kept], int((~kept).sum()))
+        # Without vectors: what `load_rows` leaves in the store is not there to be selected from.
+        return cls(replace(features, vectors={}).select(kept), store, tuple(views), numbers[kept], int((~kept).sum()))
 
     def source(self, fusion: str) -> StoredRows:
         """Return the vectors of a fusion in all views."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.console import CheckDigests, cache_folder
+from heads.ablation.grid_file import load_grid_file
+from heads.ablation.request import AblationRequest
 from heads.commands.ablate_result import print_ablation
+from heads.commands.choices import Choices, build_choices, parse_settings
+from heads.commands.folders import new_run_folder
 from heads.commands.options import (
-    CheckDigests,
     DeviceChoice,
     EncoderName,
     LossName,
@@ -18,18 +22,15 @@ from heads.commands.options import (
     Outputs,
     Overwrite,
     ViewNames,
-    build_choices,
-    cache_folder,
     check_device,
-    new_run_folder,
-    parse_settings,
     view_names,
 )
 from heads.commands.render import notes, print_json, safe, show_checks, show_grid
 
-__all__ = ["ablate"]
+if TYPE_CHECKING:
+    from heads.ablation.ablation import AblationResult
 
-_DEFAULTS = {"head": ("mlp",), "fusion": ("concat", "image", "text"), "dim": (32, 64, 128, 256, 512), "seeds": 3}
+__all__ = ["ablate"]
 
 
 def ablate(
@@ -83,90 +84,61 @@ def ablate(
 
     An ablation that was interrupted goes on when it is asked for again with the same --out.
     """
-    given: dict[str, Any] = {
-        "fusion": fusion,
-        "dim": dim,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "seeds": seeds,
-        "folds": folds,
-        "head": head,
-        "views": views,
-        "controls": controls,
-        "screen": screen,
-        "loss": loss and loss.value,
-        "dataset": dataset,
-        "device": device and device.value,
-        "memory": memory,
-    }
+    given = AblationRequest(
+        head=head,
+        fusion=fusion,
+        dim=dim,
+        lr=lr,
+        weight_decay=weight_decay,
+        seeds=seeds,
+        folds=folds,
+        views=views,
+        controls=controls,
+        screen=screen,
+        loss=loss and loss.value,
+        device=device and device.value,
+        memory=memory,
+        dataset=dataset,
+    )
     chosen = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
     )
-    options = _merge(config, {name: value for name, value in given.items() if value is not None})
-    options["choices"] = _merge_choices(options, settings or [], chosen)
+    request = given if config is None else given.over(load_grid_file(config))
+    common, choices = parse_settings(settings or [], request.settings, choices=_join(request.choices, chosen))
 
     from featcache import open_store, parse_memory
     from heads.ablation.ablation import ablate as library_ablate
-    from heads.ablation.files import ablation_document, prepare_ablation_out, write_ablation
+    from heads.ablation.files import prepare_ablation_out
     from heads.ablation.study_rows import StudyRows
     from heads.data.choices import choose_views
 
-    grid = _build_grid(options)
-    if options.get("memory") is not None:
-        parse_memory(options["memory"])
-    place = check_device(options.get("device", "cpu"))
-    folder = new_run_folder(out)
-    names = view_names(options.get("views"))
+    grid = request.grid(common)
+    if request.memory is not None:
+        parse_memory(request.memory)
+    place, folder, names = check_device(request.device or "cpu"), new_run_folder(out), view_names(request.views)
     with show_checks() as checking:
-        store = open_store(cache_folder(directory), dataset=options.get("dataset"), check=check, progress=checking)
-        selections = choose_views(store, grid.fusions, views=names, choices=options["choices"])
+        store = open_store(cache_folder(directory), dataset=request.dataset, check=check, progress=checking)
+        selections = choose_views(store, grid.fusions, views=names, choices=choices)
         rows = StudyRows.load(store, selections, fusions=grid.fusions, needs_valid=grid.folds is None)
     prepare_ablation_out(folder, overwrite=overwrite)
     with show_grid() as progress:
-        result = library_ablate(rows, grid, out=folder, device=place, memory=options.get("memory"), progress=progress)
+        result = library_ablate(rows, grid, out=folder, device=place, memory=request.memory, progress=progress)
+    _write(result, folder, as_json=as_json)
+    if not as_json:
+        print_ablation(result, folder, store.path, choices=choices)
+
+
+def _join(tables: Mapping[str, Mapping[str, str]], chosen: Choices) -> Choices:
+    """Return which vectors are meant: what the options say goes over what the file says."""
+    modalities = dict.fromkeys([*tables, *chosen])
+    return {modality: {**tables.get(modality, {}), **chosen.get(modality, {})} for modality in modalities}
+
+
+def _write(result: AblationResult, folder: Path, *, as_json: bool) -> None:
+    from heads.ablation.files import ablation_document, write_ablation
+
     for note in write_ablation(result, folder):
         notes.print(f"[yellow]Note:[/] {safe(note)}")
     if as_json:
         print_json({"out": str(folder), **ablation_document(result)})
-        return
-    print_ablation(result, folder, store.path, choices=options["choices"])
-
-
-def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the file, over which those of the command line go."""
-    if config is None:
-        return dict(given)
-    from heads.ablation.grid_file import load_grid_file
-
-    return {**load_grid_file(config), **given}
-
-
-def _merge_choices(
-    options: dict[str, Any], settings: list[str], chosen: Mapping[str, Mapping[str, str]]
-) -> dict[str, dict[str, str]]:
-    """Put together what file, ``--set`` and the options say of settings and vectors; the settings go to ``options``."""
-    tables = {name: options.pop(name, {}) for name in ("text", "image", "spectral")}
-    common = {"loss": options.pop("loss", None), **options.pop("set", {})}
-    named = {name: {**table, **chosen.get(name, {})} for name, table in tables.items() if table or name in chosen}
-    options["settings"], choices = parse_settings(settings, common, choices=named)
-    return choices
-
-
-def _build_grid(options: Mapping[str, Any]) -> Any:
-    from heads.ablation.grid import Grid
-    from heads.ablation.grid_file import parse_numbers, parse_texts
-
-    values = {**_DEFAULTS, **options}
-    return Grid(
-        heads=parse_texts(values["head"], "--head"),
-        fusions=parse_texts(values["fusion"], "--fusion"),
-        dims=parse_numbers(values["dim"], "--dim", kind=int),
-        lrs=parse_numbers(values.get("lr", []), "--lr", kind=float),
-        weight_decays=parse_numbers(values.get("weight_decay", []), "--weight-decay", kind=float),
-        seeds=values["seeds"],
-        folds=values.get("folds"),
-        controls=values.get("controls", True),
-        screen=values.get("screen", False),
-        settings=options["settings"],
-    )

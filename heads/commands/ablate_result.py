@@ -48,7 +48,7 @@ def print_ablation(
 
 def _train_words(result: AblationResult, choices: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return the options that train the best configuration again."""
-    from heads.ablation.trials import settings_of
+    from heads.ablation.study import settings_of
 
     best = result.best()
     words = ["--head", best.cell.head, "--fusion", best.cell.fusion]

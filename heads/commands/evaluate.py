@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heads.commands.options import CheckDigests, EncoderName, ViewName, check_encoders, open_run_store
+from featcache.console import CheckDigests
+from heads.commands.folders import check_encoders, open_run_store
+from heads.commands.options import EncoderName, ViewName
 from heads.commands.render import console, next_command, print_json, safe, score_table, show_checks
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from heads.commands.options import CheckDigests, EncoderName, TableFormat, ViewName, check_encoders, open_run_store
+from featcache.console import CheckDigests
+from heads.commands.folders import check_encoders, open_run_store
+from heads.commands.options import EncoderName, TableFormat, ViewName
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 
 __all__ = ["predict"]

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from heads.commands.options import CheckDigests, EncoderName, Overwrite, check_encoders, new_run_folder, open_run_store
+from featcache.console import CheckDigests
+from heads.commands.folders import check_encoders, new_run_folder, open_run_store
+from heads.commands.options import EncoderName, Overwrite
 from heads.commands.render import console, next_command, print_json, safe, score, show_checks, show_steps
 from heads.commands.train import fitted_summary, print_fitted
 

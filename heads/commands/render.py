@@ -51,27 +51,29 @@ def score(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def score_table(columns: Mapping[str, Mapping[str, Any]]) -> Table:
+def score_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """Set results beside each other: one column each, one line a metric, 80 columns wide at most.
 
     Parameters
     ----------
-    columns : mapping of title to mapping
+    results : mapping of title to mapping
         ``{"tasks": {name: metrics}, "joint": metrics}``; what a column lacks is left blank.
     """
     table = Table("task", "score", box=None, header_style="dim", pad_edge=False)
-    for title in columns:
+    for title in results:
         table.add_column(title, justify="right")
-    blocks = {
-        title: {**values["tasks"], **({"joint": values["joint"]} if "joint" in values else {})}
-        for title, values in columns.items()
+    sections = {
+        title: {**found["tasks"], **({"joint": found["joint"]} if "joint" in found else {})}
+        for title, found in results.items()
     }
-    names = dict.fromkeys(name for block in blocks.values() for name in block)
+    names = dict.fromkeys(name for section in sections.values() for name in section)
     for name in names:
-        metrics = dict.fromkeys(metric for block in blocks.values() for metric in block.get(name, {}))
+        metrics = dict.fromkeys(metric for section in sections.values() for metric in section.get(name, {}))
         for index, metric in enumerate(metrics):
-            cells = [score(block[name][metric]) if metric in block.get(name, {}) else "" for block in blocks.values()]
-            table.add_row("" if index else _TITLES.get(name, safe(name)), _NAMES.get(metric, metric), *cells)
+            values = [
+                score(found[name][metric]) if metric in found.get(name, {}) else "" for found in sections.values()
+            ]
+            table.add_row("" if index else _TITLES.get(name, safe(name)), _NAMES.get(metric, metric), *values)
     return table
 
 

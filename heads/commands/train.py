@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.console import CheckDigests, cache_folder
+from heads.commands.choices import build_choices, parse_settings
+from heads.commands.folders import new_run_folder
 from heads.commands.options import (
-    CheckDigests,
     DeviceChoice,
     EncoderName,
     FusionName,
@@ -20,11 +22,7 @@ from heads.commands.options import (
     PresetName,
     ViewName,
     ViewNames,
-    build_choices,
-    cache_folder,
     check_device,
-    new_run_folder,
-    parse_settings,
     view_names,
 )
 from heads.commands.render import (

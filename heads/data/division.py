@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache import link_rows
 from heads.data.features import BoolArray, Features, IntArray
-from heads.data.groups import row_sets
 from heads.errors import HeadsError
 
 __all__ = ["DIVISION_RULE", "Division", "divide_validation"]
@@ -54,7 +54,7 @@ def divide_validation(features: Features) -> Division:
             "no labelled row of split 'valid' is left to select and calibrate on: give some rows the split "
             "'valid' in the manifest, or leave its split column out to have one made"
         )
-    sets = row_sets(features)
+    sets = link_rows(features)
     sizes = np.bincount(sets)
     names = _set_names(features, sets)
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], hashlib.sha256(names[i].encode()).digest()))

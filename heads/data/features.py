@@ -18,9 +18,9 @@ from heads.errors import HeadsError
 __all__ = [
     "Features",
     "features_of",
+    "fit_splits",
     "known_generators",
     "load_features",
-    "load_fit_features",
     "load_fit_rows",
     "load_rows",
 ]
@@ -39,7 +39,7 @@ class Features:
     ----------
     sample_id, split, group : str array (n,)
         ``split`` is ``""`` for rows in no split, ``group`` is ``""`` where none was given.
-    blocks : mapping of modality to float32 array (n, d)
+    vectors : mapping of modality to float32 array (n, d)
         Raw vectors; NaN in the rows that ``present`` excludes. Empty where they were left in the store.
     present : mapping of modality to bool array (n,)
         Whether the row has a vector.
@@ -52,13 +52,13 @@ class Features:
     unseen : bool array (n,)
         Rows made by a generator that no class of the tasks names: their B is unknown.
     outputs : mapping of modality to mapping of str to int
-        The named outputs that stand in each block, from left to right, and the columns of each.
+        The named outputs that stand in each modality's vectors, from left to right, and the columns of each.
     """
 
     sample_id: StrArray
     split: StrArray
     group: StrArray
-    blocks: Mapping[str, FloatArray]
+    vectors: Mapping[str, FloatArray]
     present: Mapping[str, BoolArray]
     keys: Mapping[str, NDArray[np.uint8]]
     targets: Targets
@@ -71,14 +71,13 @@ class Features:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Columns of each block."""
-        return {modality: int(block.shape[1]) for modality, block in self.blocks.items()}
+        """Columns of each modality."""
+        return {modality: int(X.shape[1]) for modality, X in self.vectors.items()}
 
     @property
     def labelled(self) -> BoolArray:
         """Rows to which at least one task applies."""
-        applies: BoolArray = np.any([self.targets.applies[task.name] for task in self.tasks], axis=0)
-        return applies
+        return self.targets.labelled
 
     def usable(self, fusion: str) -> BoolArray:
         """Return the rows that have every modality that ``fusion`` needs."""
@@ -92,7 +91,7 @@ class Features:
             self.sample_id[rows],
             self.split[rows],
             self.group[rows],
-            {k: v[rows] for k, v in self.blocks.items()},
+            {k: v[rows] for k, v in self.vectors.items()},
             {k: v[rows] for k, v in self.present.items()},
             {k: v[rows] for k, v in self.keys.items()},
             self.targets.select(rows),
@@ -110,7 +109,7 @@ class Features:
         refused = int(len(self) - self.usable(fusion).sum())
         if refused:
             raise HeadsError(f"fusion {fusion!r} cannot use {refused} of {len(self)} rows: a modality is missing")
-        X = fuse(fusion, self.blocks)
+        X = fuse(fusion, self.vectors)
         finite = np.isfinite(X).all(axis=1)
         if not finite.all():
             first = str(self.sample_id[int(np.argmin(finite))])
@@ -167,7 +166,7 @@ def load_rows(
     Returns
     -------
     features : Features
-        Without blocks; a row counts as present if it is in every view.
+        Without vectors; a row counts as present if it is in every view.
     rows : StoredRows
         Its row i has the vectors of the i-th of ``features``.
     """
@@ -180,25 +179,25 @@ def load_rows(
     return features_of([arrays], views[0], tasks=tasks), StoredRows(store, views, numbers)
 
 
-def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) -> Features:
-    """Read the rows of splits ``train`` and ``valid`` and no other, with tasks from the training labels."""
-    return load_features(store, selections, splits=_fit_splits(store))
-
-
 def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:
     """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store."""
-    return load_rows(store, views, splits=_fit_splits(store))
+    return load_rows(store, views, splits=fit_splits(store))
 
 
-def _fit_splits(store: FeatureStore) -> tuple[str, str]:
-    for split in ("train", "valid"):
-        if split not in store.splits:
-            raise HeadsError(
-                f"cache {store.path} has no rows in split {split!r} (it has: "
-                f"{', '.join(store.splits) or 'none'}): name it in the manifest, or leave the split "
-                "column out to have one made, and run featcache extract"
-            )
-    return ("train", "valid")
+def fit_splits(store: FeatureStore, *, needs_valid: bool = True) -> list[str]:
+    """Return those of the splits ``train`` and ``valid`` that a store has; raise if one that is needed is not there.
+
+    Without ``needs_valid``, for folds over both, either of them will do.
+    """
+    splits: list[str] = [name for name in ("train", "valid") if name in store.splits]
+    missing = [name for name in ("train", "valid") if name not in splits and (needs_valid or not splits)]
+    if missing:
+        raise HeadsError(
+            f"cache {store.path} has no rows in split {missing[0]!r} (it has: "
+            f"{', '.join(store.splits) or 'none'}): name it in the manifest, or leave the split "
+            "column out to have one made, and run featcache extract"
+        )
+    return splits
 
 
 def features_of(

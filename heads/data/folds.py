@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featcache import link_rows
 from heads.data.division import divide_validation
 from heads.data.features import Features
-from heads.data.groups import row_sets
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 
@@ -56,7 +56,7 @@ def build_parts(features: Features, folds: int | None) -> tuple[Part, ...]:
         return (Part(np.flatnonzero(features.split == "train"), valid[division.selecting], valid),)
     if folds < MIN_FOLDS:
         raise HeadsError(f"folds is {folds}, expected {MIN_FOLDS} or more: one scores, one selects, the others fit")
-    fold = _assign(features, row_sets(features), folds)
+    fold = _assign(features, link_rows(features), folds)
     rows = [np.flatnonzero(fold == number) for number in range(folds)]
     parts = []
     for number in range(folds):

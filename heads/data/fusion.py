@@ -68,21 +68,21 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
     raise HeadsError(f"fusion {fusion!r} needs {' and '.join(missing)} vectors, {where} has none: use {advice}")
 
 
-def fuse(fusion: str, blocks: Mapping[str, FloatArray]) -> FloatArray:
-    """Concatenate the blocks that ``fusion`` needs along axis 1.
+def fuse(fusion: str, vectors: Mapping[str, FloatArray]) -> FloatArray:
+    """Concatenate the vectors that ``fusion`` needs along axis 1.
 
     Parameters
     ----------
     fusion : str
         A key of `FUSIONS`.
-    blocks : mapping of modality to float32 array (n, d)
+    vectors : mapping of modality to float32 array (n, d)
         Raw vectors with aligned rows.
 
     Returns
     -------
     float32 array (n, sum of d), C-contiguous
     """
-    parts = [blocks[modality] for modality in fusion_modalities(fusion)]
+    parts = [vectors[modality] for modality in fusion_modalities(fusion)]
     return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
 
 
@@ -93,6 +93,6 @@ def describe_columns(fusion: str, widths: Mapping[str, int]) -> str:
 
 
 def check_columns(X: FloatArray, fusion: str, *, widths: Mapping[str, int]) -> None:
-    """Raise unless ``X`` has the columns of a head that was fitted on blocks of these ``widths``."""
+    """Raise unless ``X`` has the columns of a head that was fitted on vectors of these ``widths``."""
     if X.shape[1] != sum(widths[modality] for modality in fusion_modalities(fusion)):
         raise HeadsError(f"X has {X.shape[1]} columns, head was fitted on {describe_columns(fusion, widths)}")

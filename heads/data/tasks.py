@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -53,6 +53,10 @@ class Task:
         if (self.parent is None) != (self.parent_class is None):
             raise HeadsError(f"task {self.name!r} needs both parent and parent_class, or neither")
 
+    def to_json(self) -> dict[str, object]:
+        """Return what ``run.json`` says of the task."""
+        return {**asdict(self), "classes": list(self.classes)}
+
     @property
     def n_logits(self) -> int:
         """Number of outputs that a head has for this task."""
@@ -76,6 +80,12 @@ class Targets:
 
     def __len__(self) -> int:
         return len(next(iter(self.y.values())))
+
+    @property
+    def labelled(self) -> BoolArray:
+        """Rows to which at least one task applies: (n,)."""
+        labelled: BoolArray = np.any(list(self.applies.values()), axis=0)
+        return labelled
 
     def select(self, rows: BoolArray | IntArray) -> Targets:
         """Return the targets of some rows, in the order of ``rows``."""

@@ -1,4 +1,4 @@
-"""What a number of a document may be: a kind and a range, and one way to tell whether a value is such a number."""
+"""What a number of a document may be: a type and a range, and one way to tell whether a value is such a number."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class Range:
 
     Attributes
     ----------
-    kind : {int, float}
-        A whole number is of kind float too; a bool is of neither.
+    number : {int, float}
+        A whole number is a float too; a bool is neither.
     least, most : float
         Finite.
     is_open : bool
         Whether ``least`` itself is left out.
     """
 
-    kind: type[int] | type[float]
+    number: type[int] | type[float]
     least: float
     most: float
     is_open: bool = False
 
     def holds(self, value: object) -> bool:
         """Return whether a value is one of these numbers; NaN, infinity and whole numbers of any length are not."""
-        if type(value) is not int and not (type(value) is float and self.kind is float):
+        if type(value) is not int and not (type(value) is float and self.number is float):
             return False
         # Python compares whole numbers with others exactly: nothing is converted, so that nothing overflows.
         is_within: bool = self.least < value if self.is_open else self.least <= value
@@ -50,7 +50,7 @@ class Range:
         raise HeadsError(f"{name} is {found}, expected {self}")
 
     def __str__(self) -> str:
-        what = "a whole number" if self.kind is int else "a number"
+        what = "a whole number" if self.number is int else "a number"
         if self.most == FINITE == -self.least:
             return "a finite number"
         if self.most == FINITE:

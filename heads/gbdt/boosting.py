@@ -62,7 +62,7 @@ class TreeModel:
 
 
 class BinnedColumns:
-    """Columns in bins, once for every task and part that learns from some of the rows.
+    """Columns in bins, once for every task: each learns from some of the rows.
 
     Parameters
     ----------

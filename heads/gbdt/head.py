@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from heads.data.row_source import RowSource, read_views
-from heads.data.tasks import BoolArray, IntArray, Targets, Task
+from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
@@ -19,7 +19,7 @@ from heads.gbdt.boosting import BinnedColumns, TreeModel, count_threads
 from heads.gbdt.config import GbdtConfig
 from heads.gbdt.lightgbm_text import decode_model_text
 from heads.gbdt.principal import Principal
-from heads.head.checks import check_fit_rows, check_parts
+from heads.head.checks import check_fit_rows
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import check_features
@@ -70,10 +70,10 @@ class GbdtHead:
     ) -> Self:
         """Fit on ``X``; ``select`` chooses the numbers of rounds."""
         check_fit_rows(self.tasks, X, targets, select=select)
-        labelled = _labelled(targets)
+        labelled = targets.labelled
         X, targets = (X, targets) if labelled.all() else (X[labelled], targets.select(labelled))
         bins = BinnedColumns(X, self.config, seed=seed)
-        return self._fit(bins, np.arange(len(X)), targets, select=select, seed=seed, progress=progress)
+        return self._fit(bins, targets, select=select, seed=seed, progress=progress)
 
     def fit_rows(
         self,
@@ -90,49 +90,9 @@ class GbdtHead:
         select = source.read(select_rows), targets.select(select_rows)
         return self.fit(X, y, select=select, seed=seed, progress=progress)
 
-    @classmethod
-    def fit_parts(
-        cls,
-        X: FloatArray,
-        targets: Targets,
-        parts: Sequence[tuple[IntArray, IntArray]],
-        *,
-        tasks: Sequence[Task],
-        config: GbdtConfig | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> list[Self]:
-        """Fit one head a part on columns that are projected and binned once for all of them.
-
-        Components and edges of bins come from the rows of all parts together: of a fold's held-out rows the values
-        have a share in them, the targets have not. Where even that is too much, `fit` each part by itself.
-
-        Parameters
-        ----------
-        X : float32 array (n, d)
-        targets : Targets
-        parts : sequence of (int array, int array)
-            Rows of ``X`` to learn from, and rows to choose the numbers of rounds on, e.g. of each fold.
-        tasks, config, seed, progress
-            As of a head and its `fit`.
-        """
-        heads = [cls(tasks, config) for _ in parts]
-        if not heads:
-            return []
-        check_parts(heads[0].tasks, X, targets, parts)
-        used = np.unique(np.concatenate([rows[_labelled(targets.select(rows))] for rows, _ in parts]))
-        bins = BinnedColumns(X[used], heads[0].config, seed=seed)
-        for head, (rows, chosen) in zip(heads, parts, strict=True):
-            rows = np.sort(rows[_labelled(targets.select(rows))])
-            select = X[chosen], targets.select(chosen)
-            places = np.searchsorted(used, rows)
-            head._fit(bins, places, targets.select(rows), select=select, seed=seed, progress=progress)
-        return heads
-
     def _fit(
         self,
         bins: BinnedColumns,
-        rows: IntArray,
         targets: Targets,
         *,
         select: tuple[FloatArray, Targets],
@@ -147,15 +107,15 @@ class GbdtHead:
                 progress(history[-1])
 
         self._n_features, self._principal = bins.n_features, bins.principal
-        columns = self._columns(select[0])
+        reduced = self._reduce(select[0])
         self._models: dict[str, TreeModel] = {}
         for task in self.tasks:
             applies, chosen = targets.applies[task.name], select[1].applies[task.name]
             self._models[task.name] = bins.boost(
                 task,
-                rows=rows[applies],
+                rows=np.flatnonzero(applies),
                 y=targets.y[task.name][applies],
-                select=(columns[chosen], select[1].y[task.name][chosen]),
+                select=(reduced[chosen], select[1].y[task.name][chosen]),
                 seed=seed,
                 record=partial(record, task.name),
             )
@@ -167,15 +127,20 @@ class GbdtHead:
         """Rounds kept of each task."""
         return {name: model.booster.current_iteration() if model.booster else 0 for name, model in self._models.items()}
 
+    @property
+    def n_parameters(self) -> None:
+        """None: trees have no parameters that could be counted."""
+        return None
+
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""
         check_features(X, n_features=self._n_features)
-        columns = self._columns(X)
-        threads = count_threads(self.config, columns)
+        reduced = self._reduce(X)
+        threads = count_threads(self.config, reduced)
         models = ((task, self._models[task.name]) for task in self.tasks)
-        return Prediction({task.name: model.proba(columns, task=task, num_threads=threads) for task, model in models})
+        return Prediction({task.name: model.proba(reduced, task=task, num_threads=threads) for task, model in models})
 
-    def _columns(self, X: FloatArray) -> FloatArray:
+    def _reduce(self, X: FloatArray) -> FloatArray:
         return X if self._principal is None else self._principal.transform(X)
 
     def save(self, folder: Path) -> None:
@@ -217,11 +182,6 @@ class GbdtHead:
         if not _has_rounds(found.fitted["best_rounds"], found.tasks):
             raise HeadsError(f"{folder} has best_rounds {found.fitted['best_rounds']!r:.80}, expected {_ROUNDS} a task")
         return head
-
-
-def _labelled(targets: Targets) -> BoolArray:
-    labelled: BoolArray = np.any(list(targets.applies.values()), axis=0)
-    return labelled
 
 
 def _read_principal(contents: Contents, n_components: Any, *, n_features: int) -> Principal | None:

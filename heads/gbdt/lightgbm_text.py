@@ -101,10 +101,10 @@ def check_model_text(text: str, n_features: int, *, n_classes: int) -> str:
     sizes = _check_header(header, n_features, n_classes)
     place = len(head) + 2
     for number, size in enumerate(sizes):
-        block = text[place : place + size]
-        if len(block) != size or not block.startswith(f"Tree={number}\n") or not block.endswith("\n\n\n"):
+        tree = text[place : place + size]
+        if len(tree) != size or not tree.startswith(f"Tree={number}\n") or not tree.endswith("\n\n\n"):
             _refuse(f"tree {number}: tree_sizes says {size} characters, its block is another")
-        lines = block[:-3].split("\n")[1:]
+        lines = tree[:-3].split("\n")[1:]
         _check_tree(_parse_lines(lines, _TREE, where=f"tree {number}"), n_features, where=f"tree {number}")
         place += size
     end = "end of trees\n"

@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
-from heads.head.scaling import Standardizer, check_finite
+from heads.head.scaling import Standardizer, check_finite, draw_rows
 
 __all__ = ["Principal"]
 
@@ -39,9 +39,7 @@ class Principal:
 
         There are fewer components where rows or columns are fewer.
         """
-        # Not every tenth row: data sets list their classes in turn.
-        drawn = np.random.default_rng(seed).permutation(len(X))[:_MEASURED_ROWS]
-        sample = X[np.sort(drawn)]
+        sample = X[draw_rows(len(X), _MEASURED_ROWS, seed=seed)]
         scaler = Standardizer.fit(sample)
         d, k = X.shape[1], min(n_components, X.shape[1], max(1, len(sample) - 1))
         # float32, as its products are: in a third of the time.

@@ -1,51 +1,75 @@
-"""Which kinds of heads there are; loads no framework until a kind is asked for."""
+"""Which kinds of heads there are, and what each can do; loads no framework until a kind is asked for."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
 from heads.errors import HeadsError
-from heads.files.contents import Contents
 from heads.head.protocol import Head
 
-__all__ = ["HEADS", "config_class", "head_class", "is_head_file", "load_head"]
+__all__ = ["HEADS", "HeadKind", "config_class", "find_kind", "head_class", "is_head_file"]
 
-HEADS: Mapping[str, tuple[str, str, str]] = {
-    "mlp": ("heads.mlp", "MlpHead", "MlpConfig"),
-    "linear": ("heads.linear", "LinearHead", "LinearConfig"),
-    "gbdt": ("heads.gbdt", "GbdtHead", "GbdtConfig"),
+
+@dataclass(frozen=True)
+class HeadKind:
+    """What is known of a kind of heads before its package is loaded.
+
+    Attributes
+    ----------
+    package, head, config : str
+        The package, and the names of the class of the heads and of their config there.
+    is_network : bool
+        Whether the heads are networks: those have a fusion of their own, a loss, presets, hidden units and a learning
+        rate, and are trained on a device within a bound of memory.
+    fits_packs : bool
+        Whether many heads are trained in one pass over the rows (`heads.mlp.engine.fit_pack`).
+    shares_parts : bool
+        Whether heads of several parts of the rows can be fitted together, each as if it were alone: what parts share
+        is read once (`heads.linear.head.LinearHead.fit_parts`).
+    is_random : bool
+        Whether heads differ from seed to seed.
+    """
+
+    package: str
+    head: str
+    config: str
+    is_network: bool = False
+    fits_packs: bool = False
+    shares_parts: bool = False
+    is_random: bool = True
+
+
+HEADS: Mapping[str, HeadKind] = {
+    "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True),
+    "linear": HeadKind("heads.linear", "LinearHead", "LinearConfig", shares_parts=True, is_random=False),
+    "gbdt": HeadKind("heads.gbdt", "GbdtHead", "GbdtConfig"),
 }
-"""For each kind its package, and the names of its class and of its config there."""
 _FILE = re.compile(r"head\.json|(weights|components)\.safetensors|model-(0|[1-9]\d{0,4})\.txt")
 
 
-def head_class(kind: str) -> type[Head]:
+def find_kind(name: str) -> HeadKind:
+    """Return a kind of head; raise if there is none of this name."""
+    if name not in HEADS:
+        raise HeadsError(f"unknown kind of head {name!r:.80}, expected one of {', '.join(HEADS)}")
+    return HEADS[name]
+
+
+def head_class(name: str) -> type[Head]:
     """Import and return the class of a kind of head."""
-    package, name, _ = _find(kind)
-    return cast("type[Head]", getattr(import_module(package), name))
+    kind = find_kind(name)
+    return cast("type[Head]", getattr(import_module(kind.package), kind.head))
 
 
-def config_class(kind: str) -> Any:
+def config_class(name: str) -> Any:
     """Import and return the config of a kind of head, a dataclass."""
-    package, _, name = _find(kind)
-    return getattr(import_module(package), name)
-
-
-def load_head(kind: str, folder: Path) -> Head:
-    """Read a saved head; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
-    return head_class(kind).load(Contents(folder))
+    kind = find_kind(name)
+    return getattr(import_module(kind.package), kind.config)
 
 
 def is_head_file(name: str) -> bool:
     """Whether a head of some kind writes a file of this name."""
     return _FILE.fullmatch(name) is not None
-
-
-def _find(kind: str) -> tuple[str, str, str]:
-    if kind not in HEADS:
-        raise HeadsError(f"unknown kind of head {kind!r:.80}, expected one of {', '.join(HEADS)}")
-    return HEADS[kind]

@@ -167,9 +167,9 @@ def score_prediction(
 def choose_threshold(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
     """Choose the threshold on P(AI) with the best balanced accuracy, on rows kept for calibration.
 
-    Candidates are the midpoints between neighbouring distinct scores, then 0 (all AI) and, if no score
-    reaches it, 1 (all real). Of equally good ones the closest to 0.5 wins, and then the lower. With one
-    class, or no rows, there is nothing to choose by: 0.5.
+    Candidates are the midpoints between neighbouring distinct scores, and 0 (all AI: as good as all real).
+    Of equally good ones the closest to 0.5 wins, and then the lower. With one class, or no rows, there is
+    nothing to choose by: 0.5.
 
     Parameters
     ----------
@@ -188,10 +188,8 @@ def choose_threshold(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
     # Balanced accuracy times 2 * n_ai * n_real: in whole numbers, so that a tie is a tie.
     gains = (n_ai - below_ai) * n_real + (below - below_ai) * n_ai
     middle = (scores[:-1] + scores[1:]) / 2
-    cuts = np.append(np.where(middle > scores[:-1], middle, scores[1:]), 1.0)
-    if scores[-1] >= 1:
-        cuts, gains = cuts[:-1], gains[:-1]
-    cuts, gains = np.append(cuts, 0.0), np.append(gains, n_ai * n_real)
+    # The last gain, of calling all rows real, is also that of calling all of them AI.
+    cuts = np.append(np.where(middle > scores[:-1], middle, scores[1:]), 0.0)
     best = cuts[gains == gains.max()]
     return float(min(best, key=lambda cut: (abs(cut - 0.5), cut)))
 

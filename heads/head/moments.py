@@ -15,7 +15,7 @@ from heads.head.protocol import FloatArray
 
 __all__ = ["Moments"]
 
-_BLOCK = 2**22  # values that are held in another precision at a time
+_CHUNK = 2**22  # values that are held in another precision at a time
 
 Float64Array = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Moments:
         groups: IntArray | None = None,
         dtype: DTypeLike = np.float64,
     ) -> Self:
-        """Measure rows of ``X`` (n, d), block by block: memory beside ``X`` and the result is a few dozen MB.
+        """Measure rows of ``X`` (n, d), chunk by chunk: memory beside ``X`` and the result is a few dozen MB.
 
         Parameters
         ----------
@@ -65,22 +65,22 @@ class Moments:
         groups : int array (n,), optional
             Group of each row of ``X``, counted from 0; default one group.
         dtype : {float64, float32}
-            Precision of the products within a block; blocks are summed in float64. float32 is twice as fast.
+            Precision of the products within a chunk; chunks are summed in float64. float32 is twice as fast.
         """
         rows = np.arange(len(X)) if rows is None else rows
         groups = np.zeros(len(X), dtype=np.int64) if groups is None else groups
         if len(rows) == 0:
             raise HeadsError("X has no rows to measure, expected at least one")
-        n_groups, step = int(groups.max()) + 1, max(1, _BLOCK // X.shape[1])
-        blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
+        n_groups, step = int(groups.max()) + 1, max(1, _CHUNK // X.shape[1])
+        chunks = [rows[start : start + step] for start in range(0, len(rows), step)]
         counts = np.bincount(groups[rows], minlength=n_groups).astype(np.int64)
         means = np.zeros((n_groups, X.shape[1]))
-        for block in blocks:
-            means += np.equal.outer(np.arange(n_groups), groups[block]).astype(np.float64) @ X[block].astype(np.float64)
+        for chunk in chunks:
+            means += np.equal.outer(np.arange(n_groups), groups[chunk]).astype(np.float64) @ X[chunk].astype(np.float64)
         means /= np.maximum(counts, 1)[:, None]
         scatter = np.zeros((X.shape[1], X.shape[1]))
-        for block in blocks:
-            deviation = (X[block] - means[groups[block]]).astype(dtype, copy=False)
+        for chunk in chunks:
+            deviation = (X[chunk] - means[groups[chunk]]).astype(dtype, copy=False)
             scatter += deviation.T @ deviation
         return cls(counts, means, scatter)
 

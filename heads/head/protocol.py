@@ -87,6 +87,11 @@ class Head(Protocol):
         """One JSON-able record a step (epoch, boosting round, strength): what was tried and how it scored."""
         ...
 
+    @property
+    def n_parameters(self) -> int | None:
+        """Numbers that were learnt, the standardisation left out; None where that has no meaning (trees)."""
+        ...
+
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X``."""
         ...

@@ -8,11 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
 
-__all__ = ["Standardizer", "check_features", "check_finite"]
+__all__ = ["Standardizer", "check_features", "check_finite", "draw_rows"]
 
 _CHUNK = 1024  # rows that are held in float64 at a time
 _EPS = float(np.finfo(np.float32).eps)
@@ -47,6 +48,14 @@ def check_features(X: FloatArray, *, n_features: int | None = None, what: str = 
     check_finite(X, what)
 
 
+def draw_rows(n_rows: int, most: int, *, seed: int) -> IntArray:
+    """Return at most so many of the numbers of rows, drawn at random, ascending: rows to measure columns on.
+
+    Not every n-th row: data sets list their classes in turn, so that some would be missed.
+    """
+    return np.sort(np.random.default_rng(seed).permutation(n_rows)[:most])
+
+
 @dataclass(frozen=True)
 class Standardizer:
     """Subtract each column's mean and divide by its standard deviation, both of the training rows.
@@ -72,15 +81,16 @@ class Standardizer:
         for start in range(0, len(X), _CHUNK):
             deviation = X[start : start + _CHUNK] - mean
             squares += np.einsum("ij,ij->j", deviation, deviation)
-        return cls._build(mean, np.sqrt(squares / len(X)))
+        return cls.of_deviations(mean, np.sqrt(squares / len(X)))
 
     @classmethod
     def of(cls, moments: Moments) -> Self:
         """Take the columns' means and deviations from the moments of one group of rows."""
-        return cls._build(moments.means[0].copy(), np.sqrt(np.diag(moments.scatter) / moments.n))
+        return cls.of_deviations(moments.means[0].copy(), np.sqrt(np.diag(moments.scatter) / moments.n))
 
     @classmethod
-    def _build(cls, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Self:
+    def of_deviations(cls, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Self:
+        """Take the columns' means and deviations (d,), however they were measured; the mean is not copied."""
         varies = std > _EPS * np.abs(mean)
         inverse_scale = np.divide(1.0, std, out=np.zeros_like(std), where=varies)
         mean.setflags(write=False)

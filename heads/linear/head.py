@@ -27,7 +27,7 @@ from heads.head.saved import (
 from heads.head.scaling import Standardizer, check_features, check_finite
 from heads.linear.path import SOLVERS, Layer, choose, solve_path
 from heads.linear.rows import LinearRows
-from heads.linear.shared_moments import CellPart, Cells
+from heads.linear.shared_moments import PartMoments, SharedMoments
 
 __all__ = ["LinearConfig", "LinearHead"]
 
@@ -64,6 +64,11 @@ class LinearConfig:
         if not self.strengths or len(self.strengths) > 1000 or not all(map(_STRENGTH.holds, self.strengths)):
             raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
         _MAX_ITER.check(self.max_iter, "max_iter")
+
+    @property
+    def takes_moments(self) -> bool:
+        """Whether the solver asks for no more of the rows than their moments."""
+        return self.solver != "logistic"
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -116,8 +121,8 @@ class LinearHead:
     ) -> Self:
         """Fit on ``X``; ``select`` chooses the strengths."""
         check_fit_rows(self.tasks, X, targets, select=select)
-        cells = self._cells(X, targets, [np.arange(len(X))])
-        return self._fit(LinearRows(CellPart(cells, 0) if cells else X, targets, select=select), progress)
+        shared = self._measure(X, targets, [np.arange(len(X))])
+        return self._fit(LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select), progress)
 
     def fit_rows(
         self,
@@ -161,16 +166,16 @@ class LinearHead:
         if not heads:
             return []
         check_parts(heads[0].tasks, X, targets, parts)
-        cells = heads[0]._cells(X, targets, [rows for rows, _ in parts])
+        shared = heads[0]._measure(X, targets, [rows for rows, _ in parts])
         for part, (head, (rows, chosen)) in enumerate(zip(heads, parts, strict=True)):
             # What moments say of the rows is all that their solvers ask for: no copy of them.
-            given = CellPart(cells, part) if cells else X[rows]
+            given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
             head._fit(LinearRows(given, targets.select(rows), select=select), progress)
         return heads
 
-    def _cells(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> Cells | None:
-        return None if self.config.solver == "logistic" else Cells(X, targets, parts)
+    def _measure(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> SharedMoments | None:
+        return SharedMoments(X, targets, parts) if self.config.takes_moments else None
 
     def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
@@ -188,6 +193,11 @@ class LinearHead:
             self.strengths_[task.name] = best["strength"]
         self._history = tuple(history)
         return self
+
+    @property
+    def n_parameters(self) -> int:
+        """Coefficients and intercepts of all tasks."""
+        return sum(layer.coef.size + layer.intercept.size for layer in self._layers.values())
 
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""

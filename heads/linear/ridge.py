@@ -13,7 +13,7 @@ from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 from heads.head.moments import Moments
 
-__all__ = ["Scores", "discriminant_path", "fit_factor", "ridge_path", "shrinkage_of"]
+__all__ = ["Scores", "discriminant_path", "fit_factor", "ridge_path"]
 
 _ROUNDING = 1e-14
 _LOG_TOLERANCE = 1e-3
@@ -48,7 +48,7 @@ def discriminant_path(moments: Moments, strengths: Sequence[float]) -> Iterator[
 
     The covariance within the classes is shrunk towards a multiple of the identity (Friedman 1989, eq. 18) as if
     ``1 / strength`` more rows had been seen that vary alike in every direction: scikit-learn's
-    ``LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage_of(strength, n))``. Priors are those of the rows.
+    ``LinearDiscriminantAnalysis(solver="lsqr", shrinkage=1 / (1 + strength * n))``. Priors are those of the rows.
 
     Parameters
     ----------
@@ -65,11 +65,6 @@ def discriminant_path(moments: Moments, strengths: Sequence[float]) -> Iterator[
         coef = (n + 1 / strength) * solved.T
         intercept = np.log(moments.counts / n) - ((centres / 2 + mean) * coef).sum(axis=1)
         yield coef, intercept
-
-
-def shrinkage_of(strength: float, n: int) -> float:
-    """Return the share of the identity in the covariance of `discriminant_path`."""
-    return 1 / (1 + strength * n)
 
 
 def fit_factor(scores: Float64Array, y: IntArray) -> float:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
-
 from heads.data.tasks import IntArray, Targets, Task
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
 from heads.head.scaling import Standardizer
 from heads.linear.logistic import Curvature
-from heads.linear.shared_moments import CellPart
+from heads.linear.shared_moments import PartMoments
 
 __all__ = ["LinearRows"]
 
@@ -21,7 +19,7 @@ class LinearRows:
 
     Parameters
     ----------
-    rows : float32 array (n, d), or CellPart
+    rows : float32 array (n, d), or PartMoments
         The rows themselves, or their moments where the solver asks for no more: the first have no `moments`, the
         second no `X` and no `curvature`.
     targets : Targets
@@ -29,14 +27,14 @@ class LinearRows:
     select : (float32 array (m, d), Targets)
     """
 
-    def __init__(self, rows: FloatArray | CellPart, targets: Targets, *, select: tuple[FloatArray, Targets]) -> None:
-        self._part: CellPart | None = None
+    def __init__(self, rows: FloatArray | PartMoments, targets: Targets, *, select: tuple[FloatArray, Targets]) -> None:
+        self._part: PartMoments | None = None
         self._X: FloatArray | None = None
-        if isinstance(rows, CellPart):
+        if isinstance(rows, PartMoments):
             self._part, self._targets = rows, targets
             self.scaler = Standardizer.of(rows.labelled())
         else:
-            labelled = np.any(list(targets.applies.values()), axis=0)
+            labelled = targets.labelled
             self._X, self._targets = (rows, targets) if labelled.all() else (rows[labelled], targets.select(labelled))
             self.scaler = Standardizer.fit(self._X)
         self._X_select, self._select = self.scaler.transform(select[0]), select[1]

@@ -1,4 +1,4 @@
-"""Moments of the rows that parts and tasks share, from one pass: folds and label sets are sums of cells."""
+"""Moments of the rows that parts and tasks share, from one pass: folds and label sets are sums of the finest sets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from heads.errors import HeadsError
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
 
-__all__ = ["CellPart", "Cells"]
+__all__ = ["PartMoments", "SharedMoments"]
 
-_MAX_CELLS = 64
+_MAX_SETS = 64
 
 
-class Cells:
+class SharedMoments:
     """A matrix's rows, divided into the finest sets that any part or task tells apart, and their moments.
 
     With K folds and two tasks these are 2 K sets (AI rows of known generator and others), and their K matrices of
-    8 d^2 bytes each are held at a time. A part is the sum of its own cells: what it leaves out never enters.
+    8 d^2 bytes each are held at a time. A part is the sum of its own sets: what it leaves out never enters.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ class Cells:
                 raise HeadsError(f"part {place} names a row twice, expected each row once at most")
             members[place, rows] = applies[:, rows].any(axis=0)
         used = np.flatnonzero(members.any(axis=0))
-        patterns, cell_of = np.unique(np.concatenate([members, applies])[:, used], axis=1, return_inverse=True)
-        if patterns.shape[1] > _MAX_CELLS:
+        patterns, set_of = np.unique(np.concatenate([members, applies])[:, used], axis=1, return_inverse=True)
+        if patterns.shape[1] > _MAX_SETS:
             raise HeadsError(
-                f"{len(parts)} parts overlap in {patterns.shape[1]} ways, expected at most {_MAX_CELLS}: "
+                f"{len(parts)} parts overlap in {patterns.shape[1]} ways, expected at most {_MAX_SETS}: "
                 "give folds of one division"
             )
         self._names = list(targets.y)
@@ -51,8 +51,8 @@ class Cells:
         labels = np.where(applies, np.array(list(targets.y.values())), -1)
         self._labels, groups = np.unique(labels, axis=1, return_inverse=True)
         groups = groups.reshape(-1).astype(np.int64)
-        cell_of = cell_of.reshape(-1)
-        self._moments = [Moments.of(X, rows=used[cell_of == cell], groups=groups) for cell in range(patterns.shape[1])]
+        set_of = set_of.reshape(-1)
+        self._moments = [Moments.of(X, rows=used[set_of == k], groups=groups) for k in range(patterns.shape[1])]
 
     def labelled(self, part: int) -> Moments:
         """Return the moments of all rows of a part to which a task applies, as one group."""
@@ -66,28 +66,28 @@ class Cells:
         # Groups of other rows are empty here: where they are counted makes no difference.
         return found.merge(np.minimum(np.searchsorted(classes, self._labels[place]), len(classes) - 1))
 
-    def _join(self, cells: BoolArray) -> Moments:
-        return Moments.join([self._moments[cell] for cell in np.flatnonzero(cells)])
+    def _join(self, sets: BoolArray) -> Moments:
+        return Moments.join([self._moments[k] for k in np.flatnonzero(sets)])
 
 
 @dataclass(frozen=True)
-class CellPart:
-    """One part of cells: the moments of its rows, in place of the rows.
+class PartMoments:
+    """One part: the moments of its rows, in place of the rows.
 
     Attributes
     ----------
-    cells : Cells
+    shared : SharedMoments
     part : int
         Which one.
     """
 
-    cells: Cells
+    shared: SharedMoments
     part: int
 
     def labelled(self) -> Moments:
-        """Return `Cells.labelled` of the part."""
-        return self.cells.labelled(self.part)
+        """Return `SharedMoments.labelled` of the part."""
+        return self.shared.labelled(self.part)
 
     def of_task(self, task: Task) -> Moments:
-        """Return `Cells.of_task` of the part."""
-        return self.cells.of_task(self.part, task)
+        """Return `SharedMoments.of_task` of the part."""
+        return self.shared.of_task(self.part, task)

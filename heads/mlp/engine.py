@@ -141,11 +141,11 @@ class _Trainer:
         matrix, window = self._matrix(scaler, [rows, *(spec.select_rows for spec in specs.values())])
         fitted: dict[int, FittedNetwork] = {}
         for lane in _group(specs, lambda k: self._lane_key(specs[k])):
-            members = {k: self._member(specs[k], len(rows)) for k in lane}
+            members = {k: self._member(k, specs[k], len(rows)) for k in lane}
             first = specs[lane[0]]
             seed = first.seed if self.order == "own" else SHARED_ORDER
             order = RowOrder(torch.from_numpy(rows), seed=seed, n_views=self.source.n_views, window=window)
-            run = Lane(
+            epochs = Lane(
                 matrix,
                 self.targets,
                 list(members.values()),
@@ -154,10 +154,9 @@ class _Trainer:
                 device=self.device,
                 dtype=self.dtype,
             ).run()
-            places = {id(member): k for k, member in members.items()}
-            for member in run:
+            for member in epochs:
                 if progress is not None:
-                    progress(places[id(member)], member.course.history[-1])
+                    progress(member.place, member.course.history[-1])
             fitted |= {k: _finish(member, scaler) for k, member in members.items()}
         return fitted
 
@@ -165,14 +164,14 @@ class _Trainer:
         seed = spec.seed if self.order == "own" else None
         return seed, spec.config.batch_size, _digest(spec.select_rows)
 
-    def _member(self, spec: HeadSpec, n_rows: int) -> Member:
+    def _member(self, place: int, spec: HeadSpec, n_rows: int) -> Member:
         config = spec.config
         own, span = self.columns, slice(0, self.columns.width)
         if own.is_known:
             modalities = fusion_modalities(config.fusion)
             span, own = own.span(modalities), own.of(modalities)
         network = Network.build(config, self.tasks, own)
-        return Member(network, config, span=span, seed=spec.seed, n_rows=n_rows)
+        return Member(place, network, config, span=span, seed=spec.seed, n_rows=n_rows)
 
     def _matrix(self, scaler: Standardizer, rows: Sequence[IntArray]) -> tuple[Matrix, int | None]:
         """Return a matrix that has some rows, and the rows of its window (None: it is resident)."""

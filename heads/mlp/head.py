@@ -92,6 +92,11 @@ class MlpHead:
         """The epoch whose weights were kept; see the class."""
         return self.fitted_.best_epoch
 
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that the network learnt."""
+        return self.fitted_.network.n_parameters
+
     def fit(
         self,
         X: FloatArray,

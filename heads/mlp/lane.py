@@ -32,10 +32,10 @@ _SCORES = {"all": selection_score, "paper": paper_score}
 
 
 class Member:
-    """A head of a lane: what it is, and how it does."""
+    """A head of a lane: its place among all that are trained, what it is, and how it does."""
 
-    def __init__(self, network: Network, config: MlpConfig, *, span: slice, seed: int, n_rows: int) -> None:
-        self.network, self.config, self.span = network, config, span
+    def __init__(self, place: int, network: Network, config: MlpConfig, *, span: slice, seed: int, n_rows: int) -> None:
+        self.place, self.network, self.config, self.span = place, network, config, span
         self.first = network.draw(torch.Generator().manual_seed(seed))
         self.course = Course(config, n_rows, weights=self.first)
 

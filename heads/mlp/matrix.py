@@ -20,7 +20,7 @@ IntArray = NDArray[np.int64]
 
 _CHUNK = 1024  # rows that are raw at a time
 _MEASURED = 2**18  # rows: standard errors below a 300th of a standard deviation
-_EPS, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 def measure_rows(source: RowSource, rows: IntArray) -> Standardizer:
@@ -52,8 +52,8 @@ def measure_rows(source: RowSource, rows: IntArray) -> Standardizer:
         raise HeadsError(f"X of the training rows has values that are NaN or infinite, the first in column {first}")
     mean = shift + total / count
     std = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0))
-    varies = std > np.maximum(_EPS * np.abs(mean), _TINY)
-    return Standardizer(mean, np.divide(1.0, std, out=np.zeros_like(std), where=varies))
+    std[std <= _TINY] = 0  # its inverse would be beyond float32
+    return Standardizer.of_deviations(mean, std)
 
 
 def _read(source: RowSource, rows: IntArray, view: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["SHARED_ORDER", "RowOrder"]
 
-BLOCK_ROWS = 256
+_PIECE_ROWS = 256
 SHARED_ORDER = 2**32 - 1
 """The seed of the order that all heads of a pack share: no head's own (those are smaller than 2**31)."""
 
@@ -28,8 +28,8 @@ class RowOrder:
     n_views : int
         Each row takes one of them in each epoch, all equally likely, whatever the row's class.
     window : int or None
-        None: any permutation. Else blocks of neighbouring rows are permuted, and rows within windows of so many: what
-        has to be read from a disk comes in pieces.
+        None: any permutation. Else pieces of neighbouring rows are permuted, and rows within windows of so many: what
+        has to be read from a disk comes piece by piece.
     """
 
     def __init__(self, rows: Tensor, *, seed: int, n_views: int, window: int | None) -> None:
@@ -39,16 +39,16 @@ class RowOrder:
     def epoch(self) -> tuple[Tensor, Tensor | None]:
         """Return the next epoch: places in ``rows``, and views (None: there is one)."""
         n, generator = len(self.rows), self._generator
-        order = torch.randperm(n, generator=generator) if self._window is None else torch.cat(list(self._blocks()))
+        order = torch.randperm(n, generator=generator) if self._window is None else torch.cat(list(self._windows()))
         if self._n_views == 1:
             return order, None
         return order, torch.randint(self._n_views, (n,), generator=generator, dtype=torch.int16)
 
-    def _blocks(self) -> Iterator[Tensor]:
+    def _windows(self) -> Iterator[Tensor]:
         assert self._window is not None
         n = len(self.rows)
-        blocks = torch.randperm(-(-n // BLOCK_ROWS), generator=self._generator)
-        for part in torch.split(blocks, max(1, self._window // BLOCK_ROWS)):
-            rows = (part[:, None] * BLOCK_ROWS + torch.arange(BLOCK_ROWS)).flatten()
+        pieces = torch.randperm(-(-n // _PIECE_ROWS), generator=self._generator)
+        for part in torch.split(pieces, max(1, self._window // _PIECE_ROWS)):
+            rows = (part[:, None] * _PIECE_ROWS + torch.arange(_PIECE_ROWS)).flatten()
             rows = rows[rows < n]
             yield rows[torch.randperm(len(rows), generator=self._generator)]

@@ -82,8 +82,8 @@ class _Wide:
     def multiply(self, X: Tensor) -> Iterator[Tensor]:
         """Return the result (n, K * dim) of each map, in order."""
         parts: list[Tensor] = []
-        for columns, weight, bias, sizes in self._products:
-            parts += torch.split(torch.addmm(bias, X[:, columns], weight), sizes, dim=1)
+        for span, weight, bias, sizes in self._products:
+            parts += torch.split(torch.addmm(bias, X[:, span], weight), sizes, dim=1)
         return iter([parts[place] for place in self._order])
 
 
@@ -92,14 +92,14 @@ def _fold(heads: Sequence[FittedNetwork], centre: FloatArray) -> list[_Map]:
     maps = []
     for p in heads[0].network.projections:
         for start in range(p.start, p.stop, p.width):
-            columns = slice(start, start + p.width)
+            span = slice(start, start + p.width)
             weights, biases = [], []
             for head in heads:
-                weight = head.weights[f"{p.name}.weight"].double().numpy() * head.scaler.inverse_scale[columns]
-                shift = head.scaler.mean[columns] - centre[columns]
+                weight = head.weights[f"{p.name}.weight"].double().numpy() * head.scaler.inverse_scale[span]
+                shift = head.scaler.mean[span] - centre[span]
                 weights.append(torch.from_numpy(weight).float())
                 biases.append(head.weights[f"{p.name}.bias"] - torch.from_numpy(weight @ shift).float())
-            maps.append(_Map(columns.start, columns.stop, torch.cat(weights), torch.cat(biases)))
+            maps.append(_Map(span.start, span.stop, torch.cat(weights), torch.cat(biases)))
     return maps
 
 

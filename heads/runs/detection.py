@@ -75,7 +75,7 @@ def detect(
     FingerprintMismatch
         If a model is not the one whose vectors the head was fitted on; the fields that differ are named.
     HeadsError
-        If the head needs a side that is not given.
+        If the head needs a modality that is not given.
     ImageError, ModelError
         If the picture or the weights cannot be used.
     """
@@ -84,16 +84,16 @@ def detect(
     for modality in run.selections:
         if (text if modality == "text" else image) is None:
             raise HeadsError(_missing(run, modality))
-    blocks: dict[str, FloatArray] = {}
+    vectors: dict[str, FloatArray] = {}
     places = {}
     for modality, producer in run.record.producers.items():
         model = (models or {}).get(modality)
         options: dict[str, Any] = {"outputs": producer.selection.outputs, "model": model, "device": device}
         content: Any = text if modality == "text" else image
         encode: Any = encode_caption if modality == "text" else encode_image
-        blocks[modality] = encode(producer.document, content, **options)[None, :]
+        vectors[modality] = encode(producer.document, content, **options)[None, :]
         places[modality] = model or model_place(producer)
-    return _judge(run, fuse(run.fusion, blocks), places)
+    return _judge(run, fuse(run.fusion, vectors), places)
 
 
 def model_place(producer: Producer) -> str:

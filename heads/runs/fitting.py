@@ -19,7 +19,7 @@ from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
-from heads.head.kinds import config_class, head_class
+from heads.head.kinds import config_class, find_kind, head_class
 from heads.head.protocol import Device, Head, Prediction, Progress
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
@@ -70,7 +70,7 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     own = {name: values[name] for name in ("head", "fusion", "seed", "preset") if name in values}
     settings = {name: value for name, value in values.items() if name not in own}
     config = TrainConfig(**own)
-    if config.head != "mlp":
+    if not find_kind(config.head).is_network:
         if config.fusion in STRUCTURED:
             plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
             raise HeadsError(
@@ -105,12 +105,12 @@ def build_head(
         As of `fit_run`.
     """
     options: dict[str, Any] = {}
-    if config.head == "mlp":
+    if find_kind(config.head).is_network:
         options = {"columns": columns, "device": device, "memory": memory}
     elif device != "cpu" or memory is not None:
         raise HeadsError(f"device and memory are settings of head 'mlp', head is {config.head!r}")
-    kind: Any = head_class(config.head)
-    head: Head = kind(tasks, _head_config(config, config.settings), **options)
+    build: Any = head_class(config.head)
+    head: Head = build(tasks, _head_config(config, config.settings), **options)
     return head
 
 
@@ -133,7 +133,7 @@ def fit_run(
     config : TrainConfig
         As `parse_config` returns it.
     stored : StoredRows, optional
-        The vectors of the rows of ``features``, which then needs no blocks. With several views head ``mlp`` learns
+        The vectors of the rows of ``features``, which then needs none itself. With several views head ``mlp`` learns
         from a random one per row and epoch, another head from all of them; it selects and calibrates on the first.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
@@ -192,7 +192,7 @@ def build_record(
     return RunRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=fitted.config,
-        tasks=tuple({**asdict(task), "classes": list(task.classes)} for task in fitted.head.tasks),
+        tasks=tuple(task.to_json() for task in fitted.head.tasks),
         producers=producers_of(store, selections),
         threshold=fitted.threshold,
         threshold_note=fitted.threshold_note,
@@ -220,10 +220,10 @@ def library_versions() -> dict[str, str]:
 
 
 def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
-    kind = config_class(config.head)
-    given = asdict(kind.paper()) if config.preset == "paper" else {}
-    own = {"fusion": config.fusion} if config.head == "mlp" else {}
-    return kind.from_mapping({**given, **settings, **own})
+    own = config_class(config.head)
+    given = asdict(own.paper()) if config.preset == "paper" else {}
+    fusion = {"fusion": config.fusion} if find_kind(config.head).is_network else {}
+    return own.from_mapping({**given, **settings, **fusion})
 
 
 def _usable(features: Features, split: str, fusion: str) -> tuple[IntArray, dict[str, int]]:

@@ -61,8 +61,8 @@ class Predictions:
         """Rows that are not answered."""
         return int((~self.answered).sum())
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the table by column, None in rows that are not answered.
+    def table(self) -> dict[str, list[Any]]:
+        """Return the table by the names of its columns, None in rows that are not answered.
 
         ``sample_id``, ``p_ai``, ``pred_a`` (``real`` or ``ai``), ``pred_b`` (the verdict's class) and
         ``p_NAME`` of each generator: the probability that it made the picture, P(AI) · P(NAME | AI). They
@@ -74,16 +74,16 @@ class Predictions:
         def where_answered(values: list[Any]) -> list[Any]:
             return [value if ok else None for value, ok in zip(values, known, strict=True)]
 
-        columns = {
+        table = {
             "sample_id": self.sample_id.tolist(),
             "p_ai": where_answered(self.p_ai.tolist()),
             "pred_a": where_answered([AI if code else REAL for code in self.verdict.tolist()]),
             "pred_b": where_answered([self.classes[code] for code in self.verdict.tolist()]),
         }
         if self.classes != (REAL, AI):
-            for code, column in enumerate(_generator_columns(self.classes[1:], columns), start=1):
-                columns[column] = where_answered(self.proba[:, code].tolist())
-        return columns
+            for code, column in enumerate(_generator_columns(self.classes[1:], table), start=1):
+                table[column] = where_answered(self.proba[:, code].tolist())
+        return table
 
 
 def _generator_columns(generators: Sequence[str], taken: Collection[str]) -> list[str]:
@@ -121,13 +121,13 @@ def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predicti
 
 
 def write_table(predictions: Predictions, out: Path) -> None:
-    """Write `Predictions.columns` as CSV, JSONL or Parquet by the ending of ``out``; replaces what is there.
+    """Write `Predictions.table` as CSV, JSONL or Parquet by the ending of ``out``; replaces what is there.
 
     Text is written as it is: a spreadsheet may take a sample_id that starts with ``=`` for a formula.
     """
     write = check_table_format(out)
     prepare_file(out)
-    write_file(out, write(predictions.columns()))
+    write_file(out, write(predictions.table()))
 
 
 def check_table_format(out: Path) -> Callable[[Mapping[str, list[Any]]], bytes]:
@@ -177,26 +177,26 @@ def _ct2_code(name: str) -> int:
     return code
 
 
-def _format_csv(columns: Mapping[str, list[Any]]) -> bytes:
+def _format_csv(table: Mapping[str, list[Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
     return text.getvalue().encode()
 
 
-def _format_jsonl(columns: Mapping[str, list[Any]]) -> bytes:
-    rows = zip(*columns.values(), strict=True)
-    lines = [json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows]
+def _format_jsonl(table: Mapping[str, list[Any]]) -> bytes:
+    rows = zip(*table.values(), strict=True)
+    lines = [json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) for row in rows]
     return "".join(line + "\n" for line in lines).encode()
 
 
-def _format_parquet(columns: Mapping[str, list[Any]]) -> bytes:
+def _format_parquet(table: Mapping[str, list[Any]]) -> bytes:
     pyarrow, parquet = _import_pyarrow()
     texts = ("sample_id", "pred_a", "pred_b")
     arrays = {
         name: pyarrow.array(values, pyarrow.string() if name in texts else pyarrow.float64())
-        for name, values in columns.items()
+        for name, values in table.items()
     }
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.table(arrays), buffer)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache import FeatureStore
+from featcache import FeatureStore, shared_rows
 from heads.data.division import divide_validation
 from heads.data.features import BoolArray, Features, FloatArray, IntArray, load_features
 from heads.data.tasks import UNKNOWN, Task, build_targets, joint_tasks
@@ -29,7 +29,6 @@ __all__ = [
     "PseudoRound",
     "choose_labels",
     "pseudo_label",
-    "validation_overlap",
 ]
 
 
@@ -83,9 +82,9 @@ class PseudoRound:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("sample_id", "label_a", "label_b", "confidence_a", "confidence_b"))
-        columns = (self.labels.a, self.labels.b, self.labels.confidence_a, self.labels.confidence_b)
+        values = (self.labels.a, self.labels.b, self.labels.confidence_a, self.labels.confidence_b)
         for sample_id, label_a, label_b, conf_a, conf_b in zip(
-            self.rows.sample_id.tolist(), *(column.tolist() for column in columns), strict=True
+            self.rows.sample_id.tolist(), *(value.tolist() for value in values), strict=True
         ):
             name = b.classes[label_b] if b and label_b != UNKNOWN else ""
             writer.writerow((sample_id, a.classes[label_a], name, conf_a, conf_b if name else ""))
@@ -141,7 +140,7 @@ def pseudo_label(
     _check_validation(run, _validation_digest(fit_rows, run.fusion))
     found = load_features(store, run.selections, splits=(split,), tasks=run.tasks)
     usable = found.usable(run.fusion)
-    overlap = validation_overlap(found, fit_rows.select(fit_rows.split == "valid"))
+    overlap = shared_rows(found, fit_rows.select(fit_rows.split == "valid"))
     candidates = found.select(usable & ~overlap)
     if not len(candidates):
         raise HeadsError(f"split {split!r} has no row to label: {_dropped(usable, overlap)} of {len(found)}")
@@ -160,16 +159,6 @@ def pseudo_label(
     classes = _precision(labels, truth)
     report = {"split": split, "threshold": threshold, **counts, "n_taken": len(rows), "tasks": classes}
     return PseudoRound(fitted, rows, labels, report)
-
-
-def validation_overlap(features: Features, valid: Features) -> BoolArray:
-    """Return the rows that share a group, a picture or a caption with any validation row."""
-    groups = np.unique(valid.group[valid.group != ""])
-    overlap = np.isin(features.group, groups) if len(groups) else np.zeros(len(features), dtype=np.bool_)
-    for modality, keys in features.keys.items():
-        known = {key.tobytes() for key in valid.keys[modality] if key.any()}
-        overlap |= np.fromiter((key.tobytes() in known for key in keys), dtype=np.bool_, count=len(keys))
-    return overlap
 
 
 def _dropped(usable: BoolArray, overlap: BoolArray) -> str:

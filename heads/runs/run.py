@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache import FeatureStore, Selection
@@ -168,7 +168,7 @@ def load_run(path: Path) -> Run:
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
-    if [_as_json(task) for task in head.tasks] != list(record.tasks):
+    if [task.to_json() for task in head.tasks] != list(record.tasks):
         raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
     return Run(path, record, head)
@@ -216,7 +216,3 @@ def _known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
     return {_RECORD, PSEUDO_FILE, _IN_HEAD, *of_head}
-
-
-def _as_json(task: Task) -> dict[str, object]:
-    return {**asdict(task), "classes": list(task.classes)}

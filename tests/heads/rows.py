@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from heads.data.tasks import Targets, build_targets, default_tasks
+from heads.files.contents import Contents
 from heads.gbdt.head import GbdtConfig, GbdtHead
-from heads.head.kinds import load_head
+from heads.head.kinds import head_class
 from heads.head.protocol import Head, Prediction
 from heads.linear.head import LinearConfig, LinearHead
 from heads.mlp.head import MlpConfig, MlpHead
@@ -53,6 +54,11 @@ def make_head(kind: str, tasks: Any = TASKS, **settings: Any) -> Head:
     if kind == "linear":
         return LinearHead(tasks, LinearConfig(**settings))
     return GbdtHead(tasks, GbdtConfig(**{"rounds": 15, "feature_fraction": 1.0, "num_leaves": 7, **settings}))
+
+
+def load_head(kind: str, folder: Path) -> Head:
+    """Read a saved head."""
+    return head_class(kind).load(Contents(folder))
 
 
 def reload(head: Head, folder: Path) -> Head:

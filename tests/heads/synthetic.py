@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from featcache import FeatureStore, open_store
+from featcache import FeatureStore, Selection, open_store
 from featcache.cache.folder import Cache, Defaults, unit_name
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
-from featcache.cache.shard import ShardHeader, write_shard
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, write_samples
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
+from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
+from heads.data.features import Features, load_features
 from heads.runs.fitting import build_record, fit_run, parse_config
 from heads.runs.run import Run, save_run
 
@@ -91,10 +94,14 @@ def write_cache(
     return open_store(path)
 
 
+def load_fit_features(store: FeatureStore, selections: Mapping[str, Selection]) -> Features:
+    """Read the rows that a head is fitted with, and their vectors."""
+    return load_features(store, selections, splits=("train", "valid"))
+
+
 def train_run(store: FeatureStore, out: Path, **settings: Any) -> Run:
     """Do what ``heads train`` does, quickly."""
     from heads.data.choices import choose_selections
-    from heads.data.features import load_fit_features
     from heads.data.fusion import fusion_modalities
 
     head = settings.get("head", "mlp")

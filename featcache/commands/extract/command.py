@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from featcache.commands.extract.models import check_name, find_device, open_targ
 from featcache.commands.extract.options import ExtractCommand
 from featcache.commands.extract.overview import print_overview
 from featcache.commands.extract.progress import ExtractDisplay
-from featcache.commands.extract.request import ExtractRequest, choose_data, choose_labels, refuse_empty
+from featcache.commands.extract.request import ExtractRequest, choose_data, refuse_empty
 from featcache.commands.extract.result import render_result, result_document
 from featcache.commands.interrupt import interruptible
 from featcache.commands.takes import takes
@@ -40,21 +39,16 @@ def extract(request: ExtractRequest) -> None:
     """Run the encoders over what the cache lacks. Safe to interrupt; start it again to go on."""
     project = load_project()
     data, encoders = choose_data(request.data, project), request.encoders
-    refuse_empty(encoders.texts | {"--name": request.name, "--labels": request.labels})
-    labels = choose_labels(request.labels, data, project)
+    refuse_empty(encoders.texts | request.reading.texts | {"--name": request.name})
     models = encoders.models(project)
     keep_heap()
     with interruptible():
-        from featcache.dataset.manifest import Manifest
-        from featcache.extraction.survey.reading import read_before
-
         options = request.options()
         computing = find_device(request.device.value)
         target = open_target(cache_folder(request.cache), computing, encoders.dtypes)
-        manifest = Manifest.from_source(
-            data, on_orphan=request.on_orphan.value, name=request.name,
-            labels=labels, earlier=partial(read_before, target, is_stated=labels is not None),
-        )  # fmt: skip
+        manifest = request.reading.read(
+            data, project, on_orphan=request.on_orphan.value, name=request.name, cache=target
+        )
         specs = models.specs(manifest, target, encoders.dtypes)
         check_name(target, manifest, request.name)
         options = _rejoin(options, request.shard, target, manifest, specs)

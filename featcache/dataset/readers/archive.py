@@ -40,7 +40,7 @@ class TarMember:
     Attributes
     ----------
     name : str
-        As stored; with lone surrogates where it is no UTF-8.
+        Its name as stored; with lone surrogates where it is no UTF-8.
     offset, size : int
         Where the tar claims the data to be, in bytes; it may end before.
     fault : str or None

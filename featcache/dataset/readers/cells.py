@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from featcache.dataset.readers.reading import Reading
@@ -19,6 +19,7 @@ __all__ = [
     "is_unicode",
     "parse_cell",
     "parse_object",
+    "parse_objects",
     "quoted",
 ]
 
@@ -31,9 +32,13 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "split": ("split",),
     "sample_id": ("sample_id", "id", "index"),
     "group": ("group",),
+    "origin": ("origin", "source"),
 }
 LABELS = ("label_a", "label_b", "generator")
 """Fields that say what a picture is."""
+
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 def quoted(value: object) -> str:
@@ -68,6 +73,14 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _parse_captions(cell: object) -> str | tuple[tuple[int, str], ...] | None:
+    """Give the caption of a cell, or those of a list with their places in it, without what stands for none."""
+    if not isinstance(cell, list):
+        return _parse_text(cell)
+    captions = enumerate(map(_parse_text, cell))
+    return tuple((place, text) for place, text in captions if text is not None and not is_missing(text)) or None
 
 
 def _parse_name(cell: object) -> str | None:
@@ -145,8 +158,10 @@ def _parse_group(cell: object, reading: Reading) -> str | None:
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "image": _parse_image,
     "caption": _parse_text,
+    "captions": _parse_captions,
     "split": _parse_split,
     "sample_id": _parse_id,
+    "origin": _parse_name,
 }
 _READ: Mapping[str, Callable[[object, Reading], object]] = {
     "label_a": _parse_label_a,
@@ -163,9 +178,10 @@ def parse_cell(field: str, cell: object, reading: Reading) -> object:
     Returns
     -------
     object
-        image: str (a path), `ImageSource` or None; caption: the exact text or None; label_a: 0, 1 or -1; label_b:
-        int >= 0, class name or None; generator: class name or None; others: stripped text or None. The class of an
-        AI picture of unknown generator is `AI_CLASS`, except by rules 1.
+        image: str (a path), `ImageSource` or None; caption: the exact text or None; captions: the same, or of a list
+        (place, text) of each; label_a: 0, 1 or -1; label_b: int >= 0, class name or None; generator: class name or
+        None; others: stripped text or None. The class of an AI picture of unknown generator is `AI_CLASS`, except by
+        rules 1.
 
     Raises
     ------
@@ -198,19 +214,62 @@ def parse_object(text: str | bytes) -> dict[str, object]:
     Raises
     ------
     ValueError
+        If the text is no such value.
+    RecursionError
+        If the value is nested too deeply.
+    """
+    keys = _Keys()
+    return keys.check(json.loads(text, object_pairs_hook=keys.build))
+
+
+def parse_objects(text: str) -> Iterator[dict[str, object]]:
+    """Parse a JSON array of objects, each of whose own keys differ; one after the other.
+
+    Raises
+    ------
+    ValueError
         It is none.
     RecursionError
-        It is nested too deeply.
+        An object is nested too deeply.
     """
-    own: list[str] = []
+    keys = _Keys()
+    decoder = json.JSONDecoder(object_pairs_hook=keys.build)
+    at = _skip_blanks(text, 0)
+    if text[at : at + 1] != "[":
+        raise ValueError(f"expected a list of objects, found {quoted(text[at : at + 20])}")
+    at = _skip_blanks(text, at + 1)
+    while text[at : at + 1] != "]":
+        row, at = decoder.raw_decode(text, at)
+        yield keys.check(row)
+        at = _skip_blanks(text, at)
+        if text[at : at + 1] == ",":
+            at = _skip_blanks(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise ValueError(f"expected an object after the comma before character {at}, found the list's end")
+        elif text[at : at + 1] != "]":
+            raise ValueError(f"expected , or ] at character {at}, found {quoted(text[at : at + 20])}")
+    if rest := text[_skip_blanks(text, at + 1) :][:20]:
+        raise ValueError(f"expected nothing after the list, found {quoted(rest)}")
 
-    def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        own[:] = [name for name, _ in pairs]  # the outermost object is built last
+
+def _skip_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
+
+
+class _Keys:
+    """The keys of the outermost object that was parsed, which is built last."""
+
+    def __init__(self) -> None:
+        self._own: list[str] = []
+
+    def build(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        self._own[:] = [name for name, _ in pairs]
         return dict(pairs)
 
-    row = json.loads(text, object_pairs_hook=build)
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, found {quoted(row)}")
-    if len(own) != len(row):
-        raise ValueError(f"the key {quoted(Counter(own).most_common(1)[0][0])} occurs twice")
-    return row
+    def check(self, row: object) -> dict[str, object]:
+        if not isinstance(row, dict):
+            raise ValueError(f"expected an object, found {quoted(row)}")
+        if len(self._own) != len(row):
+            raise ValueError(f"the key {quoted(Counter(self._own).most_common(1)[0][0])} occurs twice")
+        return row

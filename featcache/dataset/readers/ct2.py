@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.columns import describe_unread, load_origins, match_columns
 from featcache.dataset.readers.labels import label_classes
 from featcache.dataset.readers.outcome import (
     MissingWords,
@@ -17,7 +18,8 @@ from featcache.dataset.readers.outcome import (
     find_image,
     settle_orphans,
 )
-from featcache.dataset.readers.table import Table, load_columns, match_columns, refuse_rows
+from featcache.dataset.readers.rebase import rebase
+from featcache.dataset.readers.table import Table, load_columns, refuse_rows
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -82,9 +84,9 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     Parameters
     ----------
     table : Table
-        The wide table.
+        The table with one column a generator.
     wide : mapping of str to int
-        What `match_wide` found.
+        Positions of the columns, as `match_wide` found them.
     on_orphan : {"error", "skip"}
         What to do about a named file that is not there.
 
@@ -106,7 +108,9 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     empty = [row for row in range(n_rows) if all(cells[row] is None for cells in pictures.values())]
     refuse_rows(table, empty, lambda _: f"expected a picture in one of {', '.join(wide)}, found none")
     row_ids = fields.get("sample_id") or [str(row + 1) for row in range(n_rows)]
+    origins, odd = load_origins(table, matched)
     groups, splits = fields.get("group", row_ids), fields.get("split", [None] * n_rows)
+    folder, below = rebase(table, (cell for cells in pictures.values() for cell in cells))
     orphans = []
 
     def cells_of_pictures() -> Iterator[Sample]:
@@ -115,18 +119,21 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
             for name, cells in pictures.items():
                 image = cells[row]
                 if isinstance(image, str):
-                    image = find_image(image, table.folder)
+                    image = find_image(below(image), folder)
                 if isinstance(image, str):
                     orphans.append(f"{where}, column {quoted(table.header[wide[name]])}: {image}")
                 elif image is not None:
                     sample_id, caption = f"{row_ids[row]}-{name}", captions[row]
-                    yield Sample(sample_id, image, caption, *labels[name], splits[row], groups[row], where)
+                    origin = origins[row] if origins else None
+                    yield Sample(sample_id, image, caption, *labels[name], splits[row], groups[row], where, origin)
 
     samples = SampleList.of(cells_of_pictures())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
     generators = () if table.reading.is_unlabelled else CT2_GENERATORS
-    return Parsed(samples, generators, tuple(orphans), notes=missing.notes)
+    read = (*wide.values(), *(matched[field] for field in matched if field == "origin"))
+    notes = describe_unread(table, found, read) + odd + missing.notes
+    return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 
 def read_xlsx(path: Path) -> Table:

@@ -12,6 +12,7 @@ import numpy as np
 from featcache.dataset.readers.cells import is_unicode, quoted
 from featcache.dataset.readers.reading import LATEST, Reading
 from featcache.dataset.readers.table import more_rows
+from featcache.dataset.readers.troubles import explain
 from featcache.dataset.readers.words import is_missing
 from featcache.dataset.sample import ImageFile
 from featcache.dataset.sample_list import SampleList
@@ -44,13 +45,15 @@ def find_image(path: str, folder: str | None) -> ImageFile | str:
         The picture, or what is wrong with the path.
     """
     if folder is None and not os.path.isabs(path):  # noqa: PTH117
-        return f"{quoted(path)} is a relative path, and there is no folder it could be relative to"
+        hint = explain(path, "") or "say with --root DIR where the pictures are"
+        return f"{quoted(path)} is a relative path, and there is no folder it could be relative to ({hint})"
     file = _join(folder or "", path)
     try:
         if stat.S_ISREG(os.stat(file).st_mode) and is_unicode(path):  # noqa: PTH116
             return ImageFile(file)
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate, which no file's name has
-        return f"there is no file {quoted(path)}"
+        reason = explain(path, folder or "")
+        return f"there is no file {quoted(path)}{f' ({reason})' if reason else ''}"
     return f"{quoted(path)} is not a regular file"
 
 

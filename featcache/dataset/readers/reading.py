@@ -21,7 +21,7 @@ _FORMS = "such as 1=real,0=ai, midjourney=ai, '*=ai' (all others), none (no labe
 
 @dataclass(frozen=True)
 class Reading:
-    """How the labels and captions of a data set are understood.
+    """How a data set is read: how its labels and captions are understood, and where its columns and pictures are.
 
     Attributes
     ----------
@@ -31,10 +31,16 @@ class Reading:
     labels : str
         What the user states: ``""`` nothing, ``auto`` nothing but that labels are read by rules 2, ``none`` that
         there are no labels, else what values mean (``0=ai,1=real``). Made by `state`.
+    columns : str
+        Which columns mean what, as ``--column`` takes it: ``image=file,caption=text``.
+    root : str
+        The folder below which pictures are, however their paths begin; ``""``: where their paths say.
     """
 
     rules: int = LATEST
     labels: str = ""
+    columns: str = ""
+    root: str = ""
 
     def state(self, text: str) -> Reading:
         """Return this reading with what ``--labels`` says.

@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.dataset.readers.cells import FIELDS, LABELS, parse_cell, quoted
+from featcache.dataset.readers.cells import LABELS, parse_cell, quoted
 from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.words import canonical
 from featcache.errors import ManifestError
 
-__all__ = ["Table", "load_columns", "match_columns", "more_rows", "refuse_rows"]
-
-_FIELD_OF = {name: field for field, names in FIELDS.items() for name in names}
+__all__ = ["Table", "load_columns", "more_rows", "refuse_rows"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,9 @@ class Table:
     declared : tuple of str
         Class names of task B whose order the source itself declares.
     reading : Reading
-        By which rules labels and captions are read.
+        By which rules labels and captions are read, and what the user says of columns and paths.
+    default_id : callable
+        Gives the id of a row (from 0) that has no other.
     """
 
     origin: str
@@ -44,35 +44,11 @@ class Table:
     place: Callable[[int], str] | None = None
     declared: tuple[str, ...] = ()
     reading: Reading = TODAY
+    default_id: Callable[[int], str] = lambda row: f"row-{row + 1}"
 
     def where(self, row: int) -> str:
         """Name a row (from 0) for messages."""
         return self.place(row) if self.place else f"{self.origin}, row {row + 1}"
-
-
-def match_columns(table: Table) -> dict[str, int]:
-    """Find the columns that mean something, without regard to case, surrounding blanks and a BOM.
-
-    Returns
-    -------
-    dict of str to int
-        Position in the header by field: image, caption, label_a, label_b, generator, split, sample_id, group.
-
-    Raises
-    ------
-    ManifestError
-        Two columns match one field.
-    """
-    found: dict[str, int] = {}
-    for position, column in enumerate(table.header):
-        field = _FIELD_OF.get(column.strip().strip("\ufeff").strip().lower())
-        if field is None:
-            continue
-        if field in found:
-            names = f"{quoted(table.header[found[field]])} and {quoted(column)}"
-            raise ManifestError(f"{table.origin}: columns {names} both mean {field}, expected one of them")
-        found[field] = position
-    return found
 
 
 def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[Any]]:
@@ -81,7 +57,7 @@ def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[A
     Parameters
     ----------
     table : Table
-        What to load from.
+        The table whose rows are loaded.
     wanted : iterable of (str, int)
         Field and position in the header of each column.
 
@@ -152,7 +128,7 @@ def refuse_rows(table: Table, rows: Sequence[int], describe: Callable[[int], str
     Raises
     ------
     ManifestError
-        There is an offending row.
+        If any row breaks the rule; the first is named.
     """
     if rows:
         raise ManifestError(f"{table.where(rows[0])}, {describe(rows[0])}{more_rows(len(rows))}")

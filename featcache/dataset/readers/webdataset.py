@@ -41,9 +41,9 @@ class TarImage:
     Attributes
     ----------
     path : str
-        The tar.
+        Path of the tar file.
     offset, size : int
-        Where its bytes are.
+        Where in the tar its bytes are, and how many.
     member : str
         Its name in the tar, for messages.
     """

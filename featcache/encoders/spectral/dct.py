@@ -68,7 +68,7 @@ def grid_steps(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     windows : (channels, n, w, w) float32
-        Levels.
+        Levels of the pixels, channel by channel.
 
     Returns
     -------

@@ -180,7 +180,7 @@ class SpectralEncoder:
     Attributes
     ----------
     widths : mapping of output to int
-        Their columns, in order.
+        How many columns each output has, in order.
     """
 
     widths: Mapping[str, int]

@@ -29,7 +29,7 @@ def residual(windows: NDArray[np.float32], kind: str, axis: int = -1) -> NDArray
     Parameters
     ----------
     windows : (..., w, w) float32
-        Levels.
+        Levels of the pixels.
     kind : {"first", "second", "square"}
         Which neighbours: the next, the two beside it, or all eight around.
     axis : {-1, -2}
@@ -58,12 +58,12 @@ def noise_statistics(errors: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     errors : (3, n, h, w) float32
-        Of `residual`.
+        Errors of prediction, as `residual` returns them.
 
     Returns
     -------
     (N_NOISE,) float32
-        Of each channel: half the logarithm of the mean square (a scale c adds log c), logarithm of the kurtosis,
+        Of each channel these: half the logarithm of the mean square (a scale c adds log c), logarithm of the kurtosis,
         correlations with the neighbours to the right, below, and below to the right. Then of each pair of channels: the
         correlation, and that of the squares about 0.
     """
@@ -93,9 +93,9 @@ def co_occurrences(errors: NDArray[np.float32], axis: int) -> NDArray[np.float32
     Parameters
     ----------
     errors : (n, h, w) float32
-        Of one channel.
+        Errors of prediction of one channel.
     axis : {-1, -2}
-        In which direction the three follow each other.
+        Direction in which the three follow each other.
 
     Returns
     -------

@@ -45,13 +45,13 @@ def power_spectrum(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     windows : (channels, n, w, w) float32
-        Levels.
+        Levels of the pixels, channel by channel.
 
     Returns
     -------
     (channels, w, w // 2 + 1) float32
-        In squared levels: white noise of variance v has v at every frequency. Rows are the vertical frequencies in the
-        order of the FFT, columns the horizontal ones from 0.
+        Power in squared levels: white noise of variance v has v at every frequency. Rows are the vertical frequencies
+        in the order of the FFT, columns the horizontal ones from 0.
     """
     from scipy.fft import rfft2  # stays in float32; numpy's did not before 2.0
 
@@ -72,7 +72,7 @@ def radial_spectrum(power: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     power : (channels, w, w // 2 + 1) float32
-        Of `power_spectrum`.
+        Power by frequency, as `power_spectrum` returns it.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.failures import Failure
-from featcache.cache.shard import storable
+from featcache.cache.shard_writing import storable
 from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import WorkUnit
 

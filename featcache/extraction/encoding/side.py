@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from featcache.cache.failures import Failure, read_failure_file, write_failures
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable
-from featcache.cache.shard import SUFFIX, ShardHeader, read_shard, write_shard
+from featcache.cache.shard import SUFFIX, ShardHeader, read_shard
+from featcache.cache.shard_writing import write_shard
 from featcache.extraction.encoding.job import Job
 from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import Plan, WorkUnit

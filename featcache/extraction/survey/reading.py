@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 
 from featcache.cache.folder import Cache
@@ -34,14 +36,14 @@ def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading 
         It was read by rules of a later version, or its table is gone and it was read in several ways.
     """
     table = _table(cache, name)
-    known = {Reading(r.rules, r.labels) for r in read_requests(cache, name)} if table is None else None
-    found = {Reading(table.rules, table.labels)} if table is not None else known or set()
-    if len(found) > 1 and not is_stated:
+    requests = read_requests(cache, name) if table is None else ()
+    found = {Reading(r.rules, r.labels, r.columns, r.root) for r in (requests if table is None else (table,))}
+    if len({(reading.rules, reading.labels) for reading in found}) > 1 and not is_stated:
         stated = " and ".join(sorted(repr(reading.labels or "auto") for reading in found))
         raise FeatcacheError(
             f"the sample table of {name!r} is gone, and labels were read as {stated} before it: --labels says which"
         )
-    reading = min(found, key=lambda each: (each.rules, each.labels), default=None)
+    reading = min(found, key=astuple, default=None)
     if reading is not None and reading.rules > LATEST:
         raise FeatcacheError(
             f"data set {name!r} was read by the rules {reading.rules}, this version knows those to {LATEST}: update it"

@@ -35,13 +35,13 @@ class ExportReport:
     Attributes
     ----------
     path : Path
-        The file or folder.
+        The file or folder that was written.
     n_rows : int
-        Samples.
+        How many samples it has.
     widths : mapping of modality to int
-        Columns of its vectors.
+        How many columns the vectors of each have.
     n_missing : mapping of modality to int
-        Samples without a vector.
+        How many samples have no vector of each.
     n_bytes : int
         Size of what was written.
     """
@@ -58,15 +58,16 @@ def export_store(
 ) -> ExportReport:
     """Write aligned rows under a name that says the format, in bounded memory.
 
-    All formats hold ``sample_id``, ``split``, ``group``, ``label_a``, ``label_b`` (-1 unknown), ``class_names``, and
-    per modality ``<modality>`` (n, d) float32, NaN in the rows of samples without it, and ``<modality>_present`` (n,)
-    bool; and ``about``, a JSON document with the data set and what the vectors are. What is there under the name is
-    replaced as a whole when everything is written, or not at all.
+    All formats hold ``sample_id``, ``split``, ``group``, ``origin`` where the data say where rows come from,
+    ``label_a``, ``label_b`` (-1 unknown), ``class_names``, and per modality ``<modality>`` (n, d) float32, NaN in the
+    rows of samples without it, and ``<modality>_present`` (n,) bool; and ``about``, a JSON document with the data set
+    and what the vectors are. What is there under the name is replaced as a whole when everything is written, or not at
+    all.
 
     Parameters
     ----------
     store : FeatureStore
-        The open cache.
+        The store whose samples are exported.
     out : path
         ``x.npz``, ``x.parquet``, ``x.safetensors``; or a folder of ``.npy``: a name without ending, or with a final
         ``/``.

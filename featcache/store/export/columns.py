@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.samples import StringColumn
+from featcache.files.string_column import StringColumn
 from featcache.identity.terms import MODALITIES
 from featcache.store.selection import Selection
 from featcache.store.store import FeatureStore
@@ -20,7 +20,7 @@ __all__ = ["ARRAYS", "FORMAT", "Column", "Source", "fixed"]
 FORMAT = "featcache-export"
 ARRAYS = frozenset(
     {
-        *("sample_id", "split", "group", "label_a", "label_b", "class_names", "about"),
+        *("sample_id", "split", "group", "origin", "label_a", "label_b", "class_names", "about"),
         *MODALITIES,
         *(f"{modality}_present" for modality in MODALITIES),
     }
@@ -37,11 +37,11 @@ class Column:
     Attributes
     ----------
     name : str
-        Of the array.
+        Name of the array.
     dtype : numpy.dtype
-        Never object.
+        Its dtype, which is never object.
     shape : tuple of int
-        Rows first.
+        Its shape, the rows first.
     read : callable
         Called with (start, stop); returns those rows.
     """
@@ -71,11 +71,11 @@ class Source:
     Attributes
     ----------
     store : FeatureStore
-        The open cache.
+        The store whose samples are exported.
     rows : (n,) int64
         Row numbers of the samples.
     selections : mapping of modality to Selection
-        Which vectors.
+        The vectors to export.
     """
 
     store: FeatureStore
@@ -102,10 +102,13 @@ class Source:
 
     @property
     def strings(self) -> tuple[Column, ...]:
-        """``sample_id``, ``split`` and ``group``."""
+        """``sample_id``, ``split``, ``group``, and ``origin`` where it is known."""
         table = self.store.samples
-        split = fixed("split", table.split[self.rows])
-        return (_text("sample_id", table.sample_id, self.rows), split, _text("group", table.group, self.rows))
+        texts = {"sample_id": table.sample_id, "group": table.group}
+        if table.row_origin is not None:
+            texts["origin"] = table.row_origin
+        sample_id, *others = (_text(name, column, self.rows) for name, column in texts.items())
+        return (sample_id, fixed("split", table.split[self.rows]), *others)
 
     @property
     def numbers(self) -> tuple[Column, ...]:

@@ -46,7 +46,7 @@ def test_facts_are_what_the_files_are(tmp_path: Path) -> None:
         (tmp_path / "d" / name).write_bytes(content)
     table = scan(read_manifest(data)).table
     assert table.files is not None
-    assert table.files.format_names.tolist() == ["JPEG", "WEBP", "PNG", "GIF", "", ""]
+    assert [FORMATS[code] for code in table.files.format] == ["JPEG", "WEBP", "PNG", "GIF", "", ""]
     assert table.files.has_exif.tolist() == [1, 0, 0, 0, -1, -1]
     assert table.files.n_bytes.tolist()[:3] == [len(content) for content in files.values()]
     assert table.files.n_bytes.tolist()[4:] == [10, 0]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

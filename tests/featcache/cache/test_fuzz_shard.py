@@ -28,7 +28,8 @@ if guided:
 with atheris.instrument_imports(include=["featcache"]) if guided else contextlib.nullcontext():
     from featcache.errors import FeatcacheError
     from featcache.cache.samples import read_samples
-    from featcache.cache.shard import intact_keys, read_shard, verify_shard
+    from featcache.cache.shard import read_shard
+    from featcache.cache.shard_digests import intact_keys, verify_shard
 files = sorted(corpus.iterdir())
 good = [path.read_bytes() for path in files]
 started, n, n_refused = time.monotonic(), 0, 0

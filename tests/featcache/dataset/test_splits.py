@@ -1,3 +1,5 @@
+"""Laws of splits: clusters are kept whole, and neither order, company nor time moves them."""
+
 import subprocess
 import sys
 
@@ -16,6 +18,28 @@ ROWS = st.lists(st.tuples(st.none() | st.sampled_from("abcdefgh"), st.integers(-
 
 def columns(rows: Rows) -> list[object]:
     return [[group for group, _ in rows], np.array([number for _, number in rows], dtype=np.int64)]
+
+
+@pytest.mark.parametrize(
+    ("seed", "named", "numbered"),
+    [
+        ({}, "rarrrrarrrrrrrearrrrrarr", "rrrererrrararrrrarerraer"),
+        ({"seed": 0}, "rarrrrarrrrrrrearrrrrarr", "rrrererrrararrrrarerraer"),
+        ({"seed": 3}, "rerrrrrrrrrrrrerrrerrrar", "earearrrrrerarrerarrrarr"),
+    ],
+)
+def test_the_assignment_is_that_of_earlier_versions(seed: dict[str, int], named: str, numbered: str) -> None:
+    """Told by the second letters of train, valid and test: rows that changed splits would leak from one to another."""
+    unlinked = np.full(24, -1)
+    for ids, expected in (([f"s{i}" for i in range(24)], named), (None, numbered)):
+        for fractions in ({}, {"fractions": (0.7, 0.15, 0.15)}):
+            splits = assign_splits([unlinked], sample_id=ids, **seed, **fractions)
+            assert "".join(name[1] for name in splits) == expected
+
+
+def test_fractions_that_sum_to_a_little_less_than_one_leave_no_row_out() -> None:
+    """This id's hash lies above their sum."""
+    assert assign_splits([["a"]], sample_id=["s101596"], fractions=(0.7, 0.15, 0.149992)).tolist() == ["test"]
 
 
 @given(ROWS, st.integers())

@@ -20,7 +20,7 @@ from featcache.extraction.encoding.loaded import LoadedEncoder, probe_rows
 from featcache.extraction.fleet import extract_on, visible_gpus
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 
 from factories import make_cache, read_manifest, write_bert, write_dataset, write_vision
 

@@ -14,10 +14,11 @@ import pytest
 
 from featcache.cache.folder import Cache
 from featcache.cache.samples import read_samples
-from featcache.cache.shard import ShardHeader, write_shard
+from featcache.cache.shard import ShardHeader
+from featcache.cache.shard_writing import write_shard
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.repair import repair
 from featcache.upkeep.verify import verify
 
@@ -35,7 +36,7 @@ from factories import FakeSpec, make_cache, read_manifest
 from featcache.cache.folder import Cache
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.verify import verify
 data, folder = Path(sys.argv[2]), Path(sys.argv[3])
 specs = [FakeSpec("text", ("cls",)), FakeSpec("image", width=6000)]
@@ -379,7 +380,8 @@ def lengthen(path: Path) -> None:
     """Make a valid table of many short names and a long one: as an array it would take terabytes."""
     from dataclasses import replace
 
-    from featcache.cache.samples import StringColumn, write_samples
+    from featcache.cache.samples import write_samples
+    from featcache.files.string_column import StringColumn
 
     table = read_samples(path)
     n = 20_000

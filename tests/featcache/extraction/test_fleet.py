@@ -16,7 +16,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.fleet import _Job, choose_gpus, extract_on
 from featcache.extraction.results import Event, Progress
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 
 from factories import FakeEncoder, FakeSpec, make_cache, read_manifest, write_dataset
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, png, read_manifest, write_dataset

@@ -13,7 +13,7 @@ from featcache.cache.failures import read_failures
 from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.run import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.failure_list import list_failures
 from featcache.upkeep.verify import verify
 

@@ -20,7 +20,7 @@ from featcache.files import claims as claims_module
 from featcache.files.claims import Claims, sweep_claims
 from featcache.files.inside import walk_inside
 from featcache.files.owner import Owner
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

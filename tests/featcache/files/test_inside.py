@@ -18,7 +18,7 @@ from featcache.extraction.forecast import forecast_extraction
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.files.inside import check_inside, make_folder, walk_inside
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.repair import repair
 from featcache.upkeep.verify import verify
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,7 +17,16 @@ from featcache.errors import FeatcacheError
 from featcache.files import publish
 from featcache.files.inside import walk_inside
 from featcache.files.owner import Owner
-from featcache.files.publish import TEMP_PREFIX, create_exclusive, publish_new, remove_leftovers, temporary_beside
+from featcache.files.publish import (
+    TEMP_PREFIX,
+    create_exclusive,
+    is_leftover,
+    owner_of,
+    publish_new,
+    remove_leftovers,
+    replace_file,
+    temporary_beside,
+)
 from featcache.files.sealed import write_sealed
 
 
@@ -78,6 +88,110 @@ def test_the_turn_of_a_writer_that_was_killed_in_it_passes(tmp_path: Path, monke
     assert publish_text(tmp_path / "f", "mine") and [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
+class Clock:
+    """Time that passes only while somebody sleeps; at ``jump`` something happens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.at_start, self.longest = 1000.0, 1000.0, 0.0
+        self.jump, self.happens = float("inf"), lambda: None
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+        self.longest = max(self.longest, seconds)
+        if self.now - self.at_start >= self.jump:
+            self.jump = float("inf")
+            self.happens()
+
+    @property
+    def passed(self) -> float:
+        return self.now - self.at_start
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_a_writer_looks_often_and_waits_ten_seconds_for_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    create_exclusive(tmp_path / f"{TEMP_PREFIX}turn-f", b"", root=tmp_path)
+    assert publish_text(tmp_path / "f", "mine")
+    assert clock.passed == pytest.approx(10, abs=0.1) and clock.longest < 0.1
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_a_turn_that_is_over_passes_at_once_even_after_a_long_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, turn = Clock(monkeypatch), tmp_path / f"{TEMP_PREFIX}turn-f"
+    create_exclusive(turn, b"", root=tmp_path)
+    clock.jump, clock.happens = 5, turn.unlink
+    assert publish_text(tmp_path / "f", "mine") and clock.passed == pytest.approx(5, abs=0.1)
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_whoever_waits_for_a_turn_gives_way_to_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, turn = Clock(monkeypatch), tmp_path / f"{TEMP_PREFIX}turn-f"
+    create_exclusive(turn, b"", root=tmp_path)
+    clock.jump, clock.happens = 5, lambda: (tmp_path / "f").write_text("theirs")
+    assert not publish_text(tmp_path / "f", "mine")
+    assert clock.passed == pytest.approx(5, abs=0.1) and (tmp_path / "f").read_text() == "theirs"
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_of_two_who_find_a_killed_writers_turn_the_second_waits_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other took it away, and made its own, between our look at the clock and our removing it."""
+    clock, turn = Clock(monkeypatch), tmp_path / f"{TEMP_PREFIX}turn-f"
+    create_exclusive(turn, b"", root=tmp_path)
+    clock.jump, clock.happens = 10.005, turn.unlink
+    monkeypatch.setattr(publish, "create_exclusive", lambda *_, **__: clock.passed > 15)
+    assert publish_text(tmp_path / "f", "mine") and clock.passed == pytest.approx(15, abs=0.1)
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_a_turn_that_was_taken_away_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def rename_late(path: Path, target: Path) -> Path:
+        (tmp_path / f"{TEMP_PREFIX}turn-f").unlink()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_late)
+    assert publish_text(tmp_path / "f", "mine") and (tmp_path / "f").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_a_name_that_appears_before_our_turn_is_kept_and_the_turn_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_late(path: Path, data: bytes, *, root: Path) -> bool:
+        (tmp_path / "f").write_text("theirs")
+        return create_exclusive(path, data, root=root)
+
+    monkeypatch.setattr(publish, "create_exclusive", create_late)
+    assert not publish_text(tmp_path / "f", "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"] and (tmp_path / "f").read_text() == "theirs"
+
+
+def test_a_file_takes_the_place_of_another_but_not_of_a_folder(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with temporary_beside(tmp_path / "f", root=tmp_path) as temp:
+            temp.write_text(text)
+            replace_file(temp, tmp_path / "f")
+        assert (tmp_path / "f").read_text() == text
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(FeatcacheError, match=f"^{tmp_path}/folder is a folder, expected a file or nothing"),
+        temporary_beside(tmp_path / "folder", root=tmp_path) as temp,
+    ):
+        temp.write_text("x")
+        replace_file(temp, tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "folder"]
+
+
 def test_an_error_that_is_not_about_links_is_no_reason_to_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,10 +205,18 @@ def test_an_error_that_is_not_about_links_is_no_reason_to_rename(
 
 
 def test_an_exclusive_file_is_created_once(tmp_path: Path) -> None:
-    assert create_exclusive(tmp_path / "a" / "f", b"1", root=tmp_path) and not create_exclusive(
-        tmp_path / "a" / "f", b"2", root=tmp_path
-    )
-    assert (tmp_path / "a" / "f").read_bytes() == b"1"
+    path = tmp_path / "a" / "b" / "f"
+    assert create_exclusive(path, b"1", root=tmp_path) and not create_exclusive(path, b"2", root=tmp_path)
+    assert path.read_bytes() == b"1"
+
+
+def test_whoever_may_read_and_write_other_files_may_do_so_with_an_exclusive_one(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        create_exclusive(tmp_path / "f", b"", root=tmp_path)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o664
 
 
 def temp_of(folder: Path, owner: Owner, *, age: float = 0.0) -> Path:
@@ -125,6 +247,35 @@ def test_leftovers_of_dead_processes_go_and_files_of_living_ones_stay(tmp_path: 
     assert all(path.exists() for path in (*stay, published))
 
 
+@pytest.mark.parametrize(("seconds", "is_left"), [(-5, False), (5, True)])
+def test_a_file_of_somebody_elsewhere_is_left_over_after_a_day(tmp_path: Path, seconds: int, is_left: bool) -> None:
+    age = 24 * 3600 + seconds
+    assert is_leftover(temp_of(tmp_path, Owner("elsewhere", 1, "0" * 8), age=age)) is is_left
+
+
+def test_only_files_are_left_over(tmp_path: Path) -> None:
+    folder, link, gone = (tmp_path / f"{TEMP_PREFIX}{name}" for name in ("folder", "link", "gone"))
+    folder.mkdir()
+    link.symlink_to(tmp_path)
+    for path in (folder, link):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    assert not any(map(is_leftover, (folder, link, gone)))
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        (f"{TEMP_PREFIX}h-12-0123456789abcdef", Owner("h", 12, "01234567")),
+        (f"{TEMP_PREFIX}h-12-01234567", Owner("h", 12, "01234567")),
+        (f"{TEMP_PREFIX}h-12-0123456", None),
+        (f"{TEMP_PREFIX}h-x-01234567", None),
+        ("h-12-01234567", None),
+    ],
+)
+def test_an_owner_is_read_from_a_whole_name_only(name: str, owner: Owner | None) -> None:
+    assert owner_of(Path(name)) == owner
+
+
 @pytest.mark.parametrize("name", ["", "x", "-", "a-b-c", "h-1", "h--00000000", "h-99999999999999999999-000000000000"])
 def test_a_temporary_file_with_an_odd_name_goes_after_a_day(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{TEMP_PREFIX}{name}"
@@ -137,7 +288,8 @@ def test_a_temporary_file_with_an_odd_name_goes_after_a_day(tmp_path: Path, name
 def test_the_name_of_a_temporary_file_tells_its_owner(tmp_path: Path) -> None:
     with temporary_beside(tmp_path / "f", root=tmp_path) as temp:
         temp.write_bytes(b"")
-        assert temp.name.startswith(f"{TEMP_PREFIX}{Owner.current().host}-{os.getpid()}-")
+        assert re.fullmatch(f"{TEMP_PREFIX}{Owner.current().host}-{os.getpid()}-[0-9a-f]{{16}}", temp.name)
+        assert owner_of(temp) == Owner.current()
         assert remove_leftovers(walk_inside(tmp_path, root=tmp_path)) == 0
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from featcache.pictures import resample
-from featcache.pictures.resample import COLUMNS_FIRST, pass_order, resize_box, resize_crop
+from featcache.pictures.resample import COLUMNS_FIRST, pass_order, resize_crop
 
 CLASSIC = [Resampling(number) for number in range(6)]
 
@@ -25,7 +25,6 @@ def check_box(rgb: np.ndarray, size: tuple[int, int], box: tuple[int, int, int, 
     top, left, height, width = box
     image = Image.fromarray(rgb)
     expected = np.asarray(image.resize(size[::-1], filter).crop((left, top, left + width, top + height)))
-    np.testing.assert_array_equal(resize_box(rgb, size, box, filter=filter), expected)
     np.testing.assert_array_equal(resize_crop(image, size, box, filter=filter, passes=pass_order()), expected)
 
 
@@ -58,17 +57,18 @@ def test_box_of_a_long_strip_equals_whole_resize_cropped(shape: tuple[int, int],
 
 def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = np.random.default_rng(2).integers(0, 256, (50, 400, 3), np.uint8)
-    expected = resize_box(rgb, (20, 150), (1, 3, 18, 140), filter=Resampling.BICUBIC)
+    image, options = Image.fromarray(rgb), {"filter": Resampling.BICUBIC, "passes": pass_order()}
+    expected = resize_crop(image, (20, 150), (1, 3, 18, 140), **options)
     monkeypatch.setattr(resample, "_TILE_COLUMNS", 7)
     monkeypatch.setattr(resample, "_TILE_VALUES", 100)
-    made = resize_box(rgb, (20, 150), (1, 3, 18, 140), filter=Resampling.BICUBIC)
+    made = resize_crop(image, (20, 150), (1, 3, 18, 140), **options)
     np.testing.assert_array_equal(made, expected)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 5, 4), (-1, 0, 2, 2), (0, 0, 0, 2), (3, 3, 2, 1)])
 def test_box_outside_the_result_is_refused(box: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="expected a part of it"):
-        resize_box(np.zeros((3, 3, 3), np.uint8), (4, 4), box, filter=Resampling.BICUBIC)
+        resize_crop(Image.new("RGB", (3, 3)), (4, 4), box, filter=Resampling.BICUBIC, passes=pass_order())
 
 
 def test_pass_order_is_that_of_the_installed_pillow() -> None:

@@ -9,7 +9,8 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.store import batches
 from featcache.store.batches import BLOCK_ROWS, WINDOW_ROWS, window_orders
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

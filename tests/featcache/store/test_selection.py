@@ -10,7 +10,8 @@ import pytest
 
 from featcache.errors import FeatcacheError
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

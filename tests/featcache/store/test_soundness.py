@@ -21,7 +21,8 @@ from featcache.errors import ShardError
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.files.sealed import read_sealed, replace_sealed
 from featcache.store import soundness
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import FeatureStore, open_store
+from featcache.store.opening import open_store
+from featcache.store.store import FeatureStore
 from featcache.store.torch_data import FeatureDataset
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset

@@ -11,7 +11,8 @@ import pytest
 
 from featcache.cache.folder import Cache
 from featcache.cache.index import all_shard_paths
-from featcache.cache.shard import read_shard, verify_shard
+from featcache.cache.shard import read_shard
+from featcache.cache.shard_digests import verify_shard
 from featcache.errors import FeatcacheError
 from featcache.store.selection import Selection
 from featcache.synthetic import SyntheticOutput, SyntheticRecipe, SyntheticView, write_synthetic

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featcache.cache.orphans import Orphans
-from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable, StringColumn
+from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, SampleTable
 from featcache.extraction.survey.scan import scan
+from featcache.files.string_column import StringColumn
 from featcache.upkeep.audit import Audit, audit
 
 from factories import read_manifest, write_dataset
@@ -69,7 +70,7 @@ def test_findings_are_those_of_a_search_row_by_row(rows: list[Row]) -> None:
     assert found.leaked_images.n_contents == len(leaked)
     assert found.leaked_captions.n_samples == sum(row[1] in captions for row in rows)
     assert found.conflicts.n_contents == len(conflicting)
-    assert found.has_leaks == bool(leaked or captions)
+    assert bool(found.leaked_images or found.leaked_captions) == bool(leaked or captions)
     for finding in (found.duplicates, found.leaked_images, found.leaked_captions, found.conflicts):
         assert len(finding.examples) == min(3, finding.n_contents)
         assert all(len(set(e.values)) > 1 for e in finding.examples if any(e.values))
@@ -100,9 +101,10 @@ def test_an_automatic_split_has_no_leaks(tmp_path: Path) -> None:
     for i in range(0, 80, 7):
         (tmp_path / "d" / f"{i // 3}-real.png").write_bytes((tmp_path / "d" / f"{i % 30}-beta.png").read_bytes())
     found = scan(read_manifest(data), seed=3).table
-    assert audit(found).duplicates and not audit(found).has_leaks and set(found.split.tolist()) >= {"train", "test"}
+    assert audit(found).duplicates and not audit(found).leaked_images and not audit(found).leaked_captions
+    assert set(found.split.tolist()) >= {"train", "test"}
 
 
 def test_an_empty_table_has_nothing_odd() -> None:
     found = audit(table([]))
-    assert isinstance(found, Audit) and not found.has_leaks
+    assert isinstance(found, Audit) and not found.leaked_images and not found.leaked_captions

@@ -15,7 +15,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.failure_list import list_failures
 from featcache.upkeep.repair import RepairReport, repair
 from featcache.upkeep.status import cache_status

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from featcache.cache.folder import Cache
-from featcache.cache.shard import copy_rows, read_shard
+from featcache.cache.shard import read_shard
+from featcache.cache.shard_writing import copy_rows, write_shard
 from featcache.errors import FeatcacheError
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.gc import collect_garbage
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
@@ -99,7 +100,6 @@ def test_a_copy_with_the_very_name_of_the_compacted_shard_is_kept(tmp_path: Path
     shards = [read_shard(path) for path in small]
     everything = np.concatenate([np.array(s.map(s.key)) for s in shards])
     stranger = np.full((1, 32), 9, np.uint8)
-    from featcache.cache.shard import write_shard
 
     features = np.concatenate([np.array(s.map(s.outputs["pooled"])) for s in shards] + [np.ones((1, 4))])
     first = small[0].with_name("0" * 32 + ".h5")
@@ -196,15 +196,15 @@ def test_leftovers_go_when_nobody_has_touched_them_for_a_day_and_the_quarantine_
 
 DYING = """
 import os, pathlib, signal, sys
-from featcache.files import sealed; from featcache.cache import shard
 from featcache.cache.folder import Cache
 from featcache.upkeep.gc import collect_garbage
 
-def half(temp, data, final):
-    temp.write_bytes(bytes(data)[: len(data) // 2])
+def half(temp, data):
+    with temp.open("wb") as file:
+        file.write(bytes(data)[: len(data) // 2])
     os.kill(os.getpid(), signal.SIGKILL)
 
-shard.write_bytes = half
+pathlib.Path.write_bytes = half
 collect_garbage(Cache.open(pathlib.Path(sys.argv[1])), delete=True, compact=True)
 """
 

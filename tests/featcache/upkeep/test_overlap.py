@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable
+from featcache.files.string_column import StringColumn
 from featcache.upkeep.overlap import find_overlaps
 
 Row = tuple[int | None, str]  # picture, split

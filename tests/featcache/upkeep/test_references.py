@@ -16,7 +16,7 @@ from featcache.cache.folder import Cache
 from featcache.dataset.manifest import Manifest
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.failure_list import list_failures
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status

@@ -13,7 +13,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.identity.fingerprint import Fingerprint
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
 from featcache.upkeep.steps import next_steps

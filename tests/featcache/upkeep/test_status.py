@@ -22,7 +22,7 @@ from featcache.extraction.run import ExtractOptions, extract
 from featcache.files.sealed import read_sealed, replace_sealed
 from featcache.identity.fingerprint import Fingerprint
 from featcache.store.export import export_store
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.repair import repair
 from featcache.upkeep.status import cache_status
 from featcache.upkeep.steps import next_steps

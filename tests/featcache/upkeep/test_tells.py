@@ -15,8 +15,9 @@ import typer
 from typer.testing import CliRunner
 
 from featcache.cache.file_facts import FORMATS, FileFacts
-from featcache.cache.samples import ABSENT, PRESENT, SampleTable, StringColumn, write_samples
+from featcache.cache.samples import ABSENT, PRESENT, SampleTable, write_samples
 from featcache.commands.status import status
+from featcache.files.string_column import StringColumn
 from featcache.upkeep.audit import audit
 from featcache.upkeep.status import cache_status
 from featcache.upkeep.tells import MIN_PICTURES, Tell, count_formats, find_tells

@@ -13,11 +13,14 @@ from PIL import Image
 
 from featcache.cache.folder import Cache
 from featcache.cache.index import read_index, update_index
-from featcache.cache.samples import StringColumn, read_samples, write_samples
-from featcache.cache.shard import read_shard, verify_shard, write_shard
+from featcache.cache.samples import read_samples, write_samples
+from featcache.cache.shard import read_shard
+from featcache.cache.shard_digests import verify_shard
+from featcache.cache.shard_writing import write_shard
 from featcache.dataset.manifest import Manifest
 from featcache.errors import ShardError
 from featcache.extraction.run import ExtractOptions, extract
+from featcache.files.string_column import StringColumn
 from featcache.upkeep.canary import check_canaries
 from featcache.upkeep.verify import verify
 

@@ -27,6 +27,7 @@ from heads.ablation.ledger import LEDGER_FOLDER, PLAN
 from heads.ablation.study_rows import StudyRows
 from heads.data.choices import choose_views
 from heads.errors import HeadsError
+from tests.heads.synthetic import load_fit_features
 
 QUICK = {"epochs": 3, "lr": 0.01, "min_steps": 0}
 GRID = Grid(fusions=("concat", "image"), dims=(4, 8), seeds=2, settings=QUICK)
@@ -97,7 +98,6 @@ def test_parameters_are_those_of_the_network(result: AblationResult) -> None:
 
 def test_scores_are_those_of_heads_trains_head(data: SyntheticData, result: AblationResult) -> None:
     from heads.data.choices import choose_selections
-    from heads.data.features import load_fit_features
     from heads.runs.fitting import fit_run, parse_config
 
     features = load_fit_features(data.store, choose_selections(data.store, ["image"]))
@@ -146,19 +146,20 @@ def test_a_fold_never_sees_the_rows_that_it_scores(data: SyntheticData, monkeypa
     """Labels of the scored rows are made garbage while their fold is fitted: nothing changes."""
     grid = Grid(fusions=("image",), dims=(8,), seeds=1, folds=3, controls=False, settings=QUICK)
     honest = ablate(rows_of(data.store, grid), grid)
-    fit = heads.ablation.trials.Study._fit
+    fit = heads.ablation.trials.TrialRunner._fit
 
-    def poison(study: Any, trial: Any, progress: Any) -> Any:
+    def poison(runner: Any, trial: Any, progress: Any) -> Any:
+        study = runner.study
         scored = study.parts[trial.part].score_rows
         for y in study.features.targets.y.values():
             y[scored] = y[scored][::-1]
         try:
-            return fit(study, trial, progress)
+            return fit(runner, trial, progress)
         finally:
             for y in study.features.targets.y.values():
                 y[scored] = y[scored][::-1]
 
-    monkeypatch.setattr(heads.ablation.trials.Study, "_fit", poison)
+    monkeypatch.setattr(heads.ablation.trials.TrialRunner, "_fit", poison)
     poisoned = ablate(rows_of(data.store, grid), grid)
     assert poisoned.heads[0].score == honest.heads[0].score
 
@@ -215,15 +216,15 @@ def test_settings_that_no_head_has_are_refused_before_the_work(
 def test_an_interrupted_ablation_goes_on_where_it_stopped(
     data: SyntheticData, result: AblationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit, fitted = heads.ablation.trials.Study._fit, []
+    fit, fitted = heads.ablation.trials.TrialRunner._fit, []
 
-    def count(study: Any, trial: Any, progress: Any) -> Any:
+    def count(runner: Any, trial: Any, progress: Any) -> Any:
         fitted.append(trial)
         if len(fitted) == 3:
             raise KeyboardInterrupt
-        return fit(study, trial, progress)
+        return fit(runner, trial, progress)
 
-    monkeypatch.setattr(heads.ablation.trials.Study, "_fit", count)
+    monkeypatch.setattr(heads.ablation.trials.TrialRunner, "_fit", count)
     with pytest.raises(KeyboardInterrupt):
         ablate(rows_of(data.store, GRID), GRID, out=tmp_path / "out")
     prepare_ablation_out(tmp_path / "out")
@@ -372,7 +373,7 @@ def test_a_finished_ablation_stays_until_the_one_that_replaces_it_is_whole(
     grid = Grid(heads=("linear",), fusions=("image",), controls=False)
     prepare_ablation_out(out, overwrite=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(heads.ablation.trials.Study, "_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(heads.ablation.trials.TrialRunner, "_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         ablate(rows_of(data.store, grid), grid, out=out)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before
     prepare_ablation_out(out)

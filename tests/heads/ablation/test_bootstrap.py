@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,42 @@ def test_weights_of_one_give_the_selection_score(seed: int, n: int) -> None:
     counts = counts_of(prediction, targets, groups)
     (score,) = counts.scores(np.ones((1, int(groups.max()) + 1)))
     assert score == pytest.approx(selection_score(prediction, targets, TASKS))
+
+
+def test_a_probability_of_one_half_is_ai_as_in_the_selection_score() -> None:
+    targets = build_targets(TASKS, {"a": np.array([0, 1, 1]), "b": np.array([-1, 0, 2])})
+    prediction = Prediction({"a": np.array([0.5, 0.5, 0.4]), "b": np.eye(3)})
+    assert decide(prediction, TASKS)["a"].tolist() == [1, 1, 0]
+    (score,) = counts_of(prediction, targets, np.arange(3)).scores(np.ones((1, 3)))
+    assert score == selection_score(prediction, targets, TASKS)
+
+
+def test_a_task_without_rows_under_a_weighting_is_unknown_and_left_out_of_the_score() -> None:
+    targets = build_targets(TASKS, {"a": np.array([0, 1, 1]), "b": np.array([-1, -1, 2])})
+    counts = counts_of(make_rows(np.random.default_rng(0), 3, 0.4)[0], targets, np.arange(3))
+    weights = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    found = counts.task_scores(weights)
+    assert np.isnan(found["b"]).all() and np.isfinite(found["a"][0])
+    assert counts.scores(weights)[0] == found["a"][0] and np.isnan(counts.scores(weights)[1])
+
+
+def test_chance_is_one_in_as_many_classes_as_occur_in_tasks_that_have_rows() -> None:
+    prediction = make_rows(np.random.default_rng(0), 4, 0.4)[0]
+
+    def chance(a: list[int], b: list[int]) -> float:
+        targets = build_targets(TASKS, {"a": np.array(a), "b": np.array(b)})
+        return counts_of(prediction, targets, np.array([0, 1, 1, 2])).chance
+
+    assert chance([0, 1, 1, 1], [-1, 0, 1, 2]) == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert chance([1, 1, 1, 1], [0, 0, 2, 2]) == pytest.approx((1 + 1 / 2) / 2)
+    assert chance([0, 0, 1, 1], [-1, -1, -1, -1]) == 1 / 2
+
+
+def test_groups_are_counted_even_if_a_task_has_no_rows_in_the_last_ones() -> None:
+    targets = build_targets(TASKS, {"a": np.array([1, -1, -1]), "b": np.array([0, -1, -1])})
+    counts = counts_of(make_rows(np.random.default_rng(0), 3, 0.4)[0], targets, np.arange(3))
+    assert counts.n_groups == 3
+    assert {name: table.shape for name, table in counts.tables.items()} == {"a": (3, 2, 2), "b": (3, 3, 3)}
 
 
 def test_a_group_of_weight_two_counts_as_if_its_rows_were_there_twice() -> None:
@@ -105,6 +143,46 @@ def test_weights_resample_as_many_groups_and_repeat_with_their_seed() -> None:
     assert (weights == draw_weights(30, n_resamples=50, seed=4)).all()
     assert (weights != draw_weights(30, n_resamples=50, seed=5)).any()
     assert len(np.unique(weights, axis=0)) == 50
+
+
+def test_a_resample_draws_every_group_alike_and_there_are_2000_of_seed_0() -> None:
+    weights = draw_weights(2)
+    assert weights.shape == (2000, 2)
+    assert (weights == draw_weights(2, seed=0)).all() and (weights != draw_weights(2, seed=1)).any()
+    # Of two draws among two groups both are the first in a quarter: three standard errors of a share in 2000.
+    assert np.bincount(weights[:, 0].astype(int)) / 2000 == pytest.approx([0.25, 0.5, 0.25], abs=0.034)
+
+
+def test_seeds_are_averaged_within_each_resample_after_the_rows_as_they_are() -> None:
+    rng = np.random.default_rng(7)
+    good, targets = make_rows(rng, 40, 0.9)
+    bad = Prediction({name: rng.permutation(value) for name, value in good.proba.items()})
+    seeds = [counts_of(p, targets, np.arange(40) // 4) for p in (good, bad)]
+    weights = draw_weights(10, n_resamples=3)
+    found = resample_scores(seeds, weights)
+    for value, weighting in zip(found, [np.ones(10), *weights], strict=True):
+        assert value == pytest.approx(np.mean([counts.scores(weighting[None])[0] for counts in seeds]))
+
+
+def test_an_interval_bounds_the_resamples_and_not_the_estimate() -> None:
+    resamples = np.random.default_rng(8).permutation(np.append(np.arange(201.0), np.nan))
+    values = np.append(1000.0, resamples)
+    assert build_interval(values) == Interval(1000, pytest.approx(5), pytest.approx(195), 0.95, 202)
+    assert build_interval(values, level=0.9) == Interval(1000, pytest.approx(10), pytest.approx(190), 0.9, 202)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "excludes"),
+    [(-2, -1, True), (-1, 0, False), (-1, 1, False), (0, 0, False), (0, 1, False), (1, 2, True)],
+)
+def test_an_interval_excludes_zero_if_it_lies_on_one_side_of_it(low: float, high: float, excludes: bool) -> None:
+    assert Interval(0, low, high, 0.95, 10).excludes_zero is excludes
+
+
+def test_what_was_found_cannot_be_changed() -> None:
+    for found, name in ((Interval(0, -1, 1, 0.95, 10), "low"), (GroupCounts({}, {}), "tables")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(found, name, None)
 
 
 def test_one_group_cannot_be_resampled() -> None:

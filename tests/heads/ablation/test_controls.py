@@ -7,9 +7,9 @@ import pytest
 
 from heads.ablation.controls import ShuffledColumns, shuffle_labels, shuffle_rows
 from heads.data.choices import choose_selections
-from heads.data.features import Features, load_fit_features
+from heads.data.features import Features
 from heads.data.row_source import ArrayRows
-from tests.heads.synthetic import Row, write_cache
+from tests.heads.synthetic import Row, load_fit_features, write_cache
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
 from heads.ablation.grid import Cell, Grid
-from heads.ablation.grid_file import load_grid_file, parse_numbers, parse_texts
+from heads.ablation.grid_file import load_grid_file
+from heads.ablation.request import AblationRequest
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 
@@ -24,12 +25,8 @@ def test_the_grid_is_the_product_of_its_lists() -> None:
 
 def test_heads_without_a_dimension_have_one_cell_a_fusion_and_pass_networks_by() -> None:
     grid = Grid(heads=("mlp", "linear", "gbdt"), fusions=("image", "gated"), dims=(4,), seeds=2)
-    assert [cell.describe() for cell in grid.cells] == [
-        "mlp image, dim 4",
-        "mlp gated, dim 4",
-        "linear image",
-        "gbdt image",
-    ]
+    expected = [("mlp", "image", 4), ("mlp", "gated", 4), ("linear", "image", None), ("gbdt", "image", None)]
+    assert [(cell.head, cell.fusion, cell.dim) for cell in grid.cells] == expected
     assert [len(grid.seeds_of(head)) for head in grid.heads] == [2, 1, 2]
 
 
@@ -72,18 +69,18 @@ def test_a_file_says_the_same_as_the_options(tmp_path: Path) -> None:
         'fusion = "concat, image"\ndim = [32, 64]\nlr = "1e-3,3e-3"\nweight_decay = 0\nseeds = 4\nfolds = 5\n'
         'screen = true\nviews = ["train"]\n[set]\nepochs = 20\n[image]\noutputs = "layers:all"\n'
     )
-    assert load_grid_file(path) == {
-        "fusion": ("concat", "image"),
-        "dim": (32, 64),
-        "lr": (0.001, 0.003),
-        "weight_decay": (0.0,),
-        "seeds": 4,
-        "folds": 5,
-        "screen": True,
-        "views": ("train",),
-        "set": {"epochs": 20},
-        "image": {"outputs": "layers:all"},
-    }
+    assert load_grid_file(path) == AblationRequest(
+        fusion=("concat", "image"),
+        dim=(32, 64),
+        lr=(0.001, 0.003),
+        weight_decay=(0.0,),
+        seeds=4,
+        folds=5,
+        screen=True,
+        views=("train",),
+        set={"epochs": 20},
+        image={"outputs": "layers:all"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,9 +122,3 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
         load_grid_file(tmp_path / "grid.toml")
     with pytest.raises(HeadsError, match="not a file"):
         load_grid_file(tmp_path / "none.toml")
-
-
-def test_lists_are_read_from_texts() -> None:
-    assert parse_texts("a, b", "--x") == ("a", "b")
-    assert parse_numbers("32,64", "--dim", kind=int) == (32, 64)
-    assert parse_numbers((), "--lr", kind=float) == ()

@@ -19,7 +19,7 @@ import heads.runs.detection
 from featcache import FeatcacheError, ShardError, open_store
 from featcache.synthetic import SyntheticView, write_synthetic
 from heads.commands import register
-from heads.commands.options import parse_settings
+from heads.commands.choices import parse_settings
 from heads.commands.render import safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
@@ -488,7 +488,7 @@ def test_a_strange_class_name_is_printed_as_it_is(tmp_path: Path) -> None:
 
 
 def test_two_runs_begun_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from heads.commands.options import new_run_folder
+    from heads.commands.folders import new_run_folder
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "featcache.toml").write_text('runs = "mine"\n')

@@ -1,4 +1,4 @@
-"""Laws of features and the division of validation."""
+"""Laws of features."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 
 from heads.data.choices import choose_selections
-from heads.data.division import divide_validation
-from heads.data.features import Features, load_features, load_fit_features, load_rows
+from heads.data.features import Features, load_features, load_fit_rows, load_rows
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
-from tests.heads.synthetic import GENERATORS, Row, write_cache
+from tests.heads.synthetic import GENERATORS, Row, load_fit_features, write_cache
 
 
 def load(path: Path, **options: object) -> Features:
     store = write_cache(path, **options)
     return load_fit_features(store, choose_selections(store, store.modalities))
+
+
+def load_fit(path: Path, **options: object) -> Features:
+    store = write_cache(path, **options)
+    return load_fit_rows(store, [choose_selections(store, store.modalities)])[0]
 
 
 def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) -> None:
@@ -29,7 +33,7 @@ def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) ->
     usable = features.usable("concat")
     assert (~usable).sum() == 5
     assert features.usable("image").all()
-    assert np.isnan(features.blocks["text"][~usable]).all()
+    assert np.isnan(features.vectors["text"][~usable]).all()
     with pytest.raises(HeadsError, match="cannot use 5 of"):
         features.matrix("concat")
     assert np.isfinite(features.select(usable).matrix("concat")).all()
@@ -37,7 +41,7 @@ def test_rows_without_a_modality_are_refused_and_never_filled(tmp_path: Path) ->
 
 def test_a_vector_that_is_not_finite_is_an_error_that_names_the_sample(tmp_path: Path) -> None:
     features = load(tmp_path / "cache")
-    features.blocks["image"][3, 0] = np.nan
+    features.vectors["image"][3, 0] = np.nan
     with pytest.raises(HeadsError, match=r"train-000-sd3.*1 of"):
         features.matrix("image")
 
@@ -84,68 +88,11 @@ def test_labels_may_be_unknown(tmp_path: Path) -> None:
 
 def test_a_store_without_valid_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(HeadsError, match=r"no rows in split 'valid' .*manifest"):
-        load(tmp_path / "cache", captions={"train": 4})
+        load_fit(tmp_path / "cache", captions={"train": 4})
 
 
 def test_only_rows_of_train_and_valid_are_read(tmp_path: Path) -> None:
-    assert set(load(tmp_path / "cache").split) == {"train", "valid"}
-
-
-def valid_rows(features: Features) -> Features:
-    return features.select(features.split == "valid")
-
-
-def test_validation_is_divided_into_halves_that_share_no_group(tmp_path: Path) -> None:
-    valid = valid_rows(load(tmp_path / "cache"))
-    division = divide_validation(valid)
-    assert (division.selecting ^ division.calibrating).all()
-    assert division.selecting.sum() == division.calibrating.sum() == len(valid) / 2
-    assert not set(valid.group[division.selecting]) & set(valid.group[division.calibrating])
-
-
-def test_rows_that_share_a_picture_are_not_divided(tmp_path: Path) -> None:
-    def copy(rows: list[Row]) -> None:
-        valid = [row for row in rows if row.split == "valid"]
-        for first, second in zip(valid[::6], valid[6::6], strict=False):
-            second.picture = first.picture
-
-    valid = valid_rows(load(tmp_path / "cache", edit=copy))
-    division = divide_validation(valid)
-    assert division.selecting.all()  # a chain through all groups: there is nothing to divide
-
-
-def test_without_groups_a_shared_caption_keeps_rows_together(tmp_path: Path) -> None:
-    def ungroup(rows: list[Row]) -> None:
-        for row in rows:
-            row.group = ""
-
-    valid = valid_rows(load(tmp_path / "cache", edit=ungroup))
-    division = divide_validation(valid)
-    captions = np.array([sample_id.rsplit("-", 1)[0] for sample_id in valid.sample_id])
-    assert not set(captions[division.selecting]) & set(captions[division.calibrating])
-    assert division.calibrating.any()
-
-
-def test_the_division_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
-    valid = valid_rows(load(tmp_path / "cache"))
-    order = np.random.default_rng(1).permutation(len(valid))
-    first, second = divide_validation(valid), divide_validation(valid.select(order))
-    assert first.digest == second.digest
-    assert (first.calibrating[order] == second.calibrating).all()
-
-
-def test_the_digest_changes_with_a_label_and_with_a_row(tmp_path: Path) -> None:
-    valid = valid_rows(load(tmp_path / "cache"))
-    digest = divide_validation(valid).digest
-    assert divide_validation(valid.select(np.arange(len(valid) - 1))).digest != digest
-    valid.targets.y["a"][0] = 1
-    assert divide_validation(valid).digest != digest
-
-
-def test_no_validation_rows_is_an_error(tmp_path: Path) -> None:
-    features = load(tmp_path / "cache")
-    with pytest.raises(HeadsError, match="split 'valid'"):
-        divide_validation(features.select(np.zeros(len(features), dtype=bool)))
+    assert set(load_fit(tmp_path / "cache").split) == {"train", "valid"}
 
 
 def test_rows_left_in_the_store_are_the_ones_that_are_read(tmp_path: Path) -> None:
@@ -156,7 +103,7 @@ def test_rows_left_in_the_store_are_the_ones_that_are_read(tmp_path: Path) -> No
     selections = choose_selections(store, ["text", "image"])
     whole = load_fit_features(store, selections)
     features, rows = load_rows(store, [selections], splits=("train", "valid"))
-    assert not features.blocks and features.tasks == whole.tasks
+    assert not features.vectors and features.tasks == whole.tasks
     assert features.sample_id.tolist() == whole.sample_id.tolist()
     for fusion in ("concat", "image", "text"):
         np.testing.assert_array_equal(features.usable(fusion), whole.usable(fusion))

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from featcache import link_rows
 from heads.data.choices import choose_selections
-from heads.data.features import Features, load_fit_features
+from heads.data.features import Features
 from heads.data.folds import build_parts
-from heads.data.groups import row_sets
 from heads.errors import HeadsError
-from tests.heads.synthetic import Row, write_cache
+from tests.heads.synthetic import Row, load_fit_features, write_cache
 
 
 def features_of(path: Path, edit: object = None) -> Features:
@@ -30,7 +30,7 @@ def test_every_row_is_scored_once_by_heads_that_saw_nothing_of_it(features: Feat
     parts = build_parts(features, folds)
     assert len(parts) == folds
     assert sorted(np.concatenate([part.score_rows for part in parts])) == list(range(len(features)))
-    sets = row_sets(features)
+    sets = link_rows(features)
     for part in parts:
         kinds = [set(sets[rows]) for rows in (part.fit_rows, part.select_rows, part.score_rows)]
         assert sum(map(len, kinds)) == len(set.union(*kinds)) == 30
@@ -57,7 +57,7 @@ def test_a_shared_picture_joins_groups_and_a_caption_joins_only_rows_without_one
             row.group, row.caption = "", "the same"
         rows[24].caption = "the same"  # has a group
 
-    sets = row_sets(features_of(tmp_path / "cache", edit))
+    sets = link_rows(features_of(tmp_path / "cache", edit))
     assert len(np.unique(sets[:12])) == 1
     assert len(np.unique(sets[12:24])) == 1
     assert len({sets[0], sets[12], sets[24]}) == 3

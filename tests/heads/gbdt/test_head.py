@@ -18,7 +18,7 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.gbdt.head import GbdtConfig, GbdtHead
 from heads.gbdt.principal import Principal
-from tests.heads.rows import TASKS, assert_equal, make_head, make_rows, reload, replace_y
+from tests.heads.rows import TASKS, assert_equal, make_head, make_rows, reload
 
 TRAIN, SELECT, TEST = make_rows(300, seed=1), make_rows(150, seed=2), make_rows(60, seed=3)
 
@@ -104,24 +104,6 @@ def test_many_values_are_learnt_from_as_components_and_few_are_not() -> None:
     found = [GbdtConfig().components_for(shape) for shape in ((2**13, 2**10), (2**13 + 1, 2**10), (10**6, 100))]
     assert found == [0, 128, 0]
     assert [GbdtConfig(components=5).components_for((10, d)) for d in (5, 6)] == [0, 5]
-
-
-def test_one_part_of_all_rows_is_a_fit_and_held_out_targets_never_matter() -> None:
-    X = np.concatenate([TRAIN[0], SELECT[0]])
-    targets = build_targets(TASKS, {name: np.concatenate([TRAIN[1].y[name], SELECT[1].y[name]]) for name in "ab"})
-    whole = np.arange(300), np.arange(300, 450)
-    config = GbdtConfig(rounds=10, components=4, feature_fraction=0.9)
-    (head,) = GbdtHead.fit_parts(X, targets, [whole], tasks=TASKS, config=config)
-    alone = GbdtHead(TASKS, config).fit(*TRAIN, select=SELECT)
-    assert_equal(head.predict_proba(TEST[0]), alone.predict_proba(TEST[0]))
-    parts = [(np.flatnonzero(np.arange(300) % 3 != fold), whole[1]) for fold in range(3)]
-    folds = GbdtHead.fit_parts(X, targets, parts, tasks=TASKS, config=config)
-    held_out = np.arange(0, 300, 3)
-    spoilt = {name: np.where(np.isin(np.arange(450), held_out), 1, y) for name, y in targets.y.items()}
-    others = GbdtHead.fit_parts(X, replace_y(targets, **spoilt), parts, tasks=TASKS, config=config)
-    assert_equal(folds[0].predict_proba(TEST[0]), others[0].predict_proba(TEST[0]))
-    assert not np.array_equal(folds[1].predict_proba(TEST[0]).proba["a"], others[1].predict_proba(TEST[0]).proba["a"])
-    assert GbdtHead.fit_parts(X, targets, [], tasks=TASKS) == []
 
 
 def test_a_head_of_the_first_version_has_no_components_and_is_read(tmp_path: Path) -> None:

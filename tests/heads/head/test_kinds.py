@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load
 
 from heads.errors import HeadsError
 from heads.head.kinds import HEADS, config_class, head_class, is_head_file
-from tests.heads.rows import TASKS, make_head, make_rows
+from tests.heads.rows import TASKS, make_head, make_rows, reload
 
 
 def test_an_unknown_kind_is_refused() -> None:
@@ -20,6 +22,36 @@ def test_an_unknown_kind_is_refused() -> None:
 
 def test_each_kind_is_the_one_that_its_class_names() -> None:
     assert {kind: head_class(kind).kind for kind in HEADS} == {kind: kind for kind in HEADS}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_parameters_are_the_learnt_numbers_that_a_head_saves(kind: str, tmp_path: Path) -> None:
+    X, targets = make_rows(120)
+    head = make_head(kind).fit(X, targets, select=(X, targets))
+    head.save(tmp_path)
+    saved = [load(path.read_bytes()) for path in tmp_path.glob("*.safetensors")]
+    learnt = [v for tensors in saved for name, v in tensors.items() if not name.startswith("scaler.")]
+    n_learnt = sum(value.size for value in learnt if value.dtype.kind == "f")
+    assert head.n_parameters == (n_learnt or None)
+    assert reload(head, tmp_path / "again").n_parameters == head.n_parameters
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_what_the_table_says_of_a_kind_is_what_its_package_has(kind: str) -> None:
+    known = {field.name for field in fields(config_class(kind))}
+    assert HEADS[kind].is_network == ({"fusion", "dim", "lr", "weight_decay", "loss"} <= known)
+    assert HEADS[kind].is_network == hasattr(config_class(kind), "paper")
+    assert HEADS[kind].shares_parts == hasattr(head_class(kind), "fit_parts")
+    assert HEADS[kind].is_network or not HEADS[kind].fits_packs
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_only_a_kind_that_is_random_depends_on_the_seed(kind: str) -> None:
+    X, targets = make_rows(120, signal=1.0)
+    settings = {"feature_fraction": 0.5} if kind == "gbdt" else {}
+    heads = [make_head(kind, **settings).fit(X, targets, select=(X, targets), seed=seed) for seed in (0, 1)]
+    one, other = (head.predict_proba(X).proba["a"] for head in heads)
+    assert (one != other).any() == HEADS[kind].is_random
 
 
 def test_the_registry_loads_no_framework() -> None:

@@ -22,6 +22,7 @@ from heads.head.metrics import (
     joint_targets,
     joint_tasks,
     multiclass_metrics,
+    score_prediction,
     verdict,
 )
 from heads.head.protocol import Prediction
@@ -53,29 +54,6 @@ def test_binary_metrics_are_those_of_scikit_learn(seed: int) -> None:
         "average_precision": reference.average_precision_score(y, p),
     }
     assert binary_metrics(y, p, t) == pytest.approx(expected, abs=1e-12)
-
-
-@settings(max_examples=40)
-@given(labels, st.data())
-def test_multiclass_metrics_are_those_of_scikit_learn_whatever_classes_occur(y: list[int], data: st.DataObject) -> None:
-    pred = data.draw(st.lists(st.integers(0, 4), min_size=len(y), max_size=len(y)))
-    expected = {
-        "accuracy": reference.accuracy_score(y, pred),
-        "f1_macro": reference.f1_score(y, pred, average="macro", zero_division=0),
-        "f1_weighted": reference.f1_score(y, pred, average="weighted", zero_division=0),
-    }
-    assert multiclass_metrics(np.array(y), np.array(pred), 5) == pytest.approx(expected, abs=1e-12)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=20), st.floats(0, 1))
-def test_metrics_are_fractions_or_none_and_never_warn(rows: list[tuple[bool, float]], threshold: float) -> None:
-    y, p = np.array([row[0] for row in rows]).astype(int), np.array([row[1] for row in rows])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = binary_metrics(y, p, threshold)
-    assert (found["auc"] is None) == (len(set(y.tolist())) == 1)
-    assert (found["average_precision"] is None) == (not y.any())
-    assert all(value is None or -1e-12 <= value <= 1 + 1e-12 for value in found.values())
 
 
 def test_metrics_of_no_rows_are_none() -> None:
@@ -158,6 +136,21 @@ def test_joint_metrics_are_those_of_the_verdict_on_known_rows(seed: int) -> None
     assert found["f1_macro"] == pytest.approx(reference.f1_score(y[known], pred[known], average="macro"))
 
 
+def test_tasks_are_scored_over_the_rows_to_which_they_apply_and_the_verdict_over_those_it_is_known_of() -> None:
+    rng = np.random.default_rng(0)
+    targets = build_targets(TASKS, {"a": rng.integers(-1, 2, 80), "b": rng.integers(-1, 3, 80)})
+    prediction = draw_prediction(80, 0)
+    a, b = (targets.applies[name] for name in "ab")
+    generators = prediction.proba["b"][b].argmax(axis=1)
+    assert score_prediction(prediction, targets, tasks=TASKS, threshold=0.3) == {
+        "tasks": {
+            "a": binary_metrics(targets.y["a"][a], prediction.proba["a"][a], 0.3),
+            "b": multiclass_metrics(targets.y["b"][b], generators, 3),
+        },
+        "joint": joint_metrics(prediction, targets, threshold=0.3, tasks=TASKS),
+    }
+
+
 def test_other_shapes_of_tasks_have_no_joint_classes() -> None:
     a, b = TASKS
     for tasks in (
@@ -187,17 +180,20 @@ def test_the_threshold_is_the_best_of_all_cuts(rows: list[tuple[bool, int]]) -> 
     assert choose_threshold(y, p) == expected
 
 
-def test_the_threshold_between_neighbouring_float32_scores_separates_them() -> None:
-    low = np.float32(0.7)
-    p = np.array([low, np.nextafter(low, np.float32(1))])
-    y = np.array([0, 1])
-    assert binary_metrics(y, p, choose_threshold(y, p))["balanced_accuracy"] == 1
-    p64 = np.array([0.7, np.nextafter(0.7, 1)])
-    assert binary_metrics(y, p64, choose_threshold(y, p64))["balanced_accuracy"] == 1
+def test_the_threshold_between_neighbouring_scores_separates_them() -> None:
+    """Whether their middle is rounded up or down."""
+    for dtype in (np.float32, np.float64):
+        a = dtype(0.7)
+        b = np.nextafter(a, dtype(1))
+        c = np.nextafter(b, dtype(1))
+        for p in (np.array([a, b]), np.array([b, c])):
+            y = np.array([0, 1])
+            assert binary_metrics(y, p, choose_threshold(y, p))["balanced_accuracy"] == 1
 
 
 def test_one_class_leaves_the_threshold_at_one_half() -> None:
-    assert choose_threshold(np.array([1, 1]), np.array([0.1, 0.9])) == 0.5
+    for label in (0, 1):
+        assert choose_threshold(np.array([label, label]), np.array([0.1, 0.3])) == 0.5
     assert choose_threshold(np.array([], dtype=int), np.array([])) == 0.5
 
 
@@ -222,3 +218,26 @@ def test_tasks_without_select_rows_are_left_out_of_the_score() -> None:
         selection_score(prediction, none, TASKS)
     with pytest.raises(HeadsError, match="binary task 'a'"):
         paper_score(prediction, none, TASKS)
+
+
+@settings(max_examples=40)
+@given(labels, st.data())
+def test_multiclass_metrics_are_those_of_scikit_learn_whatever_classes_occur(y: list[int], data: st.DataObject) -> None:
+    pred = data.draw(st.lists(st.integers(0, 4), min_size=len(y), max_size=len(y)))
+    expected = {
+        "accuracy": reference.accuracy_score(y, pred),
+        "f1_macro": reference.f1_score(y, pred, average="macro", zero_division=0),
+        "f1_weighted": reference.f1_score(y, pred, average="weighted", zero_division=0),
+    }
+    assert multiclass_metrics(np.array(y), np.array(pred), 5) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=20), st.floats(0, 1))
+def test_metrics_are_fractions_or_none_and_never_warn(rows: list[tuple[bool, float]], threshold: float) -> None:
+    y, p = np.array([row[0] for row in rows]).astype(int), np.array([row[1] for row in rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = binary_metrics(y, p, threshold)
+    assert (found["auc"] is None) == (len(set(y.tolist())) == 1)
+    assert (found["average_precision"] is None) == (not y.any())
+    assert all(value is None or -1e-12 <= value <= 1 + 1e-12 for value in found.values())

@@ -8,7 +8,7 @@ import pytest
 from heads.data.tasks import build_targets
 from heads.errors import HeadsError
 from heads.head.moments import Moments
-from heads.linear.shared_moments import Cells
+from heads.linear.shared_moments import SharedMoments
 from tests.heads.rows import TASKS, make_rows
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def assert_close(found: Moments, expected: Moments, tolerance: float = 1e-10) ->
 
 @pytest.mark.parametrize("values", [7, 300, 2**22])
 def test_they_are_numpys_whatever_the_blocks(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heads.head.moments._BLOCK", values)
+    monkeypatch.setattr("heads.head.moments._CHUNK", values)
     rows = RNG.permutation(500)[:130]
     assert_close(Moments.of(X, rows=rows, groups=GROUPS), reference(rows, GROUPS, 4))
     assert_close(Moments.of(X), reference(np.arange(500), np.zeros(500, dtype=int), 1))
@@ -84,10 +84,10 @@ def test_cells_give_each_part_and_task_its_own_rows_alone() -> None:
     targets = build_targets(TASKS, {"a": a, "b": b})
     order = np.random.default_rng(0).permutation(200)
     folds = [np.setdiff1d(np.arange(200), order[k::4]) for k in range(4)]
-    cells = Cells(rows, targets, folds)
+    cells = SharedMoments(rows, targets, folds)
     spoilt = rows.copy()
     spoilt[order[0::4]] = np.nan
-    spoilt_cells = Cells(spoilt, targets, folds[:1])
+    spoilt_cells = SharedMoments(spoilt, targets, folds[:1])
     for part, fold in enumerate(folds):
         for task in TASKS:
             used = fold[targets.applies[task.name][fold]]
@@ -103,7 +103,7 @@ def test_cells_give_each_part_and_task_its_own_rows_alone() -> None:
 def test_parts_that_name_a_row_twice_or_overlap_wildly_are_refused() -> None:
     rows, targets = make_rows(200)
     with pytest.raises(HeadsError, match="part 1 names a row twice"):
-        Cells(rows, targets, [np.arange(5), np.array([1, 1])])
+        SharedMoments(rows, targets, [np.arange(5), np.array([1, 1])])
     rng = np.random.default_rng(0)
     with pytest.raises(HeadsError, match="expected at most 64: give folds"):
-        Cells(rows, targets, [np.flatnonzero(rng.random(200) < 0.5) for _ in range(8)])
+        SharedMoments(rows, targets, [np.flatnonzero(rng.random(200) < 0.5) for _ in range(8)])

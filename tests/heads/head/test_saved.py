@@ -15,10 +15,19 @@ import torch
 from heads.data.row_source import ArrayRows
 from heads.data.tasks import build_targets, default_tasks
 from heads.errors import HeadsError
-from heads.head.kinds import load_head
 from heads.head.protocol import Head
 from heads.head.task_scores import selection_score
-from tests.heads.rows import KINDS, TASKS, assert_equal, make_head, make_rows, make_targets, reload, replace_y
+from tests.heads.rows import (
+    KINDS,
+    TASKS,
+    assert_equal,
+    load_head,
+    make_head,
+    make_rows,
+    make_targets,
+    reload,
+    replace_y,
+)
 
 TRAIN, SELECT, TEST = make_rows(300, seed=1), make_rows(150, seed=2), make_rows(200, seed=3)
 

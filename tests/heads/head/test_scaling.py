@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from heads.errors import HeadsError
 from heads.head.moments import Moments
-from heads.head.scaling import Standardizer, check_features
+from heads.head.scaling import Standardizer, check_features, draw_rows
 
 matrices = arrays(np.float32, (7, 3), elements=st.floats(-1000, 1000, width=32))
 
@@ -97,3 +97,15 @@ def test_what_is_no_matrix_is_refused() -> None:
             check_features(X)
     with pytest.raises(HeadsError, match="float16, expected float32"):
         check_features(np.zeros((3, 2), dtype=np.float16))  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 40), st.integers(1, 50), st.integers(0, 5))
+def test_drawn_rows_are_some_of_all_each_once_and_ascending(n_rows: int, most: int, seed: int) -> None:
+    rows = draw_rows(n_rows, most, seed=seed).tolist()
+    assert rows == sorted(set(rows)) and set(rows) <= set(range(n_rows))
+    assert len(rows) == min(n_rows, most)
+    assert rows == draw_rows(n_rows, most, seed=seed).tolist()
+
+
+def test_drawn_rows_miss_no_class_of_a_list_in_turn() -> None:
+    assert set((draw_rows(600, 60, seed=0) % 6).tolist()) == set(range(6))

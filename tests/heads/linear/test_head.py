@@ -19,7 +19,6 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.head.task_scores import task_score
 from heads.linear.head import LinearConfig, LinearHead
-from heads.linear.ridge import shrinkage_of
 from tests.heads.rows import TASKS, assert_equal, make_head, make_rows, replace_y
 
 TRAIN, SELECT, TEST = make_rows(300, seed=1, signal=2), make_rows(150, seed=2, signal=2), make_rows(60, seed=3)
@@ -91,7 +90,7 @@ def test_other_solvers_are_those_of_scikit_learn_with_a_temperature(solver: str)
         if solver == "ridge":
             scores = Ridge(alpha=100).fit(Z, np.eye(k)[y]).predict(scaler.transform(TEST[0].astype(np.float64)))
         else:
-            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage_of(0.01, len(y))).fit(Z, y)
+            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=1 / (1 + 0.01 * len(y))).fit(Z, y)
             scores = np.log(model.predict_proba(scaler.transform(TEST[0].astype(np.float64))))
         (record,) = (record for record in head.history_ if record["task"] == name)
         expected = softmax(record["factor"] * scores, axis=1)

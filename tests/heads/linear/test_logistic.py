@@ -69,9 +69,10 @@ def test_the_curvature_decides_the_speed_alone() -> None:
         assert one.objective == pytest.approx(other.objective, rel=1e-4)
 
 
+@pytest.mark.parametrize("mean", [0, 2])
 @pytest.mark.parametrize("n", [50, 200])
-def test_solving_with_the_curvature_is_solving_with_the_covariance(n: int) -> None:
-    X = draw(n, 100, 2)[0]
+def test_solving_with_the_curvature_is_solving_with_the_covariance(n: int, mean: int) -> None:
+    X = draw(n, 100, 2)[0] + np.float32(mean)
     gradient = np.random.default_rng(1).normal(size=(100, 3))
     matrix = 2 * np.cov(X.T.astype(np.float64), bias=True) + 0.1 * np.eye(100)
     found = Curvature.of(X).solve(gradient, weight=2, ridge=0.1)

@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
 from heads.head.moments import Moments
-from heads.linear.ridge import discriminant_path, fit_factor, ridge_path, shrinkage_of
+from heads.linear.ridge import discriminant_path, fit_factor, ridge_path
 
 STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
 
@@ -38,7 +38,7 @@ def test_discriminants_are_those_of_scikit_learn(n: int, k: int) -> None:
     y[: 2 * k] = np.arange(2 * k) % k
     path = discriminant_path(Moments.of(X, groups=y), STRENGTHS)
     for strength, (coef, intercept) in zip(STRENGTHS, path, strict=True):
-        shrinkage = shrinkage_of(strength, n)
+        shrinkage = 1 / (1 + strength * n)
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(X.astype(np.float64), y)
         scores = X @ coef.T + intercept
         expected = model.decision_function(X.astype(np.float64))
@@ -47,10 +47,6 @@ def test_discriminants_are_those_of_scikit_learn(n: int, k: int) -> None:
         else:
             scores, expected = (v - v.mean(axis=1, keepdims=True) for v in (scores, expected))
         np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-4 * np.abs(expected).max())
-
-
-def test_a_prior_of_more_rows_shrinks_more() -> None:
-    assert [shrinkage_of(strength, 100) for strength in (1e-12, 0.01, 1e12)] == pytest.approx([1, 0.5, 0])
 
 
 def test_columns_without_variance_and_classes_without_spread_are_survived() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from heads.data.tasks import default_tasks
+from heads.data.tasks import Task, default_tasks
 from heads.mlp.losses import OBJECTIVES, joint_loss, multitask_loss, paper_loss
 
 K = 3
@@ -80,6 +81,47 @@ def test_row_weights_make_weighted_means(loss: Any, offset: int, seed: int) -> N
     y, applies = mark(rows)
     found = loss(logits, y, tasks=TASKS, applies=applies, row_weight=torch.from_numpy(w))
     assert found.item() == pytest.approx(expected_sum(logits, rows, offset=offset, weight=1, w=w), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_heads_side_by_side_are_trained_and_read_as_one_by_one(name: str, weighted: bool) -> None:
+    objective, n = OBJECTIVES[name], 20
+    y, applies = mark(draw_rows(n, 0))
+    w = torch.rand(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64) if weighted else None
+    packs = [
+        {
+            key: torch.randn((n, size), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).squeeze(1)
+            for key, size in objective.outputs(TASKS).items()
+        }
+        for seed in range(3)
+    ]
+    together = {key: torch.stack([pack[key] for pack in packs]) for key in packs[0]}
+
+    def loss(logits: dict[str, Tensor]) -> Tensor:
+        return objective.loss(logits, y, tasks=TASKS, applies=applies, row_weight=w)
+
+    torch.testing.assert_close(loss(together), torch.stack([loss(pack) for pack in packs]))
+    read = [objective.proba(pack, TASKS) for pack in packs]
+    for task, proba in objective.proba(together, TASKS).items():
+        torch.testing.assert_close(proba, torch.stack([one[task] for one in read]))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_only_the_ratios_of_row_weights_matter(name: str, scale: float) -> None:
+    objective, n = OBJECTIVES[name], 20
+    y, applies = mark(draw_rows(n, 0))
+    g = torch.Generator().manual_seed(0)
+    logits = {
+        key: torch.randn((n, size), generator=g, dtype=torch.float64).squeeze(1)
+        for key, size in objective.outputs(TASKS).items()
+    }
+    w = torch.rand(n, generator=g, dtype=torch.float64)
+    one, other = (
+        objective.loss(logits, y, tasks=TASKS, applies=applies, row_weight=weights) for weights in (w, w * scale)
+    )
+    torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -231,3 +273,22 @@ def test_task_a_alone_has_one_output_or_two_joint_ones() -> None:
     found = OBJECTIVES["joint"].loss({"joint": z}, {"a": y}, tasks=tasks, applies={"a": known})
     expected = multitask_loss({"a": z[:, 1] - z[:, 0]}, {"a": y}, tasks=tasks, applies={"a": known})
     torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        OBJECTIVES["joint"].proba({"joint": z}, tasks), {"a": (z[:, 1] - z[:, 0]).sigmoid()}, atol=1e-12, rtol=0
+    )
+
+
+def test_only_a_conditional_task_of_many_classes_has_a_spare_logit() -> None:
+    tasks = (
+        Task("a", "binary", ("real", "ai")),
+        Task("many", "multiclass", ("x", "y", "z")),
+        Task("two", "binary", ("x", "y"), parent="a", parent_class="ai"),
+        Task("which", "multiclass", ("x", "y", "z"), parent="a", parent_class="ai"),
+    )
+    assert OBJECTIVES["paper"].outputs(tasks) == {"a": 1, "many": 3, "two": 1, "which": 4}
+    assert OBJECTIVES["multitask"].outputs(tasks) == {"a": 1, "many": 3, "two": 1, "which": 3}
+
+
+def test_an_objective_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        OBJECTIVES["joint"].loss = multitask_loss  # type: ignore[misc]

@@ -65,7 +65,7 @@ def test_the_verdict_is_that_of_the_row(
 ) -> None:
     for run in (both, image_only):
         rows = predict(run, store, "test")
-        columns = rows.columns()
+        columns = rows.table()
         for index in (0, 1, 17, 95):
             sample_id = str(rows.sample_id[index])
             caption = f"test caption {int(sample_id.split('-')[1])}"
@@ -144,6 +144,6 @@ def test_spectral_vectors_are_made_of_the_picture(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(heads.runs.detection, "encode_image", encode)
     found = detect(run, b"picture")
     assert seen == [("image", b"picture", ("pooled",)), ("spectral", b"picture", ("radial",))]
-    assert found.p_ai == pytest.approx(predict(run, data.store, "test").columns()["p_ai"][1], abs=1e-6)
+    assert found.p_ai == pytest.approx(predict(run, data.store, "test").table()["p_ai"][1], abs=1e-6)
     with pytest.raises(HeadsError, match=r"needs a picture .*--fusion text"):
         detect(run, None, caption="x")

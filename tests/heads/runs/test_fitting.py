@@ -11,11 +11,11 @@ import pytest
 from featcache import FeatureStore
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_selections, choose_views
-from heads.data.features import load_features, load_fit_features, load_fit_rows
+from heads.data.features import load_features, load_fit_rows
 from heads.errors import HeadsError
 from heads.runs.fitting import fit_run, parse_config
 from heads.runs.run import load_run
-from tests.heads.synthetic import QUICK, Row, train_run, write_cache
+from tests.heads.synthetic import QUICK, Row, load_fit_features, train_run, write_cache
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def found(run: Run, store: FeatureStore) -> Predictions:
 
 
 def test_every_row_gets_a_line_and_refused_ones_no_answer(found: Predictions) -> None:
-    columns = found.columns()
+    columns = found.table()
     assert list(columns) == ["sample_id", "p_ai", "pred_a", "pred_b", *(f"p_{name}" for name in GENERATORS)]
     assert {len(values) for values in columns.values()} == {96}
     assert found.n_refused == 2
@@ -71,7 +71,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_the_three_formats_say_the_same(found: Predictions, tmp_path: Path) -> None:
     for ending in ("csv", "jsonl", "parquet"):
         write_table(found, tmp_path / f"new/p.{ending}")
-    columns = found.columns()
+    columns = found.table()
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     assert [json.loads(line) for line in (tmp_path / "new/p.jsonl").read_text().split("\n")[:-1]] == rows
     as_text = [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
@@ -143,7 +143,7 @@ def test_ct2_answers_are_mapped_by_name(tmp_path: Path) -> None:
     write_ct2(found, tmp_path / "answer.json")
     answers = json.loads((tmp_path / "answer.json").read_text())
     assert [answer["index"] for answer in answers] == sorted(int(name) for name in found.sample_id)
-    names = dict(zip(found.sample_id.tolist(), found.columns()["pred_b"], strict=True))
+    names = dict(zip(found.sample_id.tolist(), found.table()["pred_b"], strict=True))
     for answer in answers:
         assert answer["Label_B"] == CT2_CLASSES[names[str(answer["index"])]]
         assert answer["Label_A"] == int(answer["Label_B"] > 0)
@@ -175,8 +175,8 @@ def test_ct2_knows_the_common_spellings_and_refuses_other_classes(tmp_path: Path
 def test_a_head_without_generators_predicts_real_or_ai(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("sdxl",))
     found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test")
-    assert list(found.columns()) == ["sample_id", "p_ai", "pred_a", "pred_b"]
-    assert set(found.columns()["pred_b"]) <= {"real", "ai"}
+    assert list(found.table()) == ["sample_id", "p_ai", "pred_a", "pred_b"]
+    assert set(found.table()["pred_b"]) <= {"real", "ai"}
 
 
 def rename(generators: tuple[str, ...]) -> Predictions:
@@ -199,7 +199,7 @@ def rename(generators: tuple[str, ...]) -> Predictions:
 )
 def test_no_class_takes_the_place_of_another_column(generators: tuple[str, ...], columns: list[str]) -> None:
     found = rename(generators)
-    table = found.columns()
+    table = found.table()
     assert list(table) == ["sample_id", "p_ai", "pred_a", "pred_b", *columns]
     assert table["p_ai"] == found.p_ai.tolist() and table["pred_b"] == ["real", generators[0]]
     for code, column in enumerate(columns, start=1):
@@ -208,7 +208,7 @@ def test_no_class_takes_the_place_of_another_column(generators: tuple[str, ...],
 
 def test_a_run_whose_class_is_called_ai_predicts(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("ai", "sdxl"))
-    found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test").columns()
+    found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test").table()
     rows = zip(*(found[name] for name in ("p_ai", "p_generator_ai", "p_sdxl")), strict=True)
     assert all(abs(p_ai - one - other) < 1e-6 for p_ai, one, other in rows)
     assert max(found["p_ai"]) > max(found["p_generator_ai"])

@@ -526,6 +526,52 @@ def test_a_tar_of_any_bytes_ends_in_samples_or_one_error(data: st.DataObject) ->
     assert len(members) <= len(whole) // 512
 
 
+def test_what_img2dataset_writes_beside_its_tars_is_no_stranger(tmp_path: Path) -> None:
+    for shard in ("00000", "00001"):
+        key = f"{shard}0000"
+        row = {"key": key, "url": "http://a", "caption": "not this", "status": "success", "error_message": None}
+        members = {f"{key}.jpg": key.encode(), f"{key}.txt": f"caption of {key}", f"{key}.json": row}
+        write_tar(tmp_path / f"{shard}.tar", members)
+        (tmp_path / f"{shard}.parquet").write_bytes(b"PAR1, about the tar")
+        (tmp_path / f"{shard}_stats.json").write_text('{"count": 1}')
+    samples = read(tmp_path)
+    assert {key: (picture(s), s.caption) for key, s in samples.items()} == {
+        key: (key.encode(), f"caption of {key}") for key in ("000000000", "000010000")
+    }
+
+
+@pytest.mark.parametrize("stranger", ["00001.parquet", "stats.json", "notes.txt", "00000.json"])
+def test_what_belongs_to_no_tar_is_a_stranger_still(stranger: str, tmp_path: Path) -> None:
+    write_tar(tmp_path / "00000.tar", {"a.jpg": b"a"})
+    (tmp_path / stranger).write_bytes(b"x")
+    with pytest.raises(ManifestError, match="a folder of tars must hold nothing else"):
+        Manifest.from_source(tmp_path)
+
+
+def test_a_pattern_stands_for_the_tars_that_it_matches(tmp_path: Path) -> None:
+    for number in range(12):
+        write_tar(tmp_path / "birds" / f"train-{number:03}.tar", {f"{number}.jpg": b"x"})
+    write_tar(tmp_path / "birds" / "other.tar", {"other.jpg": b"x"})
+    manifest = Manifest.from_source(tmp_path / "birds" / "train-*.tar")
+    assert [s.sample_id for s in manifest.samples] == [str(number) for number in range(12)]
+    assert manifest.name == "birds"
+
+
+def test_a_caption_of_a_tars_metadata_may_be_a_list(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.json": {"caption": ["one", "two"]}})
+    samples = read(tmp_path / "a.tar")
+    assert {key: (s.caption, s.group, picture(s)) for key, s in samples.items()} == {
+        "1#0": ("one", "1", b"x"),
+        "1#1": ("two", "1", b"x"),
+    }
+
+
+def test_tars_have_no_columns(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
+    with pytest.raises(ManifestError, match=r"--column 'caption=x': .* is no table"):
+        Manifest.from_source(tmp_path / "a.tar", columns="caption=x")
+
+
 def test_the_folders_in_keys_give_labels_and_splits_where_no_sample_has_a_label(tmp_path: Path) -> None:
     members = {f"{split}/ADM/{word}/1.jpg": b"x" for split in ("train", "val") for word in ("nature", "ai")}
     path = write_tar(tmp_path / "a.tar", members | {"train/ADM/ai/1.txt": "nan"})

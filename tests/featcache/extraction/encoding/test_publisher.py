@@ -20,6 +20,13 @@ def test_tasks_run_in_order_in_one_other_thread_and_all_are_done_at_the_end() ->
     assert done == [(n, "publish") for n in range(21)]
 
 
+def test_a_process_that_gives_up_is_not_held_by_a_task_that_never_ends() -> None:
+    held: list[bool] = []
+    with Publisher() as publisher:
+        publisher.submit(lambda: held.append(not threading.current_thread().daemon))
+    assert held == [False]
+
+
 def test_finished_work_does_not_pile_up() -> None:
     gate = threading.Event()
     with Publisher() as publisher:

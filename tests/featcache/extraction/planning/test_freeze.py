@@ -21,7 +21,7 @@ from featcache.extraction.partition import Partition
 from featcache.extraction.planning.freeze import describe_extraction, freeze_plan, rejoin
 from featcache.extraction.run import ExtractOptions, ExtractResult, extract
 from featcache.extraction.survey.scan import scan
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,46 @@ def test_every_missing_content_is_in_exactly_one_unit(tmp_path: Path) -> None:
     assert np.concatenate([unit.contents for unit in plan.units]).tolist() == list(range(18))
     assert [len(unit.contents) for unit in plan.units] == [4, 4, 4, 4, 2]
     assert (plan.n_contents, plan.n_todo, plan.n_cached, plan.n_failed, plan.n_new) == (18, 18, 0, 0, 0)
+
+
+def test_units_of_other_parts_are_left_to_them_and_counted(tmp_path: Path) -> None:
+    plan = plan_of(write_dataset(tmp_path / "d"), tmp_path / "c")
+    assert [unit.number for unit in plan.units] == [0, 1, 2, 3, 4] and plan.n_other_parts == 0
+    even = plan.only(lambda run: run % 2 == 0)
+    assert even.units == plan.units[::2] and (even.n_todo, even.n_other_parts) == (10, 8)
+    last = even.only(lambda run: run == 4)
+    assert last.units == plan.units[4:] and (last.n_todo, last.n_other_parts) == (2, 16)
+
+
+def test_contents_of_a_run_that_lack_the_same_outputs_are_a_unit_of_these_outputs(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=2)
+    run(data, tmp_path / "c", FakeSpec("image", ("pooled",)))
+    plan = plan_of(write_dataset(tmp_path / "d", n_captions=4), tmp_path / "c", FakeSpec("image", ("pooled", "cls")))
+    assert [(unit.number, unit.contents.tolist(), unit.outputs) for unit in plan.units] == [
+        (0, [0, 1, 2, 3], ("cls",)),
+        (1, [4, 5], ("cls",)),
+        (1, [6, 7], ("pooled", "cls")),
+        (2, [8, 9, 10, 11], ("pooled", "cls")),
+    ]
+    assert (plan.n_contents, plan.n_cached, plan.n_todo, plan.n_failed, plan.n_new) == (12, 0, 12, 0, 0)
+
+
+def test_what_failed_before_is_told_by_its_key_unless_it_is_tried_again(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", n_captions=1)
+    (tmp_path / "d" / "0-real.png").write_bytes(b"no picture")
+    run(data, tmp_path / "c")
+    plan = plan_of(data, tmp_path / "c")
+    table = scan(read_manifest(data)).table
+    assert plan.failed_before == (bytes(table.image_key[0]).hex(),) and len(plan.earlier) == 1
+    again = plan_of(data, tmp_path / "c", retry=frozenset())
+    assert again.failed_before == () and (again.n_todo, again.n_cached, again.n_failed) == (1, 2, 0)
+
+
+def test_a_plan_cannot_be_changed(tmp_path: Path) -> None:
+    plan = plan_of(write_dataset(tmp_path / "d", n_captions=1), tmp_path / "c")
+    for found in (plan, plan.units[0]):
+        with pytest.raises(FrozenInstanceError):
+            found.name = found.view = ""  # type: ignore[union-attr, misc]
 
 
 def test_units_that_are_left_are_those_of_the_first_plan(tmp_path: Path) -> None:

@@ -10,20 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.cache.samples import (
-    ABSENT,
-    PRESENT,
-    UNREADABLE,
-    StringColumn,
-    number_contents,
-    read_samples,
-    write_samples,
-)
+from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, number_contents, read_samples, write_samples
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageFile, ImageSource, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError, ShardError
 from featcache.extraction.survey.scan import scan
+from featcache.files.string_column import StringColumn
 
 from factories import png, read_manifest, write_dataset
 
@@ -50,11 +43,6 @@ def test_first_rows_are_exact_when_keys_begin_alike(contents: list[int]) -> None
     assert len(set(zip(contents, numbers.tolist(), strict=True))) == len(set(contents)) == len({*numbers.tolist()})
     only_heads = number_contents(keys[:, ::-1].copy(), np.ones(len(contents), bool))
     assert len(set(zip(numbers.tolist(), only_heads.tolist(), strict=True))) == len(set(contents))
-
-
-def test_spectral_features_are_of_the_pictures(tmp_path: Path) -> None:
-    table = scan(read_manifest(write_dataset(tmp_path / "d", n_captions=2))).table
-    assert table.keys("spectral") is table.image_key and table.has("spectral").all()
 
 
 def test_a_picture_that_cannot_be_read_is_told_apart_from_one_that_is_absent(tmp_path: Path) -> None:

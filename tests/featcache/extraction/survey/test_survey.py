@@ -21,7 +21,7 @@ from featcache.extraction.fleet import extract_on
 from featcache.extraction.forecast import forecast_extraction
 from featcache.extraction.partition import Partition
 from featcache.extraction.run import ExtractOptions, ExtractResult, FailureLimit, extract
-from featcache.store.store import open_store
+from featcache.store.opening import open_store
 from featcache.upkeep.failure_list import list_failures
 from featcache.upkeep.status import cache_status
 from featcache.upkeep.steps import next_steps

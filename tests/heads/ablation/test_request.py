@@ -1,0 +1,22 @@
+"""Laws of a request: the command line goes before a file, and what is not given is as a grid has it."""
+
+from __future__ import annotations
+
+from heads.ablation.grid import Grid
+from heads.ablation.request import AblationRequest, parse_numbers, parse_texts
+
+
+def test_the_options_of_the_command_line_go_over_those_of_a_file() -> None:
+    file = AblationRequest(dim=(4, 8), seeds=1, controls=True, set={"lr": 0.1})
+    joined = AblationRequest(dim="16", controls=False, loss="paper").over(file)
+    assert joined == AblationRequest(dim="16", seeds=1, controls=False, loss="paper", set={"lr": 0.1})
+    assert joined.settings == {"loss": "paper", "lr": 0.1}
+    grid = joined.grid({"lr": 0.1})
+    assert grid == Grid(dims=(16,), seeds=1, controls=False, settings={"lr": 0.1})
+    assert AblationRequest().grid({}) == Grid()
+
+
+def test_lists_are_read_from_texts() -> None:
+    assert parse_texts("a, b", "--x") == ("a", "b")
+    assert parse_numbers("32,64", "--dim", number=int) == (32, 64)
+    assert parse_numbers((), "--lr", number=float) == ()
