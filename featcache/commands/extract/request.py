@@ -51,17 +51,12 @@ class ReadingRequest:
         name: str | None = None,
         cache: Cache | None = None,
     ) -> Manifest:
-        """Read the data: as the command line says, or ``featcache.toml`` of those that it names, or as a cache did.
-
-        Without a cache nothing depends on labels: there are none, unless it is said what they mean.
-        """
+        """Read the data: as the command line says, or ``featcache.toml`` of those that it names, or as a cache did."""
         from featcache.dataset.manifest import Manifest
         from featcache.extraction.survey.reading import read_before
 
         is_there = data == project.data
         labels = _first(self.labels, project.labels if is_there else None)
-        if cache is None and labels is None:
-            labels = "none"
         return Manifest.from_source(
             data,
             on_orphan=on_orphan,
