@@ -15,6 +15,7 @@ from heads.data.tasks import Task, build_targets, default_tasks
 from heads.errors import HeadsError
 from heads.head.metrics import (
     always_ai,
+    balanced_accuracy,
     binary_metrics,
     choose_threshold,
     joint_metrics,
@@ -54,6 +55,21 @@ def test_binary_metrics_are_those_of_scikit_learn(seed: int) -> None:
         "average_precision": reference.average_precision_score(y, p),
     }
     assert binary_metrics(y, p, t) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("y", "pred", "expected"),
+    [
+        ([1, 1, 1], [1, 0, 1], 2 / 3),
+        ([0, 0], [0, 1], 1 / 2),
+        ([0, 2, 2], [0, 2, 1], 3 / 4),
+        ([0, 1, 1, 1], [0, 1, 0, 5], 2 / 3),
+    ],
+)
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur(
+    y: list[int], pred: list[int], expected: float
+) -> None:
+    assert balanced_accuracy(np.array(y), np.array(pred)) == pytest.approx(expected)
 
 
 def test_metrics_of_no_rows_are_none() -> None:
