@@ -81,7 +81,7 @@ def test_metrics_of_no_rows_are_none() -> None:
 
 def test_classes_outside_a_task_are_refused() -> None:
     with pytest.raises(HeadsError, match="prediction 3 is out of range: there are 3 classes"):
-        multiclass_metrics(np.array([0, 1]), np.array([0, 3]), 3)
+        multiclass_metrics(np.array([0, 1, 2]), np.array([0, 3, 4]), 3)
     with pytest.raises(HeadsError, match="target -1 is out of range"):
         multiclass_metrics(np.array([0, -1]), np.array([0, 1]), 3)
 
