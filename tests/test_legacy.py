@@ -223,6 +223,17 @@ def test_a_verdict_of_an_old_run_is_that_of_its_row(work: Path) -> None:
     assert verdict["p_ai"] == pytest.approx(EXPECTED["runs"]["mlp-concat"]["p_ai"][number], abs=5e-3)
 
 
+def test_an_old_run_scans_its_data_as_it_judged_them(work: Path) -> None:
+    models = ("--image-model", "models/clip", "--text-model", "models/bert", "--device", "cpu")
+    told("heads", "scan", "runs/mlp-concat", "photos.csv", "--out", "scanned.jsonl", *models, codes=(3,))
+    lines = [json.loads(line) for line in Path("scanned.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = {line["sample_id"]: line["p_ai"] for line in lines}
+    for sample_id, p_ai in zip(
+        EXPECTED["samples"]["photos"]["sample_id"], EXPECTED["runs"]["mlp-concat"]["p_ai"], strict=True
+    ):
+        assert found[sample_id] == (None if p_ai is None else pytest.approx(p_ai, abs=5e-3))
+
+
 def test_an_export_is_the_one_that_was_made_before(work: Path) -> None:
     call("featcache", "export", "--dataset", "photos", "--split", "test", "--out", "again.npz")
     with np.load("test.npz", allow_pickle=False) as old, np.load("again.npz", allow_pickle=False) as new:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from posixpath import basename, splitext
 
@@ -20,14 +20,18 @@ from featcache.dataset.readers.reading import Reading
 from featcache.dataset.sample import ImageFile, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
+from featcache.identity.terms import UNKNOWN, Content
 
 __all__ = ["IMAGE_ENDINGS", "read_folder"]
 
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
 _NOTES = ("readme", "license", "notice")
+_UNLABELLED = (None, UNKNOWN, None)
 
 
-def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parsed:
+def read_folder(
+    folder: Path, *, on_orphan: OnOrphan, reading: Reading, contents: Collection[Content] | None = None
+) -> Parsed:
     """Read all pictures below a folder, in sorted order.
 
     Hidden files and folders are ignored, links to folders are not followed. The caption of ``a/1.jpg`` is
@@ -35,7 +39,8 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parse
     files named like README, LICENSE or NOTICE that have no picture beside them are about the folder. The
     sample's id is ``a/1``, or ``a/1.jpg`` if another picture has the same stem.
 
-    Splits and labels come from the names of folders (`featcache.dataset.readers.layout`).
+    Splits and labels come from the names of folders (`featcache.dataset.readers.layout`). With ``contents`` their names
+    mean nothing, and captions are read only if they are among them.
 
     Raises
     ------
@@ -50,8 +55,12 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parse
         if any(name.lower().endswith(".tar") for name in names):
             expected += "; a folder of tars must hold nothing else, name them as 'DIR/train-{000..012}.tar'"
         raise ManifestError(f"folder {quoted(str(folder))} holds no pictures, expected files named {expected}")
-    captions = {_stem(name): name for name in names if name.lower().endswith(".txt")}
-    labels, notes = label_paths(f"folder {quoted(str(folder))}", pictures, reading)
+    has_captions = contents is None or "text" in contents
+    captions = {_stem(name): name for name in names if has_captions and name.lower().endswith(".txt")}
+    if contents is None:
+        labels, notes = label_paths(f"folder {quoted(str(folder))}", pictures, reading)
+    else:
+        labels, notes = dict.fromkeys(map(_folders, pictures), _UNLABELLED), ()
     ids = _ids_of(pictures)
     stems = {_stem(name) for name in pictures}
     orphans = [

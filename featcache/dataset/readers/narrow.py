@@ -1,10 +1,10 @@
 """Tables with one picture a row become samples."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
-from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns
+from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns, without_labels
 from featcache.dataset.readers.labels import describe_labels, join_labels
 from featcache.dataset.readers.outcome import (
     MissingWords,
@@ -19,27 +19,34 @@ from featcache.dataset.readers.table import Table, load_columns, refuse_rows
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
+from featcache.identity.terms import Content
 
 __all__ = ["parse_table"]
 
 
-def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
+def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Content] | None = None) -> Parsed:
     """Turn a narrow table into samples, one a row, or one a caption where a cell holds a list of them.
 
     Without a sample_id column the image paths serve as ids if every row has one and no two are equal, else
-    `Table.default_id`. The samples of a list are called ID#0, ID#1, …, and are of one group.
+    `Table.default_id`. The samples of a list are called ID#0, ID#1, …, and are of one group. With ``contents`` labels,
+    splits and groups are not read, and a list of captions makes one sample unless ``text`` is among them.
 
     Raises
     ------
     ManifestError
         The table breaks a rule; the message names file, row and column of the first offender and the count.
     """
+    if contents is not None:
+        table = without_labels(table)
     matched = match_columns(table)
     found = _settle(table, matched)
     fields = _load(table, found)
     unset = [None] * len(next(iter(fields.values())))
     missing = MissingWords(table.reading)
-    captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in fields.get("caption", unset)]
+    cells = fields.get("caption", unset)
+    if contents is not None and "text" not in contents:
+        cells = [cell[0][1] if isinstance(cell, tuple) else cell for cell in cells]
+    captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in cells]
     images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
     refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")

@@ -3,7 +3,7 @@
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from featcache.dataset.readers.table import Table, more_rows
 from featcache.dataset.readers.words import SPLIT_NAMES, verdict_of
 from featcache.errors import ManifestError
 from featcache.files.regular import open_regular
+from featcache.identity.terms import Content
 
 __all__ = ["TarImage", "read_tars"]
 
@@ -102,7 +103,9 @@ class _Faults:
         self._count = 0
 
 
-def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading) -> Parsed:
+def read_tars(
+    paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading, contents: Collection[Content] | None = None
+) -> Parsed:
     """Read tars in the given order, each once and by its headers; only captions, labels and metadata are loaded.
 
     The key of a member is its name up to the first dot of the last part; what follows is its extension, in which
@@ -114,7 +117,8 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading) -
 
     Where several tars are all named like splits (train-000.tar, val-000.tar) and not all like the same one, a tar
     gives the split of its samples that have none. Where no sample has a label of its own, the folders in the keys give
-    labels and splits by the rules of folders on disk (`featcache.dataset.readers.layout`).
+    labels and splits by the rules of folders on disk (`featcache.dataset.readers.layout`). With ``contents`` labels,
+    splits and groups count nowhere.
 
     What is damaged is left out and named in `Parsed.broken`: at most 100 lines a tar, and their count.
 
@@ -143,8 +147,8 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading) -
     if not rows:
         reason = faults.lines[0] if faults.lines else "expected members named like pictures or captions, found none"
         raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
-    left, notes = _label_by_folders(rows, reading)
-    parsed = parse_table(_tabulate(rows, left), on_orphan=on_orphan)
+    left, notes = _label_by_folders(rows, reading) if contents is None else (reading, ())
+    parsed = parse_table(_tabulate(rows, left), on_orphan=on_orphan, contents=contents)
     return parsed._replace(orphans=tuple(orphans), broken=tuple(faults.lines), notes=notes + parsed.notes)
 
 
