@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import Result
@@ -255,3 +256,26 @@ def test_a_begun_ablation_goes_on(work: Path) -> None:
     heads = told("heads", *ABLATE, "ablation-begun")["heads"]
     assert len(seconds) == 6 and seconds <= {head["seconds"] for head in heads}, "trials were done again"
     assert (work / "ablation-begun" / "ablation.json").is_file()
+
+
+def test_an_old_table_gets_no_columns_that_nothing_was_said_for(work: Path) -> None:
+    call("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    old, new = (columns_of(folder / "cache/samples/photos.h5") for folder in (LEGACY, work))
+    assert new == old
+
+
+def columns_of(path: Path) -> set[str]:
+    with h5py.File(path) as table:
+        return set(table)
+
+
+def test_a_pair_of_columns_and_a_root_change_nothing_in_an_old_data_set(work: Path) -> None:
+    text = Path("photos.csv").read_text("utf-8").splitlines(keepends=True)
+    Path("photos.csv").write_text(text[0].replace("image", "file", 1) + "".join(text[1:]), "utf-8")
+    said = ("--column", "image=file", "--root", work)
+    result = told("featcache", "extract", *PHOTOS, *ALL, *said, codes=(3,))
+    assert result["n_encoded"] == 0 and samples(work / "cache", "photos") == EXPECTED["samples"]["photos"]
+    again = told("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    assert again["n_encoded"] == 0 and samples(work / "cache", "photos") == EXPECTED["samples"]["photos"]
+    assert any("columns as named before: --column image=file" in note for note in again["notes"])
+    assert told("featcache", "verify", "cache", "--deep")["is_sound"]

@@ -1,6 +1,6 @@
 """Tables with one picture a row become samples."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
@@ -38,24 +38,8 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     """
     if contents is not None:
         table = without_labels(table)
-    found = match_columns(table)
-    if "image" not in found and "caption" not in found:
-        raise ManifestError(
-            f"{table.origin} names neither images nor captions, expected a column "
-            f"{'|'.join(FIELDS['image'])} or {'|'.join(FIELDS['caption'])}, found {listed(table.header)}: "
-            "name it with --column image=… or caption=…"
-        )
-    notes = describe_unread(table, found)
-    if "generator" in found and "label_b" not in found:
-        found["label_b"] = found.pop("generator")
-    if table.reading.stated and not found.keys() & {*LABELS}:
-        said = ", ".join(map(quoted, table.reading.stated))
-        raise ManifestError(
-            f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
-            f"found {listed(table.header)}"
-        )
-    if table.reading.is_unlabelled:
-        found = {field: position for field, position in found.items() if field not in LABELS}
+    matched = match_columns(table)
+    found = _settle(table, matched)
     fields = _load(table, found)
     unset = [None] * len(next(iter(fields.values())))
     missing = MissingWords(table.reading)
@@ -89,9 +73,30 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(
-        samples, generators, tuple(orphans), notes=notes + odd + missing.notes + describe_labels(table, generators)
-    )
+    notes = describe_unread(table, matched) + odd + missing.notes + describe_labels(table, generators)
+    return Parsed(samples, generators, tuple(orphans), notes=notes)
+
+
+def _settle(table: Table, matched: Mapping[str, int]) -> dict[str, int]:
+    """Choose which of the columns are read; refuse a table without samples, or without the labels that are stated."""
+    if "image" not in matched and "caption" not in matched:
+        raise ManifestError(
+            f"{table.origin} names neither images nor captions, expected a column "
+            f"{'|'.join(FIELDS['image'])} or {'|'.join(FIELDS['caption'])}, found {listed(table.header)}: "
+            "name it with --column image=… or caption=…"
+        )
+    found = dict(matched)
+    if "generator" in found and "label_b" not in found:
+        found["label_b"] = found.pop("generator")
+    if table.reading.stated and not found.keys() & {*LABELS}:
+        said = ", ".join(map(quoted, table.reading.stated))
+        raise ManifestError(
+            f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
+            f"found {listed(table.header)}"
+        )
+    if table.reading.is_unlabelled:
+        found = {field: position for field, position in found.items() if field not in LABELS}
+    return found
 
 
 def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:
