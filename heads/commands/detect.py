@@ -42,7 +42,8 @@ def detect(
     from heads.runs.run import load_run
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
-    detector = Detector(load_run(run), models=models, device=device.value)
+    loaded = load_run(run)
+    detector = Detector(loaded, models=models, device=device.value)
     found = _judge_all(detector, images, captions)
     if as_json:
         documents = [verdict.to_dict() for _, verdict in found]
@@ -55,7 +56,8 @@ def detect(
         _print_verdict(path, verdict)
     for modality, place in found[0][1].models.items():
         console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
-    next_command("heads", "evaluate", run, "--split", "test")
+    if Path(cache := loaded.record.source["cache"]).exists():
+        next_command("heads", "evaluate", run, cache=cache, split="test")
 
 
 def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:

@@ -13,7 +13,7 @@ from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
 from heads.commands.options import DeviceName, Overwrite
-from heads.commands.render import console, next_command, notes, print_json, safe
+from heads.commands.render import console, next_command, notes, print_json, safe, vectors_of
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file
 from heads.files.table import check_table_ending
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from heads.runs.scanning import Scan
 
 __all__ = ["scan"]
-
-_SHOWN_OUTPUTS = 3
 
 
 def scan(
@@ -93,14 +91,12 @@ def _tell(run: Run, folder: Path, models: Mapping[str, str]) -> dict[str, str]:
 
     places = {}
     for modality, producer in run.record.producers.items():
-        names = producer.selection.outputs
-        shown = ", ".join(names) if len(names) <= _SHOWN_OUTPUTS else f"{names[0]} … {names[-1]} ({len(names)} outputs)"
-        view = "" if producer.selection.view == "clean" else f", view {producer.selection.view}"
+        vectors = safe(vectors_of(producer.selection))
         if modality == "spectral":
-            notes.print(f"{modality:8} {safe(shown + view)}; no weights needed", soft_wrap=True)
+            notes.print(f"{modality:8} {vectors}; no weights needed", soft_wrap=True)
             continue
         places[modality] = models.get(modality) or model_place(producer)
-        notes.print(f"{modality:8} {safe(shown + view)}; weights expected in {safe(places[modality])}", soft_wrap=True)
+        notes.print(f"{modality:8} {vectors}; weights expected in {safe(places[modality])}", soft_wrap=True)
     notes.print(f"{'cache':8} {safe(folder)}", soft_wrap=True)
     return places
 
