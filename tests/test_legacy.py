@@ -95,7 +95,7 @@ def vectors(cache: Path, dataset: str, told: Mapping[str, Any]) -> np.ndarray:
 
 
 def answers(run: str, *words: object) -> tuple[list[float | None], list[str]]:
-    call("heads", "predict", run, *words, "--out", "answers.csv", codes=(0, 3))
+    call("heads", "predict", run, *words, "--out", "answers.csv", "--overwrite", codes=(0, 3))
     with Path("answers.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [float(row["p_ai"]) if row["p_ai"] else None for row in rows], [row["pred_b"] for row in rows]

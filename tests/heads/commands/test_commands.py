@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -229,7 +230,8 @@ def test_predict_ends_with_3_where_rows_have_no_answer(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert rows[-1]["pred_a"] == ""
     assert rows[0]["pred_a"] in ("real", "ai")
-    found = call("predict", "run", tmp_path / "cache", "--out", tmp_path / "p.csv", "--split", "test", "--json")
+    words = ("--out", tmp_path / "p.csv", "--overwrite", "--split", "test", "--json")
+    found = call("predict", "run", tmp_path / "cache", *words)
     assert found.exit_code == 3
     assert json.loads(found.stdout)["n_refused"] == 1
 
@@ -239,6 +241,46 @@ def test_predict_writes_the_competitions_file(tmp_path: Path) -> None:
     answers = json.loads((tmp_path / "answer.json").read_text())
     assert len(answers) == 96
     assert answers[0].keys() == {"index", "Label_A", "Label_B"}
+
+
+@pytest.mark.parametrize("form", [(), ("--format", "ct2")])
+def test_predict_replaces_answers_only_where_that_is_asked_for(form: tuple[str, ...], tmp_path: Path) -> None:
+    words = ("predict", "run", "--split", "test", *form, "--out", tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text("mine")
+    refused = call(*words)
+    assert refused.exit_code == 1
+    assert "exists already: choose another --out, or replace it with --overwrite" in str(refused.exception)
+    assert (tmp_path / "p.csv").read_text() == "mine"
+    ok(*words, "--overwrite")
+    assert (tmp_path / "p.csv").read_text() != "mine"
+
+
+def next_words(text: str) -> list[str]:
+    """Return what a command proposes to type next."""
+    line = next(line for line in text.splitlines() if line.startswith("Next: "))
+    return shlex.split(line.removeprefix("Next: heads "))
+
+
+def test_what_is_proposed_next_works_and_means_the_same_cache_data_set_and_view(
+    viewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = as_json("train", viewed, "--head", "linear", "--fusion", "image", "--out", tmp_path / "r0")["run"]
+    dataset = load_run(Path(name)).record.source["dataset"]
+    options = ("--head", "linear", "--fusion", "image", "--dataset", dataset)
+    monkeypatch.chdir(tmp_path)
+    text = ok("train", viewed, *options, "--out", tmp_path / "r")
+    evaluate = next_words(text)
+    assert evaluate == [
+        "evaluate",
+        str(tmp_path / "r"),
+        *("--split", "test", "--cache", str(viewed), "--dataset", dataset),
+    ]
+    predict = next_words(ok(*evaluate, "--view", "blur:1"))
+    assert predict[-4:] == ["--view", "blur:1", "--dataset", dataset]
+    assert next_words(ok(*predict))[:2] == evaluate[:2]
+    again = next_words(ok(*evaluate))
+    assert "predictions-2.csv" in again
+    ok(*again)
 
 
 def test_predict_refuses_an_unknown_ending_before_the_work(tmp_path: Path) -> None:
