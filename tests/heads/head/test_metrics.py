@@ -202,8 +202,8 @@ def test_the_threshold_between_neighbouring_scores_separates_them() -> None:
         a = dtype(0.7)
         b = np.nextafter(a, dtype(1))
         c = np.nextafter(b, dtype(1))
-        for p in (np.array([a, b]), np.array([b, c])):
-            y = np.array([0, 1])
+        for p in (np.array([dtype(0.1), a, b]), np.array([dtype(0.1), b, c])):
+            y = np.array([0, 0, 1])
             assert binary_metrics(y, p, choose_threshold(y, p))["balanced_accuracy"] == 1
 
 

@@ -41,7 +41,7 @@ def scan(run: Run, pictures: ExtractedPictures, out: Path) -> tuple[Scan, list[d
 
 def test_a_verdict_is_that_of_the_row_in_a_cache(run: Run, store: FeatureStore, tmp_path: Path) -> None:
     done, lines = scan(run, ExtractedPictures(store, {}, (), 0), tmp_path)
-    columns = predict(run, store).columns()
+    columns = predict(run, store).table()
     assert [list(line) for line in lines[:1]] == [COLUMNS]
     for own, other in (("sample_id", "sample_id"), ("verdict", "pred_a")):
         assert [line[own] for line in lines] == columns[other]
@@ -79,12 +79,13 @@ def test_the_size_of_blocks_changes_nothing(
         assert line == pytest.approx(other, abs=1e-6)
 
 
-def test_where_nothing_can_be_judged_no_vectors_are_looked_up(run: Run, store: FeatureStore, tmp_path: Path) -> None:
-    empty = FeatureStore(store.cache, store.samples)
+def test_where_nothing_can_be_judged_no_vectors_are_looked_up(
+    run: Run, store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(FeatureStore, "rows")
     faults = {row: RowFault("decode", "bad") for row in range(len(store))}
-    done, lines = scan(run, ExtractedPictures(empty, faults, (), 0), tmp_path)
+    done, lines = scan(run, ExtractedPictures(store, faults, (), 0), tmp_path)
     assert done.failed == {"decode": len(store)} and {line["verdict"] for line in lines} == {None}
-    assert empty._rows == {}
 
 
 def test_a_vector_that_is_not_finite_is_no_verdict(
