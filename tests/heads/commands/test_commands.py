@@ -16,17 +16,19 @@ import typer
 from typer.testing import CliRunner, Result
 
 import heads.runs.detection
-from featcache import FeatcacheError, ShardError, open_store
+import heads.runs.run
+from featcache import FeatcacheError, ImageError, ShardError, open_store
 from featcache.synthetic import SyntheticView, write_synthetic
 from heads.commands import register
 from heads.commands.choices import parse_settings
+from heads.commands.detect import draw_bar
 from heads.commands.render import safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.runs.run import load_run
 from tests.heads.synthetic import Row, train_run, write_cache
 
-COMMANDS = ("train", "evaluate", "predict", "pseudo-label", "ablate", "detect")
+COMMANDS = ("train", "evaluate", "predict", "pseudo-label", "ablate", "detect", "scan")
 QUICK = ("--set", "epochs=6", "--set", "lr=0.02", "--dim", "16")
 app = typer.Typer()
 register(app)
@@ -456,22 +458,79 @@ def test_only_what_a_head_takes_is_checked(command: str, damaged: Path, tmp_path
     ok(*words)
 
 
-def test_detect_prints_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vector = open_store("cache").arrays("test").features["image"][1]
-    monkeypatch.setattr(heads.runs.detection, "encode_image", lambda *args, **options: vector)
-    (tmp_path / "x.png").write_bytes(b"x")
-    text = ok("detect", "run", "--image", tmp_path / "x.png", "--device", "cpu")
-    assert_fits(text)
-    assert text.startswith("Verdict: AI-generated, most likely by sd21")
+class Known:
+    """Stands for an encoder that knows a vector for each picture: the n-th of the test rows for a file that holds n."""
+
+    def encode(self, content: bytes) -> Any:
+        if content == b"odd":
+            raise ImageError("not a picture")
+        return open_store("cache").arrays("test").features["image"][int(content)]
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads.runs.detection, "load_encoder", lambda *_, **__: Known())
+
+
+def write_pictures(folder: Path, **rows: int | str) -> list[Path]:
+    for name, row in rows.items():
+        (folder / f"{name}.png").write_text(str(row))
+    return [folder / f"{name}.png" for name in rows]
+
+
+def test_detect_prints_the_verdict(tmp_path: Path, encoder: None) -> None:
+    (picture,) = write_pictures(tmp_path, x=1)
+    text = ok("detect", "run", "--image", picture, "--device", "cpu")
+    assert_fits("\n".join(text.splitlines()[1:]))
+    assert text.startswith(f"{picture}: AI-generated, most likely by sd21\n")
     assert "synthetic/image" in text
-    found = as_json("detect", "run", "--image", tmp_path / "x.png")
+    found = as_json("detect", "run", "--image", picture)
     assert found["verdict"] == "ai"
     assert list(found["probabilities"]) == ["real", "sd21", "sdxl", "sd3", "dalle3", "midjourney"]
+    assert "image" not in found
 
 
-def test_detect_says_which_picture_it_cannot_read(tmp_path: Path) -> None:
+def test_detect_judges_every_picture_and_names_it(tmp_path: Path, encoder: None) -> None:
+    pictures = write_pictures(tmp_path, ai=1, real=0)
+    words = [word for picture in pictures for word in ("--image", picture)]
+    lines = ok("detect", "run", *words).splitlines()
+    assert [line for line in lines if line.startswith(str(tmp_path))] == [
+        f"{pictures[0]}: AI-generated, most likely by sd21",
+        f"{pictures[1]}: real",
+    ]
+    several = json.loads(ok("detect", "run", *words, "--json"))
+    assert [found.pop("image") for found in several] == [str(picture) for picture in pictures]
+    assert several == [as_json("detect", "run", "--image", picture) for picture in pictures]
+
+
+@pytest.mark.parametrize("p", [0.0, 0.01, 0.143, 0.144, 0.228, 0.5, 0.98, 1.0])
+@pytest.mark.parametrize("threshold", [0.0, 0.144, 0.5, 0.99, 1.0])
+def test_the_bar_reaches_the_threshold_where_the_verdict_is_ai(p: float, threshold: float) -> None:
+    left, right = draw_bar(p, threshold).split("│")
+    assert len(left + right) == 24
+    assert "·" not in left if p >= threshold else "█" not in right
+
+
+def test_the_words_follow_the_decision_and_not_the_likelier_side(
+    tmp_path: Path, encoder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture,) = write_pictures(tmp_path, x=0)
+    p_ai = as_json("detect", "run", "--image", picture)["p_ai"]
+    assert p_ai < 0.4
+    monkeypatch.setattr(heads.runs.run.Run, "threshold", property(lambda _: p_ai / 2))
+    text = ok("detect", "run", "--image", picture)
+    assert f"{picture}: AI-generated" in text and f"P(AI) is {p_ai:.3f}, at or above the threshold" in text
+    rows = [line.split()[0] for line in text.splitlines() if "0." in line and line[0] != "P"]
+    assert rows == ["AI", "sd21", "sdxl", "sd3", "dalle3", "midjourney"]
+
+
+def test_detect_says_which_picture_it_cannot_use(tmp_path: Path, encoder: None) -> None:
+    good, odd = write_pictures(tmp_path, good=1, odd="odd")
+    assert f"{odd}: not a picture" in str(call("detect", "run", "--image", good, "--image", odd).exception)
     assert "cannot read the picture" in str(call("detect", "run", "--image", tmp_path / "no.png").exception)
     assert "needs a picture" in str(call("detect", "run").exception)
+    wrong = call("detect", "run", "--image", good, "--caption", "a", "--caption", "b")
+    assert wrong.exit_code == 2 and "2 for 1 pictures" in wrong.output
 
 
 def test_untrusted_text_reaches_the_terminal_harmless() -> None:
