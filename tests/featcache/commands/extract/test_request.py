@@ -12,8 +12,8 @@ from featcache.commands.extract.request import EncoderRequest, ExtractRequest, P
 from featcache.project import Project
 
 PROJECT = Project(
-    data="p", text_model="t", image_outputs="cls", views="train", spectral=True, decode="fast", image_size=64, fit="pad",
-    variant="fp16",
+    data="p", text_model="t", image_outputs="cls", views="train", spectral=True, decode="fast", image_size=64,
+    fit="pad", variant="fp16",
 )  # fmt: skip
 
 
