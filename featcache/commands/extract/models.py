@@ -116,8 +116,8 @@ class Models:
         if self.image != "none":
             how: dict[str, Any] = {**precision, **vars(self.pictures)}
             folder = self._image_folder
-            outputs = self.image_outputs or VisionTower(folder).default_output
-            specs.append(ImageSpec(folder, _names(outputs), **how))
+            wanted = self.image_outputs or VisionTower(folder).default_output
+            specs.append(ImageSpec(folder, _names(wanted), **how))
         if self.spectral:
             outputs = _names(self.spectral_outputs) if self.spectral_outputs else SPECTRAL_OUTPUTS
             specs.append(SpectralSpec(outputs, storage_dtype=precision["storage_dtype"]))
