@@ -47,7 +47,10 @@ class Tokeniser:
         except Exception as error:  # the library that reads the files raises nothing less general
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {reason}") from error
-        if self._tokenizer.pad_token_id is None:
+        # Whatever is filled in is masked: the token that ends a text will do where there is none for that.
+        padding = self._tokenizer.pad_token_id
+        self._padding: int | None = self.end if padding is None else int(padding)
+        if self._padding is None:
             raise ModelError(f"tokenizer of model {folder.name!r} has no padding token")
         self._tokenizer.truncation_side = "right"
 
@@ -61,6 +64,13 @@ class Tokeniser:
     def largest(self) -> int:
         """Largest id that there is."""
         return int(max(self._tokenizer.get_vocab().values()))
+
+    @property
+    def two_words(self) -> tuple[int, int]:
+        """Ids of two tokens that are not special: the smallest."""
+        special = set(self._tokenizer.all_special_ids)
+        first, second, *_ = sorted(set(self._tokenizer.get_vocab().values()) - special)
+        return int(first), int(second)
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, special tokens included, cut to `max_length`."""
@@ -91,9 +101,9 @@ class Tokeniser:
         """
         ids = self.tokenise([str(text) for text in texts]) if isinstance(texts[0], str) else texts
         lengths = np.array([len(one) for one in ids])
-        longest = int(lengths.max())
+        longest = max(int(lengths.max()), 1)  # a text may have no token at all
         width = max(longest, min(-(-longest // multiple) * multiple, self.max_length))
         mask = np.arange(width) < lengths[:, None]
-        padded = np.full(mask.shape, self._tokenizer.pad_token_id, np.int64)
+        padded = np.full(mask.shape, self._padding, np.int64)
         padded[mask] = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
         return padded, mask.astype(np.int64)
