@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from featcache.encoders.captions import CaptionSpec
 from featcache.encoders.first_tokens import FirstTokens, n_blocks
 from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.pooling import pool
+from featcache.encoders.sentence import MODULES, SentenceRecipe, read_recipe
+from featcache.encoders.sentence_vectors import SentenceVectors
 from featcache.encoders.text_models import (
     check_reads_texts,
     encoder_class,
@@ -23,10 +26,11 @@ from featcache.identity.outputs import abbreviate, expand, is_layer, layer_name
 
 __all__ = ["TEXT_OUTPUTS", "TextSpec"]
 
-TEXT_OUTPUTS = ("cls", "mean", "last", "pooler")
+TEXT_OUTPUTS = ("cls", "mean", "last", "pooler", "sentence")
 """Names besides ``layers:k``."""
 
 _MAX_LENGTH = 512
+_NO_LIMIT = 1 << 31
 _POOLER = "pooler."
 _POOLED = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "albert")
 """Types of model of which it is known that a pooling layer has parameters; of others only loading tells."""
@@ -45,13 +49,19 @@ class TextSpec(CaptionSpec):
     outputs : tuple of str
         ``cls``: first token of the last layer. ``mean``: mean of the last layer over the real tokens. ``last``: last
         real token of the last layer, which is where a causal embedder has read all. ``pooler``: the model's own
-        pooler, where it has a trained one. ``layers:k``: the first token as the k-th block puts it out. May be given
-        as a request (``layers:all``).
+        pooler, where it has a trained one. ``layers:k``: the first token as the k-th block puts it out. ``sentence``:
+        what sentence-transformers makes of a text, where the folder has its files. May be given as a request
+        (``layers:all``).
     template, compute_dtype, storage_dtype
-        What they are in `CaptionSpec`.
+        What they are in `CaptionSpec`. The standard template gives way to the folder's default prompt, where texts
+        are fed as sentence-transformers feeds them.
+    as_sentences : bool
+        Whether texts are fed as sentence-transformers feeds them (longest input, lower case, prompt). So they are
+        for all outputs if ``sentence`` is one of them.
     """
 
     outputs: tuple[str, ...] = ("cls",)
+    as_sentences: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +69,23 @@ class TextSpec(CaptionSpec):
         owner = f"model {self.folder.name!r} ({self.folder.model_type})"
         outputs = expand(self.outputs, self._available, owner=owner, reasons=self._lacking, error=ModelError)
         object.__setattr__(self, "outputs", outputs)
+        object.__setattr__(self, "as_sentences", self.as_sentences or "sentence" in outputs)
+        if self.recipe is not None and self.template == "{caption}":
+            object.__setattr__(self, "template", self.recipe.prompt + "{caption}")
+
+    @cached_property
+    def recipe(self) -> SentenceRecipe | None:
+        """What the files of sentence-transformers say; None if texts are fed as they are by default."""
+        return read_recipe(self.folder) if self.as_sentences else None
+
+    @property
+    def lower_case(self) -> bool:
+        """Whether texts are put in lower case before the tokenizer does what it does."""
+        return self.recipe is not None and self.recipe.lower_case
+
+    @property
+    def _own_fields(self) -> Mapping[str, Any]:
+        return {} if self.recipe is None else {"sentence": self.recipe.document()}
 
     @property
     def _available(self) -> tuple[str, ...]:
@@ -69,10 +96,11 @@ class TextSpec(CaptionSpec):
     @property
     def _lacking(self) -> Mapping[str, str]:
         """Outputs that others have, and why it has not."""
+        found = {} if (self.folder.path / MODULES).is_file() else {"sentence": f"it has no {MODULES}"}
         if not has_class_token(self.folder):
-            return {"cls": "its texts begin with no class token", "pooler": "it has no pooling layer"}
+            return found | {"cls": "its texts begin with no class token", "pooler": "it has no pooling layer"}
         has_pooler = self.folder.model_type not in _POOLED or self.folder.may_have(_POOLER)
-        return {} if has_pooler else {"pooler": "its pooling layer has no weights"}
+        return found | ({} if has_pooler else {"pooler": "its pooling layer has no weights"})
 
     @property
     def n_blocks(self) -> int:
@@ -84,17 +112,25 @@ class TextSpec(CaptionSpec):
         """Columns of the outputs; empty if the configuration does not say."""
         stated = (self.folder.config.get(name) for name in _WIDTHS)
         width = next((n for n in stated if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
-        return {} if width is None else dict.fromkeys(self.outputs, width)
+        if width is None:
+            return {}
+        own = {} if self.recipe is None else {"sentence": self.recipe.width(width)}
+        return {name: own.get(name, width) for name in self.outputs}
 
     @property
     def max_length(self) -> int:
         """Longest input in tokens, special tokens included: what the model and its tokenizer can take."""
-        tokenizer = self.folder.read_json("tokenizer_config.json")
+        file = "tokenizer_config.json"
+        tokenizer = self.folder.read_json(file) if (self.folder.path / file).is_file() else {}
         try:
-            stated = int(tokenizer.get("model_max_length") or _MAX_LENGTH)
-        except (TypeError, ValueError) as error:
+            stated = int(tokenizer.get("model_max_length") or _NO_LIMIT)
+        except (OverflowError, TypeError, ValueError) as error:
             raise ModelError(f"model {self.folder.name!r} states no number as its longest input: {error}") from None
-        return min(_MAX_LENGTH, n_positions(self.folder) or _MAX_LENGTH, stated)
+        positions = n_positions(self.folder) or _NO_LIMIT
+        if self.recipe is None:
+            return min(_MAX_LENGTH, positions, stated)
+        limit = min(self.recipe.max_length or stated, positions)
+        return limit if limit < _NO_LIMIT else _MAX_LENGTH
 
     def _load(self, device: str, tokeniser: Tokeniser) -> _Text:
         return _Text(self, device, tokeniser)
@@ -118,22 +154,33 @@ class _Text:
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False  # nothing is generated: keys and values need not be kept
         self._outputs = spec.outputs
+        self._sentence: SentenceVectors | None = None
+        if spec.recipe is not None and "sentence" in spec.outputs:
+            before = "" if spec.recipe.includes_prompt else spec.template.partition("{caption}")[0]
+            self._sentence = SentenceVectors(
+                spec.recipe, tokeniser.n_leading(before), device=device, compute_dtype=spec.compute_dtype
+            )
         self._first_tokens = FirstTokens(model, spec.outputs, spec.n_blocks, spec.folder.name)
         self._model = lower(model, spec.compute_dtype).to(device)
 
     def __call__(self, ids: Any, mask: Any) -> Mapping[str, Any]:
         states = self._model(input_ids=ids, attention_mask=mask)
         vectors = self._first_tokens.take()
-        return {name: vectors[name] if name in vectors else _pool(name, states, mask) for name in self._outputs}
+        return {name: vectors[name] if name in vectors else self._pool(name, states, mask) for name in self._outputs}
+
+    def _pool(self, name: str, states: Any, mask: Any) -> Any:
+        if name == "pooler":
+            return states.pooler_output
+        if name == "sentence":
+            assert self._sentence is not None
+            return self._sentence(states.last_hidden_state, mask)
+        return pool(_MODES[name], states.last_hidden_state, mask)
 
 
 def _refuse_first_of_causal(spec: TextSpec, model: Any, tokeniser: Tokeniser) -> None:
     """Make sure that first tokens tell texts apart: of a model that reads from left to right they see nothing."""
-    wanted = tuple(name for name in spec.outputs if name == "cls" or is_layer(name))
+    first = {"cls"} | ({"sentence"} if spec.recipe is not None and spec.recipe.pooling == ("cls",) else set())
+    wanted = tuple(name for name in spec.outputs if name in first or is_layer(name))
     if wanted and is_causal(model, tokeniser):
-        first = tuple(name for name in spec._available if name == "cls" or is_layer(name))
-        raise spec.refuse((*first, *wanted), "it is causal, so the first token of a text sees none of the others")
-
-
-def _pool(name: str, states: Any, mask: Any) -> Any:
-    return states.pooler_output if name == "pooler" else pool(_MODES[name], states.last_hidden_state, mask)
+        gone = tuple(name for name in spec._available if name in first or is_layer(name))
+        raise spec.refuse(gone, "it is causal, so the first token of a text sees none of the others")
