@@ -22,7 +22,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "luke": {"entity_vocab_size": 4, "entity_emb_size": 8},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "layoutlmv3": {"coordinate_size": 4, "shape_size": 8, "input_size": 32},
-    "lilt": {"channel_shrink_ratio": 2, "max_2d_position_embeddings": 32},
+    "lilt": {"hidden_size": 48, "channel_shrink_ratio": 2, "max_2d_position_embeddings": 32},
     "esm": {"mask_token_id": 3},
 } | {name: {"d_model": 32, "d_ff": 32, "d_kv": 16, "num_layers": 2, "num_heads": 2} for name in _ENCODERS}
 

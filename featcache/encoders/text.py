@@ -182,5 +182,5 @@ def _refuse_first_of_causal(spec: TextSpec, model: Any, tokeniser: Tokeniser) ->
     first = {"cls"} | ({"sentence"} if spec.recipe is not None and spec.recipe.pooling == ("cls",) else set())
     wanted = tuple(name for name in spec.outputs if name in first or is_layer(name))
     if wanted and is_causal(model, tokeniser):
-        gone = tuple(name for name in spec._available if name in first or is_layer(name))
+        gone = ("pooler", *(name for name in spec._available if name in first or is_layer(name)))
         raise spec.refuse(gone, "it is causal, so the first token of a text sees none of the others")

@@ -127,6 +127,8 @@ def _put_in_lower_case(tokenizer: Any, folder: ModelFolder) -> None:
     if backend is None:
         raise ModelError(f"tokenizer of model {folder.name!r} cannot be told to put texts in lower case")
     own = backend.normalizer
-    steps = list(own) if isinstance(own, normalizers.Sequence) else [own] if own is not None else []
+    steps = (
+        [own[k] for k in range(len(own))] if isinstance(own, normalizers.Sequence) else [own] if own is not None else []
+    )
     if not any(isinstance(step, normalizers.Lowercase) for step in steps):
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
