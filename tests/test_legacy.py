@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import Result
@@ -24,6 +25,9 @@ from typer.testing import CliRunner
 
 import cli
 from featcache import open_store
+from featcache.cache.folder import Cache
+from featcache.dataset.readers.reading import Reading
+from featcache.extraction.survey.reading import read_before
 
 LEGACY = Path(__file__).parent / "legacy"
 EXPECTED = json.loads((LEGACY / "expected.json").read_text("utf-8"))
@@ -91,7 +95,7 @@ def vectors(cache: Path, dataset: str, told: Mapping[str, Any]) -> np.ndarray:
 
 
 def answers(run: str, *words: object) -> tuple[list[float | None], list[str]]:
-    call("heads", "predict", run, *words, "--out", "answers.csv", codes=(0, 3))
+    call("heads", "predict", run, *words, "--out", "answers.csv", "--overwrite", codes=(0, 3))
     with Path("answers.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [float(row["p_ai"]) if row["p_ai"] else None for row in rows], [row["pred_b"] for row in rows]
@@ -151,6 +155,31 @@ def test_an_old_cache_is_extended_without_encoding_anything_again(
     assert told("featcache", "status", "cache")["n_missing"] == 0
 
 
+def test_an_extended_cache_goes_on_by_the_rules_it_was_read_by_and_its_runs_score_as_they_did(work: Path) -> None:
+    told("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    document = told("featcache", "extract", *TREE, *ALL)
+    assert document["notes"] == [] and sum(group["n_samples"] for group in document["read"]) == document["n_samples"]
+    for dataset in ("photos", "tree"):
+        assert read_before(Cache.open(work / "cache"), dataset) == Reading(rules=1)
+    assert_holds(
+        told("heads", "evaluate", "runs/logistic", "--dataset", "photos"), EXPECTED["runs"]["logistic"]["test"]
+    )
+
+
+def test_new_pictures_of_an_old_tree_are_labelled_as_the_old_ones_would_have_been(work: Path) -> None:
+    for name in ("train/1_fake/7.png", "train/nature/8.png"):
+        path = work / "tree" / name
+        path.parent.mkdir()
+        path.write_bytes(Path("tree/test/real/99.png").read_bytes() + name.encode())
+    document = told("featcache", "extract", *TREE, "--text-model", "none")
+    assert "--labels auto" in document["notes"][0]
+    after = samples(work / "cache", "tree")
+    rows = [after["sample_id"].index(name) for name in ("train/1_fake/7", "train/nature/8")]
+    assert [after["class_names"][after["label_b"][row]] for row in rows] == ["1_fake", "real"]
+    old = dict(zip(EXPECTED["samples"]["tree"]["sample_id"], EXPECTED["samples"]["tree"]["label_a"], strict=True))
+    assert old.items() <= dict(zip(after["sample_id"], after["label_a"], strict=True)).items()
+
+
 def test_of_a_picture_more_only_that_is_encoded_and_the_old_rows_stay(work: Path) -> None:
     Path("pictures/more.png").write_bytes(Path("tree/test/real/99.png").read_bytes() + b"the same pixels")
     with Path("photos.csv").open("a", encoding="utf-8") as file:
@@ -194,6 +223,17 @@ def test_a_verdict_of_an_old_run_is_that_of_its_row(work: Path) -> None:
     assert verdict["p_ai"] == pytest.approx(EXPECTED["runs"]["mlp-concat"]["p_ai"][number], abs=5e-3)
 
 
+def test_an_old_run_scans_its_data_as_it_judged_them(work: Path) -> None:
+    models = ("--image-model", "models/clip", "--text-model", "models/bert", "--device", "cpu")
+    told("heads", "scan", "runs/mlp-concat", "photos.csv", "--out", "scanned.jsonl", *models, codes=(3,))
+    lines = [json.loads(line) for line in Path("scanned.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = {line["sample_id"]: line["p_ai"] for line in lines}
+    for sample_id, p_ai in zip(
+        EXPECTED["samples"]["photos"]["sample_id"], EXPECTED["runs"]["mlp-concat"]["p_ai"], strict=True
+    ):
+        assert found[sample_id] == (None if p_ai is None else pytest.approx(p_ai, abs=5e-3))
+
+
 def test_an_export_is_the_one_that_was_made_before(work: Path) -> None:
     call("featcache", "export", "--dataset", "photos", "--split", "test", "--out", "again.npz")
     with np.load("test.npz", allow_pickle=False) as old, np.load("again.npz", allow_pickle=False) as new:
@@ -216,3 +256,26 @@ def test_a_begun_ablation_goes_on(work: Path) -> None:
     heads = told("heads", *ABLATE, "ablation-begun")["heads"]
     assert len(seconds) == 6 and seconds <= {head["seconds"] for head in heads}, "trials were done again"
     assert (work / "ablation-begun" / "ablation.json").is_file()
+
+
+def test_an_old_table_gets_no_columns_that_nothing_was_said_for(work: Path) -> None:
+    call("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    old, new = (columns_of(folder / "cache/samples/photos.h5") for folder in (LEGACY, work))
+    assert new == old
+
+
+def columns_of(path: Path) -> set[str]:
+    with h5py.File(path) as table:
+        return set(table)
+
+
+def test_a_pair_of_columns_and_a_root_change_nothing_in_an_old_data_set(work: Path) -> None:
+    text = Path("photos.csv").read_text("utf-8").splitlines(keepends=True)
+    Path("photos.csv").write_text(text[0].replace("image", "file", 1) + "".join(text[1:]), "utf-8")
+    said = ("--column", "image=file", "--root", work)
+    result = told("featcache", "extract", *PHOTOS, *ALL, *said, codes=(3,))
+    assert result["n_encoded"] == 0 and samples(work / "cache", "photos") == EXPECTED["samples"]["photos"]
+    again = told("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    assert again["n_encoded"] == 0 and samples(work / "cache", "photos") == EXPECTED["samples"]["photos"]
+    assert any("columns as named before: --column image=file" in note for note in again["notes"])
+    assert told("featcache", "verify", "cache", "--deep")["is_sound"]
