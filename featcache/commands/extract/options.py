@@ -130,7 +130,9 @@ TextModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder
 ImageModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]
 TextOutputs = Annotated[
     str | None,
-    typer.Option(help="cls, mean, pooler, layers:4-8-12, layers:all (comma-separated).", rich_help_panel=_WHAT),
+    typer.Option(
+        help="cls, mean, last, sentence, pooler, layers:4-8-12, layers:all (comma-separated).", rich_help_panel=_WHAT
+    ),
 ]
 ImageOutputs = Annotated[
     str | None,
