@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from featcache.encoders.blocks import BlockOutputs, n_blocks
 from featcache.encoders.captions import CaptionSpec
-from featcache.encoders.first_tokens import FirstTokens, n_blocks
 from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.pooling import pool
 from featcache.encoders.sentence import MODULES, SentenceRecipe, read_recipe
@@ -160,12 +160,12 @@ class _Text:
             self._sentence = SentenceVectors(
                 spec.recipe, tokeniser.n_leading(before), device=device, compute_dtype=spec.compute_dtype
             )
-        self._first_tokens = FirstTokens(model, spec.outputs, spec.n_blocks, spec.folder.name)
+        self._blocks = BlockOutputs(model, spec.outputs, spec.n_blocks, spec.folder.name)
         self._model = lower(model, spec.compute_dtype).to(device)
 
     def __call__(self, ids: Any, mask: Any) -> Mapping[str, Any]:
         states = self._model(input_ids=ids, attention_mask=mask)
-        vectors = self._first_tokens.take()
+        vectors = self._blocks.take()
         return {name: vectors[name] if name in vectors else self._pool(name, states, mask) for name in self._outputs}
 
     def _pool(self, name: str, states: Any, mask: Any) -> Any:
