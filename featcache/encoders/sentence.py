@@ -156,9 +156,10 @@ def _modules(folder: ModelFolder) -> list[tuple[str, str]]:
     for module in listed if isinstance(listed, list) else [None]:
         kind, path = (module.get("type"), module.get("path")) if isinstance(module, dict) else (None, None)
         if not isinstance(kind, str) or not isinstance(path, str) or (path and not _FOLDER.fullmatch(path)):
-            raise ModelError(
-                f"model {folder.name!r}: {MODULES} has {module!r}, expected modules with a type and a path"
-            )
+            expected = "expected modules with a type and a path"
+            raise ModelError(f"model {folder.name!r}: {MODULES} has {module!r}, {expected}")
+        if not path and kind.endswith(("Pooling", "Dense")):
+            raise ModelError(f"model {folder.name!r}: {MODULES} has {module!r}, expected the folder of its files")
         found.append((kind.rpartition(".")[2], path))
     return found
 
@@ -213,6 +214,6 @@ def _default_prompt(folder: ModelFolder, config: Mapping[str, Any]) -> str:
     if not name:
         return ""
     known = {"query": "", "document": ""} | (prompts if isinstance(prompts, dict) else {})
-    if not isinstance(known.get(name), str):
+    if not isinstance(name, str) or not isinstance(known.get(name), str):
         raise ModelError(f"model {folder.name!r}: {_ENCODING_FILE} has no text of its default prompt {name!r}")
     return str(known[name])

@@ -135,7 +135,7 @@ class TextSpec(CaptionSpec):
     def _load(self, device: str, tokeniser: Tokeniser) -> _Text:
         return _Text(self, device, tokeniser)
 
-    def refuse(self, outputs: tuple[str, ...], why: str) -> ModelError:
+    def refusal(self, outputs: tuple[str, ...], why: str) -> ModelError:
         """Return the error that the loaded model has no such outputs after all."""
         others = abbreviate(name for name in self._available if name not in outputs)
         asked = next(name for name in self.outputs if name in outputs)
@@ -149,7 +149,7 @@ class _Text:
         model, absent = load_weights(spec.folder, encoder_class(spec.folder), optional=(_POOLER,))
         if "pooler" in spec.outputs and (absent or getattr(model, "pooler", None) is None):
             why = "its pooling layer has no weights" if absent else "it has no pooling layer"
-            raise spec.refuse(("pooler",), why)
+            raise spec.refusal(("pooler",), why)
         _refuse_first_of_causal(spec, model, tokeniser)
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False  # nothing is generated: keys and values need not be kept
@@ -183,4 +183,4 @@ def _refuse_first_of_causal(spec: TextSpec, model: Any, tokeniser: Tokeniser) ->
     wanted = tuple(name for name in spec.outputs if name in first or is_layer(name))
     if wanted and is_causal(model, tokeniser):
         gone = ("pooler", *(name for name in spec._available if name in first or is_layer(name)))
-        raise spec.refuse(gone, "it is causal, so the first token of a text sees none of the others")
+        raise spec.refusal(gone, "it is causal, so the first token of a text sees none of the others")

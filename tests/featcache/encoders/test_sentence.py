@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from featcache.encoders.build import build_spec, encoder_options
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.sentence import read_recipe
+from featcache.encoders.single import encode_caption
 from featcache.encoders.text import TextSpec
 from featcache.errors import ModelError
 
@@ -113,6 +114,8 @@ def test_dense_layers_follow_the_pooling(bert: Path, tmp_path: Path) -> None:
     before = spec.fingerprint.digest
     assert spec.widths == {"sentence": 8, "mean": 32}
     ours = encoded(spec)
+    rough = encoded(spec_of(folder, compute_dtype="bfloat16"))
+    assert 0 < np.abs(rough - ours).max() < 0.05
     for vector, caption in zip(ours, CAPTIONS, strict=True):
         with torch.no_grad():
             pooled = torch.nn.functional.normalize(torch.tanh(first(reference_states(folder, caption).mean(0))), dim=0)
@@ -176,6 +179,9 @@ def test_a_document_makes_its_encoder_again_whichever_of_its_outputs_is_wanted(b
     long = spec.prepare("red ball " * 9)
     vectors = [each.load("cpu").encode([long])["cls"] for each in (spec, alone)]
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    document = spec.fingerprint.to_document()
+    single = encode_caption(document, "red ball " * 9, outputs="sentence", device="cpu")
+    np.testing.assert_allclose(single, spec.load("cpu").encode([long])["sentence"][0], rtol=2e-3, atol=1e-3)
     options = encoder_options(spec.fingerprint, ("cls",), ("float32", "float16"))
     assert options == {
         "--text-model": str(folder), "--text-outputs": "cls,sentence", "--text-template": "a {caption}"
@@ -205,6 +211,7 @@ REFUSED = [
     ("modules.json", [MODULE, POOLING, LSTM], "its modules are Transformer, Pooling, LSTM, expected"),
     ("modules.json", [MODULE | {"path": "0_BERT"}, POOLING], "its transformer lies in '0_BERT', expected beside"),
     ("modules.json", [MODULE, POOLING | {"path": "../1_Pooling"}], "modules.json has .*, expected modules with a type"),
+    ("modules.json", [MODULE, POOLING | {"path": ""}], "modules.json has .*, expected the folder of its files"),
     ("modules.json", {"a": 1}, "modules.json has None, expected modules"),
     ("1_Pooling/config.json", {"pooling_mode": "best"}, "it pools by 'best', expected some of cls, max"),
     ("1_Pooling/config.json", {"pooling_mode": []}, r"it pools by \[\], expected some of cls, max"),
@@ -213,6 +220,7 @@ REFUSED = [
     ("sentence_bert_config.json", {"modality_config": {"message": {}}}, "its transformer takes texts by None"),
     ("sentence_bert_config.json", {"max_seq_length": "all"}, "max_seq_length is 'all', expected a whole number"),
     ("config_sentence_transformers.json", {"default_prompt_name": "q"}, "has no text of its default prompt 'q'"),
+    ("config_sentence_transformers.json", {"default_prompt_name": ["q"]}, "has no text of its default prompt"),
     ("2_Dense/config.json", DENSE | {"activation_function": "odd"}, "its layer '2_Dense' has .*'odd'"),
     ("2_Dense/config.json", DENSE | {"module_input_name": "x"}, "its layer '2_Dense' does not follow the pooling"),
     ("2_Dense/config.json", DENSE | {"out_features": 9}, "has not the weights that its config.json says"),
