@@ -22,6 +22,12 @@ class Project:
     ----------
     data : str or None
         The data set: a manifest, a folder or ``hf:NAME``.
+    labels : str or None
+        What values and folders of the data mean, as ``--labels`` takes it.
+    column : str or None
+        Which columns of the data mean what, as ``--column`` takes it.
+    root : Path or None
+        Where the pictures of the data are.
     cache, runs : Path or None
         Where features and runs go.
     text_model, image_model : str or None
@@ -39,6 +45,9 @@ class Project:
     """
 
     data: str | None = None
+    labels: str | None = None
+    column: str | None = None
+    root: Path | None = None
     cache: Path | None = None
     runs: Path | None = None
     text_model: str | None = None
@@ -78,6 +87,6 @@ def load_project(folder: Path | None = None) -> Project:
             raise FeatcacheError(f"{path}: {key} is {value!r}, expected true or false")
         if key not in _SWITCHES and (not isinstance(value, str) or not value):
             raise FeatcacheError(f"{path}: {key} is {value!r}, expected a text")
-    for key in {"cache", "runs"} & values.keys():
+    for key in {"cache", "root", "runs"} & values.keys():
         values[key] = Path(values[key])
     return Project(**values)

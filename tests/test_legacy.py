@@ -24,6 +24,9 @@ from typer.testing import CliRunner
 
 import cli
 from featcache import open_store
+from featcache.cache.folder import Cache
+from featcache.dataset.readers.reading import Reading
+from featcache.extraction.survey.reading import read_before
 
 LEGACY = Path(__file__).parent / "legacy"
 EXPECTED = json.loads((LEGACY / "expected.json").read_text("utf-8"))
@@ -149,6 +152,31 @@ def test_an_old_cache_is_extended_without_encoding_anything_again(
     assert samples(work / "cache", dataset) == EXPECTED["samples"][dataset]
     assert told("featcache", "verify", "cache", "--deep")["is_sound"]
     assert told("featcache", "status", "cache")["n_missing"] == 0
+
+
+def test_an_extended_cache_goes_on_by_the_rules_it_was_read_by_and_its_runs_score_as_they_did(work: Path) -> None:
+    told("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    document = told("featcache", "extract", *TREE, *ALL)
+    assert document["notes"] == [] and sum(group["n_samples"] for group in document["read"]) == document["n_samples"]
+    for dataset in ("photos", "tree"):
+        assert read_before(Cache.open(work / "cache"), dataset) == Reading(rules=1)
+    assert_holds(
+        told("heads", "evaluate", "runs/logistic", "--dataset", "photos"), EXPECTED["runs"]["logistic"]["test"]
+    )
+
+
+def test_new_pictures_of_an_old_tree_are_labelled_as_the_old_ones_would_have_been(work: Path) -> None:
+    for name in ("train/1_fake/7.png", "train/nature/8.png"):
+        path = work / "tree" / name
+        path.parent.mkdir()
+        path.write_bytes(Path("tree/test/real/99.png").read_bytes() + name.encode())
+    document = told("featcache", "extract", *TREE, "--text-model", "none")
+    assert "--labels auto" in document["notes"][0]
+    after = samples(work / "cache", "tree")
+    rows = [after["sample_id"].index(name) for name in ("train/1_fake/7", "train/nature/8")]
+    assert [after["class_names"][after["label_b"][row]] for row in rows] == ["1_fake", "real"]
+    old = dict(zip(EXPECTED["samples"]["tree"]["sample_id"], EXPECTED["samples"]["tree"]["label_a"], strict=True))
+    assert old.items() <= dict(zip(after["sample_id"], after["label_a"], strict=True)).items()
 
 
 def test_of_a_picture_more_only_that_is_encoded_and_the_old_rows_stay(work: Path) -> None:

@@ -38,6 +38,13 @@ class Request:
         Seed of the split, if it was made here.
     skips_orphans : bool
         Whether something that the data set names was left out.
+    rules : int
+        By which labels and captions were read; 1 in old requests.
+    labels : str
+        What the user stated about labels, ``""`` if nothing.
+    columns, root : str
+        Columns that the user named, as ``--column`` takes them, and the folder below which pictures are; ``""`` if
+        nothing was said.
     """
 
     dataset: str
@@ -47,6 +54,10 @@ class Request:
     views: tuple[str, ...]
     seed: int | None
     skips_orphans: bool
+    rules: int = 1
+    labels: str = ""
+    columns: str = ""
+    root: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
@@ -70,6 +81,10 @@ class Request:
                 tuple(map(str, document["views"])),
                 None if seed is None else int(seed),
                 bool(document["skips_orphans"]),
+                int(document.get("rules", 1)),
+                str(document.get("labels", "")),
+                str(document.get("columns", "")),
+                str(document.get("root", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError.damaged(f"{where} is no request: {error!r}") from error
@@ -81,7 +96,12 @@ class Request:
 
     def to_document(self) -> dict[str, Any]:
         """Return what is stored."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        document = {"format_version": FORMAT_VERSION, **asdict(self)}
+        if self.rules == 1 and not self.labels:
+            del document["rules"], document["labels"]
+        if not (self.columns or self.root):
+            del document["columns"], document["root"]
+        return document
 
 
 def write_requests(cache: Cache, requests: Iterable[Request]) -> None:

@@ -60,6 +60,15 @@ class SampleTable:
         What else the picture files are, for audits too. None: the table was made before that was looked at.
     split_seed : int or None
         Seed of the split, if it was made here. None: the manifest has splits, or the table is an old one.
+    rules : int
+        By which labels and captions were read; 1 in old tables.
+    labels : str
+        What the user stated about labels, ``""`` if nothing.
+    columns, root : str
+        Columns that the user named, as ``--column`` takes them, and the folder below which pictures are; ``""`` if
+        nothing was said.
+    row_origin : StringColumn or None
+        Where each sample comes from, ``""`` where that is not said. None: the data say it of no sample.
     """
 
     dataset: str
@@ -79,6 +88,11 @@ class SampleTable:
     height: NDArray[np.uint32]
     files: FileFacts | None = None
     split_seed: int | None = None
+    rules: int = 1
+    labels: str = ""
+    columns: str = ""
+    root: str = ""
+    row_origin: StringColumn | None = None
 
     def __len__(self) -> int:
         return len(self.label_a)
@@ -149,10 +163,16 @@ _FIXED = {"split": "|S5", "label_a": "int8", "label_b": "int16", "width": "uint3
 )
 _FACTS = {"image_format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
 _LATER = _FACTS | {"split_seed": "uint8"}
+_READING = {"rules": "uint8", "labels": "uint8"}
+_NAMED = {"columns": "uint8", "root": "uint8"}
+_ROW_ORIGIN = {"row_origin.utf8": "uint8", "row_origin.offsets": "int64"}
 _TEXTS = ("dataset", "origin")
 _COLUMNS = (
     _FIXED
     | _LATER
+    | _READING
+    | _NAMED
+    | _ROW_ORIGIN
     | dict.fromkeys(_TEXTS, "uint8")
     | {
         f"{name}.{part}": dtype
@@ -183,6 +203,12 @@ def write_samples(path: Path, table: SampleTable, *, root: Path) -> None:
         files = table.files
         columns |= {"image_format": files.format, "n_bytes": files.n_bytes, "has_exif": files.has_exif}
         columns["split_seed"] = _packed("" if table.split_seed is None else str(table.split_seed))
+    if table.rules > 1 or table.labels:
+        columns |= {"rules": _packed(str(table.rules)), "labels": _packed(table.labels)}
+    if table.columns or table.root:
+        columns |= {"columns": _packed(table.columns), "root": _packed(table.root)}
+    if table.row_origin is not None:
+        columns["row_origin.utf8"], columns["row_origin.offsets"] = table.row_origin.blob, table.row_origin.offsets
     ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path, root=root)
 
 
@@ -200,7 +226,10 @@ def read_samples(path: Path) -> SampleTable:
     """
     where = f"sample table {path}"
     try:
-        file = ColumnFile.open(path, _COLUMNS, format_version=FORMAT_VERSION, optional=_LATER, head=_TEXTS, where=where)
+        optional = (_LATER, _READING, _NAMED, _ROW_ORIGIN)
+        file = ColumnFile.open(
+            path, _COLUMNS, format_version=FORMAT_VERSION, optional=optional, head=_TEXTS, where=where
+        )
         _check_shapes(file.columns, where)
         if not file.is_intact:
             raise ShardError(f"{where} was damaged: run `featcache extract` on its data again")
@@ -216,6 +245,7 @@ def _check_shapes(columns: Mapping[str, NDArray[Any]], where: str) -> None:
     n = len(columns["label_a"]) if columns["label_a"].ndim else 0
     expected: dict[str, tuple[int, ...]] = dict.fromkeys(_FIXED | _FACTS, (n,))
     expected |= dict.fromkeys(_KEYS, (n, KEY_BYTES)) | {f"{name}.offsets": (n + 1,) for name in _STRINGS}
+    expected["row_origin.offsets"] = (n + 1,)
     for name, column in columns.items():
         if column.shape != expected.get(name, (column.size,)):
             raise ShardError.damaged(
@@ -245,6 +275,13 @@ def _build(columns: Mapping[str, NDArray[Any]], where: str) -> SampleTable:
     if "split_seed" in columns:
         table["files"] = FileFacts(columns["image_format"], columns["n_bytes"], columns["has_exif"])
         table["split_seed"] = _seed(_text(columns["split_seed"], "split_seed", where), where)
+    if "rules" in columns:
+        table["rules"] = _rules(_text(columns["rules"], "rules", where), where)
+        table["labels"] = _text(columns["labels"], "labels", where)
+    if "columns" in columns:
+        table |= {name: _text(columns[name], name, where) for name in _NAMED}
+    if "row_origin.utf8" in columns:
+        table["row_origin"] = strings("row_origin")
     dataset, origin = (_text(columns[name], name, where) for name in _TEXTS)
     return SampleTable(dataset, origin, class_names, split=_splits(columns["split"], where), **table)
 
@@ -253,6 +290,12 @@ def _seed(text: str, where: str) -> int | None:
     if text and not _SEED.fullmatch(text):
         raise ShardError.damaged(f"{where} has the split seed {text!r}, expected a whole number")
     return int(text) if text else None
+
+
+def _rules(text: str, where: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise ShardError.damaged(f"{where} was read by the rules {text[:80]!r}, expected a number from 1")
+    return int(text)
 
 
 def _splits(stored: NDArray[np.bytes_], where: str) -> NDArray[np.str_]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from featcache.commands.extract import options as o
 from featcache.commands.extract.models import Dtypes
-from featcache.commands.extract.request import EncoderRequest, PaceRequest, choose_data, refuse_empty
+from featcache.commands.extract.request import EncoderRequest, PaceRequest, ReadingRequest, choose_data, refuse_empty
 from featcache.commands.takes import takes
 from featcache.console import console, notes, print_json, safe
 from featcache.extraction.heap import keep_heap
@@ -28,6 +28,7 @@ class BenchRequest:
     """Everything that ``featcache bench`` takes, in the order of its help."""
 
     data: o.Data = None
+    reading: ReadingRequest = field(default_factory=ReadingRequest)
     encoders: EncoderRequest = field(default_factory=EncoderRequest)
     device: o.Device = o.DeviceName.auto
     pace: PaceRequest = field(default_factory=PaceRequest)
@@ -43,19 +44,18 @@ def bench(request: BenchRequest) -> None:
     data, encoders = choose_data(request.data, project), request.encoders
     keep_heap()
     from featcache.cache.folder import Cache, Defaults
-    from featcache.dataset.manifest import Manifest
     from featcache.encoders.loading import preferred_dtype, resolve_device
     from featcache.extraction.bench import bench as library_bench
     from featcache.extraction.bench import thin
 
     options = request.pace.options(request.device)
-    sample = thin(Manifest.from_source(data, on_orphan="skip"), request.samples)
+    refuse_empty(encoders.texts | request.reading.texts)
+    sample = thin(request.reading.read(data, project, on_orphan="skip"), request.samples)
     wanted = encoders.dtypes
     compute = preferred_dtype(resolve_device(options.device)) if wanted.compute == "auto" else wanted.compute
     defaults = Defaults(compute, "float16" if wanted.storage == "auto" else wanted.storage)
     # Encoders take what is not said from a cache; the one that is measured with is made later.
     imagined = Cache(Path("bench"), defaults)
-    refuse_empty(encoders.texts)
     specs = encoders.models(project).specs(sample, imagined, Dtypes(compute, defaults.storage_dtype))
     with notes.status("") as spinner:
         found = library_bench(

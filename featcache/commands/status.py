@@ -140,7 +140,7 @@ def _cut(text: str, width: int = 100) -> str:
 
 
 def _render_dataset(dataset: DatasetStatus) -> None:
-    classes = [f"{safe(_cut(name, 60))} {n:,}" for name, n in dataset.classes.items()]
+    classes = [f"{safe(_cut(name, 60))} {n:,}" for name, n in _classes(dataset).items()]
     if len(classes) > _CLASSES:
         classes = [*classes[: _CLASSES - 1], f"and {len(classes) - _CLASSES + 1} more classes"]
     contents = " and ".join(f"{n:,} different {_SIDES[m]}" for m, n in dataset.n_contents.items())
@@ -162,6 +162,16 @@ def _render_dataset(dataset: DatasetStatus) -> None:
     others = sorted({f"{c.modality} {c.producer}" for c in dataset.coverage if not c.is_wanted and c.n_contents})
     rows += [("not run", ", ".join(others))] if others else []
     _grid([*rows, *_warnings(dataset.audit)])
+
+
+def _classes(dataset: DatasetStatus) -> dict[str, int]:
+    """Count samples by class, and those of unknown class by what else is known of them."""
+    from featcache.dataset.overview import UNLABELLED, UNNAMED
+
+    named = {name: n for name, n in dataset.classes.items() if name != "unknown"}
+    n_unnamed = dataset.labels["ai"] - sum(n for name, n in named.items() if name != "real")
+    found = named | {UNNAMED: n_unnamed, UNLABELLED: dataset.labels["unknown"]}
+    return {name: n for name, n in found.items() if n}
 
 
 def _files(formats: Mapping[str, int]) -> str:

@@ -1,11 +1,18 @@
 """The list of samples: what a user names, read once into typed rows."""
 
 import re
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, text_files, webdataset
+from featcache.dataset.overview import Group, overview
+from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, parquet_set, text_files, webdataset
+from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.columns import parse_columns, write_columns
+from featcache.dataset.readers.outcome import OnOrphan, Parsed
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -31,6 +38,10 @@ class Manifest:
         One line for each thing that was left out under ``on_orphan="skip"``.
     broken : tuple of str
         One line for each part of the source that is damaged or refused: what it would have given is missing.
+    notes : tuple of str
+        Lines that the user should see once: about labels, captions and columns.
+    reading : Reading
+        By which rules it was read, and what was stated about labels, columns and paths.
     """
 
     name: str
@@ -39,19 +50,30 @@ class Manifest:
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reading: Reading = TODAY
 
     @classmethod
     def from_source(
-        cls, data: str | Path, *, on_orphan: Literal["error", "skip"] = "error", name: str | None = None
+        cls,
+        data: str | Path,
+        *,
+        on_orphan: Literal["error", "skip"] = "error",
+        name: str | None = None,
+        labels: str | None = None,
+        columns: str | None = None,
+        root: str | Path | None = None,
+        earlier: Callable[[str], Reading | None] | None = None,
     ) -> "Manifest":
         """Read what `data` names.
 
         A string ``hf:NAME[@revision]`` is read through `datasets`. A folder with one manifest file directly
-        in it stands for that file; another folder is read as class folders or caption sidecars
-        (`featcache.dataset.readers.folders`). A .tar file, a range of them (``train-{000..012}.tar``) and a folder of
-        nothing else are a WebDataset (`featcache.dataset.readers.webdataset`). Another file is read by its
-        ending; a table whose header has one column of pictures per generator is the competition's wide layout
-        (`featcache.dataset.readers.ct2`).
+        in it stands for that file; another folder is read as Parquet files, if it has any and neither pictures nor
+        tars, else as class folders or caption sidecars (`featcache.dataset.readers.folders`). A pattern
+        (``data/train-*.parquet``) stands for Parquet files too. A .tar file, a range of them
+        (``train-{000..012}.tar``) and a folder of nothing else are a WebDataset
+        (`featcache.dataset.readers.webdataset`). Another file is read by its ending; a table whose header has one
+        column of pictures per generator is the competition's wide layout (`featcache.dataset.readers.ct2`).
 
         Parameters
         ----------
@@ -63,6 +85,16 @@ class Manifest:
             The data set's name; by default the stem of the file, its folder's name where the stem says
             nothing (manifest, data, train, ...), the folder's own name, or the repository with "--" for "/".
             Characters that are not safe in a file name become "-".
+        labels : str, optional
+            What the data's values or folders mean: ``1=real,0=ai``, ``midjourney=ai``, ``*=ai`` (all others),
+            ``none`` (there are no labels), ``auto`` (as the data say, by the rules of today).
+        columns : str, optional
+            Which columns mean what: ``image=filename,caption=text``; the others are found by their names.
+        root : str or Path, optional
+            A folder below which the pictures of a table are, however their paths begin: those of another machine.
+        earlier : callable, optional
+            Gives how the data set of a name was read before, so that it is read so again
+            (`featcache.extraction.survey.reading.read_before`); by default none was.
 
         Raises
         ------
@@ -70,24 +102,68 @@ class Manifest:
             `data` is none of the accepted forms, or breaks a rule of its form.
         """
         if isinstance(data, str) and data.startswith("hf:"):
-            table = hub.read_hub(data)
-            origin, title = table.origin, name or hub.name_of(table.origin)
+            path, title = None, name or hub.name_of(data)
         else:
             path = location.locate(data)
-            origin, title = str(path), name or location.name_of(path)
-            if tars := location.find_tars(path):
-                parsed = webdataset.read_tars(tars, on_orphan=on_orphan)
-                return cls(location.safe_name(title), origin, *parsed)
-            if path.is_dir():
-                parsed = folders.read_folder(path, on_orphan=on_orphan)
-                return cls(location.safe_name(title), origin, *parsed)
-            table = _read_table(path)
-        wide = ct2.match_wide(table)
-        if wide is None:
-            parsed = narrow.parse_table(table, on_orphan=on_orphan)
+            title = name or location.name_of(path)
+        safe = location.safe_name(title)
+        before = (earlier(safe) if earlier else None) or TODAY
+        if path is not None and not location.has_columns(path):
+            if columns is not None or root is not None:
+                option = "--root" if columns is None else f"--column {quoted(columns)}"
+                raise ManifestError(f"{option}: {str(path)!r} is no table, nor hf:NAME: leave the option out")
+            before = replace(before, columns="", root="")
+        reading, notes = _state(before, labels, columns, root)
+        if path is None:
+            table = hub.read_hub(str(data), reading)
+            origin, parsed = table.origin, _parse_table(table, on_orphan)
         else:
-            parsed = ct2.parse_wide(table, wide, on_orphan=on_orphan)
-        return cls(location.safe_name(title), origin, *parsed)
+            origin, parsed = str(path), _read(path, on_orphan, reading)
+        return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
+
+    @property
+    def overview(self) -> tuple[Group, ...]:
+        """What was read: samples by split and class, with an example of each."""
+        return overview(self.samples, self.origin)
+
+
+def _state(
+    before: Reading, labels: str | None, columns: str | None, root: str | Path | None
+) -> tuple[Reading, tuple[str, ...]]:
+    """Add what the user says to how the data were read before, and tell what goes on as it was."""
+    reading, notes = before, []
+    if labels is not None:
+        reading = reading.state(labels)
+    elif before.labels:
+        notes.append(f"labels as stated before: {before.labels} (--labels auto: as the data say)")
+    if columns is not None:
+        reading = replace(reading, columns=write_columns(parse_columns(columns)))
+    elif before.columns:
+        notes.append(f"columns as named before: --column {shlex.quote(before.columns)}")
+    if root is not None:
+        reading = replace(reading, root=str(Path(root).absolute()))
+    elif before.root:
+        notes.append(f"pictures below the folder that was named before: --root {shlex.quote(before.root)}")
+    return reading, tuple(notes)
+
+
+def _read(path: Path, on_orphan: OnOrphan, reading: Reading) -> Parsed:
+    """Read a file or folder, a range of tars, or a pattern."""
+    if tars := location.find_tars(path):
+        return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading)
+    parquets, folder = location.find_parquets(path)
+    if parquets:
+        return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan)
+    if path.is_dir():
+        return folders.read_folder(path, on_orphan=on_orphan, reading=reading)
+    return _parse_table(replace(_read_table(path), reading=reading), on_orphan)
+
+
+def _parse_table(table: Table, on_orphan: OnOrphan) -> Parsed:
+    wide = ct2.match_wide(table)
+    if wide is None:
+        return narrow.parse_table(table, on_orphan=on_orphan)
+    return ct2.parse_wide(table, wide, on_orphan=on_orphan)
 
 
 def _read_table(path: Path) -> Table:
@@ -96,6 +172,8 @@ def _read_table(path: Path) -> Table:
             return text_files.read_csv(path, delimiter=",")
         case ".tsv":
             return text_files.read_csv(path, delimiter="\t")
+        case ".json":
+            return text_files.read_json(path)
         case ".jsonl" | ".ndjson":
             return text_files.read_jsonl(path)
         case ".parquet":

@@ -79,6 +79,8 @@ class Sample:
         Rows of one group must not be divided between splits.
     where : str
         The row's place for messages, such as "manifest.csv, row 12" (from 1, the header not counted).
+    origin : str or None
+        Where the row comes from, as the data say; None: they do not.
     """
 
     sample_id: str
@@ -89,3 +91,4 @@ class Sample:
     split: str | None
     group: str | None
     where: str
+    origin: str | None = None

@@ -26,7 +26,7 @@ class SampleList(Sequence[Sample]):
 
     Attributes
     ----------
-    sample_id, caption, group, where : StringColumn
+    sample_id, caption, group, where, origin : StringColumn
         As `Sample` has them; ``""`` for None.
     path : StringColumn
         Of pictures in files; ``""`` for samples without one.
@@ -46,6 +46,7 @@ class SampleList(Sequence[Sample]):
     caption: StringColumn
     group: StringColumn
     where: StringColumn
+    origin: StringColumn
     path: StringColumn
     others: Mapping[int, ImageSource]
     label_a: NDArray[np.int8]
@@ -93,6 +94,7 @@ class SampleList(Sequence[Sample]):
             _SPLITS[self.split_code[row]] or None,
             self.group[row] or None,
             self.where[row],
+            self.origin[row] or None,
         )
 
     def __iter__(self) -> Iterator[Sample]:
@@ -142,7 +144,7 @@ class SampleList(Sequence[Sample]):
 class _Columns:
     """Columns that grow."""
 
-    strings: tuple[StringBuilder, ...] = field(default_factory=lambda: tuple(StringBuilder() for _ in range(5)))
+    strings: tuple[StringBuilder, ...] = field(default_factory=lambda: tuple(StringBuilder() for _ in range(6)))
     others: dict[int, ImageSource] = field(default_factory=dict)
     label_a: array[int] = field(default_factory=lambda: array("b"))
     classes: dict[str, int] = field(default_factory=dict)
@@ -154,7 +156,9 @@ class _Columns:
         path = image.path if isinstance(image, ImageFile) else ""
         if image is not None and not path:
             self.others[len(self.label_a)] = image
-        texts = (sample.sample_id, sample.caption or "", sample.group or "", sample.where, path)
+        texts = (
+            sample.sample_id, sample.caption or "", sample.group or "", sample.where, sample.origin or "", path,
+        )  # fmt: skip
         for column, text in zip(self.strings, texts, strict=True):
             column.append(text)
         self.label_a.append(sample.label_a)
@@ -163,9 +167,9 @@ class _Columns:
         self.split.append(_SPLITS.index(sample.split or ""))
 
     def pack(self) -> SampleList:
-        sample_id, caption, group, where, path = (column.pack() for column in self.strings)
+        sample_id, caption, group, where, origin, path = (column.pack() for column in self.strings)
         return SampleList(
-            sample_id, caption, group, where, path, self.others,
+            sample_id, caption, group, where, origin, path, self.others,
             label_a=np.frombuffer(self.label_a, np.int8),
             class_names=tuple(self.classes),
             label_b=np.frombuffer(self.label_b, np.int16),

@@ -73,6 +73,10 @@ class Work:
                 views,
                 table.split_seed,
                 skips_orphans,
+                table.rules,
+                table.labels,
+                table.columns,
+                table.root,
             )
             for spec, views in self.items
         ]

@@ -54,11 +54,11 @@ class ColumnFile:
         dtypes: Mapping[str, str],
         *,
         format_version: int,
-        optional: Collection[str] = (),
+        optional: Collection[Collection[str]] = (),
         head: tuple[str, ...] = (),
         where: str,
     ) -> ColumnFile:
-        """Map the columns of a file, which must be these; ``optional`` ones are all there or none.
+        """Map the columns of a file, which must be these; of each ``optional`` group all are there or none.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class ColumnFile:
                     f"{where} has format version {values['format_version']}, this program reads {format_version}"
                 )
             found = set(child_names(file, len(dtypes), where))
-            wanted = set(dtypes) if found & set(optional) else set(dtypes) - set(optional)
+            wanted = set(dtypes).difference(*(group for group in optional if not found & set(group)))
             if found != wanted:
                 odd = sorted(found ^ wanted)[0]
                 raise ShardError.damaged(f"{where} {'lacks' if odd in wanted else 'has an unknown'} column {odd!r}")

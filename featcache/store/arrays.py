@@ -32,6 +32,8 @@ class Arrays:
         Which rows are not NaN.
     keys : mapping of content to (n, 32) uint8
         Keys of captions and pictures, whatever is selected; zeros where the sample has none.
+    origin : (n,) str or None
+        Where each sample comes from, ``""`` where that is not said. None: the data say it of no sample.
     """
 
     sample_id: NDArray[np.str_]
@@ -43,6 +45,7 @@ class Arrays:
     features: Mapping[str, NDArray[np.float32]]
     present: Mapping[str, NDArray[np.bool_]]
     keys: Mapping[str, NDArray[np.uint8]]
+    origin: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.label_a)
@@ -59,4 +62,11 @@ class Arrays:
             {m: v[rows] for m, v in self.features.items()},
             {m: v[rows] for m, v in self.present.items()},
             {m: v[rows] for m, v in self.keys.items()},
+            None if self.origin is None else self.origin[rows],
         )
+
+    @property
+    def strings(self) -> Mapping[str, NDArray[np.str_]]:
+        """The columns of text: ``sample_id``, ``split``, ``group``, and ``origin`` where it is known."""
+        columns = {"sample_id": self.sample_id, "split": self.split, "group": self.group}
+        return columns if self.origin is None else columns | {"origin": self.origin}

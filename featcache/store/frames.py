@@ -21,9 +21,10 @@ METADATA_KEY = b"featcache"
 def arrow_table(arrays: Arrays, about: Mapping[str, Any] | None = None) -> Any:
     """Return a ``pyarrow.Table``.
 
-    Columns: ``sample_id``, ``split``, ``group`` (string), ``label_a`` (int8), ``label_b`` (int16), and per modality a
-    fixed-size list of float32 named after it, NaN where the sample has none, and ``<modality>_present`` (bool). The
-    schema's metadata hold, under `METADATA_KEY`, a JSON object with ``class_names`` and what ``about`` adds.
+    Columns: ``sample_id``, ``split``, ``group`` and, where it is known, ``origin`` (string), ``label_a`` (int8),
+    ``label_b`` (int16), and per modality a fixed-size list of float32 named after it, NaN where the sample has none,
+    and ``<modality>_present`` (bool). The schema's metadata hold, under `METADATA_KEY`, a JSON object with
+    ``class_names`` and what ``about`` adds.
 
     Raises
     ------
@@ -34,9 +35,7 @@ def arrow_table(arrays: Arrays, about: Mapping[str, Any] | None = None) -> Any:
         import pyarrow as pa
     except ImportError as error:
         raise FeatcacheError("an Arrow table needs pyarrow: pip install 'featcache[parquet]'") from error
-    columns: dict[str, Any] = {
-        name: _strings(pa, name, getattr(arrays, name)) for name in ("sample_id", "split", "group")
-    }
+    columns: dict[str, Any] = {name: _strings(pa, name, values) for name, values in arrays.strings.items()}
     columns |= {"label_a": pa.array(arrays.label_a), "label_b": pa.array(arrays.label_b)}
     for modality, vectors in arrays.features.items():
         flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
@@ -69,7 +68,7 @@ def pandas_frame(arrays: Arrays) -> Any:
         import pandas as pd
     except ImportError as error:
         raise FeatcacheError("a pandas frame needs pandas: pip install 'featcache[frames]'") from error
-    columns: dict[str, Any] = {name: getattr(arrays, name).tolist() for name in ("sample_id", "split", "group")}
+    columns: dict[str, Any] = {name: values.tolist() for name, values in arrays.strings.items()}
     columns |= {"label_a": arrays.label_a, "label_b": arrays.label_b}
     for modality, vectors in arrays.features.items():
         columns[modality] = list(vectors)

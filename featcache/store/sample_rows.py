@@ -90,6 +90,7 @@ class SampleRows:
             features=features,
             present=present,
             keys={content: table.keys(content)[rows] for content in CONTENTS},
+            origin=None if table.row_origin is None else _strings(table.row_origin, rows),
         )
 
 

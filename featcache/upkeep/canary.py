@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable, read_samples
 from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.sample import ImageFile, ImageSource
 from featcache.encoders.base import decode_size
 from featcache.encoders.build import build_spec
@@ -180,7 +181,9 @@ class _Source:
             self.reason = f"the pictures of {name} are in {origin}, which is not fetched for a check"
             return {}
         try:
-            samples = Manifest.from_source(origin, on_orphan="skip").samples
+            table = self.table
+            as_before = Reading(table.rules, table.labels, table.columns, table.root)
+            samples = Manifest.from_source(origin, on_orphan="skip", name=name, earlier=lambda _: as_before).samples
         except FeatcacheError as error:
             self.reason = f"{name} cannot be read again: {error}"
             return {}

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ class Predictions:
 
         ``sample_id``, ``p_ai``, ``pred_a`` (``real`` or ``ai``), ``pred_b`` (the verdict's class) and
         ``p_NAME`` of each generator: the probability that it made the picture, P(AI) · P(NAME | AI). They
-        add up to ``p_ai``.
+        add up to ``p_ai``. A class that would take the place of another column, such as the ``ai`` of early data
+        sets, has ``p_generator_NAME``.
         """
         known = self.answered.tolist()
 
@@ -79,9 +80,21 @@ class Predictions:
             "pred_a": where_answered([AI if code else REAL for code in self.verdict.tolist()]),
             "pred_b": where_answered([self.classes[code] for code in self.verdict.tolist()]),
         }
-        for code, name in enumerate(self.classes[1:], start=1):
-            table[f"p_{name}"] = where_answered(self.proba[:, code].tolist())
+        if self.classes != (REAL, AI):
+            for code, column in enumerate(_generator_columns(self.classes[1:], table), start=1):
+                table[column] = where_answered(self.proba[:, code].tolist())
         return table
+
+
+def _generator_columns(generators: Sequence[str], taken: Collection[str]) -> list[str]:
+    """Name a column for each generator, none of which is taken."""
+    columns = {name: f"p_{name}" for name in generators}
+    for name in generators:
+        if columns[name] in taken:
+            columns[name] = f"p_generator_{name}"
+            while columns[name] in [column for other, column in columns.items() if other != name]:
+                columns[name] += "_"
+    return list(columns.values())
 
 
 def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predictions:

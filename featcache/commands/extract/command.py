@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from featcache.commands.extract.forecast import render_forecast
 from featcache.commands.extract.misses import print_misses
 from featcache.commands.extract.models import check_name, find_device, open_target
 from featcache.commands.extract.options import ExtractCommand
+from featcache.commands.extract.overview import print_overview
 from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.extract.request import ExtractRequest, choose_data, refuse_empty
 from featcache.commands.extract.result import render_result, result_document
@@ -38,21 +39,23 @@ def extract(request: ExtractRequest) -> None:
     """Run the encoders over what the cache lacks. Safe to interrupt; start it again to go on."""
     project = load_project()
     data, encoders = choose_data(request.data, project), request.encoders
-    refuse_empty(encoders.texts | {"--name": request.name})
+    refuse_empty(encoders.texts | request.reading.texts | {"--name": request.name})
     models = encoders.models(project)
     keep_heap()
     with interruptible():
-        from featcache.dataset.manifest import Manifest
-
         options = request.options()
         computing = find_device(request.device.value)
-        manifest = Manifest.from_source(data, on_orphan=request.on_orphan.value, name=request.name)
         target = open_target(cache_folder(request.cache), computing, encoders.dtypes)
+        manifest = request.reading.read(
+            data, project, on_orphan=request.on_orphan.value, name=request.name, cache=target
+        )
         specs = models.specs(manifest, target, encoders.dtypes)
         check_name(target, manifest, request.name)
         options = _rejoin(options, request.shard, target, manifest, specs)
         chosen = _gpus(request.gpus, computing, options)
         _check_log(request.json_log, target)
+        if not request.as_json:
+            print_overview(manifest)
         errand = _Errand(manifest, target, specs, encoders.chosen_views(project), options)
         if request.dry_run or request.timed:
             errand.forecast(timed=request.timed, as_json=request.as_json)
@@ -103,6 +106,11 @@ class _Errand:
     views: str
     options: ExtractOptions
 
+    @property
+    def told(self) -> dict[str, object]:
+        """What was read, for ``--json``."""
+        return {"read": [asdict(group) for group in self.manifest.overview], "notes": self.manifest.notes}
+
     def forecast(self, *, timed: bool, as_json: bool) -> None:
         """Say what would be done."""
         from featcache.extraction.forecast import forecast_extraction
@@ -113,7 +121,7 @@ class _Errand:
                 views=self.views, options=self.options, timed=timed, progress=display.update,
             )  # fmt: skip
         if as_json:
-            print_json(found.to_dict())
+            print_json(found.to_dict() | self.told)
         else:
             render_forecast(found, self.cache.path, timed=timed)
 
@@ -138,7 +146,7 @@ class _Errand:
                     views=self.views, options=self.options, progress=display.update, events=events,
                 )  # fmt: skip
         if as_json:
-            print_json(result_document(result))
+            print_json(result_document(result) | self.told)
         else:
             render_result(result, self.cache.path)
         if result.n_failed or result.broken:

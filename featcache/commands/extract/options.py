@@ -96,8 +96,26 @@ Data = Annotated[
     str | None,
     typer.Argument(
         metavar="DATA",
-        help="Manifest (csv, tsv, jsonl, parquet, xlsx), folder, tars, or hf:NAME; default: featcache.toml.",
+        help="Table (csv, tsv, json, jsonl, parquet, xlsx), folder, tars, or hf:NAME; default: featcache.toml.",
     ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="V=real|ai,…",
+        help="What values or folders mean: 1=real,0=ai, midjourney=ai, '*=ai' (all others), none, auto.",
+    ),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD=NAME,…",
+        help="Which columns mean what: image=file,caption=text; others go by their names.",
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the pictures are here, whose paths are of another machine."),
 ]
 CacheFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="Cache folder; default: ./cache.")]
 TextModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import typer
 
@@ -13,12 +14,58 @@ from featcache.commands.extract import options as o
 from featcache.commands.extract.models import Dtypes, Models, Pictures
 
 if TYPE_CHECKING:
+    from featcache.cache.folder import Cache
+    from featcache.dataset.manifest import Manifest
     from featcache.extraction.options import ExtractOptions
     from featcache.project import Project
 
-__all__ = ["EncoderRequest", "ExtractRequest", "PaceRequest", "choose_data", "refuse_empty"]
+__all__ = ["EncoderRequest", "ExtractRequest", "PaceRequest", "ReadingRequest", "choose_data", "refuse_empty"]
 
 _Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class ReadingRequest:
+    """What is said of the data: what their labels and columns mean, and where their pictures are."""
+
+    labels: o.Labels = None
+    column: o.Column = None
+    root: o.Root = None
+
+    @property
+    def texts(self) -> dict[str, str | None]:
+        """What is said in words, by option."""
+        return {"--labels": self.labels, "--column": self.columns}
+
+    @property
+    def columns(self) -> str | None:
+        """Which columns mean what, in one text."""
+        return None if self.column is None else ",".join(self.column)
+
+    def read(
+        self,
+        data: str,
+        project: Project,
+        *,
+        on_orphan: Literal["error", "skip"],
+        name: str | None = None,
+        cache: Cache | None = None,
+    ) -> Manifest:
+        """Read the data: as the command line says, or ``featcache.toml`` of those that it names, or as a cache did."""
+        from featcache.dataset.manifest import Manifest
+        from featcache.extraction.survey.reading import read_before
+
+        is_there = data == project.data
+        labels = _first(self.labels, project.labels if is_there else None)
+        return Manifest.from_source(
+            data,
+            on_orphan=on_orphan,
+            name=name,
+            labels=labels,
+            columns=_first(self.columns, project.column if is_there else None),
+            root=_first(self.root, project.root if is_there else None),
+            earlier=None if cache is None else partial(read_before, cache, is_stated=labels is not None),
+        )
 
 
 @dataclass(frozen=True)
@@ -130,6 +177,7 @@ class ExtractRequest:
     """Everything that ``featcache extract`` takes, in the order of its help."""
 
     data: o.Data = None
+    reading: ReadingRequest = field(default_factory=ReadingRequest)
     cache: o.CacheFolder = None
     encoders: EncoderRequest = field(default_factory=EncoderRequest)
     device: o.Device = o.DeviceName.auto

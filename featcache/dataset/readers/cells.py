@@ -4,21 +4,22 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
+from featcache.dataset.readers.reading import Reading
+from featcache.dataset.readers.words import SPLIT_NAMES, canonical, is_missing
 from featcache.dataset.sample import ImageSource
 from featcache.identity.terms import UNKNOWN
 
 __all__ = [
-    "AI_NAMES",
     "FIELDS",
-    "REAL_NAMES",
-    "SPLIT_NAMES",
+    "LABELS",
     "decode_caption",
     "is_unicode",
     "parse_cell",
     "parse_object",
+    "parse_objects",
     "quoted",
 ]
 
@@ -31,14 +32,13 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "split": ("split",),
     "sample_id": ("sample_id", "id", "index"),
     "group": ("group",),
+    "origin": ("origin", "source"),
 }
-REAL_NAMES = frozenset(("real", "human", "natural", "nature"))
-AI_NAMES = frozenset(("ai", "fake", "generated", "synthetic", "ai-generated"))
-SPLIT_NAMES: Mapping[str, str] = (
-    dict.fromkeys(("train", "training"), "train")
-    | dict.fromkeys(("valid", "val", "validation", "dev"), "valid")
-    | dict.fromkeys(("test", "testing"), "test")
-)
+LABELS = ("label_a", "label_b", "generator")
+"""Fields that say what a picture is."""
+
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 def quoted(value: object) -> str:
@@ -75,14 +75,32 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def _parse_captions(cell: object) -> str | tuple[tuple[int, str], ...] | None:
+    """Give the caption of a cell, or those of a list with their places in it, without what stands for none."""
+    if not isinstance(cell, list):
+        return _parse_text(cell)
+    captions = enumerate(map(_parse_text, cell))
+    return tuple((place, text) for place, text in captions if text is not None and not is_missing(text)) or None
+
+
 def _parse_name(cell: object) -> str | None:
     text = _parse_text(cell)
     return None if text is None else text.strip()
 
 
-def _parse_class(cell: object) -> str | None:
+def _parse_class(cell: object, reading: Reading) -> str | None:
     name = _parse_name(cell)
-    return "real" if name is not None and name.lower() == "real" else name
+    if name is not None and not reading.is_early and canonical(name) not in reading.stated:
+        _refuse_switch(cell, name)
+    return None if name is None else reading.of_class(name)
+
+
+def _refuse_switch(cell: object, name: str) -> None:
+    if isinstance(cell, bool) or name.lower() in ("true", "false"):
+        raise ValueError(
+            f"unknown label {quoted(cell)}, expected a class name: --labels states what it means, such as "
+            "true=ai,false=real"
+        )
 
 
 def _parse_id(cell: object) -> str:
@@ -100,63 +118,77 @@ def _parse_image(cell: object) -> str | ImageSource | None:
     return _parse_text(cell)
 
 
-def _parse_label_a(cell: object) -> int:
-    text = str(int(cell)) if isinstance(cell, bool) else _parse_name(cell)
-    if text is None:
-        return UNKNOWN
-    if re.fullmatch(r"[01](\.0*)?|-1(\.0*)?", text):
-        return int(float(text))
-    name = text.lower()
-    if name not in REAL_NAMES | AI_NAMES:
-        raise ValueError(f"unknown label {quoted(text)}, expected 0 or real, 1 or ai, -1 or nothing")
-    return int(name in AI_NAMES)
+def _parse_label_a(cell: object, reading: Reading) -> int:
+    text = _parse_name(cell)
+    verdict = None if text is None else reading.of_label(text)
+    return UNKNOWN if verdict is None else verdict
 
 
-def _parse_label_b(cell: object) -> int | str | None:
-    text = _parse_class(cell)
-    if text is None or text == "real":
-        return None if text is None else 0
+def _parse_label_b(cell: object, reading: Reading) -> int | str | None:
+    text = _parse_name(cell)
+    if text is None or (not reading.is_early and is_missing(text)):
+        return None
+    if canonical(text) in reading.stated:
+        found = reading.of_class(text)
+        return 0 if found == "real" else found
     if number := re.fullmatch(r"(-1|\+?[0-9]{1,9})(\.0*)?", text):
+        if (reading.rest is not None and int(number[1]) == 0) or reading.rest == 0:
+            return None
         return None if int(number[1]) == UNKNOWN else int(number[1])
     if isinstance(cell, bool) or re.fullmatch(r"[+-]?([0-9.]+(e[+-]?[0-9]+)?|inf|nan)", text, re.IGNORECASE):
         raise ValueError(f"unknown label {quoted(cell)}, expected a whole number from 0 or a class name")
-    return text
+    found = _parse_class(cell, reading)
+    return 0 if found == "real" else found
 
 
 def _parse_split(cell: object) -> str | None:
     text = _parse_name(cell)
-    if text is not None and text.lower() not in SPLIT_NAMES:
+    if text is None or is_missing(text):
+        return None
+    if text.lower() not in SPLIT_NAMES:
         raise ValueError(f"unknown split {quoted(text)}, expected train, valid, test or nothing")
-    return None if text is None else SPLIT_NAMES[text.lower()]
+    return SPLIT_NAMES[text.lower()]
+
+
+def _parse_group(cell: object, reading: Reading) -> str | None:
+    text = _parse_name(cell)
+    return None if text is None or (reading.rules > 1 and is_missing(text)) else text
 
 
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "image": _parse_image,
     "caption": _parse_text,
+    "captions": _parse_captions,
+    "split": _parse_split,
+    "sample_id": _parse_id,
+    "origin": _parse_name,
+}
+_READ: Mapping[str, Callable[[object, Reading], object]] = {
     "label_a": _parse_label_a,
     "label_b": _parse_label_b,
     "generator": _parse_class,
-    "split": _parse_split,
-    "sample_id": _parse_id,
-    "group": _parse_name,
+    "group": _parse_group,
 }
+"""Fields whose cells mean what the reading of the data set says."""
 
 
-def parse_cell(field: str, cell: object) -> object:
+def parse_cell(field: str, cell: object, reading: Reading) -> object:
     """Parse a raw cell of a field.
 
     Returns
     -------
     object
-        image: str (a path), `ImageSource` or None; caption: the exact text or None; label_a: 0, 1 or -1; label_b:
-        int >= 0, class name or None; others: stripped text or None.
+        image: str (a path), `ImageSource` or None; caption: the exact text or None; captions: the same, or of a list
+        (place, text) of each; label_a: 0, 1 or -1; label_b: int >= 0, class name or None; generator: class name or
+        None; others: stripped text or None. The class of an AI picture of unknown generator is `AI_CLASS`, except by
+        rules 1.
 
     Raises
     ------
     ValueError
         The cell breaks the rule of its field.
     """
-    return _PARSERS[field](cell)
+    return _READ[field](cell, reading) if field in _READ else _PARSERS[field](cell)
 
 
 def decode_caption(data: bytes) -> str | None:
@@ -186,15 +218,58 @@ def parse_object(text: str | bytes) -> dict[str, object]:
     RecursionError
         If the value is nested too deeply.
     """
-    own: list[str] = []
+    keys = _Keys()
+    return keys.check(json.loads(text, object_pairs_hook=keys.build))
 
-    def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        own[:] = [name for name, _ in pairs]  # the outermost object is built last
+
+def parse_objects(text: str) -> Iterator[dict[str, object]]:
+    """Parse a JSON array of objects, each of whose own keys differ; one after the other.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    RecursionError
+        An object is nested too deeply.
+    """
+    keys = _Keys()
+    decoder = json.JSONDecoder(object_pairs_hook=keys.build)
+    at = _skip_blanks(text, 0)
+    if text[at : at + 1] != "[":
+        raise ValueError(f"expected a list of objects, found {quoted(text[at : at + 20])}")
+    at = _skip_blanks(text, at + 1)
+    while text[at : at + 1] != "]":
+        row, at = decoder.raw_decode(text, at)
+        yield keys.check(row)
+        at = _skip_blanks(text, at)
+        if text[at : at + 1] == ",":
+            at = _skip_blanks(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise ValueError(f"expected an object after the comma before character {at}, found the list's end")
+        elif text[at : at + 1] != "]":
+            raise ValueError(f"expected , or ] at character {at}, found {quoted(text[at : at + 20])}")
+    if rest := text[_skip_blanks(text, at + 1) :][:20]:
+        raise ValueError(f"expected nothing after the list, found {quoted(rest)}")
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
+
+
+class _Keys:
+    """The keys of the outermost object that was parsed, which is built last."""
+
+    def __init__(self) -> None:
+        self._own: list[str] = []
+
+    def build(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        self._own[:] = [name for name, _ in pairs]
         return dict(pairs)
 
-    row = json.loads(text, object_pairs_hook=build)
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, found {quoted(row)}")
-    if len(own) != len(row):
-        raise ValueError(f"the key {quoted(Counter(own).most_common(1)[0][0])} occurs twice")
-    return row
+    def check(self, row: object) -> dict[str, object]:
+        if not isinstance(row, dict):
+            raise ValueError(f"expected an object, found {quoted(row)}")
+        if len(self._own) != len(row):
+            raise ValueError(f"the key {quoted(Counter(self._own).most_common(1)[0][0])} occurs twice")
+        return row

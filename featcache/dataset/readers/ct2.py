@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from featcache.dataset.readers.cells import quoted
-from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
-from featcache.dataset.readers.table import Table, load_columns, match_columns, refuse_rows
+from featcache.dataset.readers.columns import describe_unread, load_origins, match_columns
+from featcache.dataset.readers.labels import label_classes
+from featcache.dataset.readers.outcome import (
+    MissingWords,
+    OnOrphan,
+    Parsed,
+    check_unique,
+    find_image,
+    settle_orphans,
+)
+from featcache.dataset.readers.rebase import rebase
+from featcache.dataset.readers.table import Table, load_columns, refuse_rows
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -91,11 +101,16 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     loaded = load_columns(table, wanted)
     fields = dict(zip(found, loaded, strict=False))
     pictures = dict(zip(wide, loaded[len(found) :], strict=True))
-    n_rows = len(fields["caption"])
+    missing = MissingWords(table.reading)
+    captions = [missing.drop(caption) for caption in fields["caption"]]
+    labels = label_classes(table, wide)
+    n_rows = len(captions)
     empty = [row for row in range(n_rows) if all(cells[row] is None for cells in pictures.values())]
     refuse_rows(table, empty, lambda _: f"expected a picture in one of {', '.join(wide)}, found none")
     row_ids = fields.get("sample_id") or [str(row + 1) for row in range(n_rows)]
+    origins, odd = load_origins(table, matched)
     groups, splits = fields.get("group", row_ids), fields.get("split", [None] * n_rows)
+    folder, below = rebase(table, (cell for cells in pictures.values() for cell in cells))
     orphans = []
 
     def cells_of_pictures() -> Iterator[Sample]:
@@ -104,18 +119,21 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
             for name, cells in pictures.items():
                 image = cells[row]
                 if isinstance(image, str):
-                    image = find_image(image, table.folder)
+                    image = find_image(below(image), folder)
                 if isinstance(image, str):
                     orphans.append(f"{where}, column {quoted(table.header[wide[name]])}: {image}")
                 elif image is not None:
-                    sample_id, label_a = f"{row_ids[row]}-{name}", int(name != "real")
-                    caption, split, group = fields["caption"][row], splits[row], groups[row]
-                    yield Sample(sample_id, image, caption, label_a, name, split, group, where)
+                    sample_id, caption = f"{row_ids[row]}-{name}", captions[row]
+                    origin = origins[row] if origins else None
+                    yield Sample(sample_id, image, caption, *labels[name], splits[row], groups[row], where, origin)
 
     samples = SampleList.of(cells_of_pictures())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(samples, CT2_GENERATORS, tuple(orphans))
+    generators = () if table.reading.is_unlabelled else CT2_GENERATORS
+    read = (*wide.values(), *(matched[field] for field in matched if field == "origin"))
+    notes = describe_unread(table, found, read) + odd + missing.notes
+    return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 
 def read_xlsx(path: Path) -> Table:

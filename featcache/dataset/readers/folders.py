@@ -3,16 +3,23 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from posixpath import basename, splitext
 
-from featcache.dataset.readers.cells import AI_NAMES, REAL_NAMES, SPLIT_NAMES, decode_caption, quoted
-from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
+from featcache.dataset.readers.cells import decode_caption, quoted
+from featcache.dataset.readers.layout import label_paths
+from featcache.dataset.readers.outcome import (
+    MissingWords,
+    OnOrphan,
+    Parsed,
+    check_unique,
+    find_image,
+    settle_orphans,
+)
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.sample import ImageFile, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
-from featcache.identity.terms import UNKNOWN
 
 __all__ = ["IMAGE_ENDINGS", "read_folder"]
 
@@ -20,7 +27,7 @@ IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".t
 _NOTES = ("readme", "license", "notice")
 
 
-def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
+def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parsed:
     """Read all pictures below a folder, in sorted order.
 
     Hidden files and folders are ignored, links to folders are not followed. The caption of ``a/1.jpg`` is
@@ -28,23 +35,13 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
     files named like README, LICENSE or NOTICE that have no picture beside them are about the folder. The
     sample's id is ``a/1``, or ``a/1.jpg`` if another picture has the same stem.
 
-    Labels come from the names of folders by this rule, which looks at the first folders of all pictures:
-
-    1. If each picture is in a folder and every top folder is named like a split (train, val, test, ...), the
-       top folder gives the split, and the next one (if there is one) the class.
-    2. Else, if a top folder is named like real pictures (real, human, natural, nature), the top folders give
-       the class; pictures outside any folder have no label.
-    3. Else folders mean nothing, and labels are unknown.
-
-    Case does not count in the names of splits and of real or AI pictures. A class named like AI pictures at
-    large (ai, fake, ...) has label_a 1 and no label_b; any other class that is not real is a generator. Split
-    folders beside other folders are refused if class folders for real pictures are among or in them.
+    Splits and labels come from the names of folders (`featcache.dataset.readers.layout`).
 
     Raises
     ------
     ManifestError
-        There is no picture, a caption is not UTF-8, a name is not Unicode, or there are orphans: captions
-        without picture, names of pictures that are no regular files.
+        There is no picture, a caption is not UTF-8, a name is not Unicode, labels cannot be told, or there are
+        orphans: captions without picture, names of pictures that are no regular files.
     """
     names = sorted(_walk(folder))
     pictures = [name for name in names if splitext(name)[1].lower() in IMAGE_ENDINGS]
@@ -54,7 +51,7 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
             expected += "; a folder of tars must hold nothing else, name them as 'DIR/train-{000..012}.tar'"
         raise ManifestError(f"folder {quoted(str(folder))} holds no pictures, expected files named {expected}")
     captions = {_stem(name): name for name in names if name.lower().endswith(".txt")}
-    layout = _Layout.from_names(folder, pictures)
+    labels, notes = label_paths(f"folder {quoted(str(folder))}", pictures, reading)
     ids = _ids_of(pictures)
     stems = {_stem(name) for name in pictures}
     orphans = [
@@ -63,6 +60,8 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
         if stem not in stems and not basename(name).lower().startswith(_NOTES)
     ]
 
+    missing = MissingWords(reading)
+
     def rows() -> Iterator[Sample]:
         for name in pictures:
             image = find_image(name, str(folder))
@@ -70,14 +69,15 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan) -> Parsed:
                 orphans.append(f"folder {quoted(str(folder))}: {image}")
                 continue
             sidecar = captions.get(_stem(name))
-            caption = None if sidecar is None else _read_caption(f"{folder}/{sidecar}")
-            split, label_a, label_b = layout.labels(name)
+            caption = None if sidecar is None else missing.drop(_read_caption(f"{folder}/{sidecar}"))
+            split, label_a, label_b = labels[_folders(name)]
             yield Sample(ids[name], image, caption, label_a, label_b, split, None, repr(image.path))
 
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(samples, tuple(sorted({*samples.class_names} - {"real"})), tuple(orphans))
+    generators = tuple(sorted({*samples.class_names} - {"real"}))
+    return Parsed(samples, generators, tuple(orphans), notes=notes + missing.notes)
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -124,41 +124,3 @@ def _read_caption(path: str) -> str | None:
         raise ManifestError(f"{quoted(path)}: {error}") from error
     except OSError as error:
         raise ManifestError(f"caption {quoted(path)} cannot be read: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How many leading folders mean something: a split, a class."""
-
-    split_depth: int
-    has_classes: bool
-
-    @classmethod
-    def from_names(cls, folder: Path, pictures: Sequence[str]) -> "_Layout":
-        parts = {_folders(name) for name in pictures}
-        tops = {part[0].lower() if part else "" for part in parts}
-        splits = tops & SPLIT_NAMES.keys()
-        if splits == tops:
-            return cls(split_depth=1, has_classes=True)
-        has_real = bool(tops & REAL_NAMES)
-        is_divided = any(
-            len(part) > 1 and part[0].lower() in splits and part[1].lower() in REAL_NAMES for part in parts
-        )
-        if splits and (has_real or is_divided):
-            others = sorted(tops - splits)[0]
-            raise ManifestError(
-                f"folder {quoted(str(folder))}: expected splits only or no splits on top, found "
-                f"{quoted(sorted(splits)[0])} beside {quoted(others) if others else 'pictures'}"
-            )
-        return cls(split_depth=0, has_classes=has_real)
-
-    def labels(self, name: str) -> tuple[str | None, int, str | None]:
-        """Give split, label_a and label_b of a picture."""
-        parts = _folders(name)
-        split = SPLIT_NAMES[parts[0].lower()] if self.split_depth else None
-        if not self.has_classes or len(parts) <= self.split_depth:
-            return split, UNKNOWN, None
-        label = parts[self.split_depth]
-        if label.lower() in REAL_NAMES:
-            return split, 0, "real"
-        return split, 1, None if label.lower() in AI_NAMES else label

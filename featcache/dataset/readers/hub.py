@@ -8,9 +8,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from featcache.dataset.readers.cells import SPLIT_NAMES, quoted
+from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.columns import match_columns
 from featcache.dataset.readers.ct2 import CT2_GENERATORS
-from featcache.dataset.readers.table import Table, match_columns
+from featcache.dataset.readers.reading import Reading
+from featcache.dataset.readers.table import Table
+from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 
 __all__ = ["HubImage", "name_of", "read_hub"]
@@ -59,7 +62,7 @@ class HubImage:
 def name_of(origin: str) -> str:
     """Give the name of the data set that "hf:NAME[@revision]" names: the folder's, or the repository's."""
     source, _ = _split_revision(origin)
-    return Path(source).name if _is_folder(source) else source.replace("/", "--")
+    return Path(source).resolve().name if _is_folder(source) else source.replace("/", "--")
 
 
 def _split_revision(origin: str) -> tuple[str, str | None]:
@@ -74,7 +77,7 @@ def _is_folder(source: str) -> bool:
     return "\0" not in source and Path(source).is_dir()
 
 
-def read_hub(origin: str) -> Table:
+def read_hub(origin: str, reading: Reading) -> Table:
     """Open a data set of the hub, or a local folder that `datasets` reads.
 
     A folder that ``save_to_disk`` wrote is loaded as it is. Pictures stay encoded. The names of a ClassLabel
@@ -86,6 +89,8 @@ def read_hub(origin: str) -> Table:
     ----------
     origin : str
         "hf:NAME[@revision]"; NAME is a repository or a folder.
+    reading : Reading
+        As `Table.reading`.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def read_hub(origin: str) -> Table:
         source, origin = folder, f"hf:{folder}"
     parts = _load_parts(origin, source, revision)
     names = tuple(dict.fromkeys(name for part in parts.values() for name in part.column_names))
-    return _tabulate(Table(origin, names, lambda _: [], folder), parts, is_ct2=source == _CT2)
+    return _tabulate(Table(origin, names, lambda _: [], folder, reading=reading), parts, is_ct2=source == _CT2)
 
 
 def _load_parts(origin: str, source: str, revision: str | None) -> Mapping[str, Any]:

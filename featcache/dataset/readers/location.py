@@ -1,20 +1,24 @@
 """What a user names as data: a file, a folder that stands for files, or a range of tars."""
 
+import glob
 import os
 import re
+from itertools import islice
 from pathlib import Path
 
-from featcache.dataset.readers.cells import SPLIT_NAMES, quoted
+from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.folders import IMAGE_ENDINGS
+from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 from featcache.files.regular import check_regular
 
-__all__ = ["ACCEPTED", "find_tars", "locate", "name_of", "safe_name"]
+__all__ = ["ACCEPTED", "find_parquets", "find_tars", "has_columns", "locate", "name_of", "safe_name"]
 
 ACCEPTED = (
-    "a .csv, .tsv, .jsonl, .ndjson, .parquet or .xlsx file, a folder of pictures (caption sidecars or class "
-    "folders), a folder with one manifest.csv, .tsv, .jsonl or .parquet or metadata.csv or .jsonl in it, "
-    "WebDataset tars (a .tar file, a range such as train-{000..012}.tar, or a folder of nothing else), or "
-    "hf:NAME[@revision]"
+    "a .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .xlsx file, a folder of pictures (caption sidecars or class "
+    "folders), a folder with one manifest.csv, .tsv, .jsonl or .parquet or metadata.csv or .jsonl in it, several "
+    "Parquet files ('data/train-*.parquet', or a folder of them), WebDataset tars (a .tar file, a range such as "
+    "train-{000..012}.tar, or a folder of nothing else), or hf:NAME[@revision]"
 )
 _MANIFEST_FILES = frozenset(
     ("manifest.csv", "manifest.tsv", "manifest.jsonl", "manifest.parquet", "metadata.csv", "metadata.jsonl")
@@ -22,12 +26,15 @@ _MANIFEST_FILES = frozenset(
 _COMMON_STEMS = frozenset(
     {"", "manifest", "metadata", "data", "dataset", "index", "samples", "labels", "captions"} | SPLIT_NAMES.keys()
 )
+_WILD = re.compile(r"[*?[]")
+_BESIDE_TARS = (".parquet", "_stats.json")
+"""What img2dataset writes beside its tars, about what is in them."""
 _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
-_MAX_TARS = 100_000
+_MAX_FILES = 100_000
 
 
 def locate(data: str | Path) -> Path:
-    """Resolve a path; a folder with one manifest file in it becomes that file, a range of tars stays a range.
+    """Resolve a path; a folder with one manifest file in it becomes that file, ranges and patterns stay what they are.
 
     Raises
     ------
@@ -36,7 +43,7 @@ def locate(data: str | Path) -> Path:
         manifests.
     """
     try:
-        if _is_range(data):
+        if _is_range(data) or _is_pattern(data):
             return Path(data).absolute()
         path = Path(data).resolve(strict=True)
         if not path.is_dir():
@@ -72,10 +79,83 @@ def find_tars(path: Path) -> tuple[Path, ...]:
     """
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-        return tuple(files) if all(file.suffix.lower() == ".tar" and file.is_file() for file in files) else ()
+        tars = tuple(file for file in files if file.suffix.lower() == ".tar" and file.is_file())
+        beside = {f"{tar.stem}{end}" for tar in tars for end in _BESIDE_TARS}
+        return tars if {file.name for file in files} - {tar.name for tar in tars} <= beside else ()
     if path.suffix.lower() != ".tar":
         return ()
+    if _is_pattern(path):
+        return _matching(path)
     return tuple(map(Path, _expand(str(path)))) if _is_range(path) else (path,)
+
+
+def _is_pattern(data: str | Path) -> bool:
+    return bool(_WILD.search(str(data))) and not os.path.lexists(data)
+
+
+def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
+    """List the Parquet files that a located path stands for, in order: of a pattern, or all below a folder.
+
+    A folder stands for them if there is no picture and no tar below it; hidden files and folders are ignored, links
+    to folders are not followed.
+
+    Returns
+    -------
+    tuple of (tuple of Path, Path)
+        The files, and the folder that all are in or below. No files: the path stands for something else.
+
+    Raises
+    ------
+    ManifestError
+        A pattern is not one of Parquet files, or matches none, or there are too many.
+    """
+    if path.is_dir():
+        files = _below(path)
+    elif _is_pattern(path):
+        if path.suffix.lower() != ".parquet":
+            raise ManifestError(f"data {quoted(str(path))}: expected a pattern of .parquet or .tar files")
+        files = _matching(path)
+        fixed = next(place for place, part in enumerate(path.parts) if _WILD.search(part))
+        path = Path(*path.parts[:fixed])
+    else:
+        return (), path
+    if len(files) > _MAX_FILES:
+        raise ManifestError(f"{quoted(str(path))} has {len(files)} Parquet files, expected at most {_MAX_FILES}")
+    return files, path
+
+
+def has_columns(path: Path) -> bool:
+    """Say whether a located path stands for a table: not for tars, nor for a folder of pictures."""
+    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir())
+
+
+def _matching(pattern: Path) -> tuple[Path, ...]:
+    """List the regular files that a pattern matches, in order."""
+    found = (Path(name) for name in glob.glob(str(pattern), recursive=True))  # noqa: PTH207
+    files = tuple(sorted(file for file in islice(found, _MAX_FILES + 1) if file.is_file()))
+    if not files:
+        raise ManifestError(f"data {quoted(str(pattern))}: expected at least one file like this, found none")
+    return files
+
+
+def _below(folder: Path) -> tuple[Path, ...]:
+    """List the Parquet files below a folder; none if there is a picture or a tar, at the first of which this stops."""
+    found: list[Path] = []
+
+    def fail(error: OSError) -> None:
+        raise ManifestError(f"folder {quoted(str(folder))} cannot be read: {error}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in files:
+            ending = os.path.splitext(file)[1].lower()  # noqa: PTH122
+            if file.startswith("."):
+                continue
+            if ending in IMAGE_ENDINGS or ending == ".tar":
+                return ()
+            if ending == ".parquet":
+                found.append(Path(parent, file))
+    return tuple(sorted(file for file in found if file.is_file()))
 
 
 def _expand(pattern: str) -> list[str]:
@@ -84,9 +164,9 @@ def _expand(pattern: str) -> list[str]:
     end = 0
     for found in _RANGE.finditer(pattern):
         first, last = int(found[1]), int(found[2])
-        if not 0 <= last - first < _MAX_TARS // len(names):
+        if not 0 <= last - first < _MAX_FILES // len(names):
             raise ManifestError(
-                f"range {quoted(found[0])} in {quoted(pattern)}: expected 1 to {_MAX_TARS} tars in rising order"
+                f"range {quoted(found[0])} in {quoted(pattern)}: expected 1 to {_MAX_FILES} tars in rising order"
             )
         width = len(found[1]) if found[1].startswith("0") else 0
         fixed = pattern[end : found.start()]
@@ -99,6 +179,10 @@ def name_of(path: Path) -> str:
     """Name a data set by its located path: a folder's name, a file's stem, or its folder's if the stem says nothing."""
     if path.is_dir():
         return path.name
+    if _is_pattern(path):
+        fixed = re.match(r"([^*?[]*?)[-_.]+[*?[]", path.name)  # a whole word, as in birds-*.parquet
+        names = (fixed[1] if fixed else "", *(part for part in path.parts[-2:0:-1] if not _WILD.search(part)))
+        return next((name for name in names if name.lower() not in _COMMON_STEMS), "")
     stem = re.sub(rf"[-_.]*{_RANGE.pattern}", "", path.stem)
     return path.parent.name if stem.lower() in _COMMON_STEMS and path.parent.name else stem
 

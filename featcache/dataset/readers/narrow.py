@@ -1,11 +1,21 @@
 """Tables with one picture a row become samples."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from featcache.dataset.readers.cells import FIELDS, quoted
-from featcache.dataset.readers.labels import join_labels
-from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
-from featcache.dataset.readers.table import Table, load_columns, match_columns, refuse_rows
+from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
+from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns
+from featcache.dataset.readers.labels import describe_labels, join_labels
+from featcache.dataset.readers.outcome import (
+    MissingWords,
+    OnOrphan,
+    Parsed,
+    check_unique,
+    find_image,
+    settle_orphans,
+)
+from featcache.dataset.readers.rebase import rebase
+from featcache.dataset.readers.table import Table, load_columns, refuse_rows
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -14,10 +24,10 @@ __all__ = ["parse_table"]
 
 
 def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
-    """Turn a narrow table into samples, one a row.
+    """Turn a narrow table into samples, one a row, or one a caption where a cell holds a list of them.
 
     Without a sample_id column the image paths serve as ids if every row has one and no two are equal, else
-    the row numbers ("row-12").
+    `Table.default_id`. The samples of a list are called ID#0, ID#1, …, and are of one group.
 
     Raises
     ------
@@ -28,43 +38,73 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
     if "image" not in found and "caption" not in found:
         raise ManifestError(
             f"{table.origin} names neither images nor captions, expected a column "
-            f"{'|'.join(FIELDS['image'])} or {'|'.join(FIELDS['caption'])}, found {_listed(table.header)}"
+            f"{'|'.join(FIELDS['image'])} or {'|'.join(FIELDS['caption'])}, found {listed(table.header)}: "
+            "name it with --column image=… or caption=…"
         )
+    notes = describe_unread(table, found)
     if "generator" in found and "label_b" not in found:
         found["label_b"] = found.pop("generator")
-    fields = dict(zip(found, load_columns(table, found.items()), strict=True))
+    if table.reading.stated and not found.keys() & {*LABELS}:
+        said = ", ".join(map(quoted, table.reading.stated))
+        raise ManifestError(
+            f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
+            f"found {listed(table.header)}"
+        )
+    if table.reading.is_unlabelled:
+        found = {field: position for field, position in found.items() if field not in LABELS}
+    fields = _load(table, found)
     unset = [None] * len(next(iter(fields.values())))
-    images, captions = fields.get("image", unset), fields.get("caption", unset)
+    missing = MissingWords(table.reading)
+    captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in fields.get("caption", unset)]
+    images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
     refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
-    ids = fields.get("sample_id") or _ids_of(images)
+    ids = fields.get("sample_id") or _ids_of(table, images)
     labels, generators = join_labels(table, found, fields)
     splits, groups = fields.get("split", unset), fields.get("group", unset)
+    origins, odd = load_origins(table, found)
+    folder, below = rebase(table, images)
     orphans = []
 
     def rows() -> Iterator[Sample]:
         for row, (split, group) in enumerate(zip(splits, groups, strict=True)):
             where, image = table.where(row), images[row]
             if isinstance(image, str):
-                image = find_image(image, table.folder)
+                image = find_image(below(image), folder)
             if isinstance(image, str):
                 orphans.append(f"{where}, column {quoted(table.header[found['image']])}: {image}")
-            else:
-                yield Sample(ids[row], image, captions[row], *labels[row], split, group, where)
+                continue
+            origin = origins[row] if origins else None
+            for name, caption in _captions(ids[row], captions[row]):
+                kin = group if name == ids[row] else group or ids[row]
+                yield Sample(name, image, caption, *labels[row], split, kin, where, origin)
 
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(samples, generators, tuple(orphans))
+    return Parsed(
+        samples, generators, tuple(orphans), notes=notes + odd + missing.notes + describe_labels(table, generators)
+    )
 
 
-def _listed(header: Sequence[str]) -> str:
-    more = f" and {len(header) - 10} more" if len(header) > 10 else ""
-    return ", ".join(quoted(column) for column in header[:10]) + more or "none"
+def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:
+    """Load the columns of all fields but the origin; captions may be lists."""
+    wanted = [(field, position) for field, position in found.items() if field != "origin"]
+    names = ["captions" if field == "caption" else field for field, _ in wanted]
+    columns = load_columns(table, zip(names, (position for _, position in wanted), strict=True))
+    return {field: column for (field, _), column in zip(wanted, columns, strict=True)}
 
 
-def _ids_of(images: Sequence[object]) -> list[str]:
+def _captions(name: str, cell: str | tuple[tuple[int, str], ...] | None) -> Iterator[tuple[str, str | None]]:
+    """Give the samples of a row by id and caption: one for each caption of a list."""
+    if isinstance(cell, tuple):
+        yield from ((f"{name}#{place}", caption) for place, caption in cell)
+    else:
+        yield name, cell
+
+
+def _ids_of(table: Table, images: Sequence[object]) -> list[str]:
     paths = [image for image in images if isinstance(image, str)]
     if len(paths) == len(images) == len(set(paths)):
         return paths
-    return [f"row-{row + 1}" for row in range(len(images))]
+    return list(map(table.default_id, range(len(images))))

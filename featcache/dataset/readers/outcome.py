@@ -10,12 +10,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from featcache.dataset.readers.cells import is_unicode, quoted
+from featcache.dataset.readers.reading import LATEST, Reading
 from featcache.dataset.readers.table import more_rows
+from featcache.dataset.readers.troubles import explain
+from featcache.dataset.readers.words import is_missing
 from featcache.dataset.sample import ImageFile
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 
-__all__ = ["OnOrphan", "Parsed", "check_unique", "find_image", "settle_orphans"]
+__all__ = ["MissingWords", "OnOrphan", "Parsed", "check_unique", "find_image", "settle_orphans"]
 
 OnOrphan = Literal["error", "skip"]
 
@@ -30,6 +33,7 @@ class Parsed(NamedTuple):
     generators: tuple[str, ...]
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def find_image(path: str, folder: str | None) -> ImageFile | str:
@@ -41,13 +45,15 @@ def find_image(path: str, folder: str | None) -> ImageFile | str:
         The picture, or what is wrong with the path.
     """
     if folder is None and not os.path.isabs(path):  # noqa: PTH117
-        return f"{quoted(path)} is a relative path, and there is no folder it could be relative to"
+        hint = explain(path, "") or "say with --root DIR where the pictures are"
+        return f"{quoted(path)} is a relative path, and there is no folder it could be relative to ({hint})"
     file = _join(folder or "", path)
     try:
         if stat.S_ISREG(os.stat(file).st_mode) and is_unicode(path):  # noqa: PTH116
             return ImageFile(file)
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate, which no file's name has
-        return f"there is no file {quoted(path)}"
+        reason = explain(path, folder or "")
+        return f"there is no file {quoted(path)}{f' ({reason})' if reason else ''}"
     return f"{quoted(path)} is not a regular file"
 
 
@@ -56,6 +62,31 @@ def _join(folder: str, path: str) -> str:
     if os.sep != "/" or _ODD.search(path):
         return str(Path(folder, path))
     return os.path.join(folder, path)  # noqa: PTH118
+
+
+class MissingWords:
+    """Takes captions such as ``nan`` and ``NULL`` for missing, except by rules 1, and counts them."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._is_kept = reading.rules < LATEST
+        self._count, self._first = 0, ""
+
+    def drop(self, caption: str | None) -> str | None:
+        """Return a caption, or None in the place of one that says that there is none."""
+        if caption is None or not is_missing(caption):
+            return caption
+        self._count, self._first = self._count + 1, self._first or caption
+        return caption if self._is_kept else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about those that were met."""
+        if not self._count:
+            return ()
+        what = f"{self._count:,} caption{'s' * (self._count > 1)} such as {quoted(self._first)}"
+        if self._is_kept:
+            return (f"{what}: kept as text, as the earlier version read them into this cache",)
+        return (f"{what}: taken for missing",)
 
 
 def settle_orphans(orphans: Sequence[str], n_samples: int, on_orphan: OnOrphan) -> None:

@@ -10,7 +10,7 @@ from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.table import Table
 from featcache.errors import ManifestError
 
-__all__ = ["ParquetImage", "read_parquet"]
+__all__ = ["ParquetImage", "is_bytes", "read_parquet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,23 @@ def _part(cells: Any, field: str) -> Any:
     return pc.struct_field(cells, field) if pa.types.is_struct(cells.type) else cells
 
 
+def is_bytes(kind: Any) -> bool:
+    """Say whether cells of an arrow type hold bytes, and so can be pictures."""
+    import pyarrow as pa
+
+    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def _is_list_of_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    lists, texts = (
+        [getattr(pa.types, f"is_{name}") for name in names]
+        for names in (("list", "large_list", "list_view", "large_list_view"), ("string", "large_string", "string_view"))
+    )
+    return any(test(kind) for test in lists) and any(test(kind.value_type) for test in texts)
+
+
 def read_parquet(path: Path) -> Table:
     """Open a Parquet file; pictures may be paths, binary cells, or structs of bytes and path.
 
@@ -115,10 +132,11 @@ def _parquet_cells(file: Any, path: Path, column: str, group: int, done: int) ->
 
     found = file.schema_arrow.field(column).type
     fields = {part.name for part in found} if pa.types.is_struct(found) else set()
-    is_held = "bytes" in fields or pa.types.is_binary(found) or pa.types.is_large_binary(found)
+    is_held = "bytes" in fields or is_bytes(found)
     if not is_held and "path" not in fields:
-        if pa.types.is_nested(found):
-            raise ManifestError(f"{path.name}, column {quoted(column)}: expected plain cells, found {found}")
+        if pa.types.is_nested(found) and not _is_list_of_text(found):
+            place = f"{path.name}, column {quoted(column)}"
+            raise ManifestError(f"{place}: expected plain cells or lists of text, found {found}")
         return list(file.read_row_group(group, columns=[column]).column(0).to_pylist())
     cells: list[object] = []
     for batch in file.iter_batches(batch_size=256, row_groups=[group], columns=[column]):

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.dataset.readers.cells import FIELDS, parse_cell, quoted
+from featcache.dataset.readers.cells import LABELS, parse_cell, quoted
+from featcache.dataset.readers.reading import TODAY, Reading
+from featcache.dataset.readers.words import canonical
 from featcache.errors import ManifestError
 
-__all__ = ["Table", "load_columns", "match_columns", "more_rows", "refuse_rows"]
-
-_FIELD_OF = {name: field for field, names in FIELDS.items() for name in names}
+__all__ = ["Table", "load_columns", "more_rows", "refuse_rows"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Table:
         Gives the place of a row (from 0) for messages; None: "origin, row N", from 1.
     declared : tuple of str
         Class names of task B whose order the source itself declares.
+    reading : Reading
+        By which rules labels and captions are read, and what the user says of columns and paths.
+    default_id : callable
+        Gives the id of a row (from 0) that has no other.
     """
 
     origin: str
@@ -39,35 +43,12 @@ class Table:
     folder: str | None = None
     place: Callable[[int], str] | None = None
     declared: tuple[str, ...] = ()
+    reading: Reading = TODAY
+    default_id: Callable[[int], str] = lambda row: f"row-{row + 1}"
 
     def where(self, row: int) -> str:
         """Name a row (from 0) for messages."""
         return self.place(row) if self.place else f"{self.origin}, row {row + 1}"
-
-
-def match_columns(table: Table) -> dict[str, int]:
-    """Find the columns that mean something, without regard to case, surrounding blanks and a BOM.
-
-    Returns
-    -------
-    dict of str to int
-        Position in the header by field: image, caption, label_a, label_b, generator, split, sample_id, group.
-
-    Raises
-    ------
-    ManifestError
-        Two columns match one field.
-    """
-    found: dict[str, int] = {}
-    for position, column in enumerate(table.header):
-        field = _FIELD_OF.get(column.strip().strip("\ufeff").strip().lower())
-        if field is None:
-            continue
-        if field in found:
-            names = f"{quoted(table.header[found[field]])} and {quoted(column)}"
-            raise ManifestError(f"{table.origin}: columns {names} both mean {field}, expected one of them")
-        found[field] = position
-    return found
 
 
 def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[Any]]:
@@ -95,16 +76,38 @@ def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[A
     loaded = table.load([position for _, position in columns])
     if not any(loaded):
         raise ManifestError(f"{table.origin} has no rows, expected at least one")
+    _check_stated(table, columns, loaded)
+    has_label_a = any(
+        field == "label_a" and any(cell not in (None, "") for cell in cells)
+        for (field, _), cells in zip(columns, loaded, strict=True)
+    )
     return [
-        _parse_cells(table, position, cells, field) for (field, position), cells in zip(columns, loaded, strict=True)
+        _parse_cells(table, position, cells, field, has_label_a=has_label_a)
+        for (field, position), cells in zip(columns, loaded, strict=True)
     ]
 
 
-def _parse_cells(table: Table, position: int, cells: Sequence[object], field: str) -> list[Any]:
+def _check_stated(table: Table, columns: Sequence[tuple[str, int]], loaded: Sequence[Sequence[object]]) -> None:
+    """Raise if the user states what values of the labels mean, and there are none of them."""
+    stated = table.reading.stated
+    labels = [(field, cells) for (field, _), cells in zip(columns, loaded, strict=True) if field in LABELS]
+    if not (stated and labels):
+        return
+    said = {canonical(text) for _, cells in labels for text in {str(cell) for cell in cells if cell is not None}}
+    if not said & stated.keys():
+        values = (", ".join(map(quoted, sorted(said)[:10])) or "nothing") + (" and more" if len(said) > 10 else "")
+        names = " and ".join(field for field, _ in labels)
+        raise ManifestError(
+            f"{table.origin}: --labels says what {', '.join(map(quoted, stated))} means, found {values} in {names}"
+        )
+
+
+def _parse_cells(table: Table, position: int, cells: Sequence[object], field: str, *, has_label_a: bool) -> list[Any]:
+    reading = table.reading.of_names if has_label_a and field != "label_a" else table.reading
     values, faults = [], []
     for row, cell in enumerate(cells):
         try:
-            values.append(parse_cell(field, cell))
+            values.append(parse_cell(field, cell, reading))
         except ValueError as error:
             faults.append((row, str(error)))
     column = quoted(table.header[position])

@@ -1,16 +1,17 @@
-"""CSV, TSV and JSONL files as tables."""
+"""CSV, TSV, JSON and JSONL files as tables."""
 
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from featcache.dataset.readers.cells import parse_object
+from featcache.dataset.readers.cells import parse_object, parse_objects, quoted
 from featcache.dataset.readers.table import Table
 from featcache.errors import ManifestError
 
-__all__ = ["read_csv", "read_jsonl"]
+__all__ = ["read_csv", "read_json", "read_jsonl"]
 
 _LINE_LIMIT = 2**24
+_ARRAY_LIMIT = 2**29
 
 
 def read_csv(path: Path, *, delimiter: str) -> Table:
@@ -64,8 +65,9 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[list[str]]:
                 count += 1
     except csv.Error as error:
         place = f"row {count}" if count else "the header"
+        hint = "; pictures belong into files or Parquet, not into cells" if "limit" in str(error) else ""
         raise ManifestError(
-            f"{path.name}, {place} is not well-formed ({error}): check the quotes near line {rows.line_num}"
+            f"{path.name}, {place} is not well-formed ({error}): check the quotes near line {rows.line_num}{hint}"
         ) from error
 
 
@@ -98,7 +100,6 @@ def read_jsonl(path: Path) -> Table:
         A line is no JSON object, has a key twice, is longer than 16 MiB, or no UTF-8.
     """
     rows: list[dict[str, object]] = []
-    header: dict[str, None] = {}
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -107,10 +108,51 @@ def read_jsonl(path: Path) -> Table:
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"{path.name}, line {number} is not JSON: {error}") from error
         rows.append(row)
-        header.update(dict.fromkeys(row))
+    return _of_objects(path, rows)
+
+
+def read_json(path: Path) -> Table:
+    """Read a file with a JSON array of objects, whose keys may differ; one with an object a line is read as JSONL.
+
+    Raises
+    ------
+    ManifestError
+        It holds something else, an object with a key twice, more than 512 MiB, or no UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_ARRAY_LIMIT + 1)
+    except OSError as error:
+        raise ManifestError(f"{path.name} cannot be read: {error}") from error
+    if len(data) > _ARRAY_LIMIT:
+        raise ManifestError(f"{path.name} has more than {_ARRAY_LIMIT} bytes: write one object a line (.jsonl)")
+    try:
+        text = data.decode("utf-8-sig")
+        if text[:100].lstrip().startswith("{"):
+            return _read_objects(path, text)
+        return _of_objects(path, list(parse_objects(text)))
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path.name} is not UTF-8: found {data[error.start : error.start + 1]!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path.name} is no JSON array of objects: {error}") from error
+
+
+def _read_objects(path: Path, text: str) -> Table:
+    """Read what begins with an object: one a line, or the only one."""
+    try:
+        only = parse_object(text)
+    except (ValueError, RecursionError):
+        return read_jsonl(path)
+    if any(isinstance(value, dict | list) for value in only.values()):
+        keys = ", ".join(map(quoted, list(only)[:5]))
+        raise ValueError(f"found one object with the keys {keys}; if one of them holds the list, write that alone")
+    return _of_objects(path, [only])
+
+
+def _of_objects(path: Path, rows: list[dict[str, object]]) -> Table:
     if not rows:
         raise ManifestError(f"{path.name} has no rows, expected at least one")
-    names = tuple(header)
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
 
     def load(positions: Sequence[int]) -> list[list[object]]:
         return [[row.get(names[position]) for row in rows] for position in positions]

@@ -4,16 +4,19 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from featcache.dataset.readers.archive import TarMember, walk_members
-from featcache.dataset.readers.cells import SPLIT_NAMES, decode_caption, parse_cell, parse_object, quoted
+from featcache.dataset.readers.cells import LABELS, decode_caption, parse_cell, parse_object, quoted
 from featcache.dataset.readers.folders import IMAGE_ENDINGS
+from featcache.dataset.readers.layout import label_paths
 from featcache.dataset.readers.narrow import parse_table
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, settle_orphans
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table, more_rows
+from featcache.dataset.readers.words import SPLIT_NAMES, verdict_of
 from featcache.errors import ManifestError
 from featcache.files.regular import open_regular
 
@@ -99,17 +102,19 @@ class _Faults:
         self._count = 0
 
 
-def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan) -> Parsed:
+def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading) -> Parsed:
     """Read tars in the given order, each once and by its headers; only captions, labels and metadata are loaded.
 
     The key of a member is its name up to the first dot of the last part; what follows is its extension, in which
     case does not count. A picture has the extension jpg, png, webp, …; ``txt`` or ``caption`` is the caption;
-    ``cls`` is label_b (a whole number, 0 for real pictures); ``json`` is an object of which caption, label_a, label_b,
-    generator, split, group and sample_id count. ``txt`` goes before the object's caption, the object's label_b before
-    ``cls``. Other members are ignored, and hidden ones. The sample's id is its key unless the object has another.
+    ``cls`` is label_b (a whole number, 0 for real pictures, or a word for them or AI pictures); ``json`` is an object
+    of which caption, label_a, label_b, generator, split, group and sample_id count. ``txt`` goes before the object's
+    caption, the object's label_b before ``cls``. Other members are ignored, and hidden ones. The sample's id is its key
+    unless the object has another.
 
     Where several tars are all named like splits (train-000.tar, val-000.tar) and not all like the same one, a tar
-    gives the split of its samples that have none.
+    gives the split of its samples that have none. Where no sample has a label of its own, the folders in the keys give
+    labels and splits by the rules of folders on disk (`featcache.dataset.readers.layout`).
 
     What is damaged is left out and named in `Parsed.broken`: at most 100 lines a tar, and their count.
 
@@ -138,8 +143,22 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan) -> Parsed:
     if not rows:
         reason = faults.lines[0] if faults.lines else "expected members named like pictures or captions, found none"
         raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
-    parsed = parse_table(_tabulate(rows), on_orphan=on_orphan)
-    return parsed._replace(orphans=tuple(orphans), broken=tuple(faults.lines))
+    left, notes = _label_by_folders(rows, reading)
+    parsed = parse_table(_tabulate(rows, left), on_orphan=on_orphan)
+    return parsed._replace(orphans=tuple(orphans), broken=tuple(faults.lines), notes=notes + parsed.notes)
+
+
+def _label_by_folders(rows: Sequence[tuple[str, str, _Parts]], reading: Reading) -> tuple[Reading, tuple[str, ...]]:
+    """Add labels and splits by the folders in keys where no sample has a label; what is left to be read by then."""
+    has_folders = any("/" in key for _, key, _ in rows)
+    if reading.is_early or not has_folders or any(part.cells.keys() & {*LABELS} for _, _, part in rows):
+        return reading, ()
+    labels, notes = label_paths(rows[0][0], (key for _, key, _ in rows), reading)
+    for _, key, part in rows:
+        split, label_a, label_b = labels[tuple(key.split("/")[:-1])]
+        part.cells |= {"label_a": label_a, "label_b": label_b}
+        part.cells.setdefault("split", split)
+    return replace(reading, labels="auto"), notes
 
 
 def _split_by_tar(paths: Sequence[Path]) -> dict[Path, str]:
@@ -149,7 +168,7 @@ def _split_by_tar(paths: Sequence[Path]) -> dict[Path, str]:
     return dict(zip(paths, splits, strict=True)) if len(splits) == len(paths) and len(set(splits)) > 1 else {}
 
 
-def _tabulate(rows: Sequence[tuple[str, str, _Parts]]) -> Table:
+def _tabulate(rows: Sequence[tuple[str, str, _Parts]], reading: Reading) -> Table:
     header = ("image", *_FIELDS)
 
     def load(positions: Sequence[int]) -> list[list[object]]:
@@ -164,7 +183,7 @@ def _tabulate(rows: Sequence[tuple[str, str, _Parts]]) -> Table:
         tar, key, _ = rows[row]
         return f"{tar}, sample {quoted(key)}"
 
-    return Table(rows[0][0], header, load, place=place)
+    return Table(rows[0][0], header, load, place=place, reading=reading)
 
 
 def _read_tar(path: Path, faults: _Faults) -> dict[str, _Parts]:
@@ -250,9 +269,9 @@ def _add_sidecar(cells: dict[str, object], role: str, data: bytes) -> None:
             cells["caption"] = caption
     elif role == "class":
         text = data.decode("utf-8-sig").strip()
-        if not re.fullmatch(r"(-1|[0-9]{1,9})?", text):
+        if not re.fullmatch(r"(-1|[0-9]{1,9})?", text) and verdict_of(text) is None:
             raise ValueError(f"expected a whole number, found {quoted(text)}")
-        cells.setdefault("label_b", int(text) if text else None)
+        cells.setdefault("label_b", text or None)
     else:
         row = parse_object(data)
         known = {name: value for name, value in row.items() if name.lower() in _FIELDS and value is not None}
@@ -262,6 +281,6 @@ def _add_sidecar(cells: dict[str, object], role: str, data: bytes) -> None:
         caption = values.pop("caption", None)
         cells.update(values)
         if isinstance(caption, str | float):
-            caption = parse_cell("caption", caption)
+            caption = parse_cell("caption", caption, TODAY)
         if caption is not None:
             cells.setdefault("caption", caption)

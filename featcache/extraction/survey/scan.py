@@ -108,6 +108,11 @@ def scan(
         width=pictures.width,
         height=pictures.height,
         files=pictures.files,
+        rules=manifest.reading.rules,
+        labels=manifest.reading.labels,
+        columns=manifest.reading.columns,
+        root=manifest.reading.root,
+        row_origin=samples.origin if samples.origin.is_filled.any() else None,
     )
     if not samples.split_code.any():
         split = assign_splits([link_groups(table)], sample_id=list(samples.sample_id), seed=seed)

@@ -21,6 +21,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.partition import scanning
 from featcache.extraction.results import Progress
+from featcache.extraction.survey.reading import check_reading
 from featcache.extraction.survey.scan import Scan, scan
 from featcache.extraction.work import Extraction
 from featcache.files.regular import check_regular
@@ -49,11 +50,12 @@ def survey(extraction: Extraction, *, report: Callable[[Progress], None], is_dry
     FeatcacheError
         If so few pictures can be read that the fault is not in the pictures. What was asked for, and which could not
         be read, is on record then; the sample table is that of an earlier extraction, if there was any. Or if a folder
-        of the cache is a link.
+        of the cache is a link, or the data set was read by other rules before and labels would change.
     """
     cache = extraction.cache
     known = _known_unreadable(extraction)
     scanned = replace(_hash(extraction, report=report, is_dry=is_dry), known=known)
+    check_reading(extraction.manifest, cache, scanned.table)
     if fault := _fault(scanned, extraction):
         if is_dry:
             raise FeatcacheError(f"{fault}; the extraction would stop here")

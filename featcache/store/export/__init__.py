@@ -58,10 +58,11 @@ def export_store(
 ) -> ExportReport:
     """Write aligned rows under a name that says the format, in bounded memory.
 
-    All formats hold ``sample_id``, ``split``, ``group``, ``label_a``, ``label_b`` (-1 unknown), ``class_names``, and
-    per modality ``<modality>`` (n, d) float32, NaN in the rows of samples without it, and ``<modality>_present`` (n,)
-    bool; and ``about``, a JSON document with the data set and what the vectors are. What is there under the name is
-    replaced as a whole when everything is written, or not at all.
+    All formats hold ``sample_id``, ``split``, ``group``, ``origin`` where the data say where rows come from,
+    ``label_a``, ``label_b`` (-1 unknown), ``class_names``, and per modality ``<modality>`` (n, d) float32, NaN in the
+    rows of samples without it, and ``<modality>_present`` (n,) bool; and ``about``, a JSON document with the data set
+    and what the vectors are. What is there under the name is replaced as a whole when everything is written, or not at
+    all.
 
     Parameters
     ----------

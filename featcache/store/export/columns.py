@@ -20,7 +20,7 @@ __all__ = ["ARRAYS", "FORMAT", "Column", "Source", "fixed"]
 FORMAT = "featcache-export"
 ARRAYS = frozenset(
     {
-        *("sample_id", "split", "group", "label_a", "label_b", "class_names", "about"),
+        *("sample_id", "split", "group", "origin", "label_a", "label_b", "class_names", "about"),
         *MODALITIES,
         *(f"{modality}_present" for modality in MODALITIES),
     }
@@ -102,10 +102,13 @@ class Source:
 
     @property
     def strings(self) -> tuple[Column, ...]:
-        """``sample_id``, ``split`` and ``group``."""
+        """``sample_id``, ``split``, ``group``, and ``origin`` where it is known."""
         table = self.store.samples
-        split = fixed("split", table.split[self.rows])
-        return (_text("sample_id", table.sample_id, self.rows), split, _text("group", table.group, self.rows))
+        texts = {"sample_id": table.sample_id, "group": table.group}
+        if table.row_origin is not None:
+            texts["origin"] = table.row_origin
+        sample_id, *others = (_text(name, column, self.rows) for name, column in texts.items())
+        return (sample_id, fixed("split", table.split[self.rows]), *others)
 
     @property
     def numbers(self) -> tuple[Column, ...]:

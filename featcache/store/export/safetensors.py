@@ -18,8 +18,8 @@ _MAX_HEADER = 100_000_000
 def write_safetensors(source: Source, path: Path) -> None:
     """Write numbers as tensors, strings as JSON in the metadata.
 
-    The format has no strings, so the metadata, which map strings to strings, hold ``sample_id``, ``split``, ``group``
-    and ``class_names`` as JSON lists and ``about`` as a JSON object.
+    The format has no strings, so the metadata, which map strings to strings, hold ``sample_id``, ``split``, ``group``,
+    ``origin`` if it is known, and ``class_names`` as JSON lists, and ``about`` as a JSON object.
 
     Raises
     ------

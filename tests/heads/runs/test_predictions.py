@@ -177,3 +177,38 @@ def test_a_head_without_generators_predicts_real_or_ai(tmp_path: Path) -> None:
     found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test")
     assert list(found.table()) == ["sample_id", "p_ai", "pred_a", "pred_b"]
     assert set(found.table()["pred_b"]) <= {"real", "ai"}
+
+
+def rename(generators: tuple[str, ...]) -> Predictions:
+    proba = np.array([[0.7, *[0.3 / len(generators)] * len(generators)], [0.4, 0.6, *[0.0] * (len(generators) - 1)]])
+    p_ai = (1 - proba[:, 0]).astype(np.float32)
+    names = np.array(["x", "y"])
+    return Predictions(
+        names, np.array([True, True]), p_ai, proba.astype(np.float32), np.array([0, 1]), ("real", *generators)
+    )
+
+
+@pytest.mark.parametrize(
+    ("generators", "columns"),
+    [
+        (("ai", "sdxl"), ["p_generator_ai", "p_sdxl"]),
+        (("ai", "generator_ai"), ["p_generator_ai_", "p_generator_ai"]),
+        (("red_a", "red_b"), ["p_red_a", "p_red_b"]),
+        (("AI", "sdxl"), ["p_AI", "p_sdxl"]),
+    ],
+)
+def test_no_class_takes_the_place_of_another_column(generators: tuple[str, ...], columns: list[str]) -> None:
+    found = rename(generators)
+    table = found.table()
+    assert list(table) == ["sample_id", "p_ai", "pred_a", "pred_b", *columns]
+    assert table["p_ai"] == found.p_ai.tolist() and table["pred_b"] == ["real", generators[0]]
+    for code, column in enumerate(columns, start=1):
+        assert table[column] == found.proba[:, code].tolist()
+
+
+def test_a_run_whose_class_is_called_ai_predicts(tmp_path: Path) -> None:
+    store = write_cache(tmp_path / "cache", generators=("ai", "sdxl"))
+    found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test").table()
+    rows = zip(*(found[name] for name in ("p_ai", "p_generator_ai", "p_sdxl")), strict=True)
+    assert all(abs(p_ai - one - other) < 1e-6 for p_ai, one, other in rows)
+    assert max(found["p_ai"]) > max(found["p_generator_ai"])

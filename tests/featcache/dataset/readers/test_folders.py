@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.sample import ImageFile, Sample
 from featcache.errors import ManifestError
 
@@ -165,3 +166,29 @@ def test_splits_beside_other_folders_are_refused(other: str, tmp_path: Path) -> 
 def test_a_split_name_among_plain_folders_means_nothing(tmp_path: Path) -> None:
     fill(tmp_path, "test/1.jpg", "holiday/2.jpg")
     assert set(labels(tmp_path).values()) == {(None, -1, None)}
+
+
+def test_a_sidecar_that_says_nothing_is_no_caption(tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg", "2.jpg", **{"1": "None", "2": "a cat"})
+    assert [s.caption for s in read(tmp_path)] == [None, "a cat"]
+    assert Manifest.from_source(tmp_path).notes == ("1 caption such as 'None': taken for missing",)
+    early = Manifest.from_source(tmp_path, earlier=lambda _: Reading(rules=1))
+    assert [s.caption for s in early.samples] == ["None", "a cat"]
+
+
+def test_only_folders_below_the_data_mean_something(tmp_path: Path) -> None:
+    fill(tmp_path / "fake" / "train" / "real", "cats/1.jpg", "dogs/2.jpg", "3.jpg")
+    assert set(labels(tmp_path / "fake" / "train" / "real").values()) == {(None, -1, None)}
+
+
+def test_what_is_stated_about_folders_holds(tmp_path: Path) -> None:
+    fill(tmp_path, "train/0_authentic/1.jpg", "train/midjourney/2.jpg", "test/3.jpg")
+    manifest = Manifest.from_source(tmp_path, labels="0_authentic=real,midjourney=ai")
+    assert [(s.split, s.label_a, s.label_b) for s in manifest.samples] == [
+        ("test", -1, None),
+        ("train", 0, "real"),
+        ("train", 1, "midjourney"),
+    ]
+    assert manifest.generators == ("midjourney",)
+    with pytest.raises(ManifestError, match="in its split folders hold no real pictures"):
+        Manifest.from_source(tmp_path)

@@ -175,7 +175,7 @@ def test_a_broken_saved_data_set_is_refused(mark: str, tmp_path: Path) -> None:
 
 
 def test_nested_captions_are_refused(tmp_path: Path) -> None:
-    origin = save(dataset([b"a"], caption=pa.array([["a", "b"]])), tmp_path / "one")
+    origin = save(dataset([b"a"], caption=pa.array([[["a", "b"]]])), tmp_path / "one")
     with pytest.raises(ManifestError, match=r"\[0\], column 'caption': expected text"):
         Manifest.from_source(origin)
 
@@ -190,3 +190,18 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ManifestError, match=r"pip install 'featcache\[hf\]'"):
         Manifest.from_source("hf:org/name")
+
+
+def test_captions_in_a_list_are_samples_of_one_group(tmp_path: Path) -> None:
+    origin = save(dataset([b"a"], caption=pa.array([["x", "y"]])), tmp_path / "one")
+    samples = Manifest.from_source(origin).samples
+    captions = [(s.caption, s.sample_id, s.group) for s in samples]
+    name = samples[0].sample_id.removesuffix("#0")
+    assert captions == [("x", f"{name}#0", name), ("y", f"{name}#1", name)]
+
+
+def test_columns_of_the_hub_are_named_and_the_unread_ones_told(tmp_path: Path) -> None:
+    origin = save(dataset([b"a"], words=pa.array(["x"]), label=pa.array([1])), tmp_path / "one")
+    manifest = Manifest.from_source(origin, columns="caption=words")
+    assert manifest.samples[0].caption == "x"
+    assert manifest.notes == ("'label' is not read: --column label_a=label if it is the label real or AI",)

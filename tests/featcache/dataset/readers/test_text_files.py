@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.cells import parse_objects
 from featcache.dataset.readers.outcome import _join
 from featcache.dataset.sample import ImageFile
 from featcache.errors import ManifestError
@@ -370,7 +371,8 @@ def test_a_picture_of_a_vanished_parquet_file_is_an_os_error(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "captions", [pa.array([["a"]]), pa.array([b"a"]), pa.array([{"x": 1}]), pa.array([0], pa.timestamp("s"))]
+    "captions",
+    [pa.array([[["a"]]]), pa.array([[1]]), pa.array([b"a"]), pa.array([{"x": 1}]), pa.array([0], pa.timestamp("s"))],
 )
 def test_parquet_captions_are_text(captions: object, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="column 'caption': expected"):
@@ -400,3 +402,68 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 def test_paths_are_joined_as_path_objects_are(path: str) -> None:
     for folder in ("", "/", "/data/set"):
         assert _join(folder, path) == str(Path(folder, path))
+
+
+def write_json(folder: Path, text: str | bytes) -> Manifest:
+    return read(folder, text, "m.json")
+
+
+def test_an_array_of_objects_is_a_table_whose_keys_may_differ(tmp_path: Path) -> None:
+    picture(tmp_path)
+    rows = [{"image": "a.jpg", "caption": "a 😀 cat", "label_a": 1}, {"caption": "b"}]
+    for text in (json.dumps(rows), json.dumps(rows, indent=2, ensure_ascii=False), f"\ufeff \n{json.dumps(rows)}\n "):
+        samples = write_json(tmp_path, text).samples
+        assert [(s.image, s.caption, s.label_a, s.where) for s in samples] == [
+            (ImageFile(str(tmp_path / "a.jpg")), "a 😀 cat", 1, "m.json, row 1"),
+            (None, "b", -1, "m.json, row 2"),
+        ]
+
+
+def test_a_json_file_with_an_object_a_line_is_read_as_jsonl(tmp_path: Path) -> None:
+    text = '{"caption": "a", "tags": ["x"]}\n{"caption": "b"}\n'
+    assert [s.caption for s in write_json(tmp_path, text).samples] == ["a", "b"]
+    assert [s.caption for s in write_json(tmp_path, '{"caption":\n "a"}').samples] == ["a"]
+
+
+def test_an_object_that_holds_the_list_is_refused_with_its_keys(tmp_path: Path) -> None:
+    message = refusal(tmp_path, '{"info": {}, "images": [{"caption": "a"}], "\\u001b[1m": 1}', "m.json")
+    assert message.startswith("m.json is no JSON array of objects: found one object with the keys 'info', 'images', '")
+    assert message.endswith("if one of them holds the list, write that alone")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1]", '["a"]', "[[]]", "1", '"a"', "", "null", '[{"a": 1},]', '[{"a": 1}', '[{"a": 1} {"b": 2}]', '[{"a": 1}] x',
+     '[{"a": 1, "a": 2}]', '[{"caption": "a"},, {"caption": "b"}]', "[" * 100_000, '[{"a": ' * 100_000, "[{]"],
+)  # fmt: skip
+def test_a_json_file_of_anything_else_is_refused(text: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, text, "m.json").startswith("m.json is no JSON array of objects: ")
+
+
+def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
+    assert refusal(tmp_path, " [ ] ", "m.json") == "m.json has no rows, expected at least one"
+
+
+def test_json_that_is_no_utf8_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "m.json is not UTF-8: found b'\\xff'" in refusal(tmp_path, b'[{"caption": "\xff"}]', "m.json")
+    monkeypatch.setattr("featcache.dataset.readers.text_files._ARRAY_LIMIT", 19)
+    assert "has more than 19 bytes: write one object a line" in refusal(tmp_path, '[{"caption": "abc"}]', "m.json")
+
+
+@given(st.lists(st.dictionaries(TEXT, st.one_of(st.none(), st.integers(), TEXT), max_size=4), max_size=4))
+def test_objects_of_an_array_are_what_json_says(rows: list[dict[str, object]]) -> None:
+    assert list(parse_objects(json.dumps(rows))) == rows
+    assert list(parse_objects(json.dumps(rows, indent=1))) == rows
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
+def test_bytes_of_every_arrow_type_are_pictures(kind: pa.DataType, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, {"image": pa.array([b"one", None, b"two"], kind), "text": ["a", "b", "c"]})
+    found = [sample.image and sample.image.read_bytes() for sample in Manifest.from_source(path).samples]
+    assert found == [b"one", None, b"two"]
+    struct = pa.struct({"bytes": kind, "path": pa.string()})
+    path = write_parquet(
+        tmp_path, {"image": pa.array([{"bytes": b"one", "path": "x"}, None], struct), "text": ["a", "b"]}
+    )
+    found = [sample.image and sample.image.read_bytes() for sample in Manifest.from_source(path).samples]
+    assert found == [b"one", None]

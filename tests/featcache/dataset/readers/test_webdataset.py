@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.archive import walk_members
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.webdataset import TarImage
 from featcache.dataset.sample import ImageSource, Sample
 from featcache.errors import ManifestError
@@ -523,3 +524,87 @@ def test_a_tar_of_any_bytes_ends_in_samples_or_one_error(data: st.DataObject) ->
     except tarfile.ReadError as error:
         assert str(error).isprintable()
     assert len(members) <= len(whole) // 512
+
+
+def test_what_img2dataset_writes_beside_its_tars_is_no_stranger(tmp_path: Path) -> None:
+    for shard in ("00000", "00001"):
+        key = f"{shard}0000"
+        row = {"key": key, "url": "http://a", "caption": "not this", "status": "success", "error_message": None}
+        members = {f"{key}.jpg": key.encode(), f"{key}.txt": f"caption of {key}", f"{key}.json": row}
+        write_tar(tmp_path / f"{shard}.tar", members)
+        (tmp_path / f"{shard}.parquet").write_bytes(b"PAR1, about the tar")
+        (tmp_path / f"{shard}_stats.json").write_text('{"count": 1}')
+    samples = read(tmp_path)
+    assert {key: (picture(s), s.caption) for key, s in samples.items()} == {
+        key: (key.encode(), f"caption of {key}") for key in ("000000000", "000010000")
+    }
+
+
+@pytest.mark.parametrize("stranger", ["00001.parquet", "stats.json", "notes.txt", "00000.json"])
+def test_what_belongs_to_no_tar_is_a_stranger_still(stranger: str, tmp_path: Path) -> None:
+    write_tar(tmp_path / "00000.tar", {"a.jpg": b"a"})
+    (tmp_path / stranger).write_bytes(b"x")
+    with pytest.raises(ManifestError, match="a folder of tars must hold nothing else"):
+        Manifest.from_source(tmp_path)
+
+
+def test_a_pattern_stands_for_the_tars_that_it_matches(tmp_path: Path) -> None:
+    for number in range(12):
+        write_tar(tmp_path / "birds" / f"train-{number:03}.tar", {f"{number}.jpg": b"x"})
+    write_tar(tmp_path / "birds" / "other.tar", {"other.jpg": b"x"})
+    manifest = Manifest.from_source(tmp_path / "birds" / "train-*.tar")
+    assert [s.sample_id for s in manifest.samples] == [str(number) for number in range(12)]
+    assert manifest.name == "birds"
+
+
+def test_a_caption_of_a_tars_metadata_may_be_a_list(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.json": {"caption": ["one", "two"]}})
+    samples = read(tmp_path / "a.tar")
+    assert {key: (s.caption, s.group, picture(s)) for key, s in samples.items()} == {
+        "1#0": ("one", "1", b"x"),
+        "1#1": ("two", "1", b"x"),
+    }
+
+
+def test_tars_have_no_columns(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
+    with pytest.raises(ManifestError, match=r"--column 'caption=x': .* is no table"):
+        Manifest.from_source(tmp_path / "a.tar", columns="caption=x")
+
+
+def test_the_folders_in_keys_give_labels_and_splits_where_no_sample_has_a_label(tmp_path: Path) -> None:
+    members = {f"{split}/ADM/{word}/1.jpg": b"x" for split in ("train", "val") for word in ("nature", "ai")}
+    path = write_tar(tmp_path / "a.tar", members | {"train/ADM/ai/1.txt": "nan"})
+
+    def found(labels: str | None = None) -> dict[str, tuple[str | None, int, str | None]]:
+        samples = Manifest.from_source(path, labels=labels).samples
+        return {sample.sample_id: (sample.split, sample.label_a, sample.label_b) for sample in samples}
+
+    assert found() == {
+        "train/ADM/nature/1": ("train", 0, "real"),
+        "train/ADM/ai/1": ("train", 1, "ADM"),
+        "val/ADM/nature/1": ("valid", 0, "real"),
+        "val/ADM/ai/1": ("valid", 1, "ADM"),
+    }
+    assert found("nature=ai,ai=real")["train/ADM/nature/1"] == ("train", 1, None)
+    assert set(found("none").values()) == {("train", -1, None), ("valid", -1, None)}
+    assert Manifest.from_source(path).notes == ("1 caption such as 'nan': taken for missing",)
+    early = Manifest.from_source(path, earlier=lambda _: Reading(rules=1)).samples
+    assert {(sample.split, sample.label_a) for sample in early} == {(None, -1)}
+
+
+def test_labels_of_samples_go_before_folders_in_keys(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"real/1.jpg": b"x", "fake/2.jpg": b"x", "fake/2.cls": "0"})
+    assert {key: sample.label_a for key, sample in read(path).items()} == {"real/1": -1, "fake/2": 0}
+
+
+@pytest.mark.parametrize(("text", "label"), [("0", 0), ("real", 0), ("Fake", 1), ("3", 1), ("nature\n", 0)])
+def test_a_class_is_a_number_or_a_word(text: str, label: int, tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"x", "a.cls": text})
+    assert read(path)["a"].label_a == label
+
+
+def test_what_is_stated_holds_for_classes_in_tars(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"x", "a.cls": "1", "b.jpg": b"x", "b.cls": "0"})
+    samples = Manifest.from_source(path, labels="1=real,0=ai").samples
+    assert [(sample.label_a, sample.label_b) for sample in samples] == [(0, "real"), (1, None)]

@@ -385,3 +385,28 @@ def test_a_missing_extra_is_named(
     with pytest.raises(FeatcacheError, match=r"pip install"):
         read(store, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", OUTS)
+def test_where_rows_come_from_is_exported_where_it_is_known(tmp_path: Path, name: str) -> None:
+    origins = ["web", "", "scan é", *[f"o{i}" for i in range(15)]]
+    data = write_dataset(tmp_path / "d", origin=origins)
+    extract(read_manifest(data), make_cache(tmp_path / "c"), [FakeSpec("text", ("cls",))])
+    store = open_store(tmp_path / "c")
+    out = f"{tmp_path}/{name}"
+    export_store(store, out)
+    assert list(read_back(out)["origin"]) == origins
+    found = store.arrays().origin
+    assert found is not None and found.tolist() == origins
+    assert store.to_pandas()["origin"].tolist() == store.to_arrow()["origin"].to_pylist() == origins
+    few = store.gather(["0-alpha", "0-real"])
+    assert few.origin is not None and few.origin.tolist() == ["", "web"]
+    one = few.select(np.array([1]))
+    assert one.origin is not None and one.origin.tolist() == ["web"]
+
+
+def test_without_origins_nothing_has_them(store: FeatureStore, tmp_path: Path) -> None:
+    export_store(store, tmp_path / "x.npz")
+    assert "origin" not in read_npz(tmp_path / "x.npz")
+    assert "origin" not in store.to_pandas() and "origin" not in store.to_arrow().column_names
+    assert store.arrays().origin is None and store.arrays().select(np.arange(2)).origin is None

@@ -1,0 +1,39 @@
+"""Rendering of what was read of the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from featcache.console import console, notes, safe
+
+if TYPE_CHECKING:
+    from featcache.dataset.manifest import Manifest
+
+__all__ = ["print_overview"]
+
+_LINES, _LABEL = 12, 40
+
+
+def print_overview(manifest: Manifest) -> None:
+    """Print samples by split and class with an example of each, and what should be known about labels."""
+    from featcache.dataset.overview import UNLABELLED, summarise
+
+    console.print(f"[bold]Read[/] {safe(manifest.origin)}: {len(manifest.samples):,} samples", soft_wrap=True)
+    lines = summarise(manifest.overview, _LINES)
+    has_splits = any(group.split for group in lines)
+    cells = [
+        (f"{group.split or 'none':5}  " if has_splits else "", _cut(group.label, _LABEL), f"{group.n_samples:,}")
+        for group in lines
+    ]
+    width, n_digits = (max(len(row[column]) for row in cells) for column in (1, 2))
+    for group, (split, label, count) in zip(lines, cells, strict=True):
+        line = f"  {split}{label:{width}}  {count:>{n_digits}}  "
+        console.print(safe(line + _cut(group.example, max(1, console.width - len(line)))), soft_wrap=True)
+    if all(group.label == UNLABELLED for group in lines) and not manifest.reading.labels:
+        console.print("[dim]no labels: if there are some, --labels states them, such as '*=ai'[/]")
+    for note in manifest.notes:
+        notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,83 @@
+"""By which rules a data set was read before: what a cache knows goes on with the labels that it has."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+
+from featcache.cache.folder import Cache
+from featcache.cache.requests import read_requests
+from featcache.cache.samples import PRESENT, SampleTable, read_samples
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.reading import LATEST, Reading
+from featcache.errors import FeatcacheError, ShardError
+
+__all__ = ["check_reading", "read_before"]
+
+
+def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading | None:
+    """Return how a data set was read before, None if the cache does not know it.
+
+    The sample table knows it; where that is gone, what was asked for of the data set does.
+
+    Parameters
+    ----------
+    cache : Cache
+        The folder.
+    name : str
+        The data set's.
+    is_stated : bool
+        The user states now what labels mean, so that only the rules are needed.
+
+    Raises
+    ------
+    FeatcacheError
+        It was read by rules of a later version, or its table is gone and it was read in several ways.
+    """
+    table = _table(cache, name)
+    requests = read_requests(cache, name) if table is None else ()
+    found = {Reading(r.rules, r.labels, r.columns, r.root) for r in (requests if table is None else (table,))}
+    if len({(reading.rules, reading.labels) for reading in found}) > 1 and not is_stated:
+        stated = " and ".join(sorted(repr(reading.labels or "auto") for reading in found))
+        raise FeatcacheError(
+            f"the sample table of {name!r} is gone, and labels were read as {stated} before it: --labels says which"
+        )
+    reading = min(found, key=astuple, default=None)
+    if reading is not None and reading.rules > LATEST:
+        raise FeatcacheError(
+            f"data set {name!r} was read by the rules {reading.rules}, this version knows those to {LATEST}: update it"
+        )
+    return reading
+
+
+def check_reading(manifest: Manifest, cache: Cache, scanned: SampleTable) -> None:
+    """Raise if labels or captions of known samples would change by another reading that the user did not ask for."""
+    table = _table(cache, manifest.name)
+    stated = manifest.reading.labels
+    if table is None or (table.rules, table.labels) == (scanned.rules, scanned.labels):
+        return
+    if stated and stated != table.labels:
+        return
+    row_of = {sample_id: row for row, sample_id in enumerate(table.sample_id)}
+    pairs = [(row_of[sample_id], row) for row, sample_id in enumerate(scanned.sample_id) if sample_id in row_of]
+    odd = [row for old, row in pairs if _facts(table, old) != _facts(scanned, row)]
+    if odd:
+        raise FeatcacheError(
+            f"data set {manifest.name!r} would get other labels or captions in {len(odd)} samples than it has in this "
+            f"cache, the first {scanned.sample_id[odd[0]]!r}: read it as before, Manifest.from_source(…, earlier=…), "
+            "or state labels='auto' to read its labels anew"
+        )
+
+
+def _table(cache: Cache, name: str) -> SampleTable | None:
+    try:
+        return read_samples(cache.sample_path(name)) if name in cache.datasets else None
+    except ShardError:
+        return None
+
+
+def _facts(table: SampleTable, row: int) -> tuple[int, str, bool]:
+    label_b = int(table.label_b[row])
+    name = table.class_names[label_b] if label_b >= 0 else ""
+    return int(table.label_a[row]), name, bool(np.equal(table.text_status[row], PRESENT))

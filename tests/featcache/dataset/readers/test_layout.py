@@ -1,0 +1,255 @@
+"""What the names of folders say: each layout as people have it, and the words that are never guessed wrong."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+from featcache.dataset.readers.layout import label_paths
+from featcache.dataset.readers.reading import TODAY, Reading
+from featcache.errors import ManifestError
+
+REAL, AI, NOTHING = (0, "real"), (1, None), (-1, None)
+EARLY = Reading(rules=1)
+
+
+def labels(*folders: str, stated: str | None = None, reading: Reading = TODAY) -> dict[str, tuple[object, ...]]:
+    """Label a picture in each folder: by its split, if there is one, and both labels."""
+    paths = [f"{folder}/1.jpg" if folder else "1.jpg" for folder in folders]
+    found, _ = label_paths("data", paths, reading if stated is None else reading.state(stated))
+    return {"/".join(folder): label[1:] if label[0] is None else label for folder, label in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("real", "ai"),
+    [
+        *itertools.product(
+            ("real", "Nature", "0_real", "real_images", "natural", "HUMAN", "Real Photos"), ("ai", "1_fake")
+        ),
+        *itertools.product(("photo", "authentic", "photos"), ("AI", "fake_images", "generated", "ai-generated")),
+        ("real", "synthetic"),
+        ("1-real", "0-fake"),
+        ("real_faces", "fake_faces"),
+    ],
+)
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_words_for_real_and_ai_pictures_are_classes_where_they_are_siblings(real: str, ai: str, split: str) -> None:
+    found = labels(f"{split}{real}", f"{split}{ai}/deep")
+    assert [label[-2:] for label in found.values()] == [REAL, AI]
+    assert all(label[0] == "train" for label in found.values() if split)
+
+
+def test_each_class_of_a_tree_has_a_pair_as_cnndetection_has_it() -> None:
+    found = labels("train/airplane/0_real", "train/airplane/1_fake", "val/car/0_real", "val/car/1_fake")
+    assert found == {
+        "train/airplane/0_real": ("train", *REAL),
+        "train/airplane/1_fake": ("train", 1, "airplane"),
+        "val/car/0_real": ("valid", *REAL),
+        "val/car/1_fake": ("valid", 1, "car"),
+    }
+
+
+def test_the_topmost_of_several_folders_above_a_pair_names_the_generator() -> None:
+    pairs = ("biggan", "cyclegan/apple", "cyclegan/zebra")
+    found = labels(*(f"test/{pair}/{word}" for pair in pairs for word in ("0_real", "1_fake")))
+    assert {label[2] for label in found.values() if label[1] == 1} == {"biggan", "cyclegan"}
+    assert {label for name, label in found.items() if name.endswith("0_real")} == {("test", *REAL)}
+
+
+def test_a_folder_that_is_above_everything_names_no_generator() -> None:
+    found = labels("GenImage/ADM/nature", "GenImage/ADM/ai", "GenImage/VQDM/nature", "GenImage/VQDM/ai")
+    assert {label[1] for label in found.values()} == {"real", "ADM", "VQDM"}
+
+
+def test_splits_on_top_and_generators_below_as_genimage_is_often_arranged() -> None:
+    assert labels("train/ADM/nature", "train/ADM/ai", "val/ADM/ai") == {
+        "train/ADM/nature": ("train", *REAL),
+        "train/ADM/ai": ("train", 1, "ADM"),
+        "val/ADM/ai": ("valid", 1, "ADM"),
+    }
+
+
+def test_splits_right_above_the_pairs_as_genimage_comes() -> None:
+    trees = ("ADM/imagenet_ai_0508_adm", "BigGAN/imagenet_ai_0419_biggan")
+    found = labels(
+        *(f"{tree}/{split}/{word}" for tree in trees for split in ("train", "val") for word in ("nature", "ai"))
+    )
+    assert found["ADM/imagenet_ai_0508_adm/train/nature"] == ("train", *REAL)
+    assert found["BigGAN/imagenet_ai_0419_biggan/val/ai"] == ("valid", 1, "BigGAN")
+
+
+@pytest.mark.parametrize("above", ["real-vs-fake", "images", "data", "12", "real_vs_fake/real-vs-fake"])
+def test_a_folder_with_no_name_of_a_generator_names_none(above: str) -> None:
+    assert set(labels(f"{above}/real", f"{above}/fake").values()) == {REAL, AI}
+    found = labels(f"{above}/train/real", f"{above}/train/fake")
+    assert set(found.values()) == {("train", *REAL), ("train", *AI)}
+
+
+def test_siblings_are_so_across_splits() -> None:
+    assert labels("train/0_real", "test/1_fake") == {
+        "train/0_real": ("train", *REAL),
+        "test/1_fake": ("test", *AI),
+    }
+
+
+def test_siblings_of_a_folder_for_real_pictures_are_generators() -> None:
+    assert labels("real", "sdxl", "fake", "dalle3/deep", "") == {
+        "real": REAL,
+        "sdxl": (1, "sdxl"),
+        "fake": AI,
+        "dalle3/deep": (1, "dalle3"),
+        "": NOTHING,
+    }
+    assert labels("train/real", "train/sdxl")["train/sdxl"] == ("train", 1, "sdxl")
+
+
+@pytest.mark.parametrize("sibling", ["photo", "unknown", "real_vs_fake"])
+def test_siblings_that_may_be_real_too_have_no_label(sibling: str) -> None:
+    assert labels("real", "sdxl", sibling)[sibling] == NOTHING
+
+
+def test_what_stands_beside_a_pair_inside_a_folder_has_no_label() -> None:
+    assert labels("cat/real", "cat/fake", "cat/masks", "people/human", "people/dog") == {
+        "cat/real": REAL,
+        "cat/fake": (1, "cat"),
+        "cat/masks": NOTHING,
+        "people/human": REAL,
+        "people/dog": NOTHING,
+    }
+
+
+@pytest.mark.parametrize("folders", [("photo", "drawing"), ("sdxl", "holiday"), ("fake",), ("airplane/real",), ("",)])
+def test_without_a_pair_folders_mean_nothing(folders: tuple[str, ...]) -> None:
+    assert set(labels(*folders).values()) == {NOTHING}
+
+
+def test_a_word_alone_counts_where_pairs_are_elsewhere() -> None:
+    found = labels("ADM/nature", "ADM/ai", "VQDM/ai")
+    assert found["VQDM/ai"] == (1, "VQDM")
+
+
+def test_pictures_directly_in_a_split_stay_unlabelled() -> None:
+    assert labels("train", "test") == {"train": ("train", *NOTHING), "test": ("test", *NOTHING)}
+    assert labels("train/real", "train/fake", "test")["test"] == ("test", *NOTHING)
+
+
+@pytest.mark.parametrize("path", ["real/fake", "fake/nature/x", "train/0_real/1_fake", "x/ai/human"])
+def test_a_path_with_both_words_is_refused_and_shown(path: str) -> None:
+    with pytest.raises(ManifestError, match=rf"data: '{path}/1.jpg' has a word for real .* and one for AI") as caught:
+        labels(path)
+    assert "--labels" in str(caught.value)
+
+
+def test_a_word_for_real_pictures_below_a_generator_is_refused() -> None:
+    with pytest.raises(ManifestError, match=r"'sdxl/nature/1\.jpg' has a word for real pictures \('nature'\)"):
+        labels("real", "sdxl/nature")
+
+
+@pytest.mark.parametrize(
+    ("folders", "stating"),
+    [
+        (("train/sdxl", "test/midjourney"), "'midjourney=ai,sdxl=ai'"),
+        (("train/fake", "test/x/fake"), "'fake=ai'"),
+        (("train/0", "train/1"), "'0=ai,1=ai'"),
+        (("train/a", "train/b", "train/c", "train/d"), r"'\*=ai'"),
+        (("train/a=b", "train"), r"'\*=ai'"),
+        (("train/airplane/real",), "'airplane=ai'"),
+    ],
+)
+def test_split_folders_without_real_classes_are_refused_with_what_to_do(folders: tuple[str, ...], stating: str) -> None:
+    with pytest.raises(ManifestError, match=rf"found '{folders[0]}/1\.jpg'.*--labels {stating}, or --labels none"):
+        labels(*folders)
+    found = labels(*folders, stated="none")
+    assert {label[1:] for label in found.values()} == {NOTHING} and found[folders[0]][0] == "train"
+
+
+@pytest.mark.parametrize("other", ["real", "extra", ""])
+def test_splits_beside_other_folders_are_refused(other: str) -> None:
+    with pytest.raises(ManifestError, match="expected splits only or no splits on top, found 'train' beside"):
+        labels("train/real", other)
+    assert set(labels("train/real", other, stated="*=ai").values()) == {AI}
+
+
+def test_what_is_stated_is_all_that_counts() -> None:
+    folders = ("0_real", "midjourney", "dalle3", "fake", "")
+    assert labels(*folders, stated="0_real=real,MidJourney=ai") == {
+        "0_real": REAL,
+        "midjourney": (1, "midjourney"),
+        "dalle3": NOTHING,
+        "fake": NOTHING,
+        "": NOTHING,
+    }
+    assert labels(*folders, stated="0_real=real,*=ai") == dict.fromkeys(folders, AI) | {"0_real": REAL}
+    assert labels("train/ai/human", "train/nature/human", stated="ai=ai,nature=real") == {
+        "train/ai/human": ("train", *AI),
+        "train/nature/human": ("train", *REAL),
+    }
+    assert labels("train/airplane/0_real", "train/airplane/1_fake", stated="0_real=real,1_fake=ai") == {
+        "train/airplane/0_real": ("train", *REAL),
+        "train/airplane/1_fake": ("train", *AI),
+    }
+
+
+def test_numbers_may_be_stated_either_way() -> None:
+    assert labels("train/0", "train/1", stated="1=real,0=ai") == {
+        "train/0": ("train", *AI),
+        "train/1": ("train", *REAL),
+    }
+    assert labels("0", "1", stated="0=real,1=ai") == {"0": REAL, "1": AI}
+
+
+def test_a_folder_of_only_ai_or_real_pictures_is_stated_as_a_whole() -> None:
+    assert set(labels("", "sdxl", "x/y", stated="*=ai").values()) == {AI}
+    assert set(labels("", "sdxl", stated="*=real").values()) == {REAL}
+    assert labels("train/sdxl", "test", stated="*=ai") == {"train/sdxl": ("train", *AI), "test": ("test", *AI)}
+    assert set(labels("real", "fake", stated="none").values()) == {NOTHING}
+
+
+def test_a_statement_about_nothing_that_is_there_is_refused() -> None:
+    with pytest.raises(ManifestError, match="'midjuorney' means, found folders 'midjourney', 'real'"):
+        labels("real", "midjourney", stated="midjuorney=ai")
+
+
+def test_a_statement_that_says_two_things_of_a_path_is_refused() -> None:
+    with pytest.raises(
+        ManifestError, match=r"--labels says that 'a/b/1\.jpg' is real and that it is AI \('a' and 'b'\)"
+    ):
+        labels("a/b", stated="a=real,b=ai")
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train/0_real", "train/1_fake"), [("train", 1, "0_real"), ("train", 1, "1_fake")]),
+        (("train/ADM/nature", "train/ADM/ai"), [("train", 1, "ADM"), ("train", 1, "ADM")]),
+        (("train/sdxl",), [("train", 1, "sdxl")]),
+        (("nature", "ai"), [REAL, AI]),
+        (("photo", "ai"), [NOTHING, NOTHING]),
+    ],
+)
+def test_by_rules_1_folders_mean_what_they_meant(folders: tuple[str, ...], expected: list[tuple[object, ...]]) -> None:
+    assert list(labels(*folders, reading=EARLY).values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (
+            ("train/0_real", "train/1_fake"),
+            r"2 would have others today, the first 'train/0_real/1\.jpg': --labels auto",
+        ),
+        (("train/sdxl",), "today they would be refused: --labels states"),
+        (("real", "sdxl"), None),
+    ],
+)
+def test_by_rules_1_it_is_told_what_would_be_read_otherwise_today(folders: tuple[str, ...], told: str | None) -> None:
+    _, notes = label_paths("data", [f"{folder}/1.jpg" for folder in folders], EARLY)
+    assert [bool(re.search(told or "", note)) for note in notes] == [True] * (told is not None)
+
+
+def test_a_statement_ends_rules_1_for_labels() -> None:
+    assert labels("train/0_real", "train/1_fake", reading=EARLY, stated="auto") == labels(
+        "train/0_real", "train/1_fake"
+    )

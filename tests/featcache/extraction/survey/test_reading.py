@@ -1,0 +1,148 @@
+"""A data set that a cache knows goes on with the labels that it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from featcache.cache.folder import Cache
+from featcache.cache.samples import SampleTable, read_samples, write_samples
+from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.reading import TODAY, Reading
+from featcache.errors import FeatcacheError
+from featcache.extraction.options import ExtractOptions
+from featcache.extraction.run import extract
+from featcache.extraction.survey.reading import read_before
+
+from factories import FakeSpec, make_cache
+
+EARLY = Reading(rules=1)
+
+
+def write_tree(folder: Path, *names: str) -> Path:
+    from PIL import Image
+
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_tree(tmp_path / "data", "train/0_real/1.png", "train/1_fake/2.png")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return make_cache(tmp_path / "cache")
+
+
+def run(data: Path, cache: Cache, *, labels: str | None = None, reading: Reading | None = None) -> SampleTable:
+    """Extract as the command does, or by another reading than that of the cache."""
+    earlier = partial(read_before, cache) if reading is None else lambda _: reading
+    manifest = Manifest.from_source(data, labels=labels, earlier=earlier)
+    extract(manifest, cache, [FakeSpec("image")], options=ExtractOptions(device="cpu"))
+    return read_samples(cache.sample_path("data"))
+
+
+def labels(table: SampleTable) -> list[tuple[int, str | None]]:
+    names = [table.class_names[code] if code >= 0 else None for code in table.label_b.tolist()]
+    return list(zip(table.label_a.tolist(), names, strict=True))
+
+
+def test_a_new_data_set_is_read_by_the_rules_of_today(data: Path, cache: Cache) -> None:
+    assert read_before(cache, "data") is None
+    table = run(data, cache)
+    assert labels(table) == [(0, "real"), (1, None)]
+    assert (table.rules, table.labels) == (2, "") and read_before(cache, "data") == TODAY
+
+
+def test_a_data_set_of_an_earlier_version_keeps_its_labels_and_new_rows_go_with_them(data: Path, cache: Cache) -> None:
+    old = run(data, cache, reading=EARLY)
+    assert labels(old) == [(1, "0_real"), (1, "1_fake")]
+    before = cache.sample_path("data").read_bytes()
+    run(data, cache)
+    assert cache.sample_path("data").read_bytes() == before
+    write_tree(data, "train/0_real/3.png", "test/sdxl/4.png")
+    table = run(data, cache)
+    assert labels(table) == [(1, "sdxl"), (1, "0_real"), (1, "0_real"), (1, "1_fake")]
+    assert read_before(cache, "data") == EARLY
+
+
+def test_a_layout_that_is_refused_today_is_extended_where_the_cache_knows_it(tmp_path: Path, cache: Cache) -> None:
+    data = write_tree(tmp_path / "data", "train/sdxl/1.png")
+    old = run(data, cache, reading=EARLY)
+    assert labels(run(data, cache)) == labels(old) == [(1, "sdxl")]
+    assert labels(run(data, cache, labels="none")) == [(-1, None)]
+
+
+def test_labels_are_read_anew_where_the_user_says_so_and_stay_so(data: Path, cache: Cache) -> None:
+    run(data, cache, reading=EARLY)
+    assert labels(run(data, cache, labels="auto")) == [(0, "real"), (1, None)]
+    assert labels(run(data, cache)) == [(0, "real"), (1, None)]
+    assert read_before(cache, "data") == Reading(rules=1, labels="auto")
+
+
+def test_what_was_stated_is_remembered_and_said(data: Path, cache: Cache) -> None:
+    stated = run(data, cache, labels="1_fake=real,0_real=ai")
+    assert labels(stated) == [(1, None), (0, "real")]
+    assert labels(run(data, cache)) == labels(stated)
+    manifest = Manifest.from_source(data, earlier=partial(read_before, cache))
+    assert manifest.notes == ("labels as stated before: 0_real=ai,1_fake=real (--labels auto: as the data say)",)
+
+
+@pytest.mark.parametrize(("before", "after"), [(EARLY, TODAY), (TODAY.state("1_fake=real,0_real=ai"), TODAY)])
+def test_labels_never_change_because_a_reading_was_forgotten(
+    data: Path, cache: Cache, before: Reading, after: Reading
+) -> None:
+    run(data, cache, reading=before)
+    kept = cache.sample_path("data").read_bytes()
+    with pytest.raises(FeatcacheError, match=r"other labels or captions in 2 samples .* 'train/0_real/1'.*earlier="):
+        run(data, cache, reading=after)
+    assert cache.sample_path("data").read_bytes() == kept
+    run(data, cache, labels="auto", reading=after)
+
+
+def test_a_caption_is_not_dropped_because_a_reading_was_forgotten(data: Path, cache: Cache) -> None:
+    (data / "train/0_real/1.txt").write_text("None")
+    run(data, cache, labels="auto", reading=EARLY)
+    with pytest.raises(FeatcacheError, match="other labels or captions in 1 samples"):
+        run(data, cache, reading=TODAY)
+
+
+def test_where_the_rules_make_no_difference_a_table_is_taken_over(tmp_path: Path, cache: Cache) -> None:
+    data = write_tree(tmp_path / "data", "real/1.png", "sdxl/2.png")
+    old = run(data, cache, reading=EARLY)
+    assert labels(run(data, cache, reading=TODAY)) == labels(old)
+
+
+def test_a_table_of_later_rules_is_not_read_again(data: Path, cache: Cache) -> None:
+    table = run(data, cache)
+    write_samples(cache.sample_path("data"), replace(table, rules=3), root=cache.path)
+    with pytest.raises(FeatcacheError, match="read by the rules 3, this version knows those to 2"):
+        run(data, cache)
+
+
+@pytest.mark.parametrize("reading", [EARLY, TODAY.state("0_real=ai,1_fake=real")])
+def test_where_the_table_is_gone_what_was_asked_for_knows_how_it_was_read(
+    data: Path, cache: Cache, reading: Reading
+) -> None:
+    table = run(data, cache, reading=reading)
+    cache.sample_path("data").unlink()
+    assert read_before(cache, "data") == reading
+    assert labels(run(data, cache)) == labels(table)
+
+
+def test_where_the_table_is_gone_and_readings_differ_the_user_says_which(data: Path, cache: Cache) -> None:
+    run(data, cache)
+    manifest = Manifest.from_source(data, labels="none")
+    extract(manifest, cache, [FakeSpec("image", weights="w1")], options=ExtractOptions(device="cpu"))
+    cache.sample_path("data").unlink()
+    with pytest.raises(FeatcacheError, match="labels were read as 'auto' and 'none' before it: --labels says which"):
+        read_before(cache, "data")
+    assert read_before(cache, "data", is_stated=True) == TODAY
