@@ -25,7 +25,7 @@ from featcache.extraction.rates import ForwardRate, ReadingCost, example_of, mea
 from featcache.extraction.results import Progress
 from featcache.extraction.run import ExtractResult, extract
 from featcache.extraction.work import Work
-from featcache.identity.terms import CLEAN, CONTENT_OF, Content, Modality
+from featcache.identity.terms import CLEAN, CONTENT_OF, Content
 
 __all__ = ["BenchResult", "bench", "thin", "time_extraction"]
 
@@ -205,13 +205,13 @@ def _measure_forwards(
 
 
 def _most(forwards: Sequence[ForwardRate], content: Content) -> int:
-    own = [f.n_contents for f in forwards if CONTENT_OF[cast("Modality", f.modality)] == content]
+    own = [f.n_contents for f in forwards if CONTENT_OF[f.modality] == content]
     return max(own, default=0)
 
 
 def _count_failed(done: ExtractResult) -> int:
     """Count contents that failed, each once, under however many encoders and views."""
-    failed = {(CONTENT_OF[cast("Modality", side.modality)], f.sample_id) for side in done.sides for f in side.failures}
+    failed = {(CONTENT_OF[side.modality], f.sample_id) for side in done.sides for f in side.failures}
     return len(failed | {("image", failure.sample_id) for failure in done.unreadable})
 
 
@@ -243,12 +243,18 @@ def time_extraction(
 
 
 def _extract_timed(
-    manifest: Manifest, specs: Sequence[EncoderSpec], defaults: Defaults, **how: Any
+    manifest: Manifest,
+    specs: Sequence[EncoderSpec],
+    defaults: Defaults,
+    *,
+    views: str | Sequence[str],
+    options: ExtractOptions | None,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[float, ExtractResult]:
     with tempfile.TemporaryDirectory(prefix="featcache-bench-") as folder:
         cache = Cache.open_or_create(Path(folder) / "cache", defaults)
         started = time.perf_counter()
-        done = extract(manifest, cache, specs, **how)
+        done = extract(manifest, cache, specs, views=views, options=options, progress=progress)
         return time.perf_counter() - started, done
 
 

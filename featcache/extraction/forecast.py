@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from featcache.extraction.planning.plan import Plan
 from featcache.extraction.results import Progress
 from featcache.extraction.timing import Timing, time_batches
 from featcache.extraction.work import Extraction, Work
-from featcache.identity.terms import CLEAN, KEY_BYTES
+from featcache.identity.terms import CLEAN, KEY_BYTES, Modality
 from featcache.store.near_misses import NearMiss
 from featcache.store.shard_set import ShardSet
 
@@ -53,7 +53,7 @@ class SideForecast:
         Other producers that hold contents which are to be encoded.
     """
 
-    modality: str
+    modality: Modality
     view: str
     fingerprint: str
     model: str
@@ -114,12 +114,9 @@ class Forecast:
 
 def sum_known(values: Iterable[_Number | None]) -> _Number | None:
     """Return the sum, or None if one is not known."""
-    total: Any = 0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return cast("_Number", total)
+    every = list(values)
+    known = [value for value in every if value is not None]
+    return sum(known) if len(known) == len(every) else None
 
 
 def forecast_extraction(

@@ -20,7 +20,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.batching import token_batches
 from featcache.extraction.encoding.loaded import CPU_ROWS
 from featcache.extraction.preparing.recipe import STEPS, Reading, Recipe, prepare
-from featcache.identity.terms import CONTENT_OF
+from featcache.identity.terms import CONTENT_OF, Modality
 
 __all__ = ["ForwardRate", "ReadingCost", "example_of", "measure_forward", "measure_reading"]
 
@@ -41,7 +41,7 @@ class ForwardRate:
         Contents a second.
     """
 
-    modality: str
+    modality: Modality
     fingerprint: str
     model: str
     compute_dtype: str

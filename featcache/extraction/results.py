@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featcache.cache.failures import Failure
+from featcache.identity.terms import Modality
 from featcache.store.near_misses import NearMiss
 
 __all__ = ["Event", "ExtractResult", "PassResult", "Progress", "SideResult"]
@@ -110,7 +111,7 @@ class SideResult:
         Content keys, 64 hex digits, of the ``n_failed_before``.
     """
 
-    modality: str
+    modality: Modality
     view: str
     fingerprint: str
     model: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from featcache.cache.folder import Cache
 from featcache.cache.index import update_index
@@ -107,7 +106,7 @@ def _sweep(cache: Cache) -> None:
     sweep_claims(path for path, name in found if is_claim(name))
 
 
-def _ignore(_: Any) -> None:
+def _ignore(_: object) -> None:
     pass
 
 

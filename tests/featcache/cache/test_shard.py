@@ -259,10 +259,12 @@ def test_a_file_that_breaks_the_contract_is_refused_with_its_name(tmp_path: Path
 
 
 def test_a_shard_may_have_1024_outputs_and_no_more(tmp_path: Path) -> None:
-    keys = small_rows(1)[0]
-    for n in (1024, 1025):
-        outputs = {f"o{i}": np.zeros((1, 1), np.float32) for i in range(n)}
-        write_shard(tmp_path / f"{n}.h5", SMALL_HEADER, keys, outputs, root=tmp_path)
-    assert len(read_shard(tmp_path / "1024.h5").outputs) == 1024
+    path = write_small_shard(tmp_path / "x.h5")
+    with h5py.File(path, "r+") as file:
+        for i in range(1022):
+            file[f"features/o{i}"], file[f"norm/o{i}"] = file["features/cls"], file["norm/cls"]
+    assert len(read_shard(path).outputs) == 1024
+    with h5py.File(path, "r+") as file:
+        file["features/last"], file["norm/last"] = file["features/cls"], file["norm/cls"]
     with pytest.raises(ShardError, match="holds 1025 objects in '/features', expected at most 1024"):
-        read_shard(tmp_path / "1025.h5")
+        read_shard(path)

@@ -16,15 +16,23 @@ from featcache.errors import ShardError
 from factories import write_small_shard
 
 
+def test_a_shard_is_sound_as_it_was_written(tmp_path: Path) -> None:
+    shard = read_shard(write_small_shard(tmp_path / "x.h5"))
+    verify_shard(shard)
+    keys = intact_keys(shard)
+    assert keys is not None and keys.shape == (7, 32)
+
+
 def test_any_flipped_bit_of_the_data_is_found(tmp_path: Path) -> None:
     path = write_small_shard(tmp_path / "x.h5")
     good, shard = path.read_bytes(), read_shard(path)
-    for block in (shard.key, shard.outputs["cls"], shard.norms["layers:4"]):
+    for name in ("key", "features/cls", "norm/layers:4"):
+        block = shard.blocks[name]
         for position in (block.offset, block.offset + block.nbytes - 1):
             bad = bytearray(good)
             bad[position] ^= 1
             path.write_bytes(bytes(bad))
-            with pytest.raises(ShardError, match="damaged"):
+            with pytest.raises(ShardError, match=rf"x.h5: dataset '{name}' \(7 rows\) was damaged"):
                 verify_shard(read_shard(path))
 
 

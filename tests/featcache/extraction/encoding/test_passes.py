@@ -332,21 +332,6 @@ def test_one_encoder_cannot_be_asked_for_twice(data: Path, tmp_path: Path) -> No
         run(data, tmp_path / "c", [IMAGE, FakeSpec("image", ("cls",))])
 
 
-def test_runs_are_so_short_that_their_vectors_fit_into_memory(data: Path, tmp_path: Path) -> None:
-    from featcache.extraction.survey.scan import scan
-    from featcache.extraction.work import Work
-
-    table = scan(read_manifest(data)).table
-    rows = [
-        Work.of([FakeSpec("image", tuple(f"layers:{k}" for k in range(24)), width=1024)], views).unit_rows(
-            table, ExtractOptions()
-        )
-        for views in ("clean", "train", "train,report")
-    ]
-    assert rows[0] == 4096 and rows[0] > rows[1] > rows[2] and rows[2] * 16 * 24 * 1024 * 4 <= 512 << 20
-    assert Work.of([IMAGE], "train").unit_rows(table, ExtractOptions(unit_rows=9)) == 9
-
-
 def test_what_happens_is_told_in_order(data: Path, tmp_path: Path) -> None:
     (data.parent / "0-real.png").write_bytes(b"no picture")
     events: list[Event] = []

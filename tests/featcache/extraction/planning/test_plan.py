@@ -40,7 +40,7 @@ def test_every_missing_content_is_in_exactly_one_unit(tmp_path: Path) -> None:
 
 def test_units_of_other_parts_are_left_to_them_and_counted(tmp_path: Path) -> None:
     plan = plan_of(write_dataset(tmp_path / "d"), tmp_path / "c")
-    assert [unit.run for unit in plan.units] == [0, 1, 2, 3, 4] and plan.n_other_parts == 0
+    assert [unit.number for unit in plan.units] == [0, 1, 2, 3, 4] and plan.n_other_parts == 0
     even = plan.only(lambda run: run % 2 == 0)
     assert even.units == plan.units[::2] and (even.n_todo, even.n_other_parts) == (10, 8)
     last = even.only(lambda run: run == 4)
@@ -51,7 +51,7 @@ def test_contents_of_a_run_that_lack_the_same_outputs_are_a_unit_of_these_output
     data = write_dataset(tmp_path / "d", n_captions=2)
     run(data, tmp_path / "c", FakeSpec("image", ("pooled",)))
     plan = plan_of(write_dataset(tmp_path / "d", n_captions=4), tmp_path / "c", FakeSpec("image", ("pooled", "cls")))
-    assert [(unit.run, unit.contents.tolist(), unit.outputs) for unit in plan.units] == [
+    assert [(unit.number, unit.contents.tolist(), unit.outputs) for unit in plan.units] == [
         (0, [0, 1, 2, 3], ("cls",)),
         (1, [4, 5], ("cls",)),
         (1, [6, 7], ("pooled", "cls")),

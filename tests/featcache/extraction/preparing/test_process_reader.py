@@ -180,7 +180,7 @@ def test_the_memory_is_bounded_and_every_worker_can_still_work() -> None:
             return np.zeros((64 << 20,), np.uint8)
 
     reader = ProcessReader(Recipe(((View(), Wide("image")),)), n_processes=2, n_ahead=1000, memory=GB)
-    assert len(reader._slots) * reader._slots.layout.n_bytes <= 256 << 20 and len(reader._free) == 4
+    assert len(reader._free) == 4 and 4 * reader._slots.layout.n_bytes <= 256 << 20
     reader.__exit__(None, None, None)
 
 
