@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.encoders.base import decode_size
+from featcache.encoders.base import decode_rules, decode_size
 from featcache.encoders.build import build_spec
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint, check_same
@@ -62,7 +62,11 @@ def encode_image(
     wanted = Fingerprint.from_document(document, "of the features that are asked for")
     if wanted.content != "image":
         raise ModelError(f"producer {wanted.short} ({wanted.model_name}) encodes captions, expected one of pictures")
-    return _encode(wanted, lambda spec: decode_rgb(data, at_least=decode_size(spec)), outputs, model, device)
+
+    def decode(spec: EncoderSpec) -> Any:
+        return decode_rgb(data, at_least=decode_size(spec), rules=decode_rules(spec))
+
+    return _encode(wanted, decode, outputs, model, device)
 
 
 def encode_caption(

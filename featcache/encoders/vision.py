@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.encoders.base import Device, Vectors
+from featcache.encoders.base import Device, Vectors, check_rules
 from featcache.encoders.compiled import Forward
 from featcache.encoders.first_tokens import FirstTokens
 from featcache.encoders.loading import computing_in, load_weights, lower, resolve_device
@@ -21,7 +21,7 @@ from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, expand
-from featcache.pictures.decode import DecodeMode, decode_document
+from featcache.pictures.decode import DECODE_RULES, DecodeMode, decode_document
 from featcache.pictures.preprocess import Backend, Preprocessor
 
 __all__ = ["ImageSpec", "VisionEncoder"]
@@ -49,6 +49,8 @@ class ImageSpec:
         Whether the largest square in the middle stands for the picture.
     decode : {"exact", "fast"}
         ``fast`` lets libjpeg decode large JPEGs at a fraction of their size, at least twice that of the resize.
+    decode_rules : int
+        By which rules pictures become RGB: the latest, or those of a cache that has vectors by earlier ones.
     """
 
     folder: ModelFolder
@@ -58,6 +60,7 @@ class ImageSpec:
     resize: Backend = "pillow"
     square_crop: bool = False
     decode: DecodeMode = "exact"
+    decode_rules: int = DECODE_RULES
     modality: Literal["image"] = field(default="image", init=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class ImageSpec:
         object.__setattr__(self, "outputs", outputs)
         if self.decode not in ("exact", "fast"):
             raise ModelError(f"decode mode {self.decode!r} is unknown, expected exact or fast")
+        check_rules(self.decode_rules)
         expected = tower.image_size
         if expected is not None and self.preprocessor.size != (expected, expected):
             height, width = self.preprocessor.size
@@ -105,7 +109,7 @@ class ImageSpec:
             "format": 1,
             "modality": "image",
             "model": self.folder.document(),
-            "decode": decode_document(self.decode),
+            "decode": decode_document(self.decode, self.decode_rules),
             "preprocess": self.preprocessor.document(),
             "compute_dtype": self.compute_dtype,
             "storage_dtype": self.storage_dtype,

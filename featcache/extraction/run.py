@@ -91,6 +91,7 @@ def extract(
         sides,
         manifest.broken,
         passes,
+        sum(len(each.names) for each in manifest.left_out),
     )
     tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
     if failed := _failed_sides(sides, planned.plans):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.archive import walk_members
 from featcache.dataset.readers.reading import Reading
-from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageSource, Sample
 from featcache.errors import ManifestError
 from featcache.extraction.run import extract
