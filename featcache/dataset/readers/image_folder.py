@@ -34,7 +34,9 @@ def find_metadata(folder: Path) -> tuple[Path, ...]:
         return ()
     try:
         splits = sorted(path for path in folder.iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir())
-        found = [sorted(file for file in split.iterdir() if is_metadata(file.name)) for split in splits]
+        found = [
+            sorted(file for file in split.iterdir() if is_metadata(file.name) and file.is_file()) for split in splits
+        ]
     except OSError as error:
         raise ManifestError(f"folder {quoted(str(folder))} cannot be read: {error}") from error
     if several := next((files for files in found if len(files) > 1), None):

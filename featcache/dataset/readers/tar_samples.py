@@ -166,7 +166,7 @@ class TarReader:
         where = f"{path.name}, sample {quoted(key)}"
         for name in part.others:
             if part.image is not None:
-                self._sieve.leave(f"{path.name} {name}", _FURTHER)
+                self._sieve.leave(f"{path.name}/{name}", _FURTHER)
             else:
                 expected = f"expected a picture named like {quoted(key + '.jpg')}"
                 self._faults.add(f"{where}: {expected}, found {quoted(name)}: its key ends at the first dot")
@@ -206,7 +206,7 @@ class TarReader:
 
     def _picture_role(self, member: TarMember, extension: str, file: BinaryIO, path: Path) -> str | None:
         """Return ``image`` for a picture that is taken, ``other`` for one of an ending of several parts, else None."""
-        name = f"{path.name} {member.name}"
+        name = f"{path.name}/{member.name}"
         is_taken = self._sieve.takes(name)
         if is_taken is None and not extension:
             file.seek(member.offset)

@@ -408,9 +408,11 @@ def test_decoded_picture_can_be_sent_to_another_process() -> None:
 
 def test_document_is_canonical_json() -> None:
     assert '"alpha":"over white"' in canonical_json(DECODE_DOCUMENT)
-    assert decode_document("exact") is DECODE_DOCUMENT
+    assert decode_document("exact") == DECODE_DOCUMENT | {"rules": 2}
+    assert decode_document("exact", 1) == DECODE_DOCUMENT | {"rules": 1}
     assert decode_document("fast") == DECODE_DOCUMENT | {
-        "scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize"
+        "rules": 2,
+        "scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize",
     }
 
 
