@@ -6,9 +6,12 @@
 >>> train.features["image"].shape, train.label_a    # doctest: +SKIP
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageFile, Sample
-from featcache.encoders.single import encode_caption, encode_image
+from featcache.encoders.single import ContentEncoder, encode_caption, encode_image, load_encoder
 from featcache.errors import (
     FeatcacheError,
     FingerprintMismatch,
@@ -26,8 +29,14 @@ from featcache.store.opening import open_store
 from featcache.store.selection import Selection
 from featcache.store.store import FeatureStore
 
+if TYPE_CHECKING:
+    from featcache.extraction.pictures import ExtractedPictures, extract_pictures
+    from featcache.extraction.results import Progress
+
 __all__ = [
     "Arrays",
+    "ContentEncoder",
+    "ExtractedPictures",
     "FeatcacheError",
     "FeatureStore",
     "FingerprintMismatch",
@@ -36,6 +45,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "ModelError",
+    "Progress",
     "Project",
     "Sample",
     "Selection",
@@ -43,7 +53,9 @@ __all__ = [
     "encode_caption",
     "encode_image",
     "expand_views",
+    "extract_pictures",
     "link_rows",
+    "load_encoder",
     "load_project",
     "open_store",
     "parse_memory",
@@ -51,3 +63,17 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_LAZY = {
+    "ExtractedPictures": "featcache.extraction.pictures",
+    "Progress": "featcache.extraction.results",
+    "extract_pictures": "featcache.extraction.pictures",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import what only those need who encode: reading a store needs numpy and h5py alone."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_LAZY[name]), name)

@@ -47,9 +47,9 @@ def run(command: str, *arguments: object, cwd: Path) -> Result:
     return Result(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def spawn(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    """Start ``featcache`` in a process of its own."""
-    code = "from cli import featcache_main; import sys; sys.argv[0] = 'featcache'; featcache_main()"
+def spawn(*arguments: object, cwd: Path, command: str = "featcache") -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    code = f"from cli import {command}_main; import sys; sys.argv[0] = '{command}'; {command}_main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd,
@@ -281,6 +281,147 @@ def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> No
     assert told["p_ai"] == pytest.approx(float(row[1]), abs=5e-3)
 
 
+@pytest.fixture(scope="module")
+def detector(project: Path) -> Path:
+    """A run that looks at pictures alone, in a folder that is no project."""
+    trained = run("heads", "train", "--fusion", "image", "--head", "linear", "--out", "runs/scan", cwd=project)
+    assert trained.returncode == 0, trained.stderr
+    return project / "runs" / "scan"
+
+
+def write_roll(folder: Path, project: Path) -> Path:
+    """A folder as people have them: odd names, a copy, and files that are no pictures."""
+    names = ("DCIM/IMG_0001.JPG", "DCIM/0_real/a b.jpeg", "снимок.jpg", "two\nlines.png", "=1+1.png", "train/x.png")
+    pictures = sorted((project / "data").glob("*.png"))
+    for name, picture in zip((*names, "copy.png"), (*pictures[: len(names)], pictures[0]), strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, folder / name)
+    (folder / "broken.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("of no picture")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    return folder
+
+
+def read_lines(path: Path) -> dict[str, dict[str, object]]:
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    return {str(line["sample_id"]): line for line in lines}
+
+
+def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
+    project: Path, detector: Path, tmp_path: Path
+) -> None:
+    roll = write_roll(tmp_path / "roll", project)
+    scanned = run("heads", "scan", detector, "roll", "--out", "v.jsonl", "--device", "cpu", cwd=tmp_path)
+    assert scanned.returncode == 3, scanned.stderr
+    assert f"weights expected in {project / 'clip'}" in scanned.stderr and "view" not in scanned.stderr
+    assert scanned.stdout.startswith("9 files: ") and "2 failed (data 1, decode 1)" in scanned.stdout
+    assert "Next: featcache failures v.featcache" in scanned.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["roll", "v.featcache", "v.jsonl"]
+    lines = read_lines(tmp_path / "v.jsonl")
+    assert len(lines) == 9 and lines["broken"]["stage"] == "decode" and lines["broken"]["verdict"] is None
+    assert "gone.png" in str(lines["None"]["error"])
+    assert lines["copy"]["p_ai"] == lines["DCIM/IMG_0001"]["p_ai"]
+    judged = [line for line in lines.values() if line["error"] is None]
+    pictures = [word for line in judged for word in ("--image", line["path"])]
+    told = run("heads", "detect", detector, *pictures, "--json", "--device", "cpu", cwd=project)
+    for line, alone in zip(judged, json.loads(told.stdout), strict=True):
+        assert alone["image"] == line["path"] and alone["verdict"] == line["verdict"]
+        assert alone["p_ai"] == pytest.approx(line["p_ai"], abs=5e-3)
+        assert alone["probabilities"]["alpha"] == pytest.approx(line["p_alpha"], abs=5e-3)
+    assert str(roll) in str(lines["снимок"]["path"])
+
+
+def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
+    project: Path, detector: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "roll").mkdir()
+    pictures = sorted((project / "data").glob("*.png"))[:3]
+    for picture in pictures[:2]:
+        shutil.copyfile(picture, tmp_path / "roll" / picture.name)
+    words = ("heads", "scan", detector, "roll", "--out", "v.csv", "--device", "cpu")
+    first = run(*words, "--json", cwd=tmp_path)
+    assert first.returncode == 0 and json.loads(first.stdout)["n_encoded"] == 2, first.stderr
+    before = (tmp_path / "v.csv").read_bytes()
+    fails(run(*words, cwd=tmp_path), 1, "v.csv exists already", "--overwrite")
+    assert (tmp_path / "v.csv").read_bytes() == before
+    shutil.copyfile(pictures[2], tmp_path / "roll" / "new.png")
+    second = json.loads(run(*words, "--overwrite", "--json", cwd=tmp_path).stdout)
+    assert (second["n"], second["n_encoded"], second["n_failed"], second["failed"]) == (3, 1, 0, {})
+    assert set(before.splitlines()) < set((tmp_path / "v.csv").read_bytes().splitlines())
+    other = run("heads", "scan", detector, "roll", "--out", "v.parquet", "--device", "cpu", cwd=tmp_path)
+    assert other.returncode == 0 and "3 files" in other.stdout and "Next" not in other.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--out", "v.txt"], 1, ["v.txt ends in '.txt', expected one of .csv, .jsonl, .parquet"]),
+        (["--out", "v.csv", "--text-model", "x"], 1, ["--text-model 'x'", "takes no text vectors"]),
+        (["--out", "v.csv", "--image-model", "bert"], 1, ["bert"]),
+        (["--out", "v.csv", "--cache", "cache"], 1, ["cache cache is the project's", "another --cache"]),
+        (["--out", "v.csv", "--cache", "data"], 1, ["neither empty nor a cache"]),
+        (["--out", "data"], 1, ["data ends in ''"]),
+        ([], 2, ["--out"]),
+    ],
+)
+def test_a_scan_that_cannot_be_done_is_refused_before_anything_is_written(
+    project: Path, detector: Path, words: list[str], code: int, told: list[str]
+) -> None:
+    before = sorted(path.name for path in project.iterdir())
+    fails(run("heads", "scan", detector, "data", *words, "--device", "cpu", cwd=project), code, *told)
+    assert sorted(path.name for path in project.iterdir()) == before
+
+
+def test_a_head_that_looks_at_text_says_which_pictures_have_no_caption(project: Path, tmp_path: Path) -> None:
+    trained = run("heads", "train", "--fusion", "concat", "--head", "linear", "--out", tmp_path / "r", cwd=project)
+    assert trained.returncode == 0, trained.stderr
+    (tmp_path / "d").mkdir()
+    for name in ("a", "b"):
+        shutil.copyfile(project / "data" / "0-real.png", tmp_path / "d" / f"{name}.png")
+    words = ("heads", "scan", "r", "d", "--out", "v.jsonl", "--device", "cpu")
+    fails(
+        run(*words, cwd=tmp_path),
+        1,
+        "has no captions, expected some (1.txt beside 1.jpg, or a column caption) for text encoder",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "r"]
+    (tmp_path / "d" / "a.txt").write_text("caption number 0")
+    scanned = run(*words, cwd=tmp_path)
+    assert scanned.returncode == 3 and "1 failed (data 1)" in scanned.stdout
+    lines = read_lines(tmp_path / "v.jsonl")
+    assert "Next" not in scanned.stdout
+    assert lines["a"]["verdict"] and (lines["b"]["stage"], lines["b"]["error"]) == ("data", "it has no caption")
+
+
+def test_an_empty_folder_is_an_error_that_says_what_was_expected(detector: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    fails(run("heads", "scan", detector, "empty", "--out", "v.csv", cwd=tmp_path), 1, "empty", "expected")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.slow
+def test_scans_that_are_killed_or_meet_leave_whole_files_and_lose_nothing(
+    project: Path, detector: Path, tmp_path: Path
+) -> None:
+    words = ("scan", str(detector), str(project / "data"), "--cache", "c", "--device", "cpu", "--out")
+    ended = [spawn(*words, f"{name}.csv", cwd=tmp_path, command="heads") for name in ("killed", "stopped")]
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "c" / "cache.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    ended[0].kill()
+    ended[1].terminate()
+    _, errors = [process.communicate(timeout=120) for process in ended][1]
+    assert [process.returncode for process in ended] == [-signal.SIGKILL, 130], errors
+    assert f"heads scan {detector}" in errors and "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    both = [spawn(*words, f"{name}.csv", cwd=tmp_path, command="heads") for name in ("a", "b")]
+    for process in both:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 73
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -478,8 +619,10 @@ def test_layers_views_and_spectral_features_come_from_one_command(project: Path,
     what = (*models, "--image-outputs", "pooled,layers:all", "--spectral-outputs", "radial,grid", "--shard-rows", 4)
     manifest = tmp_path / "data" / "manifest.csv"
     dry = run("featcache", "extract", manifest, *what, "--dry-run", cwd=tmp_path)
-    assert dry.returncode == 0 and max(map(len, dry.stdout.splitlines())) <= 80
-    assert [line.split()[:4] for line in dry.stdout.splitlines()[2:5]] == [
+    lines = [line for line in dry.stdout.splitlines() if str(manifest) not in line]  # a path is never cut
+    assert dry.returncode == 0 and max(map(len, lines)) <= 80
+    head = next(number for number, line in enumerate(lines) if line.startswith("encoder"))
+    assert [line.split()[:4] for line in lines[head + 1 : head + 4]] == [
         ["text", "bert", "1", "2"], ["image", "clip", "2", "6"], ["spectral", "spectral", "2", "6"],
     ]  # fmt: skip
     result = run("featcache", "extract", manifest, *what, "--json-log", "log", cwd=tmp_path)

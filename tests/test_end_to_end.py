@@ -62,7 +62,7 @@ def auc_of_test(train: Features, test: Features) -> float:
 
 
 def zeroed(features: Features) -> Features:
-    vectors = {name: np.zeros_like(block) for name, block in features.vectors.items()}
+    vectors = {name: np.zeros_like(found) for name, found in features.vectors.items()}
     return replace(features, vectors=vectors)
 
 

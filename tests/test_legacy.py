@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import Result
@@ -94,7 +95,7 @@ def vectors(cache: Path, dataset: str, told: Mapping[str, Any]) -> np.ndarray:
 
 
 def answers(run: str, *words: object) -> tuple[list[float | None], list[str]]:
-    call("heads", "predict", run, *words, "--out", "answers.csv", codes=(0, 3))
+    call("heads", "predict", run, *words, "--out", "answers.csv", "--overwrite", codes=(0, 3))
     with Path("answers.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [float(row["p_ai"]) if row["p_ai"] else None for row in rows], [row["pred_b"] for row in rows]
@@ -266,6 +267,17 @@ def test_a_verdict_of_an_old_run_is_that_of_its_row(work: Path) -> None:
     assert verdict["p_ai"] == pytest.approx(EXPECTED["runs"]["mlp-concat"]["p_ai"][number], abs=5e-3)
 
 
+def test_an_old_run_scans_its_data_as_it_judged_them(work: Path) -> None:
+    models = ("--image-model", "models/clip", "--text-model", "models/bert", "--device", "cpu")
+    told("heads", "scan", "runs/mlp-concat", "photos.csv", "--out", "scanned.jsonl", *models, codes=(3,))
+    lines = [json.loads(line) for line in Path("scanned.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = {line["sample_id"]: line["p_ai"] for line in lines}
+    for sample_id, p_ai in zip(
+        EXPECTED["samples"]["photos"]["sample_id"], EXPECTED["runs"]["mlp-concat"]["p_ai"], strict=True
+    ):
+        assert found[sample_id] == (None if p_ai is None else pytest.approx(p_ai, abs=5e-3))
+
+
 def test_an_export_is_the_one_that_was_made_before(work: Path) -> None:
     call("featcache", "export", "--dataset", "photos", "--split", "test", "--out", "again.npz")
     with np.load("test.npz", allow_pickle=False) as old, np.load("again.npz", allow_pickle=False) as new:
@@ -288,3 +300,26 @@ def test_a_begun_ablation_goes_on(work: Path) -> None:
     heads = told("heads", *ABLATE, "ablation-begun")["heads"]
     assert len(seconds) == 6 and seconds <= {head["seconds"] for head in heads}, "trials were done again"
     assert (work / "ablation-begun" / "ablation.json").is_file()
+
+
+def test_an_old_table_gets_no_columns_that_nothing_was_said_for(work: Path) -> None:
+    call("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    old, new = (columns_of(folder / "cache/samples/photos.h5") for folder in (LEGACY, work))
+    assert new == old
+
+
+def columns_of(path: Path) -> set[str]:
+    with h5py.File(path) as table:
+        return set(table)
+
+
+def test_a_pair_of_columns_and_a_root_change_nothing_in_an_old_data_set(work: Path) -> None:
+    text = Path("photos.csv").read_text("utf-8").splitlines(keepends=True)
+    Path("photos.csv").write_text(text[0].replace("image", "file", 1) + "".join(text[1:]), "utf-8")
+    said = ("--column", "image=file", "--root", work)
+    result = told("featcache", "extract", *PHOTOS, *ALL, *said, codes=(3,))
+    assert result["n_encoded"] == 0 and samples(work / "cache", "photos") == EXPECTED["samples"]["photos"]
+    again = told("featcache", "extract", *PHOTOS, *ALL, codes=(3,))
+    assert again["n_encoded"] == 0 and samples(work / "cache", "photos") == EXPECTED["samples"]["photos"]
+    assert any("columns as named before: --column image=file" in note for note in again["notes"])
+    assert told("featcache", "verify", "cache", "--deep")["is_sound"]

@@ -15,6 +15,7 @@ from featcache.cache.file_facts import FORMATS, FileFacts
 from featcache.errors import ShardError
 from featcache.files.column_file import READ_ERRORS, ColumnFile
 from featcache.files.string_column import StringColumn
+from featcache.identity.key_index import group_keys, number_keys
 from featcache.identity.terms import KEY_BYTES, Content
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "PRESENT",
     "UNREADABLE",
     "SampleTable",
-    "number_contents",
     "read_samples",
     "write_samples",
 ]
@@ -112,12 +112,12 @@ class SampleTable:
     def first_rows(self, content: Content) -> NDArray[np.int64]:
         """Return the first row of each caption or picture, ascending."""
         rows = np.flatnonzero(self.has(content))
-        order, is_first = _grouped(self.keys(content)[rows])
+        order, is_first = group_keys(self.keys(content)[rows])
         return np.sort(rows[order[is_first]])
 
     def content_numbers(self, content: Content) -> NDArray[np.int64]:
         """Number the captions or the pictures from 0, in any order: (n,), -1 for samples that have none."""
-        return number_contents(self.keys(content), self.has(content))
+        return number_keys(self.keys(content), self.has(content))
 
     @property
     def bytes_per_pixel(self) -> NDArray[np.float32]:
@@ -128,32 +128,6 @@ class SampleTable:
             pixels = self.width[known].astype(np.float64) * self.height[known]
             found[known] = self.files.n_bytes[known] / pixels
         return found
-
-
-def number_contents(keys: NDArray[np.uint8], is_known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number different keys (n, 32) from 0, in any order: (n,), -1 where there is none."""
-    rows = np.flatnonzero(is_known)
-    order, is_first = _grouped(keys[rows])
-    numbers = np.full(len(keys), -1, np.int64)
-    numbers[rows[order]] = np.cumsum(is_first) - 1
-    return numbers
-
-
-def _grouped(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return an order of (n, 32) keys that puts equal ones together, earlier rows first, and where in it they begin."""
-    words = np.ascontiguousarray(keys).view(np.uint64).reshape(-1, 4)
-    is_first = np.ones(len(words), bool)
-    # Sorting by the first word is four times as fast, and enough unless two keys begin alike without being equal.
-    order = np.argsort(words[:, 0], kind="stable")
-    heads = words[order, 0]
-    begins = heads[1:] != heads[:-1]
-    same = np.flatnonzero(~begins)
-    if (words[order[same + 1]] == words[order[same]]).all():
-        is_first[1:] = begins
-        return order, is_first
-    order = np.lexsort(words.T)
-    is_first[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
-    return order, is_first
 
 
 _STRINGS = ("sample_id", "group", "source")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,7 +50,8 @@ def bench(request: BenchRequest) -> None:
 
     options = request.pace.options(request.device)
     refuse_empty(encoders.texts | request.reading.texts)
-    sample = thin(request.reading.read(data, project, on_orphan="skip"), request.samples)
+    reading = replace(request.reading, labels=request.reading.labels or "none")  # what is measured depends on no label
+    sample = thin(reading.read(data, project, on_orphan="skip"), request.samples)
     wanted = encoders.dtypes
     compute = preferred_dtype(resolve_device(options.device)) if wanted.compute == "auto" else wanted.compute
     defaults = Defaults(compute, "float16" if wanted.storage == "auto" else wanted.storage)

@@ -37,8 +37,8 @@ class _Handler:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Run a command that can be started again to go on: interrupted, it says so and exits 130."""
+def interruptible(program: str = "featcache") -> Iterator[None]:
+    """Run a command of ``program`` that can be started again to go on: interrupted, it says so and exits 130."""
     handler = _Handler()
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -46,7 +46,7 @@ def interruptible() -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         notes.print("\ninterrupted; what was published stays. To go on:", soft_wrap=True)
-        notes.print("  " + safe(shlex.join(["featcache", *sys.argv[1:]])), soft_wrap=True)
+        notes.print("  " + safe(shlex.join([program, *sys.argv[1:]])), soft_wrap=True)
         # Nothing is left to lose: should a thread hang in reading a file, the next signal ends the process.
         handler.deadline = 0.0
         raise typer.Exit(_INTERRUPTED) from None

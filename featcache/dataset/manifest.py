@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from featcache.dataset.readers.reading import LATEST, TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
+from featcache.identity.terms import Content
 
 __all__ = ["Manifest"]
 
@@ -79,6 +80,7 @@ class Manifest:
         columns: str | None = None,
         root: str | Path | None = None,
         earlier: Callable[[str], Reading | None] | None = None,
+        contents: Collection[Content] | None = None,
     ) -> "Manifest":
         """Read what `data` names.
 
@@ -111,6 +113,10 @@ class Manifest:
         earlier : callable, optional
             Gives how the data set of a name was read before, so that it is read so again
             (`featcache.extraction.survey.reading.read_before`); by default none was.
+        contents : collection of {"text", "image"}, optional
+            What samples are wanted for, where nothing else of them is: labels, splits and groups are not read then,
+            so that none of their rules can be broken, nor are caption files unless ``text`` is wanted. Default:
+            everything is read.
 
         Raises
         ------
@@ -131,12 +137,12 @@ class Manifest:
                 option = "--root" if columns is None else f"--column {quoted(columns)}"
                 raise ManifestError(f"{option}: {str(path)!r} is no table, nor hf:NAME: leave the option out")
             before = replace(before, columns="", root="")
-        reading, notes = _state(before, labels, columns, root)
+        reading, notes = _state(before, labels if contents is None else "none", columns, root)
         if path is None:
             table = hub.read_hub(str(data), reading)
-            origin, parsed = table.origin, _parse_table(table, on_orphan)
+            origin, parsed = table.origin, _parse_table(table, on_orphan, contents)
         else:
-            origin, parsed = str(path), _read(path, on_orphan, reading)
+            origin, parsed = str(path), _read(path, on_orphan, reading, contents)
             is_known = path.is_file() or reading.rules >= LATEST
             if is_known and not reading.root and location.is_image_folder(data, path):
                 folder = path if path.is_dir() else path.parent
@@ -170,24 +176,24 @@ def _state(
     return reading, tuple(notes)
 
 
-def _read(path: Path, on_orphan: OnOrphan, reading: Reading) -> Parsed:
+def _read(path: Path, on_orphan: OnOrphan, reading: Reading, contents: Collection[Content] | None) -> Parsed:
     """Read a file or folder, a range of tars, or a pattern."""
     if tars := location.find_tars(path):
-        return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading)
+        return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading, contents=contents)
     if reading.rules >= LATEST and (files := image_folder.find_metadata(path)):
-        return _parse_table(image_folder.read_image_folder(files, path, reading=reading), on_orphan)
+        return _parse_table(image_folder.read_image_folder(files, path, reading=reading), on_orphan, contents)
     parquets, folder = location.find_parquets(path)
     if parquets:
-        return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan)
+        return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan, contents)
     if path.is_dir():
-        return folders.read_folder(path, on_orphan=on_orphan, reading=reading)
-    return _parse_table(replace(_read_table(path), reading=reading), on_orphan)
+        return folders.read_folder(path, on_orphan=on_orphan, reading=reading, contents=contents)
+    return _parse_table(replace(_read_table(path), reading=reading), on_orphan, contents)
 
 
-def _parse_table(table: Table, on_orphan: OnOrphan) -> Parsed:
+def _parse_table(table: Table, on_orphan: OnOrphan, contents: Collection[Content] | None) -> Parsed:
     wide = ct2.match_wide(table)
     if wide is None:
-        return narrow.parse_table(table, on_orphan=on_orphan)
+        return narrow.parse_table(table, on_orphan=on_orphan, contents=contents)
     return ct2.parse_wide(table, wide, on_orphan=on_orphan)
 
 

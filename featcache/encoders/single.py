@@ -1,8 +1,9 @@
-"""One picture, one caption: the vector that extraction would have stored of it, clean."""
+"""Contents one by one: the vectors that extraction would have stored of them, clean."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,95 @@ from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import parse_outputs
 
 if TYPE_CHECKING:
-    from featcache.encoders.base import Device, EncoderSpec
+    from featcache.encoders.base import Device, Encoder, EncoderSpec
 
-__all__ = ["encode_caption", "encode_image"]
+__all__ = ["ContentEncoder", "encode_caption", "encode_image", "load_encoder"]
+
+
+class ContentEncoder:
+    """Encodes one content after the other exactly as a cache's producer does; its weights are read once.
+
+    Parameters
+    ----------
+    wanted : Fingerprint
+        The producer.
+    spec : EncoderSpec
+        An encoder of this very fingerprint.
+    device : {"auto", "cuda", "cpu"}
+        Where to compute.
+    """
+
+    def __init__(self, wanted: Fingerprint, spec: EncoderSpec, device: Device) -> None:
+        self._wanted = wanted
+        self._spec = spec
+        self._device = device
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return self._spec.load(self._device)
+
+    def encode(self, content: bytes | str) -> NDArray[np.float32]:
+        """Return the vector of a picture file (bytes) or of a caption: (d,), rounded as on disk.
+
+        Raises
+        ------
+        ImageError
+            If the picture cannot be used.
+        ModelError
+            If the encoder is one of the other kind of contents, or its weights cannot be loaded.
+        """
+        prepared = self._spec.prepare(self._opened(content))
+        vectors = self._encoder.encode([prepared])
+        dtype = str(self._wanted.identity["storage_dtype"])
+        stored = [vectors[name][0].astype(dtype) for name in self._spec.outputs]
+        return np.concatenate(stored).astype(np.float32)
+
+    def _opened(self, content: bytes | str) -> Any:
+        wants = self._wanted.content
+        if wants != ("image" if isinstance(content, bytes) else "text"):
+            encodes, expected = ("captions", "pictures") if wants == "text" else ("pictures", "captions")
+            raise ModelError(
+                f"producer {self._wanted.short} ({self._wanted.model_name}) encodes {encodes}, expected one of "
+                f"{expected}"
+            )
+        if isinstance(content, str):
+            return content
+        from featcache.pictures.decode import decode_rgb
+
+        return decode_rgb(content, at_least=decode_size(self._spec), rules=decode_rules(self._spec))
+
+
+def load_encoder(
+    document: Mapping[str, Any],
+    *,
+    outputs: str | Sequence[str],
+    model: str | None = None,
+    device: Device = "auto",
+) -> ContentEncoder:
+    """Return the encoder that a producer's document describes; weights are read when the first content is encoded.
+
+    Parameters
+    ----------
+    document : mapping
+        The producer's document, from `FeatureStore.document` or a run.
+    outputs : str or sequence of str
+        Concatenated in this order; also ``layers:4-8-12`` or ``layers:all``.
+    model : str
+        Where the weights are now, if not where the document says: hub id or folder.
+    device : {"auto", "cuda", "cpu"}
+        Where to compute.
+
+    Raises
+    ------
+    FingerprintMismatch
+        If the model, or this program's way to feed it, is not the producer's; the fields are named.
+    ModelError
+        If the weights cannot be found.
+    """
+    wanted = Fingerprint.from_document(document, "of the features that are asked for")
+    spec = build_spec(wanted, parse_outputs(outputs), model)
+    check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}")
+    return ContentEncoder(wanted, spec, device)
 
 
 def encode_image(
@@ -28,45 +115,8 @@ def encode_image(
     model: str | None = None,
     device: Device = "auto",
 ) -> NDArray[np.float32]:
-    """Encode one picture exactly as a cache's producer does.
-
-    Parameters
-    ----------
-    document : mapping
-        The producer's document, from `FeatureStore.document` or a run.
-    data : bytes
-        The bytes of the picture file.
-    outputs : str or sequence of str
-        Concatenated in this order; also ``layers:4-8-12`` or ``layers:all``.
-    model : str
-        Where the weights are now, if not where the document says: hub id or folder.
-    device : {"auto", "cuda", "cpu"}
-        On what to compute; ``auto``: on a GPU if there is one.
-
-    Returns
-    -------
-    (d,) float32
-        Rounded as on disk.
-
-    Raises
-    ------
-    FingerprintMismatch
-        If the model, or this program's way to feed it, is not the producer's; the fields are named.
-    ImageError
-        If the picture cannot be used.
-    ModelError
-        If the weights cannot be found or loaded.
-    """
-    from featcache.pictures.decode import decode_rgb
-
-    wanted = Fingerprint.from_document(document, "of the features that are asked for")
-    if wanted.content != "image":
-        raise ModelError(f"producer {wanted.short} ({wanted.model_name}) encodes captions, expected one of pictures")
-
-    def decode(spec: EncoderSpec) -> Any:
-        return decode_rgb(data, at_least=decode_size(spec), rules=decode_rules(spec))
-
-    return _encode(wanted, decode, outputs, model, device)
+    """Encode one picture, the bytes of its file: (d,); see `load_encoder` and `ContentEncoder.encode`."""
+    return load_encoder(document, outputs=outputs, model=model, device=device).encode(data)
 
 
 def encode_caption(
@@ -77,23 +127,5 @@ def encode_caption(
     model: str | None = None,
     device: Device = "auto",
 ) -> NDArray[np.float32]:
-    """Encode one caption exactly as a cache's producer does; see `encode_image`."""
-    wanted = Fingerprint.from_document(document, "of the features that are asked for")
-    if wanted.content != "text":
-        raise ModelError(f"producer {wanted.short} ({wanted.model_name}) encodes pictures, expected one of captions")
-    return _encode(wanted, lambda _: caption, outputs, model, device)
-
-
-def _encode(
-    wanted: Fingerprint,
-    open_content: Callable[[EncoderSpec], Any],
-    outputs: str | Sequence[str],
-    model: str | None,
-    device: Device,
-) -> NDArray[np.float32]:
-    spec = build_spec(wanted, parse_outputs(outputs), model)
-    check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}")
-    prepared = spec.prepare(open_content(spec))
-    vectors = spec.load(device).encode([prepared])
-    stored = [vectors[name][0].astype(str(wanted.identity["storage_dtype"])) for name in spec.outputs]
-    return np.concatenate(stored).astype(np.float32)
+    """Encode one caption: (d,); see `load_encoder` and `ContentEncoder.encode`."""
+    return load_encoder(document, outputs=outputs, model=model, device=device).encode(caption)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from featcache.cache.folder import Cache
 from featcache.cache.index import update_index
@@ -14,7 +14,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.execution import execute_plan
 from featcache.extraction.options import ExtractOptions, FailureLimit
 from featcache.extraction.planning.checks import check_extraction
-from featcache.extraction.planning.extraction_plan import plan_extraction
+from featcache.extraction.planning.extraction_plan import ExtractionPlan, plan_extraction
 from featcache.extraction.planning.plan import Plan
 from featcache.extraction.results import Event, ExtractResult, Progress, SideResult
 from featcache.extraction.work import Extraction, Work
@@ -22,7 +22,16 @@ from featcache.files.claims import sweep_claims
 from featcache.files.publish import remove_leftovers
 from featcache.identity.terms import CLEAN
 
-__all__ = ["ExtractOptions", "ExtractResult", "FailureLimit", "Progress", "SideResult", "extract"]
+__all__ = [
+    "ExtractOptions",
+    "ExtractResult",
+    "FailureLimit",
+    "Progress",
+    "SideResult",
+    "carry_out",
+    "check_sides",
+    "extract",
+]
 
 
 def extract(
@@ -68,8 +77,30 @@ def extract(
         If it cannot be done as it was asked for: before anything is read or written. If more contents fail than the
         options allow, or all of one encoder and view; if somebody deletes from the cache, or a folder of it is a link.
     """
-    report, tell = progress or _ignore, events or _ignore
     extraction = Extraction(Work.of(specs, views), manifest, cache, options or ExtractOptions())
+    planned, result = carry_out(extraction, progress=progress, announce=announce, events=events)
+    check_sides(result.sides, planned.plans)
+    return result
+
+
+def carry_out(
+    extraction: Extraction,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    announce: Callable[[Plan], None] | None = None,
+    events: Callable[[Event], None] | None = None,
+) -> tuple[ExtractionPlan, ExtractResult]:
+    """Do what `extract` does, whatever fails; who calls it looks at what did.
+
+    Returns
+    -------
+    planned : ExtractionPlan
+        What the data set holds, and what there was to do.
+    result : ExtractResult
+        What was done.
+    """
+    report, tell = progress or _ignore, events or _ignore
+    manifest, cache = extraction.manifest, extraction.cache
     check_extraction(extraction)
     check_folders(cache.path)
     cache.make()
@@ -94,9 +125,7 @@ def extract(
         sum(len(each.names) for each in manifest.left_out),
     )
     tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
-    if failed := _failed_sides(sides, planned.plans):
-        raise FeatcacheError("; ".join(failed))
-    return result
+    return planned, result
 
 
 def _sweep(cache: Cache) -> None:
@@ -118,15 +147,28 @@ def _plan_event(plan: Plan) -> Event:
     return Event("plan", names | {"view": plan.view, "outputs": list(plan.spec.outputs)} | counts)
 
 
-def _failed_sides(sides: Sequence[SideResult], plans: Sequence[Plan]) -> list[str]:
-    """Name those of which every content failed: a fault of the encoder or of the data set, not of some contents."""
-    found = []
+def check_sides(sides: Sequence[SideResult], plans: Sequence[Plan], *, excused: Collection[str] = ()) -> None:
+    """Raise if every content of one failed: a fault of the encoder or of the data set, not of some contents.
+
+    Parameters
+    ----------
+    sides : sequence of SideResult
+        What was done.
+    plans : sequence of Plan
+        What there was to do, in the same order.
+    excused : collection of str
+        Stages: where all failures are of these, the contents are at fault.
+    """
+    found: list[str] = []
     for side, plan in zip(sides, plans, strict=True):
-        if not side.n_contents or side.n_failed < side.n_contents:
+        failures = [*side.failures, *plan.earlier]
+        is_excused = bool(failures) and all(failure.stage in excused for failure in failures)
+        if not side.n_contents or side.n_failed < side.n_contents or is_excused:
             continue
-        first = next(iter([*side.failures, *plan.earlier]), None)
+        first = next(iter(failures), None)
         why = f", the first of sample {first.sample_id!r}: {first.message}" if first else ""
         again = "" if side.failures else "; --retry-failed tries them again"
         view = "" if side.view == CLEAN else f", view {side.view}"
         found.append(f"all {side.n_contents} {side.modality} contents failed with {side.model}{view}{why}{again}")
-    return found
+    if found:
+        raise FeatcacheError("; ".join(found))

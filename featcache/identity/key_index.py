@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MISSING", "KeyIndex", "keys_of", "prefixes"]
+__all__ = ["MISSING", "KeyIndex", "group_keys", "keys_of", "number_keys", "prefixes"]
 
 MISSING = -1
 _AT_A_TIME = 2**19  # keys that are looked up: each needs 140 bytes meanwhile, its result 8
@@ -23,6 +23,32 @@ def prefixes(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def keys_of(digests: Sequence[bytes]) -> NDArray[np.uint8]:
     """Stack 32-byte digests into an (n, 32) uint8 array."""
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
+
+
+def number_keys(keys: NDArray[np.uint8], is_known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number different keys (n, 32) from 0, in any order: (n,), -1 where there is none."""
+    rows = np.flatnonzero(is_known)
+    order, is_first = group_keys(keys[rows])
+    numbers = np.full(len(keys), -1, np.int64)
+    numbers[rows[order]] = np.cumsum(is_first) - 1
+    return numbers
+
+
+def group_keys(keys: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return an order of (n, 32) keys that puts equal ones together, earlier rows first, and where in it they begin."""
+    words = np.ascontiguousarray(keys).view(np.uint64).reshape(-1, 4)
+    is_first = np.ones(len(words), bool)
+    # Sorting by the first word is four times as fast, and enough unless two keys begin alike without being equal.
+    order = np.argsort(words[:, 0], kind="stable")
+    heads = words[order, 0]
+    begins = heads[1:] != heads[:-1]
+    same = np.flatnonzero(~begins)
+    if (words[order[same + 1]] == words[order[same]]).all():
+        is_first[1:] = begins
+        return order, is_first
+    order = np.lexsort(words.T)
+    is_first[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
+    return order, is_first
 
 
 @dataclass(frozen=True)

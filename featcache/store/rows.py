@@ -99,7 +99,7 @@ class Rows:
         """
         indices = np.asarray(indices)
         if out is None:
-            if np.dtype(dtype) == self.dtype and len(self.columns) == 1 and 0 < len(indices) <= _CHUNK:
+            if np.dtype(dtype) == self.dtype and len(self.columns) == 1 and len(indices) <= _CHUNK:
                 taken = self._take(self.columns[0], indices)
                 if taken is not None:
                     return self._without_absent(indices, taken)

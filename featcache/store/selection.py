@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,7 +11,7 @@ from typing import Any
 from featcache.cache.folder import Cache
 from featcache.errors import FeatcacheError, FingerprintMismatch
 from featcache.identity.fingerprint import Fingerprint, check_same
-from featcache.identity.outputs import expand, is_layer, natural_order
+from featcache.identity.outputs import abbreviate, expand, is_layer, natural_order
 from featcache.identity.terms import CLEAN, CONTENT_OF, DEFAULT_OUTPUTS, MODALITIES, Content, Modality
 
 __all__ = [
@@ -76,8 +77,7 @@ def choose(
     stored = widths(fingerprint.digest, view)
     owner = f"{modality} encoder {fingerprint.short} ({fingerprint.model_name}), view {view!r},"
     if not stored:
-        views = ", ".join(map(repr, stored_views(cache, [fingerprint]))) or "none"
-        raise FeatcacheError(f"{owner} has no vectors yet; it has those of views: {views}")
+        raise FeatcacheError(f"{owner} has no vectors yet; {_views(cache, fingerprint, view)}")
     names = expand(_default(stored, modality) if outputs is None else outputs, stored, owner=owner)
     return Selection(fingerprint.modality, fingerprint.digest, view, names, tuple(stored[name] for name in names))
 
@@ -118,7 +118,10 @@ def choose_defaults(cache: Cache, widths: Widths, view: str) -> Mapping[str, Sel
     if view != CLEAN:
         if not any(view in known for known in views.values()):
             known = ", ".join(map(repr, sorted(set(chain.from_iterable(views.values()))))) or "none"
-            raise FeatcacheError(f"cache {str(cache.path)!r} has no vectors of view {view!r}; it has views: {known}")
+            raise FeatcacheError(
+                f"cache {str(cache.path)!r} has no vectors of view {view!r}; it has views: {known}; "
+                f"{_extract_hint(cache, '--views', view)}"
+            )
         in_view = {modality: v for modality, v in in_view.items() if v == CLEAN or v in views[modality]}
     return {m: choose(cache, widths, m, encoder=None, outputs=None, view=v) for m, v in in_view.items()}
 
@@ -170,8 +173,27 @@ def check_selection(cache: Cache, widths: Widths, selection: Selection, document
         raise FingerprintMismatch(f"cache {str(cache.path)!r} has no {selection.modality} features")
     stored = widths(selection.fingerprint, selection.view)
     for name, width in zip(selection.outputs, selection.widths, strict=True):
-        if stored.get(name) != width:
+        owner = f"{selection.modality} output {name!r}, view {selection.view!r},"
+        if not stored:
+            fingerprint = cache.producers[selection.fingerprint]
+            known = _views(cache, fingerprint, selection.view)
+            raise FingerprintMismatch(f"{owner} is not in cache {str(cache.path)!r}; {known}")
+        if name not in stored:
+            known = f"it has outputs: {abbreviate(stored)}"
+            hint = _extract_hint(cache, f"--{selection.modality}-outputs", name)
+            raise FingerprintMismatch(f"{owner} is not in cache {str(cache.path)!r}; {known}; {hint}")
+        if stored[name] != width:
             raise FingerprintMismatch(
-                f"{selection.modality} output {name!r}, view {selection.view!r}, has {stored.get(name, 0)} columns "
-                f"in cache {str(cache.path)!r}, expected {width}"
+                f"{owner} has {stored[name]} columns in cache {str(cache.path)!r}, expected {width}"
             )
+
+
+def _views(cache: Cache, producer: Fingerprint, lacking: str) -> str:
+    """Say which views of a producer are stored, and what would store another."""
+    known = ", ".join(map(repr, stored_views(cache, [producer]))) or "none"
+    return f"it has those of views: {known}; {_extract_hint(cache, '--views', lacking)}"
+
+
+def _extract_hint(cache: Cache, option: str, value: str) -> str:
+    """Say how to add what a producer lacks; `featcache status` prints the whole command that made it."""
+    return f"`featcache extract … {option} {shlex.quote(value)} --cache {shlex.quote(str(cache.path))}` adds it"

@@ -8,7 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from featcache.cache.samples import SampleTable, number_contents
+from featcache.cache.samples import SampleTable
+from featcache.identity.key_index import number_keys
 from featcache.identity.terms import Content
 
 __all__ = ["Overlap", "find_overlaps"]
@@ -56,7 +57,7 @@ def find_overlaps(tables: Sequence[SampleTable]) -> tuple[Overlap, ...]:
 def _overlap(one: SampleTable, other: SampleTable, content: Content) -> Overlap | None:
     both = (one, other)
     keys = np.concatenate([table.keys(content) for table in both])
-    numbers = number_contents(keys, np.concatenate([table.has(content) for table in both]))
+    numbers = number_keys(keys, np.concatenate([table.has(content) for table in both]))
     parts = np.split(numbers, [len(one)])
     is_in, is_tested, is_fitted = (np.zeros((2, int(numbers.max(initial=-1)) + 1), bool) for _ in range(3))
     for i, (table, own) in enumerate(zip(both, parts, strict=True)):

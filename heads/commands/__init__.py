@@ -9,6 +9,7 @@ from heads.commands.detect import detect
 from heads.commands.evaluate import evaluate
 from heads.commands.predict import predict
 from heads.commands.pseudo_label import pseudo_label
+from heads.commands.scan import scan
 from heads.commands.train import train
 
 __all__ = ["register"]
@@ -16,5 +17,5 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to an application."""
-    for command in (train, evaluate, predict, pseudo_label, ablate, detect):
+    for command in (train, evaluate, predict, pseudo_label, ablate, detect, scan):
         app.command(command.__name__.replace("_", "-"))(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,53 +13,107 @@ from heads.commands.options import DeviceName
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
-    from heads.runs.detection import Verdict
+    from heads.runs.detection import Detector, Verdict
 
-__all__ = ["detect"]
+__all__ = ["detect", "draw_bar"]
 
 _BAR = 24
+Judged = tuple[Path | None, "Verdict"]
 
 
 def detect(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    image: Annotated[Path | None, typer.Option(metavar="F", help="The picture.")] = None,
-    caption: Annotated[str | None, typer.Option(metavar="T", help="Its caption, if the head looks at text.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="F", help="A picture; may be given several times.")
+    ] = None,
+    caption: Annotated[
+        list[str] | None,
+        typer.Option(metavar="T", help="Its caption, if the head looks at text: of all pictures, or one of each."),
+    ] = None,
     image_model: Annotated[str | None, typer.Option(help="Where the image encoder is now: hub id or folder.")] = None,
     text_model: Annotated[str | None, typer.Option(help="Where the text encoder is now: hub id or folder.")] = None,
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = DeviceName.auto,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
-    """Run the encoders on one picture and print the verdict."""
-    from featcache import ImageFile
-    from heads.errors import HeadsError
-    from heads.runs.detection import detect as library_detect
+    """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder."""
+    images: list[Path | None] = [*image] if image else [None]
+    captions = _captions(caption or [], len(images))
+    from heads.runs.detection import Detector
     from heads.runs.run import load_run
 
-    loaded = load_run(run)
-    try:
-        data = None if image is None else ImageFile(str(image)).read_bytes()
-    except OSError as error:
-        raise HeadsError(f"cannot read the picture {image}: {error.strerror or error}") from error
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
-    found = library_detect(loaded, data, caption=caption, models=models, device=device.value)
+    loaded = load_run(run)
+    detector = Detector(loaded, models=models, device=device.value)
+    found = _judge_all(detector, images, captions)
     if as_json:
-        print_json(found.to_dict())
+        documents = [verdict.to_dict() for _, verdict in found]
+        named = [{"image": str(path)} | document for (path, _), document in zip(found, documents, strict=True)]
+        print_json(documents[0] if len(found) == 1 else named)
         return
-    _print_verdict(found)
-    next_command("heads", "evaluate", run, "--split", "test")
+    for number, (path, verdict) in enumerate(found):
+        if number:
+            console.print()
+        _print_verdict(path, verdict)
+    for modality, place in found[0][1].models.items():
+        console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
+    if Path(cache := loaded.record.source["cache"]).exists():
+        next_command("heads", "evaluate", run, cache=cache, split="test")
 
 
-def _print_verdict(found: Verdict) -> None:
+def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
+    if len(given) > 1 and len(given) != n_images:
+        message = f"there are {len(given)} for {n_images} pictures, expected one for all or one for each"
+        raise typer.BadParameter(message, param_hint="--caption")
+    return given if len(given) > 1 else [given[0] if given else None] * n_images
+
+
+def _judge_all(detector: Detector, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[Judged]:
+    """Judge pictures in their order; whether all can be read is known before any encoder is loaded."""
+    from featcache import ImageError
+    from heads.errors import HeadsError
+
+    data = [None if path is None else _read(path) for path in images]
+    for content, caption in zip(data, captions, strict=True):
+        detector.check(content, caption)
+    found: list[Judged] = []
+    for path, content, caption in zip(images, data, captions, strict=True):
+        try:
+            found.append((path, detector.judge(content, caption)))
+        except ImageError as error:
+            raise HeadsError(f"{path}: {error}") from error
+    return found
+
+
+def _read(path: Path) -> bytes:
+    from featcache import ImageFile
+    from heads.errors import HeadsError
+
+    try:
+        return ImageFile(str(path)).read_bytes()
+    except OSError as error:
+        raise HeadsError(f"cannot read the picture {path}: {error.strerror or error}") from error
+
+
+def _print_verdict(path: Path | None, found: Verdict) -> None:
+    """Say what was decided and by what; the bars are of P(AI), with the threshold in it, and of its parts."""
+    name = "the caption" if path is None else safe(path)
     if found.verdict == "real":
-        console.print("Verdict: [bold green]real[/]")
+        console.print(f"{name}: [bold green]real[/]", soft_wrap=True)
     else:
         maker = f", most likely by [bold]{safe(found.generator)}[/]" if found.generator else ""
-        console.print(f"Verdict: [bold red]AI-generated[/]{maker}")
-    sign = "≥" if found.verdict == "ai" else "<"
-    console.print(f"P(AI) {found.p_ai:.3f} {sign} threshold {found.threshold:.3f}\n")
-    table = Table("class", "probability", "", box=None, header_style="dim", pad_edge=False)
-    for name, p in found.probabilities.items():
-        table.add_row(safe(name), f"{p:.3f}", "█" * round(p * _BAR))
+        console.print(f"{name}: [bold red]AI-generated[/]{maker}", soft_wrap=True)
+    decision = "at or above" if found.verdict == "ai" else "below"
+    console.print(f"P(AI) is {found.p_ai:.3f}, {decision} the threshold of {found.threshold:.3f} (│)\n")
+    table = Table("", "probability", "", box=None, header_style="dim", pad_edge=False)
+    table.add_row("AI", f"{found.p_ai:.3f}", draw_bar(found.p_ai, found.threshold))
+    for generator, p in found.probabilities.items():
+        if generator != "real" and len(found.probabilities) > 2:
+            table.add_row(f"  {safe(generator)}", f"{p:.3f}", "█" * round(p * _BAR))
     console.print(table)
-    for modality, place in found.models.items():
-        console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
+
+
+def draw_bar(p: float, threshold: float) -> str:
+    """Draw a probability from 0 to 1, and where in it the threshold is."""
+    cells = ("█" * round(p * _BAR)).ljust(_BAR, "·")
+    mark = round(threshold * _BAR)
+    return f"{cells[:mark]}│{cells[mark:]}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.console import CheckDigests
-from heads.commands.folders import check_encoders, open_run_store
+from heads.commands.folders import check_encoders, free_name, open_run_store
 from heads.commands.options import EncoderName, ViewName
 from heads.commands.render import console, next_command, print_json, safe, score_table, show_checks
 
@@ -54,7 +54,8 @@ def evaluate(
         )
     )
     console.print(f"A says AI if P(AI) ≥ {result.threshold:.3f}; B is scored over the AI rows only")
-    next_command("heads", "predict", run, store.path, "--split", split, "--out", "predictions.csv")
+    out = free_name("predictions.csv")
+    next_command("heads", "predict", run, store.path, split=split, out=out, view=view, dataset=dataset)
 
 
 def _print_counts(result: EvalResult) -> None:

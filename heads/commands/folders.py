@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from featcache import FeatureStore
     from heads.runs.run import Run
 
-__all__ = ["check_encoders", "new_run_folder", "open_run_store"]
+__all__ = ["check_encoders", "free_name", "new_run_folder", "open_run_store"]
 
 _RUN_NAME = re.compile(r"\d{8}-\d{6}(-\d+)?")
 
@@ -34,6 +34,13 @@ def new_run_folder(given: Path | None) -> Path:
     sweep_folder(runs, _RUN_NAME)
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(runs / free for free in names if not (runs / free).exists())
+
+
+def free_name(name: str) -> str:
+    """Return a name for a file to be proposed: this one, or with a number where it is taken."""
+    path = Path(name)
+    names = chain([name], (f"{path.stem}-{number}{path.suffix}" for number in count(2)))
+    return next(free for free in names if not Path(free).exists())
 
 
 def open_run_store(

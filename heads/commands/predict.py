@@ -28,6 +28,7 @@ def predict(
     spectral_encoder: EncoderName = None,
     view: ViewName = None,
     dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")] = False,
     check: CheckDigests = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -40,7 +41,7 @@ def predict(
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
         check_table_format(out)
-    prepare_file(out)
+    prepare_file(out, overwrite=overwrite)
     loaded = load_run(run)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
     with show_checks() as checking:
@@ -59,6 +60,8 @@ def predict(
             how = "left out" if is_ct2 else "written without an answer"
             console.print(f"[yellow]{found.n_refused:,}[/] {how}: a modality that this head needs is missing")
         console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
-        next_command("heads", "evaluate", run, "--cache", store.path, "--split", split or "test")
+        known = next((name for name in (split, "test", "valid", "train") if name in store.splits), None)
+        if known:
+            next_command("heads", "evaluate", run, cache=store.path, split=known, view=view, dataset=dataset)
     if found.n_refused:
         raise typer.Exit(3)

@@ -57,7 +57,7 @@ def pseudo_label(
     _print_report(found.report)
     print_fitted(new)
     console.print(f"Scores on split {safe(split)} are [yellow]transductive[/] from now on")
-    next_command("heads", "evaluate", new.path, "--cache", store.path, "--split", split)
+    next_command("heads", "evaluate", new.path, cache=store.path, split=split, dataset=dataset)
 
 
 def _print_report(report: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from featcache.console import console, notes, print_json, safe, show_checks
 
 if TYPE_CHECKING:
+    from featcache import Selection
     from heads.head.protocol import Progress as Callback
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "show_checks",
     "show_grid",
     "show_steps",
+    "vectors_of",
 ]
 
+_SHOWN_OUTPUTS = 3
 _NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -40,10 +43,18 @@ _NAMES = {
 _TITLES = {"a": "A  real or AI", "b": "B  which generator", "joint": "A+B  verdict"}
 
 
-def next_command(*words: object) -> None:
-    """Say what is natural to type next."""
-    line = " ".join(shlex.quote(str(word)) for word in words)
+def next_command(*words: object, **options: object) -> None:
+    """Say what is natural to type next: words, and options of which those that are None are left out."""
+    given = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
+    line = " ".join(shlex.quote(str(word)) for word in (*words, *given))
     console.print(f"Next: [bold]{safe(line)}[/]", soft_wrap=True)
+
+
+def vectors_of(selection: Selection) -> str:
+    """Say which vectors of a modality are meant: outputs, and the view where it is not the clean one."""
+    names = selection.outputs
+    shown = ", ".join(names) if len(names) <= _SHOWN_OUTPUTS else f"{names[0]} … {names[-1]} ({len(names)} outputs)"
+    return shown if selection.view == "clean" else f"{shown}, view {selection.view}"
 
 
 def score(value: float | None) -> str:

@@ -34,6 +34,7 @@ from heads.commands.render import (
     score_table,
     show_checks,
     show_steps,
+    vectors_of,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def train(
         print_json(fitted_summary(run))
         return
     print_fitted(run)
-    next_command("heads", "evaluate", run.path, "--split", "test")
+    scored = "test" if "test" in store.splits else "valid"
+    next_command("heads", "evaluate", run.path, split=scored, cache=directory, dataset=dataset)
 
 
 def fitted_summary(run: Run) -> dict[str, Any]:
@@ -135,12 +137,18 @@ def fitted_summary(run: Run) -> dict[str, Any]:
 
 def print_fitted(run: Run) -> None:
     """Say for people what came of a fit."""
+    from heads.runs.detection import model_place
+
     record, rows = run.record, run.record.rows
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
     console.print(
         f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
         f"{extra}, {rows['valid']:,} validation rows"
     )
+    for modality, producer in record.producers.items():
+        vectors, width = vectors_of(producer.selection), sum(producer.selection.widths)
+        maker = "" if modality == "spectral" else f" of {model_place(producer)}"
+        console.print(f"  {modality}: {safe(vectors + maker)}, {width:,} columns", soft_wrap=True)
     _print_counts(run)
     selecting, calibrating = record.validation["selecting"], record.validation["calibrating"]
     console.print(

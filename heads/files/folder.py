@@ -14,7 +14,7 @@ from typing import BinaryIO
 from featcache.files.drafts import draft_beside, find_leftovers, remove_draft, sweep_drafts
 from featcache.files.folders import find_waiting, recover_folder
 from featcache.files.folders import new_folder as new_whole_folder
-from featcache.files.publish import replace_file
+from featcache.files.publish import publish_new, replace_file
 from featcache.files.regular import check_regular, open_regular
 from heads.errors import HeadsError
 
@@ -25,6 +25,7 @@ __all__ = [
     "find_unfinished",
     "find_waiting",
     "hash_file",
+    "new_file",
     "new_folder",
     "prepare_file",
     "prepare_out",
@@ -107,7 +108,7 @@ def check_out(out: Path, *, marker: str, known: Known, overwrite: bool = False) 
     if not os.path.lexists(out):
         return
     if not overwrite:
-        raise HeadsError(f"{out} exists already: choose another --out, or replace it with --overwrite")
+        raise HeadsError(_taken(out))
     if out.is_symlink() or not out.is_dir() or (any(out.iterdir()) and not (out / marker).is_file()):
         raise HeadsError(f"{out} is not a folder with a {marker}: it is not overwritten")
     check_strangers(out, known(out))
@@ -154,26 +155,54 @@ def new_folder(out: Path, *, marker: str, known: Known, overwrite: bool = False)
             raise HeadsError(f"cannot write {out}: {error.strerror or error}") from error
 
 
-def prepare_file(path: Path) -> None:
-    """Raise if something is there that is no regular file; else remove what killed commands left beside ``path``."""
+def prepare_file(path: Path, *, overwrite: bool = True) -> None:
+    """Raise if a file must not be written to ``path``; else remove what killed commands left beside it.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or nothing yet; whatever else is there is refused.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    """
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         what = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "no regular file"
         raise HeadsError(f"cannot write {path}: it is {what}, expected a file or nothing there")
+    if not overwrite and os.path.lexists(path):
+        raise HeadsError(_taken(path))
     sweep_drafts(path.parent, path.name)
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file, replacing what is there: a link itself, not what it leads to."""
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Give a draft to write to, and publish it as ``path`` when the block ends without an error.
+
+    What is there is replaced, a link itself and not what it leads to; unless ``overwrite`` it is refused, also if it
+    came only meanwhile.
+    """
     draft = draft_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("xb") as file:
-            file.write(data)
-        replace_file(draft, path)
+            yield file
+        if overwrite:
+            replace_file(draft, path)
+        elif not publish_new(draft, path):
+            raise HeadsError(_taken(path))
     except OSError as error:
-        raise HeadsError(f"cannot write {path}: {error.strerror}") from error
+        raise HeadsError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         remove_draft(draft)
+
+
+def _taken(path: Path) -> str:
+    return f"{path} exists already: choose another --out, or replace it with --overwrite"
 
 
 def find_unfinished(folder: Path, names: re.Pattern[str]) -> list[Path]:

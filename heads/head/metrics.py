@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from heads.data.tasks import BoolArray, IntArray, Targets, Task, joint_tasks
 from heads.errors import HeadsError
@@ -60,6 +59,9 @@ def binary_metrics(y: IntArray, p: NDArray[np.floating[Any]], threshold: float) 
     )
     if len(y) == 0:
         return dict.fromkeys(names)
+    # Takes a second to import, which is not spent on a command that is refused.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     pred = _is_ai(p, threshold).astype(np.int64)
     values = (
         float(np.mean(pred == y)),

@@ -1,4 +1,4 @@
-"""One picture, with or without its caption: encode it as the cache's producer did, and give the verdict."""
+"""Pictures one by one, with or without captions: encoded as the cache's producers did, and judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from featcache import encode_caption, encode_image
+from featcache import ContentEncoder, load_encoder
 from heads.data.features import FloatArray
 from heads.data.fusion import check_columns, fuse
 from heads.data.tasks import AI, REAL, joint_tasks
@@ -17,7 +17,7 @@ from heads.head.metrics import joint_proba, verdict
 from heads.runs.record import Producer
 from heads.runs.run import Run
 
-__all__ = ["Verdict", "detect", "model_place"]
+__all__ = ["Detector", "Verdict", "model_place"]
 
 
 @dataclass(frozen=True)
@@ -45,55 +45,82 @@ class Verdict:
     models: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``heads detect --json`` prints."""
+        """Return what ``heads detect --json`` prints of one picture."""
         return asdict(self)
 
 
-def detect(
-    run: Run,
-    image: bytes | None,
-    *,
-    caption: str | None = None,
-    models: Mapping[str, str] | None = None,
-    device: Literal["auto", "cuda", "cpu"] = "auto",
-) -> Verdict:
-    """Judge one picture.
+class Detector:
+    """Judges one picture after the other; every encoder is loaded once, for the first.
 
     Parameters
     ----------
     run : Run
-    image : bytes or None
-        The picture file.
-    caption : str, optional
-        Needed by a head that looks at text, ignored by any other; blank counts as none.
     models : mapping of modality to str, optional
         Where the weights of an encoder are now, if not where the run says: hub id or folder.
     device : {"auto", "cuda", "cpu"}
-
-    Raises
-    ------
-    FingerprintMismatch
-        If a model is not the one whose vectors the head was fitted on; the fields that differ are named.
-    HeadsError
-        If the head needs a modality that is not given.
-    ImageError, ModelError
-        If the picture or the weights cannot be used.
     """
-    # Whatever is no text is made of the picture.
-    text = caption if caption and caption.strip() else None
-    for modality in run.selections:
-        if (text if modality == "text" else image) is None:
-            raise HeadsError(_missing(run, modality))
-    vectors: dict[str, FloatArray] = {}
-    places = {}
-    for modality, producer in run.record.producers.items():
-        model = (models or {}).get(modality)
-        options: dict[str, Any] = {"outputs": producer.selection.outputs, "model": model, "device": device}
-        content: Any = text if modality == "text" else image
-        encode: Any = encode_caption if modality == "text" else encode_image
-        vectors[modality] = encode(producer.document, content, **options)[None, :]
-        places[modality] = model or model_place(producer)
-    return _judge(run, fuse(run.fusion, vectors), places)
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        models: Mapping[str, str] | None = None,
+        device: Literal["auto", "cuda", "cpu"] = "auto",
+    ) -> None:
+        self._run = run
+        self._models = models or {}
+        self._device = device
+        self._encoders: dict[str, ContentEncoder] = {}
+
+    def check(self, image: bytes | None, caption: str | None) -> None:
+        """Raise if the head needs a side that is not given; blank captions are none. Nothing is loaded."""
+        for modality in self._run.selections:
+            if _side(modality, image, caption) is None:
+                raise HeadsError(_missing(self._run, modality))
+
+    def judge(self, image: bytes | None, caption: str | None = None) -> Verdict:
+        """Judge one picture.
+
+        Parameters
+        ----------
+        image : bytes or None
+            The picture file.
+        caption : str, optional
+            Needed by a head that looks at text, ignored by any other; blank counts as none.
+
+        Raises
+        ------
+        FingerprintMismatch
+            If a model is not the one whose vectors the head was fitted on; the fields that differ are named.
+        HeadsError
+            If the head needs a side that is not given.
+        ImageError, ModelError
+            If the picture or the weights cannot be used.
+        """
+        self.check(image, caption)
+        blocks: dict[str, FloatArray] = {}
+        places = {}
+        for modality, producer in self._run.record.producers.items():
+            content = _side(modality, image, caption)
+            assert content is not None
+            blocks[modality] = self._encoder(modality, producer).encode(content)[None, :]
+            places[modality] = self._models.get(modality) or model_place(producer)
+        return _judge(self._run, fuse(self._run.fusion, blocks), places)
+
+    def _encoder(self, modality: str, producer: Producer) -> ContentEncoder:
+        if modality not in self._encoders:
+            outputs, model = producer.selection.outputs, self._models.get(modality)
+            self._encoders[modality] = load_encoder(
+                producer.document, outputs=outputs, model=model, device=self._device
+            )
+        return self._encoders[modality]
+
+
+def _side(modality: str, image: bytes | None, caption: str | None) -> bytes | str | None:
+    """Return what a modality is made of: whatever is no text, of the picture."""
+    if modality != "text":
+        return image
+    return caption if caption and caption.strip() else None
 
 
 def model_place(producer: Producer) -> str:

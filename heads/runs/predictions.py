@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,24 @@ from featcache import FeatureStore
 from heads.data.features import BoolArray, FloatArray, IntArray, StrArray
 from heads.data.tasks import AI, REAL, joint_tasks
 from heads.errors import HeadsError
-from heads.files.folder import prepare_file, write_file
+from heads.files.folder import new_file, prepare_file, write_file
+from heads.files.table import Schema, check_table_ending, table_writer
 from heads.head.metrics import joint_proba, verdict
 from heads.runs.run import Run, load_run_features
 
-__all__ = ["CT2_CLASSES", "Predictions", "check_table_format", "predict", "write_ct2", "write_table"]
+__all__ = [
+    "CT2_CLASSES",
+    "Predictions",
+    "check_table_format",
+    "generator_columns",
+    "predict",
+    "write_ct2",
+    "write_table",
+]
 
 CT2_CLASSES: Mapping[str, int] = {REAL: 0, "sd21": 1, "sdxl": 2, "sd3": 3, "dalle3": 4, "midjourney": 5}
 """Label_B of the competition, by the letters and digits of a class's name (``"SD 2.1"`` is ``"sd21"``)."""
+_TEXTS = ("sample_id", "pred_a", "pred_b")
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,8 @@ class Predictions:
         """Return the table by the names of its columns, None in rows that are not answered.
 
         ``sample_id``, ``p_ai``, ``pred_a`` (``real`` or ``ai``), ``pred_b`` (the verdict's class) and
-        ``p_NAME`` of each generator: the probability that it made the picture, P(AI) · P(NAME | AI). They
-        add up to ``p_ai``. A class that would take the place of another column, such as the ``ai`` of early data
-        sets, has ``p_generator_NAME``.
+        ``p_NAME`` of each generator (see `generator_columns`): the probability that it made the picture,
+        P(AI) · P(NAME | AI). They add up to ``p_ai``.
         """
         known = self.answered.tolist()
 
@@ -80,21 +87,10 @@ class Predictions:
             "pred_a": where_answered([AI if code else REAL for code in self.verdict.tolist()]),
             "pred_b": where_answered([self.classes[code] for code in self.verdict.tolist()]),
         }
-        if self.classes != (REAL, AI):
-            for code, column in enumerate(_generator_columns(self.classes[1:], table), start=1):
-                table[column] = where_answered(self.proba[:, code].tolist())
+        generators = () if self.classes == (REAL, AI) else self.classes[1:]
+        for column, code in generator_columns(generators, table).items():
+            table[column] = where_answered(self.proba[:, code].tolist())
         return table
-
-
-def _generator_columns(generators: Sequence[str], taken: Collection[str]) -> list[str]:
-    """Name a column for each generator, none of which is taken."""
-    columns = {name: f"p_{name}" for name in generators}
-    for name in generators:
-        if columns[name] in taken:
-            columns[name] = f"p_generator_{name}"
-            while columns[name] in [column for other, column in columns.items() if other != name]:
-                columns[name] += "_"
-    return list(columns.values())
 
 
 def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predictions:
@@ -121,25 +117,43 @@ def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predicti
 
 
 def write_table(predictions: Predictions, out: Path) -> None:
-    """Write `Predictions.table` as CSV, JSONL or Parquet by the ending of ``out``; replaces what is there.
-
-    Text is written as it is: a spreadsheet may take a sample_id that starts with ``=`` for a formula.
-    """
-    write = check_table_format(out)
+    """Write `Predictions.table` as CSV, JSONL or Parquet by the ending of ``out``; replaces what is there."""
+    check_table_format(out)
+    table = predictions.table()
+    schema: Schema = {name: "text" if name in _TEXTS else "number" for name in table}
     prepare_file(out)
-    write_file(out, write(predictions.table()))
+    with new_file(out) as file, table_writer(out, file, schema) as write:
+        write(table)
 
 
-def check_table_format(out: Path) -> Callable[[Mapping[str, list[Any]]], bytes]:
-    """Return what formats a table for the ending of ``out``; raise if there is none."""
-    try:
-        write = _FORMATS[out.suffix.lower()]
-    except KeyError:
-        known = ", ".join(_FORMATS)
-        raise HeadsError(f"{out} ends in {out.suffix!r}, expected one of {known}, or --format ct2") from None
-    if write is _format_parquet:
-        _import_pyarrow()
-    return write
+def check_table_format(out: Path) -> None:
+    """Raise if there is no table format for the ending of ``out``."""
+    check_table_ending(out, "or --format ct2")
+
+
+def generator_columns(generators: Sequence[str], taken: Collection[str]) -> dict[str, int]:
+    """Name the columns of the generators' probabilities, none like another column of the table.
+
+    Parameters
+    ----------
+    generators : sequence of str
+        Classes of the head but the real one, in their order.
+    taken : collection of str
+        The other columns.
+
+    Returns
+    -------
+    dict of str to int
+        ``p_NAME``, or ``p_generator_NAME`` where that is another column, as of the ``ai`` of early data sets; and the
+        joint class, from 1.
+    """
+    columns = {name: f"p_{name}" for name in generators}
+    for name in generators:
+        if columns[name] in taken:
+            columns[name] = f"p_generator_{name}"
+            while columns[name] in [column for other, column in columns.items() if other != name]:
+                columns[name] += "_"
+    return {column: code for code, column in enumerate(columns.values(), start=1)}
 
 
 def write_ct2(predictions: Predictions, out: Path) -> None:
@@ -175,47 +189,3 @@ def _ct2_code(name: str) -> int:
             "a head that was trained on those"
         )
     return code
-
-
-def _format_csv(table: Mapping[str, list[Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
-    return text.getvalue().encode()
-
-
-def _format_jsonl(table: Mapping[str, list[Any]]) -> bytes:
-    rows = zip(*table.values(), strict=True)
-    lines = [json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) for row in rows]
-    return "".join(line + "\n" for line in lines).encode()
-
-
-def _format_parquet(table: Mapping[str, list[Any]]) -> bytes:
-    pyarrow, parquet = _import_pyarrow()
-    texts = ("sample_id", "pred_a", "pred_b")
-    arrays = {
-        name: pyarrow.array(values, pyarrow.string() if name in texts else pyarrow.float64())
-        for name, values in table.items()
-    }
-    buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table(arrays), buffer)
-    return buffer.getvalue()
-
-
-def _import_pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise HeadsError(
-            "writing Parquet needs pyarrow: pip install 'featcache[parquet]', or write .csv or .jsonl"
-        ) from error
-    return pyarrow, pyarrow.parquet
-
-
-_FORMATS: Mapping[str, Callable[[Mapping[str, list[Any]]], bytes]] = {
-    ".csv": _format_csv,
-    ".jsonl": _format_jsonl,
-    ".parquet": _format_parquet,
-}

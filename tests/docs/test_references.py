@@ -209,7 +209,7 @@ def test_settings_of_a_project_that_the_readme_names_are_read(tmp_path: Path) ->
         load_project(tmp_path)
 
 
-def test_every_target_of_make_is_told() -> None:
+def test_the_targets_of_make_are_those_that_are_told() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.*)$", sources()["Makefile"], re.M)
-    told = text("CONTRIBUTING.md")
-    assert all(f"`make {target}`" in told for target in phony.split() if target not in ("help", "clean"))
+    told = set(re.findall(r"`make ([a-z-]+)", text("CONTRIBUTING.md")))
+    assert told == {*phony.split()} - {"help", "clean"}

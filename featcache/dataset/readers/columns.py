@@ -3,14 +3,23 @@
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 
-from featcache.dataset.readers.cells import FIELDS, is_unicode, quoted
+from featcache.dataset.readers.cells import FIELDS, LABELS, is_unicode, quoted
 from featcache.dataset.readers.table import Table, load_columns
 from featcache.errors import ManifestError
 
-__all__ = ["describe_unread", "listed", "load_origins", "match_columns", "parse_columns", "write_columns"]
+__all__ = [
+    "describe_unread",
+    "listed",
+    "load_origins",
+    "match_columns",
+    "parse_columns",
+    "without_labels",
+    "write_columns",
+]
 
 _FIELD_OF = {name: field for field, names in FIELDS.items() for name in names if field != "origin"}
 _LIKELY: Mapping[str, tuple[str, ...]] = {
@@ -103,6 +112,13 @@ def match_columns(table: Table) -> dict[str, int]:
         if first is not None and "origin" not in found:
             found["origin"] = first
     return found
+
+
+def without_labels(table: Table) -> Table:
+    """Return the same rows with no columns of labels, splits and groups: none of their rules can be broken then."""
+    unread = {*LABELS, "split", "group"}
+    header = tuple("" if _FIELD_OF.get(_plain(column)) in unread else column for column in table.header)
+    return replace(table, header=header, declared=())
 
 
 def _plain(column: str) -> str:

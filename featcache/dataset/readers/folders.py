@@ -1,7 +1,7 @@
 """Folders of pictures: captions in files beside them, labels and splits in the names of folders."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from featcache.dataset.readers.cells import quoted
@@ -13,11 +13,16 @@ from featcache.dataset.readers.tree import Tree, describe, read_tree, stem_of
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
+from featcache.identity.terms import UNKNOWN, Content
 
 __all__ = ["read_folder"]
 
+_UNLABELLED = (None, UNKNOWN, None)
 
-def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parsed:
+
+def read_folder(
+    folder: Path, *, on_orphan: OnOrphan, reading: Reading, contents: Collection[Content] | None = None
+) -> Parsed:
     """Read all pictures below a folder, in sorted order.
 
     Hidden files and folders are ignored, links to folders are not followed. The caption of ``a/1.jpg`` is that of the
@@ -25,7 +30,8 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parse
     ``caption``, ``text`` or ``prompt``) that has one. The sample's id is ``a/1.jpg``; by rules 1 ``a/1``, or
     ``a/1.jpg`` if another picture has the same stem.
 
-    Splits and labels come from the names of folders (`featcache.dataset.readers.layout`).
+    Splits and labels come from the names of folders (`featcache.dataset.readers.layout`). With ``contents`` their names
+    mean nothing, and captions are read only if they are among them.
 
     Raises
     ------
@@ -37,9 +43,13 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parse
     tree = read_tree(folder, is_early=is_early)
     if not tree.pictures:
         raise ManifestError(f"{where} holds no pictures{_instead(tree)}")
-    labels, notes = label_paths(where, tree.pictures, reading)
+    if contents is None:
+        labels, notes = label_paths(where, tree.pictures, reading)
+    else:
+        labels, notes = dict.fromkeys(map(_folders, tree.pictures), _UNLABELLED), ()
     ids = _early_ids(tree.pictures) if is_early else {name: name for name in tree.pictures}
-    captions, texts = tree.texts()
+    has_captions = contents is None or "text" in contents
+    captions, texts = tree.texts() if has_captions else ([], [])
     orphans = [f"{quoted(str(folder / name))}: the caption has no picture beside it" for name in captions]
     notes += describe(texts, "texts that belong to no picture are not read")
     notes += describe(tree.metadata, "tables of metadata are not read: name one, or the folder that it is in")
@@ -51,7 +61,7 @@ def read_folder(folder: Path, *, on_orphan: OnOrphan, reading: Reading) -> Parse
             if isinstance(image, str):
                 orphans.append(f"{where}: {image}")
                 continue
-            caption = reader.read(tree.sidecars.get(stem_of(name), {}))
+            caption = reader.read(tree.sidecars.get(stem_of(name), {})) if has_captions else None
             split, label_a, label_b = labels[_folders(name)]
             yield Sample(ids[name], image, caption, label_a, label_b, split, None, repr(image.path))
 

@@ -226,16 +226,22 @@ def _check_real(
     inside = [folder for folder, rest in rests.items() if rest]
     if not inside or any(label == 0 for label, _ in classes.values()):
         return
-    said = [next((part for part in rests[folder] if verdict_of(part) == 1), rests[folder][0]) for folder in inside]
-    names = sorted({*said})
-    is_short = len(names) <= _SHOWN and not re.search("[,=]", "".join(names))
-    example = ",".join(f"{name}=ai" for name in names) if is_short else "*=ai"
+    names = sorted({next(filter(_is_word, rests[folder]), rests[folder][0]) for folder in inside})
     shown = ", ".join(quoted(first[folder]) for folder in inside[:_SHOWN])
     raise ManifestError(
         f"{where}: the class folders in its split folders hold no real pictures that can be told by their names, found "
-        f"{shown}{' …' if len(inside) > _SHOWN else ''}: state what they are, such as --labels {quoted(example)}, or "
+        f"{shown}{' …' if len(inside) > _SHOWN else ''}: state what they are, such as --labels {_example(names)}, or "
         "--labels none"
     )
+
+
+def _example(names: Sequence[str]) -> str:
+    """Write a statement about folders that a user may want, quoted for a shell."""
+    if len(names) > _SHOWN or re.search("[,=']", "".join(names)):
+        return "'*=ai'"
+    is_numbered = all(map(str.isdecimal, names))
+    real = [name for name in names if verdict_of(name) == 0] or (names[:1] if is_numbered and len(names) > 1 else [])
+    return quoted(",".join(f"{name}={'real' if name in real else 'ai'}" for name in names))
 
 
 def _describe_earlier(

@@ -139,7 +139,9 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
         files = _below(path)
     elif _is_pattern(path):
         if path.suffix.lower() != ".parquet":
-            raise ManifestError(f"data {quoted(str(path))}: expected a pattern of .parquet or .tar files")
+            raise ManifestError(
+                f"data {quoted(str(path))}: expected a file, or a pattern of .parquet or .tar files, found neither"
+            )
         files = _matching(path)
         fixed = next(place for place, part in enumerate(path.parts) if _WILD.search(part))
         path = Path(*path.parts[:fixed])

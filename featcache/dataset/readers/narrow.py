@@ -1,10 +1,10 @@
 """Tables with one picture a row become samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
-from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns
+from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns, without_labels
 from featcache.dataset.readers.labels import describe_labels, join_labels
 from featcache.dataset.readers.outcome import (
     MissingWords,
@@ -19,43 +19,34 @@ from featcache.dataset.readers.table import Table, load_columns, refuse_rows
 from featcache.dataset.sample import Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
+from featcache.identity.terms import Content
 
 __all__ = ["parse_table"]
 
 
-def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
+def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Content] | None = None) -> Parsed:
     """Turn a narrow table into samples, one a row, or one a caption where a cell holds a list of them.
 
     Without a sample_id column the image paths serve as ids if every row has one and no two are equal, else
-    `Table.default_id`. The samples of a list are called ID#0, ID#1, …, and are of one group.
+    `Table.default_id`. The samples of a list are called ID#0, ID#1, …, and are of one group. With ``contents`` labels,
+    splits and groups are not read, and a list of captions makes one sample unless ``text`` is among them.
 
     Raises
     ------
     ManifestError
         The table breaks a rule; the message names file, row and column of the first offender and the count.
     """
-    found = match_columns(table)
-    if "image" not in found and "caption" not in found:
-        raise ManifestError(
-            f"{table.origin} names neither images nor captions, expected a column "
-            f"{'|'.join(FIELDS['image'])} or {'|'.join(FIELDS['caption'])}, found {listed(table.header)}: "
-            "name it with --column image=… or caption=…"
-        )
-    notes = describe_unread(table, found)
-    if "generator" in found and "label_b" not in found:
-        found["label_b"] = found.pop("generator")
-    if table.reading.stated and not found.keys() & {*LABELS}:
-        said = ", ".join(map(quoted, table.reading.stated))
-        raise ManifestError(
-            f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
-            f"found {listed(table.header)}"
-        )
-    if table.reading.is_unlabelled:
-        found = {field: position for field, position in found.items() if field not in LABELS}
+    if contents is not None:
+        table = without_labels(table)
+    matched = match_columns(table)
+    found = _settle(table, matched)
     fields = _load(table, found)
     unset = [None] * len(next(iter(fields.values())))
     missing = MissingWords(table.reading)
-    captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in fields.get("caption", unset)]
+    cells = fields.get("caption", unset)
+    if contents is not None and "text" not in contents:
+        cells = [cell[0][1] if isinstance(cell, tuple) else cell for cell in cells]
+    captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in cells]
     images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
     refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
@@ -82,9 +73,30 @@ def parse_table(table: Table, *, on_orphan: OnOrphan) -> Parsed:
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    return Parsed(
-        samples, generators, tuple(orphans), notes=notes + odd + missing.notes + describe_labels(table, generators)
-    )
+    notes = describe_unread(table, matched) + odd + missing.notes + describe_labels(table, generators)
+    return Parsed(samples, generators, tuple(orphans), notes=notes)
+
+
+def _settle(table: Table, matched: Mapping[str, int]) -> dict[str, int]:
+    """Choose which of the columns are read; refuse a table without samples, or without the labels that are stated."""
+    if "image" not in matched and "caption" not in matched:
+        raise ManifestError(
+            f"{table.origin} names neither images nor captions, expected a column "
+            f"{'|'.join(FIELDS['image'])} or {'|'.join(FIELDS['caption'])}, found {listed(table.header)}: "
+            "name it with --column image=… or caption=…"
+        )
+    found = dict(matched)
+    if "generator" in found and "label_b" not in found:
+        found["label_b"] = found.pop("generator")
+    if table.reading.stated and not found.keys() & {*LABELS}:
+        said = ", ".join(map(quoted, table.reading.stated))
+        raise ManifestError(
+            f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
+            f"found {listed(table.header)}"
+        )
+    if table.reading.is_unlabelled:
+        found = {field: position for field, position in found.items() if field not in LABELS}
+    return found
 
 
 def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:

@@ -105,7 +105,8 @@ class Reading:
             return int(value)
         if (verdict := verdict_of(text)) is None:
             raise ValueError(
-                f"unknown label {text[:60]!r}, expected 0 or real, 1 or ai, -1 or nothing: --labels says what it means"
+                f"unknown label {text[:60]!r}, expected 0 or real, 1 or ai, -1 or nothing: state with --labels what it "
+                "means"
             )
         return verdict
 
@@ -122,7 +123,7 @@ class Reading:
             return None
         return {0: "real", 1: AI_CLASS, None: text}[verdict_of(text)]
 
-    @property
+    @cached_property
     def _numbers(self) -> frozenset[str]:
         return frozenset(said for said in self.stated if said.isdecimal())
 

@@ -105,9 +105,16 @@ def _check_stated(table: Table, columns: Sequence[tuple[str, int]], loaded: Sequ
 def _parse_cells(table: Table, position: int, cells: Sequence[object], field: str, *, has_label_a: bool) -> list[Any]:
     reading = table.reading.of_names if has_label_a and field != "label_a" else table.reading
     values, faults = [], []
+    # Labels have few values in many rows; of what is no text, equal cells may mean different things (1 and True).
+    known: dict[str, object] = {}
     for row, cell in enumerate(cells):
         try:
-            values.append(parse_cell(field, cell, reading))
+            if field not in LABELS or not isinstance(cell, str):
+                values.append(parse_cell(field, cell, reading))
+                continue
+            if cell not in known:
+                known[cell] = parse_cell(field, cell, reading)
+            values.append(known[cell])
         except ValueError as error:
             faults.append((row, str(error)))
     column = quoted(table.header[position])

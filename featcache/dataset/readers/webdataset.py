@@ -1,7 +1,7 @@
 """WebDataset tars: the members of one key are one sample; pictures stay in the tar and are read by seeking."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,14 @@ from featcache.dataset.readers.table import Table, more_rows
 from featcache.dataset.readers.tar_samples import TAR_FIELDS, TarParts, TarReader
 from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
+from featcache.identity.terms import Content
 
 __all__ = ["read_tars"]
 
 
-def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading) -> Parsed:
+def read_tars(
+    paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading, contents: Collection[Content] | None = None
+) -> Parsed:
     """Read tars in the given order, each once and by its headers; only captions, labels and metadata are loaded.
 
     The key of a member is its name up to the first dot of the last part; what follows is its extension, in which
@@ -30,7 +33,8 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading) -
 
     Where several tars are all named like splits (train-000.tar, val-000.tar) and not all like the same one, a tar
     gives the split of its samples that have none. Where no sample has a label of its own, the folders in the keys give
-    labels and splits by the rules of folders on disk (`featcache.dataset.readers.layout`).
+    labels and splits by the rules of folders on disk (`featcache.dataset.readers.layout`). With ``contents`` labels,
+    splits and groups count nowhere.
 
     What is damaged is left out and named in `Parsed.broken`: at most 100 lines a tar, and their count.
 
@@ -59,8 +63,8 @@ def read_tars(paths: Sequence[Path], *, on_orphan: OnOrphan, reading: Reading) -
         refused = [*reader.broken, *(f"{each.names[0]}: {each.reason}" for each in reader.left_out)]
         reason = refused[0] if refused else "expected members named like pictures or captions, found none"
         raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
-    left, notes = _label_by_folders(rows, reading)
-    parsed = parse_table(_tabulate(rows, left), on_orphan=on_orphan)
+    left, notes = _label_by_folders(rows, reading) if contents is None else (reading, ())
+    parsed = parse_table(_tabulate(rows, left), on_orphan=on_orphan, contents=contents)
     return parsed._replace(
         orphans=tuple(orphans), broken=reader.broken, notes=notes + parsed.notes, left_out=reader.left_out
     )

@@ -17,25 +17,16 @@ _AI = frozenset(
     ("ai", "fake", "fakes", "generated", "synthetic", "artificial", "aigenerated", "aigc", "deepfake", "deepfakes")
 )
 _MISSING = frozenset(("nan", "none", "null", "<na>", "n/a"))
+_LONGEST = 8
+"""Characters of such a cell, with blanks: captions are longer, and there are millions of them."""
 _THINGS = frozenset(
     ("images", "image", "imgs", "img", "pictures", "picture", "pics", "photos", "photo", "faces", "samples")
 )
 """What may follow a word: ``real_images``."""
 
-_VAGUE = _THINGS | {
-    "",
-    "unknown",
-    "true",
-    "false",
-    "data",
-    "dataset",
-    "datasets",
-    "all",
-    "other",
-    "others",
-    "class",
-    "classes",
-}
+_VAGUE = _THINGS.union(
+    ("", "unknown", "true", "false", "data", "dataset", "datasets", "all", "other", "others", "class", "classes")
+)
 
 
 def verdict_of(name: str) -> int | None:
@@ -61,7 +52,7 @@ def is_vague(name: str) -> bool:
 
 def is_missing(text: str) -> bool:
     """Tell whether a cell says that there is nothing: ``nan``, ``None``, ``NULL`` and the like."""
-    return text.strip().lower() in _MISSING
+    return len(text) <= _LONGEST and text.strip().lower() in _MISSING
 
 
 def canonical(text: str) -> str:

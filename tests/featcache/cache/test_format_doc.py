@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from featcache.dataset.manifest import Manifest
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.store.opening import open_store
 
@@ -97,3 +99,17 @@ def test_a_sample_table_is_checked_as_documented(cache: Path) -> None:
         assert table.attrs["checksum"].decode() == digest.hexdigest()
     for name in columns:
         assert re.search(rf"`{name}`", DOCUMENT) or name.endswith((".utf8", ".offsets")), name
+
+
+def test_what_the_data_and_the_user_say_of_rows_is_stored_as_documented(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", origin=["web é", "", *["scan"] * 16])
+    manifest = Manifest.from_source(data, columns="caption=caption", root=tmp_path / "d")
+    extract(manifest, make_cache(tmp_path / "c"), [FakeSpec("text", ("cls",))], options=ExtractOptions(device="cpu"))
+    with h5py.File(tmp_path / "c" / "samples" / "d.h5") as table:
+        found = {name: table[name][()] for name in table}
+    text, ends = found["row_origin.utf8"].tobytes(), found["row_origin.offsets"]
+    assert [text[a:b].decode() for a, b in pairwise(ends)][:3] == ["web é", "", "scan"]
+    assert found["columns"].tobytes() == b"caption=caption"
+    assert found["root"].tobytes().decode() == str(tmp_path / "d")
+    for name in ("row_origin.utf8", "row_origin.offsets", "columns", "root"):
+        assert f"`{name}`" in DOCUMENT

@@ -50,3 +50,22 @@ def test_bytes_before_the_beginning_are_damage(tmp_path: Path) -> None:
     path.write_bytes(bytes(512) + path.read_bytes())
     with pytest.raises(READ_ERRORS):
         open_file(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "odd"),
+    [("a", None), ("abc", None), ("ad", None), ("abcd", None), ("ab", "lacks column 'c'"), ("b", "lacks")],
+)
+def test_of_each_optional_group_all_columns_are_there_or_none(tmp_path: Path, names: str, odd: str | None) -> None:
+    path = tmp_path / "t.h5"
+    ColumnFile({name: np.zeros(1, np.uint8) for name in names}, 1).write(path, root=tmp_path)
+    dtypes = dict.fromkeys("abcd", "uint8")
+
+    def open_them() -> ColumnFile:
+        return ColumnFile.open(path, dtypes, format_version=1, optional=("bc", "d"), where="table")
+
+    if odd is None:
+        assert sorted(open_them().columns) == sorted(names)
+    else:
+        with pytest.raises(ShardError, match=odd):
+            open_them()

@@ -126,12 +126,13 @@ def test_a_stretch_of_32_rows_a_shard_is_one_copy_each_that_is_read_ahead(is_ran
 
 
 def test_a_stretch_to_the_last_row_is_one_copy_and_none_goes_beyond() -> None:
-    maps = Maps([40], has_windows=True)
-    rows = maps.rows(run_of(0, 0, 40))
-    np.testing.assert_array_equal(rows.read(np.arange(4, 40)), maps.vectors(run_of(0, 4, 36)))
-    assert maps.asked == [(0, False)]
+    maps = Maps([40, 1], has_windows=True)
+    places = [(1, 0), *run_of(0, 0, 40)]
+    rows = maps.rows(places)
+    np.testing.assert_array_equal(rows.read(np.arange(4, 41)), maps.vectors(places)[4:])
+    assert (maps.asked, maps.n_taken) == ([(0, False)], {})
     with pytest.raises(IndexError):
-        rows.read(np.arange(4, 41))
+        rows.read(np.arange(4, 42))
 
 
 def test_absent_rows_are_nan_and_ask_for_no_shard() -> None:

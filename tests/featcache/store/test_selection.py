@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, FingerprintMismatch
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.store.opening import open_store
 from featcache.store.store import FeatureStore
@@ -114,9 +115,24 @@ def test_a_view_perturbs_pictures_and_leaves_captions_as_they_are(fill: Fill) ->
 
 def test_a_view_that_is_not_stored_is_refused_with_those_that_are(fill: Fill) -> None:
     store = fill(FakeSpec("text", ("cls",)), FakeSpec("image"), views=["clean", "hflip"])
-    with pytest.raises(FeatcacheError, match=r"has no vectors of view 'jpeg:50'; it has views: 'clean', 'hflip'$"):
+    has, hint = "it has views: 'clean', 'hflip'", r"`featcache extract … --views jpeg:50 --cache \S+` adds it$"
+    with pytest.raises(FeatcacheError, match=rf"has no vectors of view 'jpeg:50'; {has}; {hint}"):
         store.arrays(view="jpeg:50")
     with pytest.raises(FeatcacheError, match=r"view 'jpeg:50', has no vectors yet; it has those of views: 'clean', "):
         store.select("image", view="jpeg:50")
     with pytest.raises(FeatcacheError, match="view 'hflip' and selections are both given"):
         store.arrays(view="hflip", selections=store.default_selections())
+
+
+def test_what_a_head_was_fitted_on_and_a_cache_lacks_is_told_with_what_it_has(fill: Fill) -> None:
+    store = fill(FakeSpec("image"), views=["clean", "hflip"])
+    fitted = store.select("image")
+    document = store.document(fitted.fingerprint)
+    store.check(fitted, document)
+    for changes, told in (
+        ({"view": "it's"}, r"is not in cache .*those of views: 'clean', 'hflip'; .*--views 'it'\"'\"'s' --cache"),
+        ({"outputs": ("layers:7",)}, r"is not in cache .*it has outputs: \S+; .*--image-outputs layers:7 --cache"),
+        ({"widths": (99,)}, r"has \d+ columns in cache .*, expected 99$"),
+    ):
+        with pytest.raises(FingerprintMismatch, match=told):
+            store.check(replace(fitted, **changes), document)

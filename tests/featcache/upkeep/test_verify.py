@@ -280,6 +280,20 @@ def test_canaries_are_taken_from_tars_and_tables_of_pictures(
     assert result.n_checked == 0 and "x cannot be read again: " in result.reason and source.name in result.reason
 
 
+def test_canaries_are_found_in_columns_that_were_named_and_below_the_root(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    write_dataset(tmp_path / "d", n_captions=2)
+    pictures = sorted((tmp_path / "d").glob("*.png"))
+    cells = [{"bytes": p.read_bytes(), "path": None} for p in pictures[:3]]
+    cells += [{"bytes": None, "path": f"/old/{p.name}"} for p in pictures[3:]]
+    parquet.write_table(arrow.table({"scan": cells, "image": ["x"] * len(cells)}), tmp_path / "x.parquet")
+    made = make_cache(tmp_path / "c")
+    manifest = Manifest.from_source(tmp_path / "x.parquet", columns="image=scan", root=tmp_path / "d")
+    extract(manifest, made, [IMAGE], options=ExtractOptions(device="cpu"))
+    (result,) = check_canaries(Cache.open(made.path), n_contents=6, load_spec=lambda *_: IMAGE)
+    assert result.is_sound and result.n_checked == 6 and result.reason == ""
+
+
 def test_the_hub_is_not_asked_for_canaries(cache: Cache) -> None:
     table = read_samples(cache.sample_path("d"))
     names = StringColumn.from_strings([f"hf:some/pictures train[{i}]" for i in range(len(table))])

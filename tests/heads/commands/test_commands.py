@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,17 +17,19 @@ import typer
 from typer.testing import CliRunner, Result
 
 import heads.runs.detection
-from featcache import FeatcacheError, ShardError, open_store
+import heads.runs.run
+from featcache import FeatcacheError, ImageError, ShardError, open_store
 from featcache.synthetic import SyntheticView, write_synthetic
 from heads.commands import register
 from heads.commands.choices import parse_settings
+from heads.commands.detect import draw_bar
 from heads.commands.render import safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.runs.run import load_run
 from tests.heads.synthetic import Row, train_run, write_cache
 
-COMMANDS = ("train", "evaluate", "predict", "pseudo-label", "ablate", "detect")
+COMMANDS = ("train", "evaluate", "predict", "pseudo-label", "ablate", "detect", "scan")
 QUICK = ("--set", "epochs=6", "--set", "lr=0.02", "--dim", "16")
 app = typer.Typer()
 register(app)
@@ -227,7 +230,8 @@ def test_predict_ends_with_3_where_rows_have_no_answer(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert rows[-1]["pred_a"] == ""
     assert rows[0]["pred_a"] in ("real", "ai")
-    found = call("predict", "run", tmp_path / "cache", "--out", tmp_path / "p.csv", "--split", "test", "--json")
+    words = ("--out", tmp_path / "p.csv", "--overwrite", "--split", "test", "--json")
+    found = call("predict", "run", tmp_path / "cache", *words)
     assert found.exit_code == 3
     assert json.loads(found.stdout)["n_refused"] == 1
 
@@ -237,6 +241,46 @@ def test_predict_writes_the_competitions_file(tmp_path: Path) -> None:
     answers = json.loads((tmp_path / "answer.json").read_text())
     assert len(answers) == 96
     assert answers[0].keys() == {"index", "Label_A", "Label_B"}
+
+
+@pytest.mark.parametrize("form", [(), ("--format", "ct2")])
+def test_predict_replaces_answers_only_where_that_is_asked_for(form: tuple[str, ...], tmp_path: Path) -> None:
+    words = ("predict", "run", "--split", "test", *form, "--out", tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text("mine")
+    refused = call(*words)
+    assert refused.exit_code == 1
+    assert "exists already: choose another --out, or replace it with --overwrite" in str(refused.exception)
+    assert (tmp_path / "p.csv").read_text() == "mine"
+    ok(*words, "--overwrite")
+    assert (tmp_path / "p.csv").read_text() != "mine"
+
+
+def next_words(text: str) -> list[str]:
+    """Return what a command proposes to type next."""
+    line = next(line for line in text.splitlines() if line.startswith("Next: "))
+    return shlex.split(line.removeprefix("Next: heads "))
+
+
+def test_what_is_proposed_next_works_and_means_the_same_cache_data_set_and_view(
+    viewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = as_json("train", viewed, "--head", "linear", "--fusion", "image", "--out", tmp_path / "r0")["run"]
+    dataset = load_run(Path(name)).record.source["dataset"]
+    options = ("--head", "linear", "--fusion", "image", "--dataset", dataset)
+    monkeypatch.chdir(tmp_path)
+    text = ok("train", viewed, *options, "--out", tmp_path / "r")
+    evaluate = next_words(text)
+    assert evaluate == [
+        "evaluate",
+        str(tmp_path / "r"),
+        *("--split", "test", "--cache", str(viewed), "--dataset", dataset),
+    ]
+    predict = next_words(ok(*evaluate, "--view", "blur:1"))
+    assert predict[-4:] == ["--view", "blur:1", "--dataset", dataset]
+    assert next_words(ok(*predict))[:2] == evaluate[:2]
+    again = next_words(ok(*evaluate))
+    assert "predictions-2.csv" in again
+    ok(*again)
 
 
 def test_predict_refuses_an_unknown_ending_before_the_work(tmp_path: Path) -> None:
@@ -456,22 +500,79 @@ def test_only_what_a_head_takes_is_checked(command: str, damaged: Path, tmp_path
     ok(*words)
 
 
-def test_detect_prints_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vector = open_store("cache").arrays("test").features["image"][1]
-    monkeypatch.setattr(heads.runs.detection, "encode_image", lambda *args, **options: vector)
-    (tmp_path / "x.png").write_bytes(b"x")
-    text = ok("detect", "run", "--image", tmp_path / "x.png", "--device", "cpu")
-    assert_fits(text)
-    assert text.startswith("Verdict: AI-generated, most likely by sd21")
+class Known:
+    """Stands for an encoder that knows a vector for each picture: the n-th of the test rows for a file that holds n."""
+
+    def encode(self, content: bytes) -> Any:
+        if content == b"odd":
+            raise ImageError("not a picture")
+        return open_store("cache").arrays("test").features["image"][int(content)]
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads.runs.detection, "load_encoder", lambda *_, **__: Known())
+
+
+def write_pictures(folder: Path, **rows: int | str) -> list[Path]:
+    for name, row in rows.items():
+        (folder / f"{name}.png").write_text(str(row))
+    return [folder / f"{name}.png" for name in rows]
+
+
+def test_detect_prints_the_verdict(tmp_path: Path, encoder: None) -> None:
+    (picture,) = write_pictures(tmp_path, x=1)
+    text = ok("detect", "run", "--image", picture, "--device", "cpu")
+    assert_fits("\n".join(text.splitlines()[1:]))
+    assert text.startswith(f"{picture}: AI-generated, most likely by sd21\n")
     assert "synthetic/image" in text
-    found = as_json("detect", "run", "--image", tmp_path / "x.png")
+    found = as_json("detect", "run", "--image", picture)
     assert found["verdict"] == "ai"
     assert list(found["probabilities"]) == ["real", "sd21", "sdxl", "sd3", "dalle3", "midjourney"]
+    assert "image" not in found
 
 
-def test_detect_says_which_picture_it_cannot_read(tmp_path: Path) -> None:
+def test_detect_judges_every_picture_and_names_it(tmp_path: Path, encoder: None) -> None:
+    pictures = write_pictures(tmp_path, ai=1, real=0)
+    words = [word for picture in pictures for word in ("--image", picture)]
+    lines = ok("detect", "run", *words).splitlines()
+    assert [line for line in lines if line.startswith(str(tmp_path))] == [
+        f"{pictures[0]}: AI-generated, most likely by sd21",
+        f"{pictures[1]}: real",
+    ]
+    several = json.loads(ok("detect", "run", *words, "--json"))
+    assert [found.pop("image") for found in several] == [str(picture) for picture in pictures]
+    assert several == [as_json("detect", "run", "--image", picture) for picture in pictures]
+
+
+@pytest.mark.parametrize("p", [0.0, 0.01, 0.143, 0.144, 0.228, 0.5, 0.98, 1.0])
+@pytest.mark.parametrize("threshold", [0.0, 0.144, 0.5, 0.99, 1.0])
+def test_the_bar_reaches_the_threshold_where_the_verdict_is_ai(p: float, threshold: float) -> None:
+    left, right = draw_bar(p, threshold).split("│")
+    assert len(left + right) == 24
+    assert "·" not in left if p >= threshold else "█" not in right
+
+
+def test_the_words_follow_the_decision_and_not_the_likelier_side(
+    tmp_path: Path, encoder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture,) = write_pictures(tmp_path, x=0)
+    p_ai = as_json("detect", "run", "--image", picture)["p_ai"]
+    assert p_ai < 0.4
+    monkeypatch.setattr(heads.runs.run.Run, "threshold", property(lambda _: p_ai / 2))
+    text = ok("detect", "run", "--image", picture)
+    assert f"{picture}: AI-generated" in text and f"P(AI) is {p_ai:.3f}, at or above the threshold" in text
+    rows = [line.split()[0] for line in text.splitlines() if "0." in line and line[0] != "P"]
+    assert rows == ["AI", "sd21", "sdxl", "sd3", "dalle3", "midjourney"]
+
+
+def test_detect_says_which_picture_it_cannot_use(tmp_path: Path, encoder: None) -> None:
+    good, odd = write_pictures(tmp_path, good=1, odd="odd")
+    assert f"{odd}: not a picture" in str(call("detect", "run", "--image", good, "--image", odd).exception)
     assert "cannot read the picture" in str(call("detect", "run", "--image", tmp_path / "no.png").exception)
     assert "needs a picture" in str(call("detect", "run").exception)
+    wrong = call("detect", "run", "--image", good, "--caption", "a", "--caption", "b")
+    assert wrong.exit_code == 2 and "2 for 1 pictures" in wrong.output
 
 
 def test_untrusted_text_reaches_the_terminal_harmless() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_parameters_are_the_learnt_numbers_that_a_head_saves(kind: str, tmp_path
     n_learnt = sum(value.size for value in learnt if value.dtype.kind == "f")
     assert head.n_parameters == (n_learnt or None)
     assert reload(head, tmp_path / "again").n_parameters == head.n_parameters
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_what_the_table_says_of_a_kind_is_what_its_package_has(kind: str) -> None:
+    known = {field.name for field in fields(config_class(kind))}
+    assert HEADS[kind].is_network == ({"fusion", "dim", "lr", "weight_decay", "loss"} <= known)
+    assert HEADS[kind].is_network == hasattr(config_class(kind), "paper")
+    assert HEADS[kind].shares_parts == hasattr(head_class(kind), "fit_parts")
+    assert HEADS[kind].is_network or not HEADS[kind].fits_packs
 
 
 @pytest.mark.parametrize("kind", HEADS)

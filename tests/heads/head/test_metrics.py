@@ -15,6 +15,7 @@ from heads.data.tasks import Task, build_targets, default_tasks
 from heads.errors import HeadsError
 from heads.head.metrics import (
     always_ai,
+    balanced_accuracy,
     binary_metrics,
     choose_threshold,
     joint_metrics,
@@ -56,6 +57,21 @@ def test_binary_metrics_are_those_of_scikit_learn(seed: int) -> None:
     assert binary_metrics(y, p, t) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("y", "pred", "expected"),
+    [
+        ([1, 1, 1], [1, 0, 1], 2 / 3),
+        ([0, 0], [0, 1], 1 / 2),
+        ([0, 2, 2], [0, 2, 1], 3 / 4),
+        ([0, 1, 1, 1], [0, 1, 0, 5], 2 / 3),
+    ],
+)
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur(
+    y: list[int], pred: list[int], expected: float
+) -> None:
+    assert balanced_accuracy(np.array(y), np.array(pred)) == pytest.approx(expected)
+
+
 def test_metrics_of_no_rows_are_none() -> None:
     empty = np.array([], dtype=np.int64)
     assert set(binary_metrics(empty, empty.astype(float), 0.5).values()) == {None}
@@ -65,7 +81,7 @@ def test_metrics_of_no_rows_are_none() -> None:
 
 def test_classes_outside_a_task_are_refused() -> None:
     with pytest.raises(HeadsError, match="prediction 3 is out of range: there are 3 classes"):
-        multiclass_metrics(np.array([0, 1]), np.array([0, 3]), 3)
+        multiclass_metrics(np.array([0, 1, 2]), np.array([0, 3, 4]), 3)
     with pytest.raises(HeadsError, match="target -1 is out of range"):
         multiclass_metrics(np.array([0, -1]), np.array([0, 1]), 3)
 
@@ -186,8 +202,8 @@ def test_the_threshold_between_neighbouring_scores_separates_them() -> None:
         a = dtype(0.7)
         b = np.nextafter(a, dtype(1))
         c = np.nextafter(b, dtype(1))
-        for p in (np.array([a, b]), np.array([b, c])):
-            y = np.array([0, 1])
+        for p in (np.array([dtype(0.1), a, b]), np.array([dtype(0.1), b, c])):
+            y = np.array([0, 0, 1])
             assert binary_metrics(y, p, choose_threshold(y, p))["balanced_accuracy"] == 1
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import heads.runs.detection
 from featcache import FeatureStore
 from featcache.synthetic import write_synthetic
 from heads.errors import HeadsError
-from heads.runs.detection import detect, model_place
+from heads.runs.detection import Detector, Verdict, model_place
 from heads.runs.predictions import predict
 from heads.runs.record import Producer
 from heads.runs.run import Run
@@ -35,24 +36,42 @@ def image_only(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) ->
     return train_run(store, tmp_path_factory.mktemp("detect") / "image", fusion="image", head="linear")
 
 
-@pytest.fixture
-def encoders(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Encoders that know the contents of the cache by heart, and write down how they were called."""
-    arrays = store.arrays()
-    calls: list[dict[str, Any]] = []
+@dataclass(frozen=True)
+class FakeEncoder:
+    """Knows one vector of each content by heart, and writes down what it was asked for."""
 
-    def fake(modality: str) -> Any:
-        def encode(document: Mapping[str, Any], content: Any, **options: Any) -> Any:
-            calls.append({"modality": modality, "document": document, **options})
+    call: Mapping[str, Any]
+    vector: Callable[[Any], Any]
+    contents: list[Any]
+
+    def encode(self, content: Any) -> Any:
+        self.contents.append(content)
+        return self.vector(content)
+
+
+@pytest.fixture
+def encoders(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> list[FakeEncoder]:
+    """The encoders that are loaded: they know the contents of the cache."""
+    arrays = store.arrays()
+    loaded: list[FakeEncoder] = []
+
+    def load(document: Mapping[str, Any], **options: Any) -> FakeEncoder:
+        modality = document["identity"]["modality"]
+
+        def vector(content: Any) -> Any:
             name = content.decode().split(" ", 1)[1] if modality == "image" else f"{content.replace(' caption ', '-')}"
             rows = np.char.startswith(arrays.sample_id, name if modality == "image" else _padded(name))
             return arrays.features[modality][np.flatnonzero(rows)[0]]
 
-        return encode
+        loaded.append(FakeEncoder({"modality": modality, "document": document, **options}, vector, []))
+        return loaded[-1]
 
-    monkeypatch.setattr(heads.runs.detection, "encode_image", fake("image"))
-    monkeypatch.setattr(heads.runs.detection, "encode_caption", fake("text"))
-    return calls
+    monkeypatch.setattr(heads.runs.detection, "load_encoder", load)
+    return loaded
+
+
+def detect(run: Run, image: bytes | None, caption: str | None = None) -> Verdict:
+    return Detector(run).judge(image, caption)
 
 
 def _padded(name: str) -> str:
@@ -61,7 +80,7 @@ def _padded(name: str) -> str:
 
 
 def test_the_verdict_is_that_of_the_row(
-    both: Run, image_only: Run, store: FeatureStore, encoders: list[dict[str, Any]]
+    both: Run, image_only: Run, store: FeatureStore, encoders: list[FakeEncoder]
 ) -> None:
     for run in (both, image_only):
         rows = predict(run, store, "test")
@@ -77,7 +96,7 @@ def test_the_verdict_is_that_of_the_row(
             assert (found.verdict == "ai") == (found.p_ai >= found.threshold)
 
 
-def test_a_missing_caption_names_the_fusion_that_would_do(both: Run, encoders: list[dict[str, Any]]) -> None:
+def test_a_missing_caption_names_the_fusion_that_would_do(both: Run, encoders: list[FakeEncoder]) -> None:
     for caption in (None, "", "  "):
         with pytest.raises(HeadsError, match=r"needs a caption .*--fusion image"):
             detect(both, b"0 test-000-real", caption=caption)
@@ -89,21 +108,31 @@ def test_a_missing_picture_is_refused(image_only: Run) -> None:
         detect(image_only, None, caption="x")
 
 
-def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list[dict[str, Any]]) -> None:
-    found = detect(both, b"0 test-000-real", caption="test caption 0", models={"image": "elsewhere"}, device="cpu")
-    by_name = {call["modality"]: call for call in encoders}
+def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list[FakeEncoder]) -> None:
+    detector = Detector(both, models={"image": "elsewhere"}, device="cpu")
+    found = detector.judge(b"0 test-000-real", "test caption 0")
+    by_name = {encoder.call["modality"]: encoder.call for encoder in encoders}
     assert by_name["image"]["model"] == "elsewhere"
     assert by_name["text"]["model"] is None
     assert by_name["image"]["outputs"] == ("pooled",)
-    assert {call["device"] for call in encoders} == {"cpu"}
+    assert {call["device"] for call in by_name.values()} == {"cpu"}
     for modality, call in by_name.items():
         assert call["document"] == both.record.producers[modality].document
     assert found.models == {"text": "synthetic/text", "image": "elsewhere"}
 
 
-def test_an_image_head_does_not_encode_the_caption(image_only: Run, encoders: list[dict[str, Any]]) -> None:
+def test_an_image_head_does_not_encode_the_caption(image_only: Run, encoders: list[FakeEncoder]) -> None:
     detect(image_only, b"0 test-000-real", caption="anything")
-    assert [call["modality"] for call in encoders] == ["image"]
+    assert [encoder.call["modality"] for encoder in encoders] == ["image"]
+
+
+def test_several_pictures_are_judged_by_encoders_that_are_loaded_once(both: Run, encoders: list[FakeEncoder]) -> None:
+    detector = Detector(both)
+    names = ("test-000-real", "test-001-sdxl", "test-000-sd21")
+    several = [detector.judge(f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
+    assert sorted(encoder.call["modality"] for encoder in encoders) == ["image", "text"]
+    alone = [detect(both, f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
+    assert several == alone and several[0] != several[1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +153,7 @@ def test_a_head_without_generators_says_ai(tmp_path: Path, monkeypatch: pytest.M
     store = write_cache(tmp_path / "cache", generators=("sdxl",))
     run = train_run(store, tmp_path / "run", head="linear")
     vector = store.arrays("test").features["image"][1]
-    monkeypatch.setattr(heads.runs.detection, "encode_image", lambda *args, **options: vector)
+    monkeypatch.setattr(heads.runs.detection, "load_encoder", lambda *_, **__: FakeEncoder({}, lambda _: vector, []))
     found = detect(run, b"x")
     assert (found.verdict, found.generator) == ("ai", None)
     assert found.probabilities.keys() == {"real", "ai"}
@@ -134,16 +163,16 @@ def test_spectral_vectors_are_made_of_the_picture(tmp_path: Path, monkeypatch: p
     data = write_synthetic(tmp_path / "cache", captions={"train": 30, "valid": 16, "test": 4})
     run = train_run(data.store, tmp_path / "run", head="linear", fusion="image-spectral")
     vectors = data.store.arrays("test").features
-    seen = []
+    seen: list[tuple[str, tuple[str, ...], list[Any]]] = []
 
-    def encode(document: Mapping[str, Any], content: bytes, **options: Any) -> Any:
+    def load(document: Mapping[str, Any], *, outputs: tuple[str, ...], **_: Any) -> FakeEncoder:
         modality = document["identity"]["modality"]
-        seen.append((modality, content, options["outputs"]))
-        return vectors[modality][1]
+        seen.append((modality, outputs, []))
+        return FakeEncoder({}, lambda _: vectors[modality][1], seen[-1][2])
 
-    monkeypatch.setattr(heads.runs.detection, "encode_image", encode)
+    monkeypatch.setattr(heads.runs.detection, "load_encoder", load)
     found = detect(run, b"picture")
-    assert seen == [("image", b"picture", ("pooled",)), ("spectral", b"picture", ("radial",))]
+    assert seen == [("image", ("pooled",), [b"picture"]), ("spectral", ("radial",), [b"picture"])]
     assert found.p_ai == pytest.approx(predict(run, data.store, "test").table()["p_ai"][1], abs=1e-6)
     with pytest.raises(HeadsError, match=r"needs a picture .*--fusion text"):
         detect(run, None, caption="x")

@@ -15,7 +15,14 @@ import pytest
 
 from featcache import FeatureStore
 from heads.errors import HeadsError
-from heads.runs.predictions import CT2_CLASSES, Predictions, check_table_format, predict, write_ct2, write_table
+from heads.runs.predictions import (
+    CT2_CLASSES,
+    Predictions,
+    check_table_format,
+    predict,
+    write_ct2,
+    write_table,
+)
 from heads.runs.run import Run
 from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 

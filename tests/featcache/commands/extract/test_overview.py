@@ -124,7 +124,8 @@ def test_what_is_no_statement_is_refused(command: str, work: Path) -> None:
     assert "it is empty" in call(command, "data", "--labels", " ", *SPECTRAL, code=2).stderr
 
 
-def test_bench_takes_labels_too(work: Path) -> None:
+def test_bench_needs_no_labels_and_takes_them(work: Path) -> None:
     write("data/train/sdxl/1.png")
-    assert "hold no real pictures" in str(call("bench", "data", *SPECTRAL, code=1).exception)
-    assert "1 pictures" in call("bench", "data", "--labels", "none", "--seconds", "0.01", *SPECTRAL).stdout
+    for labels in ((), ("--labels", "*=ai")):
+        assert "1 pictures" in call("bench", "data", *labels, "--seconds", "0.01", *SPECTRAL).stdout
+    assert "found folders" in str(call("bench", "data", "--labels", "sdlx=ai", *SPECTRAL, code=1).exception)

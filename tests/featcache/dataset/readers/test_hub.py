@@ -205,3 +205,18 @@ def test_columns_of_the_hub_are_named_and_the_unread_ones_told(tmp_path: Path) -
     manifest = Manifest.from_source(origin, columns="caption=words")
     assert manifest.samples[0].caption == "x"
     assert manifest.notes == ("'label' is not read: --column label_a=label if it is the label real or AI",)
+
+
+def test_names_of_classes_are_words_too(tmp_path: Path) -> None:
+    features = {
+        "caption": datasets.Value("string"),
+        "label_a": datasets.ClassLabel(names=["fake", "real"]),
+        "generator": datasets.ClassLabel(names=["nature", "ai", "sdxl"]),
+    }
+    columns = {"caption": ["a", "b", "c"], "label_a": [1, 0, 0], "generator": [0, 1, 2]}
+    origin = save(datasets.Dataset.from_dict(columns, features=datasets.Features(features)), tmp_path / "one")
+    manifest = Manifest.from_source(origin)
+    assert [(s.label_a, s.label_b) for s in manifest.samples] == [(0, "real"), (1, None), (1, "sdxl")]
+    assert manifest.generators == ("sdxl",)
+    stated = Manifest.from_source(origin, labels="sdxl=real,ai=real,fake=real,nature=ai,real=ai")
+    assert [(s.label_a, s.label_b) for s in stated.samples] == [(1, None), (0, "real"), (0, "real")]

@@ -152,10 +152,12 @@ def test_a_word_for_real_pictures_below_a_generator_is_refused() -> None:
     [
         (("train/sdxl", "test/midjourney"), "'midjourney=ai,sdxl=ai'"),
         (("train/fake", "test/x/fake"), "'fake=ai'"),
-        (("train/0", "train/1"), "'0=ai,1=ai'"),
+        (("train/0", "train/1"), "'0=real,1=ai'"),
+        (("train/0",), "'0=ai'"),
+        (("train/photo", "train/sdxl"), "'photo=real,sdxl=ai'"),
         (("train/a", "train/b", "train/c", "train/d"), r"'\*=ai'"),
         (("train/a=b", "train"), r"'\*=ai'"),
-        (("train/airplane/real",), "'airplane=ai'"),
+        (("train/airplane/real",), "'real=real'"),
     ],
 )
 def test_split_folders_without_real_classes_are_refused_with_what_to_do(folders: tuple[str, ...], stating: str) -> None:

@@ -129,7 +129,7 @@ def test_a_pattern_of_nothing_and_one_of_other_files_are_refused(tmp_path: Path)
         Manifest.from_source(tmp_path / "b*.parquet")
     with pytest.raises(ManifestError, match="expected at least one file like this, found none"):
         Manifest.from_source(tmp_path / "*.tar")
-    with pytest.raises(ManifestError, match=r"expected a pattern of \.parquet or \.tar files"):
+    with pytest.raises(ManifestError, match=r"expected a file, or a pattern of \.parquet or \.tar files"):
         Manifest.from_source(tmp_path / "a?.csv")
 
 

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, number_contents, read_samples, write_samples
+from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE, read_samples, write_samples
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageFile, ImageSource, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError, ShardError
 from featcache.extraction.survey.scan import scan
 from featcache.files.string_column import StringColumn
+from featcache.identity.key_index import number_keys
 
 from factories import png, read_manifest, write_dataset
 
@@ -39,9 +40,9 @@ def test_unique_contents_come_in_the_order_of_first_appearance(tmp_path: Path) -
 def test_first_rows_are_exact_when_keys_begin_alike(contents: list[int]) -> None:
     keys = np.zeros((len(contents), 32), np.uint8)
     keys[:, 3], keys[:, 31] = np.array(contents, int) // 3, np.array(contents, int) % 3
-    numbers = number_contents(keys, np.ones(len(contents), bool))
+    numbers = number_keys(keys, np.ones(len(contents), bool))
     assert len(set(zip(contents, numbers.tolist(), strict=True))) == len(set(contents)) == len({*numbers.tolist()})
-    only_heads = number_contents(keys[:, ::-1].copy(), np.ones(len(contents), bool))
+    only_heads = number_keys(keys[:, ::-1].copy(), np.ones(len(contents), bool))
     assert len(set(zip(numbers.tolist(), only_heads.tolist(), strict=True))) == len(set(contents))
 
 

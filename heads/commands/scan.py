@@ -1,0 +1,124 @@
+"""``heads scan``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.commands.extract.progress import ExtractDisplay
+from featcache.commands.interrupt import interruptible
+from featcache.console import cache_folder
+from featcache.extraction.heap import keep_heap
+from heads.commands.options import DeviceName, Overwrite
+from heads.commands.render import console, next_command, notes, print_json, safe, vectors_of
+from heads.errors import HeadsError
+from heads.files.folder import prepare_file
+from heads.files.table import check_table_ending
+
+if TYPE_CHECKING:
+    from heads.runs.run import Run
+    from heads.runs.scanning import Scan
+
+__all__ = ["scan"]
+
+
+def scan(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, tars or hf:NAME; needs no labels.")],
+    out: Annotated[Path, typer.Option(metavar="F", help="File to write: .csv, .jsonl or .parquet.")],
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where vectors are kept between scans; default: beside --out.")
+    ] = None,
+    image_model: Annotated[str | None, typer.Option(help="Where the image encoder is now: hub id or folder.")] = None,
+    text_model: Annotated[str | None, typer.Option(help="Where the text encoder is now: hub id or folder.")] = None,
+    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = DeviceName.auto,
+    overwrite: Overwrite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Judge all pictures of a folder, or of other data: one line each, also of those that cannot be judged."""
+    check_table_ending(out)
+    prepare_file(out, overwrite=overwrite)
+    keep_heap()
+    with interruptible("heads"):
+        from heads.runs.run import load_run
+        from heads.runs.scanning import encode_pictures, write_verdicts
+
+        loaded = load_run(run)
+        folder = cache or out.with_suffix(".featcache")
+        _check_cache(loaded, folder)
+        models = _models(loaded, {"image": image_model, "text": text_model})
+        places = _tell(loaded, folder, models)
+        with ExtractDisplay(notes) as display:
+            pictures = encode_pictures(
+                loaded, data, cache=folder, models=models, device=device.value, progress=display.update
+            )
+        done = write_verdicts(loaded, pictures, out, overwrite=overwrite)
+    if as_json:
+        print_json(_document(done, out, folder) | {"n_encoded": pictures.n_encoded, "models": places})
+    else:
+        _print(done, out, folder)
+    if done.n_failed:
+        raise typer.Exit(3)
+
+
+def _check_cache(run: Run, folder: Path) -> None:
+    """Raise if the cache of a scan would be one that heads are fitted on."""
+    for other, whose in (
+        (cache_folder(None), "the project's"),
+        (Path(run.record.source["cache"]), f"that of {run.path}"),
+    ):
+        if folder.resolve() == other.resolve():
+            raise HeadsError(
+                f"cache {folder} is {whose}, and heads are fitted on it: a scan keeps pictures without labels in one "
+                "of its own; name another --cache"
+            )
+
+
+def _models(run: Run, given: Mapping[str, str | None]) -> dict[str, str]:
+    models = {modality: model for modality, model in given.items() if model is not None}
+    for modality, model in models.items():
+        if modality not in run.selections:
+            raise HeadsError(f"--{modality}-model {model!r}: the head of {run.path} takes no {modality} vectors")
+    return models
+
+
+def _tell(run: Run, folder: Path, models: Mapping[str, str]) -> dict[str, str]:
+    """Say on standard error what is going to be done; returns where the weights of each encoder are expected."""
+    from heads.runs.detection import model_place
+
+    places = {}
+    for modality, producer in run.record.producers.items():
+        vectors = safe(vectors_of(producer.selection))
+        if modality == "spectral":
+            notes.print(f"{modality:8} {vectors}; no weights needed", soft_wrap=True)
+            continue
+        places[modality] = models.get(modality) or model_place(producer)
+        notes.print(f"{modality:8} {vectors}; weights expected in {safe(places[modality])}", soft_wrap=True)
+    notes.print(f"{'cache':8} {safe(folder)}", soft_wrap=True)
+    return places
+
+
+def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
+    counts = {"n": len(done), "n_real": done.n_real, "n_ai": done.n_ai, "n_failed": done.n_failed}
+    return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed)}
+
+
+def _print(done: Scan, out: Path, folder: Path) -> None:
+    files = "file" if len(done) == 1 else "files"
+    console.print(f"{len(done):,} {files}: [bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {_failed(done)}")
+    if done.first is not None:
+        path, error = done.first
+        console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)
+    console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
+    if done.failed.keys() - {"data"}:
+        next_command("featcache", "failures", folder)
+
+
+def _failed(done: Scan) -> str:
+    if not done.n_failed:
+        return "0 failed"
+    stages = ", ".join(f"{stage} {n:,}" for stage, n in done.failed.items())
+    return f"[red]{done.n_failed:,} failed[/] ({stages})"

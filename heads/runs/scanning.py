@@ -1,0 +1,169 @@
+"""Many pictures: encoded as the producers of a run did, and written down with a line each, judged or not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from featcache import ExtractedPictures, Progress, extract_pictures
+from heads.data.features import IntArray
+from heads.data.fusion import check_columns, fusion_modalities
+from heads.data.row_source import StoredRows
+from heads.data.tasks import AI, REAL, joint_tasks
+from heads.files.folder import new_file, prepare_file
+from heads.files.table import Schema, check_table_ending, table_writer
+from heads.head.metrics import joint_proba, verdict
+from heads.runs.predictions import generator_columns
+from heads.runs.run import Run
+
+__all__ = ["Scan", "encode_pictures", "write_verdicts"]
+
+_MOST_ROWS = 16384
+_FEWEST_ROWS = 256
+_BLOCK_BYTES = 64 << 20
+_NOT_FINITE = "its vector is not finite: run featcache verify --deep on the cache of the scan"
+_OF_PICTURE = ("path", "sample_id", "verdict", "p_ai")
+_OF_FAULT = ("error", "stage")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was written.
+
+    Attributes
+    ----------
+    n_real, n_ai : int
+        Pictures with either verdict.
+    failed : mapping of stage to int
+        Lines without a verdict, by what could not be done: ``data``, ``read``, ``decode``, ``view``, ``encode``.
+    first : (str, str) or None
+        Path and error of the first of these.
+    """
+
+    n_real: int
+    n_ai: int
+    failed: Mapping[str, int]
+    first: tuple[str, str] | None
+
+    @property
+    def n_failed(self) -> int:
+        """Lines without a verdict."""
+        return sum(self.failed.values())
+
+    def __len__(self) -> int:
+        return self.n_real + self.n_ai + self.n_failed
+
+
+def encode_pictures(
+    run: Run,
+    data: str | Path,
+    *,
+    cache: Path,
+    models: Mapping[str, str] | None = None,
+    device: Literal["auto", "cuda", "cpu"] = "auto",
+    progress: Callable[[Progress], None] | None = None,
+) -> ExtractedPictures:
+    """Make the vectors that the head of a run takes: its encoders, outputs and views.
+
+    Parameters
+    ----------
+    run : Run
+    data : str or Path
+        Any form of data; labels are not read.
+    cache : Path
+        The folder to keep the vectors in.
+    models : mapping of modality to str, optional
+        Where the weights of an encoder are now, if not where the run says: hub id or folder.
+    device : {"auto", "cuda", "cpu"}
+    progress : callable, optional
+        Called after every batch.
+
+    Raises
+    ------
+    FingerprintMismatch
+        If a model is not the one whose vectors the head was fitted on; the fields that differ are named.
+    ManifestError
+        If the data cannot be read, or have no captions at all for a head that looks at text.
+    ModelError
+        If the weights cannot be used.
+    """
+    producers = [(producer.selection, producer.document) for producer in run.record.producers.values()]
+    return extract_pictures(data, cache, producers, models=models, device=device, progress=progress)
+
+
+def write_verdicts(run: Run, pictures: ExtractedPictures, out: Path, *, overwrite: bool = False) -> Scan:
+    """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
+
+    The columns are ``path``, ``sample_id``, ``verdict`` (``real`` or ``ai``), ``p_ai``, `generator_columns`, ``error``
+    and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where the data
+    say, has a line at the end, with an error alone. The file is whole or absent.
+
+    Raises
+    ------
+    HeadsError
+        If ``out`` has no table format, or is there already and may not be replaced.
+    """
+    check_table_ending(out)
+    prepare_file(out, overwrite=overwrite)
+    b = joint_tasks(run.tasks)[1]
+    generators = generator_columns(b.classes if b else (), (*_OF_PICTURE, *_OF_FAULT))
+    numbers = ("p_ai", *generators)
+    schema: Schema = {name: "number" if name in numbers else "text" for name in (*_OF_PICTURE, *generators, *_OF_FAULT)}
+    counts: Counter[str] = Counter()
+    first = None
+    with new_file(out, overwrite=overwrite) as file, table_writer(out, file, schema) as write:
+        for rows in _blocks(run, pictures, generators):
+            counts.update(row["verdict"] or row["stage"] for row in rows)
+            first = first or next(((row["path"] or "", row["error"]) for row in rows if row["error"]), None)
+            write({name: [row[name] for row in rows] for name in schema})
+    failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI)}
+    return Scan(counts[REAL], counts[AI], failed, first)
+
+
+def _blocks(run: Run, pictures: ExtractedPictures, generators: Mapping[str, int]) -> Iterator[list[dict[str, Any]]]:
+    """Yield lines, as many at a time as their vectors allow."""
+    selections = {modality: run.selections[modality] for modality in fusion_modalities(run.fusion)}
+    width = sum(sum(selection.widths) for selection in selections.values())
+    size = max(_FEWEST_ROWS, min(_MOST_ROWS, _BLOCK_BYTES // (4 * width)))
+    blank: dict[str, Any] = dict.fromkeys((*_OF_PICTURE, *generators, *_OF_FAULT))
+    n = len(pictures)
+    # Where every row has a fault there may be no vectors to look up.
+    source = StoredRows(pictures.store, [selections], np.arange(n)) if len(pictures.faults) < n else None
+    for start in range(0, n, size):
+        rows = np.arange(start, min(start + size, n))
+        lines = [blank | {"path": pictures.path(r) or None, "sample_id": pictures.sample_id(r)} for r in rows.tolist()]
+        for line, row in zip(lines, rows.tolist(), strict=True):
+            if fault := pictures.faults.get(row):
+                line |= {"error": fault.message, "stage": fault.stage}
+        judged = np.flatnonzero([line["error"] is None for line in lines])
+        if source is not None and len(judged):
+            _judge(run, source, rows[judged], [lines[i] for i in judged.tolist()], generators)
+        yield lines
+    yield [blank | {"error": line, "stage": "data"} for line in pictures.left_out]
+
+
+def _judge(
+    run: Run, source: StoredRows, rows: IntArray, lines: list[dict[str, Any]], generators: Mapping[str, int]
+) -> None:
+    """Fill in the verdicts of rows that have all vectors."""
+    X = source.read(rows)
+    widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
+    check_columns(X, run.fusion, widths=widths)
+    finite = np.isfinite(X).all(axis=1)
+    for i in np.flatnonzero(~finite).tolist():
+        lines[i] |= {"error": _NOT_FINITE, "stage": "encode"}
+    if not finite.any():
+        return
+    prediction = run.head.predict_proba(X[finite])
+    a = joint_tasks(run.tasks)[0]
+    p_ai, proba = prediction.proba[a.name].tolist(), joint_proba(prediction, run.tasks)
+    codes = verdict(prediction, run.threshold, run.tasks).tolist()
+    of_generators = {name: proba[:, code].tolist() for name, code in generators.items()}
+    for k, i in enumerate(np.flatnonzero(finite).tolist()):
+        lines[i] |= {"verdict": AI if codes[k] else REAL, "p_ai": p_ai[k]}
+        lines[i] |= {name: values[k] for name, values in of_generators.items()}
