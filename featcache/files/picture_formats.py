@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 HEIF = "HEIF"
-HEIF_ADVICE = "reading HEIC and HEIF needs pip install 'featcache[heif]'"
+HEIF_ADVICE = "HEIC and HEIF need pip install 'featcache[heif]'"
 HEAD_BYTES = 64
 """So many bytes tell the format."""
 

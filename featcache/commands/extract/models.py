@@ -109,8 +109,9 @@ class Models:
 
         specs: list[EncoderSpec] = []
         if self.image != "none":
-            how: dict[str, Any] = {**precision, **vars(self.pictures), "decode_rules": rules}
-            specs.append(ImageSpec(self._image_folder, _names(self.image_outputs or "pooled"), **how))
+            how: dict[str, Any] = {**precision, **vars(self.pictures)}
+            outputs = _names(self.image_outputs or "pooled")
+            specs.append(ImageSpec(self._image_folder, outputs, decode_rules=rules, **how))
         if self.spectral:
             outputs = _names(self.spectral_outputs) if self.spectral_outputs else SPECTRAL_OUTPUTS
             specs.append(SpectralSpec(outputs, precision["storage_dtype"], rules))

@@ -35,7 +35,8 @@ def print_overview(manifest: Manifest) -> None:
         console.print("[dim]no labels: if there are some, --labels states them, such as '*=ai'[/]")
     for left in manifest.left_out:
         shown = ", ".join(left.names[:_SHOWN]) + (" …" if len(left.names) > _SHOWN else "")
-        notes.print(f"[yellow]left out[/] {safe(f'{len(left.names):,} {left.reason}: {shown}')}", soft_wrap=True)
+        n, what = len(left.names), "picture" if len(left.names) == 1 else "pictures"
+        notes.print(f"[yellow]left out[/] {safe(f'{n:,} {what} ({shown}): {left.reason}')}", soft_wrap=True)
     for note in manifest.notes:
         notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
 

@@ -76,7 +76,7 @@ def _instead(tree: Tree) -> str:
     """Say what is there in the place of pictures, and what to do about it."""
     if tree.left_out:
         first = tree.left_out[0]
-        return f" that can be taken: {len(first.names):,} such as {quoted(first.names[0])}: {first.reason}"
+        return f" that can be taken, found {len(first.names):,} such as {quoted(first.names[0])}: {first.reason}"
     if tree.has_tars:
         return "; a folder of tars must hold nothing else, name them as 'DIR/train-{000..012}.tar'"
     return ", expected files named .jpg, .png, .webp and the like, or with the first bytes of one"

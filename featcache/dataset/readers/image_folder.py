@@ -19,7 +19,7 @@ from featcache.errors import ManifestError
 
 __all__ = ["find_metadata", "leave_unnamed", "read_image_folder"]
 
-_UNNAMED = "pictures that no row of the metadata names"
+_UNNAMED = "no row of the metadata names them"
 
 
 def find_metadata(folder: Path) -> tuple[Path, ...]:

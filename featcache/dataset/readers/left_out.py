@@ -20,9 +20,9 @@ __all__ = ["EARLY_ENDINGS", "LeftOut", "Sieve", "kind_of", "read_head"]
 
 EARLY_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
 """Those that the first version took: data sets that it read go on with them."""
-_EARLY = "not read into this cache by an earlier version: another --name takes all kinds"
-_UNREAD = "pictures of a kind that is not decoded: convert them, into PNG or JPEG"
-_MISNAMED = "pictures by their first bytes, of another ending: rename them"
+_EARLY = "not read into this cache by an earlier version, another --name takes them"
+_UNREAD = "their kind is not decoded, convert them into PNG or JPEG"
+_MISNAMED = "pictures by their first bytes, their endings are those of none: rename them"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ TAR_FIELDS = ("caption", "label_a", "label_b", "generator", "split", "group", "s
 _ROLES = {"txt": "caption", "caption": "caption", "json": "metadata", "cls": "class"}
 _FAULT_LIMIT = 100
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-_FURTHER = "pictures with an ending of several parts, beside the picture of their sample: only that is taken"
+_FURTHER = "their endings have several parts, and their samples another picture, which is taken"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def test_a_table_in_the_folder_is_read_and_pictures_that_it_does_not_name_are_to
     manifest = Manifest.from_source(tmp_path)
     assert told(manifest) == {"a/1.jpg": (None, "x", -1, None), "2.jpg": (None, "y", -1, None)}
     found = {each.names: each.reason for each in manifest.left_out}
-    assert set(found) == {("3.jpg",), ("4.psd",)} and found["3.jpg",] == "pictures that no row of the metadata names"
+    assert set(found) == {("3.jpg",), ("4.psd",)} and found["3.jpg",] == "no row of the metadata names them"
 
 
 def test_pictures_of_a_split_without_a_table_are_told(tmp_path: Path) -> None:
