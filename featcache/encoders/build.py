@@ -33,7 +33,7 @@ def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None 
     if wanted.modality == "spectral":
         from featcache.encoders.spectral.encoder import SpectralSpec
 
-        return SpectralSpec(outputs, str(identity["storage_dtype"]))
+        return SpectralSpec(outputs, str(identity["storage_dtype"]), _decode_rules(identity))
     from featcache.encoders.model_folder import resolve_model
 
     try:
@@ -124,7 +124,15 @@ def _feeding(identity: Mapping[str, Any]) -> dict[str, Any]:
         "decode": "fast" if is_fast else "exact",
         "image_size": preprocess.get("image_size"),
         "fit": preprocess.get("fit"),
+        "decode_rules": _decode_rules(identity),
     }
+
+
+def _decode_rules(identity: Mapping[str, Any]) -> int:
+    """Return the rules that a document names; 0, which no rules are, where it names none."""
+    document = identity.get("decode")
+    rules = document.get("rules") if isinstance(document, Mapping) else None
+    return rules if isinstance(rules, int) else 0
 
 
 def _location(wanted: Fingerprint) -> str:
