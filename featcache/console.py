@@ -28,6 +28,7 @@ __all__ = [
     "cache_folder",
     "console",
     "human_bytes",
+    "human_seconds",
     "notes",
     "print_json",
     "printable",
@@ -66,6 +67,13 @@ def human_bytes(n: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a time for people, e.g. ``3 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_json(value: Any) -> None:
