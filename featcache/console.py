@@ -37,7 +37,10 @@ __all__ = [
 ]
 
 CheckDigests = Annotated[
-    bool, typer.Option("--check/--no-check", help="Check the digests of shards when they are first read.")
+    bool,
+    typer.Option(
+        "--check/--no-check", help="Check the digests of shards when they are first read.", rich_help_panel="Data"
+    ),
 ]
 _PATIENCE_SECONDS = 1.0
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
