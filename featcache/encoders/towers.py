@@ -179,7 +179,9 @@ class VisionTower:
     @property
     def pooler(self) -> str | None:
         """Prefix of the parameters of its pooling layer; None if that has none."""
-        return self.architecture.pooler if self._says(self.architecture.pooler_field) else None
+        architecture = self.architecture
+        has_one = self._says(architecture.pooler_field) and self._says(architecture.head_field)
+        return architecture.pooler if has_one else None
 
     @cached_property
     def untrained(self) -> Mapping[str, str]:
@@ -202,6 +204,11 @@ class VisionTower:
         families = (CLASS_TOKENS, PATCH_MEANS) if architecture.has_class_token else (PATCH_MEANS,)
         layers = (layer_name(k, family) for family in families for k in range(1, self.n_blocks + 1))
         return (*(name for name in IMAGE_OUTPUTS if name not in lacks), *layers)
+
+    @property
+    def default_output(self) -> str:
+        """What is meant where no output is named: ``pooled``, or ``mean`` of a model that was made without a head."""
+        return "pooled" if self._says(self.architecture.head_field) else "mean"
 
     def width(self, output: str) -> int:
         """Return how many columns an output has."""
