@@ -89,12 +89,18 @@ class ImageSpec:
 
     @property
     def widths(self) -> Mapping[str, int]:
-        """Columns of the outputs."""
-        return {output: self.tower.width(output) for output in self.outputs}
+        """Columns of the outputs, as far as they are known before the weights are read."""
+        widths = {output: self.tower.width(output) for output in self.outputs}
+        return {output: width for output, width in widths.items() if width is not None}
 
     @cached_property
     def preprocessor(self) -> Preprocessor | PatchPreprocessor:
         """The model's own preprocessing, with what was chosen instead of it."""
+        foreign = self.tower.architecture.foreign
+        if foreign is not None:
+            made = foreign.pixels(self.folder)
+            own = Preprocessor(**made, backend=self.resize, square_crop=self.square_crop)
+            return own.sized(self.image_size).fitted(self.fit)
         config = self.folder.processor_config
         if self.tower.architecture.takes_patches:
             if self.image_size is not None or self.fit is not None:
@@ -223,6 +229,8 @@ def _load_plain(spec: ImageSpec) -> Any:
     import transformers
 
     architecture = spec.tower.architecture
+    if architecture.foreign is not None:
+        return architecture.foreign.load(spec.folder, architecture.model_class)
     model_class = getattr(transformers, architecture.model_class)
     optional = (spec.tower.pooler,) if spec.tower.pooler else ()
     model, absent = load_weights(spec.folder, model_class, optional=optional, arguments=architecture.arguments)
@@ -238,6 +246,8 @@ def _load_projecting(spec: ImageSpec) -> Any:
     import transformers
 
     tower = spec.tower
+    if tower.architecture.foreign is not None:
+        return tower.architecture.foreign.load(spec.folder, str(tower.architecture.projecting_class))
     model_class = getattr(transformers, str(tower.architecture.projecting_class))
     changes = {"projection_dim": tower.projection_dim}
     model, absent = load_weights(spec.folder, model_class, optional=(PROJECTION,), changes=changes)
