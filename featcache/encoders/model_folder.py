@@ -22,6 +22,7 @@ PINNED_REVISIONS = {
     DEFAULT_TEXT_MODEL: "86b5e0934494bd15c9632b12f734a8a67f723594",
     DEFAULT_IMAGE_MODEL: "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
 }
+_PREPROCESSOR, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "*.model"]
 _TOKENIZER_FILES = (
@@ -85,6 +86,15 @@ class ModelFolder:
     def model_type(self) -> str:
         """Architecture as transformers names it, e.g. ``"bert"``."""
         return str(self.config.get("model_type", ""))
+
+    @property
+    def processor_config(self) -> dict[str, Any]:
+        """The parsed ``preprocessor_config.json``, or where there is none the ``processor_config.json``."""
+        is_nested = (self.path / _PROCESSOR).is_file() and not (self.path / _PREPROCESSOR).is_file()
+        config = self.read_json(_PROCESSOR if is_nested else _PREPROCESSOR)
+        if is_nested and not isinstance(config.get("image_processor"), dict):
+            raise ModelError(f"model {self.name!r} has no {_PREPROCESSOR}, and its {_PROCESSOR} no image_processor")
+        return config
 
     @property
     def uses_safetensors(self) -> bool:

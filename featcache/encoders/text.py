@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from featcache.encoders.blocks import BlockOutputs, n_blocks
 from featcache.encoders.captions import CaptionSpec
-from featcache.encoders.first_tokens import FirstTokens, n_blocks
 from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
@@ -101,12 +101,12 @@ class _Bert:
             why = "its pooling layer has no weights" if absent else "it has no pooling layer"
             raise ModelError(f"model {spec.folder.name!r} has no output 'pooler': {why}; it has: {abbreviate(others)}")
         self._outputs = spec.outputs
-        self._first_tokens = FirstTokens(model, spec.outputs, spec.n_blocks, spec.folder.name)
+        self._blocks = BlockOutputs(model, spec.outputs, spec.n_blocks, spec.folder.name)
         self._model = lower(model, spec.compute_dtype).to(device)
 
     def __call__(self, ids: Any, mask: Any) -> Mapping[str, Any]:
         states = self._model(input_ids=ids, attention_mask=mask)
-        vectors = self._first_tokens.take()
+        vectors = self._blocks.take()
         return {name: vectors[name] if name in vectors else _pool(name, states, mask) for name in self._outputs}
 
 
