@@ -21,6 +21,7 @@ __all__ = [
     "LossName",
     "MemorySize",
     "Outputs",
+    "OutputsList",
     "Overwrite",
     "PresetName",
     "TableFormat",
@@ -37,6 +38,10 @@ EncoderName = Annotated[
 ]
 Outputs = Annotated[
     str | None, typer.Option(metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.")
+]
+OutputsList = Annotated[
+    str | None,
+    typer.Option(metavar="O,…[;…]", help="Which of the stored outputs; with 'A;B;C' they are compared with the first."),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")

@@ -8,7 +8,7 @@ import pytest
 from heads.ablation.bootstrap import count_groups
 from heads.ablation.comparison import Finding, HeadScore, compare
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
-from heads.ablation.grid import Cell
+from heads.ablation.grid import Cell, Grid
 from heads.data.tasks import build_targets, default_tasks
 
 TASKS = default_tasks([])
@@ -28,7 +28,7 @@ def head(fusion: str, error: float, *, control: str | None = None, seed: int = 0
 
 
 def findings(*heads: HeadScore) -> dict[str, Finding]:
-    return {finding.fusion: finding for finding in compare(heads)[1]}
+    return {finding.fusion: finding for finding in compare(heads, Grid())[1]}
 
 
 def test_a_gain_that_shuffled_text_lacks_is_a_gain() -> None:
@@ -49,7 +49,7 @@ def test_without_a_control_the_interval_decides(error: float, verdict: str) -> N
 
 
 def test_without_image_nothing_is_said_of_gains() -> None:
-    table, found = compare([head("concat", 0.1), head("text", 0.5)])
+    table, found = compare([head("concat", 0.1), head("text", 0.5)], Grid())
     assert found == ()
     assert [line.difference for line in table] == [None, None]
 
@@ -64,7 +64,7 @@ def test_a_head_that_learns_shuffled_labels_well_is_a_leak(error: float, is_leak
 
 def test_the_best_of_each_fusion_is_compared_but_lines_only_with_their_own_settings() -> None:
     heads = [head("image", 0.4, dim=4), head("image", 0.2, dim=8), head("concat", 0.2, dim=4)]
-    table, (finding,) = compare(heads)
+    table, (finding,) = compare(heads, Grid())
     lines = {(line.cell.fusion, line.cell.dim): line for line in table}
     difference = lines["concat", 4].difference
     assert difference is not None
@@ -75,7 +75,7 @@ def test_the_best_of_each_fusion_is_compared_but_lines_only_with_their_own_setti
 
 def test_lines_are_means_over_seeds() -> None:
     heads = [head("image", 0.3, seed=seed) for seed in range(3)]
-    (line,), _ = compare(heads)
+    (line,), _ = compare(heads, Grid())
     scores = [found.score for found in heads]
     assert line.n_seeds == 3
     assert line.score == pytest.approx(np.mean(scores))
