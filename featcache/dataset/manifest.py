@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from featcache.dataset.overview import Group, overview
+from featcache.dataset.overview import ClassCount, overview
 from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, parquet_set, text_files, webdataset
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import parse_columns, write_columns
@@ -128,7 +128,7 @@ class Manifest:
         return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
 
     @property
-    def overview(self) -> tuple[Group, ...]:
+    def overview(self) -> tuple[ClassCount, ...]:
         """What was read: samples by split and class, with an example of each."""
         return overview(self.samples, self.origin)
 

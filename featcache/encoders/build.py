@@ -37,7 +37,7 @@ def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None 
     from featcache.encoders.model_folder import resolve_model
 
     try:
-        folder = resolve_model(model or _location(wanted))
+        folder = resolve_model(model or _location(wanted), variant=wanted.source.get("variant"))
     except ModelError as error:
         raise ModelError(f"{error} (name its place with --{wanted.modality}-model)") from None
     dtypes: dict[str, Any] = {name: str(identity[name]) for name in ("compute_dtype", "storage_dtype")}
@@ -71,6 +71,7 @@ def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: 
     if source.get("revision") and not source.get("path"):
         model += f"@{source['revision']}"
     options = _which(modality, model, identity)
+    options |= {"--variant": str(source["variant"])} if source.get("variant") else {}
     options |= outputs_option(modality, outputs)
     if str(identity.get("template", "{caption}")) != "{caption}":
         options["--text-template"] = str(identity["template"])
@@ -105,6 +106,8 @@ def _picture_options(identity: Mapping[str, Any]) -> dict[str, str]:
     how = _feeding(identity)
     options = {"--resize": "torch"} if how["resize"] == "torch" else {}
     options |= {"--square-crop": ""} if how["square_crop"] else {}
+    options |= {"--image-size": str(how["image_size"])} if how["image_size"] is not None else {}
+    options |= {"--fit": str(how["fit"])} if how["fit"] is not None else {}
     return options | ({"--decode": "fast"} if how["decode"] == "fast" else {})
 
 
@@ -117,6 +120,8 @@ def _feeding(identity: Mapping[str, Any]) -> dict[str, Any]:
         "resize": str(preprocess.get("backend", "pillow")),
         "square_crop": preprocess.get("square_crop") is True,
         "decode": "fast" if is_fast else "exact",
+        "image_size": preprocess.get("image_size"),
+        "fit": preprocess.get("fit"),
     }
 
 

@@ -109,6 +109,7 @@ def load_weights(
                 local_files_only=True,
                 use_safetensors=folder.uses_safetensors,
                 weights_only=True,
+                variant=folder.variant,
                 **({} if config is None else {"config": config}),
                 **(arguments or {}),
             )

@@ -165,10 +165,15 @@ class VisionTower:
         return int(self.architecture.has_class_token) + (registers if isinstance(registers, int) else 0)
 
     @property
+    def sizes(self) -> Literal["fixed", "interpolated", "any"]:
+        """Which pictures it takes, as `_Architecture` has it; AIMv2 of native resolution computes its positions."""
+        return "any" if self._config.get("is_native") is True else self.architecture.sizes
+
+    @property
     def image_size(self) -> int | None:
         """Side of the pictures that it takes; None if any size will do, or the configuration does not say."""
         size = self._config.get("image_size")
-        is_told = self.architecture.sizes != "any" and not self.architecture.takes_patches
+        is_told = self.sizes != "any" and not self.architecture.takes_patches
         return size if isinstance(size, int) and is_told else None
 
     @property
@@ -179,7 +184,9 @@ class VisionTower:
     @property
     def pooler(self) -> str | None:
         """Prefix of the parameters of its pooling layer; None if that has none."""
-        return self.architecture.pooler if self._says(self.architecture.pooler_field) else None
+        architecture = self.architecture
+        has_one = self._says(architecture.pooler_field) and self._says(architecture.head_field)
+        return architecture.pooler if has_one else None
 
     @cached_property
     def untrained(self) -> Mapping[str, str]:
@@ -202,6 +209,11 @@ class VisionTower:
         families = (CLASS_TOKENS, PATCH_MEANS) if architecture.has_class_token else (PATCH_MEANS,)
         layers = (layer_name(k, family) for family in families for k in range(1, self.n_blocks + 1))
         return (*(name for name in IMAGE_OUTPUTS if name not in lacks), *layers)
+
+    @property
+    def default_output(self) -> str:
+        """What is meant where no output is named: ``pooled``, or ``mean`` of a model that was made without a head."""
+        return "pooled" if self._says(self.architecture.head_field) else "mean"
 
     def width(self, output: str) -> int:
         """Return how many columns an output has."""

@@ -51,6 +51,14 @@ class DecodeName(StrEnum):
     fast = "fast"
 
 
+class FitName(StrEnum):
+    """How pictures of another aspect come to a square."""
+
+    crop = "crop"
+    squash = "squash"
+    pad = "pad"
+
+
 class OnOrphan(StrEnum):
     """What to do about named files that are not there, or are no regular files."""
 
@@ -126,7 +134,9 @@ TextOutputs = Annotated[
 ]
 ImageOutputs = Annotated[
     str | None,
-    typer.Option(help="pooled, cls, projected, mean, layers:… (comma-separated).", rich_help_panel=_WHAT),
+    typer.Option(
+        help="pooled, cls, projected, mean, layers:…, layers_mean:… (comma-separated).", rich_help_panel=_WHAT
+    ),
 ]
 Views = Annotated[
     str | None,
@@ -162,6 +172,18 @@ SquareCrop = Annotated[
 Decode = Annotated[
     DecodeName | None,
     typer.Option(help="exact (default), or fast: large JPEGs at a fraction of their size.", rich_help_panel=_HOW),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", rich_help_panel=_HOW, help="Pictures of N × N pixels, positions interpolated."),
+]
+Fit = Annotated[
+    FitName | None,
+    typer.Option(help="How other aspects come to a square; default: the model's own way.", rich_help_panel=_HOW),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(help="Which weights of the models, e.g. fp16: model.fp16.safetensors.", rich_help_panel=_WHAT),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel=_WORK)]
 BatchSize = Annotated[

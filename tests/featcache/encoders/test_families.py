@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from families import FAMILIES
+import torch
 from PIL import Image
 
 from featcache.encoders import vision as vision_module
@@ -18,6 +19,7 @@ from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.vision import ImageSpec
 from featcache.errors import ModelError
 from featcache.pictures.decode import decode_rgb
+from tests.families import FAMILIES
 
 from factories import png
 
@@ -71,8 +73,6 @@ def test_every_output_equals_that_of_transformers(folders: dict[str, Path], name
 def test_dinov3_on_our_pixels_is_exactly_dinov3(folders: dict[str, Path]) -> None:
     spec = spec_of(folders["dinov3"], *all_outputs(folders["dinov3"]))
     feed = spec.load("cpu")._feed
-    import torch
-
     check_outputs("dinov3", folders["dinov3"], spec, feed(torch.from_numpy(prepared(spec))), 1e-5)
 
 
@@ -148,6 +148,53 @@ def test_rows_that_say_nothing_of_their_shape_are_encoded_all_the_same(folders: 
     made_up = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
     for batch in (made_up, np.zeros_like(made_up)):
         assert all(np.isfinite(vectors).all() for vectors in spec.load("cpu").encode(batch).values())
+
+
+@pytest.mark.parametrize("name", ["dinov3", "metaclip2", "metaclip2-tower", "deit", "aimv2-tower"])
+def test_pictures_of_another_size_have_interpolated_positions(folders: dict[str, Path], name: str) -> None:
+    folder = folders[name]
+    spec = spec_of(folder, *(output for output in all_outputs(folder) if output != "projected"), image_size=64)
+    feed = spec.load("cpu")._feed(torch.from_numpy(prepared(spec)))
+    inputs = {"pixel_values": feed["pixel_values"]}
+    if name != "dinov3":
+        edges = (
+            {"shortest_edge": 72} if FAMILIES[name].processor == "CLIPImageProcessor" else {"height": 72, "width": 72}
+        )
+        crop = {"height": 64, "width": 64}
+        reference = FAMILIES[name].inputs(folder, PICTURES, size=edges, crop_size=crop)
+        np.testing.assert_allclose(inputs["pixel_values"], reference["pixel_values"], atol=1e-5)
+    assert inputs["pixel_values"].shape[2:] == (64, 64)
+    ours = spec.load("cpu").encode(prepared(spec))
+    options = {} if name in ("dinov3", "aimv2-tower") else {"interpolate_pos_encoding": True}
+    expected = replace(FAMILIES[name], lacks=frozenset({"projected"})).reference(folder, inputs, **options)
+    for output, vectors in ours.items():
+        assert_close(vectors, expected[output], 1e-5, output)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "message"),
+    [
+        ("beit", {"image_size": 64}, "takes 32 × 32 pixels only: its positions are not interpolated"),
+        ("aimv2", {"image_size": 64}, "takes 32 × 32 pixels only: its positions are not interpolated"),
+        ("deit", {"image_size": 50}, "image size 50 is no multiple of 16, the side of a patch of model 'deit'"),
+        ("naflex", {"image_size": 64}, "neither image size nor fit can be chosen"),
+        ("naflex", {"fit": "pad"}, "neither image size nor fit can be chosen"),
+        ("dinov3", {"fit": "stretch"}, "fit 'stretch' is unknown"),
+    ],
+)
+def test_a_size_that_a_model_cannot_take_is_refused(
+    folders: dict[str, Path], name: str, chosen: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        spec_of(folders[name], **chosen)
+
+
+def test_without_a_head_the_mean_of_the_patches_is_what_is_meant(folders: dict[str, Path]) -> None:
+    defaults = {name: spec_of(folders[name]).tower.default_output for name in FAMILIES}
+    assert {name for name, output in defaults.items() if output == "mean"} == {"aimv2-tower"}
+    assert set(defaults.values()) == {"mean", "pooled"}
+    with pytest.raises(ModelError, match="has no output 'pooled'; it has: mean, layers_mean:1-2"):
+        spec_of(folders["aimv2-tower"], "pooled")
 
 
 def changed(folder: Path, target: Path, file: str, **changes: Any) -> Path:
