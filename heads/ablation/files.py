@@ -22,7 +22,8 @@ __all__ = ["ablation_document", "prepare_ablation_out", "write_ablation"]
 _MARKER = "ablation.json"
 _TABLES = ("ablation.csv", "heads.csv", "ablation.parquet", "ablation.png", "ablation.svg")
 _OWN = re.compile("|".join(map(re.escape, (_MARKER, *_TABLES))))
-_FORMAT, _COMPARED_OUTPUTS = 2, 3
+_FORMAT = 2
+_COMPARED_FORMAT = 3  # where outputs are compared: cells have more columns
 
 
 def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
@@ -53,7 +54,7 @@ def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
 def ablation_document(result: AblationResult) -> dict[str, Any]:
     """Return what ``ablation.json`` holds and ``heads ablate --json`` prints."""
     return {
-        "format": _COMPARED_OUTPUTS if result.grid.outputs else _FORMAT,
+        "format": _COMPARED_FORMAT if result.grid.outputs else _FORMAT,
         "kind": "heads-ablation",
         "grid": result.grid.to_dict(),
         "conditions": dict(result.conditions),
