@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.identity.outputs import is_layer, parse_outputs
 from heads.errors import HeadsError
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "describe_columns",
     "fuse",
     "fusion_modalities",
+    "takes_outputs",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -66,6 +68,12 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
     fitting = [name for name, needed in FUSIONS.items() if have.issuperset(needed) and name not in STRUCTURED]
     advice = " or ".join(f"--fusion {name}" for name in fitting) if fitting else "featcache extract first"
     raise HeadsError(f"fusion {fusion!r} needs {' and '.join(missing)} vectors, {where} has none: use {advice}")
+
+
+def takes_outputs(fusion: str, outputs: str) -> bool:
+    """Return whether a fusion can take these outputs of a modality: ``layers`` needs more than one."""
+    parts = parse_outputs(outputs)
+    return fusion != "layers" or len(parts) > 1 or (":" in parts[0] and not is_layer(parts[0]))
 
 
 def fuse(fusion: str, vectors: Mapping[str, FloatArray]) -> FloatArray:
