@@ -22,7 +22,7 @@ from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, expand
-from featcache.pictures.decode import DECODE_RULES, DecodeMode, decode_document
+from featcache.pictures.decode_rules import DECODE_RULES, DecodeMode, decode_document
 from featcache.pictures.patches import PatchPreprocessor
 from featcache.pictures.preprocess import Backend, Fit, Preprocessor
 
