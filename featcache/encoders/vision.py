@@ -200,7 +200,8 @@ class VisionEncoder:
 
     def _vectors(self, pixels: Any) -> Mapping[str, Any]:
         inputs = self._feed(pixels)
-        self._mask = inputs.get("pixel_attention_mask")
+        if "pixel_attention_mask" in inputs:
+            self._mask = inputs["pixel_attention_mask"]
         states = self._tower(**inputs)
         vectors = self._blocks.take()
         return {name: vectors[name] if name in vectors else self._output(name, states) for name in self.spec.outputs}
