@@ -32,8 +32,8 @@ class BenchRequest:
     encoders: EncoderRequest = field(default_factory=EncoderRequest)
     device: o.Device = o.DeviceName.auto
     pace: PaceRequest = field(default_factory=PaceRequest)
-    samples: Annotated[int, typer.Option(min=1, help="About how many samples to extract.")] = 480
-    seconds: Annotated[float, typer.Option(min=0.001, help="About how long each part is measured.")] = 5.0
+    samples: Annotated[int, typer.Option(min=1, metavar="N", help="About how many samples to extract.")] = 480
+    seconds: Annotated[float, typer.Option(min=0.001, metavar="S", help="About how long each part is measured.")] = 5.0
     as_json: o.AsJson = False
 
 

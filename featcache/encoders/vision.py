@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.encoders.base import Device, Vectors
+from featcache.encoders.base import Device, Vectors, check_rules
 from featcache.encoders.blocks import BlockOutputs
 from featcache.encoders.compiled import Forward
 from featcache.encoders.feeding import check_size, feed_of
@@ -22,7 +22,7 @@ from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, expand
-from featcache.pictures.decode import DecodeMode, decode_document
+from featcache.pictures.decode import DECODE_RULES, DecodeMode, decode_document
 from featcache.pictures.patches import PatchPreprocessor
 from featcache.pictures.preprocess import Backend, Fit, Preprocessor
 
@@ -56,6 +56,8 @@ class ImageSpec:
         Side of the pictures that the model sees, if not its own: its positions are interpolated.
     fit : {"crop", "squash", "pad"} or None
         How pictures of another aspect come to that size, if not in the model's own way.
+    decode_rules : int
+        By which rules pictures become RGB: the latest, or those of a cache that has vectors by earlier ones.
     """
 
     folder: ModelFolder
@@ -67,6 +69,7 @@ class ImageSpec:
     decode: DecodeMode = "exact"
     image_size: int | None = None
     fit: Fit | None = None
+    decode_rules: int = DECODE_RULES
     modality: Literal["image"] = field(default="image", init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ class ImageSpec:
         object.__setattr__(self, "outputs", outputs)
         if self.decode not in ("exact", "fast"):
             raise ModelError(f"decode mode {self.decode!r} is unknown, expected exact or fast")
+        check_rules(self.decode_rules)
         check_size(tower, self.preprocessor)
 
     @cached_property
@@ -85,12 +89,18 @@ class ImageSpec:
 
     @property
     def widths(self) -> Mapping[str, int]:
-        """Columns of the outputs."""
-        return {output: self.tower.width(output) for output in self.outputs}
+        """Columns of the outputs, as far as they are known before the weights are read."""
+        widths = {output: self.tower.width(output) for output in self.outputs}
+        return {output: width for output, width in widths.items() if width is not None}
 
     @cached_property
     def preprocessor(self) -> Preprocessor | PatchPreprocessor:
         """The model's own preprocessing, with what was chosen instead of it."""
+        foreign = self.tower.architecture.foreign
+        if foreign is not None:
+            made = foreign.pixels(self.folder)
+            own = Preprocessor(**made, backend=self.resize, square_crop=self.square_crop)
+            return own.sized(self.image_size).fitted(self.fit)
         config = self.folder.processor_config
         if self.tower.architecture.takes_patches:
             if self.image_size is not None or self.fit is not None:
@@ -116,7 +126,7 @@ class ImageSpec:
             "format": 1,
             "modality": "image",
             "model": self.folder.document(),
-            "decode": decode_document(self.decode),
+            "decode": decode_document(self.decode, self.decode_rules),
             "preprocess": self.preprocessor.document(),
             "compute_dtype": self.compute_dtype,
             "storage_dtype": self.storage_dtype,
@@ -219,6 +229,8 @@ def _load_plain(spec: ImageSpec) -> Any:
     import transformers
 
     architecture = spec.tower.architecture
+    if architecture.foreign is not None:
+        return architecture.foreign.load(spec.folder, architecture.model_class)
     model_class = getattr(transformers, architecture.model_class)
     optional = (spec.tower.pooler,) if spec.tower.pooler else ()
     model, absent = load_weights(spec.folder, model_class, optional=optional, arguments=architecture.arguments)
@@ -234,6 +246,8 @@ def _load_projecting(spec: ImageSpec) -> Any:
     import transformers
 
     tower = spec.tower
+    if tower.architecture.foreign is not None:
+        return tower.architecture.foreign.load(spec.folder, str(tower.architecture.projecting_class))
     model_class = getattr(transformers, str(tower.architecture.projecting_class))
     changes = {"projection_dim": tower.projection_dim}
     model, absent = load_weights(spec.folder, model_class, optional=(PROJECTION,), changes=changes)

@@ -54,6 +54,8 @@ class Features:
         Rows made by a generator that no class of the tasks names: their B is unknown.
     outputs : mapping of modality to mapping of str to int
         The named outputs that stand in each modality's vectors, from left to right, and the columns of each.
+    draw_name : str array (n,) or None
+        By which name each row is drawn into a part of the rows. None: by its sample_id.
     """
 
     sample_id: StrArray
@@ -66,9 +68,15 @@ class Features:
     tasks: tuple[Task, ...]
     unseen: BoolArray
     outputs: Mapping[str, Mapping[str, int]]
+    draw_name: StrArray | None = None
 
     def __len__(self) -> int:
         return len(self.sample_id)
+
+    @property
+    def names(self) -> StrArray:
+        """By which names rows are drawn, (n,): those of files without their endings."""
+        return self.sample_id if self.draw_name is None else self.draw_name
 
     @property
     def widths(self) -> dict[str, int]:
@@ -99,6 +107,7 @@ class Features:
             self.tasks,
             self.unseen[rows],
             self.outputs,
+            None if self.draw_name is None else self.draw_name[rows],
         )
 
     def columns(self, fusion: str) -> Columns:
@@ -255,6 +264,7 @@ def features_of(
         tuple(tasks),
         unseen,
         {m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()},
+        np.concatenate(drawn) if (drawn := [part.draw_name for part in parts if part.draw_name is not None]) else None,
     )
 
 
