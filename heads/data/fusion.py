@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.identity.outputs import is_layer, parse_outputs
 from heads.errors import HeadsError
 
 __all__ = [
@@ -72,8 +71,8 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
 
 def takes_outputs(fusion: str, outputs: str) -> bool:
     """Return whether a fusion can take these outputs of a modality: ``layers`` needs more than one."""
-    parts = parse_outputs(outputs)
-    return fusion != "layers" or len(parts) > 1 or (":" in parts[0] and not is_layer(parts[0]))
+    numbers = outputs.partition(":")[2]
+    return fusion != "layers" or "," in outputs or (numbers != "" and not numbers.isdigit())
 
 
 def fuse(fusion: str, vectors: Mapping[str, FloatArray]) -> FloatArray:
