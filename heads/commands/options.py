@@ -73,10 +73,11 @@ TextModel = Annotated[
 OutputsList = Annotated[
     str | None,
     typer.Option(
-        metavar="O,…[;…]", help="Which of the stored outputs; with 'A;B;C' they are compared with the first.",
+        metavar="O,…[;…]",
+        help="Which of the stored outputs; with 'A;B;C' they are compared with the first.",
         rich_help_panel=_VECTORS,
     ),
-]  # fmt: skip
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]

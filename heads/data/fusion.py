@@ -71,9 +71,8 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
 
 def takes_outputs(fusion: str, outputs: str) -> bool:
     """Return whether a fusion can take these outputs of a modality: ``layers`` needs more than one."""
-    first, *others = (name.strip() for name in outputs.split(","))
-    number = first.partition(":")[2]
-    return fusion != "layers" or bool(others) or (bool(number) and not number.isdecimal())
+    numbers = outputs.partition(":")[2]
+    return fusion != "layers" or "," in outputs or (numbers != "" and not numbers.isdigit())
 
 
 def fuse(fusion: str, vectors: Mapping[str, FloatArray]) -> FloatArray:
