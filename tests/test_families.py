@@ -57,9 +57,8 @@ def test_pictures_are_extracted_learnt_from_detected_and_verified(data: Path, tm
     verdict = run("heads", "detect", "run", *picture, "--json", cwd=tmp_path)
     assert verdict.returncode == 0, verdict.stderr
     assert json.loads(verdict.stdout)["verdict"] in ("ai", "real")
-    scanned = run(
-        "heads", "scan", "run", data.parent / "0-alpha.png", "--out", "v.jsonl", "--device", "cpu", cwd=tmp_path
-    )
+    (tmp_path / "one.csv").write_text(f"image\n{data.parent / '0-alpha.png'}\n", encoding="utf-8")
+    scanned = run("heads", "scan", "run", "one.csv", "--out", "v.jsonl", "--device", "cpu", cwd=tmp_path)
     assert scanned.returncode == 0, scanned.stderr
     (line,) = (tmp_path / "v.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["p_ai"] == pytest.approx(json.loads(verdict.stdout)["p_ai"], abs=1e-5)
