@@ -33,7 +33,7 @@ def find_blocks(model: Any, expected: int, name: str) -> Any:
     found = [
         module
         for path, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList)
+        if isinstance(module, torch.nn.ModuleList | torch.nn.Sequential)
         and path.rpartition(".")[2] in _BLOCK_LISTS
         and len(module) == expected
     ]

@@ -22,6 +22,7 @@ PINNED_REVISIONS = {
     DEFAULT_TEXT_MODEL: "86b5e0934494bd15c9632b12f734a8a67f723594",
     DEFAULT_IMAGE_MODEL: "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
 }
+_OPEN_CLIP_CONFIG = "open_clip_config.json"
 _PREPROCESSOR, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _VARIANT = re.compile(r"[A-Za-z0-9][\w-]{0,31}")
@@ -38,6 +39,7 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
+_WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 # Fields of config files that say where or with what a model was saved, not what it computes.
 _PROVENANCE_FIELDS = {
     "_name_or_path",
@@ -70,27 +72,37 @@ class ModelFolder:
     revision: str | None = None
     variant: str | None = None
 
-    def read_json(self, file: str) -> dict[str, Any]:
-        """Read one of the model's JSON files; ModelError if it is missing or no object."""
+    def read(self, file: str) -> object:
+        """Read one of the model's JSON files; ModelError if it is missing or no JSON."""
         try:
-            value = json.loads((self.path / file).read_text(encoding="utf-8"))
+            value: object = json.loads((self.path / file).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ModelError(f"model {self.name!r} has no {file} in {self.path}") from None
         except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"model {self.name!r}: {file} cannot be read: {error}") from None
+        return value
+
+    def read_json(self, file: str) -> dict[str, Any]:
+        """Read one of the model's JSON files; ModelError if it is missing or no object."""
+        value = self.read(file)
         if not isinstance(value, dict):
             raise ModelError(f"model {self.name!r}: {file} holds no JSON object")
         return value
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The parsed ``config.json``."""
-        return self.read_json("config.json")
+        """The parsed ``config.json``, or where there is none the ``open_clip_config.json``."""
+        is_open_clip = (self.path / _OPEN_CLIP_CONFIG).is_file() and not (self.path / "config.json").is_file()
+        return self.read_json(_OPEN_CLIP_CONFIG if is_open_clip else "config.json")
 
     @property
     def model_type(self) -> str:
-        """Architecture as transformers names it, e.g. ``"bert"``."""
-        return str(self.config.get("model_type", ""))
+        """Architecture as transformers names it, e.g. ``"bert"``; ``"open_clip"`` for a folder of that library."""
+        if "model_type" not in self.config and "model_cfg" in self.config:
+            return "open_clip"
+        # What timm writes does not say so; transformers takes it for this, too.
+        is_timm = "model_type" not in self.config and "architecture" in self.config
+        return "timm_wrapper" if is_timm else str(self.config.get("model_type", ""))
 
     @property
     def processor_config(self) -> dict[str, Any]:
@@ -110,7 +122,8 @@ class ModelFolder:
     def weight_files(self) -> tuple[Path, ...]:
         """The files that hold the weights, safetensors if there are any."""
         word = "" if self.variant is None else f".{self.variant}"
-        stems = {f"model{word}.safetensors": "model.safetensors", f"pytorch_model{word}.bin": "pytorch_model.bin"}
+        own = "open_clip_" if self.model_type == "open_clip" else ""
+        stems = {f"{own}{stem}{word}{end}": f"{own}{stem}{end}" for stem, end in _WEIGHTS}
         for single, stem in stems.items():
             if (self.path / single).is_file():
                 return self._downloaded(self.path / single)
@@ -239,11 +252,12 @@ def _download(name: str, revision: str | None, variant: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     word = "" if variant is None else f".{variant}"
-    tensors, bins = f"*{word and word + '*'}.safetensors", f"pytorch_model{word}*.bin"
+    bins = f"pytorch_model{word}*.bin"
     try:
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, tensors]))
-        if not any(path.glob(tensors)):
-            path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, bins]))
+        for weights in (f"*{word and word + '*'}.safetensors", bins, f"open_clip_{bins}"):
+            path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights]))
+            if any(path.glob(weights)):
+                break
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         at = f" at revision {revision!r}" if revision else ""

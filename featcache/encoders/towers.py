@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from featcache.encoders import open_clip, timm_files
 from featcache.encoders.blocks import n_blocks
 from featcache.encoders.model_folder import ModelFolder
 from featcache.errors import ModelError
@@ -21,9 +22,25 @@ PROJECTION = "visual_projection."
 
 
 @dataclass(frozen=True)
+class _Foreign:
+    """How files are read that another library than transformers wrote."""
+
+    config: Callable[[ModelFolder], Mapping[str, Any]]
+    """What they say of the tower, in transformers' words."""
+    pixels: Callable[[ModelFolder], dict[str, Any]]
+    """What they say of the preprocessing, as `Preprocessor` takes it."""
+    load: Callable[[ModelFolder, str], Any]
+    """Makes the frozen model, of the named class where transformers has one for it."""
+
+
+@dataclass(frozen=True)
 class _Architecture:
     model_class: str
     has_class_token: bool = True
+    class_token_field: str | None = None
+    """Field of the configuration that says whether there is a class token, where that differs from model to model."""
+    tokens_field: str | None = None
+    """Field of the configuration that says whether it has tokens at all; None: it has."""
     pooler: str | None = None
     """Prefix of the pooling layer's parameters, which a checkpoint may lack; None: pooling has none of its own."""
     pooler_field: str | None = None
@@ -35,6 +52,8 @@ class _Architecture:
     sizes: Literal["fixed", "interpolated", "any"] = "interpolated"
     """Which pictures it takes: of its own size only; others if it is told to interpolate its positions; any."""
     projecting_class: str | None = None
+    projection: str = PROJECTION
+    """Prefix of the parameters of the projection, as the files name them."""
     n_registers: int = 0
     """How many tokens there are between class token and patches if the configuration does not say."""
     takes_patches: bool = False
@@ -43,6 +62,8 @@ class _Architecture:
     """Modules whose weights decide in which dtype something else is computed, too."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What its configuration class means by a field that is not there, where that differs from most."""
+    foreign: _Foreign | None = None
+    """How its files are read; None: transformers does."""
 
 
 _CLIP = _Architecture(
@@ -68,6 +89,14 @@ _DATA2VEC = _Architecture(
     "Data2VecVisionModel", pooler="pooler.", pooler_field="use_mean_pooling", sizes="fixed",
     arguments={"add_pooling_layer": True},
 )  # fmt: skip
+_OPEN_CLIP = replace(
+    _CLIP, projection="visual.proj", sizes="fixed",
+    foreign=_Foreign(open_clip.clip_config, open_clip.pixel_options, open_clip.load),
+)  # fmt: skip
+_TIMM = _Architecture(
+    "timm", class_token_field="has_class_token", tokens_field="has_tokens", sizes="fixed",
+    foreign=_Foreign(timm_files.describe, timm_files.pixel_options, timm_files.load),
+)  # fmt: skip
 _ARCHITECTURES = {
     "aimv2": _AIMV2_WHOLE,
     "aimv2_vision_model": _AIMV2,
@@ -81,10 +110,12 @@ _ARCHITECTURES = {
     "dinov3_vit": _DINOV3,
     "metaclip_2": _METACLIP,
     "metaclip_2_vision_model": _METACLIP,
+    "open_clip": _OPEN_CLIP,
     "siglip": _SIGLIP,
     "siglip2": _NAFLEX,
     "siglip2_vision_model": _NAFLEX,
     "siglip_vision_model": _SIGLIP,
+    "timm_wrapper": _TIMM,
     "vit": _Architecture("ViTModel", pooler="pooler."),
 }
 _REFUSED = {
@@ -127,9 +158,14 @@ class VisionTower:
         return _ARCHITECTURES[self.folder.model_type]
 
     @cached_property
+    def _whole_config(self) -> Mapping[str, Any]:
+        foreign = self.architecture.foreign
+        return self.folder.config if foreign is None else foreign.config(self.folder)
+
+    @cached_property
     def _config(self) -> Mapping[str, Any]:
-        nested = self.folder.config.get("vision_config")
-        stated = nested if isinstance(nested, dict) else self.folder.config
+        nested = self._whole_config.get("vision_config")
+        stated = nested if isinstance(nested, dict) else self._whole_config
         return {**_DEFAULTS, **self.architecture.defaults, **stated}
 
     def _says(self, name: str | None) -> bool:
@@ -150,8 +186,13 @@ class VisionTower:
     def projection_dim(self) -> int:
         """Columns after the projection into the space shared with text, where there is one."""
         # A whole CLIP projects to the width stated beside its towers, whatever is written in them.
-        is_whole = "vision_config" in self.folder.config
-        return self._size("projection_dim", _DEFAULTS | self.folder.config if is_whole else self._config)
+        is_whole = "vision_config" in self._whole_config
+        return self._size("projection_dim", {**_DEFAULTS, **self._whole_config} if is_whole else self._config)
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first token stands for the picture."""
+        return self.architecture.has_class_token and self._says(self.architecture.class_token_field)
 
     @property
     def n_blocks(self) -> int:
@@ -162,7 +203,7 @@ class VisionTower:
     def n_prefix(self) -> int:
         """How many tokens come before those of the patches: class token, registers, distillation token."""
         registers = self._config.get("num_register_tokens", self.architecture.n_registers)
-        return int(self.architecture.has_class_token) + (registers if isinstance(registers, int) else 0)
+        return int(self.has_class_token) + (registers if isinstance(registers, int) else 0)
 
     @property
     def sizes(self) -> Literal["fixed", "interpolated", "any"]:
@@ -195,7 +236,7 @@ class VisionTower:
         projecting = self.architecture.projecting_class
         if self.pooler and not self.folder.may_have(self.pooler):
             found["pooled"] = "its pooling layer has no weights"
-        if projecting and not self.folder.may_have(PROJECTION):
+        if projecting and not self.folder.may_have(self.architecture.projection):
             found["projected"] = "it has no weights of a projection"
         return found
 
@@ -205,8 +246,9 @@ class VisionTower:
         architecture = self.architecture
         lacks = set(self.untrained) | (set() if self._says(architecture.head_field) else {"pooled"})
         lacks |= set() if architecture.projecting_class else {"projected"}
-        lacks |= set() if architecture.has_class_token else {"cls"}
-        families = (CLASS_TOKENS, PATCH_MEANS) if architecture.has_class_token else (PATCH_MEANS,)
+        lacks |= set() if self.has_class_token else {"cls"}
+        lacks |= set() if self._says(architecture.tokens_field) else {"cls", "mean"}
+        families = (CLASS_TOKENS, PATCH_MEANS) if self.has_class_token else (PATCH_MEANS,)
         layers = (layer_name(k, family) for family in families for k in range(1, self.n_blocks + 1))
         return (*(name for name in IMAGE_OUTPUTS if name not in lacks), *layers)
 
@@ -215,9 +257,11 @@ class VisionTower:
         """What is meant where no output is named: ``pooled``, or ``mean`` of a model that was made without a head."""
         return "pooled" if self._says(self.architecture.head_field) else "mean"
 
-    def width(self, output: str) -> int:
-        """Return how many columns an output has."""
+    def width(self, output: str) -> int | None:
+        """Return how many columns an output has; None if only the loaded model tells."""
         if output == "projected":
             return self.projection_dim
+        if not self._says(self.architecture.tokens_field):
+            return None
         pooled = self._config.get("pooler_output_size") if output == "pooled" else None
         return self.hidden_size if pooled is None else self._size("pooler_output_size", self._config)

@@ -22,7 +22,7 @@ from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, expand
-from featcache.pictures.decode import DECODE_RULES, DecodeMode, decode_document
+from featcache.pictures.decode_rules import DECODE_RULES, DecodeMode, decode_document
 from featcache.pictures.patches import PatchPreprocessor
 from featcache.pictures.preprocess import Backend, Fit, Preprocessor
 
@@ -89,12 +89,18 @@ class ImageSpec:
 
     @property
     def widths(self) -> Mapping[str, int]:
-        """Columns of the outputs."""
-        return {output: self.tower.width(output) for output in self.outputs}
+        """Columns of the outputs, as far as they are known before the weights are read."""
+        widths = {output: self.tower.width(output) for output in self.outputs}
+        return {output: width for output, width in widths.items() if width is not None}
 
     @cached_property
     def preprocessor(self) -> Preprocessor | PatchPreprocessor:
         """The model's own preprocessing, with what was chosen instead of it."""
+        foreign = self.tower.architecture.foreign
+        if foreign is not None:
+            made = foreign.pixels(self.folder)
+            own = Preprocessor(**made, backend=self.resize, square_crop=self.square_crop)
+            return own.sized(self.image_size).fitted(self.fit)
         config = self.folder.processor_config
         if self.tower.architecture.takes_patches:
             if self.image_size is not None or self.fit is not None:
@@ -194,7 +200,8 @@ class VisionEncoder:
 
     def _vectors(self, pixels: Any) -> Mapping[str, Any]:
         inputs = self._feed(pixels)
-        self._mask = inputs.get("pixel_attention_mask")
+        if "pixel_attention_mask" in inputs:
+            self._mask = inputs["pixel_attention_mask"]
         states = self._tower(**inputs)
         vectors = self._blocks.take()
         return {name: vectors[name] if name in vectors else self._output(name, states) for name in self.spec.outputs}
@@ -223,6 +230,8 @@ def _load_plain(spec: ImageSpec) -> Any:
     import transformers
 
     architecture = spec.tower.architecture
+    if architecture.foreign is not None:
+        return architecture.foreign.load(spec.folder, architecture.model_class)
     model_class = getattr(transformers, architecture.model_class)
     optional = (spec.tower.pooler,) if spec.tower.pooler else ()
     model, absent = load_weights(spec.folder, model_class, optional=optional, arguments=architecture.arguments)
@@ -238,6 +247,8 @@ def _load_projecting(spec: ImageSpec) -> Any:
     import transformers
 
     tower = spec.tower
+    if tower.architecture.foreign is not None:
+        return tower.architecture.foreign.load(spec.folder, str(tower.architecture.projecting_class))
     model_class = getattr(transformers, str(tower.architecture.projecting_class))
     changes = {"projection_dim": tower.projection_dim}
     model, absent = load_weights(spec.folder, model_class, optional=(PROJECTION,), changes=changes)

@@ -22,7 +22,8 @@ class Progress:
     stage : {"scan", "text", "image"}
         Reading and hashing contents, or encoding what is made of captions or of pictures.
     done, total, failed : int
-        Contents of this stage, once for each encoder and view; of ``failed`` each once.
+        Contents of this stage, each once for all encoders and views. One that some of these have encoded counts for
+        that share.
     seconds : mapping
         Time of this stage by step, which add up to the time that has passed: ``read``, ``decode``, ``views``,
         ``resize``, ``spectral`` (waiting for pictures, each wait divided as the work was that came of it),

@@ -23,6 +23,7 @@ __all__ = ["Backend", "Fit", "Preprocessor"]
 
 Backend: TypeAlias = Literal["pillow", "torch"]
 Fit: TypeAlias = Literal["crop", "squash", "pad"]
+Middle: TypeAlias = Literal["down", "even"]
 
 # From this many times the box's pixels on, the whole resized picture is not worth computing.
 _MANY_TIMES = {"pillow": 2, "torch": 8}
@@ -57,6 +58,9 @@ class Preprocessor:
     fit : {"crop", "squash", "pad"} or None
         What was asked for instead of the model's own way to bring a picture of another aspect to its size. With
         ``pad`` a picture as large as fits into the size keeps its aspect; around it is the model's mean colour.
+    middle : {"down", "even"}
+        How the box is placed where as many lines are left over on both sides but for one: half of them rounded down,
+        as transformers does, or to the even number, as torchvision does.
 
     Raises
     ------
@@ -74,6 +78,7 @@ class Preprocessor:
     square_crop: bool = False
     image_size: int | None = None
     fit: Fit | None = None
+    middle: Middle = "down"
 
     def __post_init__(self) -> None:
         if self.crop is None and not isinstance(self.resize, tuple):
@@ -185,7 +190,7 @@ class Preprocessor:
         if self.square_crop:
             image = _square(image)
         height, width = self._resized(image.height, image.width)
-        rows, columns = _middle(height, self.size[0]), _middle(width, self.size[1])
+        rows, columns = _middle(height, self.size[0], self.middle), _middle(width, self.size[1], self.middle)
         box = (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
         if self.resize is not None and height * width > _MANY_TIMES[self.backend] * box[2] * box[3]:
             passes = COLUMNS_FIRST if self._is_by_torch else pass_order()
@@ -231,6 +236,8 @@ class Preprocessor:
             document |= {"fit": self.fit}
         if self.fit == "pad":
             document |= {"fill": list(self._fill)}
+        if self.middle != "down":
+            document |= {"middle": self.middle}
         return document
 
     @property
@@ -259,9 +266,10 @@ class Preprocessor:
                 return height, width
 
 
-def _middle(length: int, wanted: int) -> slice:
+def _middle(length: int, wanted: int, rounded: Middle) -> slice:
     """Middle part of an axis, or all of it where it is too short."""
-    start = max(0, (length - wanted) // 2)
+    over = max(0, length - wanted)
+    start = over // 2 if rounded == "down" else round(over / 2)
     return slice(start, start + min(length, wanted))
 
 

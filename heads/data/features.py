@@ -22,6 +22,7 @@ __all__ = [
     "known_generators",
     "load_features",
     "load_fit_rows",
+    "load_labels",
     "load_rows",
 ]
 
@@ -179,13 +180,42 @@ def load_rows(
     rows : StoredRows
         Its row i has the vectors of the i-th of ``features``.
     """
+    features, numbers = load_labels(store, views, splits=splits, tasks=tasks)
+    return features, StoredRows(store, views, numbers)
+
+
+def load_labels(
+    store: FeatureStore,
+    views: Sequence[Mapping[str, Selection]],
+    *,
+    splits: Sequence[str],
+    tasks: Sequence[Task] | None = None,
+) -> tuple[Features, IntArray]:
+    """Read everything but the vectors.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The open cache.
+    views : sequence of mapping of modality to Selection
+        The first has all modalities; later ones may have fewer.
+    splits, tasks
+        As of `load_features`.
+
+    Returns
+    -------
+    features : Features
+        Without vectors; a row counts as present if all selections of that modality have it.
+    numbers : int array (n,)
+        Of the rows in the store.
+    """
     numbers = np.concatenate([store.row_numbers(split) for split in splits])
     present = {
-        modality: np.all([store.rows(selections[modality]).present[numbers] for selections in views], axis=0)
+        modality: np.all([store.rows(view[modality]).present[numbers] for view in views if modality in view], axis=0)
         for modality in views[0]
     }
     arrays = replace(store.read(numbers, selections={}), present=present)
-    return features_of([arrays], views[0], tasks=tasks), StoredRows(store, views, numbers)
+    return features_of([arrays], views[0], tasks=tasks), numbers
 
 
 def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:

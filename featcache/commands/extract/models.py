@@ -106,7 +106,8 @@ class Models:
         if self.text == "none":
             return []
         folder = resolve_model(self.text or DEFAULT_TEXT_MODEL, variant=self.variant)
-        return [TextSpec(folder, _names(self.text_outputs or "cls"), self._template, **precision)]
+        how: dict[str, Any] = {**precision, "template": self._template}
+        return [TextSpec(folder, _names(self.text_outputs or "cls"), **how)]
 
     def _of_pictures(self, precision: dict[str, str], rules: int) -> list[EncoderSpec]:
         from featcache.encoders.spectral.encoder import SPECTRAL_OUTPUTS, SpectralSpec

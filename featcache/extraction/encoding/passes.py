@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
+import numpy as np
+
 from featcache.encoders.base import Vectors
 from featcache.extraction.encoding.feeds import ClaimedUnits, Feed
 from featcache.extraction.encoding.job import Batch, Job
@@ -74,6 +76,9 @@ class Pass:
         self._divided = dict(feed.busy)
         self._since = time.perf_counter()
         self._n_rows = 0
+        todo = [unit.contents for side in sides for unit in side.plan.units]
+        self._n_rows_todo = sum(map(len, todo))
+        self._n_contents_todo = len(np.unique(np.concatenate(todo))) if todo else 0
         self._n_waiting = 0
         self._published: deque[Job] = deque()
 
@@ -231,8 +236,8 @@ class Pass:
             job = self._published.popleft()
             self._tell(_unit_event(self._sides[job.side], job))
         elsewhere = sum(side.n_elsewhere + side.n_failed_elsewhere for side in self._sides)
-        total = sum(side.plan.n_todo for side in self._sides)
-        done, n_failed = self._n_rows + elsewhere, self._tally.n_failed
+        total, n_failed = self._n_contents_todo, self._tally.n_failed
+        done = (self._n_rows + elsewhere) * total // max(1, self._n_rows_todo)
         self._report(Progress(self._content, done, total, n_failed, self.seconds, self._n_waiting))
 
 
