@@ -390,7 +390,10 @@ def test_a_head_that_looks_at_text_says_which_pictures_have_no_caption(project: 
     assert scanned.returncode == 3 and "1 failed (data 1)" in scanned.stdout
     lines = read_lines(tmp_path / "v.jsonl")
     assert "Next" not in scanned.stdout
-    assert lines["a"]["verdict"] and (lines["b"]["stage"], lines["b"]["error"]) == ("data", "it has no caption")
+    assert lines["a.png"]["verdict"] and (lines["b.png"]["stage"], lines["b.png"]["error"]) == (
+        "data",
+        "it has no caption",
+    )
 
 
 def test_an_empty_folder_is_an_error_that_says_what_was_expected(detector: Path, tmp_path: Path) -> None:
