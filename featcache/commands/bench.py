@@ -48,7 +48,7 @@ def bench(request: BenchRequest) -> None:
     from featcache.extraction.bench import bench as library_bench
     from featcache.extraction.bench import thin
 
-    options = request.pace.options(request.device)
+    options, views = request.pace.options(request.device), encoders.chosen_views(project)
     refuse_empty(encoders.texts | request.reading.texts)
     reading = replace(request.reading, labels=request.reading.labels or "none")  # what is measured depends on no label
     sample = thin(reading.read(data, project, on_orphan="skip"), request.samples)
@@ -63,7 +63,7 @@ def bench(request: BenchRequest) -> None:
             sample,
             specs,
             defaults,
-            views=encoders.chosen_views(project),
+            views=views,
             options=options,
             seconds=request.seconds,
             progress=lambda part: spinner.update(f"measuring: {part}"),

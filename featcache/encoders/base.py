@@ -99,7 +99,7 @@ def decode_size(spec: EncoderSpec) -> tuple[int, int] | None:
 
 def decode_rules(spec: EncoderSpec) -> int:
     """Return by which rules an encoder wants pictures decoded: those that its identity names, or else the latest."""
-    from featcache.pictures.decode import DECODE_RULES
+    from featcache.pictures.decode_rules import DECODE_RULES
 
     document = spec.fingerprint.identity.get("decode")
     return int(document.get("rules", DECODE_RULES)) if isinstance(document, Mapping) else DECODE_RULES
@@ -107,7 +107,7 @@ def decode_rules(spec: EncoderSpec) -> int:
 
 def check_rules(rules: int) -> None:
     """Raise `ModelError` unless pictures can be decoded by these rules."""
-    from featcache.pictures.decode import DECODE_RULES
+    from featcache.pictures.decode_rules import DECODE_RULES
 
     if rules not in range(1, DECODE_RULES + 1):
         raise ModelError(

@@ -41,7 +41,7 @@ def feed_of(tower: VisionTower, preprocessor: Preprocessor | PatchPreprocessor, 
     """Return how what a preprocessor makes is fed to a model."""
     if isinstance(preprocessor, PatchPreprocessor):
         return _Patches(preprocessor, device)
-    is_told = tower.sizes == "interpolated" and preprocessor.size[0] != tower.image_size
+    is_told = tower.sizes == "interpolated" and preprocessor.image_size is not None
     return _Pixels(preprocessor, device, {"interpolate_pos_encoding": True} if is_told else {})
 
 

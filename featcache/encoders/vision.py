@@ -22,7 +22,7 @@ from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, expand
-from featcache.pictures.decode import DECODE_RULES, DecodeMode, decode_document
+from featcache.pictures.decode_rules import DECODE_RULES, DecodeMode, decode_document
 from featcache.pictures.patches import PatchPreprocessor
 from featcache.pictures.preprocess import Backend, Fit, Preprocessor
 
@@ -200,7 +200,8 @@ class VisionEncoder:
 
     def _vectors(self, pixels: Any) -> Mapping[str, Any]:
         inputs = self._feed(pixels)
-        self._mask = inputs.get("pixel_attention_mask")
+        if "pixel_attention_mask" in inputs:
+            self._mask = inputs["pixel_attention_mask"]
         states = self._tower(**inputs)
         vectors = self._blocks.take()
         return {name: vectors[name] if name in vectors else self._output(name, states) for name in self.spec.outputs}

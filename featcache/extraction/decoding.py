@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from featcache.cache.folder import Cache
-from featcache.pictures.decode import DECODE_RULES
+from featcache.pictures.decode_rules import DECODE_RULES
 
 __all__ = ["cache_rules"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError, features
 from PIL.Image import Transpose
@@ -22,56 +22,22 @@ from PIL.Image import Transpose
 from featcache.errors import ImageError
 from featcache.files.picture_formats import HEAD_BYTES, HEIF, HEIF_ADVICE, PICTURE_FORMATS, format_of_bytes
 from featcache.pictures.compositing import detach, to_rgb, whiten_around
+from featcache.pictures.decode_rules import DECODE_RULES
 
 __all__ = [
-    "DECODE_DOCUMENT",
-    "DECODE_RULES",
     "MAX_ASPECT",
     "MAX_PIXELS",
-    "DecodeMode",
     "ImageInfo",
-    "decode_document",
     "decode_rgb",
     "probe_image",
     "quietly",
 ]
-
-DecodeMode: TypeAlias = Literal["exact", "fast"]
 
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused: twice Pillow's warning level, 0.7 GB when decoded."""
 
 MAX_ASPECT = 200
 """Long side / short side above which a picture is refused."""
-
-DECODE_DOCUMENT: dict[str, Any] = {
-    "decoder": "pillow",
-    "mode": "RGB",
-    "frame": "first",
-    "exif": "transpose",
-    "alpha": "over white",
-    "grey16": "divide by 257, round",
-    "int32": "as grey16 in PNG and PPM, else refused",
-    "float32": "refused",
-    "cmyk": "pillow",
-    "icc": "ignored",
-}
-"""What the conversion contributes to a fingerprint, beside its ``rules``."""
-
-DECODE_RULES = 2
-"""The latest rules; the number grows when a rule changes its meaning, and caches go on by that which they have.
-
-1: around a first frame of a GIF that is smaller than the picture is the first colour of the palette. 2: there is white.
-"""
-
-
-def decode_document(mode: DecodeMode, rules: int = DECODE_RULES) -> dict[str, Any]:
-    """Return what the conversion contributes to a fingerprint: `decode_rgb` exact, or fast with ``at_least``."""
-    document = DECODE_DOCUMENT | {"rules": rules}
-    if mode == "exact":
-        return document
-    return document | {"scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize"}
-
 
 # EPS would start Ghostscript, and the rare formats have the least tested parsers: only these are ever tried.
 _OPTIONAL = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}

@@ -108,13 +108,15 @@ def train(
     )
     values, choices = parse_settings(settings or [], options, choices=given)
 
-    from featcache import open_store
+    from featcache import open_store, parse_memory
     from heads.data.choices import choose_views
     from heads.data.features import load_fit_rows
     from heads.runs.fitting import build_record, fit_run, parse_config
     from heads.runs.run import prepare_run_out, save_run
 
     config = parse_config(values)
+    if memory is not None:
+        parse_memory(memory)
     names, place = view_names(views), check_device(device.value if device else "cpu")
     folder = new_run_folder(out)
     prepare_run_out(folder, overwrite=overwrite)

@@ -43,20 +43,23 @@ def extract(request: ExtractRequest) -> None:
     models = encoders.models(project)
     keep_heap()
     with interruptible():
-        options = request.options()
-        computing = find_device(request.device.value)
-        target = open_target(cache_folder(request.cache), computing, encoders.dtypes)
+        options, views = request.options(), encoders.chosen_views(project)
+        folder = cache_folder(request.cache)
+        # Data need no device to be read: what is wrong with them is told before torch is loaded.
+        known = open_target(folder, "cpu", encoders.dtypes)
+        _check_log(request.json_log, known)
         manifest = request.reading.read(
-            data, project, on_orphan=request.on_orphan.value, name=request.name, cache=target
+            data, project, on_orphan=request.on_orphan.value, name=request.name, cache=known
         )
+        check_name(known, manifest, request.name)
+        computing = find_device(request.device.value)
+        target = open_target(folder, computing, encoders.dtypes)
         specs = models.specs(manifest, target, encoders.dtypes)
-        check_name(target, manifest, request.name)
         options = _rejoin(options, request.shard, target, manifest, specs)
         chosen = _gpus(request.gpus, computing, options)
-        _check_log(request.json_log, target)
         if not request.as_json:
             print_overview(manifest)
-        errand = _Errand(manifest, target, specs, encoders.chosen_views(project), options)
+        errand = _Errand(manifest, target, specs, views, options)
         if request.dry_run or request.timed:
             errand.forecast(timed=request.timed, as_json=request.as_json)
         else:

@@ -110,8 +110,18 @@ class EncoderRequest:
         return Dtypes(self.dtype.value, self.storage_dtype.value)
 
     def chosen_views(self, project: Project) -> str:
-        """Return the views, as `expand_views` takes them."""
-        return self.views or project.views or "clean"
+        """Return the views, as `expand_views` takes them.
+
+        Raises
+        ------
+        FeatcacheError
+            If one of them is none.
+        """
+        from featcache.pictures.views import expand_views
+
+        views = self.views or project.views or "clean"
+        expand_views(views)
+        return views
 
     def models(self, project: Project) -> Models:
         """Return the encoders that were asked for, on the command line or else in ``featcache.toml``.

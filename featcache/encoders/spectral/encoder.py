@@ -35,7 +35,7 @@ from featcache.encoders.spectral.spectrum import (
 from featcache.encoders.spectral.windows import ALIGNMENT, PER_SIDE, WINDOW, cut_windows, luma_chroma
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
-from featcache.pictures.decode import DECODE_RULES, decode_document
+from featcache.pictures.decode_rules import DECODE_RULES, decode_document
 
 __all__ = ["SPECTRAL_OUTPUTS", "SpectralEncoder", "SpectralSpec"]
 

@@ -17,7 +17,8 @@ from featcache.cache.file_facts import FORMATS
 from featcache.encoders.base import EncoderSpec, decode_rules, decode_size
 from featcache.errors import FeatcacheError, ImageError
 from featcache.extraction.fault import Fault
-from featcache.pictures.decode import DECODE_RULES, decode_rgb
+from featcache.pictures.decode import decode_rgb
+from featcache.pictures.decode_rules import DECODE_RULES
 from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
 

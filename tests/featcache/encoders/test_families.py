@@ -115,6 +115,19 @@ def test_a_model_of_which_a_part_is_missing_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "other"), [("dinov3", "deit"), ("aimv2", "naflex"), ("naflex", "metaclip2")])
+def test_weights_of_another_family_are_refused_in_one_line(
+    folders: dict[str, Path], tmp_path: Path, name: str, other: str
+) -> None:
+    shutil.copytree(folders[name], tmp_path / name)
+    shutil.copy(folders[other] / "model.safetensors", tmp_path / name / "model.safetensors")
+    with pytest.raises(
+        ModelError, match=rf"^model '{name}' (lacks \d+ parameters of|cannot be loaded as) \w+"
+    ) as caught:
+        spec_of(tmp_path / name).check()
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["deit", "beit", "data2vec", "aimv2", "naflex"])
 def test_what_has_no_weights_of_its_pooling_layer_has_the_other_outputs(
     folders: dict[str, Path], tmp_path: Path, name: str

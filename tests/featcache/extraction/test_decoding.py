@@ -16,7 +16,7 @@ from featcache.errors import FeatcacheError, ModelError, ShardError
 from featcache.extraction.decoding import cache_rules
 from featcache.extraction.run import extract
 from featcache.identity.fingerprint import Fingerprint
-from featcache.pictures.decode import DECODE_RULES
+from featcache.pictures.decode_rules import DECODE_RULES
 from featcache.store.opening import open_store
 
 from factories import FakeSpec, make_cache

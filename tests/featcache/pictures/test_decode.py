@@ -18,16 +18,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from featcache.errors import ImageError
 from featcache.files.digests import canonical_json
-from featcache.pictures.decode import (
-    DECODE_DOCUMENT,
-    DECODE_RULES,
-    MAX_ASPECT,
-    MAX_PIXELS,
-    ImageInfo,
-    decode_document,
-    decode_rgb,
-    probe_image,
-)
+from featcache.pictures.decode import MAX_ASPECT, MAX_PIXELS, ImageInfo, decode_rgb, probe_image
+from featcache.pictures.decode_rules import DECODE_DOCUMENT, DECODE_RULES, decode_document
 
 OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", *(f for f, name in OPTIONAL.items() if features.check(name))]
