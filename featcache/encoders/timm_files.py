@@ -37,7 +37,9 @@ def describe(folder: ModelFolder) -> Mapping[str, Any]:
     shapes = _shapes(folder)
     patches = shapes.get("patch_embed.proj.weight", ())
     numbers = {int(found[1]): shapes[name] for name in shapes if (found := _BLOCK.fullmatch(name))}
-    is_row = sorted(numbers) == list(range(len(numbers))) and {shape[-1] for shape in numbers.values()} == {*patches[:1]}
+    is_row = sorted(numbers) == list(range(len(numbers))) and {shape[-1] for shape in numbers.values()} == {
+        *patches[:1]
+    }
     if len(patches) != 4 or not is_row or any(name.startswith(_OTHER_TOKENS) for name in shapes):
         return {"has_tokens": False, "num_hidden_layers": 0, "image_size": _side(folder)}
     registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
@@ -92,7 +94,8 @@ def _shapes(folder: ModelFolder) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for file in folder.weight_files:
         with safe_open(file, framework="numpy") as opened:
-            found |= {key.removeprefix(_WRAPPED): tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}
+            for key in opened.keys():  # noqa: SIM118 - it is no mapping
+                found[key.removeprefix(_WRAPPED)] = tuple(opened.get_slice(key).get_shape())
     return found
 
 
@@ -119,7 +122,7 @@ def load(folder: ModelFolder, _model_class: str) -> Any:
     from safetensors.torch import load_file
 
     model = _create(folder)
-    weights = {}
+    weights: dict[str, Any] = {}
     for file in folder.weight_files:
         weights |= {name.removeprefix(_WRAPPED): tensor for name, tensor in load_file(file).items()}
     try:

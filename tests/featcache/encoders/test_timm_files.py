@@ -139,7 +139,9 @@ def test_identities_need_no_timm_and_a_forward_says_what_to_install(
     spec = whole_spec(folders["pe-core"])
     assert spec.fingerprint.identity["model"]["type"] == "timm_wrapper"
     assert prepared(spec).shape == (len(FILES), 32, 32, 3)
-    with pytest.raises(ModelError, match=r"needs timm, .*pip install 'featcache\[timm\]', with a torchvision") as caught:
+    with pytest.raises(
+        ModelError, match=r"needs timm, .*pip install 'featcache\[timm\]', with a torchvision"
+    ) as caught:
         spec.check()
     assert "\n" not in str(caught.value)
 
