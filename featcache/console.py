@@ -28,6 +28,7 @@ __all__ = [
     "cache_folder",
     "console",
     "human_bytes",
+    "human_seconds",
     "notes",
     "print_json",
     "printable",
@@ -36,7 +37,10 @@ __all__ = [
 ]
 
 CheckDigests = Annotated[
-    bool, typer.Option("--check/--no-check", help="Check the digests of shards when they are first read.")
+    bool,
+    typer.Option(
+        "--check/--no-check", help="Check the digests of shards when they are first read.", rich_help_panel="Data"
+    ),
 ]
 _PATIENCE_SECONDS = 1.0
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -66,6 +70,13 @@ def human_bytes(n: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a time for people, e.g. ``3 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_json(value: Any) -> None:

@@ -32,8 +32,8 @@ class BenchRequest:
     encoders: EncoderRequest = field(default_factory=EncoderRequest)
     device: o.Device = o.DeviceName.auto
     pace: PaceRequest = field(default_factory=PaceRequest)
-    samples: Annotated[int, typer.Option(min=1, help="About how many samples to extract.")] = 480
-    seconds: Annotated[float, typer.Option(min=0.001, help="About how long each part is measured.")] = 5.0
+    samples: Annotated[int, typer.Option(min=1, metavar="N", help="About how many samples to extract.")] = 480
+    seconds: Annotated[float, typer.Option(min=0.001, metavar="S", help="About how long each part is measured.")] = 5.0
     as_json: o.AsJson = False
 
 
@@ -48,7 +48,7 @@ def bench(request: BenchRequest) -> None:
     from featcache.extraction.bench import bench as library_bench
     from featcache.extraction.bench import thin
 
-    options = request.pace.options(request.device)
+    options, views = request.pace.options(request.device), encoders.chosen_views(project)
     refuse_empty(encoders.texts | request.reading.texts)
     reading = replace(request.reading, labels=request.reading.labels or "none")  # what is measured depends on no label
     sample = thin(reading.read(data, project, on_orphan="skip"), request.samples)
@@ -63,7 +63,7 @@ def bench(request: BenchRequest) -> None:
             sample,
             specs,
             defaults,
-            views=encoders.chosen_views(project),
+            views=views,
             options=options,
             seconds=request.seconds,
             progress=lambda part: spinner.update(f"measuring: {part}"),

@@ -24,21 +24,45 @@ def export(
         typer.Option("--out", metavar="F", help="Ends in .npz, .parquet or .safetensors; or a folder of .npy files."),
     ],
     cache: Annotated[Path | None, typer.Argument(metavar="DIR", help="The cache folder.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, valid or test; default: all samples.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Which data set, if the cache has several.")] = None,
-    text_encoder: Annotated[str | None, typer.Option(help="Fingerprint prefix or model name; none: no text.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="S", help="train, valid or test; default: all samples.", rich_help_panel="Data"),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which data set, if the cache has several.", rich_help_panel="Data"),
+    ] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(metavar="E", help="Fingerprint prefix or model name; none: no text.", rich_help_panel="Vectors"),
+    ] = None,
     image_encoder: Annotated[
-        str | None, typer.Option(help="Fingerprint prefix or model name; none: no images.")
+        str | None,
+        typer.Option(metavar="E", help="Fingerprint prefix or model name; none: no images.", rich_help_panel="Vectors"),
     ] = None,
     spectral_encoder: Annotated[
-        str | None, typer.Option(help="Fingerprint prefix; none: no spectral features.")
+        str | None,
+        typer.Option(metavar="E", help="Fingerprint prefix; none: no spectral features.", rich_help_panel="Vectors"),
     ] = None,
-    text_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
-    image_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
-    spectral_outputs: Annotated[str | None, typer.Option(help="Stored outputs, separated by commas.")] = None,
-    view: Annotated[str, typer.Option(help="View of the images; what has no vectors of it is left out.")] = "clean",
+    text_outputs: Annotated[
+        str | None, typer.Option(metavar="O,…", help="Stored outputs, separated by commas.", rich_help_panel="Vectors")
+    ] = None,
+    image_outputs: Annotated[
+        str | None, typer.Option(metavar="O,…", help="Stored outputs, separated by commas.", rich_help_panel="Vectors")
+    ] = None,
+    spectral_outputs: Annotated[
+        str | None, typer.Option(metavar="O,…", help="Stored outputs, separated by commas.", rich_help_panel="Vectors")
+    ] = None,
+    view: Annotated[
+        str,
+        typer.Option(
+            metavar="V", help="View of the images; what has no vectors of it is left out.", rich_help_panel="Vectors"
+        ),
+    ] = "clean",
     check: CheckDigests = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="What is printed")
+    ] = False,
 ) -> None:
     """Take aligned arrays out of a cache: sample_id, split, labels, text, image, spectral."""
     from featcache.store.export import export_store

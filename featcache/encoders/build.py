@@ -33,7 +33,7 @@ def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None 
     if wanted.modality == "spectral":
         from featcache.encoders.spectral.encoder import SpectralSpec
 
-        return SpectralSpec(outputs, str(identity["storage_dtype"]))
+        return SpectralSpec(outputs, str(identity["storage_dtype"]), _decode_rules(identity))
     from featcache.encoders.model_folder import resolve_model
 
     try:
@@ -51,7 +51,7 @@ def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None 
         return ClipTextSpec(folder, outputs, str(identity["template"]), **dtypes)
     from featcache.encoders.text import TextSpec
 
-    return TextSpec(folder, outputs, str(identity["template"]), **dtypes)
+    return TextSpec(folder, outputs, str(identity["template"]), **dtypes, as_sentences="sentence" in identity)
 
 
 def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: tuple[str, str]) -> dict[str, str]:
@@ -72,7 +72,9 @@ def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: 
         model += f"@{source['revision']}"
     options = _which(modality, model, identity)
     options |= {"--variant": str(source["variant"])} if source.get("variant") else {}
-    options |= outputs_option(modality, outputs)
+    # An identity has this field only where this output is wanted, so the command has to name it.
+    own = ["sentence"] if "sentence" in identity else []
+    options |= outputs_option(modality, tuple(dict.fromkeys([*outputs, *own])))
     if str(identity.get("template", "{caption}")) != "{caption}":
         options["--text-template"] = str(identity["template"])
     options |= _picture_options(identity)
@@ -122,7 +124,15 @@ def _feeding(identity: Mapping[str, Any]) -> dict[str, Any]:
         "decode": "fast" if is_fast else "exact",
         "image_size": preprocess.get("image_size"),
         "fit": preprocess.get("fit"),
+        "decode_rules": _decode_rules(identity),
     }
+
+
+def _decode_rules(identity: Mapping[str, Any]) -> int:
+    """Return the rules that a document names; 0, which no rules are, where it names none."""
+    document = identity.get("decode")
+    rules = document.get("rules") if isinstance(document, Mapping) else None
+    return rules if isinstance(rules, int) else 0
 
 
 def _location(wanted: Fingerprint) -> str:

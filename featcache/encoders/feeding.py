@@ -31,7 +31,7 @@ def check_size(tower: VisionTower, preprocessor: Preprocessor | PatchPreprocesso
             raise ModelError(
                 f"{name} takes {expected} × {expected} pixels, its preprocessor_config.json makes {height} × {width}"
             )
-    elif tower.architecture.sizes == "fixed":
+    elif tower.sizes == "fixed":
         raise ModelError(f"{name} takes {expected} × {expected} pixels only: its positions are not interpolated")
     elif asked % tower.patch_size:
         raise ModelError(f"image size {asked} is no multiple of {tower.patch_size}, the side of a patch of {name}")
@@ -41,7 +41,7 @@ def feed_of(tower: VisionTower, preprocessor: Preprocessor | PatchPreprocessor, 
     """Return how what a preprocessor makes is fed to a model."""
     if isinstance(preprocessor, PatchPreprocessor):
         return _Patches(preprocessor, device)
-    is_told = tower.architecture.sizes == "interpolated" and preprocessor.size[0] != tower.image_size
+    is_told = tower.sizes == "interpolated" and preprocessor.image_size is not None
     return _Pixels(preprocessor, device, {"interpolate_pos_encoding": True} if is_told else {})
 
 

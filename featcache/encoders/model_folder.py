@@ -72,14 +72,19 @@ class ModelFolder:
     revision: str | None = None
     variant: str | None = None
 
-    def read_json(self, file: str) -> dict[str, Any]:
-        """Read one of the model's JSON files; ModelError if it is missing or no object."""
+    def read(self, file: str) -> object:
+        """Read one of the model's JSON files; ModelError if it is missing or no JSON."""
         try:
-            value = json.loads((self.path / file).read_text(encoding="utf-8"))
+            value: object = json.loads((self.path / file).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ModelError(f"model {self.name!r} has no {file} in {self.path}") from None
         except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"model {self.name!r}: {file} cannot be read: {error}") from None
+        return value
+
+    def read_json(self, file: str) -> dict[str, Any]:
+        """Read one of the model's JSON files; ModelError if it is missing or no object."""
+        value = self.read(file)
         if not isinstance(value, dict):
             raise ModelError(f"model {self.name!r}: {file} holds no JSON object")
         return value

@@ -206,10 +206,15 @@ class VisionTower:
         return int(self.has_class_token) + (registers if isinstance(registers, int) else 0)
 
     @property
+    def sizes(self) -> Literal["fixed", "interpolated", "any"]:
+        """Which pictures it takes, as `_Architecture` has it; AIMv2 of native resolution computes its positions."""
+        return "any" if self._config.get("is_native") is True else self.architecture.sizes
+
+    @property
     def image_size(self) -> int | None:
         """Side of the pictures that it takes; None if any size will do, or the configuration does not say."""
         size = self._config.get("image_size")
-        is_told = self.architecture.sizes != "any" and not self.architecture.takes_patches
+        is_told = self.sizes != "any" and not self.architecture.takes_patches
         return size if isinstance(size, int) and is_told else None
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.encoders.base import Device, Vectors
+from featcache.encoders.base import Device, Vectors, check_rules
 from featcache.encoders.blocks import BlockOutputs
 from featcache.encoders.compiled import Forward
 from featcache.encoders.feeding import check_size, feed_of
@@ -22,7 +22,7 @@ from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, expand
-from featcache.pictures.decode import DecodeMode, decode_document
+from featcache.pictures.decode_rules import DECODE_RULES, DecodeMode, decode_document
 from featcache.pictures.patches import PatchPreprocessor
 from featcache.pictures.preprocess import Backend, Fit, Preprocessor
 
@@ -56,6 +56,8 @@ class ImageSpec:
         Side of the pictures that the model sees, if not its own: its positions are interpolated.
     fit : {"crop", "squash", "pad"} or None
         How pictures of another aspect come to that size, if not in the model's own way.
+    decode_rules : int
+        By which rules pictures become RGB: the latest, or those of a cache that has vectors by earlier ones.
     """
 
     folder: ModelFolder
@@ -67,6 +69,7 @@ class ImageSpec:
     decode: DecodeMode = "exact"
     image_size: int | None = None
     fit: Fit | None = None
+    decode_rules: int = DECODE_RULES
     modality: Literal["image"] = field(default="image", init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ class ImageSpec:
         object.__setattr__(self, "outputs", outputs)
         if self.decode not in ("exact", "fast"):
             raise ModelError(f"decode mode {self.decode!r} is unknown, expected exact or fast")
+        check_rules(self.decode_rules)
         check_size(tower, self.preprocessor)
 
     @cached_property
@@ -122,7 +126,7 @@ class ImageSpec:
             "format": 1,
             "modality": "image",
             "model": self.folder.document(),
-            "decode": decode_document(self.decode),
+            "decode": decode_document(self.decode, self.decode_rules),
             "preprocess": self.preprocessor.document(),
             "compute_dtype": self.compute_dtype,
             "storage_dtype": self.storage_dtype,
@@ -196,7 +200,8 @@ class VisionEncoder:
 
     def _vectors(self, pixels: Any) -> Mapping[str, Any]:
         inputs = self._feed(pixels)
-        self._mask = inputs.get("pixel_attention_mask")
+        if "pixel_attention_mask" in inputs:
+            self._mask = inputs["pixel_attention_mask"]
         states = self._tower(**inputs)
         vectors = self._blocks.take()
         return {name: vectors[name] if name in vectors else self._output(name, states) for name in self.spec.outputs}

@@ -21,6 +21,7 @@ class Board:
     tell: Callable[[Event], None]
     _told: set[tuple[Any, ...]] = field(default_factory=set)
     _todo: Counter[str] = field(default_factory=Counter)
+    _contents: Counter[str] = field(default_factory=Counter)
     _done: Counter[str] = field(default_factory=Counter)
     _failed: dict[str, set[str]] = field(default_factory=dict)
 
@@ -33,7 +34,9 @@ class Board:
         self._told.add(common)
         self.tell(event)
         if event.name == "plan":
-            self._todo[CONTENT_OF[fields["modality"]]] += fields["n_todo"]
+            content = CONTENT_OF[fields["modality"]]
+            self._todo[content] += fields["n_todo"]
+            self._contents[content] = max(self._contents[content], fields["n_todo"])
         elif event.name == "failure" and "modality" in fields:
             # One sample stands for a content, whichever encoder and view fails on it.
             self._failed.setdefault(CONTENT_OF[fields["modality"]], set()).add(fields["sample_id"])
@@ -42,7 +45,9 @@ class Board:
             self._done[content] += fields["n_rows"] + fields["n_failed"]
             # Of two that were in time for the same unit both have done it.
             done = min(self._done[content], self._todo[content])
-            self.report(Progress(content, done, self._todo[content], len(self._failed.get(content, ()))))
+            total = self._contents[content]
+            done = done * total // max(1, self._todo[content])
+            self.report(Progress(content, done, total, len(self._failed.get(content, ()))))
 
 
 def merge_results(results: Sequence[ExtractResult]) -> ExtractResult:

@@ -22,7 +22,8 @@ class Progress:
     stage : {"scan", "text", "image"}
         Reading and hashing contents, or encoding what is made of captions or of pictures.
     done, total, failed : int
-        Contents of this stage, once for each encoder and view; of ``failed`` each once.
+        Contents of this stage, each once for all encoders and views. One that some of these have encoded counts for
+        that share.
     seconds : mapping
         Time of this stage by step, which add up to the time that has passed: ``read``, ``decode``, ``views``,
         ``resize``, ``spectral`` (waiting for pictures, each wait divided as the work was that came of it),
@@ -158,6 +159,8 @@ class ExtractResult:
         One line for each part of the source that is damaged or refused.
     passes : tuple of PassResult
         One for each kind of contents of which something was encoded.
+    n_left_out : int
+        What looks like a picture in the source and was not taken.
     """
 
     dataset: str
@@ -168,6 +171,7 @@ class ExtractResult:
     sides: tuple[SideResult, ...]
     broken: tuple[str, ...] = ()
     passes: tuple[PassResult, ...] = ()
+    n_left_out: int = 0
 
     @property
     def n_failed(self) -> int:

@@ -10,16 +10,21 @@ import typer
 
 from featcache.console import CheckDigests, cache_folder
 from heads.ablation.grid_file import load_grid_file
-from heads.ablation.request import AblationRequest
+from heads.ablation.request import AblationRequest, split_outputs
 from heads.commands.ablate_result import print_ablation
 from heads.commands.choices import Choices, build_choices, parse_settings
 from heads.commands.folders import new_run_folder
 from heads.commands.options import (
+    GRID,
+    HEAD,
+    TRIALS,
+    AsJson,
+    DatasetName,
     DeviceChoice,
     EncoderName,
-    LossName,
+    LossChoice,
     MemorySize,
-    Outputs,
+    OutputsList,
     Overwrite,
     ViewNames,
     check_device,
@@ -35,41 +40,64 @@ __all__ = ["ablate"]
 
 def ablate(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
-    fusion: Annotated[str | None, typer.Option(metavar="F,…", help="Fusions; default: concat,image,text.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="H,…", help="Kinds of head: mlp, linear, gbdt; default: mlp.", rich_help_panel=GRID),
+    ] = None,
+    fusion: Annotated[
+        str | None, typer.Option(metavar="F,…", help="Fusions; default: concat,image,text.", rich_help_panel=GRID)
+    ] = None,
     dim: Annotated[
-        str | None, typer.Option(metavar="D,…", help="Hidden units of head mlp; default: 32,64,128,256,512.")
+        str | None,
+        typer.Option(metavar="D,…", help="Hidden units of head mlp; default: 32,64,128,256,512.", rich_help_panel=GRID),
     ] = None,
-    lr: Annotated[str | None, typer.Option(metavar="R,…", help="Learning rates of head mlp; default: its own.")] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(metavar="R,…", help="Learning rates of head mlp; default: its own.", rich_help_panel=GRID),
+    ] = None,
     weight_decay: Annotated[
-        str | None, typer.Option(metavar="W,…", help="Weight decays of head mlp; default: its own.")
+        str | None,
+        typer.Option(metavar="W,…", help="Weight decays of head mlp; default: its own.", rich_help_panel=GRID),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Seeds 0 to N - 1; default: 3.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Seeds 0 to N - 1; default: 3.", rich_help_panel=TRIALS)
+    ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=3, metavar="K", help="Score all of train and valid in K folds; default: score on valid."),
+        typer.Option(
+            min=3,
+            metavar="K",
+            help="Score all of train and valid in K folds; default: score on valid.",
+            rich_help_panel=TRIALS,
+        ),
     ] = None,
-    head: Annotated[
-        str | None, typer.Option(metavar="H,…", help="Kinds of head: mlp, linear, gbdt; default: mlp.")
-    ] = None,
-    views: ViewNames = None,
     controls: Annotated[
-        bool | None, typer.Option("--controls/--no-controls", help="Fit on shuffled text and labels too; default: yes.")
+        bool | None,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Fit on shuffled text and labels too; default: yes.",
+            rich_help_panel=TRIALS,
+        ),
     ] = None,
     screen: Annotated[
-        bool | None, typer.Option("--screen/--no-screen", help="Fit in full only what a quick look finds promising.")
+        bool | None,
+        typer.Option(
+            "--screen/--no-screen", help="Fit in full only what a quick look finds promising.", rich_help_panel=TRIALS
+        ),
     ] = None,
-    loss: Annotated[LossName | None, typer.Option(help="Of head mlp; default: multitask.")] = None,
+    loss: LossChoice = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Another setting, as for heads train."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Another setting, as for heads train.", rich_help_panel=HEAD),
     ] = None,
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
-    text_outputs: Outputs = None,
-    image_outputs: Outputs = None,
-    spectral_outputs: Outputs = None,
-    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    text_outputs: OutputsList = None,
+    image_outputs: OutputsList = None,
+    spectral_outputs: OutputsList = None,
+    views: ViewNames = None,
+    dataset: DatasetName = None,
     device: DeviceChoice = None,
     memory: MemorySize = None,
     config: Annotated[
@@ -78,7 +106,7 @@ def ablate(
     out: Annotated[Path | None, typer.Option(metavar="D", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Overwrite = False,
     check: CheckDigests = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a grid of heads and compare their validation scores; test is never read.
 
@@ -105,22 +133,24 @@ def ablate(
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
     )
     request = given if config is None else given.over(load_grid_file(config))
-    common, choices = parse_settings(settings or [], request.settings, choices=_join(request.choices, chosen))
+    common, said = parse_settings(settings or [], request.settings, choices=_join(request.choices, chosen))
+    choices, compared = split_outputs(said)
 
     from featcache import open_store, parse_memory
     from heads.ablation.ablation import ablate as library_ablate
     from heads.ablation.files import prepare_ablation_out
     from heads.ablation.study_rows import StudyRows
-    from heads.data.choices import choose_views
+    from heads.data.choices import choose_outputs, choose_views
 
-    grid = request.grid(common)
+    grid = request.grid(common, outputs=compared)
     if request.memory is not None:
         parse_memory(request.memory)
     place, folder, names = check_device(request.device or "cpu"), new_run_folder(out), view_names(request.views)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=request.dataset, check=check, progress=checking)
         selections = choose_views(store, grid.fusions, views=names, choices=choices)
-        rows = StudyRows.load(store, selections, fusions=grid.fusions, needs_valid=grid.folds is None)
+        outputs = choose_outputs(store, grid.outputs, views=names, choices=choices)
+        rows = StudyRows.load(store, selections, fusions=grid.fusions, outputs=outputs, needs_valid=grid.folds is None)
     prepare_ablation_out(folder, overwrite=overwrite)
     with show_grid() as progress:
         result = library_ablate(rows, grid, out=folder, device=place, memory=request.memory, progress=progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from heads.commands.options import DeviceName
+from heads.commands.options import DeviceName, EncodingDevice, ImageModel, TextModel
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def detect(
         list[str] | None,
         typer.Option(metavar="T", help="Its caption, if the head looks at text: of all pictures, or one of each."),
     ] = None,
-    image_model: Annotated[str | None, typer.Option(help="Where the image encoder is now: hub id or folder.")] = None,
-    text_model: Annotated[str | None, typer.Option(help="Where the text encoder is now: hub id or folder.")] = None,
-    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = DeviceName.auto,
+    image_model: ImageModel = None,
+    text_model: TextModel = None,
+    device: EncodingDevice = DeviceName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
     """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder."""

@@ -9,7 +9,7 @@ import typer
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, free_name, open_run_store
-from heads.commands.options import EncoderName, ViewName
+from heads.commands.options import AsJson, DatasetName, EncoderName, ViewName
 from heads.commands.render import console, next_command, print_json, safe, score_table, show_checks
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def evaluate(
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
     view: ViewName = None,
-    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    dataset: DatasetName = None,
     check: CheckDigests = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score a run on one split, beside the reference that calls everything AI."""
     from heads.runs.evaluation import evaluate as library_evaluate

@@ -13,17 +13,27 @@ from heads.errors import HeadsError
 from heads.head.kinds import HEADS
 
 __all__ = [
+    "GRID",
+    "HEAD",
+    "TRIALS",
+    "AsJson",
+    "DatasetName",
     "DeviceChoice",
     "DeviceName",
     "EncoderName",
+    "EncodingDevice",
     "FusionName",
     "HeadName",
+    "ImageModel",
+    "LossChoice",
     "LossName",
     "MemorySize",
     "Outputs",
+    "OutputsList",
     "Overwrite",
     "PresetName",
     "TableFormat",
+    "TextModel",
     "TrainDevice",
     "ViewName",
     "ViewNames",
@@ -31,17 +41,50 @@ __all__ = [
     "view_names",
 ]
 
+HEAD, GRID, TRIALS = "Head", "Grid", "Trials"
+_VECTORS, _DATA, _PACE = "Vectors", "Data", "Pace"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="What is printed")]
+DatasetName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Which data set of the cache, if it has several.", rich_help_panel=_DATA),
+]
 EncoderName = Annotated[
     str | None,
-    typer.Option(metavar="E", help="Fingerprint (its beginning) or model, if the cache has several."),
+    typer.Option(
+        metavar="E", help="Fingerprint (its beginning) or model, if the cache has several.", rich_help_panel=_VECTORS
+    ),
 ]
 Outputs = Annotated[
-    str | None, typer.Option(metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.")
+    str | None,
+    typer.Option(
+        metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.",
+        rich_help_panel=_VECTORS,
+    ),
+]  # fmt: skip
+ImageModel = Annotated[
+    str | None,
+    typer.Option(metavar="M", help="Where the image encoder is now: hub id or folder.", rich_help_panel="Encoders"),
+]
+TextModel = Annotated[
+    str | None,
+    typer.Option(metavar="M", help="Where the text encoder is now: hub id or folder.", rich_help_panel="Encoders"),
+]
+OutputsList = Annotated[
+    str | None,
+    typer.Option(
+        metavar="O,…[;…]",
+        help="Which of the stored outputs; with 'A;B;C' they are compared with the first.",
+        rich_help_panel=_VECTORS,
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]
-ViewName = Annotated[str | None, typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.")]
+ViewName = Annotated[
+    str | None,
+    typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.", rich_help_panel=_VECTORS),
+]
 
 
 # Of the registries: there is no second list that could lack one.
@@ -51,8 +94,11 @@ FusionName = StrEnum("FusionName", {name: name for name in FUSIONS})  # type: ig
 
 ViewNames = Annotated[
     str | None,
-    typer.Option(metavar="V,…", help="Fit on a random one of these stored views per row and epoch, e.g. train."),
-]
+    typer.Option(
+        metavar="V,…", help="Fit on a random one of these stored views per row and epoch, e.g. train.",
+        rich_help_panel=_VECTORS,
+    ),
+]  # fmt: skip
 
 
 class LossName(StrEnum):
@@ -61,6 +107,12 @@ class LossName(StrEnum):
     multitask = "multitask"
     paper = "paper"
     joint = "joint"
+
+
+LossChoice = Annotated[
+    LossName | None,
+    typer.Option(metavar="LOSS", help="Of head mlp: multitask (default), paper or joint.", rich_help_panel=HEAD),
+]
 
 
 class PresetName(StrEnum):
@@ -77,6 +129,9 @@ class DeviceName(StrEnum):
     cpu = "cpu"
 
 
+EncodingDevice = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel=_PACE)]
+
+
 class TrainDevice(StrEnum):
     """Where heads are trained."""
 
@@ -84,10 +139,14 @@ class TrainDevice(StrEnum):
     cuda = "cuda"
 
 
-DeviceChoice = Annotated[TrainDevice | None, typer.Option(help="Where mlp heads are trained; default: cpu.")]
+DeviceChoice = Annotated[
+    TrainDevice | None, typer.Option(help="Where mlp heads are trained; default: cpu.", rich_help_panel=_PACE)
+]
 MemorySize = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help="What training may take, e.g. 2GB; default: what it needs."),
+    typer.Option(
+        metavar="SIZE", help="What training may take, e.g. 2GB; default: what it needs.", rich_help_panel=_PACE
+    ),
 ]
 
 

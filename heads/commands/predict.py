@@ -9,7 +9,7 @@ import typer
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
-from heads.commands.options import EncoderName, TableFormat, ViewName
+from heads.commands.options import AsJson, DatasetName, EncoderName, TableFormat, ViewName
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 
 __all__ = ["predict"]
@@ -27,10 +27,10 @@ def predict(
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
     view: ViewName = None,
-    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    dataset: DatasetName = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")] = False,
     check: CheckDigests = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a run's answers: sample_id, p_ai, pred_a, pred_b, and each generator's probability."""
     from heads.files.folder import prepare_file

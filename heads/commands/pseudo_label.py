@@ -11,7 +11,7 @@ from rich.table import Table
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, new_run_folder, open_run_store
-from heads.commands.options import EncoderName, Overwrite
+from heads.commands.options import AsJson, DatasetName, EncoderName, Overwrite
 from heads.commands.render import console, next_command, print_json, safe, score, show_checks, show_steps
 from heads.commands.train import fitted_summary, print_fitted
 
@@ -27,10 +27,10 @@ def pseudo_label(
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
-    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
+    dataset: DatasetName = None,
     overwrite: Overwrite = False,
     check: CheckDigests = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Label the rows of a split with a run, and refit its head with the confident ones as training rows."""
     from heads.runs.fitting import build_record

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from featcache.console import console, notes, print_json, safe, show_checks
+from featcache.console import console, human_seconds, notes, print_json, safe, show_checks
 
 if TYPE_CHECKING:
     from featcache import Selection
@@ -117,19 +117,12 @@ def show_grid() -> Iterator[Callback | None]:
         def update(record: Mapping[str, Any]) -> None:
             heads = f"{record['n_done']}/{record['n_total']} heads  " if record["n_total"] else ""
             epoch = "" if record["epoch"] is None else f" epoch {record['epoch']}"
-            rest = "" if record["eta"] is None else f"  about {_duration(record['eta'])} left"
+            rest = "" if record["eta"] is None else f"  about {human_seconds(record['eta'])} left"
             total = record["total"] or None
             text = f"{heads}{safe(record['what'])}{epoch}{rest}"
             bars.update(task, completed=record["done"], total=total, description=text)
 
         yield update
-
-
-def _duration(seconds: float) -> str:
-    """Return e.g. ``"3 min"``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
-from heads.commands.options import DeviceName, Overwrite
+from heads.commands.options import AsJson, DeviceName, EncodingDevice, ImageModel, Overwrite, TextModel
 from heads.commands.render import console, next_command, notes, print_json, safe, vectors_of
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file
@@ -32,11 +32,11 @@ def scan(
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where vectors are kept between scans; default: beside --out.")
     ] = None,
-    image_model: Annotated[str | None, typer.Option(help="Where the image encoder is now: hub id or folder.")] = None,
-    text_model: Annotated[str | None, typer.Option(help="Where the text encoder is now: hub id or folder.")] = None,
-    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = DeviceName.auto,
+    image_model: ImageModel = None,
+    text_model: TextModel = None,
+    device: EncodingDevice = DeviceName.auto,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Judge all pictures of a folder, or of other data: one line each, also of those that cannot be judged."""
     check_table_ending(out)

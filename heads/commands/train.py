@@ -11,11 +11,14 @@ from featcache.console import CheckDigests, cache_folder
 from heads.commands.choices import build_choices, parse_settings
 from heads.commands.folders import new_run_folder
 from heads.commands.options import (
+    HEAD,
+    AsJson,
+    DatasetName,
     DeviceChoice,
     EncoderName,
     FusionName,
     HeadName,
-    LossName,
+    LossChoice,
     MemorySize,
     Outputs,
     Overwrite,
@@ -47,18 +50,29 @@ _MLP, _CONCAT = HeadName("mlp"), FusionName("concat")
 
 def train(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
-    head: Annotated[HeadName, typer.Option(help="Kind of head.")] = _MLP,
-    loss: Annotated[LossName | None, typer.Option(help="Of head mlp; default: multitask.")] = None,
-    fusion: Annotated[FusionName, typer.Option(help="Which vectors the head sees.")] = _CONCAT,
-    dim: Annotated[int | None, typer.Option(min=1, help="Hidden units of head mlp; default: 512.")] = None,
-    preset: Annotated[PresetName | None, typer.Option(help="Settings of the paper's code.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    head: Annotated[
+        HeadName, typer.Option(metavar="H", help=f"Kind of head: {', '.join(HeadName)}.", rich_help_panel=HEAD)
+    ] = _MLP,
+    loss: LossChoice = None,
+    fusion: Annotated[
+        FusionName,
+        typer.Option(metavar="F", help=f"Which vectors it sees: {', '.join(FusionName)}.", rich_help_panel=HEAD),
+    ] = _CONCAT,
+    dim: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="D", help="Hidden units of head mlp; default: 512.", rich_help_panel=HEAD),
+    ] = None,
+    preset: Annotated[
+        PresetName | None, typer.Option(help="Settings of the paper's code.", rich_help_panel=HEAD)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.", rich_help_panel=HEAD)] = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
             help="Another setting: lr, epochs, patience …; or which vectors: image.view=jpeg:75, spectral.view …",
+            rich_help_panel=HEAD,
         ),
     ] = None,
     text_encoder: EncoderName = None,
@@ -69,13 +83,13 @@ def train(
     spectral_outputs: Outputs = None,
     view: ViewName = None,
     views: ViewNames = None,
+    dataset: DatasetName = None,
     device: DeviceChoice = None,
     memory: MemorySize = None,
-    dataset: Annotated[str | None, typer.Option(help="Which data set of the cache, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Overwrite = False,
     check: CheckDigests = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
     options = {
@@ -94,13 +108,15 @@ def train(
     )
     values, choices = parse_settings(settings or [], options, choices=given)
 
-    from featcache import open_store
+    from featcache import open_store, parse_memory
     from heads.data.choices import choose_views
     from heads.data.features import load_fit_rows
     from heads.runs.fitting import build_record, fit_run, parse_config
     from heads.runs.run import prepare_run_out, save_run
 
     config = parse_config(values)
+    if memory is not None:
+        parse_memory(memory)
     names, place = view_names(views), check_device(device.value if device else "cpu")
     folder = new_run_folder(out)
     prepare_run_out(folder, overwrite=overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from featcache.commands.extract.forecast import render_forecast
 from featcache.commands.extract.misses import print_misses
 from featcache.commands.extract.models import check_name, find_device, open_target
 from featcache.commands.extract.options import ExtractCommand
-from featcache.commands.extract.overview import print_overview
+from featcache.commands.extract.overview import overview_document, print_overview
 from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.extract.request import ExtractRequest, choose_data, refuse_empty
 from featcache.commands.extract.result import render_result, result_document
@@ -43,20 +43,23 @@ def extract(request: ExtractRequest) -> None:
     models = encoders.models(project)
     keep_heap()
     with interruptible():
-        options = request.options()
-        computing = find_device(request.device.value)
-        target = open_target(cache_folder(request.cache), computing, encoders.dtypes)
+        options, views = request.options(), encoders.chosen_views(project)
+        folder = cache_folder(request.cache)
+        # Data need no device to be read: what is wrong with them is told before torch is loaded.
+        known = open_target(folder, "cpu", encoders.dtypes)
+        _check_log(request.json_log, known)
         manifest = request.reading.read(
-            data, project, on_orphan=request.on_orphan.value, name=request.name, cache=target
+            data, project, on_orphan=request.on_orphan.value, name=request.name, cache=known
         )
+        check_name(known, manifest, request.name)
+        computing = find_device(request.device.value)
+        target = open_target(folder, computing, encoders.dtypes)
         specs = models.specs(manifest, target, encoders.dtypes)
-        check_name(target, manifest, request.name)
         options = _rejoin(options, request.shard, target, manifest, specs)
         chosen = _gpus(request.gpus, computing, options)
-        _check_log(request.json_log, target)
         if not request.as_json:
             print_overview(manifest)
-        errand = _Errand(manifest, target, specs, encoders.chosen_views(project), options)
+        errand = _Errand(manifest, target, specs, views, options)
         if request.dry_run or request.timed:
             errand.forecast(timed=request.timed, as_json=request.as_json)
         else:
@@ -106,11 +109,6 @@ class _Errand:
     views: str
     options: ExtractOptions
 
-    @property
-    def told(self) -> dict[str, object]:
-        """What was read, for ``--json``."""
-        return {"read": [asdict(group) for group in self.manifest.overview], "notes": self.manifest.notes}
-
     def forecast(self, *, timed: bool, as_json: bool) -> None:
         """Say what would be done."""
         from featcache.extraction.forecast import forecast_extraction
@@ -121,7 +119,7 @@ class _Errand:
                 views=self.views, options=self.options, timed=timed, progress=display.update,
             )  # fmt: skip
         if as_json:
-            print_json(found.to_dict() | self.told)
+            print_json(found.to_dict() | overview_document(self.manifest))
         else:
             render_forecast(found, self.cache.path, timed=timed)
 
@@ -146,7 +144,7 @@ class _Errand:
                     views=self.views, options=self.options, progress=display.update, events=events,
                 )  # fmt: skip
         if as_json:
-            print_json(result_document(result) | self.told)
+            print_json(result_document(result) | overview_document(self.manifest))
         else:
             render_result(result, self.cache.path)
         if result.n_failed or result.broken:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from featcache.commands.extract.misses import print_misses
-from featcache.console import console, human_bytes, safe
+from featcache.console import console, human_bytes, human_seconds, safe
 
 if TYPE_CHECKING:
     from featcache.extraction.forecast import Forecast, SideForecast
@@ -71,6 +71,4 @@ def _disk(n_bytes: int | None) -> str:
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds:.1f} s" if seconds < 90 else human_seconds(seconds)

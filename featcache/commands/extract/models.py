@@ -83,6 +83,7 @@ class Models:
             If there is none, or one cannot be built as it was asked for.
         """
         from featcache.errors import FeatcacheError
+        from featcache.extraction.decoding import cache_rules
 
         has_text = bool(manifest.samples.caption.is_filled.any())
         has_image = bool(manifest.samples.has_image.any())
@@ -91,7 +92,7 @@ class Models:
         if has_text or self.text:
             specs += self._of_captions(precision)
         if has_image or self.image:
-            specs += self._of_pictures(precision)
+            specs += self._of_pictures(precision, cache_rules(cache))
         if self.clip_text:
             specs.append(self._clip_text(precision))
         if not specs:
@@ -105,9 +106,10 @@ class Models:
         if self.text == "none":
             return []
         folder = resolve_model(self.text or DEFAULT_TEXT_MODEL, variant=self.variant)
-        return [TextSpec(folder, _names(self.text_outputs or "cls"), self._template, **precision)]
+        how: dict[str, Any] = {**precision, "template": self._template}
+        return [TextSpec(folder, _names(self.text_outputs or "cls"), **how)]
 
-    def _of_pictures(self, precision: dict[str, str]) -> list[EncoderSpec]:
+    def _of_pictures(self, precision: dict[str, str], rules: int) -> list[EncoderSpec]:
         from featcache.encoders.spectral.encoder import SPECTRAL_OUTPUTS, SpectralSpec
         from featcache.encoders.towers import VisionTower
         from featcache.encoders.vision import ImageSpec
@@ -116,11 +118,11 @@ class Models:
         if self.image != "none":
             how: dict[str, Any] = {**precision, **vars(self.pictures)}
             folder = self._image_folder
-            outputs = self.image_outputs or VisionTower(folder).default_output
-            specs.append(ImageSpec(folder, _names(outputs), **how))
+            wanted = self.image_outputs or VisionTower(folder).default_output
+            specs.append(ImageSpec(folder, _names(wanted), decode_rules=rules, **how))
         if self.spectral:
             outputs = _names(self.spectral_outputs) if self.spectral_outputs else SPECTRAL_OUTPUTS
-            specs.append(SpectralSpec(outputs, storage_dtype=precision["storage_dtype"]))
+            specs.append(SpectralSpec(outputs, precision["storage_dtype"], rules))
         return specs
 
     def _clip_text(self, precision: dict[str, str]) -> EncoderSpec:

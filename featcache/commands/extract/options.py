@@ -77,7 +77,8 @@ class ExtractCommand(TyperCommand):
 
 
 _TIMED = "--dry-run=timed"
-_WHAT, _HOW, _WORK = "What to encode", "How to encode", "How to work"
+_DATA, _ENCODERS, _FURTHER, _PICTURES = "Data", "Encoders", "Further encoders", "Pictures"
+_PACE, _PARTS, _FAILURES, _PRINTED = "Pace", "Parts", "Failures", "What is printed"
 
 
 def _check_count(text: str, least: int) -> str:
@@ -110,133 +111,160 @@ Data = Annotated[
 Labels = Annotated[
     str | None,
     typer.Option(
-        metavar="V=real|ai,…",
+        metavar="V=real|ai,…", rich_help_panel=_DATA,
         help="What values or folders mean: 1=real,0=ai, midjourney=ai, '*=ai' (all others), none, auto.",
     ),
-]
+]  # fmt: skip
 Column = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="FIELD=NAME,…",
+        metavar="FIELD=NAME,…", rich_help_panel=_DATA,
         help="Which columns mean what: image=file,caption=text; others go by their names.",
     ),
-]
+]  # fmt: skip
 Root = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where the pictures are here, whose paths are of another machine."),
-]
+    typer.Option(metavar="DIR", rich_help_panel=_DATA,
+                 help="Where the pictures are here, whose paths are of another machine."),
+]  # fmt: skip
 CacheFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="Cache folder; default: ./cache.")]
-TextModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]
-ImageModel = Annotated[str | None, typer.Option(help="Hub id, id@revision, folder, or none.", rich_help_panel=_WHAT)]
+TextModel = Annotated[
+    str | None, typer.Option(metavar="M", help="Hub id, id@revision, folder, or none.", rich_help_panel=_ENCODERS)
+]
+ImageModel = Annotated[
+    str | None, typer.Option(metavar="M", help="Hub id, id@revision, folder, or none.", rich_help_panel=_ENCODERS)
+]
 TextOutputs = Annotated[
     str | None,
-    typer.Option(help="cls, mean, pooler, layers:4-8-12, layers:all (comma-separated).", rich_help_panel=_WHAT),
-]
+    typer.Option(metavar="O,…", help="Some of cls, mean, last, sentence, pooler, layers:4-8-12, layers:all.",
+                 rich_help_panel=_ENCODERS),
+]  # fmt: skip
 ImageOutputs = Annotated[
     str | None,
-    typer.Option(
-        help="pooled, cls, projected, mean, layers:…, layers_mean:… (comma-separated).", rich_help_panel=_WHAT
-    ),
+    typer.Option(metavar="O,…", help="Some of pooled, cls, projected, mean, layers:4-8-12, layers_mean:all.",
+                 rich_help_panel=_ENCODERS),
+]  # fmt: skip
+TextTemplate = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Text to encode, with {caption}.", rich_help_panel=_ENCODERS)
 ]
+Dtype = Annotated[
+    DtypeName,
+    typer.Option(metavar="TYPE", rich_help_panel=_ENCODERS,
+                 help="Of the forward: float32, bfloat16, float16, or auto: the cache's."),
+]  # fmt: skip
+StorageDtype = Annotated[
+    StorageName,
+    typer.Option(metavar="TYPE", help="On disk: float16, float32, or auto: the cache's.", rich_help_panel=_ENCODERS),
+]
+Spectral = Annotated[
+    bool | None,
+    typer.Option("--spectral/--no-spectral", help="Spectral features too: no weights needed.",
+                 rich_help_panel=_FURTHER),
+]  # fmt: skip
+SpectralOutputs = Annotated[
+    str | None,
+    typer.Option(metavar="O,…", help="Some of radial, angular, peaks, dct, grid, noise, patterns.",
+                 rich_help_panel=_FURTHER),
+]  # fmt: skip
+ClipText = Annotated[
+    bool | None,
+    typer.Option("--clip-text/--no-clip-text", help="Captions by the image model's text tower too.",
+                 rich_help_panel=_FURTHER),
+]  # fmt: skip
 Views = Annotated[
     str | None,
     typer.Option(
-        metavar="V,…", rich_help_panel=_WHAT,
+        metavar="V,…", rich_help_panel=_PICTURES,
         help="Of pictures: clean, hflip, jpeg:75, blur:1, noise:0.05, brightness:0.5, rescale:0.5, crop:0.8, "
         "jpeg:50+blur:1, or a preset: train, report. Default: clean.",
     ),
 ]  # fmt: skip
-Spectral = Annotated[
-    bool | None,
-    typer.Option("--spectral/--no-spectral", help="Spectral features too: no weights needed.", rich_help_panel=_WHAT),
-]
-SpectralOutputs = Annotated[
-    str | None, typer.Option(help="Some of radial, angular, peaks, dct, grid, noise, patterns.", rich_help_panel=_WHAT)
-]
-ClipText = Annotated[
-    bool | None,
-    typer.Option("--clip-text/--no-clip-text", help="Captions by the image model's text tower too.",
-                 rich_help_panel=_WHAT),
-]  # fmt: skip
-TextTemplate = Annotated[str | None, typer.Option(help="Text to encode, with {caption}.", rich_help_panel=_HOW)]
-Dtype = Annotated[DtypeName, typer.Option(help="Precision of the forward; auto: the cache's.", rich_help_panel=_HOW)]
-StorageDtype = Annotated[StorageName, typer.Option(help="Precision on disk; auto: the cache's.", rich_help_panel=_HOW)]
 Resize = Annotated[
     ResizeName | None,
-    typer.Option(help="Who resizes: pillow (default), or torch: faster, a few levels off.", rich_help_panel=_HOW),
-]
+    typer.Option(metavar="HOW", rich_help_panel=_PICTURES,
+                 help="Who resizes: pillow (default), or torch: faster, a few levels off."),
+]  # fmt: skip
 SquareCrop = Annotated[
     bool | None,
-    typer.Option("--square-crop/--no-square-crop", help="Only a picture's middle square.", rich_help_panel=_HOW),
+    typer.Option("--square-crop/--no-square-crop", help="Only a picture's middle square.", rich_help_panel=_PICTURES),
 ]
 Decode = Annotated[
     DecodeName | None,
-    typer.Option(help="exact (default), or fast: large JPEGs at a fraction of their size.", rich_help_panel=_HOW),
-]
+    typer.Option(metavar="HOW", rich_help_panel=_PICTURES,
+                 help="exact (default), or fast: large JPEGs at a fraction of their size."),
+]  # fmt: skip
 ImageSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", rich_help_panel=_HOW, help="Pictures of N × N pixels, positions interpolated."),
-]
+    typer.Option(min=1, metavar="N", rich_help_panel=_PICTURES,
+                 help="Pictures of N × N pixels, positions interpolated."),
+]  # fmt: skip
 Fit = Annotated[
     FitName | None,
-    typer.Option(help="How other aspects come to a square; default: the model's own way.", rich_help_panel=_HOW),
-]
+    typer.Option(metavar="HOW", rich_help_panel=_PICTURES,
+                 help="crop, squash or pad to a square; default: the model's own way."),
+]  # fmt: skip
 Variant = Annotated[
     str | None,
-    typer.Option(help="Which weights of the models, e.g. fp16: model.fp16.safetensors.", rich_help_panel=_WHAT),
-]
-Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel=_WORK)]
+    typer.Option(metavar="NAME", rich_help_panel=_ENCODERS,
+                 help="Which weights of the models, e.g. fp16: model.fp16.safetensors."),
+]  # fmt: skip
+Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel=_PACE)]
 BatchSize = Annotated[
     str,
     typer.Option(callback=_check_size, metavar="N|auto", help="Pictures a forward; auto: 64, on cuda tried out.",
-                 rich_help_panel=_WORK),
+                 rich_help_panel=_PACE),
 ]  # fmt: skip
 Workers = Annotated[
     str,
-    typer.Option(callback=_check_workers, metavar="N|auto", rich_help_panel=_WORK,
+    typer.Option(callback=_check_workers, metavar="N|auto", rich_help_panel=_PACE,
                  help="Pictures prepared at once; 0: by threads, in no process of their own."),
 ]  # fmt: skip
 Memory = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", rich_help_panel=_WORK,
+    typer.Option(metavar="SIZE", rich_help_panel=_PACE,
                  help="What all pictures in preparation may take, e.g. 4GB; default: half of what is free."),
 ]  # fmt: skip
-Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_WORK)]
+Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_PACE)]
 ShardRows = Annotated[
     int | None,
-    typer.Option(min=1, help="Rows a shard, which an interruption can lose; default 4096 or 512 MB.",
-                 rich_help_panel=_WORK),
+    typer.Option(min=1, metavar="N", help="Rows a shard, which an interruption can lose; default 4096 or 512 MB.",
+                 rich_help_panel=_PARTS),
 ]  # fmt: skip
 Shard = Annotated[
     str | None,
     typer.Option(metavar="i/N|auto[/N]", help="Do one part of N, counted from 0; auto: from the job's environment.",
-                 rich_help_panel=_WORK),
+                 rich_help_panel=_PARTS),
 ]  # fmt: skip
 Gpus = Annotated[
     str | None,
-    typer.Option(metavar="N|all", help="A process on each of N GPUs; default: all.", rich_help_panel=_WORK),
+    typer.Option(metavar="N|all", help="A process on each of N GPUs; default: all.", rich_help_panel=_PACE),
 ]
 Refreeze = Annotated[
-    bool, typer.Option("--refreeze", help="Replace what an earlier division agreed on.", rich_help_panel=_WORK)
+    bool, typer.Option("--refreeze", help="Replace what an earlier division agreed on.", rich_help_panel=_PARTS)
 ]
-OnOrphans = Annotated[OnOrphan, typer.Option(help="Named files that are no regular files.", rich_help_panel=_WORK)]
+OnOrphans = Annotated[OnOrphan, typer.Option(help="Named files that are no regular files.", rich_help_panel=_FAILURES)]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Try only what failed earlier.", rich_help_panel=_WORK)
+    bool, typer.Option("--retry-failed", help="Try only what failed earlier.", rich_help_panel=_FAILURES)
 ]
 MaxFailures = Annotated[
     str | None,
-    typer.Option(metavar="N|P%", help="Give up when more contents fail; P% from 50 tried on.", rich_help_panel=_WORK),
+    typer.Option(
+        metavar="N|P%", help="Give up when more contents fail; P% from 50 tried on.", rich_help_panel=_FAILURES
+    ),
 ]
 Rehash = Annotated[
-    bool, typer.Option("--rehash", help="Read pictures again that look unchanged.", rich_help_panel=_WORK)
+    bool, typer.Option("--rehash", help="Read pictures again that look unchanged.", rich_help_panel=_DATA)
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done; =timed: encode one batch, estimate the time.")
 ]
 Timed = Annotated[bool, typer.Option("--timed", hidden=True)]
-Name = Annotated[str | None, typer.Option(help="Name of the data set in the cache.")]
-Seed = Annotated[int, typer.Option(help="Of the split, where the data have none.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Name = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Name of the data set in the cache.", rich_help_panel=_DATA)
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Of the split, where the data have none.", rich_help_panel=_DATA)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_PRINTED)]
 JsonLog = Annotated[
-    Path | None, typer.Option(metavar="F", help="Append what happens to a file, one JSON object a line.")
+    Path | None,
+    typer.Option(metavar="F", help="Append what happens to a file, one JSON object a line.", rich_help_panel=_PRINTED),
 ]

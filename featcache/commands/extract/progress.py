@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from featcache.console import human_seconds
+
 if TYPE_CHECKING:
     from featcache.extraction.event_log import EventLog
     from featcache.extraction.results import Progress as State
@@ -65,6 +67,7 @@ class _Recent:
 class ExtractDisplay:
     """A line a stage on a terminal; a line every half minute elsewhere, for the logs of batch jobs.
 
+    It counts pictures and captions, each once for all encoders and views, and says how long the rest may take.
     It names the steps of the work with their shares of the time that passed lately (some 5 s, at least 4 batches;
     in logs since the line before), the bottleneck first. A share of reading, decoding or resizing is the time in which
     all else *waited* for it: what workers prepare while an encoder computes costs nothing and has no share, and where
@@ -121,8 +124,8 @@ class ExtractDisplay:
             self._bars.update(self._tasks[state.stage], detail=self._detail(state, recent))
         if not self._console.is_terminal and now - self._logged >= _LOG_SECONDS:
             self._logged = now
-            detail = self._detail(state, recent)
-            self._console.print(f"{_TITLES[state.stage]} {state.done:,}/{state.total:,} {detail}", soft_wrap=True)
+            words = [f"{_TITLES[state.stage]} {state.done:,}/{state.total:,}", _rest(state, recent.rate)]
+            self._console.print(" ".join([*filter(None, words), self._detail(state, recent)]), soft_wrap=True)
 
     def _detail(self, state: State, recent: _Recent) -> str:
         if state.n_waiting:
@@ -145,3 +148,10 @@ class ExtractDisplay:
 
     def _width(self, words: list[str]) -> int:
         return Text.from_markup(" ".join(words)).cell_len
+
+
+def _rest(state: State, rate: float | None) -> str:
+    """Say how long the rest takes at a rate; nothing where that is not known, or depends on others."""
+    if not rate or state.n_waiting or state.done >= state.total:
+        return ""
+    return f"{human_seconds((state.total - state.done) / rate)} left"

@@ -76,13 +76,13 @@ class EncoderRequest:
     image_model: o.ImageModel = None
     text_outputs: o.TextOutputs = None
     image_outputs: o.ImageOutputs = None
-    views: o.Views = None
-    spectral: o.Spectral = None
-    spectral_outputs: o.SpectralOutputs = None
-    clip_text: o.ClipText = None
     text_template: o.TextTemplate = None
     dtype: o.Dtype = o.DtypeName.auto
     storage_dtype: o.StorageDtype = o.StorageName.auto
+    spectral: o.Spectral = None
+    spectral_outputs: o.SpectralOutputs = None
+    clip_text: o.ClipText = None
+    views: o.Views = None
     resize: o.Resize = None
     square_crop: o.SquareCrop = None
     decode: o.Decode = None
@@ -110,8 +110,18 @@ class EncoderRequest:
         return Dtypes(self.dtype.value, self.storage_dtype.value)
 
     def chosen_views(self, project: Project) -> str:
-        """Return the views, as `expand_views` takes them."""
-        return self.views or project.views or "clean"
+        """Return the views, as `expand_views` takes them.
+
+        Raises
+        ------
+        FeatcacheError
+            If one of them is none.
+        """
+        from featcache.pictures.views import expand_views
+
+        views = self.views or project.views or "clean"
+        expand_views(views)
+        return views
 
     def models(self, project: Project) -> Models:
         """Return the encoders that were asked for, on the command line or else in ``featcache.toml``.
@@ -184,8 +194,11 @@ class ExtractRequest:
     """Everything that ``featcache extract`` takes, in the order of its help."""
 
     data: o.Data = None
-    reading: ReadingRequest = field(default_factory=ReadingRequest)
     cache: o.CacheFolder = None
+    reading: ReadingRequest = field(default_factory=ReadingRequest)
+    name: o.Name = None
+    seed: o.Seed = 0
+    rehash: o.Rehash = False
     encoders: EncoderRequest = field(default_factory=EncoderRequest)
     device: o.Device = o.DeviceName.auto
     gpus: o.Gpus = None
@@ -196,11 +209,8 @@ class ExtractRequest:
     on_orphan: o.OnOrphans = o.OnOrphan.error
     retry_failed: o.RetryFailed = False
     max_failures: o.MaxFailures = None
-    rehash: o.Rehash = False
     dry_run: o.DryRun = False
     timed: o.Timed = False
-    name: o.Name = None
-    seed: o.Seed = 0
     as_json: o.AsJson = False
     json_log: o.JsonLog = None
 

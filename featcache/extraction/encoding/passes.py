@@ -11,8 +11,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
+import numpy as np
+
 from featcache.encoders.base import Vectors
-from featcache.extraction.encoding.feeds import Feed, Group
+from featcache.extraction.encoding.feeds import ClaimedUnits, Feed
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.loaded import LoadedEncoders
 from featcache.extraction.encoding.publisher import Publisher
@@ -74,6 +76,9 @@ class Pass:
         self._divided = dict(feed.busy)
         self._since = time.perf_counter()
         self._n_rows = 0
+        todo = [unit.contents for side in sides for unit in side.plan.units]
+        self._n_rows_todo = sum(map(len, todo))
+        self._n_contents_todo = len(np.unique(np.concatenate(todo))) if todo else 0
         self._n_waiting = 0
         self._published: deque[Job] = deque()
 
@@ -137,7 +142,9 @@ class Pass:
         yield from self._encode(self._claimed(units, claims, left), claims, publisher)
         return left
 
-    def _claimed(self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]) -> Iterator[Group]:
+    def _claimed(
+        self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]
+    ) -> Iterator[ClaimedUnits]:
         """Yield number after number what could be claimed of it."""
         for _, together in groupby(units, key=lambda work: work[1].number):
             mine: list[_Waiting] = []
@@ -153,7 +160,7 @@ class Pass:
             if mine:
                 yield _group(mine)
 
-    def _encode(self, groups: Iterator[Group], claims: Sequence[Claims], publisher: Publisher) -> Iterator[None]:
+    def _encode(self, groups: Iterator[ClaimedUnits], claims: Sequence[Claims], publisher: Publisher) -> Iterator[None]:
         flying: deque[tuple[Batch, Callable[[], Vectors] | None]] = deque()
         self._tell_progress()
         try:
@@ -229,13 +236,13 @@ class Pass:
             job = self._published.popleft()
             self._tell(_unit_event(self._sides[job.side], job))
         elsewhere = sum(side.n_elsewhere + side.n_failed_elsewhere for side in self._sides)
-        total = sum(side.plan.n_todo for side in self._sides)
-        done, n_failed = self._n_rows + elsewhere, self._tally.n_failed
+        total, n_failed = self._n_contents_todo, self._tally.n_failed
+        done = (self._n_rows + elsewhere) * total // max(1, self._n_rows_todo)
         self._report(Progress(self._content, done, total, n_failed, self.seconds, self._n_waiting))
 
 
-def _group(units: Sequence[_Waiting]) -> Group:
-    return Group(units[0][1].number, tuple(side.job(unit) for side, unit in units))
+def _group(units: Sequence[_Waiting]) -> ClaimedUnits:
+    return ClaimedUnits(units[0][1].number, tuple(side.job(unit) for side, unit in units))
 
 
 def _unit_event(side: Side, job: Job) -> Event:

@@ -41,7 +41,8 @@ def _logits(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tenso
 
 
 LAYERS = Fusion(_projections, _parameters, _logits)
-"""A shared projection of each layer's class token or mean patch token, weighted by a softmax over the layers for each hidden unit.
+"""A shared projection of each layer's class token or mean patch token, weighted for each hidden unit by a softmax
+over the layers.
 
 Koutlis & Papadopoulos, "Leveraging Representations from Intermediate Encoder-blocks for Synthetic Image Detection"
 (RINE, 2024), section 3.2 (projection and trainable importance estimator), arXiv:2402.19091; with one projection

@@ -115,6 +115,19 @@ def test_a_model_of_which_a_part_is_missing_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "other"), [("dinov3", "deit"), ("aimv2", "naflex"), ("naflex", "metaclip2")])
+def test_weights_of_another_family_are_refused_in_one_line(
+    folders: dict[str, Path], tmp_path: Path, name: str, other: str
+) -> None:
+    shutil.copytree(folders[name], tmp_path / name)
+    shutil.copy(folders[other] / "model.safetensors", tmp_path / name / "model.safetensors")
+    with pytest.raises(
+        ModelError, match=rf"^model '{name}' (lacks \d+ parameters of|cannot be loaded as) \w+"
+    ) as caught:
+        spec_of(tmp_path / name).check()
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["deit", "beit", "data2vec", "aimv2", "naflex"])
 def test_what_has_no_weights_of_its_pooling_layer_has_the_other_outputs(
     folders: dict[str, Path], tmp_path: Path, name: str
@@ -150,22 +163,22 @@ def test_rows_that_say_nothing_of_their_shape_are_encoded_all_the_same(folders: 
         assert all(np.isfinite(vectors).all() for vectors in spec.load("cpu").encode(batch).values())
 
 
-@pytest.mark.parametrize("name", ["dinov3", "metaclip2", "metaclip2-tower", "deit"])
+@pytest.mark.parametrize("name", ["dinov3", "metaclip2", "metaclip2-tower", "deit", "aimv2-tower"])
 def test_pictures_of_another_size_have_interpolated_positions(folders: dict[str, Path], name: str) -> None:
     folder = folders[name]
     spec = spec_of(folder, *(output for output in all_outputs(folder) if output != "projected"), image_size=64)
     feed = spec.load("cpu")._feed(torch.from_numpy(prepared(spec)))
     inputs = {"pixel_values": feed["pixel_values"]}
     if name != "dinov3":
-        crop = {"crop_size": {"height": 64, "width": 64}}
-        size = (
-            {"size": {"shortest_edge": 72}} if name.startswith("metaclip2") else {"size": {"height": 72, "width": 72}}
+        edges = (
+            {"shortest_edge": 72} if FAMILIES[name].processor == "CLIPImageProcessor" else {"height": 72, "width": 72}
         )
-        reference = FAMILIES[name].inputs(folder, PICTURES, **crop, **size)
+        crop = {"height": 64, "width": 64}
+        reference = FAMILIES[name].inputs(folder, PICTURES, size=edges, crop_size=crop)
         np.testing.assert_allclose(inputs["pixel_values"], reference["pixel_values"], atol=1e-5)
     assert inputs["pixel_values"].shape[2:] == (64, 64)
     ours = spec.load("cpu").encode(prepared(spec))
-    options = {} if name == "dinov3" else {"interpolate_pos_encoding": True}
+    options = {} if name in ("dinov3", "aimv2-tower") else {"interpolate_pos_encoding": True}
     expected = replace(FAMILIES[name], lacks=frozenset({"projected"})).reference(folder, inputs, **options)
     for output, vectors in ours.items():
         assert_close(vectors, expected[output], 1e-5, output)

@@ -115,6 +115,17 @@ def test_a_log_tells_of_the_time_since_its_last_line(monkeypatch: pytest.MonkeyP
     assert "1.0/s load 100%" in first and "2.0/s forward 100%" in second
 
 
+def test_a_log_says_how_long_the_rest_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, is_terminal=False)
+    with clock.display:
+        clock.work(0)
+        for n in (60, 120, 320):
+            clock.work(n, forward=31.0)
+    first, second, last = clock.out.getvalue().splitlines()
+    assert first.startswith("pictures 60/500 4 min left 1.9/s forward 100%")
+    assert second.startswith("pictures 180/500 2 min left 2.9/s") and last.startswith("pictures 500/500 5.4/s")
+
+
 def test_who_waits_for_another_writer_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     state = Progress("image", 336_000, 1_344_000, failed=12, seconds=BUSY, n_waiting=123)
     line = shown(state, is_terminal=True, monkeypatch=monkeypatch)[-1]

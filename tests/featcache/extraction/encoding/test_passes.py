@@ -356,6 +356,25 @@ def test_the_time_of_every_step_is_told_and_never_decreases(data: Path, tmp_path
     assert all(b[part] >= a[part] for a, b in pairwise(pictures) for part in a)
 
 
+def test_progress_counts_contents_whatever_is_made_of_them(data: Path, tmp_path: Path) -> None:
+    states: list[Progress] = []
+    manifest, cache = read_manifest(data), make_cache(tmp_path / "c")
+    extract(manifest, cache, SPECS, views=VIEWS, options=ExtractOptions(**SMALL), progress=states.append)
+    for stage, total in (("text", 6), ("image", 18)):
+        done = [state.done for state in states if state.stage == stage]
+        assert {state.total for state in states if state.stage == stage} == {total}
+        assert done == sorted(done) and done[0] == 0 and done[-1] == total and len(set(done)) > 2
+
+
+def test_progress_counts_each_content_that_something_lacks(data: Path, tmp_path: Path) -> None:
+    states: list[Progress] = []
+    manifest, cache = read_manifest(data), make_cache(tmp_path / "c")
+    half = ExtractOptions(**SMALL, partition=Partition(0, 2))
+    extract(manifest, cache, [IMAGE], options=half)
+    extract(manifest, cache, [IMAGE], views="clean,hflip", options=ExtractOptions(**SMALL), progress=states.append)
+    assert (states[-1].done, states[-1].total) == (18, 18)
+
+
 def test_a_wait_is_divided_as_the_work_was_that_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("featcache.extraction.encoding.passes.time.perf_counter", lambda: now)
