@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from featcache.encoders import vision as vision_module
@@ -21,7 +22,7 @@ from featcache.errors import ModelError
 from featcache.pictures.decode import decode_rgb
 from tests.families import FAMILIES
 
-from factories import png
+from factories import png, write_vision
 
 SIZES = [(32, 32), (50, 40), (33, 97), (8, 8), (120, 9)]
 FILES = [png(i, size) for i, size in enumerate(SIZES)]
@@ -182,6 +183,27 @@ def test_pictures_of_another_size_have_interpolated_positions(folders: dict[str,
     expected = replace(FAMILIES[name], lacks=frozenset({"projected"})).reference(folder, inputs, **options)
     for output, vectors in ours.items():
         assert_close(vectors, expected[output], 1e-5, output)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "prefix"),
+    [("clip-full", "CLIPVisionModel", 1), ("vit", "ViTModel", 1), ("siglip", "SiglipVisionModel", 0),
+     ("dinov2", "Dinov2Model", 1)],
+)  # fmt: skip
+def test_families_that_were_there_before_take_another_size_too(
+    tmp_path: Path, kind: str, model: str, prefix: int
+) -> None:
+    folder = write_vision(tmp_path / kind, kind)
+    spec = spec_of(folder, "mean", "pooled", image_size=64)
+    pixels = spec.load("cpu")._feed(torch.from_numpy(prepared(spec)))["pixel_values"]
+    reference = getattr(transformers, model).from_pretrained(folder).eval()
+    with torch.no_grad():
+        options = {} if kind == "dinov2" else {"interpolate_pos_encoding": True}
+        states = reference(pixel_values=pixels, **options)
+    assert pixels.shape[2:] == (64, 64)
+    ours = spec.load("cpu").encode(prepared(spec))
+    np.testing.assert_allclose(ours["pooled"], states.pooler_output, atol=5e-6)
+    np.testing.assert_allclose(ours["mean"], states.last_hidden_state[:, prefix:].mean(1), atol=5e-6)
 
 
 @pytest.mark.parametrize(
