@@ -14,7 +14,7 @@ from featcache.extraction.run import ExtractOptions, extract
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
-IMAGE = FakeSpec("image", "clip")
+IMAGE = FakeSpec("image")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def test_the_command_line_goes_before_the_project() -> None:
     models = EncoderRequest(text_model="other", decode=DecodeName.exact).models(PROJECT)
     assert (models.text, models.image_outputs, models.spectral) == ("other", "cls", True)
     assert models.pictures.decode == "exact" and EncoderRequest().models(PROJECT).pictures.decode == "fast"
-    assert EncoderRequest(views="a").chosen_views(PROJECT) == "a"
+    assert EncoderRequest(views="hflip").chosen_views(PROJECT) == "hflip"
     assert EncoderRequest().chosen_views(PROJECT) == "train" and EncoderRequest().chosen_views(Project()) == "clean"
     assert choose_data("d", PROJECT) == "d" and choose_data(None, PROJECT) == "p"
     with pytest.raises(typer.BadParameter, match="DATA is missing"):
