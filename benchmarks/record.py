@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "Measure", "print_record", "ratios", "time_rounds", "write_record"]
+__all__ = ["RESULTS", "Measure", "describe_conditions", "print_record", "ratios", "time_rounds", "write_record"]
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (
@@ -118,7 +118,8 @@ def _gpu() -> dict[str, str]:
     return {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
 
 
-def _conditions() -> dict[str, Any]:
+def describe_conditions() -> dict[str, Any]:
+    """Return the machine, and the versions that count."""
     installed = {d.metadata["Name"].lower() for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return {
         "processor": _processor(),
@@ -156,7 +157,7 @@ def write_record(
         "command": f"python -m benchmarks.bench_{name} {options}".rstrip(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "setting": setting,
-        "conditions": _conditions(),
+        "conditions": describe_conditions(),
         "measures": lines,
     }
     folder.mkdir(exist_ok=True)

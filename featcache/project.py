@@ -12,6 +12,7 @@ __all__ = ["Project", "load_project"]
 
 FILE = "featcache.toml"
 _SWITCHES = frozenset({"spectral", "clip_text", "square_crop"})
+_NUMBERS = frozenset({"image_size"})
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Project:
         Spectral features; the text tower of the image model; the middle square of each picture.
     resize, decode : str or None
         Which library resizes (``pillow`` or ``torch``), and how JPEGs are decoded (``exact`` or ``fast``).
+    image_size : int or None
+        Side of the pictures that the image model sees, in pixels.
+    fit : str or None
+        How pictures of another aspect come to that size: ``crop``, ``squash`` or ``pad``.
+    variant : str or None
+        Which weights of the models, e.g. ``fp16``.
     """
 
     data: str | None = None
@@ -62,6 +69,9 @@ class Project:
     square_crop: bool | None = None
     resize: str | None = None
     decode: str | None = None
+    image_size: int | None = None
+    fit: str | None = None
+    variant: str | None = None
 
 
 def load_project(folder: Path | None = None) -> Project:
@@ -85,7 +95,9 @@ def load_project(folder: Path | None = None) -> Project:
             raise FeatcacheError(f"{path}: key {key!r} is unknown, expected one of {', '.join(known)}")
         if key in _SWITCHES and not isinstance(value, bool):
             raise FeatcacheError(f"{path}: {key} is {value!r}, expected true or false")
-        if key not in _SWITCHES and (not isinstance(value, str) or not value):
+        if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise FeatcacheError(f"{path}: {key} is {value!r}, expected a whole number from 1 on")
+        if key not in _SWITCHES | _NUMBERS and (not isinstance(value, str) or not value):
             raise FeatcacheError(f"{path}: {key} is {value!r}, expected a text")
     for key in {"cache", "root", "runs"} & values.keys():
         values[key] = Path(values[key])

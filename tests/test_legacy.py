@@ -180,6 +180,50 @@ def test_new_pictures_of_an_old_tree_are_labelled_as_the_old_ones_would_have_bee
     assert old.items() <= dict(zip(after["sample_id"], after["label_a"], strict=True)).items()
 
 
+def test_an_old_tree_keeps_its_names_and_tells_which_pictures_a_new_one_would_have(work: Path) -> None:
+    png = Path("tree/test/real/99.png").read_bytes()
+    before = samples(work / "cache", "tree")
+    (name, *_) = (each for each in before["sample_id"] if each.startswith("train/"))
+    for path, data in {"new.avif": png, "without-an-ending": png, "notes.txt": b"about", f"{name}.json": b"{}"}.items():
+        (work / "tree" / path if "/" in path else work / "tree" / "train" / "real" / path).write_bytes(data)
+    document = told("featcache", "extract", *TREE, "--text-model", "none")
+    assert samples(work / "cache", "tree") == before and document["n_encoded"] == 0
+    (left,) = document["left_out"]
+    assert left["names"] == ["train/real/new.avif", "train/real/without-an-ending"] and "--name" in left["reason"]
+    assert document["n_left_out"] == 2
+    new = told("featcache", "extract", "tree", "--name", "new", *IMAGE, "--text-model", "none")
+    assert new["left_out"] == [] and new["n_samples"] == len(before["sample_id"]) + 2
+    assert "train/real/without-an-ending" in samples(work / "cache", "new")["sample_id"]
+
+
+SMALL_FRAME = bytes.fromhex(
+    "474946383761400030008100000000ffff00000000000000002c08000400040003000008080003081c48506040003b"
+)  # a GIF of 64 × 48 pixels whose only frame is 4 × 3, and the first colour blue
+
+
+def test_an_old_cache_and_its_runs_go_on_decoding_by_their_rules(work: Path) -> None:
+    Path("pictures/small.gif").write_bytes(SMALL_FRAME)
+    with Path("photos.csv").open("a", encoding="utf-8") as file:
+        file.write("pictures/small.gif,a red ball number 1,0,real,g1\n")
+    producers = sorted(path.name for path in work.glob("cache/encoders/*"))
+    assert told("featcache", "extract", *PHOTOS, *ALL, codes=(3,))["n_encoded"] == 2 * 2
+    assert sorted(path.name for path in work.glob("cache/encoders/*")) == producers
+    call("featcache", "extract", *PHOTOS, *ALL, "--cache", "anew", codes=(3,))
+    anew = {path.name for path in work.glob("anew/encoders/*")}
+    assert len(anew - set(producers)) == 2 and len(anew & set(producers)) == 1  # of captions alone
+    found = []
+    for run in ("cache", "anew"):
+        pooled = next(each for each in OF_PICTURES if each["output"] == "pooled")
+        X = vectors(work / run, "photos", pooled)
+        found.append(X[-1])
+        np.testing.assert_allclose(X[0], vectors(work / "cache", "photos", pooled)[0], atol=2e-3)
+    assert np.abs(found[0] - found[1]).max() > 1e-2
+    picture = ("--image", "pictures/small.gif", "--caption", "a red ball number 1", "--device", "cpu")
+    models = ("--image-model", "models/clip", "--text-model", "models/bert")
+    p_ai, _ = answers("runs/mlp-concat", "--dataset", "photos")
+    assert told("heads", "detect", "runs/mlp-concat", *picture, *models)["p_ai"] == pytest.approx(p_ai[-1], abs=5e-3)
+
+
 def test_of_a_picture_more_only_that_is_encoded_and_the_old_rows_stay(work: Path) -> None:
     Path("pictures/more.png").write_bytes(Path("tree/test/real/99.png").read_bytes() + b"the same pixels")
     with Path("photos.csv").open("a", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["FORMATS", "FileFacts"]
 
-FORMATS = ("", "JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000", "AVIF", "MPO")
+FORMATS = ("", "JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000", "AVIF", "MPO", "HEIF")
 """Formats by code, as Pillow names them; "" is unknown. New ones go to the end: the codes are on disk."""
 
 _UNKNOWN = -1

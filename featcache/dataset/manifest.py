@@ -7,12 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from featcache.dataset.overview import Group, overview
-from featcache.dataset.readers import ct2, folders, hub, location, narrow, parquet, parquet_set, text_files, webdataset
+from featcache.dataset.overview import ClassCount, overview
+from featcache.dataset.readers import (
+    ct2,
+    folders,
+    hub,
+    image_folder,
+    location,
+    narrow,
+    parquet,
+    parquet_set,
+    text_files,
+    webdataset,
+)
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import parse_columns, write_columns
+from featcache.dataset.readers.left_out import LeftOut
 from featcache.dataset.readers.outcome import OnOrphan, Parsed
-from featcache.dataset.readers.reading import TODAY, Reading
+from featcache.dataset.readers.reading import LATEST, TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -41,6 +53,8 @@ class Manifest:
         One line for each part of the source that is damaged or refused: what it would have given is missing.
     notes : tuple of str
         Lines that the user should see once: about labels, captions and columns.
+    left_out : tuple of LeftOut
+        What looks like a picture and is not taken, by reason.
     reading : Reading
         By which rules it was read, and what was stated about labels, columns and paths.
     """
@@ -52,6 +66,7 @@ class Manifest:
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     reading: Reading = TODAY
 
     @classmethod
@@ -70,8 +85,9 @@ class Manifest:
         """Read what `data` names.
 
         A string ``hf:NAME[@revision]`` is read through `datasets`. A folder with one manifest file directly
-        in it stands for that file; another folder is read as Parquet files, if it has any and neither pictures nor
-        tars, else as class folders or caption sidecars (`featcache.dataset.readers.folders`). A pattern
+        in it stands for that file, and one whose folders of splits have such tables of metadata for these
+        (`featcache.dataset.readers.image_folder`); another folder is read as Parquet files, if it has any and neither
+        pictures nor tars, else as class folders or caption sidecars (`featcache.dataset.readers.folders`). A pattern
         (``data/train-*.parquet``) stands for Parquet files too. A .tar file, a range of them
         (``train-{000..012}.tar``) and a folder of nothing else are a WebDataset
         (`featcache.dataset.readers.webdataset`). Another file is read by its ending; a table whose header has one
@@ -114,6 +130,8 @@ class Manifest:
             title = name or location.name_of(path)
         safe = location.safe_name(title)
         before = (earlier(safe) if earlier else None) or TODAY
+        if path is not None and before.rules < LATEST:
+            path = location.as_before(data, path)
         if path is not None and not location.has_columns(path):
             if columns is not None or root is not None:
                 option = "--root" if columns is None else f"--column {quoted(columns)}"
@@ -125,10 +143,15 @@ class Manifest:
             origin, parsed = table.origin, _parse_table(table, on_orphan, contents)
         else:
             origin, parsed = str(path), _read(path, on_orphan, reading, contents)
+            is_known = path.is_file() or reading.rules >= LATEST
+            if is_known and not reading.root and location.is_image_folder(data, path):
+                folder = path if path.is_dir() else path.parent
+                left = image_folder.leave_unnamed(folder, parsed.samples, is_early=reading.rules < LATEST)
+                parsed = parsed._replace(left_out=left)
         return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
 
     @property
-    def overview(self) -> tuple[Group, ...]:
+    def overview(self) -> tuple[ClassCount, ...]:
         """What was read: samples by split and class, with an example of each."""
         return overview(self.samples, self.origin)
 
@@ -157,6 +180,8 @@ def _read(path: Path, on_orphan: OnOrphan, reading: Reading, contents: Collectio
     """Read a file or folder, a range of tars, or a pattern."""
     if tars := location.find_tars(path):
         return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading, contents=contents)
+    if reading.rules >= LATEST and (files := image_folder.find_metadata(path)):
+        return _parse_table(image_folder.read_image_folder(files, path, reading=reading), on_orphan, contents)
     parquets, folder = location.find_parquets(path)
     if parquets:
         return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan, contents)

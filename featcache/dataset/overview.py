@@ -11,14 +11,14 @@ import numpy as np
 from featcache.dataset.sample_list import SampleList
 from featcache.identity.terms import SPLITS
 
-__all__ = ["UNLABELLED", "UNNAMED", "Group", "overview", "summarise"]
+__all__ = ["UNLABELLED", "UNNAMED", "ClassCount", "overview", "summarise"]
 
 UNNAMED = "AI, generator unknown"
 UNLABELLED = "no label"
 
 
 @dataclass(frozen=True)
-class Group:
+class ClassCount:
     """Samples of one split and class.
 
     Attributes
@@ -39,7 +39,7 @@ class Group:
     example: str
 
 
-def overview(samples: SampleList, origin: str) -> tuple[Group, ...]:
+def overview(samples: SampleList, origin: str) -> tuple[ClassCount, ...]:
     """Count samples by split and class: splits in their order, real pictures first, those without a label last.
 
     Parameters
@@ -52,28 +52,28 @@ def overview(samples: SampleList, origin: str) -> tuple[Group, ...]:
     n_classes = len(samples.class_names) + 1
     codes = (samples.split_code.astype(np.int64) * 3 + samples.label_a + 1) * n_classes + samples.label_b + 1
     _, firsts, counts = np.unique(codes, return_index=True, return_counts=True)
-    groups = []
+    classes = []
     for row, count in zip(firsts.tolist(), counts.tolist(), strict=True):
         sample = samples[row]
         example = sample.image.name if sample.image else sample.sample_id
         label = _label(sample.label_a, sample.label_b)
-        groups.append(Group(sample.split, label, count, _below(example, origin)))
-    return tuple(sorted(groups, key=_order))
+        classes.append(ClassCount(sample.split, label, count, _below(example, origin)))
+    return tuple(sorted(classes, key=_order))
 
 
-def summarise(groups: Sequence[Group], n_lines: int) -> tuple[Group, ...]:
+def summarise(classes: Sequence[ClassCount], n_lines: int) -> tuple[ClassCount, ...]:
     """Put the generators of a split together where there would be more lines than these."""
-    if len(groups) <= n_lines:
-        return tuple(groups)
-    by_line: dict[tuple[str | None, str], list[Group]] = {}
-    for group in groups:
-        is_named = group.label not in ("real", UNNAMED, UNLABELLED)
-        by_line.setdefault((group.split, "generators" if is_named else group.label), []).append(group)
+    if len(classes) <= n_lines:
+        return tuple(classes)
+    by_line: dict[tuple[str | None, str], list[ClassCount]] = {}
+    for one in classes:
+        is_named = one.label not in ("real", UNNAMED, UNLABELLED)
+        by_line.setdefault((one.split, "generators" if is_named else one.label), []).append(one)
     return tuple(
-        Group(
+        ClassCount(
             split,
             f"AI, {len(each)} generators" if label == "generators" and len(each) > 1 else each[0].label,
-            sum(group.n_samples for group in each),
+            sum(one.n_samples for one in each),
             each[0].example,
         )
         for (split, label), each in by_line.items()
@@ -94,7 +94,7 @@ def _below(name: str, origin: str) -> str:
     return next((str(path.relative_to(each)) for each in parents if path.is_relative_to(each)), name)
 
 
-def _order(group: Group) -> tuple[int, int, str]:
+def _order(one: ClassCount) -> tuple[int, int, str]:
     labels = ("real", UNNAMED, "", UNLABELLED)
-    place = labels.index(group.label) if group.label in labels else 2
-    return SPLITS.index(group.split) if group.split in SPLITS else len(SPLITS), place, group.label
+    place = labels.index(one.label) if one.label in labels else 2
+    return SPLITS.index(one.split) if one.split in SPLITS else len(SPLITS), place, one.label

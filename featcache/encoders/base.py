@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import Modality
 
@@ -17,6 +18,8 @@ __all__ = [
     "EncoderSpec",
     "TokenEncoder",
     "Vectors",
+    "check_rules",
+    "decode_rules",
     "decode_size",
     "loading_check",
 ]
@@ -92,6 +95,24 @@ def decode_size(spec: EncoderSpec) -> tuple[int, int] | None:
     """
     size: tuple[int, int] | None = getattr(spec, "decode_at_least", None)
     return size
+
+
+def decode_rules(spec: EncoderSpec) -> int:
+    """Return by which rules an encoder wants pictures decoded: those that its identity names, or else the latest."""
+    from featcache.pictures.decode_rules import DECODE_RULES
+
+    document = spec.fingerprint.identity.get("decode")
+    return int(document.get("rules", DECODE_RULES)) if isinstance(document, Mapping) else DECODE_RULES
+
+
+def check_rules(rules: int) -> None:
+    """Raise `ModelError` unless pictures can be decoded by these rules."""
+    from featcache.pictures.decode_rules import DECODE_RULES
+
+    if rules not in range(1, DECODE_RULES + 1):
+        raise ModelError(
+            f"pictures are decoded by the rules {rules!r}, this version knows those to {DECODE_RULES}: update it"
+        )
 
 
 def loading_check(spec: EncoderSpec) -> Callable[[], None] | None:

@@ -33,11 +33,11 @@ def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None 
     if wanted.modality == "spectral":
         from featcache.encoders.spectral.encoder import SpectralSpec
 
-        return SpectralSpec(outputs, str(identity["storage_dtype"]))
+        return SpectralSpec(outputs, str(identity["storage_dtype"]), _decode_rules(identity))
     from featcache.encoders.model_folder import resolve_model
 
     try:
-        folder = resolve_model(model or _location(wanted))
+        folder = resolve_model(model or _location(wanted), variant=wanted.source.get("variant"))
     except ModelError as error:
         raise ModelError(f"{error} (name its place with --{wanted.modality}-model)") from None
     dtypes: dict[str, Any] = {name: str(identity[name]) for name in ("compute_dtype", "storage_dtype")}
@@ -51,7 +51,7 @@ def build_spec(wanted: Fingerprint, outputs: tuple[str, ...], model: str | None 
         return ClipTextSpec(folder, outputs, str(identity["template"]), **dtypes)
     from featcache.encoders.text import TextSpec
 
-    return TextSpec(folder, outputs, str(identity["template"]), **dtypes)
+    return TextSpec(folder, outputs, str(identity["template"]), **dtypes, as_sentences="sentence" in identity)
 
 
 def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: tuple[str, str]) -> dict[str, str]:
@@ -71,7 +71,10 @@ def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: 
     if source.get("revision") and not source.get("path"):
         model += f"@{source['revision']}"
     options = _which(modality, model, identity)
-    options |= outputs_option(modality, outputs)
+    options |= {"--variant": str(source["variant"])} if source.get("variant") else {}
+    # An identity has this field only where this output is wanted, so the command has to name it.
+    own = ["sentence"] if "sentence" in identity else []
+    options |= outputs_option(modality, tuple(dict.fromkeys([*outputs, *own])))
     if str(identity.get("template", "{caption}")) != "{caption}":
         options["--text-template"] = str(identity["template"])
     options |= _picture_options(identity)
@@ -105,6 +108,8 @@ def _picture_options(identity: Mapping[str, Any]) -> dict[str, str]:
     how = _feeding(identity)
     options = {"--resize": "torch"} if how["resize"] == "torch" else {}
     options |= {"--square-crop": ""} if how["square_crop"] else {}
+    options |= {"--image-size": str(how["image_size"])} if how["image_size"] is not None else {}
+    options |= {"--fit": str(how["fit"])} if how["fit"] is not None else {}
     return options | ({"--decode": "fast"} if how["decode"] == "fast" else {})
 
 
@@ -117,7 +122,17 @@ def _feeding(identity: Mapping[str, Any]) -> dict[str, Any]:
         "resize": str(preprocess.get("backend", "pillow")),
         "square_crop": preprocess.get("square_crop") is True,
         "decode": "fast" if is_fast else "exact",
+        "image_size": preprocess.get("image_size"),
+        "fit": preprocess.get("fit"),
+        "decode_rules": _decode_rules(identity),
     }
+
+
+def _decode_rules(identity: Mapping[str, Any]) -> int:
+    """Return the rules that a document names; 0, which no rules are, where it names none."""
+    document = identity.get("decode")
+    rules = document.get("rules") if isinstance(document, Mapping) else None
+    return rules if isinstance(rules, int) else 0
 
 
 def _location(wanted: Fingerprint) -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 from featcache.encoders.base import Device
 from featcache.encoders.loading import resolve_device
@@ -42,9 +42,6 @@ class CaptionSpec(ABC):
     storage_dtype: str = "float16"
     modality: Literal["text"] = field(default="text", init=False)
 
-    _tower: ClassVar[Mapping[str, str]] = {}
-    """What tells encoders of one model's files apart."""
-
     def __post_init__(self) -> None:
         if "{caption}" not in self.template:
             raise ModelError(f"text template {self.template!r} does not contain {{caption}}")
@@ -59,6 +56,16 @@ class CaptionSpec(ABC):
     def max_length(self) -> int:
         """Longest input in tokens, special tokens included."""
 
+    @property
+    def lower_case(self) -> bool:
+        """Whether texts are put in lower case before the tokenizer does what it does."""
+        return False
+
+    @property
+    def _own_fields(self) -> Mapping[str, Any]:
+        """Fields of the identity that not all encoders of captions have."""
+        return {}
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Identity of the producer."""
@@ -66,7 +73,7 @@ class CaptionSpec(ABC):
             "format": 1,
             "modality": "text",
             "model": self.folder.document(),
-            **self._tower,
+            **self._own_fields,
             "tokenizer": self.folder.tokenizer_digest(),
             "template": self.template,
             "max_length": self.max_length,
@@ -87,7 +94,7 @@ class CaptionSpec(ABC):
     def load(self, device: Device, *, compile: bool = False) -> TextEncoder:
         """Read weights and tokenizer; ``compile`` hands the forward to ``torch.compile``, which pays on a GPU."""
         place = resolve_device(device)
-        tokeniser = Tokeniser(self.folder, self.max_length)
+        tokeniser = Tokeniser(self.folder, self.max_length, lower_case=self.lower_case)
         return TextEncoder(
             self._load(place, tokeniser),
             tokeniser,

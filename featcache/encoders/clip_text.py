@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from featcache.encoders.captions import CaptionSpec
 from featcache.encoders.loading import load_weights, lower
@@ -39,8 +39,6 @@ class ClipTextSpec(CaptionSpec):
 
     outputs: tuple[str, ...] = ("projected",)
 
-    _tower: ClassVar[Mapping[str, str]] = {"tower": "clip-text"}
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.folder.model_type not in MODEL_TYPES:
@@ -74,6 +72,10 @@ class ClipTextSpec(CaptionSpec):
     def max_length(self) -> int:
         """Longest input in tokens, special tokens included."""
         return self._size("max_position_embeddings")
+
+    @property
+    def _own_fields(self) -> Mapping[str, str]:
+        return {"tower": "clip-text"}
 
     @property
     def projection_dim(self) -> int:

@@ -59,7 +59,12 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_weights(
-    folder: ModelFolder, model_class: Any, *, optional: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+    folder: ModelFolder,
+    model_class: Any,
+    *,
+    optional: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> tuple[Any, frozenset[str]]:
     """Load a frozen model in float32.
 
@@ -73,6 +78,8 @@ def load_weights(
         Prefixes of parameters that may be missing (e.g. ``"pooler."``).
     changes : mapping
         Fields of the configuration that are to be other than ``config.json`` says.
+    arguments : mapping
+        What the class has to be told besides its configuration.
 
     Returns
     -------
@@ -102,7 +109,9 @@ def load_weights(
                 local_files_only=True,
                 use_safetensors=folder.uses_safetensors,
                 weights_only=True,
+                variant=folder.variant,
                 **({} if config is None else {"config": config}),
+                **(arguments or {}),
             )
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -137,16 +146,18 @@ def computing_in(device: str, dtype: str) -> Iterator[None]:
         yield
 
 
-def lower(model: Any, dtype: str) -> Any:
+def lower(model: Any, dtype: str, *, but: Sequence[str] = ()) -> Any:
     """Store the factors of products in the dtype that autocast would cast them to in every forward.
 
-    The vectors are the same in every bit; a forward saves the casts.
+    The vectors are the same in every bit; a forward saves the casts. Modules whose names end with one of ``but`` are
+    left as they are.
     """
     import torch
 
     if dtype != "float32":
-        for module in model.modules():
-            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+        for name, module in model.named_modules():
+            is_factor = isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+            if is_factor and not name.endswith(tuple(but)):
                 module.to(getattr(torch, dtype))
     return model
 

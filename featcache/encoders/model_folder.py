@@ -22,7 +22,11 @@ PINNED_REVISIONS = {
     DEFAULT_TEXT_MODEL: "86b5e0934494bd15c9632b12f734a8a67f723594",
     DEFAULT_IMAGE_MODEL: "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
 }
+_OPEN_CLIP_CONFIG = "open_clip_config.json"
+_PREPROCESSOR, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_VARIANT = re.compile(r"[A-Za-z0-9][\w-]{0,31}")
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "*.model"]
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -35,6 +39,7 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
+_WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 # Fields of config files that say where or with what a model was saved, not what it computes.
 _PROVENANCE_FIELDS = {
     "_name_or_path",
@@ -58,33 +63,55 @@ class ModelFolder:
         Hub id, or the folder's name.
     revision : str or None
         Commit that the files really came from; None for a local folder.
+    variant : str or None
+        Which of several weights are meant, ``"fp16"`` for ``model.fp16.safetensors``; None: those without such a word.
     """
 
     path: Path
     name: str
     revision: str | None = None
+    variant: str | None = None
 
-    def read_json(self, file: str) -> dict[str, Any]:
-        """Read one of the model's JSON files; ModelError if it is missing or no object."""
+    def read(self, file: str) -> object:
+        """Read one of the model's JSON files; ModelError if it is missing or no JSON."""
         try:
-            value = json.loads((self.path / file).read_text(encoding="utf-8"))
+            value: object = json.loads((self.path / file).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ModelError(f"model {self.name!r} has no {file} in {self.path}") from None
         except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"model {self.name!r}: {file} cannot be read: {error}") from None
+        return value
+
+    def read_json(self, file: str) -> dict[str, Any]:
+        """Read one of the model's JSON files; ModelError if it is missing or no object."""
+        value = self.read(file)
         if not isinstance(value, dict):
             raise ModelError(f"model {self.name!r}: {file} holds no JSON object")
         return value
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The parsed ``config.json``."""
-        return self.read_json("config.json")
+        """The parsed ``config.json``, or where there is none the ``open_clip_config.json``."""
+        is_open_clip = (self.path / _OPEN_CLIP_CONFIG).is_file() and not (self.path / "config.json").is_file()
+        return self.read_json(_OPEN_CLIP_CONFIG if is_open_clip else "config.json")
 
     @property
     def model_type(self) -> str:
-        """Architecture as transformers names it, e.g. ``"bert"``."""
-        return str(self.config.get("model_type", ""))
+        """Architecture as transformers names it, e.g. ``"bert"``; ``"open_clip"`` for a folder of that library."""
+        if "model_type" not in self.config and "model_cfg" in self.config:
+            return "open_clip"
+        # What timm writes does not say so; transformers takes it for this, too.
+        is_timm = "model_type" not in self.config and "architecture" in self.config
+        return "timm_wrapper" if is_timm else str(self.config.get("model_type", ""))
+
+    @property
+    def processor_config(self) -> dict[str, Any]:
+        """The parsed ``preprocessor_config.json``, or where there is none the ``processor_config.json``."""
+        is_nested = (self.path / _PROCESSOR).is_file() and not (self.path / _PREPROCESSOR).is_file()
+        config = self.read_json(_PROCESSOR if is_nested else _PREPROCESSOR)
+        if is_nested and not isinstance(config.get("image_processor"), dict):
+            raise ModelError(f"model {self.name!r} has no {_PREPROCESSOR}, and its {_PROCESSOR} no image_processor")
+        return config
 
     @property
     def uses_safetensors(self) -> bool:
@@ -94,20 +121,37 @@ class ModelFolder:
     @cached_property
     def weight_files(self) -> tuple[Path, ...]:
         """The files that hold the weights, safetensors if there are any."""
-        for stem in ("model.safetensors", "pytorch_model.bin"):
-            if (self.path / stem).is_file():
-                return (self.path / stem,)
-            index = f"{stem}.index.json"
+        word = "" if self.variant is None else f".{self.variant}"
+        own = "open_clip_" if self.model_type == "open_clip" else ""
+        stems = {f"{own}{stem}{word}{end}": f"{own}{stem}{end}" for stem, end in _WEIGHTS}
+        for single, stem in stems.items():
+            if (self.path / single).is_file():
+                return self._downloaded(self.path / single)
+            index = f"{stem}.index{word}.json"
             if (self.path / index).is_file():
-                names = self.read_json(index).get("weight_map")
-                if not isinstance(names, dict) or not names:
-                    raise ModelError(f"model {self.name!r}: {index} has no weight_map")
-                files = tuple(self.path / Path(str(name)).name for name in sorted(set(names.values())))
-                missing = [file.name for file in files if not file.is_file()]
-                if missing:
-                    raise ModelError(f"model {self.name!r}: {index} names {missing[0]!r}, which is not in {self.path}")
-                return files
-        raise ModelError(f"model {self.name!r} has no model.safetensors and no pytorch_model.bin in {self.path}")
+                return self._downloaded(*self._listed(index))
+        raise ModelError(f"model {self.name!r} has no {' and no '.join(stems)} in {self.path}")
+
+    def _listed(self, index: str) -> tuple[Path, ...]:
+        names = self.read_json(index).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise ModelError(f"model {self.name!r}: {index} has no weight_map")
+        files = tuple(self.path / Path(str(name)).name for name in sorted(set(names.values())))
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise ModelError(f"model {self.name!r}: {index} names {missing[0]!r}, which is not in {self.path}")
+        return files
+
+    def _downloaded(self, *files: Path) -> tuple[Path, ...]:
+        for file in files:
+            with file.open("rb") as opened:
+                is_pointer = opened.read(len(_POINTER)) == _POINTER
+            if is_pointer:
+                raise ModelError(
+                    f"model {self.name!r}: {file} is a pointer of git-LFS, its weights were not downloaded: "
+                    f"run 'git lfs pull' in {self.path}"
+                )
+        return files
 
     @cached_property
     def parameters(self) -> frozenset[str] | None:
@@ -160,7 +204,8 @@ class ModelFolder:
     def source(self) -> dict[str, Any]:
         """Return where the weights came from, for people and for loading them again."""
         hub = self.revision is not None
-        return {"model": self.name, "revision": self.revision, "path": None if hub else str(self.path)}
+        place = {"model": self.name, "revision": self.revision, "path": None if hub else str(self.path)}
+        return place if self.variant is None else place | {"variant": self.variant}
 
 
 def _value_fields(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +216,7 @@ def _value_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def resolve_model(model: str) -> ModelFolder:
+def resolve_model(model: str, *, variant: str | None = None) -> ModelFolder:
     """Find the files of ``model``, downloading them from the hub if it is not a local folder.
 
     Parameters
@@ -179,35 +224,40 @@ def resolve_model(model: str) -> ModelFolder:
     model : str
         A local folder, or a hub id with an optional ``@revision`` (branch, tag or commit). The default models
         come at a pinned commit unless another is named.
+    variant : str
+        Which of several weights are meant, ``"fp16"`` for ``model.fp16.safetensors``.
 
     Raises
     ------
     ModelError
         If it is neither, or cannot be fetched.
     """
+    if variant is not None and not _VARIANT.fullmatch(variant):
+        raise ModelError(f"variant {variant!r} is no word in a file's name, expected one like fp16")
     folder = Path(model).expanduser()
     if model and folder.is_dir():
-        found = ModelFolder(folder.resolve(), folder.resolve().name)
+        found = ModelFolder(folder.resolve(), folder.resolve().name, variant=variant)
         _ = found.config, found.weight_files
         return found
     name, _, revision = model.partition("@")
     if folder.exists() or not _HUB_ID.fullmatch(name):
         raise ModelError(f"model {model!r} is neither a folder nor a hub id like 'org/name' or 'org/name@revision'")
-    path = _download(name, revision or PINNED_REVISIONS.get(name))
+    path = _download(name, revision or PINNED_REVISIONS.get(name), variant)
     commit = path.name if path.parent.name == "snapshots" else revision
-    return ModelFolder(path, name, commit or "main")
+    return ModelFolder(path, name, commit or "main", variant)
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, variant: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    word = "" if variant is None else f".{variant}"
+    bins = f"pytorch_model{word}*.bin"
     try:
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, "*.safetensors"]))
-        if not any(path.glob("*.safetensors")):
-            path = Path(
-                snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, "pytorch_model*.bin"])
-            )
+        for weights in (f"*{word and word + '*'}.safetensors", bins, f"open_clip_{bins}"):
+            path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights]))
+            if any(path.glob(weights)):
+                break
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         at = f" at revision {revision!r}" if revision else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.encoders.base import decode_size
+from featcache.encoders.base import decode_rules, decode_size
 from featcache.encoders.build import build_spec
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint, check_same
@@ -71,7 +71,7 @@ class ContentEncoder:
             return content
         from featcache.pictures.decode import decode_rgb
 
-        return decode_rgb(content, at_least=decode_size(self._spec))
+        return decode_rgb(content, at_least=decode_size(self._spec), rules=decode_rules(self._spec))
 
 
 def load_encoder(

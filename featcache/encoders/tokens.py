@@ -30,6 +30,8 @@ class Tokeniser:
         The folder of the model and its tokenizer.
     max_length : int
         Most tokens of a text, special tokens included.
+    lower_case : bool
+        Whether texts are put in lower case before all that it does by itself.
 
     Raises
     ------
@@ -37,7 +39,7 @@ class Tokeniser:
         If its files cannot be used, or it does not say how to pad.
     """
 
-    def __init__(self, folder: ModelFolder, max_length: int) -> None:
+    def __init__(self, folder: ModelFolder, max_length: int, *, lower_case: bool = False) -> None:
         from transformers import AutoTokenizer
 
         self.max_length = max_length
@@ -47,9 +49,14 @@ class Tokeniser:
         except Exception as error:  # the library that reads the files raises nothing less general
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {reason}") from error
-        if self._tokenizer.pad_token_id is None:
+        # Whatever is filled in is masked: the token that ends a text will do where there is none for that.
+        padding = self._tokenizer.pad_token_id
+        self._padding: int | None = self.end if padding is None else int(padding)
+        if self._padding is None:
             raise ModelError(f"tokenizer of model {folder.name!r} has no padding token")
         self._tokenizer.truncation_side = "right"
+        if lower_case:
+            _put_in_lower_case(self._tokenizer, folder)
 
     @property
     def end(self) -> int | None:
@@ -61,6 +68,20 @@ class Tokeniser:
     def largest(self) -> int:
         """Largest id that there is."""
         return int(max(self._tokenizer.get_vocab().values()))
+
+    @property
+    def two_words(self) -> tuple[int, int]:
+        """Ids of two tokens that are not special: the smallest."""
+        special = set(self._tokenizer.all_special_ids)
+        first, second, *_ = sorted(set(self._tokenizer.get_vocab().values()) - special)
+        return int(first), int(second)
+
+    def n_leading(self, text: str) -> int:
+        """Return how many tokens stand before what follows a text, special ones included."""
+        if not text:
+            return 0
+        ids = self.tokenise([text])[0]
+        return len(ids) - bool(ids and ids[-1] in self._tokenizer.all_special_ids)
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, special tokens included, cut to `max_length`."""
@@ -91,9 +112,23 @@ class Tokeniser:
         """
         ids = self.tokenise([str(text) for text in texts]) if isinstance(texts[0], str) else texts
         lengths = np.array([len(one) for one in ids])
-        longest = int(lengths.max())
+        longest = max(int(lengths.max()), 1)  # a text may have no token at all
         width = max(longest, min(-(-longest // multiple) * multiple, self.max_length))
         mask = np.arange(width) < lengths[:, None]
-        padded = np.full(mask.shape, self._tokenizer.pad_token_id, np.int64)
+        padded = np.full(mask.shape, self._padding, np.int64)
         padded[mask] = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
         return padded, mask.astype(np.int64)
+
+
+def _put_in_lower_case(tokenizer: Any, folder: ModelFolder) -> None:
+    from tokenizers import normalizers
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(f"tokenizer of model {folder.name!r} cannot be told to put texts in lower case")
+    own = backend.normalizer
+    steps = (
+        [own[k] for k in range(len(own))] if isinstance(own, normalizers.Sequence) else [own] if own is not None else []
+    )
+    if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.encoders.base import Device, Vectors
+from featcache.encoders.base import Device, Vectors, check_rules
+from featcache.encoders.blocks import BlockOutputs
 from featcache.encoders.compiled import Forward
-from featcache.encoders.first_tokens import FirstTokens
+from featcache.encoders.feeding import check_size, feed_of
 from featcache.encoders.loading import computing_in, load_weights, lower, resolve_device
 from featcache.encoders.model_folder import ModelFolder
 from featcache.encoders.towers import PROJECTION, VisionTower
@@ -21,8 +22,9 @@ from featcache.encoders.transfer import fetch, send_stacked
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.outputs import abbreviate, expand
-from featcache.pictures.decode import DecodeMode, decode_document
-from featcache.pictures.preprocess import Backend, Preprocessor
+from featcache.pictures.decode_rules import DECODE_RULES, DecodeMode, decode_document
+from featcache.pictures.patches import PatchPreprocessor
+from featcache.pictures.preprocess import Backend, Fit, Preprocessor
 
 __all__ = ["ImageSpec", "VisionEncoder"]
 
@@ -34,13 +36,14 @@ class ImageSpec:
     Attributes
     ----------
     folder : ModelFolder
-        A CLIP (whole or vision tower), ViT, DINOv2 or SigLIP model.
+        A model of a type that `VisionTower` knows.
     outputs : tuple of str
         ``pooled``: the tower's pooled output, *before* any projection. ``projected``: that after CLIP's projection
         into the space it shares with text. ``cls``: class token of the last hidden state, after the final norm where
         a model has one for all tokens (ViT, DINOv2, not CLIP). ``mean``: mean of the patch tokens of the last hidden
         state, without class and register tokens. ``layers:k``: the class token as the k-th block puts it out, before
-        any final norm. May be given as a request (``layers:all``); a model without one of them refuses it.
+        any final norm; ``layers_mean:k``: the mean of its patch tokens. May be given as a request (``layers:all``); a
+        model without one of them refuses it.
     compute_dtype, storage_dtype : str
         Dtypes of the forward, and of the vectors on disk.
     resize : {"pillow", "torch"}
@@ -49,6 +52,12 @@ class ImageSpec:
         Whether the largest square in the middle stands for the picture.
     decode : {"exact", "fast"}
         ``fast`` lets libjpeg decode large JPEGs at a fraction of their size, at least twice that of the resize.
+    image_size : int or None
+        Side of the pictures that the model sees, if not its own: its positions are interpolated.
+    fit : {"crop", "squash", "pad"} or None
+        How pictures of another aspect come to that size, if not in the model's own way.
+    decode_rules : int
+        By which rules pictures become RGB: the latest, or those of a cache that has vectors by earlier ones.
     """
 
     folder: ModelFolder
@@ -58,6 +67,9 @@ class ImageSpec:
     resize: Backend = "pillow"
     square_crop: bool = False
     decode: DecodeMode = "exact"
+    image_size: int | None = None
+    fit: Fit | None = None
+    decode_rules: int = DECODE_RULES
     modality: Literal["image"] = field(default="image", init=False)
 
     def __post_init__(self) -> None:
@@ -67,13 +79,8 @@ class ImageSpec:
         object.__setattr__(self, "outputs", outputs)
         if self.decode not in ("exact", "fast"):
             raise ModelError(f"decode mode {self.decode!r} is unknown, expected exact or fast")
-        expected = tower.image_size
-        if expected is not None and self.preprocessor.size != (expected, expected):
-            height, width = self.preprocessor.size
-            raise ModelError(
-                f"model {self.folder.name!r} takes {expected} × {expected} pixels, "
-                f"its preprocessor_config.json makes {height} × {width}"
-            )
+        check_rules(self.decode_rules)
+        check_size(tower, self.preprocessor)
 
     @cached_property
     def tower(self) -> VisionTower:
@@ -82,16 +89,30 @@ class ImageSpec:
 
     @property
     def widths(self) -> Mapping[str, int]:
-        """Columns of the outputs."""
-        return {output: self.tower.width(output) for output in self.outputs}
+        """Columns of the outputs, as far as they are known before the weights are read."""
+        widths = {output: self.tower.width(output) for output in self.outputs}
+        return {output: width for output, width in widths.items() if width is not None}
 
     @cached_property
-    def preprocessor(self) -> Preprocessor:
-        """The model's own preprocessing."""
-        config = self.folder.read_json("preprocessor_config.json")
-        return Preprocessor.from_config(
+    def preprocessor(self) -> Preprocessor | PatchPreprocessor:
+        """The model's own preprocessing, with what was chosen instead of it."""
+        foreign = self.tower.architecture.foreign
+        if foreign is not None:
+            made = foreign.pixels(self.folder)
+            own = Preprocessor(**made, backend=self.resize, square_crop=self.square_crop)
+            return own.sized(self.image_size).fitted(self.fit)
+        config = self.folder.processor_config
+        if self.tower.architecture.takes_patches:
+            if self.image_size is not None or self.fit is not None:
+                raise ModelError(
+                    f"model {self.folder.name!r} takes patches of a picture in its own size and aspect: "
+                    "neither image size nor fit can be chosen"
+                )
+            return PatchPreprocessor.from_config(config, resize=self.resize, square_crop=self.square_crop)
+        own = Preprocessor.from_config(
             config, model_type=self.folder.model_type, resize=self.resize, square_crop=self.square_crop
         )
+        return own.sized(self.image_size).fitted(self.fit)
 
     @property
     def decode_at_least(self) -> tuple[int, int] | None:
@@ -105,7 +126,7 @@ class ImageSpec:
             "format": 1,
             "modality": "image",
             "model": self.folder.document(),
-            "decode": decode_document(self.decode),
+            "decode": decode_document(self.decode, self.decode_rules),
             "preprocess": self.preprocessor.document(),
             "compute_dtype": self.compute_dtype,
             "storage_dtype": self.storage_dtype,
@@ -129,22 +150,23 @@ class VisionEncoder:
     """A loaded vision encoder, for one thread."""
 
     def __init__(self, spec: ImageSpec, device: str, *, compile: bool = False) -> None:
-        import torch
-
         self.spec = spec
         self.device = device
-        tower, name = spec.tower, spec.folder.name
+        tower = spec.tower
         model = _load_projecting(spec) if "projected" in spec.outputs else _load_plain(spec)
         self._project = getattr(model, PROJECTION[:-1], None)
         # transformers puts the tower of a projecting class, and in its first fifth versions of any CLIP, one down.
         self._tower = getattr(model, "vision_model", model)
-        self._first_tokens = FirstTokens(self._tower, spec.outputs, tower.n_blocks, name)
-        lower(model, spec.compute_dtype).to(device)
-        p = spec.preprocessor
-        std = torch.tensor(p.std, device=device).view(1, 3, 1, 1)
-        self._scale = p.rescale / std
-        self._shift = torch.tensor(p.mean, device=device).view(1, 3, 1, 1) / std
-        self._forward = Forward(self._vectors, compile=compile, dynamic=False)
+        self._blocks = BlockOutputs(
+            self._tower, spec.outputs, tower.n_blocks, spec.folder.name, mean=self._mean_of_patches
+        )
+        lower(model, spec.compute_dtype, but=tower.architecture.kept_in_float32).to(device)
+        self._feed = feed_of(tower, spec.preprocessor, device)
+        self._mask: Any = None
+        is_compiled = compile and not tower.architecture.takes_patches
+        self._forward = Forward(self._vectors, compile=is_compiled, dynamic=False)
+        if compile and not is_compiled:
+            self._forward.fallback = "each picture has a shape of its own"
         self._sizes: set[int] = set()
 
     @property
@@ -177,9 +199,11 @@ class VisionEncoder:
             raise
 
     def _vectors(self, pixels: Any) -> Mapping[str, Any]:
-        levels = pixels.permute(0, 3, 1, 2).float()
-        states = self._tower(pixel_values=levels * self._scale - self._shift)
-        vectors = self._first_tokens.take()
+        inputs = self._feed(pixels)
+        if "pixel_attention_mask" in inputs:
+            self._mask = inputs["pixel_attention_mask"]
+        states = self._tower(**inputs)
+        vectors = self._blocks.take()
         return {name: vectors[name] if name in vectors else self._output(name, states) for name in self.spec.outputs}
 
     def _output(self, name: str, states: Any) -> Any:
@@ -190,18 +214,27 @@ class VisionEncoder:
                 assert self._project is not None
                 return self._project(states.pooler_output)
             case "mean":
-                return states.last_hidden_state[:, self.spec.tower.n_prefix :].float().mean(1)
+                return self._mean_of_patches(states.last_hidden_state)
             case _:
                 return states.last_hidden_state[:, 0]
+
+    def _mean_of_patches(self, tokens: Any) -> Any:
+        patches = tokens[:, self.spec.tower.n_prefix :].float()
+        if self._mask is None:
+            return patches.mean(1)
+        weights = self._mask.unsqueeze(-1).to(patches.dtype)
+        return (patches * weights).sum(1) / weights.sum(1)
 
 
 def _load_plain(spec: ImageSpec) -> Any:
     import transformers
 
     architecture = spec.tower.architecture
+    if architecture.foreign is not None:
+        return architecture.foreign.load(spec.folder, architecture.model_class)
     model_class = getattr(transformers, architecture.model_class)
-    optional = (architecture.pooler,) if architecture.pooler else ()
-    model, absent = load_weights(spec.folder, model_class, optional=optional)
+    optional = (spec.tower.pooler,) if spec.tower.pooler else ()
+    model, absent = load_weights(spec.folder, model_class, optional=optional, arguments=architecture.arguments)
     if absent and "pooled" in spec.outputs:
         raise ModelError(
             f"model {spec.folder.name!r} has no output 'pooled': its pooling layer has no weights; "
@@ -214,6 +247,8 @@ def _load_projecting(spec: ImageSpec) -> Any:
     import transformers
 
     tower = spec.tower
+    if tower.architecture.foreign is not None:
+        return tower.architecture.foreign.load(spec.folder, str(tower.architecture.projecting_class))
     model_class = getattr(transformers, str(tower.architecture.projecting_class))
     changes = {"projection_dim": tower.projection_dim}
     model, absent = load_weights(spec.folder, model_class, optional=(PROJECTION,), changes=changes)

@@ -15,6 +15,7 @@ from featcache.cache.failures import read_failures
 from featcache.cache.folder import Cache, Defaults
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
 from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.cells import quoted
 from featcache.encoders.base import Device, EncoderSpec
 from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError, FingerprintMismatch, ManifestError
@@ -61,8 +62,8 @@ class ExtractedPictures:
     faults : mapping of int to RowFault
         By row of the store: every sample that lacks any of the vectors, and the first reason.
     left_out : tuple of str
-        One line for each thing that is no sample because there is no regular file where the data say, or because a
-        part of the source is damaged or refused.
+        One line for each thing that is no sample because there is no regular file where the data say, because a part of
+        the source is damaged or refused, or because it looks like a picture and is not taken.
     n_encoded : int
         Contents that were encoded now, once for each producer and view; what was in the cache before is not counted.
     """
@@ -136,7 +137,8 @@ def extract_pictures(
     check_sides(done.sides, planned.plans, excused=_FAULTS_OF_CONTENTS)
     # The table that this extraction wrote: another one may have replaced it since.
     store = FeatureStore(Cache.open(target.path), planned.scanned.table, soundness=Soundness(target.path))
-    left_out = (*manifest.orphans, *manifest.broken)
+    odd = (f"{quoted(name)}: {each.reason}" for each in manifest.left_out for name in each.names)
+    left_out = (*manifest.orphans, *manifest.broken, *odd)
     return ExtractedPictures(store, _find_faults(store, wanted, done), left_out, done.n_encoded)
 
 

@@ -159,6 +159,8 @@ class ExtractResult:
         One line for each part of the source that is damaged or refused.
     passes : tuple of PassResult
         One for each kind of contents of which something was encoded.
+    n_left_out : int
+        What looks like a picture in the source and was not taken.
     """
 
     dataset: str
@@ -169,6 +171,7 @@ class ExtractResult:
     sides: tuple[SideResult, ...]
     broken: tuple[str, ...] = ()
     passes: tuple[PassResult, ...] = ()
+    n_left_out: int = 0
 
     @property
     def n_failed(self) -> int:

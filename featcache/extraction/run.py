@@ -122,6 +122,7 @@ def carry_out(
         sides,
         manifest.broken,
         passes,
+        sum(len(each.names) for each in manifest.left_out),
     )
     tell(Event("end", {"n_encoded": result.n_encoded, "n_failed": result.n_failed}))
     return planned, result

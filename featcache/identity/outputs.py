@@ -1,46 +1,59 @@
 """Names of the vectors of one forward, and the short ways to ask for several of them.
 
-A stored output has one name, ``cls`` or ``layers:4``. A request may also say ``layers:4-8-12`` (these three),
-``layers:1..6`` (all from the first to the last) or ``layers:all``: `expand` turns it into names.
+A stored output has one name, ``cls``, ``layers:4`` or ``layers_mean:4``. A request may also say ``layers:4-8-12``
+(these three), ``layers:1..6`` (all from the first to the last) or ``layers:all``, and the same of ``layers_mean``:
+`expand` turns it into names.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from featcache.errors import FeatcacheError
 
 __all__ = [
+    "CLASS_TOKENS",
+    "PATCH_MEANS",
     "abbreviate",
     "check_names",
     "expand",
     "is_layer",
+    "layer_family",
     "layer_name",
     "layer_number",
     "natural_order",
     "parse_outputs",
 ]
 
-_LAYERS = "layers:"
-_ALL = "layers:all"
+CLASS_TOKENS, PATCH_MEANS = "layers", "layers_mean"
+"""Families of the outputs of blocks: the first token, and the mean of the tokens of patches."""
+_FAMILIES = (CLASS_TOKENS, PATCH_MEANS)
+_ALL = "all"
 _MAX_NAMES = 1024
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NUMBER = "[1-9][0-9]{0,3}"
 _SPAN = rf"{_NUMBER}(\.\.{_NUMBER})?"
-_REQUEST = re.compile(rf"layers:(all|{_SPAN}(-{_SPAN})*)")
-_STORED = re.compile(rf"layers:({_NUMBER})")
+_REQUEST = re.compile(rf"({'|'.join(_FAMILIES)}):({_ALL}|{_SPAN}(-{_SPAN})*)")
+_STORED = re.compile(rf"({'|'.join(_FAMILIES)}):({_NUMBER})")
 
 
-def layer_name(number: int) -> str:
+def layer_name(number: int, family: str = CLASS_TOKENS) -> str:
     """Return the name of the output of a block; the first block is 1."""
-    return f"{_LAYERS}{number}"
+    return f"{family}:{number}"
 
 
 def layer_number(name: str) -> int | None:
     """Return which block's output has this name; None if it is that of none."""
     found = _STORED.fullmatch(name)
-    return int(found[1]) if found else None
+    return int(found[2]) if found else None
+
+
+def layer_family(name: str) -> str | None:
+    """Return what of a block's output has this name, `CLASS_TOKENS` or `PATCH_MEANS`; None if it is that of none."""
+    found = _STORED.fullmatch(name)
+    return found[1] if found else None
 
 
 def is_layer(name: str) -> bool:
@@ -49,12 +62,12 @@ def is_layer(name: str) -> bool:
 
 
 def natural_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort names of outputs: those of blocks after all others, by number."""
-    return tuple(sorted(names, key=lambda name: (layer_number(name) or 0, name)))
+    """Sort names of outputs: those of blocks after all others, family by family, by number."""
+    return tuple(sorted(names, key=lambda name: (layer_family(name) or "", layer_number(name) or 0, name)))
 
 
 def parse_outputs(request: str | Iterable[str]) -> tuple[str, ...]:
-    """Read a comma list, or several, of names and ``layers:…`` requests.
+    """Read a comma list, or several, of names, ``layers:…`` and ``layers_mean:…`` requests.
 
     Returns
     -------
@@ -72,7 +85,7 @@ def parse_outputs(request: str | Iterable[str]) -> tuple[str, ...]:
         if not (_NAME.fullmatch(part) or _REQUEST.fullmatch(part)):
             raise FeatcacheError(
                 f"output {part!r} is no name of a vector: expected names like cls, layers:4, layers:4-8-12, "
-                "layers:1..6 or layers:all, with commas between them"
+                "layers:1..6, layers:all or layers_mean:all, with commas between them"
             )
     if not parts or len(parts) > _MAX_NAMES:
         raise FeatcacheError(f"{len(parts)} outputs are named, expected 1 to {_MAX_NAMES}")
@@ -122,10 +135,9 @@ def expand(
         If the request is malformed, or asks for what there is not.
     """
     there = natural_order(set(available))
-    layers = tuple(filter(is_layer, there))
     names: list[str] = []
     for part in parse_outputs(request):
-        wanted = [part] if not part.startswith(_LAYERS) else (layers or [part]) if part == _ALL else _layers(part)
+        wanted = _layers(part, there) if _REQUEST.fullmatch(part) else [part]
         missing = [name for name in wanted if name not in there]
         if missing:
             why = f": {reasons[missing[0]]}" if reasons and missing[0] in reasons else ""
@@ -134,14 +146,17 @@ def expand(
     return tuple(dict.fromkeys(names))
 
 
-def _layers(part: str) -> list[str]:
+def _layers(part: str, there: Sequence[str]) -> list[str]:
+    family, _, which = part.partition(":")
+    if which == _ALL:
+        return [name for name in there if layer_family(name) == family] or [part]
     numbers: list[int] = []
-    for span in part.removeprefix(_LAYERS).split("-"):
+    for span in which.split("-"):
         first, _, last = span.partition("..")
         if last and int(last) < int(first):
             raise FeatcacheError(f"output {part!r} runs from layer {first} to {last}, expected the smaller first")
         numbers += range(int(first), int(last or first) + 1)
-    return [layer_name(number) for number in numbers]
+    return [layer_name(number, family) for number in numbers]
 
 
 def abbreviate(names: Iterable[str]) -> str:
@@ -149,13 +164,18 @@ def abbreviate(names: Iterable[str]) -> str:
 
     What it says is again a request of the same outputs, layers by number.
     """
-    ordered = natural_order(set(names))
-    words = [name for name in ordered if not is_layer(name)]
+    words: list[str] = []
+    for family, group in groupby(natural_order(set(names)), key=layer_family):
+        members = list(group)
+        words += members if family is None else [f"{family}:{_spans(map(layer_number, members))}"]
+    return ", ".join(words)
+
+
+def _spans(numbers: Iterable[int | None]) -> str:
     spans: list[list[int]] = []
-    for number in filter(None, map(layer_number, ordered)):
+    for number in filter(None, numbers):
         if spans and number == spans[-1][-1] + 1:
             spans[-1].append(number)
         else:
             spans.append([number])
-    texts = [f"{s[0]}..{s[-1]}" if len(s) > 2 else "-".join(map(str, s)) for s in spans]
-    return ", ".join([*words, _LAYERS + "-".join(texts)] if texts else words)
+    return "-".join(f"{s[0]}..{s[-1]}" if len(s) > 2 else "-".join(map(str, s)) for s in spans)

@@ -11,7 +11,7 @@ from PIL import Image
 from featcache.errors import ImageError
 from featcache.pictures.strips import by_strips, cut_rows
 
-__all__ = ["detach", "to_rgb"]
+__all__ = ["detach", "to_rgb", "whiten_around"]
 
 _PLAIN = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _ALPHA = frozenset({"LA", "PA", "RGBA", "La", "RGBa"})
@@ -42,6 +42,17 @@ def to_rgb(image: Image.Image, format: str | None) -> Image.Image:
     if image.has_transparency_data:
         return by_strips(image.size, lambda top, bottom: _over_white(cut_rows(image, top, bottom)))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def whiten_around(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Make an RGB picture white, in place, outside a box (left, top, right, bottom), and return it."""
+    left, top, right, bottom = box
+    width, height = image.size
+    outside = ((0, 0, width, top), (0, bottom, width, height), (0, top, left, bottom), (right, top, width, bottom))
+    for part in outside:
+        if part[0] < part[2] and part[1] < part[3]:
+            image.paste((255, 255, 255), part)
+    return image
 
 
 def _over_white(image: Image.Image) -> Image.Image:

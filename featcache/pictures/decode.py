@@ -14,27 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError, features
 from PIL.Image import Transpose
 
 from featcache.errors import ImageError
-from featcache.pictures.compositing import detach, to_rgb
+from featcache.files.picture_formats import HEAD_BYTES, HEIF, HEIF_ADVICE, PICTURE_FORMATS, format_of_bytes
+from featcache.pictures.compositing import detach, to_rgb, whiten_around
+from featcache.pictures.decode_rules import DECODE_RULES
 
 __all__ = [
-    "DECODE_DOCUMENT",
     "MAX_ASPECT",
     "MAX_PIXELS",
-    "DecodeMode",
     "ImageInfo",
-    "decode_document",
     "decode_rgb",
     "probe_image",
     "quietly",
 ]
-
-DecodeMode: TypeAlias = Literal["exact", "fast"]
 
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused: twice Pillow's warning level, 0.7 GB when decoded."""
@@ -42,34 +39,13 @@ MAX_PIXELS = 178_956_970
 MAX_ASPECT = 200
 """Long side / short side above which a picture is refused."""
 
-DECODE_DOCUMENT: dict[str, Any] = {
-    "decoder": "pillow",
-    "mode": "RGB",
-    "frame": "first",
-    "exif": "transpose",
-    "alpha": "over white",
-    "grey16": "divide by 257, round",
-    "int32": "as grey16 in PNG and PPM, else refused",
-    "float32": "refused",
-    "cmyk": "pillow",
-    "icc": "ignored",
-    "rules": 1,
-}
-"""What the conversion contributes to a fingerprint; ``rules`` grows when a rule changes its meaning."""
-
-
-def decode_document(mode: DecodeMode) -> dict[str, Any]:
-    """Return what the conversion contributes to a fingerprint: `decode_rgb` exact, or fast with ``at_least``."""
-    if mode == "exact":
-        return DECODE_DOCUMENT
-    return DECODE_DOCUMENT | {"scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize"}
-
-
 # EPS would start Ghostscript, and the rare formats have the least tested parsers: only these are ever tried.
 _OPTIONAL = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
-_FORMATS = (
-    *("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"),  # JPEG opens MPO too
-    *(name for name, feature in _OPTIONAL.items() if features.check(feature)),
+_FORMATS = tuple(
+    each.name
+    for each in PICTURE_FORMATS
+    if each.name not in ("MPO", HEIF)  # JPEG opens MPO; HEIF is opened by a library of its own
+    and (each.name not in _OPTIONAL or features.check(_OPTIONAL[each.name]))
 )
 _SCALABLE = frozenset({"JPEG", "MPO"})
 _ORIENTATION = 0x0112
@@ -123,7 +99,7 @@ def probe_image(data: bytes) -> ImageInfo | None:
         return ImageInfo(*size, "WEBP", has_exif=data[12:16] == b"VP8X" and bool(data[20] & _WEBP_EXIF))
     try:
         with quietly():
-            image = Image.open(BytesIO(data), formats=_FORMATS)
+            image = _open(data)
             width, height = image.size
             if image.format == "TIFF" and image.getexif().get(_ORIENTATION) in _LYING:
                 width, height = height, width  # Pillow reports TIFF sizes as rotated
@@ -132,7 +108,7 @@ def probe_image(data: bytes) -> ImageInfo | None:
         return None
 
 
-def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image.Image:
+def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None, rules: int = DECODE_RULES) -> Image.Image:
     """Decode the bytes of a picture file to RGB, turned the way its EXIF orientation says.
 
     Transparency is composited over white; 16-bit grey is divided by 257 and rounded; colour profiles are
@@ -146,6 +122,8 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image
         Let libjpeg decode a JPEG at 1/2, 1/4 or 1/8 of its size where that divides both sides and the result,
         turned, is no smaller than this: several times faster, but the pixels are others. None: at full size,
         exactly.
+    rules : int
+        By which rules, from 1 to `DECODE_RULES`: those of the vectors that the picture's are compared with.
 
     Returns
     -------
@@ -161,7 +139,7 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image
     """
     try:
         with quietly():
-            rgb, turn = _decode(data, at_least)
+            rgb, turn = _decode(data, at_least, rules)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -175,18 +153,41 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None) -> Image
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _decode(data: bytes, at_least: tuple[int, int] | None) -> tuple[Image.Image, Transpose | None]:
+def _open(data: bytes) -> Image.Image:
+    """Read the header."""
+    if format_of_bytes(data[:HEAD_BYTES]) != HEIF:
+        return Image.open(BytesIO(data), formats=_FORMATS)
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageError(f"picture of format HEIF: {HEIF_ADVICE}") from None
+    opened: Image.Image = HeifImageFile(BytesIO(data))  # Pillow's own list of openers stays what it is
+    return opened
+
+
+def _decode(data: bytes, at_least: tuple[int, int] | None, rules: int) -> tuple[Image.Image, Transpose | None]:
     """Decode, and tell how the picture is to be turned."""
     _check_size(*(_webp_size(data) or (1, 1)))
-    image: Image.Image = Image.open(BytesIO(data), formats=_FORMATS)
+    image = _open(data)
     _check_size(*image.size)
     _scale_transparency(image)
+    frame = _first_frame(image) if rules > 1 else None
     if at_least is not None and image.format in _SCALABLE:
         _scale(image, at_least[::-1] if _orientation(image) not in _LYING else at_least)
     image.load()
+    _check_size(*image.size)  # what decodes HEIF may find another size than the header says
     format, turn = image.format, _TURN.get(_orientation(image))
-    image = detach(image)
-    return to_rgb(image, format), turn
+    rgb = to_rgb(detach(image), format)
+    return (rgb if frame is None else whiten_around(rgb, frame)), turn
+
+
+def _first_frame(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Return the part of the picture that the first frame of a GIF covers; None: it is no GIF, or all of it."""
+    tiles = getattr(image, "tile", None)
+    if image.format != "GIF" or not tiles:
+        return None
+    left, top, right, bottom = tiles[0][1]
+    return None if (left, top, right, bottom) == (0, 0, *image.size) else (left, top, right, bottom)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -246,7 +247,7 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 def _has_exif(image: Image.Image) -> bool:
     """Whether there is EXIF data. A TIFF consists of such tags, so there it is their own block that counts."""
-    return _EXIF_BLOCK in image.getexif() if image.format == "TIFF" else "exif" in image.info
+    return _EXIF_BLOCK in image.getexif() if image.format == "TIFF" else image.info.get("exif") is not None
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ __all__ = ["Footprint"]
 # variants a file is; JPEG, for one, takes 4 where it is baseline, and 12 where it is progressive and CMYK.
 _DECODING = {
     "JPEG": 13, "MPO": 13, "PNG": 9, "GIF": 9, "BMP": 9, "TIFF": 17, "PPM": 15, "WEBP": 20, "JPEG2000": 30, "AVIF": 26,
+    "HEIF": 24,
 }  # fmt: skip
 _UNKNOWN = max(_DECODING.values())
 _PICTURE = 4  # what Pillow stores of a pixel in RGB

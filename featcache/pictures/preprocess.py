@@ -6,7 +6,7 @@ Own code, because transformers takes torchvision wherever that is installed, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,9 +19,11 @@ from featcache.pictures.processor_config import parse_processor_config
 from featcache.pictures.resample import COLUMNS_FIRST, pass_order, resize_crop
 from featcache.pictures.strips import to_array
 
-__all__ = ["Backend", "Preprocessor"]
+__all__ = ["Backend", "Fit", "Preprocessor"]
 
 Backend: TypeAlias = Literal["pillow", "torch"]
+Fit: TypeAlias = Literal["crop", "squash", "pad"]
+Middle: TypeAlias = Literal["down", "even"]
 
 # From this many times the box's pixels on, the whole resized picture is not worth computing.
 _MANY_TIMES = {"pillow": 2, "torch": 8}
@@ -51,6 +53,14 @@ class Preprocessor:
         one level, with bicubic one in ten thousand by more, up to five.
     square_crop : bool
         Whether the largest square in the middle stands for the picture, which removes what its aspect tells.
+    image_size : int or None
+        The side that was asked for instead of the model's own, which ``resize`` and ``crop`` follow.
+    fit : {"crop", "squash", "pad"} or None
+        What was asked for instead of the model's own way to bring a picture of another aspect to its size. With
+        ``pad`` a picture as large as fits into the size keeps its aspect; around it is the model's mean colour.
+    middle : {"down", "even"}
+        How the box is placed where as many lines are left over on both sides but for one: half of them rounded down,
+        as transformers does, or to the even number, as torchvision does.
 
     Raises
     ------
@@ -66,6 +76,9 @@ class Preprocessor:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     backend: Backend = "pillow"
     square_crop: bool = False
+    image_size: int | None = None
+    fit: Fit | None = None
+    middle: Middle = "down"
 
     def __post_init__(self) -> None:
         if self.crop is None and not isinstance(self.resize, tuple):
@@ -97,6 +110,43 @@ class Preprocessor:
         """
         options = parse_processor_config(config, model_type=model_type)
         return cls(**options, backend=resize, square_crop=square_crop)
+
+    def sized(self, side: int | None) -> Preprocessor:
+        """Return this for pictures of another side: resize and crop are scaled; as it is for None or its own.
+
+        Raises
+        ------
+        ModelError
+            If it makes no squares, or does not resize.
+        """
+        if side is None or self.size == (side, side):
+            return self
+        own = self.size[0]
+        if self.resize is None or self.size != (own, own):
+            raise ModelError(f"image size {side} cannot be had: the model's own preprocessing makes no square of any")
+        resize = round(self.resize * side / own) if isinstance(self.resize, int) else self.resize
+        if isinstance(resize, tuple):
+            resize = (round(resize[0] * side / own), round(resize[1] * side / own))
+        return replace(self, resize=resize, crop=None if self.crop is None else (side, side), image_size=side)
+
+    def fitted(self, fit: Fit | None) -> Preprocessor:
+        """Return this with pictures of another aspect brought to the size by ``fit``; as it is for None or its own.
+
+        Raises
+        ------
+        ModelError
+            If it does not resize, or there is no such way.
+        """
+        if fit not in (None, "crop", "squash", "pad"):
+            raise ModelError(f"fit {fit!r} is unknown, expected crop, squash or pad")
+        if fit is None or fit == ("crop" if isinstance(self.resize, int) else "squash"):
+            return self
+        if self.resize is None:
+            raise ModelError(f"pictures cannot be fitted by {fit}: the model's own preprocessing does not resize")
+        if fit == "crop":
+            assert isinstance(self.resize, tuple)
+            return replace(self, resize=min(self.resize), crop=self.size, fit=fit)
+        return replace(self, resize=self.size, crop=None, fit=fit)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -140,7 +190,7 @@ class Preprocessor:
         if self.square_crop:
             image = _square(image)
         height, width = self._resized(image.height, image.width)
-        rows, columns = _middle(height, self.size[0]), _middle(width, self.size[1])
+        rows, columns = _middle(height, self.size[0], self.middle), _middle(width, self.size[1], self.middle)
         box = (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
         if self.resize is not None and height * width > _MANY_TIMES[self.backend] * box[2] * box[3]:
             passes = COLUMNS_FIRST if self._is_by_torch else pass_order()
@@ -151,7 +201,7 @@ class Preprocessor:
         else:
             whole = image if self.resize is None else image.resize((width, height), self.filter)
             part = np.array(whole.crop((columns.start, rows.start, columns.stop, rows.stop)))
-        return _padded(part, self.size)
+        return _padded(part, self.size, self._fill)
 
     def document(self) -> dict[str, Any]:
         """Describe all that decides the pixels and their normalisation, for a fingerprint.
@@ -180,7 +230,22 @@ class Preprocessor:
             document |= {"backend": "torch", "passes": COLUMNS_FIRST, "long": "pillow beyond 8 boxes"}
         if self.square_crop:
             document |= {"square_crop": True}
+        if self.image_size is not None:
+            document |= {"image_size": self.image_size}
+        if self.fit is not None:
+            document |= {"fit": self.fit}
+        if self.fit == "pad":
+            document |= {"fill": list(self._fill)}
+        if self.middle != "down":
+            document |= {"middle": self.middle}
         return document
+
+    @property
+    def _fill(self) -> tuple[int, ...]:
+        """What is around a picture that is smaller than the result."""
+        if self.fit != "pad":
+            return (0, 0, 0)
+        return tuple(min(max(round(mean / self.rescale), 0), 255) for mean in self.mean)
 
     @property
     def _is_by_torch(self) -> bool:
@@ -192,15 +257,19 @@ class Preprocessor:
                 if width <= height:
                     return int(edge * height / width), edge
                 return edge, int(edge * width / height)
+            case (box_height, box_width) if self.fit == "pad":
+                scale = min(box_height / height, box_width / width)
+                return max(1, round(height * scale)), max(1, round(width * scale))
             case (exact_height, exact_width):
                 return exact_height, exact_width
             case _:
                 return height, width
 
 
-def _middle(length: int, wanted: int) -> slice:
+def _middle(length: int, wanted: int, rounded: Middle) -> slice:
     """Middle part of an axis, or all of it where it is too short."""
-    start = max(0, (length - wanted) // 2)
+    over = max(0, length - wanted)
+    start = over // 2 if rounded == "down" else round(over / 2)
     return slice(start, start + min(length, wanted))
 
 
@@ -220,12 +289,12 @@ def _resize_by_torch(image: Image.Image, size: tuple[int, int], mode: str) -> ND
     return result
 
 
-def _padded(part: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Put a part that is too small into the middle of black, the odd line above and to the left."""
+def _padded(part: NDArray[np.uint8], size: tuple[int, int], fill: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Put a part that is too small into the middle of one colour, the odd line above and to the left."""
     height, width = part.shape[:2]
     if (height, width) == size:
         return part
     top, left = (size[0] - height + 1) // 2, (size[1] - width + 1) // 2
-    result = np.zeros((*size, 3), np.uint8)
+    result = np.full((*size, 3), fill, np.uint8)
     result[top : top + height, left : left + width] = part
     return result

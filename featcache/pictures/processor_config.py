@@ -10,7 +10,7 @@ from PIL.Image import Resampling
 
 from featcache.errors import ModelError
 
-__all__ = ["parse_processor_config"]
+__all__ = ["parse_patch_config", "parse_processor_config"]
 
 _MAX_SIDE = 8192
 
@@ -31,25 +31,34 @@ _CLIP: dict[str, object] = _EXACT | {
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
     "image_std": (0.26862954, 0.26130258, 0.27577711),
 }
+_IMAGENET: dict[str, object] = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 _CLASSES: dict[str, dict[str, object]] = {
+    "BeitImageProcessor": _EXACT,
     "BitImageProcessor": _CLIP,
     "CLIPImageProcessor": _CLIP,
     "DeiTImageProcessor": _EXACT | {"do_center_crop": True, "size": {"height": 256, "width": 256}},
+    # It rescales before it resizes, without rounding: its pixels are ours to within one level.
+    "DINOv3ViTImageProcessor": _EXACT | _IMAGENET | {"resample": Resampling.BILINEAR},
     "SiglipImageProcessor": _EXACT | {"default_to_square": False},
     "ViTImageProcessor": _EXACT | {"resample": Resampling.BILINEAR},
 }
 _CLASS_OF_MODEL = {
     **dict.fromkeys(("bit", "dinov2", "dinov2_with_registers"), "BitImageProcessor"),
-    **dict.fromkeys(("altclip", "clip", "metaclip_2"), "CLIPImageProcessor"),
+    **dict.fromkeys(("aimv2", "altclip", "clip", "metaclip_2"), "CLIPImageProcessor"),
+    **dict.fromkeys(("aimv2_vision_model", "clip_vision_model", "metaclip_2_vision_model"), "CLIPImageProcessor"),
+    **dict.fromkeys(("beit", "data2vec-vision"), "BeitImageProcessor"),
     **dict.fromkeys(("ijepa", "vit", "vit_mae", "vit_msn"), "ViTImageProcessor"),
+    **dict.fromkeys(("siglip", "siglip_vision_model"), "SiglipImageProcessor"),
     "deit": "DeiTImageProcessor",
-    "siglip": "SiglipImageProcessor",
+    "dinov3_vit": "DINOv3ViTImageProcessor",
 }
+_PATCH_CLASS = "Siglip2ImageProcessor"
+_PATCHES: dict[str, object] = {**_EXACT, "resample": Resampling.BILINEAR, "patch_size": 16, "max_num_patches": 256}
 # Options that only name things, or that the PIL classes ignore when they are given an RGB picture.
 _WITHOUT_EFFECT = (
     {"auto_map", "feature_extractor_type", "image_processor_type", "processor_class", "transformers_version"}
     | {"data_format", "device", "disable_grouping", "input_data_format", "model_input_names", "return_tensors"}
-    | {"do_convert_rgb", "image_seq_length", "pad_size"}
+    | {"do_convert_rgb", "do_reduce_labels", "image_seq_length", "pad_size", "reduce_labels"}
 )
 
 
@@ -69,12 +78,10 @@ def parse_processor_config(config: Mapping[str, object], *, model_type: str | No
     ModelError
         If the class or an option cannot be honoured exactly.
     """
-    nested = config.get("image_processor")
-    given = _parse_options(nested if isinstance(nested, Mapping) else config)
-    name = given.get("image_processor_type") or given.get("feature_extractor_type")
-    name = name or _CLASS_OF_MODEL.get(model_type or "", model_type)
+    given = _parse_options(config, _EXACT)
+    name = _name(given) or _CLASS_OF_MODEL.get(model_type or "", model_type)
     if name is not None:
-        base = str(name).replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
+        base = _base(name)
         if base not in _CLASSES:
             raise ModelError(f"image_processor_type is {name!r}, expected one of {sorted(_CLASSES)}")
         return _parse(_CLASSES[base] | given)
@@ -87,11 +94,51 @@ def parse_processor_config(config: Mapping[str, object], *, model_type: str | No
     return readings[0]
 
 
-def _parse_options(config: Mapping[str, object]) -> dict[str, object]:
+def parse_patch_config(config: Mapping[str, object]) -> dict[str, Any]:
+    """Read the configuration of a processor that makes patches, as `parse_processor_config` reads others.
+
+    Returns
+    -------
+    dict
+        ``patch_size, max_patches, filter, rescale, mean, std`` as `featcache.pictures.patches.PatchPreprocessor` takes
+        them.
+
+    Raises
+    ------
+    ModelError
+        If the class or an option cannot be honoured exactly.
+    """
+    given = _parse_options(config, _PATCHES)
+    name = _name(given) or _PATCH_CLASS
+    if _base(name) != _PATCH_CLASS:
+        raise ModelError(f"image_processor_type is {name!r}, expected {_PATCH_CLASS} for a model that takes patches")
+    options = _PATCHES | {option: value for option, value in given.items() if option != "size"}
+    if options["do_resize"] is not True or options["do_center_crop"] is not False:
+        raise ModelError(f"{_PATCH_CLASS} is not to resize, or to crop, which cannot be honoured")
+    sides = {option: _size(option, options[option], False) for option in ("patch_size", "max_num_patches")}
+    parsed = _parse(options)
+    return {
+        "patch_size": sides["patch_size"],
+        "max_patches": sides["max_num_patches"],
+        **{key: parsed[key] for key in ("filter", "rescale", "mean", "std")},
+    }
+
+
+def _name(given: Mapping[str, object]) -> object:
+    return given.get("image_processor_type") or given.get("feature_extractor_type")
+
+
+def _base(name: object) -> str:
+    return str(name).replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
+
+
+def _parse_options(config: Mapping[str, object], known: Mapping[str, object]) -> dict[str, object]:
     """Options that are set, after a check that each is honoured or without effect."""
-    given = {name: value for name, value in config.items() if value is not None and name[:1] != "_"}
+    nested = config.get("image_processor")
+    options = nested if isinstance(nested, Mapping) else config
+    given = {name: value for name, value in options.items() if value is not None and name[:1] != "_"}
     for name, value in given.items():
-        if name not in _EXACT and name not in _WITHOUT_EFFECT and value is not False:
+        if name not in known and name not in _WITHOUT_EFFECT and value is not False:
             raise ModelError(f"preprocessor option {name!r} is {value!r}, which cannot be honoured")
     return given
 

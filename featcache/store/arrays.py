@@ -34,6 +34,8 @@ class Arrays:
         Keys of captions and pictures, whatever is selected; zeros where the sample has none.
     origin : (n,) str or None
         Where each sample comes from, ``""`` where that is not said. None: the data say it of no sample.
+    draw_name : (n,) str or None
+        By which name each sample is drawn into a part of the rows. None: by its sample_id.
     """
 
     sample_id: NDArray[np.str_]
@@ -46,6 +48,7 @@ class Arrays:
     present: Mapping[str, NDArray[np.bool_]]
     keys: Mapping[str, NDArray[np.uint8]]
     origin: NDArray[np.str_] | None = None
+    draw_name: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.label_a)
@@ -63,6 +66,7 @@ class Arrays:
             {m: v[rows] for m, v in self.present.items()},
             {m: v[rows] for m, v in self.keys.items()},
             None if self.origin is None else self.origin[rows],
+            None if self.draw_name is None else self.draw_name[rows],
         )
 
     @property

@@ -13,6 +13,7 @@ from featcache.errors import FeatcacheError
 from featcache.files.string_column import StringColumn
 from featcache.identity.terms import CONTENTS, SPLITS
 from featcache.store.arrays import Arrays
+from featcache.store.file_names import draw_names, has_file_names
 
 __all__ = ["SampleRows"]
 
@@ -42,6 +43,10 @@ class SampleRows:
     @cached_property
     def _by_name(self) -> NDArray[np.intp]:
         return np.argsort(self.names, kind="stable")
+
+    @cached_property
+    def _has_file_names(self) -> bool:
+        return has_file_names(self._samples)
 
     def of_split(self, split: str | None) -> NDArray[np.int64]:
         """Return the rows of a split (None: all), ascending; FeatcacheError if it has none."""
@@ -79,9 +84,10 @@ class SampleRows:
         present: Mapping[str, NDArray[np.bool_]],
     ) -> Arrays:
         """Put what the table says of some rows beside their vectors."""
-        table = self._samples
+        table, sample_id = self._samples, _strings(self._samples.sample_id, rows)
+        drawn = np.array(draw_names(sample_id.tolist()), np.str_) if self._has_file_names else None
         return Arrays(
-            sample_id=_strings(table.sample_id, rows),
+            sample_id=sample_id,
             split=table.split[rows],
             group=_strings(table.group, rows),
             label_a=table.label_a[rows],
@@ -91,6 +97,7 @@ class SampleRows:
             present=present,
             keys={content: table.keys(content)[rows] for content in CONTENTS},
             origin=None if table.row_origin is None else _strings(table.row_origin, rows),
+            draw_name=drawn,
         )
 
 

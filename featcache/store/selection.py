@@ -11,7 +11,7 @@ from typing import Any
 from featcache.cache.folder import Cache
 from featcache.errors import FeatcacheError, FingerprintMismatch
 from featcache.identity.fingerprint import Fingerprint, check_same
-from featcache.identity.outputs import abbreviate, expand, is_layer, natural_order
+from featcache.identity.outputs import abbreviate, expand, is_layer, layer_family, natural_order
 from featcache.identity.terms import CLEAN, CONTENT_OF, DEFAULT_OUTPUTS, MODALITIES, Content, Modality
 
 __all__ = [
@@ -143,11 +143,16 @@ def _has(stored: Mapping[str, int], outputs: Outputs) -> bool:
 
 
 def _default(stored: Mapping[str, int], modality: str) -> tuple[str, ...]:
-    """Return the standard output, else the only one, else the last layer where there are layers only."""
+    """Return the standard output, else the only one, else the last layer where there are layers only.
+
+    Class tokens come before means of patch tokens.
+    """
     names, default = natural_order(stored), DEFAULT_OUTPUTS.get(modality)
     if default is None:
         return names
-    return names[-1:] if default not in stored and (len(names) == 1 or all(map(is_layer, names))) else (default,)
+    if default in stored or not (len(names) == 1 or all(map(is_layer, names))):
+        return (default,)
+    return tuple(name for name in names if layer_family(name) == layer_family(names[0]))[-1:]
 
 
 def _no_choice(cache: Cache, modality: str, encoder: str | None, n_fitting: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from featcache.cache.samples import SampleTable, read_samples
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.reading import Reading
 from featcache.dataset.sample import ImageFile, ImageSource
-from featcache.encoders.base import decode_size
+from featcache.encoders.base import decode_rules, decode_size
 from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint, check_same
@@ -137,7 +137,8 @@ def _check(
         )
     spec = load_spec(producer, outputs)
     check_same(producer, spec.fingerprint, f"features of model {producer.model_name!r}")
-    prepared = [spec.prepare(decode_rgb(content, at_least=decode_size(spec))) for content in contents]
+    how: dict[str, Any] = {"at_least": decode_size(spec), "rules": decode_rules(spec)}
+    prepared = [spec.prepare(decode_rgb(content, **how)) for content in contents]
     encoded = spec.load("auto").encode(prepared)
     errors, worst = {}, ("", -1.0)
     for output in outputs:

@@ -14,7 +14,7 @@ import numpy as np
 
 from featcache import Selection
 from heads.ablation.comparison import Finding, HeadScore, Summary, compare
-from heads.ablation.grid import Cell, Grid
+from heads.ablation.grid import Cell, Grid, Group
 from heads.ablation.ledger import Ledger, TrialResult
 from heads.ablation.progress import Clock
 from heads.ablation.scorer import Scorer
@@ -86,6 +86,8 @@ def ablate(
         (heads), ``what``, ``epoch`` and ``eta`` in seconds (None: unknown).
     """
     check_settings(grid)
+    if {modality: tuple(requests) for modality, requests in rows.outputs.items()} != dict(grid.outputs):
+        raise HeadsError("the rows were loaded with other outputs to compare than the grid has")
     ledger = None
     if out is not None:
         plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
@@ -101,7 +103,7 @@ def ablate(
         replace(cell, control=control) for cell in _best_cells(heads) for control in grid.controls_of(cell.fusion)
     ]
     heads += _fit_cells(runner, grid, scorer, controls, clock)
-    table, findings = compare(heads, screened)
+    table, findings = compare(heads, grid, screened)
     return AblationResult(
         grid=grid,
         heads=tuple(heads),
@@ -135,7 +137,7 @@ def _fit_cells(runner: TrialRunner, grid: Grid, scorer: Scorer, cells: Sequence[
     study = runner.study
 
     def cost(trial: Trial) -> float:
-        width = study.features.columns(trial.cells[0].fusion).width
+        width = study.columns(trial.cells[0]).width
         return float(sum(width * (16 + (cell.dim or 512)) for cell in trial.cells))
 
     trials = list(_trials(grid, cells, len(study.parts)))
@@ -152,10 +154,10 @@ def _fit_cells(runner: TrialRunner, grid: Grid, scorer: Scorer, cells: Sequence[
 
 
 def _trials(grid: Grid, cells: Sequence[Cell], n_parts: int) -> Iterable[Trial]:
-    """Put together what is fitted together: the configurations of a head, fusion and control; others one by one."""
+    """Put together what is fitted together: the configurations of a group and control; others one by one."""
     groups: dict[Hashable, list[Cell]] = {}
     for cell in cells:
-        together = (cell.head, cell.fusion, cell.control) if find_kind(cell.head).fits_packs else cell
+        together = (cell.group, cell.control) if find_kind(cell.head).fits_packs else cell
         groups.setdefault(together, []).append(cell)
     for group in groups.values():
         for seed in grid.seeds_of(group[0].head):
@@ -164,13 +166,13 @@ def _trials(grid: Grid, cells: Sequence[Cell], n_parts: int) -> Iterable[Trial]:
 
 
 def _best_cells(heads: Sequence[HeadScore]) -> list[Cell]:
-    """Return the configuration with the best mean score, for each head and fusion."""
+    """Return the configuration with the best mean score, for each head, fusion and outputs."""
     scores: dict[Cell, list[float]] = {}
     for head in heads:
         scores.setdefault(head.cell, []).append(head.score)
-    best: dict[tuple[str, str], Cell] = {}
+    best: dict[Group, Cell] = {}
     for cell in sorted(scores, key=lambda cell: -float(np.mean(scores[cell]))):
-        best.setdefault((cell.head, cell.fusion), cell)
+        best.setdefault(cell.group, cell)
     return sorted(best.values(), key=list(scores).index)
 
 

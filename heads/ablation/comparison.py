@@ -1,10 +1,10 @@
-"""What an ablation found: scores over seeds, differences to the picture alone, and what they allow to be said."""
+"""What an ablation found: scores over seeds, differences to `image` and to the first outputs, and what they show."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from heads.ablation.bootstrap import GroupCounts, Interval, build_interval, draw_weights, resample_scores
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
-from heads.ablation.grid import Cell
+from heads.ablation.grid import Cell, CellOutputs, Grid, Group, name_outputs
 
 __all__ = ["REFERENCE", "Finding", "HeadScore", "Summary", "compare", "mean_scores"]
 
 REFERENCE = "image"
 _SCORES = ("score", "a_balanced_accuracy", "b_f1_macro", "calibrating_score")
 _LEAK_SHARE, _LEAK_LEAST = 1 / 3, 0.05
+Resampled = Mapping[Cell, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class HeadScore:
     def to_dict(self) -> dict[str, Any]:
         """Return the record of this head in ``heads.csv``."""
         plain = {name: value for name, value in vars(self).items() if name not in ("cell", "counts")}
-        return {**asdict(self.cell), **plain}
+        return {**self.cell.to_dict(), **plain}
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,10 @@ class Summary:
     seconds : float or None
         Mean over the seeds; None for what was only screened.
     difference : Interval or None
-        In score to the fusion ``image`` with the same head and settings; None for that itself and where there is none.
+        In score to the fusion ``image`` with the same head, outputs and settings; None for that itself and where there
+        is none.
+    from_first : Interval or None
+        In score to the first outputs with the same head, fusion and settings; None likewise.
     """
 
     cell: Cell
@@ -90,6 +94,7 @@ class Summary:
     best_epoch: float | None
     seconds: float | None
     difference: Interval | None = None
+    from_first: Interval | None = None
 
     @property
     def score(self) -> float:
@@ -100,24 +105,28 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line of the table."""
-        difference = self.difference
+        differences = {"vs_image": self.difference}
+        if self.cell.outputs:
+            differences["vs_first"] = self.from_first
         return {
-            **asdict(self.cell),
+            **self.cell.to_dict(),
             "stage": self.stage,
             "n_seeds": self.n_seeds,
             **self.scores,
             "n_parameters": self.n_parameters,
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
-            "vs_image": None if difference is None else difference.estimate,
-            "vs_image_low": None if difference is None else difference.low,
-            "vs_image_high": None if difference is None else difference.high,
+            **{
+                name + end: None if difference is None else getattr(difference, of)
+                for name, difference in differences.items()
+                for end, of in (("", "estimate"), ("_low", "low"), ("_high", "high"))
+            },
         }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What may be said of a fusion.
+    """What may be said of a fusion, or of outputs.
 
     Attributes
     ----------
@@ -125,23 +134,32 @@ class Finding:
     verdict : {"gain", "no gain", "not from the text", "worse", "leak"}
     sentence : str
         The same for people, with the figures.
+    outputs : CellOutputs
     """
 
     head: str
     fusion: str
     verdict: str
     sentence: str
+    outputs: CellOutputs = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record of this finding in ``ablation.json``."""
+        outputs = name_outputs(self.outputs)
+        return {"head": self.head, "fusion": self.fusion, **outputs, "verdict": self.verdict, "sentence": self.sentence}
 
 
 def compare(
-    heads: Sequence[HeadScore], screened: Sequence[Summary] = (), *, seed: int = 0
+    heads: Sequence[HeadScore], grid: Grid, screened: Sequence[Summary] = (), *, seed: int = 0
 ) -> tuple[tuple[Summary, ...], tuple[Finding, ...]]:
-    """Summarise heads over their seeds, and set fusions against the picture alone.
+    """Summarise heads over their seeds, and set fusions against the picture alone, outputs against the first.
 
     Parameters
     ----------
     heads : sequence of HeadScore
         All on the same rows.
+    grid : Grid
+        What they are of.
     screened : sequence of Summary
         Further lines for the table.
     seed : int
@@ -157,8 +175,8 @@ def compare(
         for cell, found in by_cell.items()
         if weights is not None
     }
-    summaries = [_summarise(cell, found, resampled) for cell, found in by_cell.items()]
-    findings = list(_findings(summaries, resampled, chance=heads[0].counts.chance)) if resampled else []
+    summaries = [_summarise(cell, found, resampled, grid) for cell, found in by_cell.items()]
+    findings = list(_findings(summaries, resampled, grid, chance=heads[0].counts.chance)) if resampled else []
     return (*summaries, *screened), tuple(findings)
 
 
@@ -172,12 +190,14 @@ def mean_scores(heads: Sequence[HeadScore]) -> dict[str, float | None]:
     return scores
 
 
-def _summarise(cell: Cell, heads: Sequence[HeadScore], resampled: Mapping[Cell, NDArray[np.float64]]) -> Summary:
+def _summarise(cell: Cell, heads: Sequence[HeadScore], resampled: Resampled, grid: Grid) -> Summary:
     epochs = [head.best_epoch for head in heads if head.best_epoch is not None]
-    image = Cell(cell.head, REFERENCE, cell.dim, cell.lr, cell.weight_decay)
-    difference = None
-    if cell != image and image in resampled and cell in resampled:
-        difference = build_interval(resampled[cell] - resampled[image])
+    difference, from_first = (
+        build_interval(resampled[cell] - resampled[other])
+        if cell != other and other in resampled and cell in resampled
+        else None
+        for other in (grid.counterpart(cell, REFERENCE), grid.first_of(cell))
+    )
     return Summary(
         cell,
         "full",
@@ -187,25 +207,28 @@ def _summarise(cell: Cell, heads: Sequence[HeadScore], resampled: Mapping[Cell, 
         statistics.fmean(epochs) if epochs else None,
         statistics.fmean(head.seconds for head in heads),
         difference,
+        from_first,
     )
 
 
-def _findings(
-    summaries: Sequence[Summary], resampled: Mapping[Cell, NDArray[np.float64]], *, chance: float
-) -> Iterator[Finding]:
-    best: dict[tuple[str, str], Summary] = {}
+def _findings(summaries: Sequence[Summary], resampled: Resampled, grid: Grid, *, chance: float) -> Iterator[Finding]:
+    best: dict[Group, Summary] = {}
     for summary in sorted(summaries, key=lambda summary: -summary.score):
         if summary.cell.control is None:
-            best.setdefault((summary.cell.head, summary.cell.fusion), summary)
-    controls = {(s.cell.head, s.cell.fusion, s.cell.control): s for s in summaries if s.cell.control}
-    for (head, fusion), true in best.items():
-        if (shuffled := controls.get((head, fusion, LABELS_SHUFFLED))) is not None:
+            best.setdefault(summary.cell.group, summary)
+    controls = {(s.cell.group, s.cell.control): s for s in summaries if s.cell.control}
+    for group, true in best.items():
+        if (shuffled := controls.get((group, LABELS_SHUFFLED))) is not None:
             yield from _leaks(shuffled, true, chance)
-    for (head, fusion), found in best.items():
-        image = best.get((head, REFERENCE))
-        if image is not None and fusion != REFERENCE:
-            without = controls.get((head, fusion, TEXT_SHUFFLED))
+    for group, found in best.items():
+        image = best.get(grid.counterpart(found.cell, REFERENCE).group)
+        if image is not None and found.cell.fusion != REFERENCE:
+            without = controls.get((group, TEXT_SHUFFLED))
             yield _gain(found.cell, image.cell, None if without is None else without.cell, resampled)
+    for found in best.values():
+        first = best.get(grid.first_of(found.cell).group)
+        if first is not None and first is not found:
+            yield _against_first(found.cell, first.cell, resampled)
 
 
 def _leaks(shuffled: Summary, true: Summary, chance: float) -> Iterator[Finding]:
@@ -214,30 +237,43 @@ def _leaks(shuffled: Summary, true: Summary, chance: float) -> Iterator[Finding]
     Some of it is luck: a random direction separates classes that lie apart better, or worse, than chance.
     """
     if shuffled.score - chance > _LEAK_SHARE * max(true.score - chance, 0.0) and shuffled.score > chance + _LEAK_LEAST:
-        head, fusion = shuffled.cell.head, shuffled.cell.fusion
+        cell = shuffled.cell
         sentence = (
-            f"{head} {fusion} scores {shuffled.score:.3f} after learning shuffled labels, where chance is "
+            f"{cell.head} {cell.name} scores {shuffled.score:.3f} after learning shuffled labels, where chance is "
             f"{chance:.3f} and true labels give {true.score:.3f}: something tells it what it must not know"
         )
-        yield Finding(head, fusion, "leak", sentence)
+        yield _finding(cell, "leak", sentence)
 
 
-def _gain(cell: Cell, image: Cell, without: Cell | None, resampled: Mapping[Cell, NDArray[np.float64]]) -> Finding:
+def _gain(cell: Cell, image: Cell, without: Cell | None, resampled: Resampled) -> Finding:
     """Weigh a fusion's best configuration against the best of the picture alone, and against shuffled text."""
     gain = build_interval(resampled[cell] - resampled[image])
-    said = f"{cell.head} {cell.fusion}: {_show(gain)} against {REFERENCE}"
+    said = f"{cell.head} {cell.name}: {_show(gain)} against {image.name}"
     if not gain.excludes_zero:
-        return Finding(cell.head, cell.fusion, "no gain", f"{said}: no gain that these rows could show")
+        return _finding(cell, "no gain", f"{said}: no gain that these rows could show")
     if gain.high < 0:
-        return Finding(cell.head, cell.fusion, "worse", f"{said}: worse than the picture alone")
+        return _finding(cell, "worse", f"{said}: worse than the picture alone")
     if without is not None:
         beyond = build_interval(resampled[cell] - resampled[without])
         if beyond.low <= 0:
             shuffled = build_interval(resampled[without] - resampled[image])
             sentence = f"{said}, but {_show(shuffled)} with shuffled text: no gain that comes from the text"
-            return Finding(cell.head, cell.fusion, "not from the text", sentence)
-        return Finding(cell.head, cell.fusion, "gain", f"{said}, {_show(beyond)} against shuffled text: a gain")
-    return Finding(cell.head, cell.fusion, "gain", f"{said}: a gain")
+            return _finding(cell, "not from the text", sentence)
+        return _finding(cell, "gain", f"{said}, {_show(beyond)} against shuffled text: a gain")
+    return _finding(cell, "gain", f"{said}: a gain")
+
+
+def _against_first(cell: Cell, first: Cell, resampled: Resampled) -> Finding:
+    """Weigh the best configuration with some outputs against the best one with the first."""
+    gain = build_interval(resampled[cell] - resampled[first])
+    said = f"{cell.head} {cell.name}: {_show(gain)} against {first.name}"
+    if not gain.excludes_zero:
+        return _finding(cell, "no gain", f"{said}: no difference that these rows could show")
+    return _finding(cell, "worse", f"{said}: worse") if gain.high < 0 else _finding(cell, "gain", f"{said}: a gain")
+
+
+def _finding(cell: Cell, verdict: str, sentence: str) -> Finding:
+    return Finding(cell.head, cell.fusion, verdict, sentence, cell.outputs)
 
 
 def _show(interval: Interval) -> str:

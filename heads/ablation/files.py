@@ -23,6 +23,7 @@ _MARKER = "ablation.json"
 _TABLES = ("ablation.csv", "heads.csv", "ablation.parquet", "ablation.png", "ablation.svg")
 _OWN = re.compile("|".join(map(re.escape, (_MARKER, *_TABLES))))
 _FORMAT = 2
+_COMPARED_FORMAT = 3  # where outputs are compared: cells have more columns
 
 
 def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
@@ -53,13 +54,13 @@ def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
 def ablation_document(result: AblationResult) -> dict[str, Any]:
     """Return what ``ablation.json`` holds and ``heads ablate --json`` prints."""
     return {
-        "format": _FORMAT,
+        "format": _COMPARED_FORMAT if result.grid.outputs else _FORMAT,
         "kind": "heads-ablation",
         "grid": result.grid.to_dict(),
         "conditions": dict(result.conditions),
         "n_rows": dict(result.n_rows),
         "best": result.best().to_dict(),
-        "findings": [vars(finding) for finding in result.findings],
+        "findings": [finding.to_dict() for finding in result.findings],
         "table": [summary.to_dict() for summary in result.table],
         "heads": [head.to_dict() for head in result.heads],
     }
@@ -113,7 +114,14 @@ def _parquet(records: Sequence[Mapping[str, Any]]) -> bytes:
     table = {name: [record[name] for record in records] for name in names}
     whole = ("dim", "n_seeds", "n_parameters")
     texts = ("head", "fusion", "control", "stage")
-    types = {name: pa.string() if name in texts else pa.int64() if name in whole else pa.float64() for name in names}
+    types = {
+        name: pa.string()
+        if name in texts or name.endswith("_outputs")
+        else pa.int64()
+        if name in whole
+        else pa.float64()
+        for name in names
+    }
     sink = io.BytesIO()
     pq.write_table(pa.table({name: pa.array(table[name], types[name]) for name in names}), sink)
     return sink.getvalue()

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
 
 from heads.ablation.controls import CONTROLS, LABELS_SHUFFLED
 from heads.data.folds import MIN_FOLDS
-from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities
+from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities, takes_outputs
 from heads.errors import HeadsError
 from heads.files.ranges import Range
 from heads.head.kinds import HEADS, find_kind
 
-__all__ = ["Cell", "Grid"]
+__all__ = ["Cell", "CellOutputs", "Grid", "Group", "name_outputs"]
 
 _MAX_HEADS = 1_000_000
 _SEEDS = Range(int, 1, _MAX_HEADS)
 _FOLDS = Range(int, MIN_FOLDS, _MAX_HEADS)
+
+CellOutputs = tuple[tuple[str, str | None], ...]
+"""Each modality whose outputs a grid compares, and which of them a cell takes: None where its fusion takes none."""
+
+Group = tuple[str, str, CellOutputs]
+"""Head, fusion and outputs: what is compared, whatever the settings."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Cell:
         None stands for the head's default.
     control : str or None
         Which of `heads.ablation.controls.CONTROLS` this is.
+    outputs : CellOutputs
+        Empty where the grid compares no outputs.
     """
 
     head: str
@@ -45,6 +53,7 @@ class Cell:
     lr: float | None = None
     weight_decay: float | None = None
     control: str | None = None
+    outputs: CellOutputs = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -52,6 +61,23 @@ class Cell:
         named = {"head": self.head, "fusion": self.fusion, "dim": self.dim, "lr": self.lr}
         named["weight_decay"] = self.weight_decay
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def group(self) -> Group:
+        """Head, fusion and outputs: cells of a group have the same columns."""
+        return self.head, self.fusion, self.outputs
+
+    @property
+    def name(self) -> str:
+        """Fusion, and the outputs where they are compared, for people."""
+        chosen = [(modality, outputs) for modality, outputs in self.outputs if outputs is not None]
+        named = [outputs if len(chosen) == 1 else f"{modality} {outputs}" for modality, outputs in chosen]
+        return " ".join([self.fusion, " + ".join(named)]).rstrip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns of a table that tell cells apart."""
+        plain = {name: value for name, value in vars(self).items() if name != "outputs"}
+        return {"head": self.head, "fusion": self.fusion, **name_outputs(self.outputs), **plain}
 
 
 @dataclass(frozen=True)
@@ -75,6 +101,9 @@ class Grid:
         Look for the promising configurations first, and fit only these in full.
     settings : mapping
         What all heads have in common: ``epochs``, ``loss`` …
+    outputs : mapping of modality to tuple of str
+        Requests of outputs that are compared, two or more; the others are set against the first. Fusion ``layers``
+        passes by what names a single output.
     """
 
     heads: tuple[str, ...] = ("mlp",)
@@ -87,6 +116,7 @@ class Grid:
     controls: bool = True
     screen: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, known in (("heads", HEADS), ("fusions", FUSIONS)):
@@ -97,6 +127,7 @@ class Grid:
             values = getattr(self, name)
             if len(set(values)) != len(values) or not (values or name in ("lrs", "weight_decays")):
                 raise HeadsError(f"expected one of {name} or more, each once, found {list(values)!r}")
+        self._check_outputs()
         _SEEDS.check(self.seeds, "seeds")
         if self.folds is not None:
             _FOLDS.check(self.folds, "folds")
@@ -111,11 +142,12 @@ class Grid:
         """All configurations but controls, head by head and fusion by fusion."""
         cells: list[Cell] = []
         for head, fusion in product(self.heads, self.fusions):
-            if find_kind(head).is_network:
-                values = product(self.dims, self.lrs or (None,), self.weight_decays or (None,))
-                cells += [Cell(head, fusion, dim, lr, decay) for dim, lr, decay in values]
-            elif fusion not in STRUCTURED:
-                cells.append(Cell(head, fusion))
+            for outputs in self.outputs_of(fusion):
+                if find_kind(head).is_network:
+                    values = product(self.dims, self.lrs or (None,), self.weight_decays or (None,))
+                    cells += [Cell(head, fusion, dim, lr, decay, outputs=outputs) for dim, lr, decay in values]
+                elif fusion not in STRUCTURED:
+                    cells.append(Cell(head, fusion, outputs=outputs))
         return tuple(cells)
 
     @property
@@ -139,6 +171,45 @@ class Grid:
         modalities = fusion_modalities(fusion)
         return CONTROLS if "text" in modalities and len(modalities) > 1 else (LABELS_SHUFFLED,)
 
+    def outputs_of(self, fusion: str) -> list[CellOutputs]:
+        """Return the outputs that cells of a fusion take, the first ones first; nothing to choose is one choice."""
+        needed = fusion_modalities(fusion)
+        choices: list[list[tuple[str, str | None]]] = []
+        for modality, requests in self.outputs.items():
+            known = [(modality, request) for request in requests if takes_outputs(fusion, request)]
+            choices.append([*known] if modality in needed else [(modality, None)])
+        return list(product(*choices))
+
+    def first_of(self, cell: Cell) -> Cell:
+        """Return the cell with the same settings and the first outputs that its fusion takes."""
+        return replace(cell, outputs=self.outputs_of(cell.fusion)[0], control=None)
+
+    def counterpart(self, cell: Cell, fusion: str) -> Cell:
+        """Return the cell of another fusion with the same settings and outputs; the first where ``cell`` has none."""
+        own, needed = dict(cell.outputs), fusion_modalities(fusion)
+        outputs = tuple((m, (own[m] or requests[0]) if m in needed else None) for m, requests in self.outputs.items())
+        return replace(cell, fusion=fusion, outputs=outputs, control=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what ``ablation.json`` says of the request."""
-        return asdict(self) | {"settings": dict(self.settings)}
+        values = asdict(self) | {"settings": dict(self.settings)}
+        return {name: value for name, value in values.items() if name != "outputs" or value}
+
+    def _check_outputs(self) -> None:
+        for modality, requests in self.outputs.items():
+            if modality not in self.modalities:
+                used = " and ".join(self.modalities)
+                raise HeadsError(f"{modality} outputs are compared, but only {used} vectors are used")
+            if len(requests) < 2 or len(set(requests)) != len(requests):
+                raise HeadsError(
+                    f"expected two {modality} outputs or more to compare, each once, found {list(requests)!r}"
+                )
+        for fusion in self.fusions:
+            if not self.outputs_of(fusion):
+                found = " nor ".join(self.outputs["image"])
+                raise HeadsError(f"fusion {fusion!r} needs several outputs, neither {found} has: add layers:all")
+
+
+def name_outputs(outputs: CellOutputs) -> dict[str, str | None]:
+    """Return which outputs a cell takes, as columns of a table: ``image_outputs`` …"""
+    return {f"{modality}_outputs": request for modality, request in outputs}

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from heads.ablation.comparison import Summary
+    from heads.ablation.grid import Group
 
-Styles = Mapping[tuple[str, str], Mapping[str, Any]]
+Styles = Mapping["Group", Mapping[str, Any]]
 
 __all__ = ["plot_ablation"]
 
@@ -58,7 +59,8 @@ def plot_ablation(table: Sequence[Summary], *, form: Literal["png", "svg"]) -> b
     figure.suptitle(f"mean of {n_seeds} seed{'s' if n_seeds > 1 else ''}{', ± 1 sd' if n_seeds > 1 else ''}")
     has_controls = any(summary.cell.control for summary in full)
     handles = _legend(styles, has_controls=has_controls)
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    n_columns = 2 if any(summary.cell.outputs for summary in found) else 5  # with outputs the labels are long
+    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, frameon=False)
     sink = io.BytesIO()
     # The names of clip paths are random otherwise, and a file that says when it was made is new each time.
     with matplotlib.rc_context({"svg.hashsalt": "ablation"}):
@@ -67,17 +69,17 @@ def plot_ablation(table: Sequence[Summary], *, form: Literal["png", "svg"]) -> b
 
 
 def _styles(table: Sequence[Summary]) -> Styles:
-    """Give each fusion a colour and a marker, and each head a line."""
-    fusions = list(dict.fromkeys(summary.cell.fusion for summary in table))
+    """Give each fusion, with its outputs, a colour and a marker, and each head a line."""
+    names = list(dict.fromkeys(summary.cell.name for summary in table))
     heads = list(dict.fromkeys(summary.cell.head for summary in table))
-    styles: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for head, fusion in dict.fromkeys((summary.cell.head, summary.cell.fusion) for summary in table):
-        index = fusions.index(fusion)
-        styles[head, fusion] = {
+    styles: dict[Group, Mapping[str, Any]] = {}
+    for group, cell in {summary.cell.group: summary.cell for summary in table}.items():
+        head, index = cell.head, names.index(cell.name)
+        styles[group] = {
             "color": _COLOURS[index % len(_COLOURS)],
             "marker": _MARKERS[index % len(_MARKERS)],
             "linestyle": ("-", "--", ":")[heads.index(head) % 3],
-            "label": fusion if len(heads) == 1 else f"{head} {fusion}",
+            "label": cell.name if len(heads) == 1 else f"{head} {cell.name}",
             "fillstyle": "full" if heads.index(head) == 0 else "none",
         }
     return styles
@@ -105,7 +107,7 @@ def _draw_pareto(axes: Axes, table: Sequence[Summary], styles: Styles) -> None:
     axes.margins(x=0.12, y=0.12)
     low, high = axes.get_xlim()
     cell = front[-1].cell
-    text = f"{cell.head} {cell.fusion}" + (f", dim {cell.dim}" if cell.dim else "")
+    text = f"{cell.head} {cell.name}" + (f", dim {cell.dim}" if cell.dim else "")
     # Into the picture: the best one is often the slowest too, at its edge.
     is_right = x_front[-1] ** 2 > low * high
     shift, side = (-6, "right") if is_right else (6, "left")
@@ -122,8 +124,8 @@ def _draw_dims(axes: Axes, table: Sequence[Summary], styles: Styles) -> None:
     """Draw, for each dimension, the configuration with the best learning rate and decay."""
     best = _best_of_dims(table)
     dims = sorted({summary.cell.dim for summary in best if summary.cell.dim is not None})
-    for (head, fusion), style in styles.items():
-        own = [s for s in best if (s.cell.head, s.cell.fusion) == (head, fusion)]
+    for group, style in styles.items():
+        own = [s for s in best if s.cell.group == group]
         line = sorted((s.cell.dim, s.score, _sd(s)) for s in own if s.cell.dim is not None)
         if not line:
             axes.axhline(own[0].score, color=style["color"], linestyle=style["linestyle"], linewidth=1)
@@ -144,16 +146,16 @@ def _draw_dims(axes: Axes, table: Sequence[Summary], styles: Styles) -> None:
 
 
 def _best_of_dims(table: Sequence[Summary]) -> list[Summary]:
-    """Return the best line of each head, fusion and dimension, controls left out."""
-    best: dict[tuple[str, str, int | None], Summary] = {}
+    """Return the best line of each group and dimension, controls left out."""
+    best: dict[tuple[Group, int | None], Summary] = {}
     for summary in sorted(table, key=lambda s: -s.score):
         if summary.cell.control is None:
-            best.setdefault((summary.cell.head, summary.cell.fusion, summary.cell.dim), summary)
+            best.setdefault((summary.cell.group, summary.cell.dim), summary)
     return list(best.values())
 
 
 def _style(summary: Summary, styles: Styles) -> dict[str, Any]:
-    style = dict(styles[summary.cell.head, summary.cell.fusion])
+    style = dict(styles[summary.cell.group])
     if summary.cell.control is None:
         return style
     return {"color": style["color"], "marker": "x"}

@@ -31,7 +31,7 @@ class Clock:
         elapsed = time.monotonic() - self._start
         rest = elapsed * (self._total / self._cost - 1) if self._cost else None
         cell = trial.cells[0]
-        what = f"{cell.head} {cell.fusion}" + (f" {cell.control}" if cell.control else "") + f", seed {trial.seed}"
+        what = f"{cell.head} {cell.name}" + (f" {cell.control}" if cell.control else "") + f", seed {trial.seed}"
         record = {"done": self._cost, "total": self._total, "n_done": self._n_done, "n_total": self._n_total}
         self._progress({**record, "what": what, "epoch": epoch, "eta": rest})
 

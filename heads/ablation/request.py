@@ -10,7 +10,7 @@ from heads.ablation.grid import Grid
 from heads.errors import HeadsError
 from heads.files.ranges import FINITE, Range
 
-__all__ = ["WHOLE", "AblationRequest", "parse_numbers", "parse_texts"]
+__all__ = ["WHOLE", "AblationRequest", "parse_numbers", "parse_texts", "split_outputs"]
 
 WHOLE = Range(int, 1, 2**31 - 1)
 """Numbers of seeds, folds and hidden units."""
@@ -36,7 +36,8 @@ class AblationRequest:
     set : mapping
         Further settings of the heads.
     text, image, spectral : mapping of str to str
-        ``encoder``, ``outputs`` and ``view``: which of the stored vectors are meant.
+        ``encoder``, ``outputs`` and ``view``: which of the stored vectors are meant. ``outputs`` with ``;`` between
+        them are compared.
     """
 
     head: Texts | None = None
@@ -74,8 +75,8 @@ class AblationRequest:
         tables = {"text": self.text, "image": self.image, "spectral": self.spectral}
         return {modality: table for modality, table in tables.items() if table}
 
-    def grid(self, settings: Mapping[str, object]) -> Grid:
-        """Return the grid that is asked for, with some common settings."""
+    def grid(self, settings: Mapping[str, object], *, outputs: Mapping[str, tuple[str, ...]] | None = None) -> Grid:
+        """Return the grid that is asked for, with some common settings and outputs that are compared."""
         return Grid(
             heads=Grid.heads if self.head is None else parse_texts(self.head, "--head"),
             fusions=Grid.fusions if self.fusion is None else parse_texts(self.fusion, "--fusion"),
@@ -87,6 +88,7 @@ class AblationRequest:
             controls=self.controls is not False,
             screen=self.screen is True,
             settings=settings,
+            outputs=outputs or {},
         )
 
 
@@ -120,6 +122,27 @@ def parse_numbers(value: Any, where: str, *, number: type[int] | type[float]) ->
             raise HeadsError(f"{where} is {value!r:.80}, expected {what}")
         numbers.append(number(found))
     return tuple(numbers)
+
+
+def split_outputs(
+    choices: Mapping[str, Mapping[str, str]],
+) -> tuple[dict[str, dict[str, str]], dict[str, tuple[str, ...]]]:
+    """Tell outputs that are compared, ``A;B``, from those of all cells.
+
+    Returns
+    -------
+    choices : dict of modality to dict
+        The same with the first of the outputs that are compared.
+    outputs : dict of modality to tuple of str
+        The outputs that are compared.
+    """
+    chosen = {modality: dict(values) for modality, values in choices.items()}
+    compared: dict[str, tuple[str, ...]] = {}
+    for modality, values in chosen.items():
+        requests = tuple(part.strip() for part in values.get("outputs", "").split(";"))
+        if len(requests) > 1:
+            compared[modality], values["outputs"] = requests, requests[0]
+    return chosen, compared
 
 
 def _rates(value: Numbers | None, option: str) -> tuple[float, ...]:

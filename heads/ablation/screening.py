@@ -84,7 +84,7 @@ def screen(
     Parameters
     ----------
     cells : sequence of Cell
-        Of one head and fusion; where there are no more than `FINALISTS`, all of them are finalists at once.
+        Of one group; where there are no more than `FINALISTS`, all of them are finalists at once.
     trial : callable
         ``(cells, seed, round) -> [(score, n_parameters), …]``: fits configurations together, as that round wants it.
     """
@@ -136,7 +136,7 @@ def choose_finalists(ranked: Sequence[Screened], *, room: float = 0.0) -> tuple[
 def screen_grid(
     study: Study, grid: Grid, *, progress: Callable[[str, int], None] | None = None
 ) -> tuple[tuple[Cell, ...], tuple[Summary, ...]]:
-    """Screen the configurations of each fusion of networks, on the first division of the rows.
+    """Screen the configurations of each group of networks, on the first division of the rows.
 
     Parameters
     ----------
@@ -154,29 +154,29 @@ def screen_grid(
     """
     finalists: list[Cell] = []
     lines: list[Summary] = []
-    for head, fusion in dict.fromkeys((cell.head, cell.fusion) for cell in grid.cells):
-        cells = [cell for cell in grid.cells if (cell.head, cell.fusion) == (head, fusion)]
-        if not find_kind(head).fits_packs or len(cells) <= FINALISTS:
+    for group in dict.fromkeys(cell.group for cell in grid.cells):
+        cells = [cell for cell in grid.cells if cell.group == group]
+        if not find_kind(cells[0].head).fits_packs or len(cells) <= FINALISTS:
             finalists += cells
             continue
 
-        def report(epoch: int, fusion: str = fusion) -> None:
+        def report(epoch: int, name: str = cells[0].name) -> None:
             if progress is not None:
-                progress(f"screening {fusion}", epoch)
+                progress(f"screening {name}", epoch)
 
-        chosen, found = screen(cells, _trial_of(study, fusion, report))
+        chosen, found = screen(cells, _trial_of(study, cells[0], report))
         finalists += [cell for cell in cells if cell in chosen]
         lines += [_line(screened) for screened in found if screened.cell not in chosen]
     return tuple(finalists), tuple(lines)
 
 
 def _trial_of(
-    study: Study, fusion: str, report: EpochProgress
+    study: Study, first: Cell, report: EpochProgress
 ) -> Callable[[Sequence[Cell], int, Round], list[tuple[float, int]]]:
-    """Return what fits configurations of a fusion on components of its vectors."""
-    columns = study.features.columns(fusion)
+    """Return what fits configurations of the group of one on components of its vectors."""
+    columns = study.columns(first)
     fit_rows = study.parts[0].fit_rows
-    components = Components(study.source(fusion), columns, rows=fit_rows, is_shared=fusion == "layers")
+    components = Components(study.source(first), columns, rows=fit_rows, is_shared=first.fusion == "layers")
     # A step of AdamW moves a hidden unit in proportion to its inputs: with fewer of them the same rate does less, but
     # they are the ones that matter. Measured: with the root of the ratio the rates keep their ranks.
     gain = math.sqrt(columns.width / components.n_columns)

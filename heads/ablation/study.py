@@ -9,6 +9,7 @@ from typing import Any
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED, ShuffledColumns, shuffle_labels, shuffle_rows
 from heads.ablation.grid import Cell
 from heads.ablation.study_rows import StudyRows
+from heads.data.columns import Columns
 from heads.data.features import Features
 from heads.data.folds import Part
 from heads.data.row_source import RowSource
@@ -29,7 +30,7 @@ class Trial:
     Attributes
     ----------
     cells : tuple of Cell
-        Of one head, fusion and control.
+        Of one head, fusion, control and outputs.
     seed : int
     part : int
         Number of the division of the rows.
@@ -71,13 +72,17 @@ class Study:
         """Return how a head of a configuration is made; ``changes`` are settings that come before all others."""
         return parse_config({**settings_of(cell.head, self.settings), **cell.settings, **changes})
 
-    def source(self, fusion: str, control: str | None = None, *, seed: int = 0) -> RowSource:
-        """Return the vectors of a fusion, all views; with shuffled text where that is the control."""
-        source = self.rows.source(fusion)
-        if control != TEXT_SHUFFLED:
+    def source(self, cell: Cell, *, seed: int = 0) -> RowSource:
+        """Return the vectors of a configuration, all views; with shuffled text where that is the control."""
+        source = self.rows.source(cell)
+        if cell.control != TEXT_SHUFFLED:
             return source
         order = shuffle_rows(self.features, self.features.present["text"], seed=seed)
-        return ShuffledColumns(source, self.features.columns(fusion).span(["text"]), order)
+        return ShuffledColumns(source, self.columns(cell).span(["text"]), order)
+
+    def columns(self, cell: Cell) -> Columns:
+        """Return what stands where in the vectors of a configuration."""
+        return self.rows.columns(cell)
 
     def targets(self, control: str | None, *, seed: int) -> Targets:
         """Return the targets for fitting and selecting: shuffled ones where that is the control."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +70,7 @@ class TrialRunner:
 
     def _fit(self, trial: Trial, progress: EpochProgress | None) -> TrialResult:
         study, cell = self.study, trial.cells[0]
-        source = study.source(cell.fusion, cell.control, seed=trial.seed)
+        source = study.source(cell, seed=trial.seed)
         targets = study.targets(cell.control, seed=trial.seed)
         start = time.perf_counter()
         if find_kind(cell.head).fits_packs:
@@ -97,7 +97,7 @@ class TrialRunner:
 
         study = self.study
         specs = [build_spec(study, cell, trial) for cell in trial.cells]
-        columns = study.features.columns(trial.cells[0].fusion)
+        columns = study.columns(trial.cells[0])
         fitted = fit_pack(study, source, targets, specs, columns=columns, progress=progress)
         predictions = predict_pack(fitted, source.read(study.parts[trial.part].score_rows))
         return [
@@ -133,7 +133,7 @@ class TrialRunner:
 
 
 def _name(trial: Trial) -> str:
-    what = [[asdict(cell) for cell in trial.cells], trial.seed, trial.part]
+    what = [[cell.to_dict() for cell in trial.cells], trial.seed, trial.part]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -10,7 +10,7 @@ import typer
 
 from featcache.console import CheckDigests, cache_folder
 from heads.ablation.grid_file import load_grid_file
-from heads.ablation.request import AblationRequest
+from heads.ablation.request import AblationRequest, split_outputs
 from heads.commands.ablate_result import print_ablation
 from heads.commands.choices import Choices, build_choices, parse_settings
 from heads.commands.folders import new_run_folder
@@ -24,7 +24,7 @@ from heads.commands.options import (
     EncoderName,
     LossChoice,
     MemorySize,
-    Outputs,
+    OutputsList,
     Overwrite,
     ViewNames,
     check_device,
@@ -93,9 +93,9 @@ def ablate(
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
-    text_outputs: Outputs = None,
-    image_outputs: Outputs = None,
-    spectral_outputs: Outputs = None,
+    text_outputs: OutputsList = None,
+    image_outputs: OutputsList = None,
+    spectral_outputs: OutputsList = None,
     views: ViewNames = None,
     dataset: DatasetName = None,
     device: DeviceChoice = None,
@@ -133,22 +133,24 @@ def ablate(
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
     )
     request = given if config is None else given.over(load_grid_file(config))
-    common, choices = parse_settings(settings or [], request.settings, choices=_join(request.choices, chosen))
+    common, said = parse_settings(settings or [], request.settings, choices=_join(request.choices, chosen))
+    choices, compared = split_outputs(said)
 
     from featcache import open_store, parse_memory
     from heads.ablation.ablation import ablate as library_ablate
     from heads.ablation.files import prepare_ablation_out
     from heads.ablation.study_rows import StudyRows
-    from heads.data.choices import choose_views
+    from heads.data.choices import choose_outputs, choose_views
 
-    grid = request.grid(common)
+    grid = request.grid(common, outputs=compared)
     if request.memory is not None:
         parse_memory(request.memory)
     place, folder, names = check_device(request.device or "cpu"), new_run_folder(out), view_names(request.views)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=request.dataset, check=check, progress=checking)
         selections = choose_views(store, grid.fusions, views=names, choices=choices)
-        rows = StudyRows.load(store, selections, fusions=grid.fusions, needs_valid=grid.folds is None)
+        outputs = choose_outputs(store, grid.outputs, views=names, choices=choices)
+        rows = StudyRows.load(store, selections, fusions=grid.fusions, outputs=outputs, needs_valid=grid.folds is None)
     prepare_ablation_out(folder, overwrite=overwrite)
     with show_grid() as progress:
         result = library_ablate(rows, grid, out=folder, device=place, memory=request.memory, progress=progress)

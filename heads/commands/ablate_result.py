@@ -14,7 +14,9 @@ from heads.data.fusion import fusion_modalities
 
 if TYPE_CHECKING:
     from heads.ablation.ablation import AblationResult
+    from heads.ablation.bootstrap import Interval
     from heads.ablation.comparison import Summary
+    from heads.ablation.grid import Group
 
 __all__ = ["print_ablation"]
 
@@ -35,8 +37,9 @@ def print_ablation(
         console.print(f"Fitted on views {safe(', '.join(result.conditions['views']))}; scored on the first")
     console.print(_table(result))
     shuffled = "; ~text, ~labels: with shuffled text or labels" if grid.controls else ""
+    versus = "vs first: with the first outputs and" if grid.outputs else "vs image: with"
     console.print(
-        f"[dim]Scores are of {result.conditions['scored_on']}; ± sd over seeds{shuffled}; vs image: with the same "
+        f"[dim]Scores are of {result.conditions['scored_on']}; ± sd over seeds{shuffled}; {versus} the same "
         "settings, 95 % bootstrap interval over groups. All lines are in ablation.csv[/]"
     )
     for finding in result.findings:
@@ -58,9 +61,11 @@ def _train_words(result: AblationResult, choices: Mapping[str, Mapping[str, str]
         words += ["--set", f"{name}={value:g}"] if value is not None else []
     for name, value in settings_of(best.cell.head, result.grid.settings).items():
         words += ["--set", f"{name}={json.dumps(value) if not isinstance(value, str) else value}"]
+    compared = {modality: {"outputs": request} for modality, request in best.cell.outputs}
     for modality, chosen in choices.items():
         if modality in fusion_modalities(best.cell.fusion):
-            words += [word for name, value in chosen.items() for word in ("--set", f"{modality}.{name}={value}")]
+            meant = {**chosen, **compared.get(modality, {})}
+            words += [word for name, value in meant.items() for word in ("--set", f"{modality}.{name}={value}")]
     return words
 
 
@@ -71,12 +76,13 @@ def _table(result: AblationResult) -> Table:
     has_parts = not (has_heads and has_rates)  # 80 columns have no room for all
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("head fusion" if has_heads else "fusion")
-    titles = ("dim", *(("lr",) if has_rates else ()), "score", *(("A", "B") if has_parts else ()), "vs image", "s")
+    versus = "vs first" if result.grid.outputs else "vs image"
+    titles = ("dim", *(("lr",) if has_rates else ()), "score", *(("A", "B") if has_parts else ()), versus, "s")
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for summary in shown:
         cell = summary.cell
-        name = f"{cell.head} {cell.fusion}" if has_heads else cell.fusion
+        name = f"{cell.head} {cell.name}" if has_heads else cell.name
         name = f"  ~{cell.control.removesuffix('-shuffled')}" if cell.control else name
         values = _values(summary)
         row = [str(cell.dim or "") if title == "dim" else values[title] for title in titles]
@@ -85,30 +91,32 @@ def _table(result: AblationResult) -> Table:
 
 
 def _shown(table: Sequence[Summary]) -> list[Summary]:
-    """Return the best line of each head, fusion and dimension, and the controls after the fusion that they are of."""
-    best: dict[tuple[str, str, int | None, str | None], Summary] = {}
+    """Return the best line of each group and dimension, and the controls after the group that they are of."""
+    best: dict[tuple[Group, int | None, str | None], Summary] = {}
     for summary in table:
         if summary.stage == "full":
             cell = summary.cell
-            key = (cell.head, cell.fusion, cell.dim if cell.control is None else None, cell.control)
+            key = (cell.group, cell.dim if cell.control is None else None, cell.control)
             if key not in best or best[key].score < summary.score:
                 best[key] = summary
-    fusions = list(dict.fromkeys((s.cell.head, s.cell.fusion) for s in best.values()))
-    # Stable: within a fusion the lines stay as they came, controls last.
-    return sorted(best.values(), key=lambda s: (fusions.index((s.cell.head, s.cell.fusion)), s.cell.control or ""))
+    groups = list(dict.fromkeys(s.cell.group for s in best.values()))
+    # Stable: within a group the lines stay as they came, controls last.
+    return sorted(best.values(), key=lambda s: (groups.index(s.cell.group), s.cell.control or ""))
 
 
 def _values(summary: Summary) -> dict[str, str]:
-    scores, difference, lr = summary.scores, summary.difference, summary.cell.lr
+    scores, lr = summary.scores, summary.cell.lr
     sd = scores["score_sd"]
-    against = ""
-    if difference is not None:
-        against = f"{difference.estimate:+.3f} {difference.low:+.3f}…{difference.high:+.3f}"
     return {
         "lr": "" if lr is None else f"{lr:g}",
         "score": score(summary.score) + ("" if sd is None else f" ± {sd:.3f}"),
         "A": score(scores["a_balanced_accuracy"]),
         "B": score(scores["b_f1_macro"]),
-        "vs image": against,
+        "vs image": _show(summary.difference),
+        "vs first": _show(summary.from_first),
         "s": "" if summary.seconds is None else f"{summary.seconds:.1f}",
     }
+
+
+def _show(difference: Interval | None) -> str:
+    return "" if difference is None else f"{difference.estimate:+.3f} {difference.low:+.3f}…{difference.high:+.3f}"

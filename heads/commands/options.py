@@ -29,6 +29,7 @@ __all__ = [
     "LossName",
     "MemorySize",
     "Outputs",
+    "OutputsList",
     "Overwrite",
     "PresetName",
     "TableFormat",
@@ -68,6 +69,14 @@ ImageModel = Annotated[
 TextModel = Annotated[
     str | None,
     typer.Option(metavar="M", help="Where the text encoder is now: hub id or folder.", rich_help_panel="Encoders"),
+]
+OutputsList = Annotated[
+    str | None,
+    typer.Option(
+        metavar="O,…[;…]",
+        help="Which of the stored outputs; with 'A;B;C' they are compared with the first.",
+        rich_help_panel=_VECTORS,
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")

@@ -8,7 +8,7 @@ from featcache import FeatureStore, Selection
 from heads.data.fusion import check_fusion, fusion_modalities
 from heads.errors import HeadsError
 
-__all__ = ["choose_selections", "choose_views"]
+__all__ = ["choose_outputs", "choose_selections", "choose_views"]
 
 _ORDER = ("text", "image", "spectral")
 
@@ -78,3 +78,35 @@ def choose_views(
         own = {m: {**(choices or {}).get(m, {}), "view": view} for m in modalities if m != "text"}
         chosen.append(choose_selections(store, modalities, choices={**(choices or {}), **own}))
     return chosen
+
+
+def choose_outputs(
+    store: FeatureStore,
+    outputs: Mapping[str, Sequence[str]],
+    *,
+    views: Sequence[str] = ("clean",),
+    choices: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, dict[str, tuple[Selection, ...]]]:
+    """Ask the store which vectors stand for a modality under each view, for each of several requests of outputs.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    outputs : mapping of modality to sequence of str
+        The requests.
+    views, choices
+        As of `choose_views`.
+
+    Returns
+    -------
+    dict of modality to dict of str to tuple of Selection
+        By request, one a view.
+    """
+    found: dict[str, dict[str, tuple[Selection, ...]]] = {}
+    for modality, requests in outputs.items():
+        found[modality] = {}
+        for request in requests:
+            own = {modality: {**(choices or {}).get(modality, {}), "outputs": request}}
+            chosen = choose_views(store, (modality,), views=views, choices=own)
+            found[modality][request] = tuple(view[modality] for view in chosen)
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from featcache import Selection
 from heads.errors import HeadsError
 from heads.files.ranges import Range
 
@@ -53,6 +54,11 @@ class Columns:
     def build(cls, outputs: Mapping[str, Mapping[str, int]]) -> Self:
         """Build from the widths of each modality's outputs, in this order."""
         return cls(tuple(Block(m, name, width) for m, widths in outputs.items() for name, width in widths.items()))
+
+    @classmethod
+    def of_selections(cls, selections: Mapping[str, Selection]) -> Self:
+        """Build from what stands for each modality, in this order."""
+        return cls.build({m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()})
 
     @classmethod
     def parse(cls, value: Any, where: str) -> Self:

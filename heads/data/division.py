@@ -69,12 +69,10 @@ def divide_validation(features: Features) -> Division:
 
 
 def _set_names(features: Features, sets: IntArray) -> dict[int, str]:
-    """Name each set by the smallest group in it, or sample_id where a row has no group."""
+    """Name each set by the smallest group in it, or the name of a row that has no group."""
     names: dict[int, str] = {}
-    for index, group, sample_id in zip(
-        sets.tolist(), features.group.tolist(), features.sample_id.tolist(), strict=True
-    ):
-        name = group or sample_id
+    for index, group, own in zip(sets.tolist(), features.group.tolist(), features.names.tolist(), strict=True):
+        name = group or own
         names[index] = min(names.get(index, name), name)
     return names
 

@@ -22,6 +22,7 @@ __all__ = [
     "known_generators",
     "load_features",
     "load_fit_rows",
+    "load_labels",
     "load_rows",
 ]
 
@@ -53,6 +54,8 @@ class Features:
         Rows made by a generator that no class of the tasks names: their B is unknown.
     outputs : mapping of modality to mapping of str to int
         The named outputs that stand in each modality's vectors, from left to right, and the columns of each.
+    draw_name : str array (n,) or None
+        By which name each row is drawn into a part of the rows. None: by its sample_id.
     """
 
     sample_id: StrArray
@@ -65,9 +68,15 @@ class Features:
     tasks: tuple[Task, ...]
     unseen: BoolArray
     outputs: Mapping[str, Mapping[str, int]]
+    draw_name: StrArray | None = None
 
     def __len__(self) -> int:
         return len(self.sample_id)
+
+    @property
+    def names(self) -> StrArray:
+        """By which names rows are drawn, (n,): those of files without their endings."""
+        return self.sample_id if self.draw_name is None else self.draw_name
 
     @property
     def widths(self) -> dict[str, int]:
@@ -98,6 +107,7 @@ class Features:
             self.tasks,
             self.unseen[rows],
             self.outputs,
+            None if self.draw_name is None else self.draw_name[rows],
         )
 
     def columns(self, fusion: str) -> Columns:
@@ -170,13 +180,42 @@ def load_rows(
     rows : StoredRows
         Its row i has the vectors of the i-th of ``features``.
     """
+    features, numbers = load_labels(store, views, splits=splits, tasks=tasks)
+    return features, StoredRows(store, views, numbers)
+
+
+def load_labels(
+    store: FeatureStore,
+    views: Sequence[Mapping[str, Selection]],
+    *,
+    splits: Sequence[str],
+    tasks: Sequence[Task] | None = None,
+) -> tuple[Features, IntArray]:
+    """Read everything but the vectors.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The open cache.
+    views : sequence of mapping of modality to Selection
+        The first has all modalities; later ones may have fewer.
+    splits, tasks
+        As of `load_features`.
+
+    Returns
+    -------
+    features : Features
+        Without vectors; a row counts as present if all selections of that modality have it.
+    numbers : int array (n,)
+        Of the rows in the store.
+    """
     numbers = np.concatenate([store.row_numbers(split) for split in splits])
     present = {
-        modality: np.all([store.rows(selections[modality]).present[numbers] for selections in views], axis=0)
+        modality: np.all([store.rows(view[modality]).present[numbers] for view in views if modality in view], axis=0)
         for modality in views[0]
     }
     arrays = replace(store.read(numbers, selections={}), present=present)
-    return features_of([arrays], views[0], tasks=tasks), StoredRows(store, views, numbers)
+    return features_of([arrays], views[0], tasks=tasks), numbers
 
 
 def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:
@@ -225,6 +264,7 @@ def features_of(
         tuple(tasks),
         unseen,
         {m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()},
+        np.concatenate(drawn) if (drawn := [part.draw_name for part in parts if part.draw_name is not None]) else None,
     )
 
 

@@ -98,9 +98,9 @@ def _classes(features: Features) -> IntArray:
 
 
 def _names(features: Features, sets: IntArray, n_sets: int) -> list[str]:
-    """Name each set by its smallest sample_id: the folds do not depend on the order of the rows."""
+    """Name each set by its smallest row's name: the folds do not depend on the order of the rows."""
     names = [""] * n_sets
-    for index, name in zip(sets.tolist(), features.sample_id.tolist(), strict=True):
+    for index, name in zip(sets.tolist(), features.names.tolist(), strict=True):
         if not names[index] or name < names[index]:
             names[index] = name
     return names

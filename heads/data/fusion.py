@@ -17,6 +17,7 @@ __all__ = [
     "describe_columns",
     "fuse",
     "fusion_modalities",
+    "takes_outputs",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -66,6 +67,12 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
     fitting = [name for name, needed in FUSIONS.items() if have.issuperset(needed) and name not in STRUCTURED]
     advice = " or ".join(f"--fusion {name}" for name in fitting) if fitting else "featcache extract first"
     raise HeadsError(f"fusion {fusion!r} needs {' and '.join(missing)} vectors, {where} has none: use {advice}")
+
+
+def takes_outputs(fusion: str, outputs: str) -> bool:
+    """Return whether a fusion can take these outputs of a modality: ``layers`` needs more than one."""
+    numbers = outputs.partition(":")[2]
+    return fusion != "layers" or "," in outputs or (numbers != "" and not numbers.isdigit())
 
 
 def fuse(fusion: str, vectors: Mapping[str, FloatArray]) -> FloatArray:

@@ -85,10 +85,7 @@ class StoredRows:
     """
 
     def __init__(self, store: FeatureStore, views: Sequence[Mapping[str, Selection]], numbers: IntArray) -> None:
-        layouts = [
-            Columns.build({m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()})
-            for selections in views
-        ]
+        layouts = [Columns.of_selections(selections) for selections in views]
         for selections, layout in zip(views, layouts, strict=True):
             if layout != layouts[0]:
                 named = ", ".join(selection.view for selection in selections.values())

@@ -200,8 +200,10 @@ def test_settings_of_a_project_that_the_readme_names_are_read(tmp_path: Path) ->
     (example,) = fenced("README.md", "toml")
     (others,) = re.findall(r"^\(Also (.*?): the options of the same names", prose("README.md"), re.M)
     lines = {key: f"{key} = {value!r}".lower().replace("'", '"') for key, value in tomllib.loads(example).items()}
+    values = {"clip_text": "true", "square_crop": "true", "image_size": "9"}
     for key in _CODE.findall(others):
-        lines.setdefault(key, f"{key} = true" if key in ("clip_text", "square_crop") else f'{key} = "x"')
+        value = values.get(key, '"x"')
+        lines.setdefault(key, f"{key} = {value}")
     (tmp_path / "featcache.toml").write_text("\n".join(lines.values()), encoding="utf-8")
     load_project(tmp_path)
     (tmp_path / "featcache.toml").write_text('colour = "x"', encoding="utf-8")

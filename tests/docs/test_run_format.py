@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import cli
 from featcache import FeatureStore
+from featcache.synthetic import SyntheticOutput, write_synthetic
 from heads.data.columns import Columns
 from heads.data.fusion import FUSIONS
 from heads.data.tasks import default_tasks
@@ -239,6 +240,25 @@ def test_an_ablation_has_the_files_keys_and_columns_that_are_listed(store: Featu
         assert columns == names(f"column of `{name}`")
     assert set(document["table"][0]) == names("column of `ablation.csv`") == set(document["best"])
     assert set(document["heads"][0]) == names("column of `heads.csv`")
+
+
+def test_where_outputs_are_compared_there_are_the_columns_that_are_listed(tmp_path: Path) -> None:
+    outputs = {
+        "text": {"cls": SyntheticOutput(6)},
+        "image": {"pooled": SyntheticOutput(6), "layers:1": SyntheticOutput(6)},
+    }
+    store = write_synthetic(tmp_path / "cache", captions={"train": 20, "valid": 10}, outputs=outputs).store
+    grid = ("--head", "linear", "--fusion", "image,text", "--set", "strengths=[0.01]", "--image-outputs")
+    for name, chosen in (("one", "pooled"), ("several", "pooled;layers:1")):
+        call("ablate", store.path, *grid, chosen, "--out", tmp_path / name)
+    one, several = (read(tmp_path / name / "ablation.json") for name in ("one", "several"))
+    (told,) = re.findall(r"^Where outputs are compared .*?\n\n", DOCUMENT, re.S | re.M)
+    assert f"`format` is {several['format']}" in told and several["grid"].keys() - one["grid"].keys() == {"outputs"}
+    column = "image_outputs"
+    for name, more in (("table", {"vs_first", "vs_first_low", "vs_first_high"}), ("heads", set())):
+        assert several[name][0].keys() - one[name][0].keys() == {column, *more}
+    assert {*several["findings"][0]} == {"head", "fusion", column, "verdict", "sentence"}
+    assert all(f"`{word}`" in told for word in ("outputs", column, "vs_first", "vs_first_low", "vs_first_high"))
 
 
 def test_what_is_left_of_an_ablation_under_way_is_as_listed() -> None:

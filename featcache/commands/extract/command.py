@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from featcache.commands.extract.forecast import render_forecast
 from featcache.commands.extract.misses import print_misses
 from featcache.commands.extract.models import check_name, find_device, open_target
 from featcache.commands.extract.options import ExtractCommand
-from featcache.commands.extract.overview import print_overview
+from featcache.commands.extract.overview import overview_document, print_overview
 from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.extract.request import ExtractRequest, choose_data, refuse_empty
 from featcache.commands.extract.result import render_result, result_document
@@ -109,11 +109,6 @@ class _Errand:
     views: str
     options: ExtractOptions
 
-    @property
-    def told(self) -> dict[str, object]:
-        """What was read, for ``--json``."""
-        return {"read": [asdict(group) for group in self.manifest.overview], "notes": self.manifest.notes}
-
     def forecast(self, *, timed: bool, as_json: bool) -> None:
         """Say what would be done."""
         from featcache.extraction.forecast import forecast_extraction
@@ -124,7 +119,7 @@ class _Errand:
                 views=self.views, options=self.options, timed=timed, progress=display.update,
             )  # fmt: skip
         if as_json:
-            print_json(found.to_dict() | self.told)
+            print_json(found.to_dict() | overview_document(self.manifest))
         else:
             render_forecast(found, self.cache.path, timed=timed)
 
@@ -149,7 +144,7 @@ class _Errand:
                     views=self.views, options=self.options, progress=display.update, events=events,
                 )  # fmt: skip
         if as_json:
-            print_json(result_document(result) | self.told)
+            print_json(result_document(result) | overview_document(self.manifest))
         else:
             render_result(result, self.cache.path)
         if result.n_failed or result.broken:

@@ -39,6 +39,8 @@ class Pictures:
     resize: str = "pillow"
     square_crop: bool = False
     decode: str = "exact"
+    image_size: int | None = None
+    fit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Models:
         Whether spectral features, and those of the image model's text tower, are wanted too.
     pictures : Pictures
         How pictures are prepared.
+    variant : str or None
+        Which of a model's weights are meant, e.g. ``fp16``.
     """
 
     text: str | None
@@ -68,6 +72,7 @@ class Models:
     spectral: bool = False
     clip_text: bool = False
     pictures: Pictures = Pictures()
+    variant: str | None = None
 
     def specs(self, manifest: Manifest, cache: Cache, dtypes: Dtypes) -> list[EncoderSpec]:
         """Build the encoders that this data set has a use for.
@@ -78,6 +83,7 @@ class Models:
             If there is none, or one cannot be built as it was asked for.
         """
         from featcache.errors import FeatcacheError
+        from featcache.extraction.decoding import cache_rules
 
         has_text = bool(manifest.samples.caption.is_filled.any())
         has_image = bool(manifest.samples.has_image.any())
@@ -86,7 +92,7 @@ class Models:
         if has_text or self.text:
             specs += self._of_captions(precision)
         if has_image or self.image:
-            specs += self._of_pictures(precision)
+            specs += self._of_pictures(precision, cache_rules(cache))
         if self.clip_text:
             specs.append(self._clip_text(precision))
         if not specs:
@@ -99,20 +105,24 @@ class Models:
 
         if self.text == "none":
             return []
-        folder = resolve_model(self.text or DEFAULT_TEXT_MODEL)
-        return [TextSpec(folder, _names(self.text_outputs or "cls"), self._template, **precision)]
+        folder = resolve_model(self.text or DEFAULT_TEXT_MODEL, variant=self.variant)
+        how: dict[str, Any] = {**precision, "template": self._template}
+        return [TextSpec(folder, _names(self.text_outputs or "cls"), **how)]
 
-    def _of_pictures(self, precision: dict[str, str]) -> list[EncoderSpec]:
+    def _of_pictures(self, precision: dict[str, str], rules: int) -> list[EncoderSpec]:
         from featcache.encoders.spectral.encoder import SPECTRAL_OUTPUTS, SpectralSpec
+        from featcache.encoders.towers import VisionTower
         from featcache.encoders.vision import ImageSpec
 
         specs: list[EncoderSpec] = []
         if self.image != "none":
             how: dict[str, Any] = {**precision, **vars(self.pictures)}
-            specs.append(ImageSpec(self._image_folder, _names(self.image_outputs or "pooled"), **how))
+            folder = self._image_folder
+            wanted = self.image_outputs or VisionTower(folder).default_output
+            specs.append(ImageSpec(folder, _names(wanted), decode_rules=rules, **how))
         if self.spectral:
             outputs = _names(self.spectral_outputs) if self.spectral_outputs else SPECTRAL_OUTPUTS
-            specs.append(SpectralSpec(outputs, storage_dtype=precision["storage_dtype"]))
+            specs.append(SpectralSpec(outputs, precision["storage_dtype"], rules))
         return specs
 
     def _clip_text(self, precision: dict[str, str]) -> EncoderSpec:
@@ -128,7 +138,7 @@ class Models:
     def _image_folder(self) -> ModelFolder:
         from featcache.encoders.model_folder import DEFAULT_IMAGE_MODEL, resolve_model
 
-        return resolve_model(self.image or DEFAULT_IMAGE_MODEL)
+        return resolve_model(self.image or DEFAULT_IMAGE_MODEL, variant=self.variant)
 
     @property
     def _template(self) -> str:

@@ -51,6 +51,14 @@ class DecodeName(StrEnum):
     fast = "fast"
 
 
+class FitName(StrEnum):
+    """How pictures of another aspect come to a square."""
+
+    crop = "crop"
+    squash = "squash"
+    pad = "pad"
+
+
 class OnOrphan(StrEnum):
     """What to do about named files that are not there, or are no regular files."""
 
@@ -128,12 +136,12 @@ ImageModel = Annotated[
 ]
 TextOutputs = Annotated[
     str | None,
-    typer.Option(metavar="O,…", help="Some of cls, mean, pooler, layers:4-8-12, layers:all.",
+    typer.Option(metavar="O,…", help="Some of cls, mean, last, sentence, pooler, layers:4-8-12, layers:all.",
                  rich_help_panel=_ENCODERS),
 ]  # fmt: skip
 ImageOutputs = Annotated[
     str | None,
-    typer.Option(metavar="O,…", help="Some of pooled, cls, projected, mean, layers:4-8-12, layers:all.",
+    typer.Option(metavar="O,…", help="Some of pooled, cls, projected, mean, layers:4-8-12, layers_mean:all.",
                  rich_help_panel=_ENCODERS),
 ]  # fmt: skip
 TextTemplate = Annotated[
@@ -184,6 +192,21 @@ Decode = Annotated[
     DecodeName | None,
     typer.Option(metavar="HOW", rich_help_panel=_PICTURES,
                  help="exact (default), or fast: large JPEGs at a fraction of their size."),
+]  # fmt: skip
+ImageSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", rich_help_panel=_PICTURES,
+                 help="Pictures of N × N pixels, positions interpolated."),
+]  # fmt: skip
+Fit = Annotated[
+    FitName | None,
+    typer.Option(metavar="HOW", rich_help_panel=_PICTURES,
+                 help="crop, squash or pad to a square; default: the model's own way."),
+]  # fmt: skip
+Variant = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", rich_help_panel=_ENCODERS,
+                 help="Which weights of the models, e.g. fp16: model.fp16.safetensors."),
 ]  # fmt: skip
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel=_PACE)]
 BatchSize = Annotated[

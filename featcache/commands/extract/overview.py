@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from featcache.console import console, notes, safe
@@ -9,9 +10,10 @@ from featcache.console import console, notes, safe
 if TYPE_CHECKING:
     from featcache.dataset.manifest import Manifest
 
-__all__ = ["print_overview"]
+__all__ = ["overview_document", "print_overview"]
 
 _LINES, _LABEL = 12, 40
+_SHOWN, _LISTED = 3, 1000
 
 
 def print_overview(manifest: Manifest) -> None:
@@ -31,8 +33,18 @@ def print_overview(manifest: Manifest) -> None:
         console.print(safe(line + _cut(group.example, max(1, console.width - len(line)))), soft_wrap=True)
     if all(group.label == UNLABELLED for group in lines) and not manifest.reading.labels:
         console.print("[dim]no labels: if there are some, --labels states them, such as '*=ai'[/]")
+    for left in manifest.left_out:
+        shown = ", ".join(left.names[:_SHOWN]) + (" …" if len(left.names) > _SHOWN else "")
+        n, what = len(left.names), "picture" if len(left.names) == 1 else "pictures"
+        notes.print(f"[yellow]left out[/] {safe(f'{n:,} {what} ({shown}): {left.reason}')}", soft_wrap=True)
     for note in manifest.notes:
         notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
+
+
+def overview_document(manifest: Manifest) -> dict[str, object]:
+    """Return what was read, for ``--json``: the first thousand of the pictures that are left out for one reason."""
+    left = [{"reason": e.reason, "n": len(e.names), "names": e.names[:_LISTED]} for e in manifest.left_out]
+    return {"read": [asdict(group) for group in manifest.overview], "left_out": left, "notes": manifest.notes}
 
 
 def _cut(text: str, width: int) -> str:

@@ -86,6 +86,9 @@ class EncoderRequest:
     resize: o.Resize = None
     square_crop: o.SquareCrop = None
     decode: o.Decode = None
+    image_size: o.ImageSize = None
+    fit: o.Fit = None
+    variant: o.Variant = None
 
     @property
     def texts(self) -> dict[str, str | None]:
@@ -98,6 +101,7 @@ class EncoderRequest:
             "--spectral-outputs": self.spectral_outputs,
             "--views": self.views,
             "--text-template": self.text_template,
+            "--variant": self.variant,
         }
 
     @property
@@ -138,6 +142,8 @@ class EncoderRequest:
             resize=str(_first(self.resize, project.resize) or "pillow"),
             square_crop=bool(_first(self.square_crop, project.square_crop)),
             decode=str(_first(self.decode, project.decode) or "exact"),
+            image_size=_first(self.image_size, project.image_size),
+            fit=_first(None if self.fit is None else self.fit.value, project.fit),
         )
         return Models(
             _first(self.text_model, project.text_model),
@@ -149,6 +155,7 @@ class EncoderRequest:
             spectral=spectral,
             clip_text=bool(_first(self.clip_text, project.clip_text)),
             pictures=pictures,
+            variant=_first(self.variant, project.variant),
         )
 
 

@@ -7,21 +7,37 @@ from itertools import islice
 from pathlib import Path
 
 from featcache.dataset.readers.cells import quoted
-from featcache.dataset.readers.folders import IMAGE_ENDINGS
+from featcache.dataset.readers.image_folder import find_metadata
+from featcache.dataset.readers.tree import is_metadata
 from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
+from featcache.files.picture_formats import ENDINGS
 from featcache.files.regular import check_regular
 
-__all__ = ["ACCEPTED", "find_parquets", "find_tars", "has_columns", "locate", "name_of", "safe_name"]
+__all__ = [
+    "ACCEPTED",
+    "as_before",
+    "find_parquets",
+    "find_tars",
+    "has_columns",
+    "is_image_folder",
+    "locate",
+    "name_of",
+    "safe_name",
+]
 
 ACCEPTED = (
     "a .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .xlsx file, a folder of pictures (caption sidecars or class "
-    "folders), a folder with one manifest.csv, .tsv, .jsonl or .parquet or metadata.csv or .jsonl in it, several "
-    "Parquet files ('data/train-*.parquet', or a folder of them), WebDataset tars (a .tar file, a range such as "
-    "train-{000..012}.tar, or a folder of nothing else), or hf:NAME[@revision]"
+    "folders), a folder with one manifest.csv, .tsv, .jsonl or .parquet or metadata.csv, .jsonl or .parquet in it (or "
+    "metadata in its folders of splits), several Parquet files ('data/train-*.parquet', or a folder of them), "
+    "WebDataset tars (a .tar file, a range such as train-{000..012}.tar, or a folder of nothing else), or "
+    "hf:NAME[@revision]"
 )
 _MANIFEST_FILES = frozenset(
-    ("manifest.csv", "manifest.tsv", "manifest.jsonl", "manifest.parquet", "metadata.csv", "metadata.jsonl")
+    (
+        *("manifest.csv", "manifest.tsv", "manifest.jsonl", "manifest.parquet"),
+        *("metadata.csv", "metadata.jsonl", "metadata.parquet"),
+    )
 )
 _COMMON_STEMS = frozenset(
     {"", "manifest", "metadata", "data", "dataset", "index", "samples", "labels", "captions"} | SPLIT_NAMES.keys()
@@ -58,6 +74,16 @@ def locate(data: str | Path) -> Path:
     if len(inside) > 1:
         raise ManifestError(f"folder {str(path)!r} holds several manifests, {inside!r}: name the one to read")
     return locate(path / inside[0]) if inside else path
+
+
+def as_before(data: str | Path, path: Path) -> Path:
+    """Return what the first version took a located path for: to it, a folder of ``metadata.parquet`` was a folder."""
+    return path.parent if path.name.lower() == "metadata.parquet" and Path(data).is_dir() else path
+
+
+def is_image_folder(data: str | Path, path: Path) -> bool:
+    """Say whether a folder was named that is read by its tables of metadata, at a located path or below it."""
+    return (is_metadata(path.name) and Path(data).is_dir()) or bool(find_metadata(path))
 
 
 def _is_range(data: str | Path) -> bool:
@@ -128,7 +154,7 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
 
 def has_columns(path: Path) -> bool:
     """Say whether a located path stands for a table: not for tars, nor for a folder of pictures."""
-    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir())
+    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir() or find_metadata(path))
 
 
 def _matching(pattern: Path) -> tuple[Path, ...]:
@@ -153,7 +179,7 @@ def _below(folder: Path) -> tuple[Path, ...]:
             ending = os.path.splitext(file)[1].lower()  # noqa: PTH122
             if file.startswith("."):
                 continue
-            if ending in IMAGE_ENDINGS or ending == ".tar":
+            if ending in ENDINGS or ending == ".tar":
                 return ()
             if ending == ".parquet":
                 found.append(Path(parent, file))

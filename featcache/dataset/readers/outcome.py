@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from featcache.dataset.readers.cells import is_unicode, quoted
+from featcache.dataset.readers.left_out import LeftOut
 from featcache.dataset.readers.reading import LATEST, Reading
 from featcache.dataset.readers.table import more_rows
 from featcache.dataset.readers.troubles import explain
@@ -34,6 +35,7 @@ class Parsed(NamedTuple):
     orphans: tuple[str, ...]
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def find_image(path: str, folder: str | None) -> ImageFile | str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.encoders.base import Device, Vectors
+from featcache.encoders.base import Device, Vectors, check_rules
 from featcache.encoders.spectral.dct import BLOCK, N_STATISTICS, block_coefficients, coefficient_statistics, grid_steps
 from featcache.encoders.spectral.residuals import (
     N_NOISE,
@@ -35,7 +35,7 @@ from featcache.encoders.spectral.spectrum import (
 from featcache.encoders.spectral.windows import ALIGNMENT, PER_SIDE, WINDOW, cut_windows, luma_chroma
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
-from featcache.pictures.decode import decode_document
+from featcache.pictures.decode_rules import DECODE_RULES, decode_document
 
 __all__ = ["SPECTRAL_OUTPUTS", "SpectralEncoder", "SpectralSpec"]
 
@@ -112,10 +112,13 @@ class SpectralSpec:
         are of luma and chroma, but ``patterns`` of luma alone.
     storage_dtype : str
         On disk. They are computed in float32.
+    decode_rules : int
+        By which rules pictures become RGB, as `ImageSpec` has them.
     """
 
     outputs: tuple[str, ...] = SPECTRAL_OUTPUTS
     storage_dtype: str = "float16"
+    decode_rules: int = DECODE_RULES
     modality: Literal["spectral"] = field(default="spectral", init=False)
 
     def __post_init__(self) -> None:
@@ -125,6 +128,7 @@ class SpectralSpec:
         for output in self.outputs:
             if output not in _STATISTICS:
                 raise ModelError(f"spectral output {output!r} is unknown, expected one of {known}")
+        check_rules(self.decode_rules)
         object.__setattr__(self, "outputs", tuple(dict.fromkeys(self.outputs)))
 
     @property
@@ -147,7 +151,7 @@ class SpectralSpec:
             "format": 1,
             "modality": "spectral",
             "algorithm": algorithm,
-            "decode": decode_document("exact"),
+            "decode": decode_document("exact", self.decode_rules),
             "compute_dtype": "float32",
             "storage_dtype": self.storage_dtype,
         }

@@ -20,13 +20,13 @@ from featcache.extraction.fault import Fault
 from featcache.extraction.preparing.reader import Reader
 from featcache.extraction.preparing.recipe import STEPS, Reading
 
-__all__ = ["Feed", "Group", "PictureFeed", "TextFeed"]
+__all__ = ["ClaimedUnits", "Feed", "PictureFeed", "TextFeed"]
 
 _OPEN_GROUPS = 2
 
 
 @dataclass(frozen=True)
-class Group:
+class ClaimedUnits:
     """Claimed units of one number, of whatever encoders and views."""
 
     number: int
@@ -56,7 +56,7 @@ class Feed(Protocol):
     n_contents: int
     workers: str
 
-    def batches(self, groups: Iterator[Group]) -> Iterator[Batch]:
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
         """Yield the batches of all jobs; the last of each says so."""
         ...
 
@@ -71,7 +71,7 @@ class _Pending:
 
 
 @dataclass
-class _OpenGroup:
+class _OpenUnits:
     jobs: dict[tuple[int, int], Job]
     n_left: int
     pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
@@ -105,9 +105,9 @@ class PictureFeed:
         self._reader = reader
         self._encoders = encoders
         self._failures = failures
-        self._open: dict[int, _OpenGroup] = {}
+        self._open: dict[int, _OpenUnits] = {}
 
-    def batches(self, groups: Iterator[Group]) -> Iterator[Batch]:
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
         """Yield full batches in the order of the pictures, and at the end of a group the rest of each of its jobs."""
         for prepared in self._reader.prepare(self._readings(groups)):
             reading = prepared.reading
@@ -134,13 +134,13 @@ class PictureFeed:
             if not group.n_left:
                 yield from self._rest(self._open.pop(reading.group))
 
-    def _rest(self, group: _OpenGroup) -> Iterator[Batch]:
+    def _rest(self, group: _OpenUnits) -> Iterator[Batch]:
         for key, job in {job.key: job for job in group.jobs.values()}.items():
             pending = group.pending.get(key)
             rows, inputs = (pending.rows, pending.inputs) if pending else ([], [])
             yield Batch(job, np.array(rows, np.int64), inputs, is_last=True)
 
-    def _readings(self, groups: Iterator[Group]) -> Iterator[Reading | None]:
+    def _readings(self, groups: Iterator[ClaimedUnits]) -> Iterator[Reading | None]:
         """Yield the readings of one group after the other; None while enough groups are in work."""
         while True:
             while len(self._open) >= _OPEN_GROUPS:
@@ -149,13 +149,13 @@ class PictureFeed:
                 return
             yield from self._open_group(group)
 
-    def _open_group(self, group: Group) -> Iterator[Reading]:
+    def _open_group(self, group: ClaimedUnits) -> Iterator[Reading]:
         jobs = {(job.side, int(row)): job for job in group.jobs for row in job.unit.contents}
         wanted: dict[int, list[int]] = {}
         for side, row in jobs:
             wanted.setdefault(row, []).append(side)
         number = group.number
-        self._open[number] = _OpenGroup(jobs, len(wanted))
+        self._open[number] = _OpenUnits(jobs, len(wanted))
         recipe, table = self._reader.recipe, self._sides[0].table
         for row in sorted(wanted):
             image = self._samples.image(row)
@@ -189,7 +189,7 @@ class TextFeed:
         self._encoders = encoders
         self._failures = failures
 
-    def batches(self, groups: Iterator[Group]) -> Iterator[Batch]:
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
         """Yield the batches of one job after the other."""
         for group in groups:
             self.n_contents += len({int(row) for job in group.jobs for row in job.unit.contents})

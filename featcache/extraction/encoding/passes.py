@@ -14,7 +14,7 @@ from itertools import groupby
 import numpy as np
 
 from featcache.encoders.base import Vectors
-from featcache.extraction.encoding.feeds import Feed, Group
+from featcache.extraction.encoding.feeds import ClaimedUnits, Feed
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.loaded import LoadedEncoders
 from featcache.extraction.encoding.publisher import Publisher
@@ -142,7 +142,9 @@ class Pass:
         yield from self._encode(self._claimed(units, claims, left), claims, publisher)
         return left
 
-    def _claimed(self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]) -> Iterator[Group]:
+    def _claimed(
+        self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]
+    ) -> Iterator[ClaimedUnits]:
         """Yield number after number what could be claimed of it."""
         for _, together in groupby(units, key=lambda work: work[1].number):
             mine: list[_Waiting] = []
@@ -158,7 +160,7 @@ class Pass:
             if mine:
                 yield _group(mine)
 
-    def _encode(self, groups: Iterator[Group], claims: Sequence[Claims], publisher: Publisher) -> Iterator[None]:
+    def _encode(self, groups: Iterator[ClaimedUnits], claims: Sequence[Claims], publisher: Publisher) -> Iterator[None]:
         flying: deque[tuple[Batch, Callable[[], Vectors] | None]] = deque()
         self._tell_progress()
         try:
@@ -239,8 +241,8 @@ class Pass:
         self._report(Progress(self._content, done, total, n_failed, self.seconds, self._n_waiting))
 
 
-def _group(units: Sequence[_Waiting]) -> Group:
-    return Group(units[0][1].number, tuple(side.job(unit) for side, unit in units))
+def _group(units: Sequence[_Waiting]) -> ClaimedUnits:
+    return ClaimedUnits(units[0][1].number, tuple(side.job(unit) for side, unit in units))
 
 
 def _unit_event(side: Side, job: Job) -> Event:

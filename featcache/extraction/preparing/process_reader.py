@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile
 from featcache.extraction.fault import Fault
 from featcache.extraction.preparing.crew import Crew, Worker, answer

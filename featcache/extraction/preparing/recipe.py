@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.cache.file_facts import FORMATS
-from featcache.encoders.base import EncoderSpec, decode_size
+from featcache.encoders.base import EncoderSpec, decode_rules, decode_size
 from featcache.errors import FeatcacheError, ImageError
 from featcache.extraction.fault import Fault
 from featcache.pictures.decode import decode_rgb
+from featcache.pictures.decode_rules import DECODE_RULES
 from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
 
@@ -41,10 +42,13 @@ class Recipe:
         What a `Reading` asks for by number.
     at_least : (height, width) or None
         Down to which size a JPEG may be decoded; None: only at its full size.
+    decode_rules : int
+        By which rules pictures become RGB.
     """
 
     products: tuple[tuple[View, EncoderSpec], ...]
     at_least: tuple[int, int] | None = None
+    decode_rules: int = DECODE_RULES
 
     @classmethod
     def of(cls, products: Sequence[tuple[View, EncoderSpec]]) -> Self:
@@ -53,7 +57,8 @@ class Recipe:
         Raises
         ------
         FeatcacheError
-            If some encoders or views want pictures decoded fast and others exactly: they would share one decoding.
+            If some encoders or views want pictures decoded fast and others exactly, or by other rules: they would share
+            one decoding.
         """
         sizes = {decode_size(spec) for _, spec in products}
         size = next(iter(sizes), None)
@@ -62,7 +67,11 @@ class Recipe:
                 "fast decoding makes smaller pictures: it goes with the clean view and one image encoder alone, "
                 "expected exact decoding for views and spectral features"
             )
-        return cls(tuple(products), size)
+        rules = {decode_rules(spec) for _, spec in products} or {DECODE_RULES}
+        if len(rules) > 1:
+            known = " and ".join(map(str, sorted(rules)))
+            raise FeatcacheError(f"encoders want pictures decoded by the rules {known}: give all of them the same")
+        return cls(tuple(products), size, *rules)
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -156,7 +165,7 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
             raise OSError("its bytes changed while the extraction ran: run it again")
         clock.stop("read")
         stage = "decode"
-        picture = decode_rgb(data, at_least=recipe.at_least)
+        picture = decode_rgb(data, at_least=recipe.at_least, rules=recipe.decode_rules)
         clock.stop("decode")
     except (ImageError, OSError) as error:
         clock.stop(stage)

@@ -52,9 +52,11 @@ def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading 
 
 
 def check_reading(manifest: Manifest, cache: Cache, scanned: SampleTable) -> None:
-    """Raise if labels or captions of known samples would change by another reading that the user did not ask for."""
+    """Raise if names, labels or captions of known samples would change by another reading that nobody asked for."""
     table = _table(cache, manifest.name)
     stated = manifest.reading.labels
+    if table is not None and table.rules < scanned.rules:
+        _check_ids(table, scanned)
     if table is None or (table.rules, table.labels) == (scanned.rules, scanned.labels):
         return
     if stated and stated != table.labels:
@@ -68,6 +70,18 @@ def check_reading(manifest: Manifest, cache: Cache, scanned: SampleTable) -> Non
             f"cache, the first {scanned.sample_id[odd[0]]!r}: read it as before, Manifest.from_source(…, earlier=…), "
             "or state labels='auto' to read its labels anew"
         )
+
+
+def _check_ids(table: SampleTable, scanned: SampleTable) -> None:
+    """Raise if pictures in files of their own would be called otherwise than they are in the cache."""
+    names = dict(zip(table.source, table.sample_id, strict=True))
+    for source, sample_id in zip(scanned.source, scanned.sample_id, strict=True):
+        before = names.get(source, sample_id)
+        if before != sample_id and sample_id == source.removeprefix(f"{scanned.origin}/"):
+            raise FeatcacheError(
+                f"data set {scanned.dataset!r} would have sample {sample_id!r}, which is {before!r} in this cache: "
+                "read it as before, Manifest.from_source(…, earlier=…)"
+            )
 
 
 def _table(cache: Cache, name: str) -> SampleTable | None:

@@ -19,6 +19,7 @@ from featcache.errors import ManifestError
 from featcache.extraction.survey.hashing import Pictures
 from featcache.identity.key_index import keys_of
 from featcache.identity.terms import KEY_BYTES, UNKNOWN
+from featcache.store.file_names import draw_names, has_file_names
 from featcache.store.groups import link_groups
 
 __all__ = ["Scan", "scan"]
@@ -115,7 +116,8 @@ def scan(
         row_origin=samples.origin if samples.origin.is_filled.any() else None,
     )
     if not samples.split_code.any():
-        split = assign_splits([link_groups(table)], sample_id=list(samples.sample_id), seed=seed)
+        names = draw_names(samples.sample_id) if has_file_names(table) else list(samples.sample_id)
+        split = assign_splits([link_groups(table)], sample_id=names, seed=seed)
         table = replace(table, split=np.asarray(split, dtype="U5"), split_seed=seed)
     return Scan(table, pictures.failures(), int(pictures.was_read.sum()))
 

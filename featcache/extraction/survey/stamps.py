@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from featcache.dataset.readers.parquet import ParquetImage
-from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile, ImageSource
 
 __all__ = ["place_of", "stamp_file", "stamp_files"]

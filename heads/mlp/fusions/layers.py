@@ -20,6 +20,12 @@ def _projections(columns: Columns) -> tuple[Projection, ...]:
         raise HeadsError(
             f"fusion 'layers' needs two outputs or more of one width, found {found}: name them with --image-outputs"
         )
+    families = sorted({block.output.partition(":")[0] for block in columns.blocks if ":" in block.output})
+    if len(families) > 1:
+        raise HeadsError(
+            f"fusion 'layers' takes layers of one family, found {' and '.join(families)}: "
+            f"name one with --image-outputs {families[0]}:all"
+        )
     return (Projection("hidden", 0, columns.width, n_blocks=len(columns.blocks)),)
 
 
@@ -35,7 +41,8 @@ def _logits(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tenso
 
 
 LAYERS = Fusion(_projections, _parameters, _logits)
-"""A shared projection of each layer's class token, weighted by a softmax over the layers for each hidden unit.
+"""A shared projection of each layer's class token or mean patch token, weighted for each hidden unit by a softmax
+over the layers.
 
 Koutlis & Papadopoulos, "Leveraging Representations from Intermediate Encoder-blocks for Synthetic Image Detection"
 (RINE, 2024), section 3.2 (projection and trainable importance estimator), arXiv:2402.19091; with one projection

@@ -104,7 +104,7 @@ def rewrite(path: Path, **changed: np.ndarray | None) -> None:
     [
         ({"n_bytes": None}, "lacks column 'n_bytes'"),
         ({"extra": np.zeros(6, np.uint8)}, "an unknown column 'extra'"),
-        ({"image_format": np.full(6, 11, np.uint8)}, "image_format runs from 11 to 11"),
+        ({"image_format": np.full(6, 12, np.uint8)}, "image_format runs from 12 to 12"),
         ({"has_exif": np.full(6, -2, np.int8)}, "has_exif runs from -2"),
         ({"has_exif": np.zeros(5, np.int8)}, r"'has_exif' has shape \(5,\), expected \(6,\)"),
         ({"image_key": np.zeros((6, 31), np.uint8)}, "'image_key' has shape"),

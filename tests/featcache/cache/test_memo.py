@@ -15,7 +15,7 @@ from featcache.cache.file_facts import FileFacts
 from featcache.cache.memo import Memo
 from featcache.cache.samples import SampleTable
 from featcache.dataset.manifest import Manifest
-from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile
 from featcache.extraction.survey.scan import Scan, scan
 

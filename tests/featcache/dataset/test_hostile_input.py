@@ -128,7 +128,9 @@ def test_ids_of_a_folder_are_the_names_of_its_pictures(
     for parent, stem in names:
         (folder / parent).mkdir(parents=True, exist_ok=True)
         (folder / parent / f"{stem}.png").write_bytes(b"x")
-    assert {s.sample_id for s in Manifest.from_source(folder).samples} == {parent + stem for parent, stem in names}
+    assert {s.sample_id for s in Manifest.from_source(folder).samples} == {
+        f"{parent}{stem}.png" for parent, stem in names
+    }
 
 
 @pytest.mark.timeout(60)
@@ -313,8 +315,7 @@ print(json.dumps([result.n_encoded, failed, (peak_bytes() - before) / 2**20]))
 """
     found = run_python(code, write_hostile(tmp_path / "data"), tmp_path / "cache")
     n_encoded, failed, grown = json.loads(found)
-    expected = {name.rsplit(".", 1)[0] for name in HOSTILE} - {"cut"} | {"cut.png", "cut.jpg"}
-    assert (n_encoded, set(failed)) == (2, expected)
+    assert (n_encoded, set(failed)) == (2, set(HOSTILE))
     assert grown < 300  # MB; decoding the first bomb would take 10,000
 
 

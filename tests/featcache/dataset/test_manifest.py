@@ -84,7 +84,7 @@ def test_a_folder_named_like_a_manifest_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").mkdir()
     (tmp_path / "metadata.csv").symlink_to(tmp_path)
     (tmp_path / "a.jpg").write_bytes(b"x")
-    assert [sample.sample_id for sample in Manifest.from_source(tmp_path).samples] == ["a"]
+    assert [sample.sample_id for sample in Manifest.from_source(tmp_path).samples] == ["a.jpg"]
 
 
 def test_paths_resolve_beside_a_linked_manifest_not_beside_its_target(tmp_path: Path) -> None:

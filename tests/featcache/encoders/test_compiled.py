@@ -13,8 +13,8 @@ import pytest
 import torch
 import transformers
 
+from featcache.encoders.blocks import BlockOutputs, find_blocks, n_blocks
 from featcache.encoders.compiled import Forward
-from featcache.encoders.first_tokens import FirstTokens, find_blocks, n_blocks
 from featcache.encoders.loading import computing_in
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
@@ -187,9 +187,9 @@ def test_the_order_and_company_of_texts_hardly_change_their_vectors(tmp_path: Pa
 def test_of_a_block_only_the_first_token_stays_in_memory(vit: ImageSpec) -> None:
     encoder = vit.load("cpu")
     encoder._tower(pixel_values=torch.zeros(5, 3, 32, 32))
-    (kept,) = encoder._first_tokens.take().values()
+    (kept,) = encoder._blocks.take().values()
     assert kept.untyped_storage().nbytes() == 5 * 16 * 4
-    assert encoder._first_tokens.take() == {}
+    assert encoder._blocks.take() == {}
 
 
 def test_a_model_whose_blocks_cannot_be_told_is_refused() -> None:
@@ -198,8 +198,8 @@ def test_a_model_whose_blocks_cannot_be_told_is_refused() -> None:
     with pytest.raises(ModelError, match="model 'm' has 2 lists of 2 blocks, expected one"):
         find_blocks(model, 2, "m")
     with pytest.raises(ModelError, match="has 0 lists of 3 blocks"):
-        FirstTokens(model, ("layers:1",), 3, "m")
-    assert FirstTokens(model, ("cls",), 3, "m").take() == {}
+        BlockOutputs(model, ("layers:1",), 3, "m")
+    assert BlockOutputs(model, ("cls",), 3, "m").take() == {}
     assert [n_blocks(c) for c in ({}, {"n_layers": 6}, {"num_hidden_layers": True}, {"num_layers": -1})] == [0, 6, 0, 0]
 
 

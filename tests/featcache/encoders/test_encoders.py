@@ -42,9 +42,9 @@ PROCESSORS = {
     "dinov2-registers": "BitImageProcessorPil",
 }
 N_PREFIX = {"siglip": 0, "dinov2-registers": 4}
-OUTPUTS = ("pooled", "cls", "mean", "projected", "layers:1", "layers:2")
+OUTPUTS = ("pooled", "cls", "mean", "projected", "layers:1", "layers:2", "layers_mean:1", "layers_mean:2")
 HAS = {kind: set(OUTPUTS) - {"projected"} for kind in CLASSES}
-HAS |= {"clip-full": set(OUTPUTS), "siglip": {"pooled", "mean"}}
+HAS |= {"clip-full": set(OUTPUTS), "siglip": {"pooled", "mean", "layers_mean:1", "layers_mean:2"}}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,7 @@ def test_image_vectors_equal_those_of_transformers(vision: dict[str, Path], kind
     last = states.last_hidden_state
     expected = {"pooled": states.pooler_output, "cls": last[:, 0], "mean": last[:, N_PREFIX.get(kind, 1) :].mean(1)}
     expected |= {f"layers:{k}": states.hidden_states[k][:, 0] for k in (1, 2)}
+    expected |= {f"layers_mean:{k}": states.hidden_states[k][:, N_PREFIX.get(kind, 1) :].mean(1) for k in (1, 2)}
     if kind == "clip-full":
         with torch.no_grad():
             whole = transformers.CLIPModel.from_pretrained(vision[kind]).eval()
@@ -152,9 +153,9 @@ def test_what_a_model_does_not_have_is_refused_with_what_it_has(vision: dict[str
 
 
 UNTRAINED = [
-    ("clip", "projected", "it has no weights of a projection; it has: cls, mean, pooled, layers:1-2"),
-    ("vit", "pooled", "its pooling layer has no weights; it has: cls, mean, layers:1-2"),
-    ("bert", "pooler", "its pooling layer has no weights; it has: cls, mean, layers:1-2"),
+    ("clip", "projected", "it has no weights of a projection; it has: cls, mean, pooled, layers:1-2, layers_mean:1-2"),
+    ("vit", "pooled", "its pooling layer has no weights; it has: cls, mean, layers:1-2, layers_mean:1-2"),
+    ("bert", "pooler", "its pooling layer has no weights; it has: cls, last, mean, layers:1-2"),
 ]
 
 
@@ -275,7 +276,7 @@ def test_storing_weights_in_the_dtype_of_the_forward_changes_no_bit(
     spec = image_spec(vision[kind], *outputs, compute_dtype="bfloat16")
     pixels = prepared(spec, png(0), png(1), png(2))
     lowered = spec.load("cpu").encode(pixels)
-    monkeypatch.setattr(vision_module, "lower", lambda model, dtype: model)
+    monkeypatch.setattr(vision_module, "lower", lambda model, dtype, but: model)
     cast = spec.load("cpu").encode(pixels)
     for output in outputs:
         np.testing.assert_array_equal(lowered[output], cast[output])
@@ -382,7 +383,7 @@ def test_bfloat16_is_close_to_float32_and_another_producer(vision: dict[str, Pat
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("clip", {"model_type": "resnet"}, "has type 'resnet', expected one of clip"),
+        ("clip", {"model_type": "resnet"}, "has type 'resnet', expected one of aimv2, .*clip"),
         ("clip", {"image_size": 48}, "takes 48 × 48 pixels, its preprocessor_config.json makes 32 × 32"),
     ],
 )
@@ -401,10 +402,10 @@ def test_a_model_that_cannot_serve_is_refused_before_it_is_loaded(
 
 def test_what_a_text_model_cannot_serve_is_refused(bert: Path, vision: dict[str, Path]) -> None:
     with pytest.raises(
-        FeatcacheError, match=r"model 'bert' \(bert\) has no output 'max'; it has: cls, mean, pooler, lay"
+        FeatcacheError, match=r"model 'bert' \(bert\) has no output 'max'; it has: cls, last, mean, pooler, lay"
     ):
         TextSpec(resolve_model(str(bert)), ("max",))
-    with pytest.raises(ModelError, match="no BERT-family text encoder"):
+    with pytest.raises(ModelError, match="the text tower of a CLIP is taken by --image-model, --clip-text"):
         TextSpec(resolve_model(str(vision["clip-full"])))
 
 

@@ -89,7 +89,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Hub]]
     thread.join()
 
 
-def fetch(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelFolder:
+def fetch(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, variant: str | None = None) -> ModelFolder:
     import huggingface_hub
     from huggingface_hub import constants
 
@@ -99,7 +99,7 @@ def fetch(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelF
         return real(name, endpoint=constants.ENDPOINT, cache_dir=tmp_path / "hub-cache", **options)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return resolve_model(model)
+    return resolve_model(model, variant=variant)
 
 
 @pytest.mark.parametrize("model", ["org/name", "org/name@v1", f"org/name@{COMMIT}"])
@@ -139,6 +139,58 @@ def test_what_the_hub_does_not_have_is_one_clear_error(
     write_model(tmp_path / "hub")
     with pytest.raises(ModelError, match=r"could not be fetched from the hub: .*local folder works without"):
         fetch(model, tmp_path, monkeypatch)
+
+
+def test_only_the_weights_of_a_variant_are_fetched(
+    hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "hub")
+    (tmp_path / "hub" / "model.fp16.safetensors").write_bytes(b"half")
+    found = fetch("org/name", tmp_path, monkeypatch, variant="fp16")
+    assert sorted(p.name for p in found.path.glob("model*")) == ["model.fp16.safetensors"]
+    assert found.weight_files[0].read_bytes() == b"half" and found.source()["variant"] == "fp16"
+
+
+def test_a_variant_is_another_file_of_the_same_folder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    with pytest.raises(ModelError, match=r"has no model\.fp16\.safetensors and no pytorch_model\.fp16\.bin in"):
+        resolve_model(str(folder), variant="fp16")
+    (folder / "model.fp16.safetensors").write_bytes(b"half")
+    plain, half = resolve_model(str(folder)), resolve_model(str(folder), variant="fp16")
+    assert half.weight_files == (half.path / "model.fp16.safetensors",) and half.uses_safetensors
+    assert half.document()["weights"] != plain.document()["weights"]
+    assert half.source() == plain.source() | {"variant": "fp16"} and "variant" not in plain.source()
+    (folder / "model.safetensors").write_bytes(b"half")
+    assert resolve_model(str(folder)).document() == half.document()  # the bytes tell producers apart, not their name
+    index = {"weight_map": {"a": "model.bf16-00001-of-00001.safetensors"}}
+    (folder / "model.safetensors.index.bf16.json").write_text(json.dumps(index))
+    (folder / "model.bf16-00001-of-00001.safetensors").write_bytes(b"sharded")
+    assert resolve_model(str(folder), variant="bf16").weight_files[0].read_bytes() == b"sharded"
+    for word in ("", "../x", "a.b", "a/b"):
+        with pytest.raises(ModelError, match="is no word in a file's name"):
+            resolve_model(str(folder), variant=word)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_in_place_of_weights_says_that_they_were_not_downloaded(tmp_path: Path, file: str) -> None:
+    folder = write_model(tmp_path / "m", file)
+    (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
+    with pytest.raises(ModelError, match=rf"^model 'm': .*/{file} is a pointer of git-LFS, .*: run 'git lfs pull' in"):
+        resolve_model(str(folder))
+
+
+def test_what_is_said_of_pictures_is_found_beside_what_is_said_of_texts_too(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    with pytest.raises(ModelError, match=r"has no preprocessor_config\.json"):
+        _ = resolve_model(str(folder)).processor_config
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
+    with pytest.raises(ModelError, match=r"and its processor_config\.json no image_processor"):
+        _ = resolve_model(str(folder)).processor_config
+    nested = {"image_processor": {"size": 3}}
+    (folder / "processor_config.json").write_text(json.dumps(nested))
+    assert resolve_model(str(folder)).processor_config == nested
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 4}))
+    assert resolve_model(str(folder)).processor_config == {"size": 4}
 
 
 def test_the_same_bytes_under_another_name_are_the_same_model(tmp_path: Path) -> None:

@@ -7,11 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.errors import FeatcacheError
-from featcache.identity.outputs import abbreviate, expand, layer_name, layer_number, natural_order, parse_outputs
+from featcache.identity.outputs import (
+    PATCH_MEANS,
+    abbreviate,
+    expand,
+    layer_family,
+    layer_name,
+    layer_number,
+    natural_order,
+    parse_outputs,
+)
 
 
 def blocks(*numbers: int) -> list[str]:
     return [layer_name(k) for k in numbers]
+
+
+def means(*numbers: int) -> list[str]:
+    return [layer_name(k, PATCH_MEANS) for k in numbers]
 
 
 TWELVE = ["cls", "pooled", *blocks(*range(1, 13))]
@@ -25,12 +38,28 @@ def test_a_request_is_expanded_in_the_order_asked_for_without_repetitions() -> N
     assert expand("layers:all", ["cls", *blocks(12, 4, 8)]) == ("layers:4", "layers:8", "layers:12")
 
 
+def test_both_families_of_layers_are_asked_for_in_the_same_way_and_apart() -> None:
+    both = ["cls", *blocks(1, 2, 3), *means(1, 2, 3)]
+    assert expand("layers:all", both) == tuple(blocks(1, 2, 3))
+    assert expand("layers_mean:all", both) == tuple(means(1, 2, 3))
+    assert expand("layers_mean:3-1..2,layers:2", both) == (*means(3, 1, 2), "layers:2")
+    assert abbreviate(both) == "cls, layers:1..3, layers_mean:1..3"
+    assert natural_order([*means(2), *blocks(10), "mean", *means(1)]) == (
+        "mean", "layers:10", "layers_mean:1", "layers_mean:2"
+    )  # fmt: skip
+    assert list(map(layer_family, ["layers:1", "layers_mean:1", "mean", "layers_mean:0"])) == [
+        "layers", "layers_mean", None, None
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("wanted", "there", "message"),
     [
         ("layers:13", TWELVE, r"^model 'm' has no output 'layers:13'; it has: cls, pooled, layers:1\.\.12$"),
         ("cls,layers:4-6", ["cls", *blocks(4, 8)], r"^model 'm' has no output 'layers:6'; it has: cls, layers:4-8$"),
         ("layers:all", ["mean", "pooled"], "^model 'm' has no output 'layers:all'; it has: mean, pooled$"),
+        ("layers_mean:all", blocks(1), "^model 'm' has no output 'layers_mean:all'; it has: layers:1$"),
+        ("layers_mean:3..1", TWELVE, "'layers_mean:3..1' runs from layer 3 to 1"),
         ("best", [], "^model 'm' has no output 'best'; it has: none$"),
         ("layers:5..3", TWELVE, "runs from layer 5 to 3"),
     ],
@@ -41,7 +70,19 @@ def test_what_is_not_there_is_refused_with_what_is(wanted: str, there: list[str]
 
 
 BAD = ["", "cls,", ",", "layers:", "layers:0", "layers:-1", "layers:1-", "layers:01", "layers:1-all", "layers:1.2"]
-BAD += ["layers:1...3", "layers:99999", "Cls x", "../up", "a/b", "cls;mean", "layers:٣", "Klass", "x" * 65]
+BAD += [
+    "layers:1...3",
+    "layers:99999",
+    "Cls x",
+    "../up",
+    "a/b",
+    "cls;mean",
+    "layers_max:1",
+    "layers_mean:0",
+    "layers:٣",
+    "Klass",
+    "x" * 65,
+]
 
 
 @pytest.mark.parametrize("bad", [*BAD, []])
@@ -68,7 +109,11 @@ def test_the_short_list_for_people_is_short() -> None:
     assert abbreviate([]) == ""
 
 
-names = st.one_of(st.sampled_from(["cls", "mean", "pooled"]), st.integers(1, 40).map(layer_name))
+names = st.one_of(
+    st.sampled_from(["cls", "mean", "pooled"]),
+    st.integers(1, 40).map(layer_name),
+    st.integers(1, 40).map(lambda k: means(k)[0]),
+)
 
 
 @given(st.lists(names, min_size=1, unique=True))

@@ -2,6 +2,7 @@ import io
 import pickle
 import random
 import struct
+import sys
 import threading
 import time
 import warnings
@@ -13,19 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, features
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from featcache.errors import ImageError
 from featcache.files.digests import canonical_json
-from featcache.pictures.decode import (
-    DECODE_DOCUMENT,
-    MAX_ASPECT,
-    MAX_PIXELS,
-    ImageInfo,
-    decode_document,
-    decode_rgb,
-    probe_image,
-)
+from featcache.pictures.decode import MAX_ASPECT, MAX_PIXELS, ImageInfo, decode_rgb, probe_image
+from featcache.pictures.decode_rules import DECODE_DOCUMENT, DECODE_RULES, decode_document
 
 OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", *(f for f, name in OPTIONAL.items() if features.check(name))]
@@ -408,9 +402,11 @@ def test_decoded_picture_can_be_sent_to_another_process() -> None:
 
 def test_document_is_canonical_json() -> None:
     assert '"alpha":"over white"' in canonical_json(DECODE_DOCUMENT)
-    assert decode_document("exact") is DECODE_DOCUMENT
+    assert decode_document("exact") == DECODE_DOCUMENT | {"rules": 2}
+    assert decode_document("exact", 1) == DECODE_DOCUMENT | {"rules": 1}
     assert decode_document("fast") == DECODE_DOCUMENT | {
-        "scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize"
+        "rules": 2,
+        "scaled": "jpeg by 1/2, 1/4 or 1/8 that divides both sides, not below twice the resize",
     }
 
 
@@ -475,3 +471,104 @@ def test_scaled_decoding_refuses_a_cut_file() -> None:
     for part in (0.3, 0.6, 0.9):
         with pytest.raises(ImageError):
             decode_rgb(data[: int(part * len(data))], at_least=(32, 32))
+
+
+def framed_gif(box: tuple[int, int, int, int], canvas: tuple[int, int], *, transparent: int | None = None) -> bytes:
+    """A GIF whose only frame covers a box of its canvas in red; the first colour of the palette is blue."""
+    left, top, right, bottom = box
+    image = Image.new("P", (right - left, bottom - top), 1)
+    image.putpalette([0, 0, 255, 255, 0, 0, 0, 255, 0, 9, 9, 9])
+    options = {} if transparent is None else {"transparency": transparent}
+    data = bytearray(encode(image, "GIF", optimize=False, **options))
+    data[6:10] = struct.pack("<HH", *canvas)
+    at = data.index(b",\0\0\0\0" + struct.pack("<HH", *image.size))
+    data[at + 1 : at + 5] = struct.pack("<HH", left, top)
+    return bytes(data)
+
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+@pytest.mark.parametrize("box", [(2, 1, 5, 3), (0, 0, 3, 2), (5, 3, 8, 6), (0, 2, 8, 4), (0, 0, 8, 6)])
+def test_around_a_small_first_frame_of_a_gif_there_is_white(box: tuple[int, int, int, int]) -> None:
+    data = framed_gif(box, (8, 6))
+    for rules, around in ((1, BLUE), (2, WHITE)):
+        expected = Image.new("RGB", (8, 6), around)
+        expected.paste(RED, box)
+        assert rows_of_image(decode_rgb(data, rules=rules)) == rows_of_image(expected)
+    assert decode_rgb(data).tobytes() == decode_rgb(data, rules=DECODE_RULES).tobytes()
+
+
+def rows_of_image(image: Image.Image) -> list[list[tuple[int, ...]]]:
+    return [[tuple(pixel) for pixel in row] for row in np.asarray(image).tolist()]
+
+
+@pytest.mark.parametrize("rules", [1, 2])
+def test_a_transparent_frame_of_a_gif_is_white_by_all_rules(rules: int) -> None:
+    made = decode_rgb(framed_gif((2, 1, 5, 3), (8, 6), transparent=1), rules=rules)
+    assert {colour for _, colour in made.getcolors() or ()} == {WHITE}
+
+
+@pytest.mark.parametrize("rules", [1, 2])
+def test_a_frame_that_is_larger_than_its_canvas_is_the_picture(rules: int) -> None:
+    made = decode_rgb(framed_gif((0, 0, 5, 4), (3, 2)), rules=rules)
+    assert made.size == (5, 4) and {colour for _, colour in made.getcolors() or ()} == {RED}
+
+
+def test_other_pictures_are_the_same_by_all_rules() -> None:
+    for format in FORMATS:
+        data = encode(corners(), format)
+        assert decode_rgb(data, rules=1).tobytes() == decode_rgb(data, rules=2).tobytes()
+
+
+def heic(image: Image.Image, **options: Any) -> bytes:
+    heif = pytest.importorskip("pillow_heif", reason="pictures of HEIF need the extra heif")
+    buffer = io.BytesIO()
+    heif.from_pillow(image).save(buffer, quality=-1, **options)
+    return buffer.getvalue()
+
+
+def test_heic_is_decoded_and_pillow_does_not_learn_of_it() -> None:
+    data = heic(corners())
+    assert probe_image(data) == ImageInfo(WIDTH, HEIGHT, "HEIF")
+    made = np.asarray(decode_rgb(data)).astype(int)
+    assert made.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(made[6::12, 6::12] - np.array(CORNERS).reshape(2, 3, 3)).max() <= 8
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(data))
+
+
+def test_heic_is_turned_once_and_transparency_is_over_white() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = decode_rgb(heic(corners(), exif=exif.tobytes()))
+    assert turned.size == (HEIGHT, WIDTH)
+    assert np.abs(np.asarray(turned).astype(int)[6, 6] - np.array(CORNERS[3])).max() <= 8
+    clear = decode_rgb(heic(Image.new("RGBA", (16, 16), (200, 0, 0, 0))))
+    assert clear.mode == "RGB" and np.asarray(clear).min() >= 250
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_heic_that_is_cut_short_is_refused(part: float) -> None:
+    data = heic(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)))
+    with pytest.raises(ImageError):
+        decode_rgb(data[: int(part * len(data))])
+
+
+def test_heic_beyond_the_limits_is_refused_before_it_is_decoded() -> None:
+    data = bytearray(heic(Image.new("RGB", (64, 64))))
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", 30_000, 30_000)
+    with pytest.raises(ImageError):
+        decode_rgb(bytes(data))
+    tower = heic(Image.new("RGB", (64, 64 * (MAX_ASPECT + 2))))
+    with pytest.raises(ImageError, match="at most 1 : 200"):
+        decode_rgb(tower)
+
+
+def test_heic_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    data = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf"
+    assert probe_image(data) is None
+    with pytest.raises(ImageError, match=r"pip install 'featcache\[heif\]'"):
+        decode_rgb(data)

@@ -45,6 +45,10 @@ def test_a_request_for_layers_means_those_that_are_stored_in_natural_order(fill:
 
 def test_without_a_standard_output_the_only_one_or_the_last_layer_is_meant(fill: Fill) -> None:
     assert fill(layered(9, 10)).select("image").outputs == ("layers:10",)
+    both = FakeSpec("image", ("layers:9", "layers_mean:9", "layers_mean:10"), weights="both")
+    assert fill(both).select("image", encoder="fake-both").outputs == ("layers:9",)
+    means = FakeSpec("image", ("layers_mean:9", "layers_mean:10"), weights="means")
+    assert fill(means).select("image", encoder="fake-means").outputs == ("layers_mean:10",)
     assert fill(FakeSpec("text", ("mean",))).select("text").outputs == ("mean",)
     store = fill(FakeSpec("text", ("pooler",)))
     with pytest.raises(FeatcacheError, match=r"has no output 'cls'; it has: mean, pooler$"):

@@ -179,7 +179,7 @@ def test_text_that_tells_of_the_content_is_a_gain_and_shuffled_text_is_none(tmp_
 def test_heads_are_fitted_on_all_views_that_are_given(data: SyntheticData) -> None:
     grid = Grid(fusions=("image",), dims=(16,), seeds=1, controls=False, settings={**QUICK, "epochs": 15})
     rows = rows_of(data.store, grid, views=("clean", "blur:1"))
-    assert rows.source("image").n_views == 2
+    assert rows.source(Cell("mlp", "image")).n_views == 2
     found = ablate(rows, grid)
     assert found.conditions["views"] == ["clean", "blur:1"]
     assert found.heads[0].score != ablate(rows_of(data.store, grid), grid).heads[0].score

@@ -37,6 +37,37 @@ def test_text_is_shuffled_where_it_stands_beside_something(fusion: str, has_text
     assert Grid(controls=False).controls_of(fusion) == ()
 
 
+def test_outputs_are_compared_where_a_fusion_takes_them() -> None:
+    outputs = {"image": ("cls", "layers:all", "cls,mean"), "text": ("cls", "mean")}
+    grid = Grid(fusions=("concat", "layers", "text"), dims=(4, 8), seeds=1, outputs=outputs)
+    found = [(cell.fusion, dict(cell.outputs)) for cell in grid.cells if cell.dim == 4]
+    assert found == [
+        *(("concat", {"image": i, "text": t}) for i in outputs["image"] for t in outputs["text"]),
+        *(("layers", {"image": image, "text": None}) for image in ("layers:all", "cls,mean")),
+        *(("text", {"image": None, "text": text}) for text in outputs["text"]),
+    ]
+    last = grid.cells[-1]
+    assert last.to_dict() == {
+        "head": "mlp",
+        "fusion": "text",
+        "image_outputs": None,
+        "text_outputs": "mean",
+        "dim": 8,
+        "lr": None,
+        "weight_decay": None,
+        "control": None,
+    }
+    assert grid.first_of(last) == Cell("mlp", "text", 8, outputs=(("image", None), ("text", "cls")))
+    assert grid.counterpart(last, "image") == Cell("mlp", "image", 8, outputs=(("image", "cls"), ("text", None)))
+    assert [cell.name for cell in (last, grid.cells[0])] == ["text mean", "concat image cls + text cls"]
+
+
+def test_a_grid_without_compared_outputs_says_nothing_of_them() -> None:
+    assert "outputs" not in Grid().to_dict()
+    assert [*Cell("mlp", "image").to_dict()] == ["head", "fusion", "dim", "lr", "weight_decay", "control"]
+    assert Grid(fusions=("image",), outputs={"image": ("cls", "mean")}).to_dict()["outputs"]["image"] == ("cls", "mean")
+
+
 def test_every_fusion_can_be_asked_for() -> None:
     grid = Grid(fusions=tuple(FUSIONS))
     assert set(grid.modalities) == {"text", "image", "spectral"}
@@ -56,6 +87,10 @@ def test_every_fusion_can_be_asked_for() -> None:
         ({"folds": 10**30}, "folds is 1000"),
         ({"heads": ("linear",), "fusions": ("gated",)}, "head linear cannot take fusion gated"),
         ({"dims": tuple(range(1, 2000)), "seeds": 1000}, "at most 1,000,000"),
+        ({"outputs": {"image": ("cls",)}}, r"expected two image outputs or more .*, found \['cls'\]"),
+        ({"outputs": {"image": ("cls", "cls")}}, "each once"),
+        ({"fusions": ("image",), "outputs": {"text": ("cls", "mean")}}, "text outputs are compared, but only image"),
+        ({"fusions": ("layers",), "outputs": {"image": ("cls", "layers:4")}}, "neither cls nor layers:4 has"),
     ],
 )
 def test_grids_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:

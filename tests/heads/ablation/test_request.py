@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heads.ablation.grid import Grid
-from heads.ablation.request import AblationRequest, parse_numbers, parse_texts
+from heads.ablation.request import AblationRequest, parse_numbers, parse_texts, split_outputs
 
 
 def test_the_options_of_the_command_line_go_over_those_of_a_file() -> None:
@@ -20,3 +20,11 @@ def test_lists_are_read_from_texts() -> None:
     assert parse_texts("a, b", "--x") == ("a", "b")
     assert parse_numbers("32,64", "--dim", number=int) == (32, 64)
     assert parse_numbers((), "--lr", number=float) == ()
+
+
+def test_outputs_with_semicolons_are_compared_and_the_first_stands_for_all() -> None:
+    choices = {"image": {"outputs": "cls; layers:all", "view": "blur:1"}, "text": {"outputs": "cls,mean"}}
+    chosen, compared = split_outputs(choices)
+    assert chosen == {"image": {"outputs": "cls", "view": "blur:1"}, "text": {"outputs": "cls,mean"}}
+    assert compared == {"image": ("cls", "layers:all")}
+    assert AblationRequest().grid({}, outputs=compared) == Grid(outputs=compared)

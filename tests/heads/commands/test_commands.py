@@ -374,6 +374,9 @@ def test_a_file_gives_the_options_and_the_command_line_goes_over_it(tmp_path: Pa
         (("--memory", "lots"), "expected a size"),
         (("--set", "rate=1"), "unknown setting 'rate'"),
         (("--image-outputs", "layers:4"), "layers:4"),
+        (("--image-outputs", "pooled;layers:4"), "layers:4"),
+        (("--image-outputs", "pooled;"), "''"),
+        (("--fusion", "image", "--text-outputs", "cls;mean"), "only image vectors are used"),
         (("--fusion", "spectral"), "needs spectral vectors"),
     ],
 )
@@ -406,6 +409,20 @@ def test_every_fusion_trains_and_is_evaluated(viewed: Path, tmp_path: Path, fusi
     outputs = ("--image-outputs", "layers:all") if fusion == "layers" else ()
     ok("train", viewed, "--fusion", fusion, *outputs, "--dim", 8, "--set", "epochs=1", "--out", tmp_path / "run")
     assert as_json("evaluate", tmp_path / "run", "--cache", viewed)["n"] == 120
+
+
+def test_ablate_compares_outputs_in_80_columns(viewed: Path, tmp_path: Path) -> None:
+    words = ("ablate", viewed, "--head", "linear", "--fusion", "image,text", "--no-controls", "--folds", 3)
+    text = ok(*words, "--image-outputs", "layers:1;pooled;layers:all", "--out", tmp_path / "a")
+    assert_fits(text)
+    assert "vs first" in text and "against image layers:1" in text
+    assert text.splitlines()[-1].endswith(("--set image.outputs=pooled", "--set image.outputs=layers:all"))
+    config = tmp_path / "grid.toml"
+    config.write_text('[image]\noutputs = "layers:1; pooled; layers:all"\n', encoding="utf-8")
+    found = as_json(*words, "--config", config, "--out", tmp_path / "b")
+    assert found["grid"]["outputs"] == {"image": ["layers:1", "pooled", "layers:all"]}
+    assert [line["image_outputs"] for line in found["table"]] == ["layers:1", "pooled", "layers:all", None]
+    assert found["table"][1]["vs_first_low"] > 0 and found["table"][0]["vs_first"] is None
 
 
 def test_a_run_is_evaluated_under_another_view(viewed: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +175,12 @@ def test_the_parts_differ_by_no_more_than_the_largest_group(groups: list[str]) -
     division = divide_validation(rows_of(groups))
     lead = int(division.selecting.sum()) - int(division.calibrating.sum())
     assert abs(lead) <= max(map(groups.count, groups))
+
+
+def test_sets_are_named_by_what_their_rows_are_drawn_by() -> None:
+    names = [f"s{i}" for i in range(12)]
+    known, new = rows_of([""] * 12, names), rows_of([""] * 12, [f"{name}.jpg" for name in names])
+    drawn = replace(new, draw_name=np.array(names))
+    assert (divide_validation(drawn).calibrating == divide_validation(known).calibrating).all()
+    assert (divide_validation(new).calibrating != divide_validation(known).calibrating).any()
+    assert drawn.select(np.arange(3)).names.tolist() == names[:3]

@@ -237,6 +237,13 @@ def test_what_does_not_fit_together_is_refused() -> None:
     uneven = Columns((Block("image", "layers:1", 5), Block("image", "layers:2", 7)))
     with pytest.raises(HeadsError, match="'layers' needs two outputs or more of one width"):
         fit([spec(fusion="layers")], columns=uneven)
+    mixed = Columns((Block("image", "layers:1", 6), Block("image", "layers_mean:1", 6)))
+    with pytest.raises(HeadsError, match="takes layers of one family, found layers and layers_mean: name one with"):
+        fit([spec(fusion="layers")], columns=mixed)
+    fit(
+        [spec(fusion="layers")],
+        columns=Columns((Block("image", "layers_mean:1", 6), Block("image", "layers_mean:2", 6))),
+    )
 
 
 def test_vectors_that_are_not_finite_are_refused_where_they_are_used() -> None:

@@ -162,6 +162,17 @@ def test_joint_is_its_formula_and_marginalises_unknown_generators(seed: int, wei
     assert found.item() == pytest.approx(mean(values, weights), rel=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_joint_objective_is_the_joint_loss_of_both_tasks(seed: int, weighted: bool) -> None:
+    rows, z = draw_rows(20, seed), draw(20, seed, spare=1)["b"]
+    y, applies = mark(rows)
+    w = torch.from_numpy(np.random.default_rng(seed).random(20)) if weighted else None
+    for weight in (0.5, 1.0):  # there is one term, and no weight between two
+        found = OBJECTIVES["joint"].loss({"joint": z}, y, tasks=TASKS, applies=applies, weight=weight, row_weight=w)
+        assert found.item() == joint(z, rows, w).item()
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     rows, seed = [(0, -1), (1, 2), (1, -1), (-1, 0), (1, 0)], 0
     y, applies = mark(rows)

@@ -7,17 +7,25 @@ from dataclasses import replace
 import pytest
 import typer
 
-from featcache.commands.extract.options import DecodeName, DeviceName
+from featcache.commands.extract.options import DecodeName, DeviceName, FitName
 from featcache.commands.extract.request import EncoderRequest, ExtractRequest, PaceRequest, choose_data, refuse_empty
 from featcache.project import Project
 
-PROJECT = Project(data="p", text_model="t", image_outputs="cls", views="train", spectral=True, decode="fast")
+PROJECT = Project(
+    data="p", text_model="t", image_outputs="cls", views="train", spectral=True, decode="fast", image_size=64,
+    fit="pad", variant="fp16",
+)  # fmt: skip
 
 
 def test_the_command_line_goes_before_the_project() -> None:
     models = EncoderRequest(text_model="other", decode=DecodeName.exact).models(PROJECT)
     assert (models.text, models.image_outputs, models.spectral) == ("other", "cls", True)
     assert models.pictures.decode == "exact" and EncoderRequest().models(PROJECT).pictures.decode == "fast"
+    of_project, said = (
+        request.models(PROJECT) for request in (EncoderRequest(), EncoderRequest(image_size=96, fit=FitName.crop))
+    )
+    assert (of_project.pictures.image_size, of_project.pictures.fit, of_project.variant) == (64, "pad", "fp16")
+    assert (said.pictures.image_size, said.pictures.fit) == (96, "crop")
     assert EncoderRequest(views="hflip").chosen_views(PROJECT) == "hflip"
     assert EncoderRequest().chosen_views(PROJECT) == "train" and EncoderRequest().chosen_views(Project()) == "clean"
     assert choose_data("d", PROJECT) == "d" and choose_data(None, PROJECT) == "p"

@@ -32,25 +32,34 @@ def test_a_sidecar_is_the_caption_without_its_last_newline(tmp_path: Path) -> No
     fill(tmp_path, "a/1.jpg", "a/2.PNG", "3.webp", **{"1": " a cat,\nasleep \r\n", "2": " \n"})
     samples = read(tmp_path)
     assert [(s.sample_id, s.caption) for s in samples] == [
-        ("3", None),
-        ("a/1", " a cat,\nasleep "),
-        ("a/2", None),
+        ("3.webp", None),
+        ("a/1.jpg", " a cat,\nasleep "),
+        ("a/2.PNG", None),
     ]
     assert samples[1].image == ImageFile(str(tmp_path / "a" / "1.jpg"))
     assert {(s.split, s.label_a, s.label_b, s.group) for s in samples} == {(None, -1, None, None)}
 
 
-def test_every_picture_ending_counts_and_no_other(tmp_path: Path) -> None:
-    endings = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "TIFF"]
-    fill(tmp_path, *(f"{ending}.{ending}" for ending in endings), "notes.md", "noending")
-    assert sorted(s.sample_id for s in read(tmp_path)) == sorted(endings)
+@pytest.mark.parametrize("is_early", [False, True])
+def test_every_ending_that_is_decoded_counts_and_no_other(is_early: bool, tmp_path: Path) -> None:
+    early = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "TIFF"]
+    late = ["avif", "jfif", "jpe", "JP2", "mpo", "pjpeg", "ppm", "pgm", "j2k", "apng"]
+    fill(tmp_path, *(f"{ending}.{ending}" for ending in early + late), "notes.md", "noending")
+    manifest = Manifest.from_source(tmp_path, earlier=lambda _: Reading(rules=1) if is_early else None)
+    left = {name for each in manifest.left_out for name in each.names}
+    if is_early:
+        assert {s.sample_id for s in manifest.samples} == set(early)
+        assert left == {f"{ending}.{ending}" for ending in late} and "--name" in manifest.left_out[0].reason
+    else:
+        assert {s.sample_id for s in manifest.samples} == {f"{ending}.{ending}" for ending in early + late}
+        assert not left
 
 
 def test_hidden_files_and_linked_folders_are_ignored(tmp_path: Path) -> None:
     fill(tmp_path, "data/1.jpg", "data/.2.jpg", "data/.cache/3.jpg", "elsewhere/4.jpg")
     (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "5.jpg").symlink_to(tmp_path / "elsewhere" / "4.jpg")
-    assert [s.sample_id for s in read(tmp_path / "data")] == ["1", "5"]
+    assert [s.sample_id for s in read(tmp_path / "data")] == ["1.jpg", "5.jpg"]
 
 
 def test_pictures_with_one_stem_keep_their_endings(tmp_path: Path) -> None:
@@ -58,13 +67,28 @@ def test_pictures_with_one_stem_keep_their_endings(tmp_path: Path) -> None:
     assert [(s.sample_id, s.caption) for s in read(tmp_path)] == [
         ("1.jpg", "both"),
         ("1.png", "both"),
-        ("2", None),
+        ("2.jpg", None),
     ]
 
 
-def test_ids_are_unique_even_where_a_stem_is_another_name(tmp_path: Path) -> None:
+def test_ids_do_not_depend_on_neighbours(tmp_path: Path) -> None:
     fill(tmp_path, "1.jpg", "1.png", "1.jpg.gif")
     assert [s.sample_id for s in read(tmp_path)] == ["1.jpg", "1.jpg.gif", "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("a/1.jpg", "2.png"), ["2", "a/1"]),
+        (("1.jpg", "1.png", "2.jpg"), ["1.jpg", "1.png", "2"]),
+        (("1.jpg", "1.png", "1.jpg.gif"), ["1.jpg", "1.jpg.gif", "1.png"]),
+        (("1.jpg", "1.avif"), ["1"]),
+    ],
+)
+def test_a_known_folder_keeps_its_ids(names: tuple[str, ...], ids: list[str], tmp_path: Path) -> None:
+    fill(tmp_path, *names)
+    early = Manifest.from_source(tmp_path, earlier=lambda _: Reading(rules=1))
+    assert [s.sample_id for s in early.samples] == ids
 
 
 @pytest.mark.timeout(10)
@@ -80,14 +104,31 @@ def test_orphans_are_refused_or_skipped(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"2\.(txt|jpg).*--on-orphan skip"):
         Manifest.from_source(tmp_path)
     manifest = Manifest.from_source(tmp_path, on_orphan="skip")
-    assert [s.sample_id for s in manifest.samples] == ["1"]
+    assert [s.sample_id for s in manifest.samples] == ["1.jpg"]
     assert len(manifest.orphans) == 1
 
 
-@pytest.mark.parametrize("name", ["README.txt", "readme_first.TXT", "License.txt", "a/NOTICE-2.txt"])
+@pytest.mark.parametrize(
+    "name", ["README.txt", "readme_first.TXT", "License.txt", "a/NOTICE-2.txt", "notes.txt", "a/notes.caption"]
+)
 def test_notes_about_a_folder_are_no_orphans(name: str, tmp_path: Path) -> None:
-    fill(tmp_path, "a/1.jpg", name)
-    assert [(s.sample_id, s.caption) for s in read(tmp_path)] == [("a/1", None)]
+    fill(tmp_path, "a/1.jpg", "a/2.jpg", name, **{"2": "a cat"})
+    assert [(s.sample_id, s.caption) for s in read(tmp_path)] == [("a/1.jpg", None), ("a/2.jpg", "a cat")]
+    assert Manifest.from_source(tmp_path).notes == ()
+
+
+def test_texts_that_are_named_like_no_picture_are_told_and_no_orphans(tmp_path: Path) -> None:
+    fill(tmp_path, "a/001.jpg", "a/settings.txt", "urls.txt", "coco.json", **{"001": "a cat"})
+    manifest = Manifest.from_source(tmp_path)
+    assert [s.caption for s in manifest.samples] == ["a cat"]
+    assert manifest.notes == ("2 texts that belong to no picture are not read, the first 'a/settings.txt'",)
+
+
+@pytest.mark.parametrize("ending", [".txt", ".caption"])
+def test_captions_in_a_folder_of_their_own_are_orphans(ending: str, tmp_path: Path) -> None:
+    fill(tmp_path, "images/001.jpg", f"captions/002{ending}")
+    with pytest.raises(ManifestError, match="the caption has no picture beside it"):
+        Manifest.from_source(tmp_path)
 
 
 def test_a_picture_may_be_named_like_a_note(tmp_path: Path) -> None:
@@ -123,31 +164,31 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, "notes.md")
-    with pytest.raises(ManifestError, match=r"holds no pictures, expected files named \.bmp"):
+    with pytest.raises(ManifestError, match=r"holds no pictures, expected files named \.jpg"):
         Manifest.from_source(tmp_path)
 
 
 def test_class_folders_give_labels(tmp_path: Path) -> None:
     fill(tmp_path, "Real/1.jpg", "sdxl/2.jpg", "dalle3/deep/3.jpg", "AI/4.jpg", "5.jpg", **{"2": "a cat"})
     assert labels(tmp_path) == {
-        "Real/1": (None, 0, "real"),
-        "sdxl/2": (None, 1, "sdxl"),
-        "dalle3/deep/3": (None, 1, "dalle3"),
-        "AI/4": (None, 1, None),
-        "5": (None, -1, None),
+        "Real/1.jpg": (None, 0, "real"),
+        "sdxl/2.jpg": (None, 1, "sdxl"),
+        "dalle3/deep/3.jpg": (None, 1, "dalle3"),
+        "AI/4.jpg": (None, 1, None),
+        "5.jpg": (None, -1, None),
     }
     manifest = Manifest.from_source(tmp_path)
     assert manifest.generators == ("dalle3", "sdxl")
-    assert [s.caption for s in manifest.samples if s.sample_id == "sdxl/2"] == ["a cat"]
+    assert [s.caption for s in manifest.samples if s.sample_id == "sdxl/2.jpg"] == ["a cat"]
 
 
 def test_split_folders_on_top_give_splits_and_then_classes(tmp_path: Path) -> None:
     fill(tmp_path, "train/real/1.jpg", "Val/sdxl/2.jpg", "testing/fake/3.jpg", "test/4.jpg")
     assert labels(tmp_path) == {
-        "train/real/1": ("train", 0, "real"),
-        "Val/sdxl/2": ("valid", 1, "sdxl"),
-        "testing/fake/3": ("test", 1, None),
-        "test/4": ("test", -1, None),
+        "train/real/1.jpg": ("train", 0, "real"),
+        "Val/sdxl/2.jpg": ("valid", 1, "sdxl"),
+        "testing/fake/3.jpg": ("test", 1, None),
+        "test/4.jpg": ("test", -1, None),
     }
 
 
@@ -192,3 +233,19 @@ def test_what_is_stated_about_folders_holds(tmp_path: Path) -> None:
     assert manifest.generators == ("midjourney",)
     with pytest.raises(ManifestError, match="in its split folders hold no real pictures"):
         Manifest.from_source(tmp_path)
+
+
+def test_tables_of_metadata_deep_in_a_folder_are_told(tmp_path: Path) -> None:
+    fill(tmp_path, "deep/in/1.jpg")
+    (tmp_path / "deep" / "in" / "metadata.csv").write_text("file_name,text\n1.jpg,a cat\n")
+    (note,) = Manifest.from_source(tmp_path).notes
+    assert note.startswith("1 tables of metadata are not read") and "'deep/in/metadata.csv'" in note
+
+
+def test_a_folder_of_nothing_that_can_be_taken_says_why(tmp_path: Path) -> None:
+    fill(tmp_path, "1.psd", "2.svg")
+    with pytest.raises(ManifestError, match=r"no pictures that can be taken, found 2 such as '1\.psd': .*convert them"):
+        Manifest.from_source(tmp_path)
+    fill(tmp_path / "tars", "1.tar", "x.md")
+    with pytest.raises(ManifestError, match="a folder of tars must hold nothing else"):
+        Manifest.from_source(tmp_path / "tars")

@@ -155,7 +155,7 @@ def test_a_bad_cell_is_told_by_file_and_row(tmp_path: Path) -> None:
 def test_pictures_beside_parquet_files_are_the_data(tmp_path: Path) -> None:
     write(tmp_path / "00000.parquet", caption=["a"])
     (tmp_path / "a.jpg").write_bytes(b"x")
-    assert told(Manifest.from_source(tmp_path)) == [("a", None, None)]
+    assert told(Manifest.from_source(tmp_path)) == [("a.jpg", None, None)]
 
 
 def test_hidden_files_do_not_count(tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.cells import parse_objects
 from featcache.dataset.readers.outcome import _join
+from featcache.dataset.readers.words import is_missing
 from featcache.dataset.sample import ImageFile
 from featcache.errors import ManifestError
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40).filter(
+    lambda text: not is_missing(text)
+)
 
 
 def read(folder: Path, text: str | bytes, name: str = "m.csv", **options: object) -> Manifest:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.archive import walk_members
 from featcache.dataset.readers.reading import Reading
-from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageSource, Sample
 from featcache.errors import ManifestError
 from featcache.extraction.run import extract
@@ -215,7 +215,19 @@ def test_a_key_ends_at_its_first_dot_and_what_gets_lost_is_named(tmp_path: Path)
     path = write_tar(tmp_path / "a.tar", {"a.jpg": b"x", "a.seg.png": b"y", "photo.2020.jpg": b"z"})
     assert list(read(path)) == ["a"]
     assert broken(path) == [
-        "a.tar, sample 'photo': expected a picture named like 'photo.jpg', found 'photo.2020.jpg' only"
+        "a.tar, sample 'photo': expected a picture named like 'photo.jpg', found 'photo.2020.jpg': its key ends at the "
+        "first dot"
+    ]
+    (left,) = Manifest.from_source(path).left_out
+    assert left.names == ("a.tar/a.seg.png",)
+
+
+def test_each_picture_of_a_key_with_dots_is_a_fault_of_its_own(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"x", "v1.5-1.jpg": b"y", "v1.5-2.png": b"z", "v1.txt": b"a cat"})
+    assert list(read(path)) == ["a", "v1"]
+    assert [line.partition("found ")[2] for line in broken(path)] == [
+        "'v1.5-1.jpg': its key ends at the first dot",
+        "'v1.5-2.png': its key ends at the first dot",
     ]
 
 

@@ -116,7 +116,7 @@ MODELS = [
     (["--image-model", "vit", "--image-outputs", "projected"], "no output 'projected'; it has: cls, mean, pooled"),
     (["--image-outputs", ","], "0 outputs are named"),
     (["--text-model", "bert-bare", "--text-outputs", "pooler"], "no output 'pooler': its pooling layer has no weights"),
-    (["--text-outputs", "projected"], "no output 'projected'; it has: cls, mean, pooler"),
+    (["--text-outputs", "projected"], "no output 'projected'; it has: cls, last, mean, pooler"),
     (["--spectral-outputs", "colour"], "spectral output 'colour' is unknown"),
     (["--spectral-outputs", ","], "no spectral output is named"),
     (["--clip-text"], "expected a CLIP with a text tower"),
@@ -127,7 +127,7 @@ MODELS = [
     (["--text-model", "bert-nopad"], "has no padding token"),
     (["--text-model", "bert-odd"], "tokenizer of model 'bert-odd' cannot be loaded"),
     (["--image-model", "bert"], "has type 'bert', expected one of"),
-    (["--text-model", "clip"], "no BERT-family text encoder"),
+    (["--text-model", "clip"], "is no text-only model"),
 ]
 OPTIONS = [
     (["--views", "jpeg:0"], "jpeg takes whole numbers"),

@@ -47,7 +47,7 @@ def run(data: Path, cache: Cache, *, labels: str | None = None, reading: Reading
     earlier = partial(read_before, cache) if reading is None else lambda _: reading
     manifest = Manifest.from_source(data, labels=labels, earlier=earlier)
     extract(manifest, cache, [FakeSpec("image")], options=ExtractOptions(device="cpu"))
-    return read_samples(cache.sample_path("data"))
+    return read_samples(cache.sample_path(manifest.name))
 
 
 def labels(table: SampleTable) -> list[tuple[int, str | None]]:
@@ -96,29 +96,40 @@ def test_what_was_stated_is_remembered_and_said(data: Path, cache: Cache) -> Non
     assert manifest.notes == ("labels as stated before: 0_real=ai,1_fake=real (--labels auto: as the data say)",)
 
 
-@pytest.mark.parametrize(("before", "after"), [(EARLY, TODAY), (TODAY.state("1_fake=real,0_real=ai"), TODAY)])
-def test_labels_never_change_because_a_reading_was_forgotten(
-    data: Path, cache: Cache, before: Reading, after: Reading
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        (EARLY, r"sample 'train/0_real/1\.png', which is 'train/0_real/1' in this cache.*earlier="),
+        (
+            TODAY.state("1_fake=real,0_real=ai"),
+            r"other labels or captions in 2 samples .* 'train/0_real/1\.png'.*earlier=",
+        ),
+    ],
+)
+def test_names_and_labels_never_change_because_a_reading_was_forgotten(
+    data: Path, cache: Cache, before: Reading, message: str
 ) -> None:
     run(data, cache, reading=before)
     kept = cache.sample_path("data").read_bytes()
-    with pytest.raises(FeatcacheError, match=r"other labels or captions in 2 samples .* 'train/0_real/1'.*earlier="):
-        run(data, cache, reading=after)
+    with pytest.raises(FeatcacheError, match=message):
+        run(data, cache, reading=TODAY)
     assert cache.sample_path("data").read_bytes() == kept
-    run(data, cache, labels="auto", reading=after)
+    run(data, cache, labels="auto")
 
 
 def test_a_caption_is_not_dropped_because_a_reading_was_forgotten(data: Path, cache: Cache) -> None:
-    (data / "train/0_real/1.txt").write_text("None")
-    run(data, cache, labels="auto", reading=EARLY)
+    table = data / "table.csv"
+    table.write_text("image,caption\ntrain/0_real/1.png,None\n")
+    run(table, cache, labels="auto", reading=EARLY)
     with pytest.raises(FeatcacheError, match="other labels or captions in 1 samples"):
-        run(data, cache, reading=TODAY)
+        run(table, cache, reading=TODAY)
 
 
 def test_where_the_rules_make_no_difference_a_table_is_taken_over(tmp_path: Path, cache: Cache) -> None:
-    data = write_tree(tmp_path / "data", "real/1.png", "sdxl/2.png")
-    old = run(data, cache, reading=EARLY)
-    assert labels(run(data, cache, reading=TODAY)) == labels(old)
+    table = write_tree(tmp_path / "data", "1.png", "2.png") / "table.csv"
+    table.write_text("image,generator\n1.png,real\n2.png,sdxl\n")
+    old = run(table, cache, reading=EARLY)
+    assert labels(run(table, cache, reading=TODAY)) == labels(old)
 
 
 def test_a_table_of_later_rules_is_not_read_again(data: Path, cache: Cache) -> None:
@@ -146,3 +157,19 @@ def test_where_the_table_is_gone_and_readings_differ_the_user_says_which(data: P
     with pytest.raises(FeatcacheError, match="labels were read as 'auto' and 'none' before it: --labels says which"):
         read_before(cache, "data")
     assert read_before(cache, "data", is_stated=True) == TODAY
+
+
+def test_a_known_folder_keeps_its_ids_and_its_splits_while_new_ones_keep_their_endings(
+    tmp_path: Path, cache: Cache
+) -> None:
+    data = write_tree(tmp_path / "data", *(f"{name}.png" for name in "abcdefghijkl"))
+    old = run(data, cache, reading=EARLY)
+    write_tree(data, "a.jpg", "m.png")  # with a neighbour of the same stem
+    again = run(data, cache)
+    assert list(old.sample_id) == list("abcdefghijkl")
+    rows = [list(again.sample_id).index(name) for name in ("a.png", *"bcdefghijkl")]
+    assert again.split[rows].tolist() == old.split.tolist()
+    new = run(data, make_cache(tmp_path / "other"))
+    assert list(new.sample_id) == ["a.jpg", *(f"{name}.png" for name in "abcdefghijklm")]
+    rows = [list(new.sample_id).index(f"{name}.png") for name in "abcdefghijkl"]
+    assert new.split[rows].tolist() == old.split.tolist()

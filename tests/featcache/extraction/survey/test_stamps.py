@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from featcache.dataset.readers.parquet import ParquetImage
-from featcache.dataset.readers.webdataset import TarImage
+from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile
 from featcache.extraction.survey.stamps import place_of, stamp_file
 

@@ -1,0 +1,256 @@
+"""What one tar holds, matched by key: pictures stay where they are, captions and metadata are read."""
+
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from featcache.dataset.readers.archive import TarMember, walk_members
+from featcache.dataset.readers.cells import FIELDS, decode_caption, parse_cell, parse_object, quoted
+from featcache.dataset.readers.left_out import LeftOut, Sieve
+from featcache.dataset.readers.reading import LATEST, TODAY, Reading
+from featcache.dataset.readers.sidecars import SIDECAR_LIMIT, find_caption
+from featcache.dataset.readers.words import verdict_of
+from featcache.errors import ManifestError
+from featcache.files.picture_formats import HEAD_BYTES
+from featcache.files.regular import open_regular
+
+__all__ = ["TAR_FIELDS", "TarImage", "TarParts", "TarReader"]
+
+TAR_FIELDS = ("caption", "label_a", "label_b", "generator", "split", "group", "sample_id")
+"""Fields of a sample that its metadata may have."""
+_ROLES = {"txt": "caption", "caption": "caption", "json": "metadata", "cls": "class"}
+_FAULT_LIMIT = 100
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_FURTHER = "their endings have several parts, and their samples another picture, which is taken"
+
+
+@dataclass(frozen=True, slots=True)
+class TarImage:
+    """A picture inside an uncompressed tar.
+
+    Attributes
+    ----------
+    path : str
+        Path of the tar file.
+    offset, size : int
+        Where in the tar its bytes are, and how many.
+    member : str
+        Its name in the tar, for messages.
+    """
+
+    path: str
+    offset: int
+    size: int
+    member: str
+
+    @property
+    def name(self) -> str:
+        """Give tar and member."""
+        return f"{self.path} {self.member}"
+
+    def read_bytes(self) -> bytes:
+        """Read the encoded picture.
+
+        Raises
+        ------
+        OSError
+            The tar cannot be read any more, or ends before the picture does.
+        """
+        with open_regular(self.path) as file:
+            left = max(0, os.fstat(file.fileno()).st_size - self.offset)
+            if self.size > left:
+                raise OSError(f"{self.name}: the tar claims {self.size:.6g} bytes and has {left} of them")
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+@dataclass(slots=True)
+class TarParts:
+    """What one tar holds under one key.
+
+    Attributes
+    ----------
+    image : TarImage or None
+        The picture.
+    cells : dict of str to object
+        What is said of the sample, by field.
+    roles : tuple of str
+        What members there are.
+    others : list of str
+        Pictures whose ending has several parts.
+    """
+
+    image: TarImage | None = None
+    cells: dict[str, object] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    others: list[str] = field(default_factory=list)
+
+
+class _Faults:
+    """Lines about what could not be read; those about one tar are bounded in number."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._count = 0
+
+    def add(self, line: str) -> None:
+        self._count += 1
+        if self._count <= _FAULT_LIMIT:
+            self.lines.append(line)
+
+    def end_tar(self, tar: str) -> None:
+        if self._count > _FAULT_LIMIT:
+            self.lines.append(f"{tar}: and {self._count - _FAULT_LIMIT} more")
+        self._count = 0
+
+
+class TarReader:
+    """Reads tars, each once and by its headers, and keeps account of what cannot be read and of what is not taken.
+
+    Parameters
+    ----------
+    reading : Reading
+        By which rules.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._faults = _Faults()
+        self._is_early = reading.rules < LATEST
+        self._sieve = Sieve(self._is_early)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Lines about what is damaged: at most 100 a tar, and their count."""
+        return tuple(self._faults.lines)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What looks like a picture and is not taken."""
+        return self._sieve.left_out
+
+    def read(self, path: Path) -> dict[str, TarParts]:
+        """Match the members of one tar by key; keys without picture and caption are left out.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such tar.
+        ManifestError
+            It is compressed.
+        """
+        found: dict[str, TarParts] = {}
+        try:
+            with open_regular(str(path)) as file:
+                if file.read(5).startswith(_COMPRESSED):
+                    raise ManifestError(f"{quoted(str(path))} is compressed, expected a plain tar: decompress it first")
+                for member in walk_members(file, os.fstat(file.fileno()).st_size):
+                    for fault in self._add(found, member, file, path):
+                        self._faults.add(f"{path.name}, member {quoted(member.name)}: {fault}")
+        except FileNotFoundError:
+            raise
+        except tarfile.ReadError as error:
+            self._faults.add(f"{path.name}: the tar {error}")
+        except OSError as error:
+            self._faults.add(f"{path.name}: the tar cannot be read ({quoted(str(error))})")
+        for key, part in found.items():
+            self._settle(path, key, part)
+        self._faults.end_tar(path.name)
+        return {key: part for key, part in found.items() if part.image is not None or "caption" in part.cells}
+
+    def _settle(self, path: Path, key: str, part: TarParts) -> None:
+        """Account for the pictures of a key that are not taken, each by itself, and for a key that gives nothing."""
+        where = f"{path.name}, sample {quoted(key)}"
+        for name in part.others:
+            if part.image is not None:
+                self._sieve.leave(f"{path.name}/{name}", _FURTHER)
+            else:
+                expected = f"expected a picture named like {quoted(key + '.jpg')}"
+                self._faults.add(f"{where}: {expected}, found {quoted(name)}: its key ends at the first dot")
+        if part.image is None and not part.others and part.roles and "caption" not in part.cells:
+            self._faults.add(f"{where}: found neither picture nor caption")
+
+    def _add(self, found: dict[str, TarParts], member: TarMember, file: BinaryIO, path: Path) -> Iterator[str]:
+        """Add a member to its key, and give what is wrong with it."""
+        if member.fault is not None:
+            yield member.fault
+            return
+        *folders, base = member.name.removeprefix("./").split("/")
+        stem, _, extension = base.partition(".")
+        if not stem or any(part.startswith(".") for part in folders):
+            return
+        key = "/".join((*folders, stem))
+        role = _ROLES.get(extension.lower()) or self._picture_role(member, extension, file, path)
+        if role == "other":
+            found.setdefault(key, TarParts()).others.append(member.name)
+        if role in (None, "other"):
+            return
+        if not key.strip():
+            yield "expected a name with a key, found blanks"
+            return
+        part = found.setdefault(key, TarParts())
+        if role in part.roles:
+            yield f"sample {quoted(key)} has another {role} before it, which is used"
+            return
+        part.roles += (role,)
+        if role == "image":
+            part.image = TarImage(str(path), member.offset, member.size, member.name)
+            return
+        try:
+            _add_sidecar(part.cells, role, _read_sidecar(file, member), is_early=self._is_early)
+        except (ValueError, RecursionError) as error:
+            yield f"the {role} cannot be read ({str(error)[:200]})"
+
+    def _picture_role(self, member: TarMember, extension: str, file: BinaryIO, path: Path) -> str | None:
+        """Return ``image`` for a picture that is taken, ``other`` for one of an ending of several parts, else None."""
+        name = f"{path.name}/{member.name}"
+        is_taken = self._sieve.takes(name)
+        if is_taken is None and not extension:
+            file.seek(member.offset)
+            is_taken = self._sieve.takes_bytes(name, file.read(min(HEAD_BYTES, member.size)))
+        return None if not is_taken else "other" if "." in extension else "image"
+
+
+def _read_sidecar(file: BinaryIO, member: TarMember) -> bytes:
+    if member.size > SIDECAR_LIMIT:
+        raise ValueError(f"expected at most {SIDECAR_LIMIT} bytes, found {member.size:.6g}")
+    file.seek(member.offset)
+    data = file.read(max(0, member.size))
+    if len(data) != member.size:
+        raise ValueError(f"expected {member.size} bytes, the tar ends after {len(data)}")
+    return data
+
+
+def _add_sidecar(cells: dict[str, object], role: str, data: bytes, *, is_early: bool) -> None:
+    """Take the cells of a caption, a class or a metadata object, by precedence and not by order.
+
+    Raises
+    ------
+    ValueError
+        The data are not what the role demands.
+    """
+    if role == "caption":
+        caption: object = decode_caption(data)
+        if caption is not None:
+            cells["caption"] = caption
+    elif role == "class":
+        text = data.decode("utf-8-sig").strip()
+        if not re.fullmatch(r"(-1|[0-9]{1,9})?", text) and verdict_of(text) is None:
+            raise ValueError(f"expected a whole number, found {quoted(text)}")
+        cells.setdefault("label_b", text or None)
+    else:
+        row = parse_object(data)
+        fields = TAR_FIELDS if is_early else {*TAR_FIELDS, *FIELDS["caption"]}
+        known = {name: value for name, value in row.items() if name.lower() in fields and value is not None}
+        values = {name.lower(): value for name, value in known.items()}
+        if len(values) != len(known):
+            raise ValueError(f"expected keys that differ not by case alone, found {quoted(sorted(known))}")
+        caption = find_caption(values)
+        cells.update({name: value for name, value in values.items() if name not in FIELDS["caption"]})
+        if isinstance(caption, str | float):
+            caption = parse_cell("caption", caption, TODAY)
+        if caption is not None:
+            cells.setdefault("caption", caption)

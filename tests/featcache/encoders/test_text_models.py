@@ -1,0 +1,132 @@
+"""Which models are taken for texts, and how long a text each of the families of transformers takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from featcache.encoders.build import build_spec
+from featcache.encoders.model_folder import resolve_model
+from featcache.encoders.text import TextSpec
+from featcache.encoders.text_models import _AFTER_PADDING
+from featcache.errors import ModelError
+
+from factories import write_bert
+from text_folders import CAPTIONS, reference_states, write_text
+
+PLAIN = ("albert", "bert", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "nystromformer", "yoso")
+
+
+def spec_of(folder: Path, *outputs: str) -> TextSpec:
+    return TextSpec(resolve_model(str(folder)), outputs)
+
+
+def starts_after_padding(config: Any) -> bool:
+    """Whether the model of a configuration has a position embedding with a place for padding; made on no device."""
+    with torch.device("meta"):
+        model = transformers.AutoModel.from_config(config)
+    return any(
+        getattr(module, "padding_idx", None) is not None
+        for path, module in model.named_modules()
+        if path.endswith("position_embeddings")
+    )
+
+
+@pytest.mark.slow
+def test_all_types_that_start_after_the_padding_token_are_known() -> None:
+    found, own = set(), {"esm": {"vocab_size": 33, "pad_token_id": 1}}
+    for kind in {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "layoutlmv3", "lilt", "markuplm"}:
+        config = transformers.AutoConfig.for_model(kind, **own.get(kind, {}))
+        has_relative_positions = kind in ("funnel", "reformer")  # whose standard models cannot be made either
+        if config.is_encoder_decoder or hasattr(config, "vision_config") or has_relative_positions:
+            continue
+        if starts_after_padding(config):
+            found.add(kind)
+    assert found == _AFTER_PADDING
+
+
+@pytest.mark.parametrize("kind", [*sorted(_AFTER_PADDING), *PLAIN, "gpt2"])
+def test_a_text_of_the_greatest_length_is_encoded(tmp_path: Path, kind: str) -> None:
+    n = 24
+    length = {} if kind == "gpt2" else {"max_position_embeddings": n}
+    folder = write_text(tmp_path / "m", kind, **length)
+    outputs = ("mean",) if kind == "gpt2" else ("mean", "cls")
+    spec = spec_of(folder, *outputs)
+    assert spec.max_length == n - (2 if kind in _AFTER_PADDING else 0)
+    encoder = spec.load("cpu")
+    long = "a red ball " * n
+    assert [len(ids) for ids in encoder.tokenise([long])] == [spec.max_length]
+    vectors = encoder.encode([long, "a"])
+    states = reference_states(folder, long, truncation=True, max_length=spec.max_length).numpy()
+    for output in outputs:
+        expected = {"mean": states.mean(0), "cls": states[0]}[output]
+        np.testing.assert_allclose(vectors[output][0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["t5", "mt5", "umt5"])
+def test_of_a_t5_the_encoder_is_taken(tmp_path: Path, kind: str) -> None:
+    folder = write_text(tmp_path / "m", kind, "$A </s>")
+    spec = spec_of(folder, "mean", "last")
+    ours = spec.load("cpu").encode(CAPTIONS)
+    for row, caption in enumerate(CAPTIONS):
+        states = reference_states(folder, caption).numpy()
+        np.testing.assert_allclose(ours["mean"][row], states.mean(0), atol=1e-5)
+        np.testing.assert_allclose(ours["last"][row], states[-1], atol=1e-5)
+    assert spec.max_length == 512 and spec.widths == {"mean": 32, "last": 32}
+    assert build_spec(spec.fingerprint, spec.outputs) == spec
+    for output in ("cls", "layers:1"):
+        with pytest.raises(ModelError, match=f"has no output '{output}'.*; it has: last, mean$"):
+            spec_of(folder, output)
+
+
+def test_a_whole_t5_gives_what_its_encoder_gives(tmp_path: Path) -> None:
+    folder = write_text(tmp_path / "encoder", "t5")
+    whole = write_text(tmp_path / "whole", "t5")
+    config = transformers.T5Config.from_pretrained(folder, is_encoder_decoder=True)
+    model = transformers.T5ForConditionalGeneration(config)
+    part = transformers.T5EncoderModel.from_pretrained(folder)
+    model.encoder.load_state_dict(part.encoder.state_dict())
+    model.shared.load_state_dict(part.shared.state_dict())
+    model.save_pretrained(whole)
+    assert json.loads((whole / "config.json").read_text())["is_encoder_decoder"]
+    vectors = [spec_of(each, "mean").load("cpu").encode(CAPTIONS)["mean"] for each in (folder, whole)]
+    np.testing.assert_array_equal(*vectors)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (
+        {"model_type": "bart", "is_encoder_decoder": True},
+        "is an encoder-decoder, of which only t5, mt5, umt5 are taken",
+    ),
+    ({"model_type": "qwen2_vl", "vision_config": {}}, "is no text-only model: use a BERT-family model"),
+    ({"model_type": "qwen2_audio", "audio_config": {}}, "is no text-only model: use a BERT-family model"),
+    ({"model_type": "chinese_clip"}, "the text tower of a CLIP is taken by --image-model, --clip-text"),
+    ({"model_type": "vit", "patch_size": 16}, "reads pictures, not texts: name it with --image-model"),
+]
+
+
+@pytest.mark.parametrize(("config", "message"), REFUSED)
+def test_a_model_that_is_none_of_texts_alone_is_refused_with_what_to_use(
+    tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=message) as caught:
+        spec_of(tmp_path, "mean")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_without_its_configuration_is_enough(tmp_path: Path) -> None:
+    folder = write_bert(tmp_path / "m")
+    expected = spec_of(folder, "cls").load("cpu").encode(CAPTIONS)["cls"]
+    (folder / "tokenizer_config.json").unlink()
+    spec = spec_of(folder, "cls")
+    assert spec.max_length == 40  # of the model; the tokenizer said 32
+    np.testing.assert_array_equal(spec.load("cpu").encode(CAPTIONS)["cls"], expected)
