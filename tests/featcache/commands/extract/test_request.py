@@ -26,7 +26,7 @@ def test_the_command_line_goes_before_the_project() -> None:
     )
     assert (of_project.pictures.image_size, of_project.pictures.fit, of_project.variant) == (64, "pad", "fp16")
     assert (said.pictures.image_size, said.pictures.fit) == (96, "crop")
-    assert EncoderRequest(views="a").chosen_views(PROJECT) == "a"
+    assert EncoderRequest(views="hflip").chosen_views(PROJECT) == "hflip"
     assert EncoderRequest().chosen_views(PROJECT) == "train" and EncoderRequest().chosen_views(Project()) == "clean"
     assert choose_data("d", PROJECT) == "d" and choose_data(None, PROJECT) == "p"
     with pytest.raises(typer.BadParameter, match="DATA is missing"):
