@@ -318,9 +318,9 @@ def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
     assert "Next: featcache failures v.featcache" in scanned.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["roll", "v.featcache", "v.jsonl"]
     lines = read_lines(tmp_path / "v.jsonl")
-    assert len(lines) == 9 and lines["broken"]["stage"] == "decode" and lines["broken"]["verdict"] is None
+    assert len(lines) == 9 and lines["broken.jpg"]["stage"] == "decode" and lines["broken.jpg"]["verdict"] is None
     assert "gone.png" in str(lines["None"]["error"])
-    assert lines["copy"]["p_ai"] == lines["DCIM/IMG_0001"]["p_ai"]
+    assert lines["copy.png"]["p_ai"] == lines["DCIM/IMG_0001.JPG"]["p_ai"]
     judged = [line for line in lines.values() if line["error"] is None]
     pictures = [word for line in judged for word in ("--image", line["path"])]
     told = run("heads", "detect", detector, *pictures, "--json", "--device", "cpu", cwd=project)
@@ -328,7 +328,7 @@ def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
         assert alone["image"] == line["path"] and alone["verdict"] == line["verdict"]
         assert alone["p_ai"] == pytest.approx(line["p_ai"], abs=5e-3)
         assert alone["probabilities"]["alpha"] == pytest.approx(line["p_alpha"], abs=5e-3)
-    assert str(roll) in str(lines["снимок"]["path"])
+    assert str(roll) in str(lines["снимок.jpg"]["path"])
 
 
 def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
@@ -390,7 +390,10 @@ def test_a_head_that_looks_at_text_says_which_pictures_have_no_caption(project: 
     assert scanned.returncode == 3 and "1 failed (data 1)" in scanned.stdout
     lines = read_lines(tmp_path / "v.jsonl")
     assert "Next" not in scanned.stdout
-    assert lines["a"]["verdict"] and (lines["b"]["stage"], lines["b"]["error"]) == ("data", "it has no caption")
+    assert lines["a.png"]["verdict"] and (lines["b.png"]["stage"], lines["b.png"]["error"]) == (
+        "data",
+        "it has no caption",
+    )
 
 
 def test_an_empty_folder_is_an_error_that_says_what_was_expected(detector: Path, tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def render(report: VerifyReport, path: Path, *, is_repaired: bool = False) -> No
     verdict = "[green]sound[/]" if report.is_sound else f"[red]{n} problem{'s' if n > 1 else ''}[/]"
     checked = f"{report.n_shards:,} sound shards, {report.n_rows:,} rows, {human_bytes(report.n_bytes)}"
     console.print(f"{verdict}: {checked}; checked {depth}", soft_wrap=True)
-    if not report.is_sound and is_repaired:
+    is_mendable = any(problem.is_mendable for problem in report.problems)
+    if not report.is_sound and (is_repaired or not is_mendable):
         console.print("what is left is lost here: it says itself what brings it back", soft_wrap=True)
     elif not report.is_sound:
         step = Step(

@@ -12,19 +12,12 @@ from featcache.pictures.torchvision_config import parse_open_clip_config
 
 __all__ = ["clip_config", "load", "pixel_options"]
 
-_HEAD_WIDTH, _MLP_RATIO = 64, 4.0
-_SIZES = ("image_size", "layers", "width", "patch_size")
-# Settings of a tower that transformers' CLIP has not, with the values by which they change nothing.
-_WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
-    "attentional_pool": (False,),
-    "final_ln_after_pool": (False,),
-    "ls_init_value": (None,),
-    "no_ln_pre": (False,),
-    "pool_type": ("tok",),
-    "pos_embed_type": ("learnable",),
-    "timm_model_name": (None, ""),
-}
-_TRAINING_ONLY = {"output_tokens", "patch_dropout"}
+_DEFAULTS: Mapping[str, object] = {
+    "image_size": 224, "layers": 12, "width": 768, "patch_size": 16, "head_width": 64, "mlp_ratio": 4.0,
+}  # fmt: skip
+# Settings of a tower that change nothing: as they are by themselves, while it is trained, or unless another is given.
+_PLAIN = {"pool_type": "tok", "pos_embed_type": "learnable", "block_type": "default"}
+_WITHOUT_EFFECT = ("attn_pooler_", "output_tokens", "patch_dropout", "timm_")
 _NAMES = {
     "class_embedding": "embeddings.class_embedding",
     "conv1.weight": "embeddings.patch_embedding.weight",
@@ -59,21 +52,29 @@ def clip_config(folder: ModelFolder) -> Mapping[str, Any]:
             "use the folder that timm itself has of it"
         )
     for name, value in tower.items():
-        is_plain = name in _SIZES or name in _TRAINING_ONLY or name in ("head_width", "mlp_ratio")
-        if not is_plain and value not in _WITHOUT_EFFECT.get(name, (None,)):
+        is_neutral = not value or value == _PLAIN.get(name) or name.startswith(_WITHOUT_EFFECT)
+        if name not in _DEFAULTS and not is_neutral:
             raise ModelError(
                 f"model {folder.name!r}: open_clip_config.json has {name} {value!r}, which transformers' CLIP has not; "
                 "use a plain vision transformer, or the folder that transformers has of it"
             )
-    sizes = {name: _whole_number(folder, name, tower.get(name)) for name in _SIZES}
-    head_width = _whole_number(folder, "head_width", tower.get("head_width", _HEAD_WIDTH))
+    stated = {**_DEFAULTS, **tower}
+    ratio = stated.pop("mlp_ratio")
+    if not isinstance(ratio, int | float) or not 0 < ratio < 1 << 10:
+        raise ModelError(f"model {folder.name!r}: open_clip_config.json has mlp_ratio {ratio!r}, expected a number")
+    sizes = {name: _whole_number(folder, name, stated[name]) for name in _DEFAULTS if name in stated}
+    if sizes["width"] % sizes["head_width"]:
+        raise ModelError(
+            f"model {folder.name!r}: open_clip_config.json has width {sizes['width']}, expected a multiple of "
+            f"head_width {sizes['head_width']}"
+        )
     return {
         "projection_dim": _whole_number(folder, "embed_dim", model.get("embed_dim")),
         "vision_config": {
             "hidden_size": sizes["width"],
-            "intermediate_size": int(sizes["width"] * float(tower.get("mlp_ratio", _MLP_RATIO))),
+            "intermediate_size": int(sizes["width"] * ratio),
             "num_hidden_layers": sizes["layers"],
-            "num_attention_heads": sizes["width"] // head_width,
+            "num_attention_heads": sizes["width"] // sizes["head_width"],
             "image_size": sizes["image_size"],
             "patch_size": sizes["patch_size"],
             "hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu",

@@ -94,7 +94,8 @@ def _shapes(folder: ModelFolder) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for file in folder.weight_files:
         with safe_open(file, framework="numpy") as opened:
-            found |= {key.removeprefix(_WRAPPED): tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+            for key in opened.keys():  # noqa: SIM118 - it is no mapping
+                found[key.removeprefix(_WRAPPED)] = tuple(opened.get_slice(key).get_shape())
     return found
 
 

@@ -90,7 +90,7 @@ _DATA2VEC = _Architecture(
     arguments={"add_pooling_layer": True},
 )  # fmt: skip
 _OPEN_CLIP = replace(
-    _CLIP, projection="visual.proj", sizes="fixed",
+    _CLIP, projection="visual.proj",
     foreign=_Foreign(open_clip.clip_config, open_clip.pixel_options, open_clip.load),
 )  # fmt: skip
 _TIMM = _Architecture(

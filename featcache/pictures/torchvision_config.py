@@ -70,6 +70,8 @@ def parse_open_clip_config(config: Mapping[str, object], side: int) -> dict[str,
     if mode not in ("shortest", "squash"):
         raise ModelError(f"resize_mode is {mode!r}, expected shortest or squash")
     is_cropped = mode == "shortest"
+    if config.get("interpolation") == "random":  # random while it is trained only
+        config = {**config, "interpolation": "bicubic"}
     return _options(config, _OPENAI, side if is_cropped else (side, side), (side, side) if is_cropped else None)
 
 

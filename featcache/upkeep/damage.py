@@ -79,12 +79,15 @@ class Problem:
         What is lost with it, if it is a shard.
     home : Path or None
         Where it belongs by its own word, if it is whole and in the place of another.
+    is_mendable : bool
+        Whether `featcache.upkeep.repair.repair` does something about it.
     """
 
     path: Path
     message: str
     loss: Loss | None = None
     home: Path | None = None
+    is_mendable: bool = True
 
 
 @dataclass(frozen=True)

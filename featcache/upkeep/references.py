@@ -72,7 +72,9 @@ def _producers(cache: Cache, documents: Documents, index: Index) -> Iterator[Pro
         # One that is there is damaged or misplaced if it is not that of the producer, and told of as such.
         if not os.path.lexists(path):
             what = f"producer {short!r}, named by {', '.join(who)}, has no readable document"
-            yield Problem(path, f"{what}; {_bring_back(cache, asked.get(short), is_copied=short in index.encoders)}")
+            is_copied = short in index.encoders
+            how = _bring_back(cache, asked.get(short), is_copied=is_copied)
+            yield Problem(path, f"{what}; {how}", is_mendable=is_copied)
 
 
 def _bring_back(cache: Cache, request: Request | None, *, is_copied: bool) -> str:
@@ -104,7 +106,8 @@ def _tables(cache: Cache, documents: Documents) -> Iterator[Problem | Note]:
         if name in aside:
             yield Note(path, f"the sample table of data set {name!r} is in the quarantine: {again}; {forget}")
         elif name in documents.scanned or documents.unread.get(name) == ():
-            yield Problem(path, f"the sample table of data set {name!r} was there and is gone: {again}; {forget}")
+            what = f"the sample table of data set {name!r} was there and is gone"
+            yield Problem(path, f"{what}: {again}; {forget}", is_mendable=False)
         else:
             why = "stopped before it" if name not in documents.unread else "given up while its pictures were read"
             what = f"data set {name!r} has no sample table: an extraction was {why}, or it is lost"

@@ -15,7 +15,7 @@ from featcache.cache.index import load_index
 from featcache.cache.orphans import orphans_path, read_orphans
 from featcache.cache.plans import frozen_plans
 from featcache.cache.requests import Request, read_requests, requested_datasets
-from featcache.cache.samples import read_samples
+from featcache.cache.samples import SampleTable, read_samples
 from featcache.encoders.build import encoder_options
 from featcache.files.sealed import read_json
 from featcache.identity.fingerprint import SHORT, FieldChange, Fingerprint, diff_documents
@@ -61,6 +61,8 @@ class DatasetStatus:
         What was last asked for, one a producer.
     labels : mapping
         Samples that are ``real``, ``ai`` and ``unknown``.
+    is_trainable : bool
+        Whether split train has real and AI samples, and split valid labelled ones.
     """
 
     name: str
@@ -76,6 +78,7 @@ class DatasetStatus:
     split_seed: int | None
     requests: tuple[Request, ...]
     labels: Mapping[str, int]
+    is_trainable: bool
 
     @property
     def missing(self) -> dict[tuple[str, str], int]:
@@ -287,4 +290,10 @@ def _dataset(cache: Cache, name: str, holdings: Sequence[Holding], requests: tup
         table.split_seed,
         requests,
         {label: int((table.label_a == code).sum()) for label, code in (("real", 0), ("ai", 1), ("unknown", -1))},
+        _is_trainable(table),
     )
+
+
+def _is_trainable(table: SampleTable) -> bool:
+    fitted, held_out = (table.label_a[table.split == split] for split in ("train", "valid"))
+    return {0, 1} <= set(fitted.tolist()) and bool((held_out >= 0).any())

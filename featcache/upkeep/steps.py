@@ -267,14 +267,27 @@ def _uses(status: CacheStatus) -> list[Step]:
             continue
         if status.n_datasets > 1:
             words += ["--dataset", dataset.name]
+        views = _picture_views(dataset)
+        if views and CLEAN not in views:
+            words += ["--view", views[0]]
         for modality in MODALITIES:
             stored = list(dict.fromkeys(c.producer for c in dataset.coverage if c.modality == modality and c.n_stored))
             if sum(p.modality == modality for p in status.producers) > 1 and stored:
                 words += [f"--{modality}-encoder", stored[0]]
         fusion = ("--fusion", _FUSIONS[there]) if there in _FUSIONS else ()
-        if dataset.labels["real"] and dataset.labels["ai"]:
+        if dataset.is_trainable:
             steps.append(Step("train a head", ("heads", "train", *words, *fusion, "--loss", "multitask")))
         else:
             out = str(Path(f"{dataset.name}.npz"))
             steps.append(Step("take the vectors out", ("featcache", "export", *words, "--out", out)))
     return steps
+
+
+def _picture_views(dataset: DatasetStatus) -> list[str]:
+    """Return the views of which everything has vectors that is made of pictures."""
+    stored: dict[str, dict[str, None]] = {}
+    for c in dataset.coverage:
+        if c.modality != "text" and c.n_stored:
+            stored.setdefault(c.modality, {})[c.view] = None
+    first, *others = stored.values() or ({},)
+    return [view for view in first if all(view in other for other in others)]

@@ -88,12 +88,13 @@ def ablate(
     check_settings(grid)
     if {modality: tuple(requests) for modality, requests in rows.outputs.items()} != dict(grid.outputs):
         raise HeadsError("the rows were loaded with other outputs to compare than the grid has")
+    parts = build_parts(rows.features, grid.folds)
+    study = Study(rows, parts, grid.settings, device, memory)
+    _check_columns(study, grid)
     ledger = None
     if out is not None:
         plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
         ledger = Ledger.open(out, plan)
-    parts = build_parts(rows.features, grid.folds)
-    study = Study(rows, parts, grid.settings, device, memory)
     runner = TrialRunner(study, ledger)
     scorer = Scorer.build(study, grid.folds)
     clock = Clock(progress)
@@ -129,6 +130,15 @@ def check_settings(grid: Grid) -> None:
     unknown = sorted(set(grid.settings) - known)
     if unknown:
         raise HeadsError(f"unknown setting {unknown[0]!r}: no head of {', '.join(grid.heads)} has it")
+
+
+def _check_columns(study: Study, grid: Grid) -> None:
+    """Refuse outputs that a fusion cannot take before anything is fitted."""
+    for cell in {cell.group: cell for cell in grid.cells}.values():
+        if find_kind(cell.head).fits_packs:
+            from heads.ablation.packs import check_columns  # torch: not where no head is a network
+
+            check_columns(study, cell)
 
 
 def _fit_cells(runner: TrialRunner, grid: Grid, scorer: Scorer, cells: Sequence[Cell], clock: Clock) -> list[HeadScore]:

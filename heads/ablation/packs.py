@@ -13,9 +13,15 @@ from heads.data.tasks import Targets
 from heads.mlp.config import MlpConfig
 from heads.mlp.engine import HeadSpec
 from heads.mlp.engine import fit_pack as fit_specs
+from heads.mlp.fusions import fusion_network
 from heads.mlp.network import FittedNetwork
 
-__all__ = ["build_spec", "fit_pack"]
+__all__ = ["build_spec", "check_columns", "fit_pack"]
+
+
+def check_columns(study: Study, cell: Cell) -> None:
+    """Refuse columns that a configuration's fusion cannot take."""
+    fusion_network(cell.fusion).projections(study.columns(cell))
 
 
 def build_spec(study: Study, cell: Cell, trial: Trial, **changes: object) -> HeadSpec:

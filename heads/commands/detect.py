@@ -56,8 +56,19 @@ def detect(
         _print_verdict(path, verdict)
     for modality, place in found[0][1].models.items():
         console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
-    if Path(cache := loaded.record.source["cache"]).exists():
+    cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
+    if _has_test(cache, dataset):
         next_command("heads", "evaluate", run, cache=cache, split="test")
+
+
+def _has_test(cache: str, dataset: str) -> bool:
+    """Whether the data set that a head was fitted on is there, and has rows to evaluate it on."""
+    from featcache import FeatcacheError, open_store
+
+    try:
+        return "test" in open_store(cache, dataset=dataset, check=False).splits
+    except (FeatcacheError, OSError):
+        return False
 
 
 def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:

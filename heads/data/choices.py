@@ -107,6 +107,7 @@ def choose_outputs(
         found[modality] = {}
         for request in requests:
             own = {modality: {**(choices or {}).get(modality, {}), "outputs": request}}
+            # Each modality by itself is a fusion of its name.
             chosen = choose_views(store, (modality,), views=views, choices=own)
             found[modality][request] = tuple(view[modality] for view in chosen)
     return found

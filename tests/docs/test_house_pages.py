@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -105,3 +106,9 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     exec(code, names)
     assert names["few"].sample_id.tolist() == ["img-17", "img-4"]  # type: ignore[attr-defined]
     assert len(names["X"]) == len(names["y"]) > len(names["batch"].sample_id) - 1  # type: ignore[arg-type, attr-defined]
+
+
+def test_the_table_of_outputs_is_that_of_its_record() -> None:
+    from benchmarks.bench_outputs import RECORD, table
+
+    assert table(json.loads(RECORD.read_text("utf-8"))) in (ROOT / "docs" / "encoders.md").read_text("utf-8")

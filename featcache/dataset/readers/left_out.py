@@ -64,13 +64,15 @@ class Sieve:
     ----------
     is_early : bool
         Whether only the endings of the first version are taken.
+    endings : frozenset of str
+        Those that are taken.
     """
 
     is_early: bool
     _found: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._taken = EARLY_ENDINGS if self.is_early else open_endings()
+        self.endings = EARLY_ENDINGS if self.is_early else open_endings()
 
     def takes(self, name: str) -> bool | None:
         """Say whether a file is a picture that is taken, by its ending; None: the ending does not tell.
@@ -78,7 +80,7 @@ class Sieve:
         A picture that is not taken is left out here.
         """
         ending = kind_of(name)
-        if ending in self._taken:
+        if ending in self.endings:
             return True
         if ending in ENDINGS:
             self.leave(name, _EARLY if ending in open_endings() else HEIF_ADVICE)

@@ -102,6 +102,9 @@ def read_tree(folder: Path, *, is_early: bool) -> Tree:
     metadata: list[str] = []
     has_tars, n_looks = False, 0
     for name in sorted(_walk(folder)):
+        if splitext(name)[1].lower() in sieve.endings:  # most files are pictures, and there may be millions
+            pictures.append(name)
+            continue
         ending = kind_of(name)
         is_taken = sieve.takes(name)
         if ending in SIDECARS:

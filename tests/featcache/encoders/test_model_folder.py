@@ -132,6 +132,17 @@ def test_weights_that_exist_only_as_bin_are_fetched(
     assert found.weight_files[0].name == "pytorch_model.bin" and not found.uses_safetensors
 
 
+def test_weights_of_open_clip_that_exist_only_as_bin_are_fetched(
+    hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_model(tmp_path / "hub", "open_clip_pytorch_model.bin")
+    (folder / "config.json").unlink()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
+    found = fetch("org/name", tmp_path, monkeypatch)
+    assert found.model_type == "open_clip"
+    assert found.weight_files[0].name == "open_clip_pytorch_model.bin" and not found.uses_safetensors
+
+
 @pytest.mark.parametrize("model", ["org/name@nosuch", "org/other"])
 def test_what_the_hub_does_not_have_is_one_clear_error(
     hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str

@@ -159,7 +159,7 @@ def test_only_what_is_new_is_encoded_again_also_under_another_path(tmp_path: Pat
     shutil.copytree(folder, tmp_path / "elsewhere" / "d")
     write_folder(tmp_path / "elsewhere" / "d", new=png(3))
     found = extract_pictures(tmp_path / "elsewhere" / "d", tmp_path / "c", producers, device="cpu")
-    assert found.n_encoded == 1 and list(found.faults) == [rows(found)["bad"]]
+    assert found.n_encoded == 1 and list(found.faults) == [rows(found)["bad.png"]]
 
 
 def test_sources_of_one_name_do_not_take_each_others_place(tmp_path: Path, wanted: Wanted) -> None:
@@ -168,7 +168,7 @@ def test_sources_of_one_name_do_not_take_each_others_place(tmp_path: Path, wante
     second = extract_pictures(
         write_folder(tmp_path / "y" / "photos", b=png(2)), tmp_path / "c", producers, device="cpu"
     )
-    assert (first.sample_id(0), second.sample_id(0)) == ("a", "b")
+    assert (first.sample_id(0), second.sample_id(0)) == ("a.png", "b.png")
     assert len(first.store.cache.datasets) == 2
 
 
@@ -267,3 +267,11 @@ def test_it_is_imported_when_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False True False module 'featcache' has no attribute 'nothing'"
+
+
+def test_a_picture_that_is_not_taken_is_left_out_with_the_reason(tmp_path: Path, wanted: Wanted) -> None:
+    folder = write_folder(tmp_path / "d", a=png(1))
+    (folder / "raw.DNG").write_bytes(b"II*\0")
+    found = extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("image")), device="cpu")
+    assert len(found) == 1 and not found.faults
+    assert found.left_out == ("'raw.DNG': their kind is not decoded, convert them into PNG or JPEG",)

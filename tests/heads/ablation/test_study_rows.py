@@ -141,6 +141,38 @@ def test_the_digest_is_of_all_vectors_that_are_compared(data: SyntheticData) -> 
     assert rows_of(data.store, GRID).digest() != rows_of(data.store, fewer).digest()
 
 
+def test_two_modalities_are_compared_at_once(tmp_path: Path) -> None:
+    outputs = {**OUTPUTS, "text": {"cls": SyntheticOutput(6, content=3.0), "mean": SyntheticOutput(9)}}
+    store = write_synthetic(tmp_path / "c", captions={"train": 30, "valid": 20}, outputs=outputs).store
+    compared = {"text": ("cls", "mean"), "image": ("cls", "mean")}
+    grid = Grid(heads=("linear",), fusions=("concat", "image"), outputs=compared, controls=False)
+    choices = {modality: {"outputs": "cls"} for modality in compared}
+    rows = StudyRows.load(
+        store,
+        choose_views(store, grid.fusions, choices=choices),
+        fusions=grid.fusions,
+        outputs=choose_outputs(store, compared, choices=choices),
+    )
+    found = ablate(rows, grid)
+    widths = {"cls": 6, "mean": 9}, {"cls": 7, "mean": 10}
+    for line, head in zip(found.table, found.heads, strict=True):
+        chosen = dict(line.cell.outputs)
+        text = widths[0][chosen["text"]] if chosen["text"] else 0
+        assert chosen["image"] and head.n_parameters == (text + widths[1][chosen["image"]] + 1) * 6
+    assert [line.cell.name for line in found.table][:2] == [
+        "concat text cls + image cls",
+        "concat text cls + image mean",
+    ]
+    assert [line.from_first is None for line in found.table] == [True, False, False, False, True, False]
+
+
+def test_outputs_that_a_network_cannot_take_are_refused_before_the_work(data: SyntheticData, tmp_path: Path) -> None:
+    grid = Grid(fusions=("image", "layers"), outputs={"image": ("layers:all", "cls,mean")}, settings=QUICK)
+    with pytest.raises(HeadsError, match="two outputs or more of one width"):
+        ablate(rows_of(data.store, grid, first="layers:all"), grid, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_rows_of_other_outputs_are_refused(data: SyntheticData) -> None:
     alone = Grid(fusions=("image",))
     with pytest.raises(HeadsError, match="other outputs to compare"):

@@ -549,6 +549,15 @@ def test_detect_prints_the_verdict(tmp_path: Path, encoder: None) -> None:
     assert "image" not in found
 
 
+def test_detect_proposes_to_evaluate_where_there_are_test_rows(
+    tmp_path: Path, encoder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture,) = write_pictures(tmp_path, x=1)
+    assert "Next: heads evaluate run --cache" in " ".join(ok("detect", "run", "--image", picture).split())
+    monkeypatch.setattr("featcache.store.store.FeatureStore.splits", ("train", "valid"))
+    assert "Next" not in ok("detect", "run", "--image", picture)
+
+
 def test_detect_judges_every_picture_and_names_it(tmp_path: Path, encoder: None) -> None:
     pictures = write_pictures(tmp_path, ai=1, real=0)
     words = [word for picture in pictures for word in ("--image", picture)]

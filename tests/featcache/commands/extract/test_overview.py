@@ -129,3 +129,17 @@ def test_bench_needs_no_labels_and_takes_them(work: Path) -> None:
     for labels in ((), ("--labels", "*=ai")):
         assert "1 pictures" in call("bench", "data", *labels, "--seconds", "0.01", *SPECTRAL).stdout
     assert "found folders" in str(call("bench", "data", "--labels", "sdlx=ai", *SPECTRAL, code=1).exception)
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_pictures_that_are_not_taken_are_counted_and_listed(work: Path, flags: tuple[str, ...]) -> None:
+    write("data/1.png")
+    for number in range(4):
+        Path(f"data/{number}.DNG").write_bytes(b"II*\0")
+    result = call("extract", "data", *flags, *SPECTRAL)
+    reason = "their kind is not decoded, convert them into PNG or JPEG"
+    assert f"left out 4 pictures (0.DNG, 1.DNG, 2.DNG …): {reason}" in result.stderr
+    assert flags or "1 samples, 4 pictures left out" in result.stdout
+    document = json.loads(call("extract", "data", *flags, "--json", *SPECTRAL).stdout)
+    names = ["0.DNG", "1.DNG", "2.DNG", "3.DNG"]
+    assert document["left_out"] == [{"reason": reason, "n": 4, "names": names}]
