@@ -21,6 +21,8 @@ EXTRA: dict[str, tuple[str, ...]] = {
     "naflex": ("--square-crop",),
 }
 """What is asked for besides the model; each is asked for of some family."""
+QUICK = ("dinov3", "naflex")
+"""The others are tried in the slow suite."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("families") / "data", n_captions=12)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in FAMILIES]
+)
 def test_pictures_are_extracted_learnt_from_detected_and_verified(data: Path, tmp_path: Path, name: str) -> None:
     model, extra = FAMILIES[name].write(tmp_path / "model"), EXTRA.get(name, ())
     if "--variant" in extra:

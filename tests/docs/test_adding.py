@@ -9,11 +9,11 @@ import pytest
 from tests.docs.pages import ROOT, copy_tree, follow, read_recipe, run
 
 PAGES = {path.stem: path for path in sorted((ROOT / "docs" / "adding").glob("*.md")) if path.stem != "README"}
-TORCH = {"fusion", "head"}
 """Pages whose commands train; they take more than a few seconds."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in TORCH)) for name in PAGES])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_adds_works_as_it_says(name: str, tmp_path: Path) -> None:
     recipe, tree = read_recipe(PAGES[name]), copy_tree(tmp_path / "tree")
     assert recipe.files and recipe.edits and recipe.commands
