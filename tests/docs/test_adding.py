@@ -9,7 +9,6 @@ import pytest
 from tests.docs.pages import ROOT, copy_tree, follow, read_recipe, run
 
 PAGES = {path.stem: path for path in sorted((ROOT / "docs" / "adding").glob("*.md")) if path.stem != "README"}
-"""Pages whose commands train; they take more than a few seconds."""
 
 
 @pytest.mark.slow
