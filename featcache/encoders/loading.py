@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -128,7 +129,27 @@ def load_weights(
             f"model {folder.name!r} lacks {len(needed)} parameters of {model_class.__name__}, first {needed[0]!r}: "
             "they would be random numbers; use a folder with complete weights"
         )
+    _check_whole(folder, model, report["unexpected_keys"])
+    model.config.return_dict = True  # whatever the file says: outputs are asked for by name
     return model.eval().requires_grad_(False), absent
+
+
+def _check_whole(folder: ModelFolder, model: Any, unexpected: Iterable[str]) -> None:
+    """Refuse weights of more than this model: blocks behind its last, register tokens that it would leave out."""
+    import torch
+
+    lengths = {f"{path}.": len(part) for path, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
+    for key in sorted(unexpected):
+        found = [re.search(rf"(^|.*\.){re.escape(path)}([0-9]+)\.", key) for path in lengths]
+        deeper = any(
+            match and int(match[2]) >= n and not re.search("text|vision|decoder|language", match[1])
+            for match, n in zip(found, lengths.values(), strict=True)
+        )
+        if deeper or "register_tokens" in key.split("."):
+            raise ModelError(
+                f"model {folder.name!r} has weights that {type(model).__name__} leaves out, first {key!r}: "
+                "its config.json is of another model"
+            )
 
 
 @contextmanager
@@ -168,4 +189,4 @@ def preferred_dtype(device: str) -> str:
 
     if device == "cpu":
         return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"

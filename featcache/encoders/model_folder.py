@@ -121,6 +121,7 @@ class ModelFolder:
     @cached_property
     def weight_files(self) -> tuple[Path, ...]:
         """The files that hold the weights, safetensors if there are any."""
+        self._check_alone()
         word = "" if self.variant is None else f".{self.variant}"
         own = "open_clip_" if self.model_type == "open_clip" else ""
         stems = {f"{own}{stem}{word}{end}": f"{own}{stem}{end}" for stem, end in _WEIGHTS}
@@ -131,6 +132,15 @@ class ModelFolder:
             if (self.path / index).is_file():
                 return self._downloaded(*self._listed(index))
         raise ModelError(f"model {self.name!r} has no {' and no '.join(stems)} in {self.path}")
+
+    def _check_alone(self) -> None:
+        """Make sure that transformers takes these weights and no others: what it takes besides has no digest here."""
+        if (self.path / "adapter_config.json").is_file():
+            raise ModelError(
+                f"model {self.name!r} has an adapter_config.json in {self.path}: merge the adapter into the weights"
+            )
+        if other := self.config.get("transformers_weights"):
+            raise ModelError(f"model {self.name!r}: config.json names other weights, {other!r}: leave the field out")
 
     def _listed(self, index: str) -> tuple[Path, ...]:
         names = self.read_json(index).get("weight_map")

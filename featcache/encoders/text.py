@@ -19,6 +19,7 @@ from featcache.encoders.text_models import (
     has_class_token,
     is_causal,
     n_positions,
+    sees_padding,
 )
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
@@ -150,7 +151,12 @@ class _Text:
         if "pooler" in spec.outputs and (absent or getattr(model, "pooler", None) is None):
             why = "its pooling layer has no weights" if absent else "it has no pooling layer"
             raise spec.refusal(("pooler",), why)
-        _refuse_first_of_causal(spec, model, tokeniser)
+        _refuse_first(spec, model, tokeniser)
+        if sees_padding(model, tokeniser):
+            raise ModelError(
+                f"model {spec.folder.name!r} ({spec.folder.model_type}) looks at padding: the vector of a text would "
+                "depend on the texts that it is encoded with; use a model of another type"
+            )
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False  # nothing is generated: keys and values need not be kept
         self._outputs = spec.outputs
@@ -174,13 +180,17 @@ class _Text:
         if name == "sentence":
             assert self._sentence is not None
             return self._sentence(states.last_hidden_state, mask)
+        if name not in _MODES:
+            raise ModelError(f"a text model of type {self._model.config.model_type!r} does not tell {name!r}")
         return pool(_MODES[name], states.last_hidden_state, mask)
 
 
-def _refuse_first_of_causal(spec: TextSpec, model: Any, tokeniser: Tokeniser) -> None:
-    """Make sure that first tokens tell texts apart: of a model that reads from left to right they see nothing."""
+def _refuse_first(spec: TextSpec, model: Any, tokeniser: Tokeniser) -> None:
+    """Make sure that first tokens tell texts apart: that they are no words, and see what follows."""
     first = {"cls"} | ({"sentence"} if spec.recipe is not None and spec.recipe.pooling == ("cls",) else set())
     wanted = tuple(name for name in spec.outputs if name in first or is_layer(name))
+    gone = tuple(name for name in spec._available if name in first or is_layer(name))
+    if wanted and not tokeniser.begins_alike:
+        raise spec.refusal(gone, "its tokenizer puts nothing in front of a text, whose first token is its first word")
     if wanted and is_causal(model, tokeniser):
-        gone = ("pooler", *(name for name in spec._available if name in first or is_layer(name)))
-        raise spec.refusal(gone, "it is causal, so the first token of a text sees none of the others")
+        raise spec.refusal(("pooler", *gone), "it is causal, so the first token of a text sees none of the others")

@@ -81,6 +81,20 @@ def n_positions(folder: ModelFolder) -> int | None:
     return n
 
 
+def sees_padding(model: Any, tokeniser: Tokeniser) -> bool:
+    """Tell whether tokens see the padding behind them although it is masked, as those of a FNet or ConvBERT do."""
+    import torch
+
+    word, other = tokeniser.two_words
+    alone = torch.tensor([[word, other, word, other]])
+    padded = torch.nn.functional.pad(alone, (0, _PROBED), value=tokeniser.padding)
+    mask = torch.tensor([[1] * alone.shape[1] + [0] * _PROBED])
+    with torch.inference_mode():
+        expected = model(input_ids=alone, attention_mask=torch.ones_like(alone)).last_hidden_state
+        found = model(input_ids=padded, attention_mask=mask).last_hidden_state[:, : alone.shape[1]]
+    return bool((found - expected).abs().max() > 1e-3 * expected.abs().max())
+
+
 def is_causal(model: Any, tokeniser: Tokeniser) -> bool:
     """Tell whether the tokens of a text see only those before them.
 

@@ -16,6 +16,7 @@ from featcache.errors import ModelError
 __all__ = ["Texts", "Tokeniser"]
 
 _AT_ONCE = 512
+_CASED = "A Red Ball, ÉLAN"
 
 Texts = Sequence[str] | Sequence[Sequence[int]]
 """Captions in their template, or what `Tokeniser.tokenise` makes of them."""
@@ -49,6 +50,7 @@ class Tokeniser:
         except Exception as error:  # the library that reads the files raises nothing less general
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {reason}") from error
+        self._check_case(folder)
         # Whatever is filled in is masked: the token that ends a text will do where there is none for that.
         padding = self._tokenizer.pad_token_id
         self._padding: int | None = self.end if padding is None else int(padding)
@@ -57,6 +59,23 @@ class Tokeniser:
         self._tokenizer.truncation_side = "right"
         if lower_case:
             _put_in_lower_case(self._tokenizer, folder)
+
+    def _check_case(self, folder: ModelFolder) -> None:
+        """Make sure that without a configuration nothing is made up: transformers has texts of a BERT in lower case."""
+        if (folder.path / "tokenizer_config.json").is_file():
+            return
+        own = folder.path / "tokenizer.json"
+        if own.is_file():
+            from tokenizers import Tokenizer
+
+            if Tokenizer.from_file(str(own)).encode(_CASED).ids == list(self._tokenizer(_CASED)["input_ids"]):
+                return
+            why = "transformers reads its tokenizer.json otherwise than it is"
+        elif not (folder.path / "vocab.txt").is_file():
+            return
+        else:
+            why = "vocab.txt alone does not say whether capitals count"
+        raise ModelError(f"model {folder.name!r} has no tokenizer_config.json, and {why}: add the model's own")
 
     @property
     def end(self) -> int | None:
@@ -75,6 +94,17 @@ class Tokeniser:
         special = set(self._tokenizer.all_special_ids)
         first, second, *_ = sorted(set(self._tokenizer.get_vocab().values()) - special)
         return int(first), int(second)
+
+    @property
+    def padding(self) -> int:
+        """Id that texts are filled up with."""
+        assert self._padding is not None
+        return self._padding
+
+    @property
+    def begins_alike(self) -> bool:
+        """Whether all texts begin with the same token, as far as three of them tell."""
+        return len({ids[0] for ids in self.tokenise(["a", "b", "red ball"]) if ids}) == 1
 
     def n_leading(self, text: str) -> int:
         """Return how many tokens stand before what follows a text, special ones included."""

@@ -215,8 +215,10 @@ class VisionEncoder:
                 return self._project(states.pooler_output)
             case "mean":
                 return self._mean_of_patches(states.last_hidden_state)
-            case _:
+            case "cls":
                 return states.last_hidden_state[:, 0]
+            case _:
+                raise ModelError(f"model {self.spec.folder.name!r} has no output {name!r}: its blocks do not tell it")
 
     def _mean_of_patches(self, tokens: Any) -> Any:
         patches = tokens[:, self.spec.tower.n_prefix :].float()

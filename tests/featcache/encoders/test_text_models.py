@@ -21,7 +21,7 @@ from featcache.errors import ModelError
 from factories import write_bert
 from text_folders import CAPTIONS, reference_states, write_text
 
-PLAIN = ("albert", "bert", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "nystromformer", "yoso")
+PLAIN = ("albert", "bert", "deberta-v2", "distilbert", "electra", "ernie", "modernbert")
 
 
 def spec_of(folder: Path, *outputs: str) -> TextSpec:
@@ -68,6 +68,13 @@ def test_a_text_of_the_greatest_length_is_encoded(tmp_path: Path, kind: str) -> 
     for output in outputs:
         expected = {"mean": states.mean(0), "cls": states[0]}[output]
         np.testing.assert_allclose(vectors[output][0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fnet", "convbert", "nystromformer", "yoso"])
+def test_a_model_that_looks_at_padding_is_refused(tmp_path: Path, kind: str) -> None:
+    folder = write_text(tmp_path / "m", kind)
+    with pytest.raises(ModelError, match=rf"\({kind}\) looks at padding: the vector of a text would depend on the"):
+        spec_of(folder, "mean").load("cpu")
 
 
 @pytest.mark.parametrize("kind", ["t5", "mt5", "umt5"])
@@ -121,6 +128,59 @@ def test_a_model_that_is_none_of_texts_alone_is_refused_with_what_to_use(
     with pytest.raises(ModelError, match=message) as caught:
         spec_of(tmp_path, "mean")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("output", ["cls", "layers:1"])
+def test_a_first_token_that_is_a_word_is_refused(tmp_path: Path, output: str) -> None:
+    folder = write_text(tmp_path / "m", "bert", "$A </s>")
+    with pytest.raises(ModelError, match=f"no output '{output}': its tokenizer puts nothing in front of a text"):
+        spec_of(folder, output).load("cpu")
+    spec_of(folder, "mean").load("cpu")
+
+
+@pytest.mark.parametrize("kept", ["tokenizer.json", "vocab.txt"])
+def test_capitals_are_not_lost_because_a_configuration_is(tmp_path: Path, kept: str) -> None:
+    from tokenizers import BertWordPieceTokenizer
+
+    folder = write_bert(tmp_path / "m")
+    for name in ("tokenizer_config.json", "tokenizer.json", "vocab.txt"):
+        (folder / name).unlink(missing_ok=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "A", "Red", "Ball", ",", "a", "red", "ball"]
+    if kept == "vocab.txt":
+        (folder / kept).write_text("\n".join(words), encoding="utf-8")
+    else:
+        cased = BertWordPieceTokenizer({word: i for i, word in enumerate(words)}, lowercase=False)
+        cased.save(str(folder / kept))
+    with pytest.raises(ModelError, match=r"has no tokenizer_config\.json, and .*: add the model's own"):
+        spec_of(folder, "cls").load("cpu")
+
+
+@pytest.mark.parametrize("change", [{"transformers_weights": "other.safetensors"}, None])
+def test_weights_that_are_not_told_are_not_loaded(tmp_path: Path, change: dict[str, str] | None) -> None:
+    folder = write_bert(tmp_path / "m")
+    if change is None:
+        (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    else:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"adapter_config\.json|names other weights, 'other\.safetensors'"):
+        spec_of(folder, "cls").fingerprint  # noqa: B018
+
+
+def test_outputs_are_found_whatever_the_configuration_says_of_their_form(tmp_path: Path) -> None:
+    folder = write_bert(tmp_path / "m")
+    expected = spec_of(folder, "cls").load("cpu").encode(CAPTIONS)["cls"]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {"return_dict": False}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    np.testing.assert_array_equal(spec_of(folder, "cls").load("cpu").encode(CAPTIONS)["cls"], expected)
+
+
+def test_weights_of_more_blocks_are_refused(tmp_path: Path) -> None:
+    folder = write_text(tmp_path / "m", "bert")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {"num_hidden_layers": 1}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"has weights that BertModel leaves out, first 'encoder\.layer\.1\."):
+        spec_of(folder, "mean").load("cpu")
 
 
 def test_a_tokenizer_without_its_configuration_is_enough(tmp_path: Path) -> None:
