@@ -55,8 +55,11 @@ def settings(words: str, cwd: Path, **own: str) -> str:
     "words",
     [
         "featcache extract data --cache new --text-model bert --image-model none",
-        "featcache extract data --cache new --text-model bert --image-model none --device cpu",
-        "featcache bench data --text-model bert --image-model none",
+        pytest.param(
+            "featcache extract data --cache new --text-model bert --image-model none --device cpu",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("featcache bench data --text-model bert --image-model none", marks=pytest.mark.slow),
     ],
 )
 def test_threads_of_an_encoder_turn_a_little_before_they_sleep_unless_the_user_has_set_something(

@@ -85,10 +85,10 @@ def sees_padding(model: Any, tokeniser: Tokeniser) -> bool:
     """Tell whether tokens see the padding behind them although it is masked, as those of a FNet or ConvBERT do."""
     import torch
 
-    word, other = tokeniser.two_words
-    alone = torch.tensor([[word, other, word, other]])
-    padded = torch.nn.functional.pad(alone, (0, _PROBED), value=tokeniser.padding)
-    mask = torch.tensor([[1] * alone.shape[1] + [0] * _PROBED])
+    width = min(_PROBED, tokeniser.max_length)
+    alone = torch.tensor([[*tokeniser.two_words] * width])[:, : width // 2]
+    padded = torch.nn.functional.pad(alone, (0, width - width // 2), value=tokeniser.padding)
+    mask = (torch.arange(width) < width // 2).long()[None]
     with torch.inference_mode():
         expected = model(input_ids=alone, attention_mask=torch.ones_like(alone)).last_hidden_state
         found = model(input_ids=padded, attention_mask=mask).last_hidden_state[:, : alone.shape[1]]

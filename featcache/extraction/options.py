@@ -98,8 +98,8 @@ class ExtractOptions:
         count.
     rehash : bool
         Read all pictures, also those that look as they did when they were hashed last.
-    seed : int
-        Of the split, where the manifest has none.
+    seed : int or None
+        Of the split, where the manifest has none. None: the seed by which the cache has it split, or else 0.
     claim_timeout : float
         Seconds after which a writer that gives no sign of life loses its claim on a work unit.
     partition : Partition or None
@@ -118,7 +118,7 @@ class ExtractOptions:
     retry_failed: bool = False
     max_failures: FailureLimit | None = None
     rehash: bool = False
-    seed: int = 0
+    seed: int | None = None
     claim_timeout: float = 60.0
     partition: Partition | None = None
     refreeze: bool = False

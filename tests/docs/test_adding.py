@@ -22,6 +22,7 @@ def test_what_a_page_adds_works_as_it_says(name: str, tmp_path: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_adds_has_its_floor_and_is_tested(name: str, tmp_path: Path) -> None:
     recipe, tree = read_recipe(PAGES[name]), copy_tree(tmp_path / "tree")

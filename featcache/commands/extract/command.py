@@ -59,11 +59,20 @@ def extract(request: ExtractRequest) -> None:
         chosen = _gpus(request.gpus, computing, options)
         if not request.as_json:
             print_overview(manifest)
+            _tell_seed(request.seed, known, manifest)
         errand = _Errand(manifest, target, specs, views, options)
         if request.dry_run or request.timed:
             errand.forecast(timed=request.timed, as_json=request.as_json)
         else:
             errand.extract(chosen, as_json=request.as_json, json_log=request.json_log)
+
+
+def _tell_seed(given: int | None, cache: Cache, manifest: Manifest) -> None:
+    """Say that a split stays as it was drawn, where that is not what a new data set would get."""
+    from featcache.extraction.survey.reading import seed_before
+
+    if given is None and (seed := seed_before(cache, manifest.name)):
+        notes.print(f"[yellow]note[/] split as drawn before: --seed {seed}")
 
 
 def _rejoin(

@@ -262,7 +262,11 @@ Timed = Annotated[bool, typer.Option("--timed", hidden=True)]
 Name = Annotated[
     str | None, typer.Option(metavar="NAME", help="Name of the data set in the cache.", rich_help_panel=_DATA)
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Of the split, where the data have none.", rich_help_panel=_DATA)]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Of the split, where the data have none; default: as before, or 0.",
+                 rich_help_panel=_DATA),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_PRINTED)]
 JsonLog = Annotated[
     Path | None,

@@ -197,7 +197,7 @@ class ExtractRequest:
     cache: o.CacheFolder = None
     reading: ReadingRequest = field(default_factory=ReadingRequest)
     name: o.Name = None
-    seed: o.Seed = 0
+    seed: o.Seed = None
     rehash: o.Rehash = False
     encoders: EncoderRequest = field(default_factory=EncoderRequest)
     device: o.Device = o.DeviceName.auto

@@ -13,7 +13,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.reading import LATEST, Reading
 from featcache.errors import FeatcacheError, ShardError
 
-__all__ = ["check_reading", "read_before"]
+__all__ = ["check_reading", "read_before", "seed_before"]
 
 
 def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading | None:
@@ -49,6 +49,17 @@ def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading 
             f"data set {name!r} was read by the rules {reading.rules}, this version knows those to {LATEST}: update it"
         )
     return reading
+
+
+def seed_before(cache: Cache, name: str) -> int | None:
+    """Return the seed by which a data set was split before; None if its splits were its own, or it is not known.
+
+    The sample table knows it; where that is gone, what was asked for of the data set last does.
+    """
+    if (table := _table(cache, name)) is not None:
+        return table.split_seed
+    seeds = {request.seed for request in read_requests(cache, name)}
+    return seeds.pop() if len(seeds) == 1 else None
 
 
 def check_reading(manifest: Manifest, cache: Cache, scanned: SampleTable) -> None:

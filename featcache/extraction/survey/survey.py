@@ -21,7 +21,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError, ShardError
 from featcache.extraction.partition import scanning
 from featcache.extraction.results import Progress
-from featcache.extraction.survey.reading import check_reading
+from featcache.extraction.survey.reading import check_reading, seed_before
 from featcache.extraction.survey.scan import Scan, scan
 from featcache.extraction.work import Extraction
 from featcache.files.regular import check_regular
@@ -79,7 +79,7 @@ def _hash(extraction: Extraction, *, report: Callable[[Progress], None], is_dry:
             rehash=options.rehash and not is_known,
             workers=options.threads,
             processes=options.processes_for,
-            seed=options.seed,
+            seed=seed_before(cache, manifest.name) or 0 if options.seed is None else options.seed,
             progress=lambda done, total: report(Progress("scan", done, total)),
         )
 

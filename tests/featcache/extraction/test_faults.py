@@ -219,7 +219,7 @@ print(counts["found"], counts["harmless"])
     [
         pytest.param(300, True, marks=pytest.mark.slow),
         (40, True),
-        (30, False),
+        pytest.param(30, False, marks=pytest.mark.slow),
         *(pytest.param(3_000, indexed, marks=pytest.mark.soak) for indexed in (True, False)),
     ],
 )

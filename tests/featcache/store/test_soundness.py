@@ -105,7 +105,9 @@ INDICES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("index", INDICES)
+@pytest.mark.parametrize(
+    "index", [pytest.param(index, marks=[pytest.mark.slow] * (index != "stale")) for index in INDICES]
+)
 def test_a_flipped_bit_anywhere_in_a_shard_gives_no_other_vectors(cache: Path, index: str) -> None:
     """With its receipt a shard is refused whatever was flipped; without it all but what HDF5 has no use for."""
     INDICES[index](cache / "index.json")

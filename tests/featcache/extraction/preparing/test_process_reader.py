@@ -121,6 +121,7 @@ def test_an_extraction_by_processes_publishes_the_shards_of_one_by_threads(tmp_p
     assert result.passes[0].workers == "2 processes" and result.passes[0].busy["decode"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [True, False])
 def test_memory_for_no_picture_changes_nothing_but_the_time(
     tmp_path: Path, processes: bool, nothing_left: None
@@ -132,7 +133,7 @@ def test_memory_for_no_picture_changes_nothing_but_the_time(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("memory", [None, 1])
+@pytest.mark.parametrize("memory", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_worker_ends_the_run_with_an_error_that_names_it(
     tmp_path: Path, number: signal.Signals, memory: int | None, nothing_left: None
 ) -> None:

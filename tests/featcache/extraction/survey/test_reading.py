@@ -15,7 +15,7 @@ from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.run import extract
-from featcache.extraction.survey.reading import read_before
+from featcache.extraction.survey.reading import read_before, seed_before
 
 from factories import FakeSpec, make_cache
 
@@ -173,3 +173,23 @@ def test_a_known_folder_keeps_its_ids_and_its_splits_while_new_ones_keep_their_e
     assert list(new.sample_id) == ["a.jpg", *(f"{name}.png" for name in "abcdefghijklm")]
     rows = [list(new.sample_id).index(f"{name}.png") for name in "abcdefghijkl"]
     assert new.split[rows].tolist() == old.split.tolist()
+
+
+@pytest.mark.parametrize("has_table", [True, False])
+def test_a_split_stays_as_it_was_drawn_until_another_seed_is_named(
+    has_table: bool, tmp_path: Path, cache: Cache
+) -> None:
+    table = tmp_path / "d.csv"
+    table.write_text("caption,label_a\n" + "".join(f"words {n},{n % 2}\n" for n in range(40)), encoding="utf-8")
+
+    def splits(seed: int | None) -> list[str]:
+        options = ExtractOptions(device="cpu", seed=seed)
+        extract(Manifest.from_source(table), cache, [FakeSpec("text", ("cls",))], options=options)
+        return read_samples(cache.sample_path("d")).split.tolist()
+
+    first = splits(4)
+    if not has_table:
+        cache.sample_path("d").unlink()
+    assert splits(None) == first and seed_before(cache, "d") == 4
+    assert splits(5) != first and seed_before(cache, "d") == 5
+    assert seed_before(cache, "other") is None
