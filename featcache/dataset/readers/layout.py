@@ -84,6 +84,7 @@ def _label(where: str, first: Mapping[_Folder, str], reading: Reading) -> dict[_
         if not cuts:
             _check_tops(where, first)
         classes = _label_by_words(where, first, rests)
+        _check_generators(where, first, classes)
         if is_split:
             _check_real(where, first, rests, classes)
     unknown = (UNKNOWN, None)
@@ -91,6 +92,19 @@ def _label(where: str, first: Mapping[_Folder, str], reading: Reading) -> dict[_
         folder: (SPLIT_NAMES[folder[cuts[folder]].lower()] if cuts else None, *classes.get(folder, unknown))
         for folder in first
     }
+
+
+def _check_generators(
+    where: str, first: Mapping[_Folder, str], classes: Mapping[_Folder, tuple[int, str | None]]
+) -> None:
+    """Refuse generators that are called like splits: the folders of splits are not where they are looked for."""
+    for folder, (_, name) in classes.items():
+        if name is not None and re.sub(r"[-_]?[0-9]+$", "", name.lower()) in SPLIT_NAMES:
+            raise ManifestError(
+                f"{where}: {quoted(first[folder])} would be by a generator {quoted(name)}, expected splits on top or "
+                "right above real and AI folders in all of the data: name the folder that the splits are in, move away "
+                "what stands beside them, or state the labels, such as --labels none"
+            )
 
 
 def _check_tops(where: str, folders: Iterable[_Folder]) -> None:

@@ -255,3 +255,16 @@ def test_a_statement_ends_rules_1_for_labels() -> None:
     assert labels("train/0_real", "train/1_fake", reading=EARLY, stated="auto") == labels(
         "train/0_real", "train/1_fake"
     )
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("dataset/train/0_real", "dataset/train/1_fake", "dataset/test/biggan/0_real", "dataset/test/biggan/1_fake"),
+        ("ADM/train/nature", "ADM/train/ai", "ADM/val/nature", "ADM/val/ai", ""),
+        ("train2017/real", "train2017/fake", "val2017/real", "val2017/fake"),
+    ],
+)
+def test_a_split_is_no_generator(folders: tuple[str, ...]) -> None:
+    with pytest.raises(ManifestError, match=r"would be by a generator '(train|test|val)(2017)?', expected splits on"):
+        labels(*folders)
