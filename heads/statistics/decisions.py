@@ -99,4 +99,4 @@ def mean_known(values: FloatArray) -> FloatArray:
 
 
 def _divide(counts: FloatArray, totals: FloatArray) -> FloatArray:
-    return np.divide(counts, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
+    return np.asarray(np.divide(counts, totals, out=np.full(totals.shape, np.nan), where=totals > 0))

@@ -60,8 +60,9 @@ class ProbabilitySums:
         p = p.astype(np.float64)
         weights = np.ones(len(y)) if prior is None else prior_weights(y, prior)
         losses = -np.log(np.maximum(np.where(y == 1, p, 1 - p), CLIP))
+        gaps = np.asarray(p - y, np.float64)
         strata = None if prior is None else (y, np.array([1 - prior, prior]))
-        return cls._build((losses, (p - y) ** 2, p - y), assign_bins(p, weights), groups, strata)
+        return cls._build((losses, gaps**2, gaps), assign_bins(p, weights), groups, strata)
 
     @classmethod
     def of_multiclass(cls, y: IntArray, proba: NDArray[np.floating[Any]], groups: IntArray) -> ProbabilitySums:
@@ -81,25 +82,25 @@ class ProbabilitySums:
     @classmethod
     def _build(
         cls,
-        values: tuple[FloatArray, FloatArray, FloatArray],
+        scores: tuple[FloatArray, FloatArray, FloatArray],
         bins: IntArray,
         groups: IntArray,
         strata: tuple[IntArray, FloatArray] | None,
     ) -> ProbabilitySums:
-        losses, squares, gaps = values
+        losses, squares, gaps = scores
         stratum, shares = strata or (np.zeros(len(bins), np.int64), np.ones(1))
         n_groups, n_strata = int(groups.max()) + 1, len(shares)
         place = groups * n_strata + stratum
-        totals = np.stack(
-            [np.bincount(place, column, n_groups * n_strata) for column in (np.ones(len(bins)), losses, squares)],
-            axis=1,
-        )
+        columns = (np.ones(len(bins)), losses, squares)
+        totals = np.empty((n_groups * n_strata, len(columns)))
+        for column, values in enumerate(columns):
+            totals[:, column] = np.bincount(place, values, len(totals))
         cells = stratum * N_BINS + bins
         sums = GroupSums.build(cells, groups, gaps, n_cells=n_strata * N_BINS)
         return cls(totals.reshape(n_groups, n_strata, 3), sums, shares)
 
     def measure(self, weights: FloatArray) -> dict[str, FloatArray]:
-        """Return ``nll`` (in nats), ``brier`` and ``ece`` under each weighting, (n,); NaN where a stratum has no weight.
+        """Return ``nll`` (in nats), ``brier`` and ``ece`` under each weighting: (n,), NaN where a class lacks.
 
         Parameters
         ----------
@@ -134,7 +135,7 @@ def prior_weights(y: IntArray, prior: float) -> FloatArray:
     return np.asarray(np.array([1 - prior, prior]) / n_rows * len(y))[y]
 
 
-def assign_bins(confidence: FloatArray, weights: FloatArray | None = None) -> IntArray:
+def assign_bins(confidence: NDArray[np.floating[Any]], weights: FloatArray | None = None) -> IntArray:
     """Return each row's bin, from 0: bins of equal mass, `N_BINS` or as many as leave 20 rows to each.
 
     Rows with the same confidence share a bin.
@@ -144,7 +145,7 @@ def assign_bins(confidence: FloatArray, weights: FloatArray | None = None) -> In
     place = place.reshape(-1)
     mass = np.bincount(place, weights=weights, minlength=len(distinct))
     middle = (np.cumsum(mass) - mass / 2) / mass.sum() * n_bins
-    return np.minimum(middle.astype(np.int64), n_bins - 1)[place]
+    return np.asarray(np.minimum(middle.astype(np.int64), n_bins - 1)[place])
 
 
 def calibration_floor(
