@@ -62,6 +62,11 @@ class GroupSums:
         filled, starts = np.unique(keys // n_groups, return_index=True)
         return cls(keys % n_groups, sums, filled, starts.astype(np.int64), n_cells)
 
+    @property
+    def entry_cells(self) -> IntArray:
+        """The cell of each sum: (n_sums,)."""
+        return np.repeat(self.cells, np.diff(np.append(self.starts, len(self.groups))))
+
     def weigh(self, weights: FloatArray) -> FloatArray:
         """Return each cell's sum under each weighting of the groups: weights (n, n_groups) → (n, n_cells)."""
         found = np.zeros((len(weights), self.n_cells))
