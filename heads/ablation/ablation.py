@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from featcache import Selection
-from heads.ablation.comparison import Finding, HeadScore, Summary, compare
+from heads.ablation.comparison import HeadScore, Summary, compare
+from heads.ablation.findings import Finding
 from heads.ablation.grid import Cell, Grid, Group
 from heads.ablation.ledger import Ledger, TrialResult
 from heads.ablation.progress import Clock
@@ -29,6 +30,8 @@ from heads.head.protocol import Device, Progress
 from heads.runs.fitting import library_versions, parse_config
 
 __all__ = ["AblationResult", "ablate", "check_settings"]
+
+_INTERVAL = "95 %, Student's t of the standard error over resampled groups; findings adjusted by Holm"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class AblationResult:
         ``fit`` and ``select``: of the first division; ``scored``: rows that are compared; ``refused``: rows that lack
         a modality or view that some fusion needs, or have no label.
     conditions : mapping
-        What the scores stand for: ``scored_on``, ``n_views``, ``device``, ``machine``, ``versions``.
+        What the scores stand for: ``scored_on``, ``interval``, ``views``, ``device``, ``memory``, ``machine``,
+        ``versions``.
     """
 
     grid: Grid
@@ -193,6 +197,7 @@ def _conditions(study: Study, grid: Grid) -> dict[str, Any]:
         scored_on = f"all rows, by heads of {grid.folds} folds that saw nothing of them, not even to choose an epoch"
     return {
         "scored_on": scored_on,
+        "interval": _INTERVAL,
         "views": [_view_name(view) for view in study.rows.views],
         "device": study.device,
         "memory": study.memory,

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from heads.ablation.bootstrap import count_groups
-from heads.ablation.comparison import Finding, HeadScore, compare
+from heads.ablation.comparison import HeadScore, compare
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
+from heads.ablation.findings import Finding
 from heads.ablation.grid import Cell, CellOutputs, Grid
 from heads.data.tasks import build_targets, default_tasks
 
