@@ -15,8 +15,8 @@ import heads.runs.pseudo_labels as module
 from featcache import FeatureStore
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
+from heads.evaluation.scores import evaluate
 from heads.head.protocol import Prediction
-from heads.runs.evaluation import evaluate
 from heads.runs.fitting import build_record
 from heads.runs.pseudo_labels import choose_labels, pseudo_label
 from heads.runs.run import Run, load_run, save_run
