@@ -8,7 +8,7 @@ from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.class_folders import Class, in_shell, label_by_words
 from featcache.dataset.readers.earlier import EarlierLayout
 from featcache.dataset.readers.reading import TODAY, Reading, as_generator
-from featcache.dataset.readers.split_folders import Folder, check_no_splits, find_splits
+from featcache.dataset.readers.split_folders import Folder, check_splits, find_splits
 from featcache.dataset.readers.words import canonical, is_vague, split_of, verdict_of
 from featcache.errors import ManifestError
 from featcache.identity.terms import UNKNOWN
@@ -92,13 +92,11 @@ def _label(where: str, first: Mapping[Folder, str], reading: Reading) -> dict[Fo
 
 def _label_by_words(where: str, first: Mapping[Folder, str], cuts: Mapping[Folder, int]) -> dict[Folder, Class]:
     rests = {f: (*f[: cuts[f]], *f[cuts[f] + 1 :]) if f in cuts else f for f in first}
-    if not cuts:
-        check_no_splits(where, first, {})
+    check_splits(where, first, cuts, {})
     classes = label_by_words(where, first, rests, {(), *(folder[:cut] for folder, cut in cuts.items())})
+    check_splits(where, first, cuts, {folder: name for folder, (_, name) in classes.items() if name})
     if cuts:
         _check_classes(where, first, cuts, classes)
-    else:
-        check_no_splits(where, first, {folder: name for folder, (_, name) in classes.items() if name})
     return classes
 
 

@@ -8,7 +8,7 @@ from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.words import counts_alone, is_split_like, split_of, verdict_of
 from featcache.errors import ManifestError
 
-__all__ = ["Folder", "check_no_splits", "find_splits"]
+__all__ = ["Folder", "check_splits", "find_splits"]
 
 Folder = tuple[str, ...]
 """The folders of a picture below the data, from the top."""
@@ -51,8 +51,10 @@ def _place(folder: Folder, is_class: Callable[[str], bool]) -> int | None:
     return None
 
 
-def check_no_splits(where: str, first: Mapping[Folder, str], named: Mapping[Folder, str]) -> None:
-    """Refuse classes in folders that are called after splits, and classes that are, where no splits were found.
+def check_splits(
+    where: str, first: Mapping[Folder, str], cuts: Mapping[Folder, int], named: Mapping[Folder, str]
+) -> None:
+    """Refuse generators that are called after splits, and class folders in such where no splits were found.
 
     Parameters
     ----------
@@ -60,6 +62,8 @@ def check_no_splits(where: str, first: Mapping[Folder, str], named: Mapping[Fold
         How messages name the source.
     first : mapping of tuple of str to str
         A picture of each folder.
+    cuts : mapping of tuple of str to int
+        What was found.
     named : mapping of tuple of str to str
         The generators of folders, as far as they are known.
 
@@ -68,10 +72,12 @@ def check_no_splits(where: str, first: Mapping[Folder, str], named: Mapping[Fold
     ManifestError
         Naming a picture in such a folder, and one in none.
     """
-    odd = next(((folder, part) for folder in first if (part := _split_of_class(folder, named.get(folder)))), None)
-    if odd is None:
+    odd = [(folder, name) for folder, name in named.items() if is_split_like(name)]
+    if not cuts:
+        odd += [(folder, part) for folder in first if (part := _split_of_class(folder))]
+    if not odd:
         return
-    folder, part = odd
+    folder, part = odd[0]
     other = next((path for each, path in first.items() if not any(map(is_split_like, each))), None)
     beside = f", and {quoted(other)} in none" if other else ", and it cannot be told where splits are"
     raise ManifestError(
@@ -81,13 +87,13 @@ def check_no_splits(where: str, first: Mapping[Folder, str], named: Mapping[Fold
     )
 
 
-def _split_of_class(folder: Folder, generator: str | None) -> str | None:
-    """Find a folder called after a split above a class folder, or in the place of one."""
+def _split_of_class(folder: Folder) -> str | None:
+    """Find a folder called after a split that is above the class folders of a path."""
     for depth, part in enumerate(folder):
         if _is_word(part):
             return None
         if is_split_like(part):
-            return part if part == generator or any(map(_is_word, folder[depth + 1 :])) else None
+            return part if any(map(_is_word, folder[depth + 1 :])) else None
     return None
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 __all__ = [
     "SPLIT_NAMES",
@@ -99,6 +100,7 @@ def canonical(text: str) -> str:
     return {"true": "1", "false": "0"}.get(text, text)
 
 
+@lru_cache(maxsize=4096)  # the same few names are asked about for each of many folders
 def bare(name: str) -> str:
     """Write a name as words are compared: without case, a number in front, a noun behind, and what separates them."""
     parts = re.split(r"[\s_-]+", name.strip().lower())

@@ -32,7 +32,6 @@ def below(*parents: str, names: tuple[str, ...] = PAIR) -> tuple[str, ...]:
         (below("A/train", "B/x/test"), ["train", "train", "test", "test"]),
         (("images/train", "images/val"), ["train", "valid"]),
         (below("real", "sdxl", names=("train", "test")), ["train", "test", "train", "test"]),
-        (("train/test/real", "train/test/fake"), ["train", "train"]),
     ],
 )
 @pytest.mark.parametrize("stated", ["none", "auto"])
@@ -104,3 +103,8 @@ def test_what_stands_beside_a_pair_below_a_split_inside_is_refused() -> None:
     with pytest.raises(ManifestError, match=r"hold some that cannot be told by their names, found 'ADM/train/masks/1"):
         splits(*below("ADM/train"), "ADM/train/masks", stated="auto")
     assert splits(*below("ADM/train"), "ADM/train/thumbnails", "ADM/train", stated="auto")[0] == ["train"] * 4
+
+
+def test_a_split_is_no_generator_where_there_are_several_in_a_path() -> None:
+    with pytest.raises(ManifestError, match=r"'train/train/photo/1\.jpg' is in 'train', which is called after a split"):
+        splits("deepfake/cats/test", "train/nature/test", "train/train/photo", stated="auto")
