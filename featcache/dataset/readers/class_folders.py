@@ -97,10 +97,12 @@ class _Level:
     """Of the children in pairs."""
     in_pairs: frozenset[tuple[int, str]]
     """Words in pairs, by depth."""
+    roots: frozenset[Folder]
+    """On top, and what is right above the splits."""
     n_common: int
-    """Parts in front that all folders above AI pictures share: they tell no generators apart."""
-    is_wrapped: bool
-    """Whether some of these folders are below the one that all share: that one is no generator then."""
+    """Parts in front that all folders above AI pictures share, below the splits: they tell no generators apart."""
+    wrappers: frozenset[Folder]
+    """Folders above AI pictures that generators are in, and that are none."""
 
     @classmethod
     def of(cls, rests: Iterable[Folder], roots: Collection[Folder]) -> _Level:
@@ -123,7 +125,11 @@ class _Level:
         }
         depths = {len(parent) for parent in paired}
         above = [parent for parent, said in verdicts.items() if 1 in said and len(parent) in depths]
-        n_common = _count_common(above)
+        owns = {parent: _own(parent, roots) for parent in above}
+        n_common = _count_common(owns.values())
+        deeper = {parent[:depth] for parent in above for depth in range(len(parent))}
+        is_wrapped = any(len(own) > n_common for own in owns.values())
+        shared = {parent for parent, own in owns.items() if is_wrapped and len(own) == n_common}
         return cls(
             {parent: frozenset(names) for parent, names in children.items()},
             verdicts,
@@ -132,8 +138,9 @@ class _Level:
             frozenset(grounds | ({()} & paired)),
             frozenset(depths),
             frozenset(in_pairs),
+            frozenset(roots),
             n_common,
-            any(len(parent) > n_common for parent in above),
+            frozenset(shared | deeper.intersection(roots)),
         )
 
     def label(self, rest: Folder) -> Class | None:
@@ -186,11 +193,17 @@ class _Level:
         return 1 - verdict not in self.verdicts[parent] or verdict in self.verdicts[parent]
 
     def _generator(self, parent: Folder) -> str | None:
-        if not parent or (self.is_wrapped and len(parent) == self.n_common):
+        if not parent or parent in self.wrappers:
             return None
-        own = [part for part in parent[self.n_common :] if not _is_of_source(part)]
-        shared = [part for part in parent if not _is_of_source(part)]
-        return _as_name(own[0] if own else (shared or parent)[-1])
+        own = [part for part in _own(parent, self.roots) if not _is_of_source(part)]
+        differing = [part for part in _own(parent, self.roots)[self.n_common :] if not _is_of_source(part)]
+        return _as_name(differing[0] if differing else (own or parent)[-1])
+
+
+def _own(parent: Folder, roots: Collection[Folder]) -> Folder:
+    """Cut off the folder of a data set above its splits, unless the class folders are right below these."""
+    depth = next((depth for depth in range(len(parent) - 1, 0, -1) if parent[:depth] in roots), 0)
+    return parent[depth:]
 
 
 def _as_name(part: str) -> str | None:

@@ -48,6 +48,12 @@ def test_splits_are_found_above_all_pictures(folders: tuple[str, ...], expected:
             below("train", "test/biggan", names=("0_real", "1_fake")),
         ),
         (below("A/train", "B/val", names=("real", "sdxl")), below("train", "val", names=("real", "sdxl"))),
+        (
+            below(
+                "A/test/biggan", "B/test/cyclegan/cat", "B/test/cyclegan/cow", "B/test/glide", names=("0_real", "ai")
+            ),
+            below("test/biggan", "test/cyclegan/cat", "test/cyclegan/cow", "test/glide", names=("0_real", "ai")),
+        ),
     ],
 )
 def test_a_folder_of_data_sets_is_read_as_they_are(wrapped: tuple[str, ...], alone: tuple[str, ...]) -> None:
@@ -108,3 +114,16 @@ def test_what_stands_beside_a_pair_below_a_split_inside_is_refused() -> None:
 def test_a_split_is_no_generator_where_there_are_several_in_a_path() -> None:
     with pytest.raises(ManifestError, match=r"'train/train/photo/1\.jpg' is in 'train', which is called after a split"):
         splits("deepfake/cats/test", "train/nature/test", "train/train/photo", stated="auto")
+
+
+def test_data_sets_of_several_kinds_stand_side_by_side() -> None:
+    places = {
+        "one/train/real": ("train", 0, "real"),
+        "one/train/sdxl": ("train", 1, "sdxl"),
+        "two/test/biggan/0_real": ("test", 0, "real"),
+        "two/test/biggan/1_fake": ("test", 1, "biggan"),
+        "three/train2017/nature": ("train", 0, "real"),
+        "three/val2017/ai": ("valid", 1, "three"),
+    }
+    found, _ = label_paths("data", ["stray.png", *(f"{place}/1.png" for place in places)], TODAY)
+    assert [*found.values()] == [(None, -1, None), *places.values()]
