@@ -50,7 +50,9 @@ def bench(request: BenchRequest) -> None:
 
     options, views = request.pace.options(request.device), encoders.chosen_views(project)
     refuse_empty(encoders.texts | request.reading.texts)
-    reading = replace(request.reading, labels=request.reading.labels or "none")  # what is measured depends on no label
+    reading = replace(
+        request.reading, labels=request.reading.labels or ["none"]
+    )  # what is measured depends on no label
     sample = thin(reading.read(data, project, on_orphan="skip"), request.samples)
     wanted = encoders.dtypes
     compute = preferred_dtype(resolve_device(options.device)) if wanted.compute == "auto" else wanted.compute
