@@ -220,13 +220,15 @@ class ExtractRequest:
         Raises
         ------
         FeatcacheError
-            If a size, a limit or a part of a division is none.
+            If a size, a limit, a number of GPUs or a part of a division is none.
         """
-        from featcache.extraction.options import FailureLimit
+        from featcache.extraction.options import FailureLimit, parse_gpus
         from featcache.extraction.partition import Partition
 
         if self.refreeze and self.shard is None:
             raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
+        if self.gpus is not None:
+            parse_gpus(self.gpus)
         return replace(
             self.pace.options(self.device),
             unit_rows=self.shard_rows,
