@@ -57,7 +57,8 @@ def read_pictures(data: str | Path, *, contents: Collection[Content]) -> Manifes
     if path is not None and _is_picture(path):
         found = Manifest(path.stem, str(path), *_read_picture(path, contents))
     elif path is not None and path.is_dir():
-        found = _read_folder(path.resolve(), contents)
+        # By the folder and not by a table in it, so that all of it is found again.
+        found = replace(_read_folder(path.resolve(), contents), origin=str(path.resolve()))
     else:
         found = Manifest.from_source(data, on_orphan="skip", contents=contents)
     origin = escape_surrogates(found.origin)

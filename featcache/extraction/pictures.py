@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from featcache.cache.failures import read_failures
 from featcache.cache.folder import Cache, Defaults
-from featcache.cache.requests import read_requests, requested_datasets
+from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
-from featcache.dataset.loose import is_loose_name, read_pictures
+from featcache.dataset.loose import read_pictures
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.left_out import Gap
 from featcache.encoders.base import Device, EncoderSpec
@@ -23,6 +23,7 @@ from featcache.errors import FeatcacheError, FingerprintMismatch, ManifestError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.results import ExtractResult, Progress
 from featcache.extraction.run import carry_out, check_sides
+from featcache.extraction.survey.reading import read_loosely
 from featcache.extraction.work import Extraction, Work
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.terms import CLEAN
@@ -163,11 +164,8 @@ def _defaults(wanted: Sequence[Fingerprint]) -> Defaults:
 
 def _check_loose(cache: Cache) -> None:
     """Raise if a cache has a data set that was not read to be judged: heads may be fitted on it."""
-    requested = requested_datasets(cache)
-    origins = {name: {request.origin for request in read_requests(cache, name)} for name in requested}
-    for name in sorted({*requested, *cache.datasets}):
-        found = origins.get(name)
-        if not found or not all(is_loose_name(name, origin) for origin in found):
+    for name in sorted({*requested_datasets(cache), *cache.datasets}):
+        if read_loosely(cache, name) is None:
             raise FeatcacheError(
                 f"cache {cache.path} has data set {name!r}, which heads may be fitted on: pictures to be judged are "
                 "kept in a cache of their own; name another one, or a folder that is not there"

@@ -52,9 +52,15 @@ class ReadingRequest:
         cache: Cache | None = None,
     ) -> Manifest:
         """Read the data: as the command line says, or ``featcache.toml`` of those that it names, or as a cache did."""
+        from featcache.dataset.loose import read_pictures
         from featcache.dataset.manifest import Manifest
-        from featcache.extraction.survey.reading import read_before
+        from featcache.extraction.survey.reading import read_before, read_loosely
 
+        contents = None if cache is None or name is None else read_loosely(cache, name)
+        if contents and not (self.labels or self.column or self.root):
+            loose = read_pictures(data, contents=contents)
+            if loose.name == name:
+                return loose
         is_there = data == project.data
         labels = _first(self.labels, project.labels if is_there else None)
         return Manifest.from_source(
