@@ -66,7 +66,7 @@ def seed_before(cache: Cache, name: str) -> int | None:
 
 
 def read_loosely(cache: Cache, name: str) -> frozenset[Content] | None:
-    """Return the contents for which a data set was read that is to be judged; None of others, on which heads are fitted.
+    """Return the contents for which a data set was read that is to be judged; None of others.
 
     See `featcache.dataset.loose`.
     """

@@ -286,7 +286,7 @@ def test_a_cache_that_heads_may_be_fitted_on_takes_no_pictures_to_be_judged(tmp_
     producers = wanted(FakeSpec("image"))
     extract(Manifest.from_source(folder), make_cache(tmp_path / "c"), [FakeSpec("image")])
     before = {path: path.read_bytes() for path in (tmp_path / "c").rglob("*") if path.is_file()}
-    with pytest.raises(FeatcacheError, match="has data set 'd', which heads may be fitted on.* a folder that is not"):
+    with pytest.raises(FeatcacheError, match=r"has data set 'd', which heads may be fitted on.* a folder that is not"):
         extract_pictures(folder, tmp_path / "c", producers, device="cpu")
     assert {path: path.read_bytes() for path in (tmp_path / "c").rglob("*") if path.is_file()} == before
     with pytest.raises(ManifestError, match="expected what read_pictures reads"):
