@@ -75,7 +75,8 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    notes = describe_unread(table, matched) + odd + missing.notes + describe_labels(table, generators)
+    unread = describe_unread(table, matched) if contents is None else ()
+    notes = unread + odd + missing.notes + describe_labels(table, generators)
     return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 
