@@ -47,9 +47,15 @@ class ReadingRequest:
         cache: Cache | None = None,
     ) -> Manifest:
         """Read the data: as the command line says, or ``featcache.toml`` of those that it names, or as a cache did."""
+        from featcache.dataset.loose import read_pictures
         from featcache.dataset.manifest import Manifest
-        from featcache.extraction.survey.reading import read_before
+        from featcache.extraction.survey.reading import read_before, read_loosely
 
+        contents = None if cache is None or name is None else read_loosely(cache, name)
+        if contents and not (self.labels or self.column or self.root):
+            loose = read_pictures(data, contents=contents)
+            if loose.name == name:
+                return loose
         is_there = data == project.data
         labels = _first(_join(self.labels), project.labels if is_there else None)
         return Manifest.from_source(
@@ -215,13 +221,15 @@ class ExtractRequest:
         Raises
         ------
         FeatcacheError
-            If a size, a limit or a part of a division is none.
+            If a size, a limit, a number of GPUs or a part of a division is none.
         """
-        from featcache.extraction.options import FailureLimit
+        from featcache.extraction.options import FailureLimit, parse_gpus
         from featcache.extraction.partition import Partition
 
         if self.refreeze and self.shard is None:
             raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
+        if self.gpus is not None:
+            parse_gpus(self.gpus)
         return replace(
             self.pace.options(self.device),
             unit_rows=self.shard_rows,

@@ -144,6 +144,9 @@ def test_pictures_that_are_not_taken_are_counted_and_listed(work: Path, flags: t
     reason = "their kind is not decoded, convert them into PNG or JPEG"
     assert f"left out 4 pictures (0.DNG, 1.DNG, 2.DNG …): {reason}" in result.stderr
     assert flags or "1 samples, 4 pictures left out" in result.stdout
+    if not flags:
+        line = next(line for line in result.stderr.splitlines() if line.startswith("left out"))
+        assert line in call("bench", "data", "--seconds", "0.01", *SPECTRAL).stderr.splitlines()
     document = json.loads(call("extract", "data", *flags, "--json", *SPECTRAL).stdout)
     names = ["0.DNG", "1.DNG", "2.DNG", "3.DNG"]
     assert document["left_out"] == [{"reason": reason, "n": 4, "names": names}]
