@@ -12,6 +12,7 @@ from featcache.encoders.base import Device
 from featcache.encoders.loading import resolve_device
 from featcache.encoders.model_folder import ModelFolder
 from featcache.encoders.text_encoder import TextEncoder, TextTower
+from featcache.encoders.tokenizer_files import tokenizer_digest
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
@@ -74,7 +75,7 @@ class CaptionSpec(ABC):
             "modality": "text",
             "model": self.folder.document(),
             **self._own_fields,
-            "tokenizer": self.folder.tokenizer_digest(),
+            "tokenizer": tokenizer_digest(self.folder),
             "template": self.template,
             "max_length": self.max_length,
             "truncation": "right",

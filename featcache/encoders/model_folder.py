@@ -27,18 +27,7 @@ _PREPROCESSOR, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _VARIANT = re.compile(r"[A-Za-z0-9][\w-]{0,31}")
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "*.model"]
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-)
+_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "bpe.codes", "*.model"]
 _WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 # Fields of config files that say where or with what a model was saved, not what it computes.
 _PROVENANCE_FIELDS = {
@@ -196,20 +185,9 @@ class ModelFolder:
         weights = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
         return {"type": self.model_type, "weights": weights, "config": digest_json(_value_fields(self.config))}
 
-    def tokenizer_digest(self) -> str:
-        """Return a digest of all files that decide how text becomes token ids."""
-        parts: dict[str, str] = {}
-        for name in _TOKENIZER_FILES:
-            file = self.path / name
-            if file.is_file():
-                parts[name] = (
-                    digest_json(_value_fields(self.read_json(name)))
-                    if name == "tokenizer_config.json"
-                    else sha256_file(file)
-                )
-        if not parts:
-            raise ModelError(f"model {self.name!r} has no tokenizer files in {self.path}")
-        return digest_json(parts)
+    def settings_digest(self, file: str) -> str:
+        """Return a digest of what one of the model's JSON files says, but not of where or with what it was saved."""
+        return digest_json(_value_fields(self.read_json(file)))
 
     def source(self) -> dict[str, Any]:
         """Return where the weights came from, for people and for loading them again."""
