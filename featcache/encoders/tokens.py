@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
@@ -48,7 +49,7 @@ class Tokeniser:
             with quiet_transformers():
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
         except Exception as error:  # the library that reads the files raises nothing less general
-            reason = " ".join(str(error).split())[:300]
+            reason = _lacks_reader(folder) or " ".join(str(error).split())[:300]
             raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {reason}") from error
         self._check_case(folder)
         # Whatever is filled in is masked: the token that ends a text will do where there is none for that.
@@ -148,6 +149,14 @@ class Tokeniser:
         padded = np.full(mask.shape, self._padding, np.int64)
         padded[mask] = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
         return padded, mask.astype(np.int64)
+
+
+def _lacks_reader(folder: ModelFolder) -> str | None:
+    """Return that the vocabulary is of a library that is not installed, which transformers says of another one."""
+    vocabularies = sorted(file.name for file in folder.path.glob("*.model"))
+    if not vocabularies or (folder.path / "tokenizer.json").is_file() or find_spec("sentencepiece") is not None:
+        return None
+    return f"its {vocabularies[0]} is read with two more packages: pip install sentencepiece protobuf"
 
 
 def _put_in_lower_case(tokenizer: Any, folder: ModelFolder) -> None:

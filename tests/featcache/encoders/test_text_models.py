@@ -183,6 +183,17 @@ def test_weights_of_more_blocks_are_refused(tmp_path: Path) -> None:
         spec_of(folder, "mean").load("cpu")
 
 
+def test_a_vocabulary_that_nothing_here_reads_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_text(tmp_path / "m", "deberta-v2")
+    (folder / "tokenizer.json").rename(folder / "spm.model")
+    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("featcache.encoders.tokens.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"cannot be loaded: its spm\.model .*: pip install sentencepiece protobuf$"):
+        spec_of(folder, "mean").load("cpu")
+
+
 def test_a_tokenizer_without_its_configuration_is_enough(tmp_path: Path) -> None:
     folder = write_bert(tmp_path / "m")
     expected = spec_of(folder, "cls").load("cpu").encode(CAPTIONS)["cls"]
