@@ -94,13 +94,21 @@ class ModelFolder:
         return "timm_wrapper" if is_timm else str(self.config.get("model_type", ""))
 
     @property
-    def processor_config(self) -> dict[str, Any]:
-        """The parsed ``preprocessor_config.json``, or where there is none the ``processor_config.json``."""
-        is_nested = (self.path / _PROCESSOR).is_file() and not (self.path / _PREPROCESSOR).is_file()
-        config = self.read_json(_PROCESSOR if is_nested else _PREPROCESSOR)
-        if is_nested and not isinstance(config.get("image_processor"), dict):
+    def processor_configs(self) -> tuple[dict[str, Any], ...]:
+        """What is said of pictures: the parsed ``preprocessor_config.json``, and ``processor_config.json`` if it nests one.
+
+        Raises
+        ------
+        ModelError
+            If there is neither, or one cannot be read.
+        """
+        there = [name for name in (_PREPROCESSOR, _PROCESSOR) if (self.path / name).is_file()]
+        found = [self.read_json(name) for name in there or [_PREPROCESSOR]]
+        if there[-1:] == [_PROCESSOR] and not isinstance(found[-1].get("image_processor"), dict):
+            found.pop()
+        if not found:
             raise ModelError(f"model {self.name!r} has no {_PREPROCESSOR}, and its {_PROCESSOR} no image_processor")
-        return config
+        return tuple(found)
 
     @property
     def uses_safetensors(self) -> bool:

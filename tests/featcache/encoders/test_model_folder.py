@@ -192,15 +192,17 @@ def test_a_pointer_in_place_of_weights_says_that_they_were_not_downloaded(tmp_pa
 def test_what_is_said_of_pictures_is_found_beside_what_is_said_of_texts_too(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     with pytest.raises(ModelError, match=r"has no preprocessor_config\.json"):
-        _ = resolve_model(str(folder)).processor_config
+        _ = resolve_model(str(folder)).processor_configs
     (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
     with pytest.raises(ModelError, match=r"and its processor_config\.json no image_processor"):
-        _ = resolve_model(str(folder)).processor_config
+        _ = resolve_model(str(folder)).processor_configs
     nested = {"image_processor": {"size": 3}}
     (folder / "processor_config.json").write_text(json.dumps(nested))
-    assert resolve_model(str(folder)).processor_config == nested
+    assert resolve_model(str(folder)).processor_configs == (nested,)
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 4}))
-    assert resolve_model(str(folder)).processor_config == {"size": 4}
+    assert resolve_model(str(folder)).processor_configs == ({"size": 4}, nested)
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
+    assert resolve_model(str(folder)).processor_configs == ({"size": 4},)
 
 
 def test_the_same_bytes_under_another_name_are_the_same_model(tmp_path: Path) -> None:
