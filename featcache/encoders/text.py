@@ -54,8 +54,8 @@ class TextSpec(CaptionSpec):
         what sentence-transformers makes of a text, where the folder has its files. May be given as a request
         (``layers:all``).
     template, compute_dtype, storage_dtype
-        What they are in `CaptionSpec`. The standard template gives way to the folder's default prompt, where texts
-        are fed as sentence-transformers feeds them.
+        What they are in `CaptionSpec`. The folder's default prompt counts where texts are fed as sentence-transformers
+        feeds them.
     as_sentences : bool
         Whether texts are fed as sentence-transformers feeds them (longest input, lower case, prompt). So they are
         for all outputs if ``sentence`` is one of them.
@@ -65,19 +65,22 @@ class TextSpec(CaptionSpec):
     as_sentences: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_reads_texts(self.folder)
         owner = f"model {self.folder.name!r} ({self.folder.model_type})"
         outputs = expand(self.outputs, self._available, owner=owner, reasons=self._lacking, error=ModelError)
         object.__setattr__(self, "outputs", outputs)
         object.__setattr__(self, "as_sentences", self.as_sentences or "sentence" in outputs)
-        if self.recipe is not None and self.template == "{caption}":
-            object.__setattr__(self, "template", self.recipe.prompt + "{caption}")
+        super().__post_init__()
 
     @cached_property
     def recipe(self) -> SentenceRecipe | None:
         """What the files of sentence-transformers say; None if texts are fed as they are by default."""
         return read_recipe(self.folder) if self.as_sentences else None
+
+    @property
+    def default_prompt(self) -> str:
+        """What stands before a caption where no template is given."""
+        return "" if self.recipe is None else self.recipe.prompt
 
     @property
     def lower_case(self) -> bool:

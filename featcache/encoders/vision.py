@@ -101,15 +101,15 @@ class ImageSpec:
             made = foreign.pixels(self.folder)
             own = Preprocessor(**made, backend=self.resize, square_crop=self.square_crop)
             return own.sized(self.image_size).fitted(self.fit)
-        made, *others = map(self._preprocessor, self.folder.processor_configs)
-        if any(other != made for other in others):
+        stated = [self._stated_by(config) for config in self.folder.processor_configs]
+        if stated[0] != stated[-1]:
             raise ModelError(
                 f"model {self.folder.name!r}: its preprocessor_config.json and its processor_config.json bring pictures to "
                 "the model in two ways: remove the one that is wrong (transformers 5 goes by processor_config.json)"
             )
-        return made
+        return stated[0]
 
-    def _preprocessor(self, config: Mapping[str, Any]) -> Preprocessor | PatchPreprocessor:
+    def _stated_by(self, config: Mapping[str, Any]) -> Preprocessor | PatchPreprocessor:
         if self.tower.architecture.takes_patches:
             if self.image_size is not None or self.fit is not None:
                 raise ModelError(
