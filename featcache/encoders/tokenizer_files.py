@@ -29,9 +29,9 @@ def tokenizer_digest(folder: ModelFolder) -> str:
     names = [name for name in (*_FILES, *_others(folder)) if (folder.path / name).is_file()]
     if not names:
         raise ModelError(f"model {folder.name!r} has no tokenizer files in {folder.path}")
-    return digest_json({
-        name: folder.settings_digest(name) if name == _SETTINGS else sha256_file(folder.path / name) for name in names
-    })
+    return digest_json(
+        {name: folder.settings_digest(name) if name == _SETTINGS else sha256_file(folder.path / name) for name in names}
+    )
 
 
 def _others(folder: ModelFolder) -> tuple[str, ...]:
