@@ -95,7 +95,7 @@ class ModelFolder:
 
     @property
     def processor_configs(self) -> tuple[dict[str, Any], ...]:
-        """What is said of pictures: the parsed ``preprocessor_config.json``, and ``processor_config.json`` if it nests one.
+        """What is said of pictures: ``preprocessor_config.json``, ``processor_config.json`` if it nests one, parsed.
 
         Raises
         ------

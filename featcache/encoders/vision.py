@@ -104,8 +104,8 @@ class ImageSpec:
         stated = [self._stated_by(config) for config in self.folder.processor_configs]
         if stated[0] != stated[-1]:
             raise ModelError(
-                f"model {self.folder.name!r}: its preprocessor_config.json and its processor_config.json bring pictures to "
-                "the model in two ways: remove the one that is wrong (transformers 5 goes by processor_config.json)"
+                f"model {self.folder.name!r}: its preprocessor_config.json and processor_config.json bring pictures "
+                "to it in two ways: remove the one that is wrong (transformers 5 goes by processor_config.json)"
             )
         return stated[0]
 

@@ -16,7 +16,6 @@ import pytest
 from featcache.encoders.model_folder import ModelFolder, resolve_model
 from featcache.errors import ModelError
 
-
 COMMIT = "c0ffee" + "0" * 34
 
 
