@@ -45,7 +45,7 @@ class ClipTextSpec(CaptionSpec):
         if self.folder.model_type not in MODEL_TYPES:
             raise ModelError(
                 f"model {self.folder.name!r} has type {self.folder.model_type!r}, expected a CLIP with a text tower "
-                f"({', '.join(MODEL_TYPES)})"
+                f"({', '.join(MODEL_TYPES)}), as transformers has it"
             )
         check_said_once(self.folder, "text_config")
         owner = f"the text tower of model {self.folder.name!r}"

@@ -128,7 +128,10 @@ class ModelFolder:
             index = f"{stem}.index{word}.json"
             if (self.path / index).is_file():
                 return self._downloaded(*self._listed(index))
-        raise ModelError(f"model {self.name!r} has no {' and no '.join(stems)} in {self.path}")
+        others = (found for stem, end in _WEIGHTS for found in self.path.glob(f"{own}{stem}.*{end}"))
+        words = sorted({found.name.split(".")[1] for found in others if _VARIANT.fullmatch(found.name.split(".")[1])})
+        hint = f"; it has others: --variant {words[0]}" if words else ""
+        raise ModelError(f"model {self.name!r} has no {' and no '.join(stems)} in {self.path}{hint}")
 
     def _check_alone(self) -> None:
         """Make sure that transformers takes these weights and no others: what it takes besides has no digest here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,7 @@ class Tokeniser:
             return
         own = folder.path / "tokenizer.json"
         if own.is_file():
-            from tokenizers import Tokenizer
-
-            if Tokenizer.from_file(str(own)).encode(_CASED).ids == list(self._tokenizer(_CASED)["input_ids"]):
+            if self._reads_as(own):
                 return
             why = "transformers reads its tokenizer.json otherwise than it is"
         elif not (folder.path / "vocab.txt").is_file():
@@ -77,6 +76,15 @@ class Tokeniser:
         else:
             why = "vocab.txt alone does not say whether capitals count"
         raise ModelError(f"model {folder.name!r} has no tokenizer_config.json, and {why}: add the model's own")
+
+    def _reads_as(self, own: Path) -> bool:
+        """Tell whether texts become the tokens that a ``tokenizer.json`` makes of them."""
+        from tokenizers import Tokenizer
+
+        try:
+            return bool(Tokenizer.from_file(str(own)).encode(_CASED).ids == self._tokenizer(_CASED)["input_ids"])
+        except Exception:  # what is made of it is not even whole; the library raises nothing less general
+            return False
 
     @property
     def end(self) -> int | None:

@@ -169,6 +169,9 @@ def test_a_variant_is_another_file_of_the_same_folder(tmp_path: Path) -> None:
     assert half.weight_files == (half.path / "model.fp16.safetensors",) and half.uses_safetensors
     assert half.document()["weights"] != plain.document()["weights"]
     assert half.source() == plain.source() | {"variant": "fp16"} and "variant" not in plain.source()
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no model\.safetensors and .*; it has others: --variant fp16$"):
+        resolve_model(str(folder))
     (folder / "model.safetensors").write_bytes(b"half")
     assert resolve_model(str(folder)).document() == half.document()  # the bytes tell producers apart, not their name
     index = {"weight_map": {"a": "model.bf16-00001-of-00001.safetensors"}}

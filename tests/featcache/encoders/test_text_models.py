@@ -19,7 +19,7 @@ from featcache.encoders.text_models import _AFTER_PADDING
 from featcache.errors import ModelError
 
 from factories import write_bert
-from text_folders import CAPTIONS, reference_states, write_text
+from text_folders import CAPTIONS, reference_states, write_text, write_tokenizer
 
 MODULES = [{"type": "sentence_transformers.models.Transformer", "path": ""},
            {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]  # fmt: skip
@@ -198,7 +198,12 @@ def test_capitals_are_not_lost_because_a_configuration_is(tmp_path: Path, kept: 
     else:
         cased = BertWordPieceTokenizer({word: i for i, word in enumerate(words)}, lowercase=False)
         cased.save(str(folder / kept))
-    with pytest.raises(ModelError, match=r"has no tokenizer_config\.json, and .*: add the model's own"):
+    said = r"has no tokenizer_config\.json, and .*: add the model's own"
+    with pytest.raises(ModelError, match=said):
+        spec_of(folder, "cls").load("cpu")
+    write_tokenizer(folder)  # of words, which transformers makes one of parts of words of, without the one for others
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelError, match=said):
         spec_of(folder, "cls").load("cpu")
 
 
