@@ -13,7 +13,8 @@ from featcache.errors import ModelError
 
 SETTINGS = {"tokenizer_config.json": {"model_max_length": 32, "name_or_path": "x"}}
 BERTWEET = {"tokenizer_config.json": {"tokenizer_class": "BertweetTokenizer"}, "vocab.txt": "a"}
-STRAY = {"spm.model": "s", "tokenizer.model": "t", "bpe.codes": "b"}
+VERSIONS = {"tokenizer_config.json": {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}, "tokenizer.json": "{}"}
+STRAY = {"spm.model": "s", "tekken.json": "t", "bpe.codes": "b", "tokenizer.4.0.0.json": "{}"}
 PINNED: dict[str, str] = {
     "tokenizer.json": "1ba00067b93c",
     "vocab.txt": "658b7cb39271",
@@ -43,9 +44,10 @@ def test_a_vocabulary_that_counts_leaves_the_others_out(tmp_path: Path, name: st
     ("name", "others"),
     [
         ("spm.model", SETTINGS),
-        ("sentencepiece.model", SETTINGS),
-        ("tokenizer.model", {}),
+        ("another.model", {}),
         ("byte_maps.json", SETTINGS),
+        ("tekken.json", SETTINGS),
+        ("tokenizer.4.0.0.json", VERSIONS),
         ("bpe.codes", BERTWEET),
         ("bpe.codes", BERTWEET | {"tokenizer.json": "{}"}),
     ],
