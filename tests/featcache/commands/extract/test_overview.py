@@ -150,3 +150,11 @@ def test_pictures_that_are_not_taken_are_counted_and_listed(work: Path, flags: t
     document = json.loads(call("extract", "data", *flags, "--json", *SPECTRAL).stdout)
     names = ["0.DNG", "1.DNG", "2.DNG", "3.DNG"]
     assert document["left_out"] == [{"reason": reason, "n": 4, "names": names}]
+
+
+def test_two_blocks_that_look_like_a_range_are_told_once(work: Path) -> None:
+    write("data/real/a.png", "data/fake/b.png")
+    words = ("extract", "data", *SPECTRAL, "--image-outputs", "pooled,layers_mean:4-12", "--dry-run")
+    said = "note layers_mean:4-12 is blocks 4 and 12; a range is layers_mean:4..12"
+    assert call(*words).stderr.splitlines().count(said) == 1
+    assert said not in call(*words, "--json").output
