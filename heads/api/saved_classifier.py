@@ -192,7 +192,7 @@ def _check_fields(document: Any, where: str) -> dict[str, Any]:
         "seed": _COUNT.holds(document["seed"]),
         "threshold": threshold is None or _SHARE.holds(threshold),
         "n_features": _COUNT.holds(document["n_features"]),
-        "feature_names": names is None or _is_texts(names),
+        "feature_names": names is None or (_is_texts(names) and len(names) == document["n_features"]),
         "versions": isinstance(document["versions"], dict),
         "files": isinstance(files, dict) and _is_texts(list(files.values())) and all(map(_FILE.fullmatch, files)),
     }

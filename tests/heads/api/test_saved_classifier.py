@@ -110,6 +110,7 @@ def test_a_head_of_ones_own_is_kept_by_its_own_word(tmp_path: Path) -> None:
         ("classes", {"dtype": "str", "values": ["b", "a"]}, "has classes that are not sorted"),
         ("classes", {"dtype": "str", "values": ["a", "b", "real", "z"]}, "name different classes"),
         ("files", {"head/../classifier.json": "0"}, "has a malformed files"),
+        ("feature_names", ["a"], "has a malformed feature_names"),
         ("files", {}, "that classifier.json does not list"),
         ("more", 1, "has other keys than"),
     ],
