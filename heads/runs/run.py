@@ -64,15 +64,17 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """The threshold on P(AI)."""
+        """The threshold on raw P(AI): that of the operating point that is used where none is named."""
         return self.record.threshold
 
     @property
     def points(self) -> dict[str, OperatingPoint]:
         """The operating points by name: the threshold of the run, and those that were calibrated."""
         views = {s.view for modality, s in self.selections.items() if modality != "text"} or {"clean"}
-        balanced = OperatingPoint(BALANCED, min(views), self.threshold, self.threshold)
-        return {point.name: point for point in (balanced, *self.record.verdicts.points)}
+        rules = self.record.verdicts
+        threshold = self.threshold if rules.balanced is None else rules.balanced
+        balanced = OperatingPoint(BALANCED, min(views), threshold, threshold)
+        return {point.name: point for point in (balanced, *rules.points)}
 
     def point(self, name: str | None = None) -> OperatingPoint:
         """Return an operating point by its name; the default is the run's own choice."""
@@ -116,7 +118,9 @@ class Run:
 
     def judge(self, prediction: Prediction, *, point: str | None = None, prior: float | None = None) -> Judgement:
         """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior."""
-        return judge(prediction, self.tasks, point=self.point(point), maps=self.record.verdicts.maps, prior=prior)
+        rules = self.record.verdicts
+        chosen = self.point(point)
+        return judge(prediction, self.tasks, point=chosen, maps=rules.maps, prior=prior, sets=rules.sets)
 
     def in_view(self, view: str) -> Run:
         """Return the same head and threshold for pictures' vectors of another view; captions have no views.

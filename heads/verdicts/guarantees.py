@@ -20,6 +20,7 @@ from heads.errors import HeadsError
 from heads.files.ranges import Range
 from heads.head.protocol import FloatArray
 from heads.statistics.intervals import clopper_pearson_upper, least_n, t_interval
+from heads.verdicts.draws import draw_one_a_group
 from heads.verdicts.points import Guarantee, OperatingPoint, OriginBound
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
     "allowed_errors",
     "build_point",
     "check_enough",
-    "draw_one_a_group",
     "lower_threshold",
     "upper_threshold",
 ]
@@ -122,12 +122,6 @@ class BudgetedRows:
         """Return what is drawn independently: groups, where one has several rows of the class."""
         groups = self.groups[self.y == _LABELS[rate]]
         return "row" if len(np.unique(groups)) == len(groups) else "group"
-
-
-def draw_one_a_group(groups: IntArray, *, seed: int = 0) -> IntArray:
-    """Draw a row of each group at random: indices into ``groups``, rising."""
-    order = np.random.default_rng(seed).permutation(len(groups))
-    return np.sort(order[np.unique(groups[order], return_index=True)[1]])
 
 
 def allowed_errors(n: int, budget: float, confidence: float) -> int:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from heads.errors import HeadsError
+from heads.verdicts.draws import draw_one_a_group
 from heads.verdicts.guarantees import (
     BudgetedRows,
     Demand,
     allowed_errors,
     build_point,
     check_enough,
-    draw_one_a_group,
     lower_threshold,
     upper_threshold,
 )
