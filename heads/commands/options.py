@@ -16,7 +16,9 @@ __all__ = [
     "GRID",
     "HEAD",
     "TRIALS",
+    "VERDICTS",
     "AsJson",
+    "Confidence",
     "DatasetName",
     "DeviceChoice",
     "DeviceName",
@@ -27,6 +29,8 @@ __all__ = [
     "ImageModel",
     "LossChoice",
     "LossName",
+    "MaxFnr",
+    "MaxFpr",
     "MemorySize",
     "Outputs",
     "OutputsList",
@@ -43,8 +47,8 @@ __all__ = [
     "view_names",
 ]
 
-HEAD, GRID, TRIALS = "Head", "Grid", "Trials"
-_VECTORS, _DATA, _PACE, _VERDICTS = "Vectors", "Data", "Pace", "Verdicts"
+HEAD, GRID, TRIALS, VERDICTS = "Head", "Grid", "Trials", "Verdicts"
+_VECTORS, _DATA, _PACE = "Vectors", "Data", "Pace"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="What is printed")]
 DatasetName = Annotated[
@@ -96,15 +100,31 @@ FusionName = StrEnum("FusionName", {name: name for name in FUSIONS})  # type: ig
 
 PointName = Annotated[
     str | None,
-    typer.Option(metavar="P", help="Operating point that decides; default: the run's own.", rich_help_panel=_VERDICTS),
+    typer.Option(metavar="P", help="Operating point that decides; default: the run's own.", rich_help_panel=VERDICTS),
 ]
 Prior = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE",
         help="Share of AI where verdicts are used, e.g. 0.05: moves probabilities, never verdicts.",
-        rich_help_panel=_VERDICTS,
+        rich_help_panel=VERDICTS,
     ),
+]
+MaxFpr = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="At most this share of real pictures is called AI, e.g. 0.05.", rich_help_panel=VERDICTS
+    ),
+]
+MaxFnr = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="At most this share of AI pictures is called real; with both, unsure between.",
+        rich_help_panel=VERDICTS,
+    ),
+]  # fmt: skip
+Confidence = Annotated[
+    float, typer.Option(metavar="SHARE", help="How surely each budget is kept.", rich_help_panel=VERDICTS)
 ]
 ViewNames = Annotated[
     str | None,

@@ -20,7 +20,8 @@ from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.head.kinds import config_class, find_kind, head_class
-from heads.head.protocol import Device, Head, Prediction, Progress
+from heads.head.protocol import Device, Head, Progress
+from heads.runs.blocks import predict_rows
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
@@ -29,7 +30,6 @@ from heads.verdicts.record import VerdictRules
 
 __all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
-_ROWS = 2**16
 _LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
 
 
@@ -173,7 +173,7 @@ def fit_run(
     source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
     fit_rows = np.concatenate([np.arange(len(train)), added])
     head.fit_rows(source, targets, fit_rows, rows["selecting"], seed=config.seed, progress=progress)
-    predictions = {name: _predict(head, source, chosen) for name, chosen in rows.items()}
+    predictions = {name: predict_rows(head, source, chosen) for name, chosen in rows.items()}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note = calibrate(predictions["calibrating"], parts["calibrating"])
     validation = summarise(parts, predictions, division=division, threshold=threshold)
@@ -214,6 +214,7 @@ def build_record(
         views=tuple(views),
         transductive=transductive,
         pseudo=pseudo,
+        folds=None,
         files={},
     )
 
@@ -276,12 +277,6 @@ def _maps(targets: Targets, fit_rows: IntArray) -> ProbabilityMaps:
     y = of_fit.y[name][of_fit.applies[name]]
     share = float(np.mean(y == 1)) if len(y) else 0.0
     return ProbabilityMaps(share if PRIOR.holds(share) else None)
-
-
-def _predict(head: Head, source: RowSource, rows: IntArray) -> Prediction:
-    """Predict rows in the first view, no more of them in memory than a part of them."""
-    parts = [head.predict_proba(source.read(rows[i : i + _ROWS])) for i in range(0, max(len(rows), 1), _ROWS)]
-    return Prediction({name: np.concatenate([part.proba[name] for part in parts]) for name in parts[0].proba})
 
 
 def _other_fusions(features: Features) -> str:

@@ -21,10 +21,21 @@ from heads.runs.record import Producer, RunRecord, format_record, parse_record
 from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
 
-__all__ = ["PSEUDO_FILE", "Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
+__all__ = [
+    "FOLDS_FILE",
+    "PSEUDO_FILE",
+    "Run",
+    "load_run",
+    "load_run_features",
+    "prepare_run_out",
+    "producers_of",
+    "save_run",
+]
 
 PSEUDO_FILE = "pseudo_labels.csv"
 """The attachment of a run that was fitted on pseudo-labels."""
+FOLDS_FILE = "folds.safetensors"
+"""The attachment of a run with cross-fitted scores."""
 
 _RECORD = "run.json"
 _HEAD = "head"
@@ -187,7 +198,8 @@ def save_run(
     out : Path
         The folder to be made.
     attachments : mapping of file name to bytes, optional
-        Further files beside ``run.json``; a run with others than ``pseudo_labels.csv`` is not overwritten later.
+        Further files beside ``run.json``; a run with others than `PSEUDO_FILE` and `FOLDS_FILE` is not overwritten
+        later.
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
@@ -213,6 +225,9 @@ def load_run(path: Path) -> Run:
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
+    sets, b = record.verdicts.sets, joint_tasks(head.tasks)[1]
+    if sets is not None and (b is None or len(b.classes) != len(sets.cuts)):
+        raise HeadsError(f"{path / _RECORD} has sets of {len(sets.cuts)} generators, the head tells others apart")
     if [task.to_json() for task in head.tasks] != list(record.tasks):
         raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
@@ -260,4 +275,4 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
 def _known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
-    return {_RECORD, PSEUDO_FILE, _IN_HEAD, *of_head}
+    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, _IN_HEAD, *of_head}

@@ -110,9 +110,9 @@ def write_verdicts(
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
     The columns are ``path``, ``sample_id``, ``verdict`` (``real``, ``ai`` or ``unsure``), ``p_ai``, ``p_ai_raw`` (which
-    decides), ``set_b`` where the run has sets (as in `Predictions.table`), `generator_columns`, ``error`` and ``stage``. A line has either a verdict or an error. What is no sample,
-    because there is nothing where the data say, has a line at the end, with an error alone. The file is whole or
-    absent.
+    decides), ``set_b`` where the run has sets (as in `Predictions.table`), `generator_columns`, ``error`` and
+    ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where the data say,
+    has a line at the end, with an error alone. The file is whole or absent.
 
     Raises
     ------
