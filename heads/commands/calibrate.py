@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
+class PartName(StrEnum):
+    """Which parts of the rows keep a budget each."""
+
+    origin = "origin"
+
+
 def calibrate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run; it stays as it is.")],
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
@@ -36,8 +43,8 @@ def calibrate(
     max_fnr: MaxFnr = None,
     confidence: Confidence = 0.95,
     by: Annotated[
-        str | None,
-        typer.Option(metavar="origin", help="Each origin of rows keeps the budget: origin.", rich_help_panel=VERDICTS),
+        PartName | None,
+        typer.Option(help="Each origin of rows keeps the budget, not only all together.", rich_help_panel=VERDICTS),
     ] = None,
     coverage: Annotated[
         float | None,
@@ -63,8 +70,6 @@ def calibrate(
     It is found on the calibrating part of the run's own validation, or on all valid rows of another --dataset; test is
     never looked at.
     """
-    if by not in (None, "origin"):
-        raise typer.BadParameter(f"{by!r} is not 'origin'", param_hint="--by")
     from heads.runs.calibration import Request, calibrate_run, save_calibrated
     from heads.runs.run import load_run, prepare_run_out
     from heads.verdicts.guarantees import Demand
