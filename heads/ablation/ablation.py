@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from featcache import Selection
-from heads.ablation.comparison import Finding, HeadScore, Summary, compare
+from heads.ablation.comparison import HeadScore, Summary, compare
+from heads.ablation.findings import Finding
 from heads.ablation.grid import Cell, Grid, Group
 from heads.ablation.ledger import Ledger, TrialResult, begun_plan
 from heads.ablation.progress import Clock
@@ -30,6 +31,8 @@ from heads.head.protocol import Device, Progress
 from heads.runs.fitting import library_versions, parse_config
 
 __all__ = ["AblationResult", "ablate", "check_settings"]
+
+_INTERVAL = "95 %, Student's t of the standard error over resampled groups; findings adjusted by Holm"
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class AblationResult:
         ``fit`` and ``select``: of the first division; ``scored``: rows that are compared; ``refused``: rows that lack
         a modality or view that some fusion needs, or have no label.
     conditions : mapping
-        What the scores stand for: ``scored_on``, ``views``, ``device``, ``memory``, ``machine``, ``versions``,
-        ``division``.
+        What the scores stand for: ``scored_on``, ``interval``, ``views``, ``device``, ``memory``, ``machine``,
+        ``versions``, ``division``.
     """
 
     grid: Grid
@@ -204,6 +207,7 @@ def _conditions(study: Study, grid: Grid) -> dict[str, Any]:
         scored_on = f"all rows, by heads of {grid.folds} folds that saw nothing of them, not even to choose an epoch"
     return {
         "scored_on": scored_on,
+        "interval": _INTERVAL,
         "views": [_view_name(view) for view in study.rows.views],
         "device": study.device,
         "memory": study.memory,

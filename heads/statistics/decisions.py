@@ -60,6 +60,12 @@ class DecisionCounts:
         sums = GroupSums.build(y * n_decisions + decisions, groups, n_cells=n_classes * n_decisions)
         return cls(sums, n_classes, n_decisions)
 
+    def count_groups(self, *classes: int) -> int:
+        """Return how many groups have rows of one of these classes; of any class if none is named."""
+        truth = self.sums.entry_cells // self.n_decisions
+        wanted = np.isin(truth, classes) if classes else np.ones(len(truth), bool)
+        return len(np.unique(self.sums.groups[wanted]))
+
     def confusion(self, weights: FloatArray) -> FloatArray:
         """Return counts by truth and decision: weights (n, n_groups) → (n, n_classes, n_decisions)."""
         return self.sums.weigh(weights).reshape(-1, self.n_classes, self.n_decisions)

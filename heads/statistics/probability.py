@@ -100,7 +100,7 @@ class ProbabilitySums:
         return cls(totals.reshape(n_groups, n_strata, 3), sums, shares)
 
     def measure(self, weights: FloatArray) -> dict[str, FloatArray]:
-        """Return ``nll`` (in nats), ``brier`` and ``ece`` under each weighting: (n,), NaN where a class lacks.
+        """Return ``nll`` (in nats), ``brier`` and ``ece`` under each weighting, (n,); NaN where a class has no weight.
 
         Parameters
         ----------

@@ -84,7 +84,7 @@ class RankedScores:
         ----------
         weights : float64 array (n, n_groups)
         fprs : sequence of float
-            False positive rates in (0, 1].
+            False positive rates in (0, 1]; none if the last two figures are not needed.
 
         Returns
         -------
@@ -144,12 +144,12 @@ def _measure_few(rows: RankedScores, weights: FloatArray, fprs: Sequence[float])
         areas *= np.diff(negatives, axis=1)
         pairs = n_positives * n_negatives
         found["auc"] = areas.sum(axis=1) / pairs
-        at = [_cut(rows, positives, negatives, areas=areas, fpr=fpr) for fpr in fprs]
-        found["tpr_at_fpr"] = np.stack([tpr / n_positives for tpr, _ in at], axis=1)
-        found["tpr_at_fpr"][n_negatives == 0] = np.nan
-        found["partial_auc"] = np.stack(
-            [_standardise(area / pairs, fpr) for (_, area), fpr in zip(at, fprs, strict=True)], axis=1
-        )
+        tprs, partial = (np.empty((len(weights), len(fprs))) for _ in range(2))
+        for k, fpr in enumerate(fprs):
+            hits, area = _cut(rows, positives, negatives, areas=areas, fpr=fpr)
+            tprs[:, k] = np.where(n_negatives > 0, hits / n_positives, np.nan)
+            partial[:, k] = _standardise(area / pairs, fpr)
+    found |= {"tpr_at_fpr": tprs, "partial_auc": partial}
     return found
 
 

@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Measure = Callable[[FloatArray], Mapping[str, FloatArray]]
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 2 << 20  # what a core keeps at hand
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,18 @@ class GroupSums:
         filled, starts = np.unique(keys // n_groups, return_index=True)
         return cls(keys % n_groups, sums, filled, starts.astype(np.int64), n_cells)
 
+    @property
+    def entry_cells(self) -> IntArray:
+        """The cell of each sum: (n_sums,)."""
+        return np.repeat(self.cells, np.diff(np.append(self.starts, len(self.groups))))
+
     def weigh(self, weights: FloatArray) -> FloatArray:
         """Return each cell's sum under each weighting of the groups: weights (n, n_groups) → (n, n_cells)."""
         found = np.zeros((len(weights), self.n_cells))
         if len(self.starts):
             for rows in cut_weights(len(weights), len(self.groups)):
-                drawn = weights[rows][:, self.groups] * self.values
+                drawn = np.take(weights[rows], self.groups, axis=1)
+                drawn *= self.values
                 found[rows, self.cells] = np.add.reduceat(drawn, self.starts, axis=1)
         return found
 
@@ -93,7 +99,7 @@ def iterate_weights(n_groups: int, *, n_resamples: int, seed: int = 0) -> Iterat
 
 
 def cut_weights(n_weightings: int, width: int) -> Iterator[slice]:
-    """Yield slices of ``n_weightings``, each of so few that float64 arrays of ``width`` columns stay at 8 MiB."""
+    """Yield slices of ``n_weightings``, each of so few that float64 arrays of ``width`` columns stay at 2 MiB."""
     step = max(1, _CHUNK_BYTES // (8 * max(1, width)))
     for start in range(0, n_weightings, step):
         yield slice(start, min(start + step, n_weightings))
