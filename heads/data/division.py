@@ -21,7 +21,7 @@ __all__ = ["CLASS_RULE", "SIZE_RULE", "Division", "divide_validation"]
 CLASS_RULE = (
     "rows that share a group or a picture (a caption, where no group is given) stay together; such sets, "
     "largest first and then by sha256 of their smallest name, go to the part that is shorter of their classes, "
-    "first to the selecting one; then sets are moved so that no part lacks a class that two sets have"
+    "first to the selecting one; then sets are moved for classes that a part lacks"
 )
 SIZE_RULE = (
     "rows that share a group or a picture (a caption, where no group is given) stay together; such sets, "
