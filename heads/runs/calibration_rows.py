@@ -16,7 +16,8 @@ from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray, joint_tasks
 from heads.errors import HeadsError
 from heads.runs.run import Run
-from heads.verdicts.guarantees import BudgetedRows, Demand, check_enough
+from heads.verdicts.draws import BudgetedRows
+from heads.verdicts.guarantees import Demand, check_enough
 
 __all__ = ["CalibrationRows", "check_fit_rows"]
 

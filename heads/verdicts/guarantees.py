@@ -10,24 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heads.data.tasks import BoolArray, IntArray
 from heads.errors import HeadsError
 from heads.files.ranges import Range
 from heads.head.protocol import FloatArray
 from heads.statistics.intervals import clopper_pearson_upper, least_n, t_interval
-from heads.verdicts.draws import draw_one_a_group
+from heads.verdicts.draws import LABELS, BudgetedRows, Draws, Rate
 from heads.verdicts.points import Guarantee, OperatingPoint, OriginBound
 
 __all__ = [
     "CONFIDENCE",
-    "BudgetedRows",
     "Demand",
-    "Rate",
     "allowed_errors",
     "build_point",
     "check_enough",
@@ -35,13 +31,10 @@ __all__ = [
     "upper_threshold",
 ]
 
-Rate = Literal["fpr", "fnr"]
 CONFIDENCE = 0.95
 _BUDGET, _CONFIDENCE = Range(float, 1e-6, 0.5), Range(float, 0.5, 1 - 1e-6)
-_LABELS: dict[Rate, int] = {"fpr": 0, "fnr": 1}
 _NAMES = ("real", "AI")
 _SHOWN = 4
-Draws = Sequence[tuple[str, IntArray]]
 
 
 @dataclass(frozen=True)
@@ -82,48 +75,6 @@ class Demand:
         return "-".join([*words, "by-origin"] if self.by_origin else words)
 
 
-@dataclass(frozen=True)
-class BudgetedRows:
-    """Labels of ``n`` rows that errors are counted on.
-
-    Attributes
-    ----------
-    y : int array (n,)
-        0 real, 1 AI.
-    groups : int array (n,)
-        Rows of one number are not independent: `featcache.link_rows`.
-    origins : str array (n,) or None
-        None: the data say it of no row.
-    dataset, part, view : str
-        As of `Guarantee` (``part`` is its ``rows``) and `OperatingPoint`.
-    """
-
-    y: IntArray
-    groups: IntArray
-    origins: NDArray[np.str_] | None
-    dataset: str
-    part: str
-    view: str
-
-    def draws(self, rate: Rate, *, by_origin: bool) -> Draws:
-        """Return rows of the class whose errors a rate counts, one a group, for each origin or for all together."""
-        rows = np.flatnonzero(self.y == _LABELS[rate])
-        if not by_origin:
-            return [("", rows[draw_one_a_group(self.groups[rows])])]
-        if self.origins is None:
-            raise HeadsError(
-                f"no row of data set {self.dataset!r} has an origin: --by origin needs a column origin (or source) in "
-                "the manifest, and featcache extract"
-            )
-        own = [(str(name), rows[self.origins[rows] == name]) for name in np.unique(self.origins[rows])]
-        return [(name, found[draw_one_a_group(self.groups[found])]) for name, found in own] or [("", rows)]
-
-    def unit(self, rate: Rate) -> Literal["row", "group"]:
-        """Return what is drawn independently: groups, where one has several rows of the class."""
-        groups = self.groups[self.y == _LABELS[rate]]
-        return "row" if len(np.unique(groups)) == len(groups) else "group"
-
-
 def allowed_errors(n: int, budget: float, confidence: float) -> int:
     """Return how many errors in ``n`` draws keep the upper bound within the budget; -1 if not even none does."""
     counts = np.arange(int(budget * n) + 1)
@@ -154,9 +105,9 @@ def check_enough(rows: BudgetedRows, demand: Demand) -> None:
         draws = rows.draws(rate, by_origin=demand.by_origin)
         confidence = _share(demand, draws)
         needed = least_n(budget, confidence)
-        few = [(origin, len(found)) for origin, found in draws if len(found) < needed]
+        few = [(origin, found) for origin, found in draws if len(found) < needed]
         if few:
-            raise HeadsError(_too_few(rows, rate, few, needed=needed, budget=budget, confidence=confidence))
+            raise HeadsError(_too_few(rows, rate, demand, few, confidence=confidence))
 
 
 def build_point(name: str, raw: FloatArray, rows: BudgetedRows, demand: Demand) -> OperatingPoint:
@@ -182,7 +133,7 @@ def build_point(name: str, raw: FloatArray, rows: BudgetedRows, demand: Demand) 
         raise HeadsError(f"P(AI) of {int((~np.isfinite(raw)).sum())} of {len(raw)} rows is not finite")
     check_enough(rows, demand)
     bounds = {rate: _Bound.find(rate, raw, rows, demand) for rate in demand.budgets}
-    upper, lower = (bounds[rate].threshold if rate in bounds else None for rate in _LABELS)
+    upper, lower = (bounds[rate].threshold if rate in bounds else None for rate in LABELS)
     if upper is None or lower is None:
         upper = lower = next(value for value in (upper, lower) if value is not None)
     elif lower >= upper:
@@ -226,7 +177,7 @@ class _Bound:
         where = f" of origin {origin!r:.80}" if self.demand.by_origin else ""
         score, wish = ("1", "a score above 1") if self.rate == "fpr" else ("0", "a score below 0")
         return (
-            f"too many {_NAMES[_LABELS[self.rate]]} rows{where} score exactly {score}: a threshold that keeps "
+            f"too many {_NAMES[LABELS[self.rate]]} rows{where} score exactly {score}: a threshold that keeps "
             f"--max-{self.rate} {self.demand.budgets[self.rate]:g} would need {wish}; allow more, or fit a head that "
             "is less sure of itself"
         )
@@ -247,7 +198,7 @@ def _guarantee(bound: _Bound, point: OperatingPoint, raw: FloatArray, rows: Budg
         for (origin, found), n in zip(bound.draws, bound.allowed, strict=True)
     ]
     worst = counted[bound.decided_by]
-    expected, low, high = _rate_of_groups(called, rows.groups, rows.y == 1 - _LABELS[rate])
+    expected, low, high = _rate_of_groups(called, rows.groups, rows.y == 1 - LABELS[rate])
     return Guarantee(
         rate=rate,
         budget=demand.budgets[rate],
@@ -279,23 +230,17 @@ def _rate_of_groups(
     return found.estimate, *limits
 
 
-def _too_few(
-    rows: BudgetedRows,
-    rate: Rate,
-    few: Sequence[tuple[str, int]],
-    *,
-    needed: int,
-    budget: float,
-    confidence: float,
-) -> str:
-    label, most = _NAMES[_LABELS[rate]], max(n for _, n in few)
+def _too_few(rows: BudgetedRows, rate: Rate, demand: Demand, few: Draws, *, confidence: float) -> str:
+    budget, least = demand.budgets[rate], min(len(found) for _, found in few)
     unit = "groups with such rows" if rows.unit(rate) == "group" else "rows"
-    shown = ", ".join(f"origin {origin!r:.80} has {n}" for origin, n in few[:_SHOWN] if origin) or f"{most}"
+    shown = ", ".join(f"{len(found)} of origin {origin!r:.80}" for origin, found in few[:_SHOWN])
     more = f" (and {len(few) - _SHOWN} more origins)" if len(few) > _SHOWN else ""
-    able = float(np.ceil(1000 * clopper_pearson_upper(0, most, confidence)) / 1000) if most else 1.0
+    each = " of each origin" if demand.by_origin else ""
+    able = float(np.ceil(1000 * clopper_pearson_upper(0, least, confidence)) / 1000)
     other = f", or --max-{rate} {able:g} or more" if able <= _BUDGET.most else ""
     return (
-        f"--max-{rate} {budget:g} at {100 * confidence:.4g} % confidence needs {needed} {label} {unit} that neither "
-        f"trained nor selected, found {shown}{more} among the {rows.part} rows of {rows.dataset!r:.80}: calibrate on "
-        f"another --dataset that has more{other}"
+        f"--max-{rate} {budget:g} at {100 * confidence:.4g} % confidence needs {least_n(budget, confidence)} "
+        f"{_NAMES[LABELS[rate]]} {unit}{each} that neither trained nor selected, found "
+        f"{shown if demand.by_origin else least}{more} among the {rows.part} rows of {rows.dataset!r:.80}: calibrate "
+        f"on another --dataset that has more{other}"
     )

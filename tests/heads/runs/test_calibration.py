@@ -14,6 +14,7 @@ import pytest
 
 from featcache import FeatcacheError, FeatureStore, open_store
 from featcache.cache.samples import write_samples
+from featcache.files.string_column import StringColumn
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_views
 from heads.data.division import divide_validation
@@ -176,6 +177,20 @@ def test_a_data_set_that_the_head_knows_under_another_name_is_refused(run: Run, 
     write_samples(store.cache.sample_path("renamed"), replace(store.samples, dataset="renamed"), root=store.path)
     with pytest.raises(HeadsError, match=r"0 have no vector .* 390 share a picture, caption or group"):
         calibrate_run(run, open_store(store.path, dataset="renamed"), FPR)
+
+
+def test_each_origin_of_the_rows_is_bounded(run: Run, tmp_path: Path) -> None:
+    other = write(tmp_path / "cache", seed=1, edit=other_data)
+    origin = StringColumn.from_strings(["web" if n % 2 else "" for n in range(len(other))])
+    write_samples(other.cache.sample_path("synthetic"), replace(other.samples, row_origin=origin), root=other.path)
+    other = open_store(other.path)
+    with pytest.raises(
+        HeadsError, match=r"at 97.5 % .* needs 72 real rows of each .* found 65 of origin '', 65 of origin 'web' among"
+    ):
+        calibrate_run(run, other, Request(Demand(max_fpr=0.05, by_origin=True)))
+    result = calibrate_run(run, other, Request(Demand(max_fpr=0.1, by_origin=True)))
+    assert result.point is not None and result.point.name == "fpr-0.1-by-origin"
+    assert [(o.origin, o.n) for o in result.point.guarantees[0].origins] == [("", 65), ("web", 65)]
 
 
 def test_data_without_one_class_still_bound_the_other(run: Run, tmp_path: Path) -> None:
