@@ -148,7 +148,7 @@ def test_every_origin_keeps_the_budget_and_the_worst_decides() -> None:
         (
             make([0] * 99, origins=["a"] * 30 + ["b"] * 69),
             Demand(max_fpr=0.05, by_origin=True),
-            "at 97.5 % .* needs 72 real rows of each origin .* found 30 of origin 'a', 69 of origin 'b' among .* 0.116 or more",
+            "at 97.5 % .* needs 72 real rows of each origin .* 30 of origin 'a', 69 of origin 'b' .* 0.116 or more",
         ),
         (make([0] * 99), Demand(max_fpr=0.05, by_origin=True), "'photos' has an origin: --by origin needs a column"),
     ],
