@@ -29,6 +29,7 @@ __all__ = [
     "load_run_features",
     "prepare_run_out",
     "producers_of",
+    "read_record",
     "save_run",
 ]
 
@@ -217,9 +218,7 @@ def save_run(
 
 def load_run(path: Path) -> Run:
     """Open a run directory; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
-    if not (path / _RECORD).is_file():
-        raise HeadsError(_absence(path))
-    record = _read_record(path)
+    record = read_record(path)
     _check_files(path, record.files)
     of_head, beside = _contents(path, record.files)
     head = head_class(record.config.head).load(of_head)
@@ -234,7 +233,10 @@ def load_run(path: Path) -> Run:
     return Run(path, record, head)
 
 
-def _read_record(path: Path) -> RunRecord:
+def read_record(path: Path) -> RunRecord:
+    """Read what a run says of itself, without its head; the folder is untrusted."""
+    if not (path / _RECORD).is_file():
+        raise HeadsError(_absence(path))
     return parse_record(read_file(path / _RECORD, _MAX_RECORD), str(path / _RECORD))
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Interval",
     "Scale",
     "bound",
+    "bound_rate",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "difference_p_value",
@@ -34,6 +35,7 @@ Scale = Literal["identity", "logit", "log"]
 
 _FEW_EVENTS = 5.0
 _NO_SPREAD = 1e-12
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,30 @@ def bound(resampled: FloatArray, n_groups: int, *, scale: Scale = "identity", le
     return t_interval(float(resampled[0]), standard_error(resampled[1:]), n_groups, scale=scale, level=level)
 
 
+def bound_rate(hits: NDArray[np.bool_], groups: NDArray[np.int64], *, level: float = 0.95) -> Interval:
+    """Bound the share of hits among rows that come in groups, without resampling.
+
+    Parameters
+    ----------
+    hits : bool array (n,)
+        At least one.
+    groups : int array (n,)
+        Any numbers; rows of one are not independent.
+    level : float
+
+    Notes
+    -----
+    The standard error is that of a ratio by linearisation, ``√Σ (hits_g − p n_g)² / n``, which is what the standard
+    deviation of the cluster bootstrap tends to (Davison and Hinkley, 1997, section 2.7.2).
+    """
+    place = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    rows = np.bincount(place).astype(np.float64)
+    hit = np.bincount(place, weights=hits)
+    share = float(hit.sum() / rows.sum())
+    se = float(np.sqrt(((hit - share * rows) ** 2).sum()) / rows.sum())
+    return t_interval(share, se, len(rows), scale="logit", level=level)
+
+
 def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> FloatArray:
     """Return the one-sided upper bound of a rate of which ``errors`` in ``n`` independent rows were seen.
 
@@ -133,8 +159,7 @@ def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, confidence: float = 0
     from scipy.special import betaincinv  # a tenth of a second, which not every command spends
 
     x, rows = np.broadcast_arrays(np.asarray(errors, np.float64), np.asarray(n, np.float64))
-    inside = x < rows
-    return np.asarray(np.where(inside, betaincinv(x + 1, np.where(inside, rows - x, 1.0), confidence), 1.0))
+    return np.asarray(np.where(x < rows, betaincinv(x + 1, rows - x, confidence), 1.0))
 
 
 def clopper_pearson_lower(errors: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> FloatArray:
@@ -147,7 +172,7 @@ def least_n(budget: float, confidence: float = 0.95) -> int:
     """Return how many independent rows without an error it takes for an upper bound of at most ``budget``."""
     if not (0 < budget < 1 and 0 < confidence < 1):
         raise HeadsError(f"budget and confidence lie between 0 and 1, found {budget!r} and {confidence!r}")
-    return max(1, math.ceil(math.log1p(-confidence) / math.log1p(-budget) - 1e-9))
+    return math.ceil(math.log1p(-confidence) / math.log1p(-budget) * (1 - _ROUNDING))
 
 
 def difference_p_value(estimate: float, se: float, n_groups: int) -> float:

@@ -18,8 +18,8 @@ from heads.data.choices import choose_selections
 from heads.data.division import CLASS_RULE, SIZE_RULE
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
+from heads.evaluation.scores import evaluate
 from heads.head.protocol import Prediction
-from heads.runs.evaluation import evaluate
 from heads.runs.fitting import build_record, fit_run, parse_config
 from heads.runs.pseudo_labels import choose_labels, pseudo_label
 from heads.runs.run import Run, load_run, save_run
