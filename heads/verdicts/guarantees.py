@@ -198,7 +198,7 @@ def _guarantee(bound: _Bound, point: OperatingPoint, raw: FloatArray, rows: Budg
         for (origin, found), n in zip(bound.draws, bound.allowed, strict=True)
     ]
     worst = counted[bound.decided_by]
-    expected, low, high = _rate_of_groups(called, rows.groups, rows.y == 1 - LABELS[rate])
+    expected, low, high = _rate(called, rows.groups, rows.y == 1 - LABELS[rate])
     return Guarantee(
         rate=rate,
         budget=demand.budgets[rate],
@@ -216,18 +216,17 @@ def _guarantee(bound: _Bound, point: OperatingPoint, raw: FloatArray, rows: Budg
     )
 
 
-def _rate_of_groups(
-    hits: BoolArray, groups: IntArray, of_class: BoolArray
-) -> tuple[float | None, float | None, float | None]:
-    """Return the rate of a random row of a random group, and its 95 % interval; None where there is none."""
+def _rate(hits: BoolArray, groups: IntArray, of_class: BoolArray) -> tuple[float | None, float | None, float | None]:
+    """Return the share of rows that are hit, and its 95 % interval over groups; None where nothing can be said."""
     codes = np.unique(groups[of_class], return_inverse=True)[1].reshape(-1)
     if not len(codes):
         return None, None, None
-    means = np.bincount(codes, weights=hits[of_class]) / np.bincount(codes)
-    # What resampling groups would find: their spread by the root of their number.
-    found = t_interval(float(means.mean()), float(means.std() / np.sqrt(len(means))), len(means), scale="logit")
-    limits = (found.low, found.high) if len(means) > 1 else (None, None)
-    return found.estimate, *limits
+    rows = np.bincount(codes)
+    rate = float(hits[of_class].mean())
+    # What resampling groups would find for a ratio of sums, to the first order.
+    se = float(np.sqrt(np.sum((np.bincount(codes, weights=hits[of_class]) - rate * rows) ** 2)) / rows.sum())
+    found = t_interval(rate, se, len(rows), scale="logit")
+    return (rate, found.low, found.high) if len(rows) > 1 else (rate, None, None)
 
 
 def _too_few(rows: BudgetedRows, rate: Rate, demand: Demand, few: Draws, *, confidence: float) -> str:
