@@ -13,6 +13,7 @@ from heads.verdicts.points import BALANCED, OperatingPoint, parse_point
 __all__ = ["VerdictRules", "parse_rules"]
 
 _MAX_POINTS = 64
+_MAX_RULE = 400
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class VerdictRules:
         Beside `BALANCED`, which every run has.
     point : str
         The one that is used where none is named.
+    threshold_rule : str
+        How the threshold of `BALANCED` was chosen, in words; the default is that of early runs.
     """
 
     maps: ProbabilityMaps = RAW
     points: tuple[OperatingPoint, ...] = ()
     point: str = BALANCED
+    threshold_rule: str = "best balanced accuracy"
 
     def __post_init__(self) -> None:
         names = [BALANCED, *(point.name for point in self.points)]
@@ -46,16 +50,18 @@ class VerdictRules:
             "maps": self.maps.to_json(),
             "points": [point.to_json() for point in self.points],
             "point": self.point,
+            "threshold_rule": self.threshold_rule,
         }
 
 
 def parse_rules(document: Mapping[str, Any], where: str) -> VerdictRules:
     """Read what `VerdictRules.to_json` wrote; it is not trusted."""
-    if set(document) != {"maps", "points", "point"}:
+    if set(document) != {"maps", "points", "point", "threshold_rule"}:
         raise HeadsError(f"{where} has malformed verdicts: {document!r:.80}")
-    maps, points, point = document["maps"], document["points"], document["point"]
-    if not (isinstance(maps, dict) and isinstance(points, list) and isinstance(point, str)):
+    maps, points, point, rule = (document[name] for name in ("maps", "points", "point", "threshold_rule"))
+    is_text = isinstance(point, str) and isinstance(rule, str) and len(rule) <= _MAX_RULE
+    if not (is_text and isinstance(maps, dict) and isinstance(points, list)):
         raise HeadsError(f"{where} has malformed verdicts: {document!r:.80}")
     if len(points) > _MAX_POINTS:
         raise HeadsError(f"{where} has {len(points)} operating points, expected at most {_MAX_POINTS}")
-    return VerdictRules(parse_maps(maps, where), tuple(parse_point(each, where) for each in points), point)
+    return VerdictRules(parse_maps(maps, where), tuple(parse_point(each, where) for each in points), point, rule)

@@ -141,14 +141,7 @@ def test_without_any_usable_training_row_the_reasons_are_given(tmp_path: Path) -
         train_run(store, tmp_path / "run")
 
 
-def test_the_threshold_is_chosen_on_the_calibrating_rows_alone(store: FeatureStore, tmp_path: Path) -> None:
-    run = train_run(store, tmp_path / "run")
-    assert run.record.threshold_note is None
-    part = run.record.validation["calibrating"]
-    assert part["tasks"]["a"]["balanced_accuracy"] >= part["task_scores"]["a"]  # no worse than 0.5 on its own rows
-
-
-def test_without_both_classes_to_calibrate_the_threshold_is_one_half_with_a_note(tmp_path: Path) -> None:
+def test_without_both_classes_to_calibrate_the_threshold_is_neutral_with_a_note(tmp_path: Path) -> None:
     def keep_one_real(rows: list[Row]) -> None:
         rows[:] = [r for r in rows if r.split != "valid" or r.label != "real" or r.sample_id == "valid-000-real"]
 
@@ -156,7 +149,7 @@ def test_without_both_classes_to_calibrate_the_threshold_is_one_half_with_a_note
     run = train_run(store, tmp_path / "run", head="linear")
     parts = [run.record.validation[name]["tasks"]["a"]["auc"] for name in ("selecting", "calibrating")]
     if parts[1] is None:
-        assert run.threshold == 0.5
+        assert run.threshold == pytest.approx(150 / 180)
         assert "no real rows" in str(run.record.threshold_note)
     else:
         assert run.record.threshold_note is None
@@ -168,7 +161,7 @@ def test_one_validation_group_selects_and_leaves_none_to_calibrate(tmp_path: Pat
     run = train_run(store, tmp_path / "run", head=head)
     assert run.record.validation["calibrating"]["n"] == 0
     assert run.record.validation["calibrating"]["score"] is None
-    assert run.threshold == 0.5
+    assert run.threshold == pytest.approx(60 / 72)
     json.dumps(load_run(tmp_path / "run").record.validation, allow_nan=False)
 
 
