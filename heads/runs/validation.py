@@ -43,8 +43,8 @@ def calibrate(
     """
     a, b = joint_tasks(part.tasks)
     groups = link_rows(part)
-    of_a, of_b = (task and _scores(task, views, part.targets, groups) for task in (a, b))
-    assert of_a is not None
+    of_a = _scores(a, views, part.targets, groups)
+    of_b = _scores(b, views, part.targets, groups) if b else None
     verdicts = VerdictRules(fit_maps(of_a, of_b, prior=prior), threshold_rule=THRESHOLD_RULE)
     if of_a.has_all_classes:
         return choose_balanced(of_a, prior=prior), None, verdicts

@@ -101,11 +101,12 @@ def fit_logistic(scores: Scores, *, prior: float | None) -> LogisticMap | None:
     """Fit evidence to the log-odds of raw P(AI) with equal weight on both classes, which have to occur.
 
     Platt's map ("Probabilistic outputs for support vector machines", 1999), by Newton's method, with a light ridge
-    towards what raw scores say by themselves at ``prior``. None if the scores do not rise with the label.
+    towards the evidence that raw scores of ``prior`` are by themselves. None if they do not rise with the label.
     """
-    x = log_odds(scores.proba)
+    offset = 0.0 if prior is None else float(log_odds(prior))
+    x = log_odds(scores.proba) - offset
     weight = len(scores) / (2 * np.bincount(scores.y, minlength=2)[scores.y] * len(x))
-    raw = np.array([1.0, 0.0 if prior is None else -float(log_odds(prior))])
+    raw = np.array([1.0, 0.0])
 
     def objective(point: Float64Array) -> float:
         z = point[0] * x + point[1]
@@ -127,7 +128,8 @@ def fit_logistic(scores: Scores, *, prior: float | None) -> LogisticMap | None:
     slope, intercept = point.tolist()
     if slope < _SLOPES[0]:
         return None
-    return LogisticMap(min(slope, _SLOPES[1]), min(max(intercept, _INTERCEPTS[0]), _INTERCEPTS[1]))
+    slope = min(slope, _SLOPES[1])
+    return LogisticMap(slope, min(max(intercept - slope * offset, _INTERCEPTS[0]), _INTERCEPTS[1]))
 
 
 def fit_temperature(scores: Scores) -> float:

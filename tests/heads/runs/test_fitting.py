@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache import FeatureStore
+from featcache import FeatureStore, link_rows
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_selections, choose_views
-from heads.data.features import load_features, load_fit_rows
+from heads.data.division import divide_validation
+from heads.data.features import Features, load_features, load_fit_rows
+from heads.data.row_source import StoredRows
 from heads.errors import HeadsError
-from heads.runs.fitting import fit_run, parse_config
+from heads.runs.fitting import FittedRun, fit_run, parse_config
 from heads.runs.run import load_run
+from heads.verdicts.balanced import THRESHOLD_RULE, choose_balanced
+from heads.verdicts.fitting import Scores, fit_maps
 from tests.heads.synthetic import QUICK, Row, load_fit_features, train_run, write_cache
 
 
@@ -239,6 +243,20 @@ def test_a_head_can_be_fitted_in_less_memory_than_its_matrix(tmp_path: Path) -> 
         fit_run(features, parse_config({"head": "linear", "fusion": "image"}), stored=stored, memory="500KB")
 
 
+def check_calibration(fitted: FittedRun, features: Features, stored: StoredRows) -> None:
+    """Assert that threshold and maps are those of the calibrating rows, in every view that was fitted."""
+    valid = np.flatnonzero(features.split == "valid")
+    rows = valid[divide_validation(features.select(valid)).calibrating]
+    part, maps = features.select(rows), fitted.verdicts.maps
+    said = [fitted.head.predict_proba(stored.read(rows, view)).proba for view in range(stored.n_views)]
+    groups, ai = link_rows(part), part.targets.applies["b"]
+    of_a = Scores(part.targets.y["a"], np.stack([proba["a"] for proba in said]), groups)
+    of_b = Scores(part.targets.y["b"][ai], np.stack([proba["b"][ai] for proba in said]), groups[ai])
+    assert maps == fit_maps(of_a, of_b, prior=5 / 6)
+    assert fitted.threshold == choose_balanced(of_a, prior=5 / 6)
+    assert fitted.verdicts.threshold_rule == THRESHOLD_RULE
+
+
 @pytest.mark.parametrize("head", ["mlp", "linear"])
 def test_a_head_that_saw_a_view_knows_it(tmp_path: Path, head: str) -> None:
     store = write_synthetic(
@@ -254,6 +272,7 @@ def test_a_head_that_saw_a_view_knows_it(tmp_path: Path, head: str) -> None:
         features, stored = load_fit_rows(store, choose_views(store, ["image"], views=views))
         fitted = fit_run(features, config, stored=stored)
         assert fitted.rows["train"] == 600
+        check_calibration(fitted, features, stored)
         test = blurred.select(blurred.split == "test")
         decided = fitted.head.predict_proba(test.matrix("image")).proba["b"].argmax(axis=1)
         ai = test.targets.applies["b"]
