@@ -20,6 +20,9 @@ Float64Array = NDArray[np.float64]
 
 _RESAMPLES = 200
 _SHRINKAGE = 2.0
+_GROUPS_OF_NEUTRAL = 20.0
+_STEPS = 9
+_MOST_ERRORS = 3.0
 _CHUNK = 2**18
 _MOST = float(log_odds(1.0))
 
@@ -27,10 +30,12 @@ _MOST = float(log_odds(1.0))
 def choose_balanced(scores: Scores, *, prior: float | None) -> float:
     """Choose the threshold on raw P(AI) with the best balanced accuracy; both classes have to occur.
 
-    Scores become evidence (a class-balanced logistic map, whose 0 is neutral). Of the cuts with the best balanced
-    accuracy in each of 200 resamples of groups the median is taken, and moved towards 0 by as much as they disagree:
-    with variance v over the resamples a median m becomes ``max(0, 1 - 2 v / m²) m``, so that one within 1.4 standard
-    deviations of the neutral point gives way to it (the positive part of James and Stein's estimator).
+    Scores become evidence by a class-balanced logistic map. Of the cuts with the best balanced accuracy in each of 200
+    resamples of groups the median is taken, and moved towards the map's 0 by as much as they disagree: with variance v
+    over the resamples a median m becomes ``max(0, 1 - 2 v / m²) m`` (the positive part of James and Stein's
+    estimator). Resamples of a few groups agree without being right: what is left is moved, on log-odds, towards
+    `neutral_threshold`, which counts as 20 groups, but not to where balanced accuracy on these rows falls by more than
+    three of its standard errors.
 
     Parameters
     ----------
@@ -40,14 +45,19 @@ def choose_balanced(scores: Scores, *, prior: float | None) -> float:
         Share of AI rows that raw P(AI) stands for; None if unknown.
     """
     fitted = fit_logistic(scores, prior=prior)
-    slope, intercept = (1.0, -_neutral(prior)) if fitted is None else (fitted.slope, fitted.intercept)
+    neutral = _neutral(prior)
+    slope, intercept = (1.0, -neutral) if fitted is None else (fitted.slope, fitted.intercept)
     cuts = np.concatenate(list(_best_cuts(scores, slope * log_odds(scores.proba) + intercept)))
     cut = 0.0
     if len(cuts):
         middle = float(np.median(cuts))
         spread = float(cuts.var())
         cut = max(0.0, 1 - _SHRINKAGE * spread / middle**2) * middle if middle else 0.0
-    return _sigmoid((cut - intercept) / slope)
+    n_groups = min(_effective_groups(scores, code) for code in (0, 1))
+    distance = (cut - intercept) / slope - neutral
+    shares = np.linspace(n_groups / (n_groups + _GROUPS_OF_NEUTRAL), 1, _STEPS)
+    candidates = [_sigmoid(neutral + share * distance) for share in shares.tolist()]
+    return next(found for found in candidates if _errors_lost(scores, candidates[-1], found) <= _MOST_ERRORS)
 
 
 def neutral_threshold(prior: float | None) -> float:
@@ -82,6 +92,22 @@ def _best_cuts(scores: Scores, evidence: Float64Array) -> Iterator[Float64Array]
         resample, place = np.nonzero((gain == gain[:, is_cut].max(axis=1, keepdims=True)) & is_cut)
         best = np.lexsort((np.abs(cuts[place]), resample))
         yield cuts[place[best[np.unique(resample[best], return_index=True)[1]]]]
+
+
+def _effective_groups(scores: Scores, code: int) -> float:
+    """Return how many groups of one size tell as much of a class as those that there are (Kish, 1965)."""
+    sizes = np.bincount(np.unique(scores.groups[scores.y == code], return_inverse=True)[1].reshape(-1))
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def _errors_lost(scores: Scores, before: float, after: float) -> float:
+    """Return by how many standard errors over groups balanced accuracy falls from one threshold to another."""
+    weight = len(scores) / (2 * np.bincount(scores.y, minlength=2)[scores.y])
+    hits, left = (((scores.proba >= cut) == (scores.y == 1)).mean(axis=0) for cut in (before, after))
+    lost = weight * (hits - left)
+    group = np.unique(scores.groups, return_inverse=True)[1].reshape(-1)
+    error = float(np.sqrt((np.bincount(group, weights=lost - lost.mean()) ** 2).sum())) / len(lost)
+    return float(lost.mean()) / error if error > 0 else 0.0
 
 
 def _draw(rng: np.random.Generator, n_groups: int) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -50,7 +51,28 @@ def reference(scores: Scores, prior: float) -> float:
         best.append(min(equal, key=abs))
     middle, spread = statistics.median(best), statistics.pvariance(best)
     cut = max(0.0, 1 - 2 * spread / middle**2) * middle
-    return float(sigmoid((cut - fitted.intercept) / fitted.slope))
+    sizes = [Counter(scores.groups[scores.y == code].tolist()).values() for code in (0, 1)]
+    n = min(sum(counts) ** 2 / sum(count**2 for count in counts) for counts in sizes)
+    neutral = float(log_odds(prior))
+    distance = (cut - fitted.intercept) / fitted.slope - neutral
+    least = n / (n + 20)
+    for step in range(9):
+        found = float(sigmoid(neutral + (least + (1 - least) * step / 8) * distance))
+        if errors_lost(scores, float(sigmoid(neutral + distance)), found) <= 3:
+            return found
+    raise AssertionError
+
+
+def errors_lost(scores: Scores, before: float, after: float) -> float:
+    counts, lost = Counter(scores.y.tolist()), []
+    for row, y in enumerate(scores.y.tolist()):
+        views = scores.proba[:, row].tolist()
+        right = [[float((p >= cut) == (y == 1)) for p in views] for cut in (before, after)]
+        lost.append((statistics.mean(right[0]) - statistics.mean(right[1])) * len(scores) / 2 / counts[y])
+    mean, groups = statistics.mean(lost), scores.groups.tolist()
+    sums = [sum(x - mean for x, own in zip(lost, groups, strict=True) if own == group) for group in set(groups)]
+    error = sum(x**2 for x in sums) ** 0.5 / len(lost)
+    return mean / error if error else 0.0
 
 
 @pytest.mark.parametrize(("n", "group_size", "n_views"), [(14, 1, 1), (12, 3, 2)])

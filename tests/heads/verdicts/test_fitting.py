@@ -118,7 +118,7 @@ def test_a_temperature_gives_the_known_posterior() -> None:
 
 def test_scores_that_are_right_stay_as_they_are() -> None:
     kept = [fit_maps(draw_a(300, seed=seed)[0], draw_b(300, seed=seed), prior=0.5) for seed in range(8)]
-    assert sum(maps.a is not None for maps in kept) <= 2 and sum(maps.b is not None for maps in kept) <= 2
+    assert sum(maps.a is not None for maps in kept) <= 3 and sum(maps.b is not None for maps in kept) <= 3
 
 
 def test_a_map_that_helps_one_view_at_the_cost_of_another_is_not_kept() -> None:
@@ -127,9 +127,9 @@ def test_a_map_that_helps_one_view_at_the_cost_of_another_is_not_kept() -> None:
     assert fit_maps(stack(right, wrong), None, prior=0.5).a is None
 
 
-def test_rows_of_few_groups_do_not_judge_a_map() -> None:
+def test_rows_of_one_group_do_not_judge_a_map() -> None:
     scores = draw_a(400, seed=1, scale=4.0)[0]
-    for n_groups, is_kept in ((4, False), (5, True)):
+    for n_groups, is_kept in ((1, False), (2, True)):
         grouped = Scores(scores.y, scores.proba, np.arange(400) % n_groups)
         assert (fit_maps(grouped, None, prior=0.5).a is not None) == is_kept
     assert fit_maps(scores, None, prior=None).a is None
