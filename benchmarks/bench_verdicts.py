@@ -75,7 +75,7 @@ def main() -> None:
                 folds = list(fit_folds(store, head, views))
                 name = f"{head}, fitted on {', '.join(views)}"
                 measures += [*compare_losses(folds, name, views), *compare_thresholds(folds, name, n_resamples)]
-    measures += time_calibration(options.rounds)
+        measures += time_calibration(options.rounds)
         if options.quick:
             print_record(write_record("verdicts", measures, setting=SETTING, options="--quick", folder=Path(scratch)))
         else:
