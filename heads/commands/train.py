@@ -176,8 +176,8 @@ def print_fitted(run: Run) -> None:
     console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {record.threshold:.3f}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     console.print(_maps_line(maps))
-    if record.threshold_note:
-        console.print(f"[yellow]Note:[/] {safe(record.threshold_note)}")
+    for note in filter(None, (record.validation["note"], record.threshold_note)):
+        console.print(f"[yellow]Note:[/] {safe(note)}")
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache import link_rows
-from heads.data.division import DIVISION_RULE, Division
+from heads.data.division import Division
 from heads.data.features import Features
 from heads.data.tasks import IntArray, Targets, Task, joint_tasks
 from heads.head.metrics import score_prediction
@@ -46,12 +46,12 @@ def calibrate(
     of_a = _scores(a, views, part.targets, groups)
     of_b = _scores(b, views, part.targets, groups) if b else None
     verdicts = VerdictRules(fit_maps(of_a, of_b, prior=prior), threshold_rule=THRESHOLD_RULE)
-    if of_a.has_all_classes:
+    missing = _missing(part)
+    if missing is None:
         return choose_balanced(of_a, prior=prior), None, verdicts
-    what = " and no ".join(name for code, name in enumerate(a.classes) if not (of_a.y == code).any())
     threshold = neutral_threshold(prior)
     meaning = "" if prior is None else ", the share of AI in training"
-    note = f"the calibrating part of validation has no {what} rows: the threshold is {threshold:.3g}{meaning}"
+    note = f"the calibrating part of validation has no {missing} rows: the threshold is {threshold:.3g}{meaning}"
     return threshold, note, verdicts
 
 
@@ -63,7 +63,7 @@ def summarise(
     threshold: float,
 ) -> dict[str, Any]:
     """Return what a run's record says of validation: the division, and each part's scores (see `runs.fitting`)."""
-    summary: dict[str, Any] = {"rule": DIVISION_RULE, "digest": division.digest}
+    summary: dict[str, Any] = {"rule": division.rule, "digest": division.digest, "note": _note(parts["selecting"])}
     for name, part in parts.items():
         prediction = predictions[name]
         scores = {task.name: _score(task, prediction, part.targets) for task in part.tasks}
@@ -72,6 +72,22 @@ def summarise(
         score = sum(known) / len(known) if known else None
         summary[name] = {"n": len(part), "score": score, "task_scores": scores, **metrics}
     return summary
+
+
+def _note(part: Features) -> str | None:
+    """Say what the head could not be selected by."""
+    missing = _missing(part)
+    return missing and (
+        f"the selecting part of validation has no {missing} rows, by which epochs and strengths are chosen: split "
+        "'valid' needs two groups or more that have some"
+    )
+
+
+def _missing(part: Features) -> str | None:
+    """Return which classes of task A a part has no rows of, as words."""
+    a = part.tasks[0]
+    y = part.targets.y[a.name][part.targets.applies[a.name]]
+    return " and no ".join(name for code, name in enumerate(a.classes) if not (y == code).any()) or None
 
 
 def _score(task: Task, prediction: Prediction, targets: Targets) -> float | None:
