@@ -24,7 +24,7 @@ from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import parse_columns, write_columns
 from featcache.dataset.readers.left_out import LeftOut
 from featcache.dataset.readers.outcome import OnOrphan, Parsed
-from featcache.dataset.readers.reading import LATEST, TODAY, Reading
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
@@ -130,7 +130,7 @@ class Manifest:
             title = name or location.name_of(path)
         safe = location.safe_name(title)
         before = (earlier(safe) if earlier else None) or TODAY
-        if path is not None and before.rules < LATEST:
+        if path is not None and before.rules == 1:
             path = location.as_before(data, path)
         if path is not None and not location.has_columns(path):
             if columns is not None or root is not None:
@@ -143,10 +143,10 @@ class Manifest:
             origin, parsed = table.origin, _parse_table(table, on_orphan, contents)
         else:
             origin, parsed = str(path), _read(path, on_orphan, reading, contents)
-            is_known = path.is_file() or reading.rules >= LATEST
+            is_known = path.is_file() or reading.rules > 1
             if is_known and not reading.root and location.is_image_folder(data, path):
                 folder = path if path.is_dir() else path.parent
-                left = image_folder.leave_unnamed(folder, parsed.samples, is_early=reading.rules < LATEST)
+                left = image_folder.leave_unnamed(folder, parsed.samples, is_early=reading.rules == 1)
                 parsed = parsed._replace(left_out=left)
         return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
 
@@ -180,7 +180,7 @@ def _read(path: Path, on_orphan: OnOrphan, reading: Reading, contents: Collectio
     """Read a file or folder, a range of tars, or a pattern."""
     if tars := location.find_tars(path):
         return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading, contents=contents)
-    if reading.rules >= LATEST and (files := image_folder.find_metadata(path)):
+    if reading.rules > 1 and (files := image_folder.find_metadata(path)):
         return _parse_table(image_folder.read_image_folder(files, path, reading=reading), on_orphan, contents)
     parquets, folder = location.find_parquets(path)
     if parquets:

@@ -7,7 +7,7 @@ from pathlib import Path
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.layout import label_paths
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
-from featcache.dataset.readers.reading import LATEST, Reading
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.sidecars import CaptionReader
 from featcache.dataset.readers.tree import Tree, describe, read_tree, stem_of
 from featcache.dataset.sample import Sample
@@ -39,7 +39,7 @@ def read_folder(
         There is no picture, a caption is not UTF-8, a name is not Unicode, labels cannot be told, or there are
         orphans: captions without picture, names of pictures that are no regular files.
     """
-    where, is_early = f"folder {quoted(str(folder))}", reading.rules < LATEST
+    where, is_early = f"folder {quoted(str(folder))}", reading.rules == 1
     tree = read_tree(folder, is_early=is_early)
     if not tree.pictures:
         raise ManifestError(f"{where} holds no pictures{_instead(tree)}")

@@ -12,7 +12,7 @@ from featcache.errors import ManifestError
 
 __all__ = ["AI_CLASS", "LATEST", "TODAY", "Reading", "as_generator"]
 
-LATEST = 2
+LATEST = 3
 AI_CLASS = "ai"
 """In the place of a class: an AI picture of unknown generator. No class is called so, by rules 2."""
 _MEANINGS = {"real": 0, "ai": 1}
@@ -26,8 +26,9 @@ class Reading:
     Attributes
     ----------
     rules : int
-        1: as the first version read folders, names of classes and captions; data sets that it read go on so. 2: by
-        the words of `featcache.dataset.readers.words`.
+        1: as the first version read folders, names of classes and captions. 2: by the words of
+        `featcache.dataset.readers.words`. 3: objects beside pictures say what those in tars say, and captions may be
+        lists in text. A data set that a cache knows goes on by its own.
     labels : str
         What the user states: ``""`` nothing, ``auto`` nothing but that labels are read by rules 2, ``none`` that
         there are no labels, else what values mean (``0=ai,1=real``). Made by `state`.
@@ -66,7 +67,7 @@ class Reading:
     @property
     def is_early(self) -> bool:
         """Whether labels are read by rules 1."""
-        return self.rules < LATEST and not self.labels
+        return self.rules == 1 and not self.labels
 
     @property
     def is_unlabelled(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from featcache.dataset.readers.cells import FIELDS, decode_caption, parse_cell, parse_object, quoted
 from featcache.dataset.readers.outcome import MissingWords
-from featcache.dataset.readers.reading import LATEST, TODAY, Reading
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.tree import SIDECARS
 from featcache.dataset.sample import ImageFile
 from featcache.errors import ManifestError
@@ -36,7 +36,7 @@ class CaptionReader:
 
     def __init__(self, folder: str, reading: Reading) -> None:
         self._folder = folder
-        self._endings = SIDECARS if reading.rules >= LATEST else SIDECARS[:1]
+        self._endings = SIDECARS if reading.rules > 1 else SIDECARS[:1]
         self._missing = MissingWords(reading)
         self._odd: list[str] = []
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from featcache.dataset.readers.archive import TarMember, walk_members
 from featcache.dataset.readers.cells import FIELDS, decode_caption, parse_cell, parse_object, quoted
 from featcache.dataset.readers.left_out import LeftOut, Sieve
-from featcache.dataset.readers.reading import LATEST, TODAY, Reading
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.sidecars import SIDECAR_LIMIT, find_caption
 from featcache.dataset.readers.words import verdict_of
 from featcache.errors import ManifestError
@@ -119,7 +119,7 @@ class TarReader:
 
     def __init__(self, reading: Reading) -> None:
         self._faults = _Faults()
-        self._is_early = reading.rules < LATEST
+        self._is_early = reading.rules == 1
         self._sieve = Sieve(self._is_early)
 
     @property
