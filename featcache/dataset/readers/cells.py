@@ -15,8 +15,10 @@ from featcache.identity.terms import UNKNOWN
 __all__ = [
     "FIELDS",
     "LABELS",
+    "Captions",
     "decode_caption",
     "is_unicode",
+    "parse_captions",
     "parse_cell",
     "parse_object",
     "parse_objects",
@@ -36,7 +38,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 LABELS = ("label_a", "label_b", "generator")
 """Fields that say what a picture is."""
-
+Captions = str | tuple[tuple[int, str], ...] | None
+"""A caption, those of a list with their places in it, or none."""
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 
@@ -75,8 +78,14 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _parse_captions(cell: object) -> str | tuple[tuple[int, str], ...] | None:
-    """Give the caption of a cell, or those of a list with their places in it, without what stands for none."""
+def parse_captions(cell: object) -> Captions:
+    """Give the caption of a cell, or those of a list with their places in it, without what stands for none.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
     if not isinstance(cell, list):
         return _parse_text(cell)
     captions = enumerate(map(_parse_text, cell))
@@ -158,7 +167,7 @@ def _parse_group(cell: object, reading: Reading) -> str | None:
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "image": _parse_image,
     "caption": _parse_text,
-    "captions": _parse_captions,
+    "captions": parse_captions,
     "split": _parse_split,
     "sample_id": _parse_id,
     "origin": _parse_name,
