@@ -17,6 +17,7 @@ from featcache.dataset.readers import (
     narrow,
     parquet,
     parquet_set,
+    sidecars,
     text_files,
     webdataset,
 )
@@ -31,6 +32,8 @@ from featcache.errors import ManifestError
 from featcache.identity.terms import Content
 
 __all__ = ["Manifest"]
+
+_SAID = frozenset(sidecars.OBJECT_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ class Manifest:
             What the data's values or folders mean: ``1=real,0=ai``, ``midjourney=ai``, ``*=ai`` (all others),
             ``none`` (there are no labels), ``auto`` (as the data say, by the rules of today).
         columns : str, optional
-            Which columns mean what: ``image=filename,caption=text``; the others are found by their names.
+            Which columns mean what: ``image=filename,caption=text``; the others are found by their names. Of pictures
+            in folders and tars, keys of the objects beside them.
         root : str or Path, optional
             A folder below which the pictures of a table are, however their paths begin: those of another machine.
         earlier : callable, optional
@@ -133,10 +137,7 @@ class Manifest:
         if path is not None and before.rules == 1:
             path = location.as_before(data, path)
         if path is not None and not location.has_columns(path):
-            if columns is not None or root is not None:
-                option = "--root" if columns is None else f"--column {quoted(columns)}"
-                raise ManifestError(f"{option}: {str(path)!r} is no table, nor hf:NAME: leave the option out")
-            before = replace(before, columns="", root="")
+            before = _without_table(before, path, columns, root)
         reading, notes = _state(before, labels if contents is None else "none", columns, root)
         if path is None:
             table = hub.read_hub(str(data), reading)
@@ -154,6 +155,17 @@ class Manifest:
     def overview(self) -> tuple[ClassCount, ...]:
         """What was read: samples by split and class, with an example of each."""
         return overview(self.samples, self.origin)
+
+
+def _without_table(before: Reading, path: Path, columns: str | None, root: str | Path | None) -> Reading:
+    """Forget what a table of this name had in the place of pictures in a folder or in tars, and refuse it for them."""
+    if root is not None:
+        raise ManifestError(f"--root: {str(path)!r} is no table, nor hf:NAME: leave the option out")
+    if columns is not None and before.rules < 3:
+        what = "this cache has it from an earlier version, which read no keys of .json beside pictures by other names"
+        raise ManifestError(f"--column {quoted(columns)}: {what}: another --name reads it anew")
+    is_known = before.rules > 2 and location.has_objects(path) and parse_columns(before.columns).keys() <= _SAID
+    return replace(before, columns=before.columns if is_known else "", root="")
 
 
 def _state(

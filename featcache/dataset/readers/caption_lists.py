@@ -9,6 +9,7 @@ from featcache.dataset.readers.words import is_missing
 
 __all__ = ["unpack_lists"]
 
+
 def unpack_lists(cells: Sequence[Captions], reading: Reading) -> tuple[Sequence[Captions], tuple[str, ...]]:
     """Read a column of captions as lists if each of its cells is a JSON list of texts.
 
@@ -29,7 +30,7 @@ def unpack_lists(cells: Sequence[Captions], reading: Reading) -> tuple[Sequence[
         except (ValueError, RecursionError):
             pass
     what = f"{len(listed):,} caption{'s' * (len(listed) > 1)} such as {quoted(listed[0])}: taken as text"
-    return cells, (f"{what}; lists are read where all captions are, as JSON: [\"a cat\", \"a pet\"]",)
+    return cells, (f'{what}; lists are read where all captions are, as JSON: ["a cat", "a pet"]',)
 
 
 def _unpack(cell: Captions) -> Captions:

@@ -20,6 +20,7 @@ __all__ = [
     "find_parquets",
     "find_tars",
     "has_columns",
+    "has_objects",
     "is_image_folder",
     "locate",
     "name_of",
@@ -155,6 +156,11 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
 def has_columns(path: Path) -> bool:
     """Say whether a located path stands for a table: not for tars, nor for a folder of pictures."""
     return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir() or find_metadata(path))
+
+
+def has_objects(path: Path) -> bool:
+    """Say whether a located path stands for tars, or for a folder with ``.json`` below it."""
+    return bool(find_tars(path)) or any(path.rglob("*.[jJ][sS][oO][nN]"))
 
 
 def _matching(pattern: Path) -> tuple[Path, ...]:

@@ -48,7 +48,7 @@ def test_lists_among_other_captions_are_text_and_told(other: str, tmp_path: Path
     manifest = read(tmp_path, cells)
     assert [s.caption for s in manifest.samples] == cells
     (note,) = manifest.notes
-    assert "taken as text; lists are read where all captions are, as JSON" in note and "'[\"a\", \"b\"]'" in note
+    assert "taken as text; lists are read where all captions are, as JSON" in note and '\'["a", "b"]\'' in note
 
 
 def test_a_known_table_keeps_lists_as_text(tmp_path: Path) -> None:

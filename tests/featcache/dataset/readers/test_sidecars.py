@@ -45,7 +45,7 @@ def test_data_sets_of_the_first_version_have_captions_of_txt_alone(ending: str, 
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[1]", '{"caption": ["a", "b"]}', '{"caption": "\\ud800"}', '{"a": 1, "a": 2}', "[" * 100_000, " " * 2**21],
+    ["{", "[1]", '{"caption": [["a"], "b"]}', '{"caption": "\\ud800"}', '{"a": 1, "a": 2}', "[" * 100_000, " " * 2**21],
 )
 def test_json_that_is_no_object_with_a_caption_is_left_alone_and_told(text: str, tmp_path: Path) -> None:
     assert caption(tmp_path, json=text) is None

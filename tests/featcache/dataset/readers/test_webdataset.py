@@ -578,10 +578,15 @@ def test_a_caption_of_a_tars_metadata_may_be_a_list(tmp_path: Path) -> None:
     }
 
 
-def test_tars_have_no_columns(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
-    with pytest.raises(ManifestError, match=r"--column 'caption=x': .* is no table"):
-        Manifest.from_source(tmp_path / "a.tar", columns="caption=x")
+def test_columns_of_tars_are_keys_of_their_metadata(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.txt": "not this", "1.json": {"Alt": "a cat", "fake": 1}})
+    assert Manifest.from_source(path).notes[0].startswith("'fake' is not read: --column label_a=fake")
+    (sample,) = Manifest.from_source(path, columns="caption=alt,label_a=fake").samples
+    assert (sample.caption, sample.label_a) == ("a cat", 1)
+    with pytest.raises(ManifestError, match=r"--column group=x: .* beside a picture of a\.tar, found 'Alt', 'fake'"):
+        Manifest.from_source(path, columns="group=x")
+    with pytest.raises(ManifestError, match="this cache has it from an earlier version"):
+        Manifest.from_source(path, columns="group=x", earlier=lambda _: Reading(rules=2))
 
 
 def test_the_folders_in_keys_give_labels_and_splits_where_no_sample_has_a_label(tmp_path: Path) -> None:
