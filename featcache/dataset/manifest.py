@@ -196,7 +196,9 @@ def _read(path: Path, on_orphan: OnOrphan, reading: Reading, contents: Collectio
         return _parse_table(image_folder.read_image_folder(files, path, reading=reading), on_orphan, contents)
     parquets, folder = location.find_parquets(path)
     if parquets:
-        return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan, contents)
+        table, notes = parquet_set.read_parquet_set(parquets, folder, reading=reading)
+        parsed = _parse_table(table, on_orphan, contents)
+        return parsed._replace(notes=notes + parsed.notes)
     if path.is_dir():
         return folders.read_folder(path, on_orphan=on_orphan, reading=reading, contents=contents)
     return _parse_table(replace(_read_table(path), reading=reading), on_orphan, contents)

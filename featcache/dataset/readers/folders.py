@@ -87,7 +87,9 @@ class _Source:
         """Whether there are objects beside pictures that say more than a caption, or should be."""
         if self.reading.rules < 3 or not self.has_captions:
             return False
-        return bool(self.reading.columns) or any(".json" in self.beside(name) for name in self.tree.pictures)
+        there = any(".json" in found for found in self.tree.sidecars.values())
+        beside = there and any(".json" in self.beside(name) for name in self.tree.pictures)
+        return beside or bool(self.reading.columns)
 
     def beside(self, name: str) -> Mapping[str, str]:
         """Return the files beside a picture, by ending."""

@@ -55,8 +55,8 @@ class ObjectReader:
         named = parse_columns(reading.columns)
         if odd := sorted(named.keys() - set(fields)):
             raise ManifestError(
-                f"--column {odd[0]}={named[odd[0]]}: without a table, columns are keys of the .json beside pictures, "
-                f"expected one for {', '.join(fields)}"
+                f"--column {odd[0]}={quoted(named[odd[0]])}: without a table, columns are keys of the .json beside "
+                f"pictures, expected one for {', '.join(fields)}"
             )
         self._named = {field: key.lower() for field, key in named.items()}
         texts = FIELDS["caption"] if reading.rules > 1 else ("caption",)
@@ -132,7 +132,7 @@ class ObjectReader:
         for field, key in self._named.items():
             if key not in there:
                 raise ManifestError(
-                    f"--column {field}={key[:80]}: expected a .json with such a key beside a picture of {origin}, "
+                    f"--column {field}={key[:80]!r}: expected a .json with such a key beside a picture of {origin}, "
                     f"found {listed(tuple(self._keys))}"
                 )
         unread = tuple(key for key in self._keys if key.lower() not in self._names) if self._takes_lists else ()
@@ -156,6 +156,7 @@ class SidecarReader:
         self._rules = reading.rules
         self._texts = SIDECARS[:2] if reading.rules > 1 else SIDECARS[:1]
         self._odd: list[str] = []
+        self._n_unread = 0
 
     def read(self, found: Mapping[str, str]) -> dict[str, object]:
         """Return the raw cells of a picture that has these files beside it, by ending.
@@ -170,7 +171,10 @@ class SidecarReader:
         cells = self._of_object(found[".json"]) if ".json" in found and self._rules > 1 else {}
         texts = (self._of_text(f"{self._folder}/{found[ending]}") for ending in self._texts if ending in found)
         caption = choose_caption(self._objects.in_order(texts, cells.get("caption")))
-        return (cells if self._rules > 2 else {}) | ({} if caption is None else {"caption": caption})
+        if self._rules < 3:
+            self._n_unread += bool(cells.keys() - {"caption"})
+            cells = {}
+        return cells if caption is None else cells | {"caption": caption}
 
     def describe(self, origin: str, known: Collection[str]) -> tuple[str, ...]:
         """Say what the user should know about the files that were read, as `ObjectReader.describe` does.
@@ -180,11 +184,14 @@ class SidecarReader:
         ManifestError
             No object has a key that the user names.
         """
-        notes = self._objects.describe(origin, known)
-        if not self._odd:
-            return notes
-        what = f"{len(self._odd):,} .json beside pictures cannot be read as an object with a caption"
-        return (*notes, f"{what}, the first {quoted(self._odd[0])}: left alone")
+        notes = list(self._objects.describe(origin, known))
+        if self._n_unread:
+            what = f"{self._n_unread:,} .json beside pictures say labels, splits or groups"
+            notes.append(f"{what}: not read into this cache by an earlier version, another --name takes them")
+        if self._odd:
+            what = f"{len(self._odd):,} .json beside pictures cannot be read as an object with a caption"
+            notes.append(f"{what}, the first {quoted(self._odd[0])}: left alone")
+        return tuple(notes)
 
     def _of_text(self, path: str) -> str | None:
         try:

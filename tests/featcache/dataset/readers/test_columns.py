@@ -99,9 +99,9 @@ def test_columns_are_named_in_every_form_of_table(ending: str, tmp_path: Path) -
 
 def test_columns_of_what_has_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
-    with pytest.raises(ManifestError, match=r"--column image=x: without a table, columns are keys of the \.json"):
+    with pytest.raises(ManifestError, match=r"--column image='x': without a table, columns are keys of the \.json"):
         Manifest.from_source(tmp_path, columns="image=x")
-    with pytest.raises(ManifestError, match=r"--column group=x: .* such a key beside a picture of .*, found none"):
+    with pytest.raises(ManifestError, match=r"--column group='x': .* such a key beside a picture of .*, found none"):
         Manifest.from_source(tmp_path, columns="group=x")
     with pytest.raises(ManifestError, match=r"--root: .* is no table"):
         Manifest.from_source(tmp_path, root=tmp_path)

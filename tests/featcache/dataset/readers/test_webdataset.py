@@ -583,7 +583,7 @@ def test_columns_of_tars_are_keys_of_their_metadata(tmp_path: Path) -> None:
     assert Manifest.from_source(path).notes[0].startswith("'fake' is not read: --column label_a=fake")
     (sample,) = Manifest.from_source(path, columns="caption=alt,label_a=fake").samples
     assert (sample.caption, sample.label_a) == ("a cat", 1)
-    with pytest.raises(ManifestError, match=r"--column group=x: .* beside a picture of a\.tar, found 'Alt', 'fake'"):
+    with pytest.raises(ManifestError, match=r"--column group='x': .* beside a picture of a\.tar, found 'Alt', 'fake'"):
         Manifest.from_source(path, columns="group=x")
     with pytest.raises(ManifestError, match="this cache has it from an earlier version"):
         Manifest.from_source(path, columns="group=x", earlier=lambda _: Reading(rules=2))
