@@ -69,9 +69,10 @@ class ObjectReader:
         self._names = frozenset(key for _, key in self._wanted)
         self._takes_lists = reading.rules > 2
         self._keys: dict[str, None] = {}
+        self._nested: set[str] = set()
 
     def parse(self, data: bytes) -> dict[str, object]:
-        """Return the raw cells of an object, by field.
+        """Return the raw cells of an object, by field; lists and objects are none, except of captions.
 
         Raises
         ------
@@ -81,7 +82,7 @@ class ObjectReader:
             It is nested too deeply.
         """
         row = parse_object(data)
-        if len(self._keys) < _MOST_KEYS:
+        if len(self._keys) < _MOST_KEYS and not row.keys() <= self._keys.keys():
             self._keys.update((name, None) for name in row if len(name) <= _MOST_KEYS and is_unicode(name))
         known = {name: value for name, value in row.items() if value is not None and name.lower() in self._names}
         values = {name.lower(): value for name, value in known.items()}
@@ -89,7 +90,9 @@ class ObjectReader:
             raise ValueError(f"expected keys that differ not by case alone, found {quoted(sorted(known))}")
         cells: dict[str, object] = {}
         for field, key in self._wanted:
-            if key in values:
+            if self._takes_lists and field != "caption" and isinstance(values.get(key), dict | list):
+                self._nested.add(key)
+            elif key in values:
                 cells.setdefault(field, values[key])
         return cells
 
@@ -135,7 +138,8 @@ class ObjectReader:
                     f"--column {field}={key[:80]!r}: expected a .json with such a key beside a picture of {origin}, "
                     f"found {listed(tuple(self._keys))}"
                 )
-        unread = tuple(key for key in self._keys if key.lower() not in self._names) if self._takes_lists else ()
+        read = self._names - self._nested
+        unread = tuple(key for key in self._keys if key.lower() not in read) if self._takes_lists else ()
         return describe_unread(Table(origin, unread, lambda _: []), dict.fromkeys((*known, "image", "sample_id"), -1))
 
 

@@ -120,6 +120,15 @@ def test_objects_say_the_same_in_folders_and_in_tars(kind: str, tmp_path: Path) 
 
 
 @BOTH
+def test_what_is_no_cell_is_told_and_not_read(kind: str, tmp_path: Path) -> None:
+    said: dict[str, object] = {"caption": "a", "group": {"id": 7}, "split": ["train"], "tags": []}
+    manifest = Manifest.from_source(write(tmp_path, kind, {"1.jpg": b"x", "1.json": said}))
+    assert [told(sample) for sample in manifest.samples] == [("1", "a", -1, None, None, None)]
+    (note,) = manifest.notes
+    assert note.endswith(": not read: 'group', 'split', 'tags'")
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("beside", "expected"),
     [

@@ -117,6 +117,15 @@ def test_names_and_labels_never_change_because_a_reading_was_forgotten(
     run(data, cache, labels="auto")
 
 
+def test_a_sample_does_not_become_several_because_a_reading_was_forgotten(data: Path, cache: Cache) -> None:
+    (data / "train" / "0_real" / "1.json").write_text('{"caption": ["a", "b"]}')
+    run(data, cache, reading=Reading(rules=2))
+    with pytest.raises(
+        FeatcacheError, match=r"would have sample 'train/0_real/1\.png#0', which is 'train/0_real/1\.png'"
+    ):
+        run(data, cache, reading=TODAY)
+
+
 def test_a_caption_is_not_dropped_because_a_reading_was_forgotten(data: Path, cache: Cache) -> None:
     table = data / "table.csv"
     table.write_text("image,caption\ntrain/0_real/1.png,None\n")
