@@ -52,7 +52,8 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in cells]
     images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
-    refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
+    unread = describe_unread(table, matched)
+    refuse_rows(table, empty, lambda _: f"expected an image, a caption or both, found neither{_likely(unread)}")
     ids = fields.get("sample_id") or _ids_of(table, images)
     labels, generators = join_labels(table, found, fields)
     splits, groups = fields.get("split", unset), fields.get("group", unset)
@@ -76,7 +77,7 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    notes += describe_unread(table, matched) + odd + listed_notes + missing.notes + describe_labels(table, generators)
+    notes += unread + odd + listed_notes + missing.notes + describe_labels(table, generators)
     return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 
@@ -108,6 +109,11 @@ def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:
     names = ["captions" if field == "caption" else field for field, _ in wanted]
     columns = load_columns(table, zip(names, (position for _, position in wanted), strict=True))
     return {field: column for (field, _), column in zip(wanted, columns, strict=True)}
+
+
+def _likely(unread: Sequence[str]) -> str:
+    """Say in a message which column probably has what is missing."""
+    return next((f" ({note})" for note in unread if "--column image=" in note or "--column caption=" in note), "")
 
 
 def _captions(name: str, cell: Captions) -> Iterator[tuple[str, str | None]]:

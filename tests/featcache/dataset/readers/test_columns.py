@@ -134,6 +134,12 @@ def test_a_column_that_probably_means_something_is_told_with_what_to_type(
                         f"caption,{column},other\na,test,2\n", columns=columns).samples  # fmt: skip
 
 
+def test_a_row_of_nothing_is_refused_with_the_column_that_probably_has_it(tmp_path: Path) -> None:
+    hint = r"row 1, .* found neither \('file' is not read: --column image=file if it is the picture\)"
+    with pytest.raises(ManifestError, match=hint):
+        read(tmp_path, "file,caption\na.jpg,\n")
+
+
 @pytest.mark.parametrize(
     "header",
     [
