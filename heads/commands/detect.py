@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from heads.commands.options import DeviceName, EncodingDevice, ImageModel, TextModel
+from heads.commands.options import DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def detect(
     image_model: ImageModel = None,
     text_model: TextModel = None,
     device: EncodingDevice = DeviceName.auto,
+    point: PointName = None,
+    prior: Prior = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
     """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder."""
@@ -43,7 +45,7 @@ def detect(
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
-    detector = Detector(loaded, models=models, device=device.value)
+    detector = Detector(loaded, models=models, device=device.value, point=point, prior=prior)
     found = _judge_all(detector, images, captions)
     if as_json:
         documents = [verdict.to_dict() for _, verdict in found]
@@ -110,17 +112,27 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
     name = "the caption" if path is None else safe(path)
     if found.verdict == "real":
         console.print(f"{name}: [bold green]real[/]", soft_wrap=True)
+    elif found.verdict == "unsure":
+        console.print(f"{name}: [bold yellow]unsure[/]", soft_wrap=True)
     else:
         maker = f", most likely by [bold]{safe(found.generator)}[/]" if found.generator else ""
         console.print(f"{name}: [bold red]AI-generated[/]{maker}", soft_wrap=True)
-    decision = "at or above" if found.verdict == "ai" else "below"
-    console.print(f"P(AI) is {found.p_ai:.3f}, {decision} the threshold of {found.threshold:.3f} (│)\n")
+    console.print(f"P(AI) is {found.p_ai:.3f}, {_decision(found)}\n")
     table = Table("", "probability", "", box=None, header_style="dim", pad_edge=False)
     table.add_row("AI", f"{found.p_ai:.3f}", draw_bar(found.p_ai, found.threshold))
     for generator, p in found.probabilities.items():
         if generator != "real" and len(found.probabilities) > 2:
             table.add_row(f"  {safe(generator)}", f"{p:.3f}", "█" * round(p * _BAR))
     console.print(table)
+
+
+def _decision(found: Verdict) -> str:
+    """Say where P(AI) lies beside the threshold, or beside the two between which nothing is decided."""
+    if found.real_below == found.threshold:
+        return f"{'at or above' if found.verdict == 'ai' else 'below'} the threshold of {found.threshold:.3f} (│)"
+    both = f"{found.real_below:.3f} and {found.threshold:.3f}"
+    where = {"ai": f"at or above {found.threshold:.3f}", "real": f"below {found.real_below:.3f}"}
+    return f"{where[found.verdict]}; unsure between {both}" if found.verdict in where else f"between {both}"
 
 
 def draw_bar(p: float, threshold: float) -> str:

@@ -31,7 +31,9 @@ __all__ = [
     "Outputs",
     "OutputsList",
     "Overwrite",
+    "PointName",
     "PresetName",
+    "Prior",
     "TableFormat",
     "TextModel",
     "TrainDevice",
@@ -42,7 +44,7 @@ __all__ = [
 ]
 
 HEAD, GRID, TRIALS = "Head", "Grid", "Trials"
-_VECTORS, _DATA, _PACE = "Vectors", "Data", "Pace"
+_VECTORS, _DATA, _PACE, _VERDICTS = "Vectors", "Data", "Pace", "Verdicts"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="What is printed")]
 DatasetName = Annotated[
@@ -92,6 +94,18 @@ HeadName = StrEnum("HeadName", {name: name for name in HEADS})  # type: ignore[m
 FusionName = StrEnum("FusionName", {name: name for name in FUSIONS})  # type: ignore[misc]
 
 
+PointName = Annotated[
+    str | None,
+    typer.Option(metavar="P", help="Operating point that decides; default: the run's own.", rich_help_panel=_VERDICTS),
+]
+Prior = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of AI where verdicts are used, e.g. 0.05: moves probabilities, never verdicts.",
+        rich_help_panel=_VERDICTS,
+    ),
+]
 ViewNames = Annotated[
     str | None,
     typer.Option(

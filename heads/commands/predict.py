@@ -9,8 +9,9 @@ import typer
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
-from heads.commands.options import AsJson, DatasetName, EncoderName, TableFormat, ViewName
+from heads.commands.options import AsJson, DatasetName, EncoderName, PointName, Prior, TableFormat, ViewName
 from heads.commands.render import console, next_command, print_json, safe, show_checks
+from heads.data.tasks import AI
 
 __all__ = ["predict"]
 
@@ -28,34 +29,43 @@ def predict(
     spectral_encoder: EncoderName = None,
     view: ViewName = None,
     dataset: DatasetName = None,
+    point: PointName = None,
+    prior: Prior = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")] = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's answers: sample_id, p_ai, pred_a, pred_b, and each generator's probability."""
+    """Write a run's answers: sample_id, p_ai, p_ai_raw, pred_a, pred_b, and each generator's probability."""
     from heads.files.folder import prepare_file
     from heads.runs.predictions import check_table_format, write_ct2, write_table
     from heads.runs.predictions import predict as library_predict
     from heads.runs.run import load_run
+    from heads.verdicts.judging import UNSURE
 
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
         check_table_format(out)
     prepare_file(out, overwrite=overwrite)
     loaded = load_run(run)
+    loaded.point(point)
+    loaded.check_prior(prior)
     encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
     with show_checks() as checking:
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         check_encoders(loaded, store, encoders)
-        found = library_predict(loaded.in_view(view) if view else loaded, store, split)
+        chosen = loaded.in_view(view) if view else loaded
+        found = library_predict(chosen, store, split, point=point, prior=prior)
     (write_ct2 if is_ct2 else write_table)(found, out)
-    n_ai = int((found.verdict[found.answered] > 0).sum())
-    counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai}
+    words = found.judgement.words
+    n_ai, n_unsure = words.count(AI), words.count(UNSURE)
+    counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai, "n_unsure": n_unsure}
     if as_json:
-        print_json({"out": str(out), "split": split, "threshold": loaded.threshold, **counts})
+        decided = {"threshold": found.point.ai_from, "real_below": found.point.real_below, "point": found.point.name}
+        print_json({"out": str(out), "split": split, **decided, "prior": loaded.check_prior(prior), **counts})
     else:
         n_answered = len(found) - found.n_refused
-        console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI")
+        unsure = f", {n_unsure:,} unsure" if found.point.abstains else ""
+        console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI{unsure}")
         if found.n_refused:
             how = "left out" if is_ct2 else "written without an answer"
             console.print(f"[yellow]{found.n_refused:,}[/] {how}: a modality that this head needs is missing")

@@ -12,7 +12,16 @@ from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
-from heads.commands.options import AsJson, DeviceName, EncodingDevice, ImageModel, Overwrite, TextModel
+from heads.commands.options import (
+    AsJson,
+    DeviceName,
+    EncodingDevice,
+    ImageModel,
+    Overwrite,
+    PointName,
+    Prior,
+    TextModel,
+)
 from heads.commands.render import console, next_command, notes, print_json, safe, vectors_of
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file
@@ -35,6 +44,8 @@ def scan(
     image_model: ImageModel = None,
     text_model: TextModel = None,
     device: EncodingDevice = DeviceName.auto,
+    point: PointName = None,
+    prior: Prior = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -47,6 +58,8 @@ def scan(
         from heads.runs.scanning import encode_pictures, write_verdicts
 
         loaded = load_run(run)
+        loaded.point(point)
+        loaded.check_prior(prior)
         folder = cache or out.with_suffix(".featcache")
         _check_cache(loaded, folder)
         models = _models(loaded, {"image": image_model, "text": text_model})
@@ -55,7 +68,7 @@ def scan(
             pictures = encode_pictures(
                 loaded, data, cache=folder, models=models, device=device.value, progress=display.update
             )
-        done = write_verdicts(loaded, pictures, out, overwrite=overwrite)
+        done = write_verdicts(loaded, pictures, out, point=point, prior=prior, overwrite=overwrite)
     if as_json:
         print_json(_document(done, out, folder) | {"n_encoded": pictures.n_encoded, "models": places})
     else:
@@ -102,13 +115,21 @@ def _tell(run: Run, folder: Path, models: Mapping[str, str]) -> dict[str, str]:
 
 
 def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
-    counts = {"n": len(done), "n_real": done.n_real, "n_ai": done.n_ai, "n_failed": done.n_failed}
+    counts = {
+        "n": len(done),
+        "n_real": done.n_real,
+        "n_ai": done.n_ai,
+        "n_unsure": done.n_unsure,
+        "n_failed": done.n_failed,
+    }
     return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed)}
 
 
 def _print(done: Scan, out: Path, folder: Path) -> None:
     files = "file" if len(done) == 1 else "files"
-    console.print(f"{len(done):,} {files}: [bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {_failed(done)}")
+    unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
+    found = f"[bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {unsure}{_failed(done)}"
+    console.print(f"{len(done):,} {files}: {found}")
     if done.first is not None:
         path, error = done.first
         console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)

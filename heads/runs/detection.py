@@ -11,9 +11,7 @@ import numpy as np
 from featcache import ContentEncoder, load_encoder
 from heads.data.features import FloatArray
 from heads.data.fusion import check_columns, fuse
-from heads.data.tasks import AI, REAL, joint_tasks
 from heads.errors import HeadsError
-from heads.head.metrics import joint_proba, verdict
 from heads.runs.record import Producer
 from heads.runs.run import Run
 
@@ -26,11 +24,18 @@ class Verdict:
 
     Attributes
     ----------
-    verdict : {"real", "ai"}
-        Real if ``p_ai`` is below ``threshold``.
+    verdict : {"real", "ai", "unsure"}
     generator : str or None
-        The likeliest generator of a picture called AI; None if real, or if the head knows no generators.
-    p_ai, threshold : float
+        The likeliest generator of a picture called AI; None if it is not, or if the head knows no generators.
+    p_ai, threshold, real_below : float
+        P(AI); AI from ``threshold`` on, real below ``real_below``, which differs where verdicts may be unsure. All
+        three have gone through the same map and prior.
+    p_ai_raw : float
+        P(AI) as the head gave it, which decides.
+    point : str
+        Name of the operating point.
+    prior : float or None
+        Share of AI pictures at which probabilities are given; None where the run does not know it.
     probabilities : mapping of class name to float
         Of ``"real"`` and each generator (or ``"ai"``): they sum to 1.
     models : mapping of modality to str
@@ -41,6 +46,10 @@ class Verdict:
     generator: str | None
     p_ai: float
     threshold: float
+    real_below: float
+    p_ai_raw: float
+    point: str
+    prior: float | None
     probabilities: Mapping[str, float]
     models: Mapping[str, str]
 
@@ -58,6 +67,10 @@ class Detector:
     models : mapping of modality to str, optional
         Where the weights of an encoder are now, if not where the run says: hub id or folder.
     device : {"auto", "cuda", "cpu"}
+    point : str, optional
+        Name of the operating point that decides; default: the run's own choice.
+    prior : float, optional
+        Share of AI pictures at which probabilities are given; default: that of the rows that were fitted.
     """
 
     def __init__(
@@ -66,8 +79,12 @@ class Detector:
         *,
         models: Mapping[str, str] | None = None,
         device: Literal["auto", "cuda", "cpu"] = "auto",
+        point: str | None = None,
+        prior: float | None = None,
     ) -> None:
         self._run = run
+        self._point = run.point(point)
+        self._prior = run.check_prior(prior)
         self._models = models or {}
         self._device = device
         self._encoders: dict[str, ContentEncoder] = {}
@@ -105,7 +122,7 @@ class Detector:
             assert content is not None
             blocks[modality] = self._encoder(modality, producer).encode(content)[None, :]
             places[modality] = self._models.get(modality) or model_place(producer)
-        return _judge(self._run, fuse(self._run.fusion, blocks), places)
+        return self._judge(fuse(self._run.fusion, blocks), places)
 
     def _encoder(self, modality: str, producer: Producer) -> ContentEncoder:
         if modality not in self._encoders:
@@ -114,6 +131,25 @@ class Detector:
                 producer.document, outputs=outputs, model=model, device=self._device
             )
         return self._encoders[modality]
+
+    def _judge(self, X: FloatArray, places: Mapping[str, str]) -> Verdict:
+        run, point, maps = self._run, self._point, self._run.record.verdicts.maps
+        widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
+        check_columns(X, run.fusion, widths=widths)
+        found = run.judge(run.head.predict_proba(X), point=point.name, prior=self._prior)
+        code = int(found.verdict[0])
+        return Verdict(
+            verdict=found.words[0],
+            generator=found.names[0] if code > 0 and run.knows_generators else None,
+            p_ai=float(found.p_ai[0]),
+            threshold=float(maps.p_ai(point.ai_from, prior=self._prior)),
+            real_below=float(maps.p_ai(point.real_below, prior=self._prior)),
+            p_ai_raw=float(found.raw[0]),
+            point=point.name,
+            prior=self._prior,
+            probabilities=dict(zip(found.classes, found.proba[0].astype(np.float64).tolist(), strict=True)),
+            models=places,
+        )
 
 
 def _side(modality: str, image: bytes | None, caption: str | None) -> bytes | str | None:
@@ -131,23 +167,6 @@ def model_place(producer: Producer) -> str:
         return str(source["path"])
     revision = source.get("revision")
     return f"{source.get('model', '?')}@{revision}" if revision else str(source.get("model", "?"))
-
-
-def _judge(run: Run, X: FloatArray, places: Mapping[str, str]) -> Verdict:
-    widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
-    check_columns(X, run.fusion, widths=widths)
-    prediction = run.head.predict_proba(X)
-    a, b = joint_tasks(run.tasks)
-    code = int(verdict(prediction, run.threshold, run.tasks)[0])
-    proba = joint_proba(prediction, run.tasks)[0].astype(np.float64)
-    return Verdict(
-        verdict=AI if code else REAL,
-        generator=b.classes[code - 1] if b and code else None,
-        p_ai=float(prediction.proba[a.name][0]),
-        threshold=run.threshold,
-        probabilities=dict(zip((REAL, *(b.classes if b else (AI,))), proba.tolist(), strict=True)),
-        models=places,
-    )
 
 
 def _missing(run: Run, modality: str) -> str:

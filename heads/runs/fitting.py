@@ -24,6 +24,8 @@ from heads.head.protocol import Device, Head, Prediction, Progress
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
+from heads.verdicts.maps import PRIOR, ProbabilityMaps
+from heads.verdicts.record import VerdictRules
 
 __all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
@@ -42,6 +44,8 @@ class FittedRun:
     threshold : float
     threshold_note : str or None
         Why the threshold was not chosen on the calibrating rows.
+    verdicts : VerdictRules
+        The share of AI rows among those that were fitted, and maps to probabilities.
     validation : mapping
         ``rule``, ``digest``, and for ``selecting`` and ``calibrating`` each ``n``, ``score`` (the
         mean of ``task_scores``: A's balanced accuracy at 0.5, B's macro F1) and the metrics at ``threshold``.
@@ -54,6 +58,7 @@ class FittedRun:
     head: Head
     threshold: float
     threshold_note: str | None
+    verdicts: VerdictRules
     validation: Mapping[str, Any]
     rows: Mapping[str, int]
 
@@ -168,7 +173,7 @@ def fit_run(
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note = calibrate(predictions["calibrating"], parts["calibrating"])
     validation = summarise(parts, predictions, division=division, threshold=threshold)
-    return FittedRun(config, head, threshold, note, validation, counts)
+    return FittedRun(config, head, threshold, note, VerdictRules(_maps(targets, fit_rows)), validation, counts)
 
 
 def build_record(
@@ -196,6 +201,7 @@ def build_record(
         producers=producers_of(store, selections),
         threshold=fitted.threshold,
         threshold_note=fitted.threshold_note,
+        verdicts=fitted.verdicts,
         validation=fitted.validation,
         rows=fitted.rows,
         history=tuple(fitted.head.history_),
@@ -257,6 +263,15 @@ def _gather(
     if extra is not None and n_extra:
         X, targets = np.concatenate([X, extra.matrix(fusion)]), targets.join(extra.targets)
     return ArrayRows(X), targets, np.arange(len(used), len(X))
+
+
+def _maps(targets: Targets, fit_rows: IntArray) -> ProbabilityMaps:
+    """Return what raw scores stand for: the share of AI rows among those that were fitted; None of one class."""
+    of_fit = targets.select(fit_rows)
+    name = next(iter(of_fit.y))
+    y = of_fit.y[name][of_fit.applies[name]]
+    share = float(np.mean(y == 1)) if len(y) else 0.0
+    return ProbabilityMaps(share if PRIOR.holds(share) else None)
 
 
 def _predict(head: Head, source: RowSource, rows: IntArray) -> Prediction:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from featcache import FeatureStore
-from heads.data.features import BoolArray, FloatArray, IntArray, StrArray
-from heads.data.tasks import AI, REAL, joint_tasks
+from heads.data.features import BoolArray, StrArray
+from heads.data.tasks import AI, REAL
 from heads.errors import HeadsError
 from heads.files.folder import new_file, prepare_file, write_file
 from heads.files.table import Schema, check_table_ending, table_writer
-from heads.head.metrics import joint_proba, verdict
 from heads.runs.run import Run, load_run_features
+from heads.verdicts.judging import Judgement, no_judgement
+from heads.verdicts.points import OperatingPoint
 
 __all__ = [
     "CT2_CLASSES",
@@ -43,23 +44,17 @@ class Predictions:
     ----------
     sample_id : str array (n,)
     answered : bool array (n,)
-        False where the row lacks a modality that the head needs; its other values mean nothing.
-    p_ai : float32 array (n,)
-        P(AI). NaN in rows that are not answered.
-    proba : float32 array (n, K + 1)
-        Probabilities of ``classes``; they sum to 1. NaN in rows that are not answered.
-    verdict : int64 array (n,)
-        Index into ``classes``: real below the threshold on P(AI), else the likeliest generator.
-    classes : tuple of str
-        ``"real"`` and the generators, or ``"real"`` and ``"ai"`` if the head knows no generators.
+        False where the row lacks a modality that the head needs.
+    judgement : Judgement
+        Of the rows that are answered, in their order.
+    point : OperatingPoint
+        What the verdicts were decided by.
     """
 
     sample_id: StrArray
     answered: BoolArray
-    p_ai: FloatArray
-    proba: FloatArray
-    verdict: IntArray
-    classes: tuple[str, ...]
+    judgement: Judgement
+    point: OperatingPoint
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -72,29 +67,46 @@ class Predictions:
     def table(self) -> dict[str, list[Any]]:
         """Return the table by the names of its columns, None in rows that are not answered.
 
-        ``sample_id``, ``p_ai``, ``pred_a`` (``real`` or ``ai``), ``pred_b`` (the verdict's class) and
-        ``p_NAME`` of each generator (see `generator_columns`): the probability that it made the picture,
-        P(AI) · P(NAME | AI). They add up to ``p_ai``.
+        ``sample_id``, ``p_ai``, ``p_ai_raw`` (which verdicts compare with thresholds), ``pred_a`` (``real``, ``ai`` or
+        ``unsure``), ``pred_b`` (the verdict's class) and ``p_NAME`` of each generator (see `generator_columns`): the
+        probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``.
         """
-        known = self.answered.tolist()
+        known, found = self.answered.tolist(), self.judgement
 
         def where_answered(values: list[Any]) -> list[Any]:
-            return [value if ok else None for value, ok in zip(values, known, strict=True)]
+            given = iter(values)
+            return [next(given) if ok else None for ok in known]
 
         table = {
             "sample_id": self.sample_id.tolist(),
-            "p_ai": where_answered(self.p_ai.tolist()),
-            "pred_a": where_answered([AI if code else REAL for code in self.verdict.tolist()]),
-            "pred_b": where_answered([self.classes[code] for code in self.verdict.tolist()]),
+            "p_ai": where_answered(found.p_ai.tolist()),
+            "p_ai_raw": where_answered(found.raw.tolist()),
+            "pred_a": where_answered(found.words),
+            "pred_b": where_answered(found.names),
         }
-        generators = () if self.classes == (REAL, AI) else self.classes[1:]
+        generators = () if found.classes == (REAL, AI) else found.classes[1:]
         for column, code in generator_columns(generators, table).items():
-            table[column] = where_answered(self.proba[:, code].tolist())
+            table[column] = where_answered(found.proba[:, code].tolist())
         return table
 
 
-def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predictions:
+def predict(
+    run: Run,
+    store: FeatureStore,
+    split: str | None = None,
+    *,
+    point: str | None = None,
+    prior: float | None = None,
+) -> Predictions:
     """Apply ``run`` to the rows of ``split``, or to every row of the store.
+
+    Parameters
+    ----------
+    run, store, split
+    point : str, optional
+        Name of the operating point that decides; default: the run's own choice.
+    prior : float, optional
+        Share of AI rows at which probabilities are given; default: that of the rows that were fitted.
 
     Raises
     ------
@@ -103,17 +115,11 @@ def predict(run: Run, store: FeatureStore, split: str | None = None) -> Predicti
     """
     features = load_run_features(run, store, splits=None if split is None else (split,))
     answered = features.usable(run.fusion)
-    a, b = joint_tasks(run.tasks)
-    classes = (REAL, *(b.classes if b else (AI,)))
-    p_ai = np.full(len(features), np.nan, dtype=np.float32)
-    proba = np.full((len(features), len(classes)), np.nan, dtype=np.float32)
-    verdicts = np.zeros(len(features), dtype=np.int64)
     if answered.any():
-        prediction = run.predict(features.select(answered))
-        p_ai[answered] = prediction.proba[a.name]
-        proba[answered] = joint_proba(prediction, run.tasks)
-        verdicts[answered] = verdict(prediction, run.threshold, run.tasks)
-    return Predictions(features.sample_id, answered, p_ai, proba, verdicts, classes)
+        judgement = run.judge(run.predict(features.select(answered)), point=point, prior=prior)
+    else:
+        judgement = no_judgement(run.tasks)
+    return Predictions(features.sample_id, answered, judgement, run.point(point))
 
 
 def write_table(predictions: Predictions, out: Path) -> None:
@@ -165,16 +171,21 @@ def write_ct2(predictions: Predictions, out: Path) -> None:
     Raises
     ------
     HeadsError
-        If a class of the run is none of the competition's.
+        If a class of the run is none of the competition's, or the operating point leaves rows unsure.
     """
-    codes = np.array([_ct2_code(name) for name in predictions.classes])
-    ids = predictions.sample_id.tolist()
+    found, point = predictions.judgement, predictions.point
+    if point.abstains:
+        raise HeadsError(
+            f"operating point {point.name!r} leaves rows unsure, and the CT2 competition has no answer for that: "
+            "name another --point"
+        )
+    codes = np.array([_ct2_code(name) for name in found.classes])
+    ids = predictions.sample_id[predictions.answered].tolist()
     is_number = all(re.fullmatch(r"0|[1-9][0-9]{0,17}", sample_id) for sample_id in ids)
-    label_b = codes[predictions.verdict].tolist()
+    label_b = codes[found.verdict].tolist()
     answers = [
         {"index": int(sample_id) if is_number else sample_id, "Label_A": int(code > 0), "Label_B": code}
-        for sample_id, code, ok in zip(ids, label_b, predictions.answered.tolist(), strict=True)
-        if ok
+        for sample_id, code in zip(ids, label_b, strict=True)
     ]
     answers.sort(key=lambda answer: answer["index"])
     prepare_file(out)

@@ -13,10 +13,12 @@ from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.files.document import is_version, parse_document
 from heads.files.ranges import Range
+from heads.verdicts.record import VerdictRules, parse_rules
 
 __all__ = ["RUN_FORMAT", "Producer", "RunRecord", "TrainConfig", "format_record", "parse_record"]
 
-RUN_FORMAT = 1
+RUN_FORMAT = 2
+_READ_FORMATS = (1, 2)
 PRESETS = ("paper",)
 _SEED = Range(int, 0, 2**31 - 1)
 _THRESHOLD = Range(float, 0, 1)
@@ -83,6 +85,8 @@ class RunRecord:
         On P(AI); a row below it is real.
     threshold_note : str or None
         Why the threshold was not chosen on the calibrating rows.
+    verdicts : VerdictRules
+        Maps from raw P(AI) to probabilities, and operating points beside the threshold.
     validation : mapping
         The rule of the division, its digest, and per part the row count and the metrics.
     rows : mapping of str to int
@@ -110,6 +114,7 @@ class RunRecord:
     producers: Mapping[str, Producer]
     threshold: float
     threshold_note: str | None
+    verdicts: VerdictRules
     validation: Mapping[str, Any]
     rows: Mapping[str, int]
     history: tuple[Mapping[str, Any], ...]
@@ -126,6 +131,7 @@ def format_record(record: RunRecord) -> bytes:
     fields = {name: getattr(record, name) for name in RunRecord.__dataclass_fields__}
     fields["config"] = {**vars(record.config), "settings": dict(record.config.settings)}
     fields["producers"] = {modality: asdict(producer) for modality, producer in record.producers.items()}
+    fields["verdicts"] = record.verdicts.to_json()
     text = json.dumps(
         {"format": RUN_FORMAT, "kind": "heads-run", **fields}, indent=1, allow_nan=False, ensure_ascii=False
     )
@@ -145,10 +151,12 @@ def parse_record(data: bytes, where: str) -> RunRecord:
     fields = parse_document(data, where)
     if not isinstance(fields, dict) or "format" not in fields:
         raise HeadsError(f"{where} has no format version: is this the folder of a run?")
-    if not is_version(fields["format"], RUN_FORMAT) or fields.get("kind") != "heads-run":
+    is_known = any(is_version(fields["format"], version) for version in _READ_FORMATS)
+    if not is_known or fields.get("kind") != "heads-run":
         found = f"format {fields['format']!r:.40} of kind {fields.get('kind')!r:.40}"
         raise HeadsError(f"{where} is {found}, expected format {RUN_FORMAT} of kind 'heads-run'")
-    fields = {"views": [], **fields}  # older runs had one view
+    if fields["format"] == 1:
+        fields = {"views": [], **fields, "verdicts": VerdictRules().to_json()}  # the oldest runs had one view
     _check_keys(fields, {"format", "kind", *RunRecord.__dataclass_fields__}, where)
     for name, is_valid in _CHECKS.items():
         if not is_valid(fields[name]):
@@ -158,6 +166,7 @@ def parse_record(data: bytes, where: str) -> RunRecord:
         **{
             **values,
             "config": _parse_config(fields["config"], where),
+            "verdicts": parse_rules(fields["verdicts"], where),
             "producers": {name: _parse_producer(name, p, where) for name, p in fields["producers"].items()},
             **{name: tuple(fields[name]) for name in ("tasks", "history", "views", "transductive")},
         }
@@ -247,6 +256,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "producers": lambda value: _is_object(value) and len(value) > 0,
     "threshold": _THRESHOLD.holds,
     "threshold_note": lambda value: value is None or _is_text(value),
+    "verdicts": _is_object,
     "validation": _is_object,
     "rows": lambda value: _is_object(value) and all(map(_COUNT.holds, value.values())),
     "history": _is_objects,

@@ -11,13 +11,15 @@ from pathlib import Path
 from featcache import FeatureStore, Selection
 from heads.data.features import Features, load_features
 from heads.data.fusion import check_columns, check_fusion
-from heads.data.tasks import Task
+from heads.data.tasks import Task, joint_tasks
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
 from heads.head.kinds import head_class, is_head_file
 from heads.head.protocol import Head, Prediction
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
+from heads.verdicts.judging import Judgement, judge
+from heads.verdicts.points import BALANCED, OperatingPoint
 
 __all__ = ["PSEUDO_FILE", "Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
 
@@ -66,6 +68,41 @@ class Run:
         return self.record.threshold
 
     @property
+    def points(self) -> dict[str, OperatingPoint]:
+        """The operating points by name: the threshold of the run, and those that were calibrated."""
+        views = {s.view for modality, s in self.selections.items() if modality != "text"} or {"clean"}
+        balanced = OperatingPoint(BALANCED, min(views), self.threshold, self.threshold)
+        return {point.name: point for point in (balanced, *self.record.verdicts.points)}
+
+    def point(self, name: str | None = None) -> OperatingPoint:
+        """Return an operating point by its name; the default is the run's own choice."""
+        points = self.points
+        chosen = self.record.verdicts.point if name is None else name
+        if chosen not in points:
+            raise HeadsError(
+                f"run {self.path} has no operating point {chosen!r:.80}, expected one of {', '.join(points)}: "
+                f"heads calibrate makes others"
+            )
+        return points[chosen]
+
+    @property
+    def knows_generators(self) -> bool:
+        """Whether the head tells generators apart."""
+        return joint_tasks(self.tasks)[1] is not None
+
+    def check_prior(self, prior: float | None) -> float | None:
+        """Return the share of AI at which probabilities are given: the one asked for, or that of the fitted rows.
+
+        Raises
+        ------
+        HeadsError
+            If another is asked for than can be.
+        """
+        maps = self.record.verdicts.maps
+        maps.p_ai(0.5, prior=prior)
+        return maps.prior if prior is None else prior
+
+    @property
     def selections(self) -> dict[str, Selection]:
         """The vectors that the head takes, by modality."""
         return {modality: producer.selection for modality, producer in self.record.producers.items()}
@@ -76,6 +113,10 @@ class Run:
         widths = {modality: sum(selection.widths) for modality, selection in self.selections.items()}
         check_columns(X, self.fusion, widths=widths)
         return self.head.predict_proba(X)
+
+    def judge(self, prediction: Prediction, *, point: str | None = None, prior: float | None = None) -> Judgement:
+        """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior."""
+        return judge(prediction, self.tasks, point=self.point(point), maps=self.record.verdicts.maps, prior=prior)
 
     def in_view(self, view: str) -> Run:
         """Return the same head and threshold for pictures' vectors of another view; captions have no views.

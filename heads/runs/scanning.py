@@ -17,9 +17,9 @@ from heads.data.row_source import StoredRows
 from heads.data.tasks import AI, REAL, joint_tasks
 from heads.files.folder import new_file, prepare_file
 from heads.files.table import Schema, check_table_ending, table_writer
-from heads.head.metrics import joint_proba, verdict
 from heads.runs.predictions import generator_columns
 from heads.runs.run import Run
+from heads.verdicts.judging import UNSURE
 
 __all__ = ["Scan", "encode_pictures", "write_verdicts"]
 
@@ -27,7 +27,7 @@ _MOST_ROWS = 16384
 _FEWEST_ROWS = 256
 _BLOCK_BYTES = 64 << 20
 _NOT_FINITE = "its vector is not finite: run featcache verify --deep on the cache of the scan"
-_OF_PICTURE = ("path", "sample_id", "verdict", "p_ai")
+_OF_PICTURE = ("path", "sample_id", "verdict", "p_ai", "p_ai_raw")
 _OF_FAULT = ("error", "stage")
 
 
@@ -37,8 +37,8 @@ class Scan:
 
     Attributes
     ----------
-    n_real, n_ai : int
-        Pictures with either verdict.
+    n_real, n_ai, n_unsure : int
+        Pictures by verdict.
     failed : mapping of stage to int
         Lines without a verdict, by what could not be done: ``data``, ``read``, ``decode``, ``view``, ``encode``.
     first : (str, str) or None
@@ -47,6 +47,7 @@ class Scan:
 
     n_real: int
     n_ai: int
+    n_unsure: int
     failed: Mapping[str, int]
     first: tuple[str, str] | None
 
@@ -56,7 +57,7 @@ class Scan:
         return sum(self.failed.values())
 
     def __len__(self) -> int:
-        return self.n_real + self.n_ai + self.n_failed
+        return self.n_real + self.n_ai + self.n_unsure + self.n_failed
 
 
 def encode_pictures(
@@ -96,12 +97,21 @@ def encode_pictures(
     return extract_pictures(data, cache, producers, models=models, device=device, progress=progress)
 
 
-def write_verdicts(run: Run, pictures: ExtractedPictures, out: Path, *, overwrite: bool = False) -> Scan:
+def write_verdicts(
+    run: Run,
+    pictures: ExtractedPictures,
+    out: Path,
+    *,
+    point: str | None = None,
+    prior: float | None = None,
+    overwrite: bool = False,
+) -> Scan:
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
-    The columns are ``path``, ``sample_id``, ``verdict`` (``real`` or ``ai``), ``p_ai``, `generator_columns`, ``error``
-    and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where the data
-    say, has a line at the end, with an error alone. The file is whole or absent.
+    The columns are ``path``, ``sample_id``, ``verdict`` (``real``, ``ai`` or ``unsure``), ``p_ai``, ``p_ai_raw`` (which
+    decides), `generator_columns`, ``error`` and ``stage``. A line has either a verdict or an error. What is no sample,
+    because there is nothing where the data say, has a line at the end, with an error alone. The file is whole or
+    absent.
 
     Raises
     ------
@@ -112,25 +122,56 @@ def write_verdicts(run: Run, pictures: ExtractedPictures, out: Path, *, overwrit
     prepare_file(out, overwrite=overwrite)
     b = joint_tasks(run.tasks)[1]
     generators = generator_columns(b.classes if b else (), (*_OF_PICTURE, *_OF_FAULT))
-    numbers = ("p_ai", *generators)
+    numbers = ("p_ai", "p_ai_raw", *generators)
     schema: Schema = {name: "number" if name in numbers else "text" for name in (*_OF_PICTURE, *generators, *_OF_FAULT)}
     counts: Counter[str] = Counter()
     first = None
     with new_file(out, overwrite=overwrite) as file, table_writer(out, file, schema) as write:
-        for rows in _blocks(run, pictures, generators):
+        for rows in _blocks(_Judge(run, generators, point, prior), pictures):
             counts.update(row["verdict"] or row["stage"] for row in rows)
             first = first or next(((row["path"] or "", row["error"]) for row in rows if row["error"]), None)
             write({name: [row[name] for row in rows] for name in schema})
-    failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI)}
-    return Scan(counts[REAL], counts[AI], failed, first)
+    failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE)}
+    return Scan(counts[REAL], counts[AI], counts[UNSURE], failed, first)
 
 
-def _blocks(run: Run, pictures: ExtractedPictures, generators: Mapping[str, int]) -> Iterator[list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class _Judge:
+    """What decides: a run, the columns of its generators, an operating point and a prior."""
+
+    run: Run
+    generators: Mapping[str, int]
+    point: str | None
+    prior: float | None
+
+    def fill(self, source: StoredRows, rows: IntArray, lines: list[dict[str, Any]]) -> None:
+        """Fill in the verdicts of rows that have all vectors; ``rows`` are their numbers, a line each."""
+        X = source.read(rows)
+        widths = {modality: sum(selection.widths) for modality, selection in self.run.selections.items()}
+        check_columns(X, self.run.fusion, widths=widths)
+        finite = np.isfinite(X).all(axis=1)
+        for i in np.flatnonzero(~finite).tolist():
+            lines[i] |= {"error": _NOT_FINITE, "stage": "encode"}
+        if not finite.any():
+            return
+        found = self.run.judge(self.run.head.predict_proba(X[finite]), point=self.point, prior=self.prior)
+        columns: dict[str, list[Any]] = {
+            "verdict": found.words,
+            "p_ai": found.p_ai.tolist(),
+            "p_ai_raw": found.raw.tolist(),
+            **{name: found.proba[:, code].tolist() for name, code in self.generators.items()},
+        }
+        for k, i in enumerate(np.flatnonzero(finite).tolist()):
+            lines[i] |= {name: values[k] for name, values in columns.items()}
+
+
+def _blocks(judge: _Judge, pictures: ExtractedPictures) -> Iterator[list[dict[str, Any]]]:
     """Yield lines, as many at a time as their vectors allow."""
+    run = judge.run
     selections = {modality: run.selections[modality] for modality in fusion_modalities(run.fusion)}
     width = sum(sum(selection.widths) for selection in selections.values())
     size = max(_FEWEST_ROWS, min(_MOST_ROWS, _BLOCK_BYTES // (4 * width)))
-    blank: dict[str, Any] = dict.fromkeys((*_OF_PICTURE, *generators, *_OF_FAULT))
+    blank: dict[str, Any] = dict.fromkeys((*_OF_PICTURE, *judge.generators, *_OF_FAULT))
     n = len(pictures)
     # Where every row has a fault there may be no vectors to look up.
     source = StoredRows(pictures.store, [selections], np.arange(n)) if len(pictures.faults) < n else None
@@ -142,28 +183,6 @@ def _blocks(run: Run, pictures: ExtractedPictures, generators: Mapping[str, int]
                 line |= {"error": fault.message, "stage": fault.stage}
         judged = np.flatnonzero([line["error"] is None for line in lines])
         if source is not None and len(judged):
-            _judge(run, source, rows[judged], [lines[i] for i in judged.tolist()], generators)
+            judge.fill(source, rows[judged], [lines[i] for i in judged.tolist()])
         yield lines
     yield [blank | {"error": line, "stage": "data"} for line in pictures.left_out]
-
-
-def _judge(
-    run: Run, source: StoredRows, rows: IntArray, lines: list[dict[str, Any]], generators: Mapping[str, int]
-) -> None:
-    """Fill in the verdicts of rows that have all vectors."""
-    X = source.read(rows)
-    widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
-    check_columns(X, run.fusion, widths=widths)
-    finite = np.isfinite(X).all(axis=1)
-    for i in np.flatnonzero(~finite).tolist():
-        lines[i] |= {"error": _NOT_FINITE, "stage": "encode"}
-    if not finite.any():
-        return
-    prediction = run.head.predict_proba(X[finite])
-    a = joint_tasks(run.tasks)[0]
-    p_ai, proba = prediction.proba[a.name].tolist(), joint_proba(prediction, run.tasks)
-    codes = verdict(prediction, run.threshold, run.tasks).tolist()
-    of_generators = {name: proba[:, code].tolist() for name, code in generators.items()}
-    for k, i in enumerate(np.flatnonzero(finite).tolist()):
-        lines[i] |= {"verdict": AI if codes[k] else REAL, "p_ai": p_ai[k]}
-        lines[i] |= {name: values[k] for name, values in of_generators.items()}

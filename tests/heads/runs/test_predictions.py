@@ -8,10 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from featcache import FeatureStore
 from heads.errors import HeadsError
@@ -24,6 +26,8 @@ from heads.runs.predictions import (
     write_table,
 )
 from heads.runs.run import Run
+from heads.verdicts.judging import Judgement
+from heads.verdicts.points import OperatingPoint
 from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 
 
@@ -50,7 +54,7 @@ def found(run: Run, store: FeatureStore) -> Predictions:
 
 def test_every_row_gets_a_line_and_refused_ones_no_answer(found: Predictions) -> None:
     columns = found.table()
-    assert list(columns) == ["sample_id", "p_ai", "pred_a", "pred_b", *(f"p_{name}" for name in GENERATORS)]
+    assert list(columns) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", *(f"p_{name}" for name in GENERATORS)]
     assert {len(values) for values in columns.values()} == {96}
     assert found.n_refused == 2
     for name in list(columns)[1:]:
@@ -58,12 +62,26 @@ def test_every_row_gets_a_line_and_refused_ones_no_answer(found: Predictions) ->
 
 
 def test_probabilities_add_up_and_the_verdict_follows_the_threshold(run: Run, found: Predictions) -> None:
-    ok = found.answered
-    assert np.allclose(found.proba[ok].sum(axis=1), 1, atol=1e-6)
-    assert np.allclose(found.proba[ok, 1:].sum(axis=1), found.p_ai[ok], atol=1e-6)
-    assert ((found.verdict > 0) == (found.p_ai.astype(np.float64) >= run.threshold))[ok].all()
-    ai = ok & (found.verdict > 0)
-    assert (found.verdict[ai] == 1 + found.proba[ai, 1:].argmax(axis=1)).all()
+    said = found.judgement
+    assert len(said) == found.answered.sum()
+    assert np.allclose(said.proba.sum(axis=1), 1, atol=1e-6)
+    assert np.allclose(said.proba[:, 1:].sum(axis=1), said.p_ai, atol=1e-6)
+    assert ((said.verdict > 0) == (said.raw.astype(np.float64) >= run.threshold)).all()
+    ai = said.verdict > 0
+    assert (said.verdict[ai] == 1 + said.proba[ai, 1:].argmax(axis=1)).all()
+
+
+def test_a_prior_moves_probabilities_and_no_verdict(run: Run, store: FeatureStore, found: Predictions) -> None:
+    rare = predict(run, store, "test", prior=0.01).judgement
+    assert (rare.p_ai < found.judgement.p_ai).all() and (rare.raw == found.judgement.raw).all()
+    assert (rare.verdict == found.judgement.verdict).all()
+
+
+def test_a_point_that_abstains_is_no_answer_of_the_competition(found: Predictions, tmp_path: Path) -> None:
+    unsure = replace(found, point=OperatingPoint("both", "clean", 0.9, 0.1))
+    with pytest.raises(HeadsError, match="operating point 'both' leaves rows unsure"):
+        write_ct2(unsure, tmp_path / "answer.json")
+    assert not (tmp_path / "answer.json").exists()
 
 
 def test_default_is_every_row_of_the_store(run: Run, store: FeatureStore) -> None:
@@ -161,38 +179,30 @@ def test_ct2_leaves_out_rows_without_an_answer(found: Predictions, tmp_path: Pat
     assert len(json.loads((tmp_path / "answer.json").read_text())) == 94
 
 
+def answer(proba: NDArray[np.float64], *generators: str) -> Predictions:
+    """What a head with these generators says of rows: AI where that is likelier."""
+    p_ai = (1 - proba[:, 0]).astype(np.float32)
+    codes = np.where(p_ai >= 0.5, 1 + proba[:, 1:].argmax(axis=1), 0)
+    said = Judgement(p_ai, p_ai, proba.astype(np.float32), codes, ("real", *generators))
+    names = np.array([str(number) for number in range(len(proba))])
+    return Predictions(names, np.full(len(proba), True), said, OperatingPoint("balanced", "clean", 0.5, 0.5))
+
+
 def test_ct2_knows_the_common_spellings_and_refuses_other_classes(tmp_path: Path) -> None:
-    answers = Predictions(
-        np.array(["x"]),
-        np.array([True]),
-        np.array([0.9], dtype=np.float32),
-        np.array([[0.1, 0.9, 0.0]], dtype=np.float32),
-        np.array([1]),
-        ("real", "DALL-E 3", "SD 2.1"),
-    )
+    answers = answer(np.array([[0.1, 0.9, 0.0]]), "DALL-E 3", "SD 2.1")
     write_ct2(answers, tmp_path / "answer.json")
-    assert json.loads((tmp_path / "answer.json").read_text()) == [{"index": "x", "Label_A": 1, "Label_B": 4}]
-    for stranger in (("real", "glide", "sd3"), ("real", "ai", "sd3")):
-        other = Predictions(answers.sample_id, answers.answered, answers.p_ai, answers.proba, answers.verdict, stranger)
-        with pytest.raises(HeadsError, match=f"class '{stranger[1]}' is none of the CT2 competition's"):
-            write_ct2(other, tmp_path / "answer2.json")
+    assert json.loads((tmp_path / "answer.json").read_text()) == [{"index": 0, "Label_A": 1, "Label_B": 4}]
+    for stranger in ("glide", "ai"):
+        with pytest.raises(HeadsError, match=f"class '{stranger}' is none of the CT2 competition's"):
+            write_ct2(answer(np.array([[0.1, 0.9, 0.0]]), stranger, "sd3"), tmp_path / "answer2.json")
     assert not (tmp_path / "answer2.json").exists()
 
 
 def test_a_head_without_generators_predicts_real_or_ai(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("sdxl",))
     found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test")
-    assert list(found.table()) == ["sample_id", "p_ai", "pred_a", "pred_b"]
+    assert list(found.table()) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b"]
     assert set(found.table()["pred_b"]) <= {"real", "ai"}
-
-
-def rename(generators: tuple[str, ...]) -> Predictions:
-    proba = np.array([[0.7, *[0.3 / len(generators)] * len(generators)], [0.4, 0.6, *[0.0] * (len(generators) - 1)]])
-    p_ai = (1 - proba[:, 0]).astype(np.float32)
-    names = np.array(["x", "y"])
-    return Predictions(
-        names, np.array([True, True]), p_ai, proba.astype(np.float32), np.array([0, 1]), ("real", *generators)
-    )
 
 
 @pytest.mark.parametrize(
@@ -205,12 +215,13 @@ def rename(generators: tuple[str, ...]) -> Predictions:
     ],
 )
 def test_no_class_takes_the_place_of_another_column(generators: tuple[str, ...], columns: list[str]) -> None:
-    found = rename(generators)
+    n = len(generators)
+    found = answer(np.array([[0.7, *[0.3 / n] * n], [0.4, 0.6, *[0.0] * (n - 1)]]), *generators)
     table = found.table()
-    assert list(table) == ["sample_id", "p_ai", "pred_a", "pred_b", *columns]
-    assert table["p_ai"] == found.p_ai.tolist() and table["pred_b"] == ["real", generators[0]]
+    assert list(table) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", *columns]
+    assert table["p_ai"] == found.judgement.p_ai.tolist() and table["pred_b"] == ["real", generators[0]]
     for code, column in enumerate(columns, start=1):
-        assert table[column] == found.proba[:, code].tolist()
+        assert table[column] == found.judgement.proba[:, code].tolist()
 
 
 def test_a_run_whose_class_is_called_ai_predicts(tmp_path: Path) -> None:

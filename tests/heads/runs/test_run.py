@@ -25,7 +25,11 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.runs.record import format_record, parse_record
 from heads.runs.run import Run, load_run, load_run_features, prepare_run_out, save_run
+from heads.verdicts.points import OperatingPoint
+from heads.verdicts.record import VerdictRules
 from tests.heads.synthetic import train_run, write_cache
+
+POINT = {"name": "strict", "view": "clean", "ai_from": 0.9, "real_below": 0.5, "guarantees": []}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,7 @@ def test_a_missing_and_a_strange_file_are_noticed(folder: Path) -> None:
     [
         (lambda r: r.update(extra=1), "unknown key 'extra'"),
         (lambda r: r.pop("threshold"), "lacks the key 'threshold'"),
-        (lambda r: r.update(format=2), "format 2 .*expected format 1"),
+        (lambda r: r.update(format=3), "format 3 .*expected format 2"),
         (lambda r: r.pop("format"), "no format version"),
         (lambda r: r.update(kind="zip"), "of kind 'zip'"),
         (lambda r: r.update(threshold=1.5), "malformed threshold"),
@@ -108,8 +112,8 @@ def test_a_missing_and_a_strange_file_are_noticed(folder: Path) -> None:
         (lambda r: r.update(threshold=10**299), "malformed threshold"),
         (lambda r: r.update(threshold=10**400), "a number of 401 digits"),
         (lambda r: r.update(threshold="1e999"), "malformed threshold"),
-        (lambda r: r.update(format=True), "format True .*expected format 1"),
-        (lambda r: r.update(format=1.0), "format 1.0 .*expected format 1"),
+        (lambda r: r.update(format=True), "format True .*expected format 2"),
+        (lambda r: r.update(format=1.0), "format 1.0 .*expected format 2"),
         (lambda r: r["rows"].update(train=2**63), "malformed rows"),
         (lambda r: r["rows"].update(train=True), "malformed rows"),
         (lambda r: r["config"].update(seed=10**299), "seed is a whole number of 994 bits, expected"),
@@ -118,6 +122,11 @@ def test_a_missing_and_a_strange_file_are_noticed(folder: Path) -> None:
         (lambda r: r["tasks"][0].update(name="\ud800"), "surrogates not allowed"),
         (lambda r: r.update(transductive="test"), "malformed transductive"),
         (lambda r: r.update(views=[1]), "malformed views"),
+        (lambda r: r.update(verdicts=[]), "malformed verdicts"),
+        (lambda r: r["verdicts"].update(point="strict"), "no operating point 'strict', expected one of balanced"),
+        (lambda r: r["verdicts"].update(points=[POINT, POINT]), "two operating points 'strict'"),
+        (lambda r: r["verdicts"].update(points=[POINT] * 65), "65 operating points, expected at most 64"),
+        (lambda r: r["verdicts"]["maps"].update(prior=1), "prior is 1, expected a number from"),
         (lambda r: r.update(files={"head/../../x": "0" * 64}), "malformed files"),
         (lambda r: r.update(files={"/etc/passwd": "0" * 64}), "malformed files"),
         (lambda r: r["config"].update(more=1), "config of .* unknown key 'more'"),
@@ -148,9 +157,26 @@ def test_a_tampered_record_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_from_before_views_had_none(folder: Path) -> None:
-    edit_record(folder, lambda record: record.pop("views"))
-    assert load_run(folder).record.views == ()
+def test_the_first_format_had_no_operating_points_and_at_first_no_views(folder: Path) -> None:
+    def make_old(record: dict[str, Any]) -> None:
+        record["format"] = 1
+        del record["views"], record["verdicts"]
+
+    edit_record(folder, make_old)
+    run = load_run(folder)
+    assert (run.record.views, run.record.verdicts) == ((), VerdictRules())
+    assert run.point() == OperatingPoint("balanced", "clean", run.threshold, run.threshold)
+    with pytest.raises(HeadsError, match="fit it again"):
+        run.check_prior(0.1)
+
+
+def test_points_are_found_by_name(folder: Path) -> None:
+    edit_record(folder, lambda record: record["verdicts"].update(points=[POINT], point="strict"))
+    run = load_run(folder)
+    assert run.point().name == "strict" and run.point().real_below == 0.5
+    assert run.point("balanced").ai_from == run.threshold
+    with pytest.raises(HeadsError, match="no operating point 'other', expected one of balanced, strict"):
+        run.point("other")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format": NaN}'])

@@ -1,0 +1,105 @@
+"""Verdicts on rows: what is decided by raw scores at an operating point, and with which probabilities it is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heads.data.tasks import AI, REAL, IntArray, Task, joint_tasks
+from heads.head.metrics import joint_proba
+from heads.head.protocol import FloatArray, Prediction
+from heads.verdicts.maps import ProbabilityMaps
+from heads.verdicts.points import OperatingPoint
+
+__all__ = ["UNSURE", "UNSURE_CODE", "Judgement", "judge", "no_judgement", "verdict_classes"]
+
+UNSURE = "unsure"
+UNSURE_CODE = -1
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of ``n`` rows.
+
+    Attributes
+    ----------
+    raw : float32 array (n,)
+        P(AI) as the head gave it: what verdicts compare with thresholds.
+    p_ai : float32 array (n,)
+        P(AI) at the prior.
+    proba : float32 array (n, K + 1)
+        Probabilities of real and of each generator (of real and AI, if there is no task B); they sum to 1.
+    verdict : int64 array (n,)
+        0 real, ``1 + k`` generator k (1 is AI, if there is no task B), -1 unsure.
+    classes : tuple of str
+        Names of the columns of ``proba``.
+    """
+
+    raw: FloatArray
+    p_ai: FloatArray
+    proba: FloatArray
+    verdict: IntArray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @property
+    def words(self) -> list[str]:
+        """The verdict on task A of each row: ``real``, ``ai`` or ``unsure``."""
+        return [UNSURE if code < 0 else AI if code else REAL for code in self.verdict.tolist()]
+
+    @property
+    def names(self) -> list[str]:
+        """The verdict's class of each row: one of ``classes``, or ``unsure``."""
+        return [UNSURE if code < 0 else self.classes[code] for code in self.verdict.tolist()]
+
+
+def judge(
+    prediction: Prediction,
+    tasks: Sequence[Task],
+    *,
+    point: OperatingPoint,
+    maps: ProbabilityMaps,
+    prior: float | None = None,
+) -> Judgement:
+    """Decide each row at an operating point: real, AI with the likeliest generator, or unsure.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Raw, as a head gives it.
+    tasks : sequence of Task
+    point : OperatingPoint
+    maps : ProbabilityMaps
+    prior : float, optional
+        Share of AI at which probabilities are given; verdicts do not depend on it.
+    """
+    a, b = joint_tasks(tasks)
+    raw = prediction.proba[a.name]
+    generator = prediction.proba[b.name].argmax(axis=1) if b else np.zeros(len(raw), dtype=np.int64)
+    codes = np.where(point.is_ai(raw), 1 + generator, 0)
+    codes[point.is_unsure(raw)] = UNSURE_CODE
+    mapped = maps.apply(prediction, tasks, prior=prior)
+    return Judgement(
+        raw=raw,
+        p_ai=mapped.proba[a.name],
+        proba=joint_proba(mapped, tasks),
+        verdict=codes.astype(np.int64),
+        classes=verdict_classes(tasks),
+    )
+
+
+def no_judgement(tasks: Sequence[Task]) -> Judgement:
+    """Return what is said of no rows at all."""
+    classes = verdict_classes(tasks)
+    nothing = np.empty(0, dtype=np.float32)
+    return Judgement(nothing, nothing, np.empty((0, len(classes)), np.float32), np.empty(0, np.int64), classes)
+
+
+def verdict_classes(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Return ``real`` and the generators, or ``real`` and ``ai`` if no generators are known."""
+    b = joint_tasks(tasks)[1]
+    return (REAL, *(b.classes if b else (AI,)))
