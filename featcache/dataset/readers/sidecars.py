@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from featcache.dataset.readers.cells import FIELDS, decode_caption, is_unicode, parse_captions, parse_object, quoted
+from featcache.dataset.readers.cells import (
+    FIELDS,
+    decode_caption,
+    is_unicode,
+    parse_captions,
+    parse_cell,
+    parse_object,
+    quoted,
+)
 from featcache.dataset.readers.columns import describe_unread, listed, parse_columns
-from featcache.dataset.readers.reading import Reading
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.readers.tree import SIDECARS
 from featcache.dataset.readers.words import is_missing
@@ -175,9 +183,6 @@ class SidecarReader:
         cells = self._of_object(found[".json"]) if ".json" in found and self._rules > 1 else {}
         texts = (self._of_text(f"{self._folder}/{found[ending]}") for ending in self._texts if ending in found)
         caption = choose_caption(self._objects.in_order(texts, cells.get("caption")))
-        if self._rules < 3:
-            self._n_unread += bool(cells.keys() - {"caption"})
-            cells = {}
         return cells if caption is None else cells | {"caption": caption}
 
     def describe(self, origin: str, known: Collection[str]) -> tuple[str, ...]:
@@ -212,11 +217,18 @@ class SidecarReader:
                 data = file.read(SIDECAR_LIMIT + 1)
             if len(data) > SIDECAR_LIMIT:
                 raise ValueError(f"more than {SIDECAR_LIMIT} bytes")
+            if self._rules == 2:
+                return {"caption": self._caption_alone(data)}
             cells = self._objects.parse(data)
             caption = self._objects.check_caption(cells.pop("caption", None))
-            if isinstance(caption, list) and self._rules < 3:
-                raise ValueError("expected one caption, found a list")
         except (OSError, ValueError, RecursionError):
             self._odd.append(name)
             return cells
         return cells if caption is None else cells | {"caption": caption}
+
+    def _caption_alone(self, data: bytes) -> object:
+        """Return the one caption of an object by rules 2, and count what else it says."""
+        values = {key.lower(): value for key, value in parse_object(data).items()}
+        self._n_unread += any(values.get(name) is not None for name in OBJECT_FIELDS[1:-1])
+        caption = next((values[name] for name in FIELDS["caption"] if values.get(name) is not None), None)
+        return parse_cell("caption", caption, TODAY)

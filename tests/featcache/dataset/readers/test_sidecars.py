@@ -158,15 +158,18 @@ def test_what_a_cache_knows_by_rules_2_is_read_as_before(kind: str, tmp_path: Pa
         "ai/2.txt": b"t",
         "ai/3.jpg": b"x",
         "ai/3.json": {"caption": ["a", "b"]},
+        "ai/4.jpg": b"x",
+        "ai/4.json": {"caption": 5},
     }
     manifest = Manifest.from_source(write(tmp_path, kind, files), earlier=lambda _: Reading(rules=2))
     found = {name: (label, caption) for name, caption, label, *_ in map(told, manifest.samples)}
     if kind == "folder":
-        assert found == {"real/1": (0, "a"), "ai/2": (1, "t"), "ai/3": (1, None)}
+        assert found == {"real/1": (0, "a"), "ai/2": (1, "t"), "ai/3": (1, None), "ai/4": (1, "5")}
         assert "1 .json beside pictures say labels, splits or groups: not read into this cache" in manifest.notes[0]
     else:
         assert found == {
             "real/1": (1, "a"), "ai/2": (-1, "first in the tar"), "ai/3#0": (-1, "a"), "ai/3#1": (-1, "b"),
+            "ai/4": (-1, "5"),
         }  # fmt: skip
 
 
