@@ -144,7 +144,7 @@ def _read_objects(source: _Source, on_orphan: OnOrphan) -> Parsed:
     def place(row: int) -> str:
         return repr(f"{folder}/{pictures[row]}")
 
-    table = Table(source.where, header, load, folder, place, reading=replace(left, columns=""))
+    table = Table(source.where, header, load, folder, place, reading=replace(left, columns=""), has_texts=True)
     parsed = parse_table(table, on_orphan=on_orphan, contents=source.contents)
     return parsed._replace(notes=notes + parsed.notes)
 

@@ -46,7 +46,7 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     fields = _load(table, found)
     unset = [None] * len(next(iter(fields.values())))
     missing = MissingWords(table.reading)
-    cells, listed_notes = unpack_lists(fields.get("caption", unset), table.reading)
+    cells, listed_notes = unpack_lists(table, fields.get("caption", unset))
     if contents is not None and "text" not in contents:
         cells = [cell[0][1] if isinstance(cell, tuple) else cell for cell in cells]
     captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in cells]

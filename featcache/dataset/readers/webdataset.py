@@ -100,4 +100,4 @@ def _tabulate(rows: Sequence[tuple[str, str, TarParts]], reading: Reading) -> Ta
         tar, key, _ = rows[row]
         return f"{tar}, sample {quoted(key)}"
 
-    return Table(rows[0][0], header, load, place=place, reading=reading)
+    return Table(rows[0][0], header, load, place=place, reading=reading, has_texts=True)

@@ -42,7 +42,7 @@ def test_a_column_of_json_lists_gives_a_sample_for_each_caption(kind: str, tmp_p
     assert manifest.notes == ("1 caption such as 'nan': taken for missing",)
 
 
-@pytest.mark.parametrize("other", ["a cat", "['c', 'd']", "[1, [2]]", '["a"', "[" * 10_000 + "]"])
+@pytest.mark.parametrize("other", ["a cat", "['c', 'd']", "[1]", "[]]", '["a"', "[" * 10_000 + "]"])
 def test_lists_among_other_captions_are_text_and_told(other: str, tmp_path: Path) -> None:
     cells = ['["a", "b"]', other]
     manifest = read(tmp_path, cells)

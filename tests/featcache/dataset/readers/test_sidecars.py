@@ -137,6 +137,7 @@ def test_what_is_no_cell_is_told_and_not_read(kind: str, tmp_path: Path) -> None
         ({"txt": b" \n", "json": {"text": "j"}}, "j"),
         ({"txt": b"None", "caption": b"null", "json": {"text": "j"}}, "j"),
         ({"txt": b"None", "json": {"text": ["j"]}}, "j"),
+        ({"txt": b'["a"]', "json": {}}, '["a"]'),
     ],
 )
 def test_captions_have_one_precedence_in_folders_and_in_tars(
