@@ -16,7 +16,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.run import ExtractOptions, extract
-from heads.ablation.bootstrap import build_interval, count_groups, decide, draw_weights, resample_scores
+from heads.ablation.bootstrap import count_groups, decide, resample_scores
 from heads.data.features import Features, load_features, load_rows
 from heads.data.folds import build_parts
 from heads.head.metrics import binary_metrics, multiclass_metrics
@@ -26,6 +26,8 @@ from heads.mlp.engine import HeadSpec, fit_pack
 from heads.mlp.network import FittedNetwork
 from heads.mlp.scoring import predict_pack
 from heads.runs.fitting import build_head, parse_config
+from heads.statistics.intervals import bound
+from heads.statistics.resampling import draw_weights
 
 __all__ = ["bench_pictures"]
 
@@ -68,7 +70,8 @@ def bench_pictures(folder: Path | None, *, is_quick: bool) -> list[Measure]:
         for key in (("mlp", "clean"), ("linear", "clean"))
     ]
     weights = draw_weights(int(groups.max()) + 1)
-    difference = build_interval(resample_scores(counts[:1], weights) - resample_scores(counts[1:], weights))
+    scores = [resample_scores([head], weights) for head in counts]
+    difference = bound(scores[0] - scores[1], counts[0].n_independent)
     note = (
         f"{difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], {len(groups)} rows, test, clean"
     )

@@ -162,7 +162,7 @@ def forecast_extraction(
         free_bytes=_free_bytes(cache.path),
         unit_rows=planned.unit_rows,
         sides=tuple(_side(cache, plan, timing, number, timed=timed) for number, plan in enumerate(planned.plans)),
-        broken=manifest.broken,
+        broken=tuple(gap.message for gap in manifest.broken),
     )
 
 

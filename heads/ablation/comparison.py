@@ -7,19 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from heads.ablation.bootstrap import GroupCounts, Interval, build_interval, draw_weights, resample_scores
+from heads.ablation.bootstrap import GroupCounts, resample_scores
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
-from heads.ablation.grid import Cell, CellOutputs, Grid, Group, name_outputs
+from heads.ablation.findings import Contrast, Finding, Resampled, weigh
+from heads.ablation.grid import Cell, Grid, Group
+from heads.statistics.intervals import Interval, bound
+from heads.statistics.resampling import draw_weights
 
-__all__ = ["REFERENCE", "Finding", "HeadScore", "Summary", "compare", "mean_scores"]
+__all__ = ["REFERENCE", "HeadScore", "Summary", "compare", "mean_scores"]
 
 REFERENCE = "image"
 _SCORES = ("score", "a_balanced_accuracy", "b_f1_macro", "calibrating_score")
 _LEAK_SHARE, _LEAK_LEAST = 1 / 3, 0.05
-Resampled = Mapping[Cell, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -117,36 +116,11 @@ class Summary:
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             **{
-                name + end: None if difference is None else getattr(difference, of)
+                name + end: None if difference is None else difference.to_dict()[of]
                 for name, difference in differences.items()
                 for end, of in (("", "estimate"), ("_low", "low"), ("_high", "high"))
             },
         }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What may be said of a fusion, or of outputs.
-
-    Attributes
-    ----------
-    head, fusion : str
-    verdict : {"gain", "no gain", "not from the text", "worse", "leak"}
-    sentence : str
-        The same for people, with the figures.
-    outputs : CellOutputs
-    """
-
-    head: str
-    fusion: str
-    verdict: str
-    sentence: str
-    outputs: CellOutputs = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record of this finding in ``ablation.json``."""
-        outputs = name_outputs(self.outputs)
-        return {"head": self.head, "fusion": self.fusion, **outputs, "verdict": self.verdict, "sentence": self.sentence}
 
 
 def compare(
@@ -175,8 +149,8 @@ def compare(
         for cell, found in by_cell.items()
         if weights is not None
     }
-    summaries = [_summarise(cell, found, resampled, grid) for cell, found in by_cell.items()]
-    findings = list(_findings(summaries, resampled, grid, chance=heads[0].counts.chance)) if resampled else []
+    summaries = [_summarise(found, resampled, grid) for found in by_cell.values()]
+    findings = list(_findings(summaries, resampled, grid, heads[0].counts)) if resampled else []
     return (*summaries, *screened), tuple(findings)
 
 
@@ -190,10 +164,11 @@ def mean_scores(heads: Sequence[HeadScore]) -> dict[str, float | None]:
     return scores
 
 
-def _summarise(cell: Cell, heads: Sequence[HeadScore], resampled: Resampled, grid: Grid) -> Summary:
+def _summarise(heads: Sequence[HeadScore], resampled: Resampled, grid: Grid) -> Summary:
+    cell, n_groups = heads[0].cell, heads[0].counts.n_independent
     epochs = [head.best_epoch for head in heads if head.best_epoch is not None]
     difference, from_first = (
-        build_interval(resampled[cell] - resampled[other])
+        bound(resampled[cell] - resampled[other], n_groups)
         if cell != other and other in resampled and cell in resampled
         else None
         for other in (grid.counterpart(cell, REFERENCE), grid.first_of(cell))
@@ -211,7 +186,8 @@ def _summarise(cell: Cell, heads: Sequence[HeadScore], resampled: Resampled, gri
     )
 
 
-def _findings(summaries: Sequence[Summary], resampled: Resampled, grid: Grid, *, chance: float) -> Iterator[Finding]:
+def _findings(summaries: Sequence[Summary], resampled: Resampled, grid: Grid, counts: GroupCounts) -> Iterator[Finding]:
+    """Set the best of each group against the best with `REFERENCE` and against the best with the first outputs."""
     best: dict[Group, Summary] = {}
     for summary in sorted(summaries, key=lambda summary: -summary.score):
         if summary.cell.control is None:
@@ -219,16 +195,18 @@ def _findings(summaries: Sequence[Summary], resampled: Resampled, grid: Grid, *,
     controls = {(s.cell.group, s.cell.control): s for s in summaries if s.cell.control}
     for group, true in best.items():
         if (shuffled := controls.get((group, LABELS_SHUFFLED))) is not None:
-            yield from _leaks(shuffled, true, chance)
+            yield from _leaks(shuffled, true, counts.chance)
+    contrasts = []
     for group, found in best.items():
         image = best.get(grid.counterpart(found.cell, REFERENCE).group)
         if image is not None and found.cell.fusion != REFERENCE:
             without = controls.get((group, TEXT_SHUFFLED))
-            yield _gain(found.cell, image.cell, None if without is None else without.cell, resampled)
+            contrasts.append(Contrast(found.cell, image.cell, None if without is None else without.cell))
     for found in best.values():
         first = best.get(grid.first_of(found.cell).group)
         if first is not None and first is not found:
-            yield _against_first(found.cell, first.cell, resampled)
+            contrasts.append(Contrast(found.cell, first.cell))
+    yield from weigh(contrasts, resampled, n_groups=counts.n_independent)
 
 
 def _leaks(shuffled: Summary, true: Summary, chance: float) -> Iterator[Finding]:
@@ -242,39 +220,4 @@ def _leaks(shuffled: Summary, true: Summary, chance: float) -> Iterator[Finding]
             f"{cell.head} {cell.name} scores {shuffled.score:.3f} after learning shuffled labels, where chance is "
             f"{chance:.3f} and true labels give {true.score:.3f}: something tells it what it must not know"
         )
-        yield _finding(cell, "leak", sentence)
-
-
-def _gain(cell: Cell, image: Cell, without: Cell | None, resampled: Resampled) -> Finding:
-    """Weigh a fusion's best configuration against the best of the picture alone, and against shuffled text."""
-    gain = build_interval(resampled[cell] - resampled[image])
-    said = f"{cell.head} {cell.name}: {_show(gain)} against {image.name}"
-    if not gain.excludes_zero:
-        return _finding(cell, "no gain", f"{said}: no gain that these rows could show")
-    if gain.high < 0:
-        return _finding(cell, "worse", f"{said}: worse than the picture alone")
-    if without is not None:
-        beyond = build_interval(resampled[cell] - resampled[without])
-        if beyond.low <= 0:
-            shuffled = build_interval(resampled[without] - resampled[image])
-            sentence = f"{said}, but {_show(shuffled)} with shuffled text: no gain that comes from the text"
-            return _finding(cell, "not from the text", sentence)
-        return _finding(cell, "gain", f"{said}, {_show(beyond)} against shuffled text: a gain")
-    return _finding(cell, "gain", f"{said}: a gain")
-
-
-def _against_first(cell: Cell, first: Cell, resampled: Resampled) -> Finding:
-    """Weigh the best configuration with some outputs against the best one with the first."""
-    gain = build_interval(resampled[cell] - resampled[first])
-    said = f"{cell.head} {cell.name}: {_show(gain)} against {first.name}"
-    if not gain.excludes_zero:
-        return _finding(cell, "no gain", f"{said}: no difference that these rows could show")
-    return _finding(cell, "worse", f"{said}: worse") if gain.high < 0 else _finding(cell, "gain", f"{said}: a gain")
-
-
-def _finding(cell: Cell, verdict: str, sentence: str) -> Finding:
-    return Finding(cell.head, cell.fusion, verdict, sentence, cell.outputs)
-
-
-def _show(interval: Interval) -> str:
-    return f"{interval.estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        yield Finding.of(cell, "leak", sentence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,9 @@ from heads.data.fusion import fusion_modalities
 
 if TYPE_CHECKING:
     from heads.ablation.ablation import AblationResult
-    from heads.ablation.bootstrap import Interval
     from heads.ablation.comparison import Summary
     from heads.ablation.grid import Group
+    from heads.statistics.intervals import Interval
 
 __all__ = ["print_ablation"]
 
@@ -40,7 +41,7 @@ def print_ablation(
     versus = "vs first: with the first outputs and" if grid.outputs else "vs image: with"
     console.print(
         f"[dim]Scores are of {result.conditions['scored_on']}; ± sd over seeds{shuffled}; {versus} the same "
-        "settings, 95 % bootstrap interval over groups. All lines are in ablation.csv[/]"
+        "settings, 95 % interval over groups. All lines are in ablation.csv[/]"
     )
     for finding in result.findings:
         colour = _COLOURS.get(finding.verdict, "yellow")
@@ -119,4 +120,7 @@ def _values(summary: Summary) -> dict[str, str]:
 
 
 def _show(difference: Interval | None) -> str:
-    return "" if difference is None else f"{difference.estimate:+.3f} {difference.low:+.3f}…{difference.high:+.3f}"
+    if difference is None:
+        return ""
+    bounds = "" if math.isnan(difference.low) else f" {difference.low:+.3f}…{difference.high:+.3f}"
+    return f"{difference.estimate:+.3f}{bounds}"

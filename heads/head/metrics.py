@@ -1,4 +1,4 @@
-"""How good predictions are: functions of targets and predictions, over scikit-learn's where it has them."""
+"""How good predictions are: functions of targets and predictions; as scikit-learn's where it has them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from heads.data.tasks import BoolArray, IntArray, Targets, Task, joint_tasks
 from heads.errors import HeadsError
 from heads.head.protocol import FloatArray, Prediction
+from heads.statistics.ranking import auc, average_precision
 
 __all__ = [
     "Metrics",
@@ -59,9 +60,6 @@ def binary_metrics(y: IntArray, p: NDArray[np.floating[Any]], threshold: float) 
     )
     if len(y) == 0:
         return dict.fromkeys(names)
-    # Takes a second to import, which is not spent on a command that is refused.
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     pred = _is_ai(p, threshold).astype(np.int64)
     values = (
         float(np.mean(pred == y)),
@@ -69,8 +67,8 @@ def binary_metrics(y: IntArray, p: NDArray[np.floating[Any]], threshold: float) 
         float(_class_f1(y, pred)[0][1:].sum()),  # no positive in y or pred: 0, as scikit-learn with zero_division=0
         macro_f1(y, pred),
         _weighted_f1(y, pred),
-        float(roc_auc_score(y, p)) if len(np.unique(y)) == 2 else None,
-        float(average_precision_score(y, p)) if y.any() else None,
+        auc(y, p) if y.any() and not y.all() else None,
+        average_precision(y, p) if y.any() else None,
     )
     return dict(zip(names, values, strict=True))
 

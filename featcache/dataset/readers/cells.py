@@ -17,6 +17,7 @@ __all__ = [
     "LABELS",
     "Captions",
     "decode_caption",
+    "escape_surrogates",
     "is_unicode",
     "parse_captions",
     "parse_cell",
@@ -76,6 +77,11 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def escape_surrogates(text: str) -> str:
+    """Write what UTF-8 cannot hold with backslashes: ``caf\\udce9.jpg`` is a name in Latin-1 as Python reads it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def parse_captions(cell: object) -> Captions:

@@ -8,6 +8,7 @@ from featcache.dataset.readers.cells import FIELDS, LABELS, Captions, quoted
 from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns, without_labels
 from featcache.dataset.readers.inverted import check_inverted
 from featcache.dataset.readers.labels import describe_labels, join_labels
+from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.outcome import (
     MissingWords,
     OnOrphan,
@@ -52,7 +53,7 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in cells]
     images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
-    unread = describe_unread(table, matched)
+    unread = describe_unread(table, matched) if contents is None else ()
     refuse_rows(table, empty, lambda _: f"expected an image, a caption or both, found neither{_likely(unread)}")
     ids = fields.get("sample_id") or _ids_of(table, images)
     labels, generators = join_labels(table, found, fields)
@@ -66,8 +67,9 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
             where, image = table.where(row), images[row]
             if isinstance(image, str):
                 image = find_image(below(image), folder)
-            if isinstance(image, str):
-                orphans.append(f"{where}, column {quoted(table.header[found['image']])}: {image}")
+            if isinstance(image, Gap):
+                column = quoted(table.header[found["image"]])
+                orphans.append(Gap(image.path, f"{where}, column {column}: {image.message}"))
                 continue
             origin = origins[row] if origins else None
             for name, caption in _captions(ids[row], captions[row]):

@@ -160,10 +160,17 @@ class SidecarReader:
         Where the files are.
     reading : Reading
         By which rules: the first version read ``.txt`` alone, the second of an object nothing but one caption.
+    fields : sequence of str
+        What objects may say, of `OBJECT_FIELDS`.
+
+    Raises
+    ------
+    ManifestError
+        The user names a key for another field.
     """
 
-    def __init__(self, folder: str, reading: Reading) -> None:
-        self._objects = ObjectReader(reading, OBJECT_FIELDS[:-1])
+    def __init__(self, folder: str, reading: Reading, fields: Sequence[str] = OBJECT_FIELDS[:-1]) -> None:
+        self._objects = ObjectReader(reading, fields)
         self._folder = folder
         self._rules = reading.rules
         self._texts = SIDECARS[:2] if reading.rules > 1 else SIDECARS[:1]
@@ -186,14 +193,19 @@ class SidecarReader:
         return cells if caption is None else cells | {"caption": caption}
 
     def describe(self, origin: str, known: Collection[str]) -> tuple[str, ...]:
-        """Say what the user should know about the files that were read, as `ObjectReader.describe` does.
+        """Say what the user should know about the keys of objects (`ObjectReader.describe`).
 
         Raises
         ------
         ManifestError
             No object has a key that the user names.
         """
-        notes = list(self._objects.describe(origin, known))
+        return self._objects.describe(origin, known)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the files that were read."""
+        notes = []
         if self._n_unread:
             what = f"{self._n_unread:,} .json beside pictures say labels, splits or groups"
             notes.append(f"{what}: not read into this cache by an earlier version, another --name takes them")

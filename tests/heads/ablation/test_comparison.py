@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from heads.ablation.bootstrap import count_groups
-from heads.ablation.comparison import Finding, HeadScore, compare
+from heads.ablation.comparison import HeadScore, compare
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
+from heads.ablation.findings import Finding
 from heads.ablation.grid import Cell, CellOutputs, Grid
 from heads.data.tasks import build_targets, default_tasks
 
@@ -113,3 +114,19 @@ def test_each_choice_of_outputs_has_its_own_controls() -> None:
     heads += [head("image", 0.2, outputs=mean, control=LABELS_SHUFFLED)]
     (leak,) = [finding for finding in compare(heads, grid)[1] if finding.verdict == "leak"]
     assert leak.outputs == mean and leak.sentence.startswith("mlp image mean scores")
+
+
+def test_differences_that_rest_on_one_group_have_no_bounds() -> None:
+    y = np.repeat([0, 1], [8, 2])
+    targets = build_targets(TASKS, {"a": y})
+    counts = [
+        count_groups({"a": said}, targets, tasks=TASKS, groups=np.minimum(np.arange(10), 8)) for said in (y, 1 - y)
+    ]
+    heads = [
+        HeadScore(Cell("mlp", fusion), 0, float(score), None, None, None, 10, 3.0, 1.0, found)
+        for fusion, score, found in zip(("concat", "image"), (1, 0), counts, strict=True)
+    ]
+    table, (finding,) = compare(heads, Grid())
+    line = table[0].to_dict()
+    assert (line["vs_image"], line["vs_image_low"], line["vs_image_high"]) == (1, None, None)
+    assert finding.verdict == "no gain"

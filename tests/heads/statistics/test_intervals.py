@@ -1,0 +1,167 @@
+"""Laws of intervals: exact bounds are exact, t widens what few groups know, and several tests hold together."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heads.errors import HeadsError
+from heads.statistics.intervals import (
+    Interval,
+    Scale,
+    bound,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    difference_p_value,
+    holm,
+    least_n,
+    t_interval,
+)
+
+T_9 = 2.2621571628  # 97.5 % of Student's t with 9 degrees of freedom
+WIDER = math.sqrt(10 / 9)
+
+
+def at_most(errors: int, n: int, rate: float) -> float:
+    """How often a binomial is at most ``errors``, term by term."""
+    return sum(math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(errors + 1))
+
+
+@pytest.mark.parametrize(("errors", "n"), [(0, 1), (0, 59), (3, 40), (39, 40), (17, 300)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_at_an_upper_bound_so_few_errors_are_as_rare_as_claimed(errors: int, n: int, confidence: float) -> None:
+    upper = float(clopper_pearson_upper(errors, n, confidence))
+    assert at_most(errors, n, upper) == pytest.approx(1 - confidence)
+    lower = float(clopper_pearson_lower(n - errors, n, confidence))
+    assert lower == pytest.approx(1 - upper)
+
+
+def test_bounds_of_all_rows_and_of_none_are_those_of_every_rate() -> None:
+    assert clopper_pearson_upper([4, 0], [4, 0]).tolist() == [1, 1]
+    assert clopper_pearson_lower([0, 0], [4, 0]).tolist() == [0, 0]
+    assert clopper_pearson_upper(np.arange(3)[:, None], [10, 20]).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("budget", "confidence", "n"),
+    [(0.05, 0.95, 59), (0.01, 0.95, 299), (0.5, 0.5, 1), (0.5, 0.875, 3), (0.9, 0.1, 1), (0.001, 0.99, 4603)],
+)
+def test_the_least_n_is_the_first_whose_bound_without_errors_is_within_the_budget(
+    budget: float, confidence: float, n: int
+) -> None:
+    assert least_n(budget, confidence) == n
+    assert clopper_pearson_upper(0, n, confidence) <= budget * (1 + 1e-9)
+    assert clopper_pearson_upper(0, n - 1, confidence) > budget
+
+
+@pytest.mark.parametrize(("budget", "confidence"), [(0, 0.95), (1, 0.95), (0.05, 1), (0.05, 0), (math.nan, 0.5)])
+def test_budgets_and_confidences_lie_between_0_and_1(budget: float, confidence: float) -> None:
+    with pytest.raises(HeadsError, match="between 0 and 1"):
+        least_n(budget, confidence)
+
+
+@pytest.mark.parametrize(
+    ("scale", "estimate", "low", "high"),
+    [
+        ("identity", -0.1, -0.1 - T_9 * WIDER * 0.02, -0.1 + T_9 * WIDER * 0.02),
+        ("logit", 0.8, 1 / (1 + math.exp(0.1 * T_9 * WIDER) / 4), 1 / (1 + math.exp(-0.1 * T_9 * WIDER) / 4)),
+        ("log", 0.5, 0.5 * math.exp(-0.04 * T_9 * WIDER), 0.5 * math.exp(0.04 * T_9 * WIDER)),
+        ("log", 0.0, 0.0, T_9 * WIDER * 0.02),
+    ],
+)
+def test_an_interval_is_symmetric_on_its_scale(scale: Scale, estimate: float, low: float, high: float) -> None:
+    se = 0.1 * 0.16 if scale == "logit" else 0.02
+    found = t_interval(estimate, se, 10, scale=scale)
+    assert (found.estimate, found.level, found.n_groups) == (estimate, 0.95, 10)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("estimate", [0.0, 0.02, 1.0])
+def test_where_resamples_cannot_say_the_bound_is_that_of_as_many_rows_as_groups(estimate: float) -> None:
+    found, told = (t_interval(estimate, 0.0, 50, scale="logit", n_effective=n) for n in (None, 200))
+    for interval, n in ((found, 50), (told, 200)):
+        errors = round(estimate * n)
+        assert interval.low == clopper_pearson_lower(errors, n, 0.975)
+        assert interval.high == clopper_pearson_upper(errors, n, 0.975)
+
+
+def test_few_events_are_bounded_exactly_by_as_many_rows_as_have_this_error() -> None:
+    """Two errors in 300 rows, each a group: Clopper and Pearson's interval, a little wider for t and G / (G − 1)."""
+    rate = 2 / 300
+    found = t_interval(rate, math.sqrt(rate * (1 - rate) / 300), 300, scale="logit")
+    assert found.low == pytest.approx(float(clopper_pearson_lower(2, 300, 0.975)), rel=0.02)
+    assert found.high == pytest.approx(float(clopper_pearson_upper(2, 300, 0.975)), rel=0.02)
+    assert found.low < clopper_pearson_lower(2, 300, 0.975) and found.high > clopper_pearson_upper(2, 300, 0.975)
+    mirrored = t_interval(1 - rate, math.sqrt(rate * (1 - rate) / 300), 300, scale="logit")
+    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((found.low, found.high))
+
+
+@given(st.floats(0, 1), st.floats(0, 2), st.integers(2, 10**5))
+def test_shares_stay_between_0_and_1_and_estimates_within_their_interval(estimate: float, se: float, n: int) -> None:
+    found = t_interval(estimate, se, n, scale="logit")
+    assert 0 <= found.low <= estimate + 1e-6 and estimate - 1e-6 <= found.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("estimate", "se", "n"), [(0.5, 0.1, 1), (math.nan, 0.1, 9), (0.5, math.nan, 9), (0.5, 0.1, 0)]
+)
+def test_of_one_group_or_an_unknown_figure_nothing_is_said(estimate: float, se: float, n: int) -> None:
+    found = t_interval(estimate, se, n, scale="logit")
+    assert math.isnan(found.low) and math.isnan(found.high) and not found.excludes_zero
+    told = found.to_dict()
+    assert told["low"] is None and told["high"] is None and told["n_groups"] == n
+    json.dumps(told, allow_nan=False)
+    assert difference_p_value(estimate, se, n) == 1
+
+
+def test_an_interval_is_bound_by_the_resamples_after_the_rows_as_they_are() -> None:
+    values = np.append(0.3, np.random.default_rng(0).normal(0.9, 0.02, 2000))
+    found = bound(values, 10, level=0.9)
+    assert found == t_interval(0.3, float(values[1:].std(ddof=1)), 10, level=0.9)
+    assert found.high < bound(values, 10).high
+    assert bound(values, 10, scale="logit").high != bound(values, 10).high
+
+
+@given(st.floats(-1, 1), st.floats(1e-6, 1), st.integers(2, 1000))
+def test_a_p_value_is_below_5_percent_where_the_interval_excludes_0(estimate: float, se: float, n: int) -> None:
+    p = difference_p_value(estimate, se, n)
+    if abs(p - 0.05) > 1e-9:
+        assert (p < 0.05) == t_interval(estimate, se, n).excludes_zero
+    assert difference_p_value(-estimate, se, n) == p
+
+
+def test_equal_heads_differ_by_chance_and_a_difference_without_spread_does_not() -> None:
+    assert difference_p_value(0.0, 0.0, 10) == 1
+    assert difference_p_value(0.1, 0.0, 10) == 0
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_rejects_what_step_by_step_would_be_rejected(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    for level in (0.01, 0.05, 0.3):
+        rejected: set[int] = set()
+        for step, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+            if p_values[place] * (len(p_values) - step) > level:
+                break
+            rejected.add(place)
+        assert {k for k, p in enumerate(adjusted) if p <= level} == rejected
+    assert (adjusted >= p_values).all() and (adjusted <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "excludes"),
+    [(-2, -1, True), (-1, 0, False), (-1, 1, False), (0, 0, False), (0, 1, False), (1, 2, True)],
+)
+def test_an_interval_excludes_zero_if_it_lies_on_one_side_of_it(low: float, high: float, excludes: bool) -> None:
+    assert Interval(0, low, high, 0.95, 10).excludes_zero is excludes
+
+
+def test_an_interval_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Interval(0, -1, 1, 0.95, 10).low = 0  # type: ignore[misc]
