@@ -139,7 +139,7 @@ class Manifest:
         before = (earlier(safe) if earlier else None) or TODAY
         if path is not None and before.rules == 1:
             path = location.as_before(data, path)
-        if path is not None and not location.has_columns(path):
+        if path is not None and not location.has_columns(path, before):
             before = _without_table(before, path, columns, root)
         reading, notes = _state(before, labels if contents is None else "none", columns, root)
         if path is None:
@@ -201,7 +201,7 @@ def _read(path: Path, on_orphan: OnOrphan, reading: Reading, contents: Collectio
     """Read a file or folder, a range of tars, or a pattern."""
     if tars := location.find_tars(path):
         return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading, contents=contents)
-    if reading.rules > 1 and (files := image_folder.find_metadata(path)):
+    if reading.rules > 1 and (files := image_folder.find_metadata(path, reading)):
         return _parse_table(image_folder.read_image_folder(files, path, reading=reading), on_orphan, contents)
     parquets, folder = location.find_parquets(path)
     if parquets:

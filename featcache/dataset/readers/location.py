@@ -8,6 +8,7 @@ from pathlib import Path
 
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.image_folder import find_metadata
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.tree import is_metadata
 from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
@@ -153,9 +154,9 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
     return files, path
 
 
-def has_columns(path: Path) -> bool:
+def has_columns(path: Path, reading: Reading = TODAY) -> bool:
     """Say whether a located path stands for a table: not for tars, nor for a folder of pictures."""
-    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir() or find_metadata(path))
+    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir() or find_metadata(path, reading))
 
 
 def has_objects(path: Path) -> bool:

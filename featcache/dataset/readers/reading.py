@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 
-from featcache.dataset.readers.words import UNLABELLED, canonical, is_missing, is_vague, verdict_of
+from featcache.dataset.readers.words import (
+    SPLIT_NAMES,
+    UNLABELLED,
+    canonical,
+    is_missing,
+    is_vague,
+    split_of,
+    verdict_of,
+)
 from featcache.errors import ManifestError
 
 __all__ = ["AI_CLASS", "LATEST", "TODAY", "Reading", "as_generator", "write_statement"]
@@ -164,6 +172,10 @@ class Reading:
         if is_missing(text) or value in UNLABELLED:
             return None
         return {0: "real", 1: AI_CLASS, None: text}[verdict_of(text)]
+
+    def split_of(self, name: str) -> str | None:
+        """Name the split that a table or tar, or the folder of one, is called after; `split_of` from rules 3 on."""
+        return split_of(name) if self.rules > 2 else SPLIT_NAMES.get(name.lower())
 
     @cached_property
     def _numbers(self) -> frozenset[str]:

@@ -95,7 +95,7 @@ def join_tables(parts: Sequence[TablePart], folder: str, reading: Reading) -> Ta
         named.append("sample_id=key")
     table = replace(table, reading=replace(reading, columns=",".join(named)))
     image = match_columns(table).get("image")
-    splits = [_split_of(part.name) for part in parts]
+    splits = [_split_of(part.name, reading) for part in parts]
     if "split" in found or set(splits) <= {"train"} or not any(splits):
         return replace(table, load=_loader(header, joined, image, []))
     return replace(table, header=(*header, "split"), load=_loader(header, joined, image, splits))
@@ -128,10 +128,10 @@ def _join(folder: str, cell: object) -> object:
     return f"{folder}/{cell}" if isinstance(cell, str) and cell.strip() and not cell.startswith("/") else cell
 
 
-def _split_of(name: str) -> str | None:
+def _split_of(name: str, reading: Reading) -> str | None:
     """Return the split that a file is named after, or else the nearest of its folders."""
     *folders, file = os.path.splitext(name.lower())[0].split("/")  # noqa: PTH122
     words = {SPLIT_NAMES[word] for word in re.split(r"[-._ 0-9]+", file) if word in SPLIT_NAMES}
     if words:
         return words.pop() if len(words) == 1 else None
-    return next((SPLIT_NAMES[folder] for folder in reversed(folders) if folder in SPLIT_NAMES), None)
+    return next(filter(None, map(reading.split_of, reversed(folders))), None)

@@ -15,7 +15,6 @@ from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.sidecars import OBJECT_FIELDS
 from featcache.dataset.readers.table import Table, more_rows
 from featcache.dataset.readers.tar_samples import TarParts, TarReader
-from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 from featcache.identity.terms import Content
 
@@ -52,7 +51,7 @@ def read_tars(
     reader = TarReader(reading, root)
     orphans: list[Gap] = []
     rows: list[tuple[str, str, TarParts]] = []
-    splits = _split_by_tar(paths)
+    splits = _split_by_tar(paths, reading)
     for path in paths:
         try:
             parts = reader.read(path)
@@ -82,11 +81,11 @@ def read_tars(
     )
 
 
-def _split_by_tar(paths: Sequence[Path]) -> dict[Path, str]:
+def _split_by_tar(paths: Sequence[Path], reading: Reading) -> dict[Path, str]:
     """Give the split that each tar is named after, if all are and they differ."""
-    words = [re.split(r"[-_.]", path.name, maxsplit=1)[0].lower() for path in paths]
-    splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
-    return dict(zip(paths, splits, strict=True)) if len(splits) == len(paths) and len(set(splits)) > 1 else {}
+    words = (re.split(r"[-_.]", path.name, maxsplit=1)[0] for path in paths)
+    splits = {path: split for path, word in zip(paths, words, strict=True) if (split := reading.split_of(word))}
+    return splits if len(splits) == len(paths) and len(set(splits.values())) > 1 else {}
 
 
 def _tabulate(rows: Sequence[tuple[str, str, TarParts]], reading: Reading) -> Table:

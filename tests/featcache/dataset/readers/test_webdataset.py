@@ -197,6 +197,12 @@ def test_tars_named_after_different_splits_give_them(tmp_path: Path) -> None:
     }
     write_tar(tmp_path / "more.tar", {"more.jpg": b"x"})
     assert {s.split for s in read(tmp_path).values()} == {None, "test"}
+    (tmp_path / "y").mkdir()
+    for name in ("train2017", "val2017"):
+        write_tar(tmp_path / "y" / f"{name}.tar", {f"{name}.jpg": b"x"})
+    assert [s.split for s in read(tmp_path / "y").values()] == ["train", "valid"]
+    before = Manifest.from_source(tmp_path / "y", earlier=lambda _: Reading(rules=2))
+    assert {s.split for s in before.samples} == {None}
 
 
 def test_a_key_in_two_tars_is_refused_naming_both(tmp_path: Path) -> None:
