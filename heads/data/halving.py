@@ -39,7 +39,7 @@ def halve(sets: IntArray, targets: Targets, *, tasks: Sequence[Task]) -> IntArra
     n_first = 1 + len(tasks[0].classes)
     for guarded in (n_first, held.n_columns):
         for column in _lacking(held, half_of):
-            if 0 < column < guarded:
+            if column < guarded:
                 _share(held, half_of, column, guarded=guarded)
     return half_of
 
@@ -99,9 +99,9 @@ def _share(held: _Held, half_of: IntArray, column: int, *, guarded: int) -> None
     Of those that can be moved it is the one after which the sum of squares is least.
     """
     holders = held.set_of[held.column == column]
-    if len({*half_of[holders].tolist()}) > 1:  # an earlier move has shared this column, too
+    here, *others = {*half_of[holders].tolist()}
+    if others:  # an earlier move has shared this column, too
         return
-    here = int(half_of[holders[0]])
     is_here = half_of[held.set_of] == here
     n_here = np.bincount(held.column[is_here], minlength=held.n_columns)
     n_there = np.bincount(held.column[~is_here], minlength=held.n_columns)

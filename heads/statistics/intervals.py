@@ -35,6 +35,7 @@ Scale = Literal["identity", "logit", "log"]
 
 _FEW_EVENTS = 5.0
 _NO_SPREAD = 1e-12
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,7 @@ def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, confidence: float = 0
     from scipy.special import betaincinv  # a tenth of a second, which not every command spends
 
     x, rows = np.broadcast_arrays(np.asarray(errors, np.float64), np.asarray(n, np.float64))
-    inside = x < rows
-    return np.asarray(np.where(inside, betaincinv(x + 1, np.where(inside, rows - x, 1.0), confidence), 1.0))
+    return np.asarray(np.where(x < rows, betaincinv(x + 1, rows - x, confidence), 1.0))
 
 
 def clopper_pearson_lower(errors: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> FloatArray:
@@ -172,7 +172,7 @@ def least_n(budget: float, confidence: float = 0.95) -> int:
     """Return how many independent rows without an error it takes for an upper bound of at most ``budget``."""
     if not (0 < budget < 1 and 0 < confidence < 1):
         raise HeadsError(f"budget and confidence lie between 0 and 1, found {budget!r} and {confidence!r}")
-    return max(1, math.ceil(math.log1p(-confidence) / math.log1p(-budget) - 1e-9))
+    return math.ceil(math.log1p(-confidence) / math.log1p(-budget) * (1 - _ROUNDING))
 
 
 def difference_p_value(estimate: float, se: float, n_groups: int) -> float:

@@ -46,6 +46,7 @@ def test_a_half_lacks_a_class_of_a_only_where_no_division_avoids_it(sets: list[s
         ("rrxxxx yzzzz ruuy xz", [1, 1, 0, 0]),  # real rows, then rows of z
         ("rxy yyz rz", [0, 1, 1]),  # for real rows on both sides z is given up
         ("ruy xy rx", [0, 1, 1]),  # x would cost y or the real rows
+        ("ry zz yz", [1, 1, 0]),  # what one set alone has moves with it
         ("rrr xxx", [0, 1]),  # one set has all there is of a class
         ("rx", [0]),
     ],

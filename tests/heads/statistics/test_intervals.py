@@ -43,6 +43,8 @@ def test_at_an_upper_bound_so_few_errors_are_as_rare_as_claimed(errors: int, n: 
 
 
 def test_bounds_of_all_rows_and_of_none_are_those_of_every_rate() -> None:
+    assert clopper_pearson_upper(0, 59) < 0.05 < clopper_pearson_upper(0, 58) and least_n(0.05) == 59
+    assert clopper_pearson_lower(58, 58) < 0.95 < clopper_pearson_lower(59, 59)
     assert clopper_pearson_upper([4, 0], [4, 0]).tolist() == [1, 1]
     assert clopper_pearson_lower([0, 0], [4, 0]).tolist() == [0, 0]
     assert clopper_pearson_upper(np.arange(3)[:, None], [10, 20]).shape == (3, 2)
@@ -50,7 +52,7 @@ def test_bounds_of_all_rows_and_of_none_are_those_of_every_rate() -> None:
 
 @pytest.mark.parametrize(
     ("budget", "confidence", "n"),
-    [(0.05, 0.95, 59), (0.01, 0.95, 299), (0.5, 0.5, 1), (0.5, 0.875, 3), (0.9, 0.1, 1), (0.001, 0.99, 4603)],
+    [(0.05, 0.95, 59), (0.01, 0.95, 299), (0.5, 0.5, 1), (0.5, 0.875, 3), (0.9, 0.1, 1), (0.9, 1e-12, 1), (0.001, 0.99, 4603)],
 )
 def test_the_least_n_is_the_first_whose_bound_without_errors_is_within_the_budget(
     budget: float, confidence: float, n: int
@@ -102,6 +104,13 @@ def test_few_events_are_bounded_exactly_by_as_many_rows_as_have_this_error() -> 
     assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((found.low, found.high))
 
 
+@pytest.mark.parametrize(("events", "is_exact"), [(4.5, True), (5.5, False)])
+def test_few_are_fewer_than_five(events: float, is_exact: bool) -> None:
+    rate = events / 1000
+    found = t_interval(rate, math.sqrt(rate * (1 - rate) / 1000), 10**6, scale="logit")
+    assert (found.high == pytest.approx(float(clopper_pearson_upper(events, 1000, 0.975)), rel=1e-4)) == is_exact
+
+
 @given(st.floats(0, 1), st.floats(0, 2), st.integers(2, 10**5))
 def test_shares_stay_between_0_and_1_and_estimates_within_their_interval(estimate: float, se: float, n: int) -> None:
     found = t_interval(estimate, se, n, scale="logit")
@@ -116,6 +125,7 @@ def test_of_one_group_or_an_unknown_figure_nothing_is_said(estimate: float, se: 
     assert math.isnan(found.low) and math.isnan(found.high) and not found.excludes_zero
     told = found.to_dict()
     assert told["low"] is None and told["high"] is None and told["n_groups"] == n
+    assert told["estimate"] == (None if math.isnan(estimate) else estimate) and told["level"] == 0.95
     json.dumps(told, allow_nan=False)
     assert difference_p_value(estimate, se, n) == 1
 
@@ -134,6 +144,15 @@ def test_a_p_value_is_below_5_percent_where_the_interval_excludes_0(estimate: fl
     if abs(p - 0.05) > 1e-9:
         assert (p < 0.05) == t_interval(estimate, se, n).excludes_zero
     assert difference_p_value(-estimate, se, n) == p
+
+
+@pytest.mark.parametrize(
+    ("t", "n_groups", "p"), [(T_9, 10, 0.05), (1.0, 2, 0.5), (7.0, 2, 1 - 2 * math.atan(7) / math.pi)]
+)
+def test_a_p_value_is_that_of_students_t(t: float, n_groups: int, p: float) -> None:
+    """With one degree of freedom, of two groups, that is Cauchy's distribution."""
+    estimate = t * 0.02 * math.sqrt(n_groups / (n_groups - 1))
+    assert difference_p_value(estimate, 0.02, n_groups) == pytest.approx(p, abs=1e-10)
 
 
 def test_equal_heads_differ_by_chance_and_a_difference_without_spread_does_not() -> None:

@@ -167,3 +167,11 @@ def test_broken_members_of_tars_are_told_before_and_after(work: Path, flags: tup
     assert "… and 1 more broken parts, all in --json" in shown
     document = json.loads(call("extract", "t.tar", *flags, "--json", *SPECTRAL, code=code).stdout)
     assert len(document["broken"]) == 6
+
+
+def test_two_blocks_that_look_like_a_range_are_told_once(work: Path) -> None:
+    write("data/real/a.png", "data/fake/b.png")
+    words = ("extract", "data", *SPECTRAL, "--image-outputs", "pooled,layers_mean:4-12", "--dry-run")
+    said = "note layers_mean:4-12 is blocks 4 and 12; a range is layers_mean:4..12"
+    assert call(*words).stderr.splitlines().count(said) == 1
+    assert said not in call(*words, "--json").output
