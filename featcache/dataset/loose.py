@@ -11,18 +11,17 @@ from pathlib import Path
 
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.cells import escape_surrogates, quoted
-from featcache.dataset.readers.folders import read_folder
+from featcache.dataset.readers.folders import parse_tree, read_folder
 from featcache.dataset.readers.left_out import Gap, kind_of, read_head
 from featcache.dataset.readers.location import has_columns, locate, safe_name
 from featcache.dataset.readers.outcome import Parsed
 from featcache.dataset.readers.reading import TODAY
-from featcache.dataset.readers.sidecars import CaptionReader
-from featcache.dataset.readers.tree import SIDECARS
-from featcache.dataset.sample import ImageFile, Sample
+from featcache.dataset.readers.tree import SIDECARS, Tree, stem_of
+from featcache.dataset.sample import ImageFile
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 from featcache.files.picture_formats import ENDINGS, format_of_bytes
-from featcache.identity.terms import UNKNOWN, Content
+from featcache.identity.terms import Content
 
 __all__ = ["is_loose_name", "read_pictures"]
 
@@ -92,7 +91,10 @@ def _is_picture(path: Path) -> bool:
 
 
 def _read_list(given: Sequence[Path], contents: Collection[Content]) -> Manifest:
-    """Read the files of pictures: each is a sample, called as it is named, whatever it holds."""
+    """Read the files of pictures: each is a sample, called as it is named, whatever it holds.
+
+    A list of captions beside one makes a sample of each, as in a folder.
+    """
     paths: dict[Path, Path] = {}
     for path in given:
         paths.setdefault(path.absolute(), path)
@@ -101,7 +103,12 @@ def _read_list(given: Sequence[Path], contents: Collection[Content]) -> Manifest
     folder = next((path for path in paths if path.is_dir()), None)
     if folder is not None:
         raise ManifestError(f"{str(folder)!r} is a folder, expected pictures in a list: name a folder by itself")
-    samples = [_sample(path, str(name), contents) for path, name in paths.items() if path.is_file()]
+    samples = [
+        replace(sample, sample_id=escape_surrogates(str(name)) + sample.sample_id[len(escape_surrogates(path.name)) :])
+        for path, name in paths.items()
+        if path.is_file()
+        for sample in _read_picture(path, contents).samples
+    ]
     gaps = tuple(Gap(str(path), "there is no regular file") for path in paths if not path.is_file())
     # There is no one place to read it again from: the name tells this list from others.
     origin = f"{os.path.commonpath(paths)}#{_digest(escape_surrogates(chr(0).join(map(str, paths))))}"
@@ -109,16 +116,10 @@ def _read_list(given: Sequence[Path], contents: Collection[Content]) -> Manifest
 
 
 def _read_picture(path: Path, contents: Collection[Content]) -> Parsed:
-    return Parsed(SampleList.of([_sample(path, path.name, contents)]), (), ())
-
-
-def _sample(path: Path, name: str, contents: Collection[Content]) -> Sample:
-    caption = None
-    if "text" in contents:
-        beside = {ending: f"{path.stem}{ending}" for ending in SIDECARS if path.with_suffix(ending).is_file()}
-        caption = CaptionReader(str(path.parent), _LOOSE).read(beside)
-    image = ImageFile(str(path))
-    return Sample(escape_surrogates(name), image, caption, UNKNOWN, None, None, None, repr(str(path)))
+    stem = stem_of(path.name)
+    beside = {ending: f"{stem}{ending}" for ending in SIDECARS if (path.parent / f"{stem}{ending}").is_file()}
+    tree = Tree((path.name,), {stem: beside}, (), has_tars=False, left_out=())
+    return parse_tree(path.parent, tree, on_orphan="skip", reading=_LOOSE, contents=contents)
 
 
 def _read_folder(folder: Path, contents: Collection[Content]) -> Manifest:
@@ -147,7 +148,9 @@ def _add_unnamed(folder: Path, found: Manifest, contents: Collection[Content]) -
     paths, ids = set(found.samples.path), set(found.samples.sample_id)
     missing = {gap.path for gap in found.orphans}
     unnamed = (
-        replace(sample, sample_id=escape_surrogates(image.path)) if sample.sample_id in ids else sample
+        replace(sample, sample_id=escape_surrogates(f"{folder}/{sample.sample_id}"))
+        if sample.sample_id in ids
+        else sample
         for sample in rest.samples
         if isinstance(image := sample.image, ImageFile) and image.path not in paths
     )

@@ -14,13 +14,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from heads.api.class_tasks import ClassTasks, find_real
-from heads.api.holding_out import HELD_OUT, hold_out
+from heads.api.holding_out import HELD_OUT, HeldOut, hold_out
 from heads.api.own_head import HeadMaker, OwnHead, build_head
 from heads.api.saved_classifier import SavedClassifier, load_classifier, save_classifier
-from heads.data.tasks import IntArray
+from heads.data.tasks import IntArray, Targets
 from heads.files.ranges import Range
-from heads.head.metrics import choose_threshold
 from heads.head.protocol import FloatArray, Prediction
+from heads.verdicts.balanced import choose_balanced, neutral_threshold
+from heads.verdicts.fitting import Scores
 
 __all__ = ["DetectorClassifier"]
 
@@ -58,8 +59,9 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     head_ : Head
         The fitted head.
     threshold_ : float or None
-        With ``real``: from which probability of being another class on a row is not called real. It has the best
-        balanced accuracy on the rows that calibrate, and is 0.5 where those lack a side.
+        With ``real``: from which probability of being another class on a row is not called real. It is chosen on the
+        rows that calibrate, as that of a run (`heads.verdicts.balanced`). Where those lack a side it is the share of
+        other classes among the rows that are fitted.
     n_features_in_, feature_names_in_
         As scikit-learn has them.
     """
@@ -108,22 +110,23 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         classes, codes = np.unique(labels, return_inverse=True)
         self._tasks = ClassTasks(tuple(map(str, classes.tolist())), find_real(classes.tolist(), self.real))
         has_real = self._tasks.real is not None
-        rows = hold_out(codes, _number(groups, len(matrix)), share=held_out, calibrates=has_real, seed=seed)
+        sets = _number(groups, len(matrix))
+        rows = hold_out(codes, sets, share=held_out, calibrates=has_real, seed=seed)
         targets = self._tasks.targets(codes)
         select = matrix[rows.select_rows], targets.select(rows.select_rows)
         head = build_head(self.head, self._tasks.tasks, self.settings)
         fitted = head.fit(matrix[rows.fit_rows], targets.select(rows.fit_rows), select=select, seed=seed)
         self.classes_, self.head_ = classes, fitted
-        self.threshold_ = self._calibrate(matrix[rows.calibrate_rows], codes[rows.calibrate_rows])
+        self.threshold_ = self._calibrate(matrix, targets, sets, rows) if has_real else None
         return self
 
-    def _calibrate(self, X: FloatArray, codes: IntArray) -> float | None:
-        if self._tasks.real is None:
-            return None
-        if not len(codes):
-            return 0.5
-        y = (codes != self._tasks.real).astype(np.int64)
-        return choose_threshold(y, self.head_.predict_proba(X).proba["a"])
+    def _calibrate(self, X: FloatArray, targets: Targets, groups: IntArray, rows: HeldOut) -> float:
+        y, chosen = targets.y["a"], rows.calibrate_rows
+        prior = float(y[rows.fit_rows].mean())
+        if len(np.unique(y[chosen])) < 2:
+            return neutral_threshold(prior)
+        proba = self.head_.predict_proba(X[chosen]).proba["a"]
+        return choose_balanced(Scores(y[chosen], proba[None], groups[chosen]), prior=prior)
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return the probability of each of ``classes_``: (n, K) float32; rows sum to 1."""

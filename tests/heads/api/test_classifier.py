@@ -18,7 +18,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from heads import DetectorClassifier
 from heads.api.holding_out import hold_out
 from heads.errors import HeadsError
-from heads.head.metrics import choose_threshold
+from heads.verdicts.balanced import choose_balanced
+from heads.verdicts.fitting import Scores
 
 QUICK: dict[str, dict[str, Any]] = {
     "linear": {"strengths": [0.01, 1.0]},
@@ -63,9 +64,11 @@ def test_the_verdict_is_that_of_the_threshold_and_not_the_likeliest_class() -> N
     X, y, groups = make_rows(signal=1.0)
     found = DetectorClassifier(real="real", settings=QUICK["linear"]).fit(X, y, groups)
     codes, numbers = np.searchsorted(found.classes_, y), np.unique(groups, return_inverse=True)[1]
-    held = hold_out(codes, numbers, share=0.2, calibrates=True, seed=0).calibrate_rows
+    rows = hold_out(codes, numbers, share=0.2, calibrates=True, seed=0)
     factors = found.head_.predict_proba(X).proba
-    assert found.threshold_ == choose_threshold((y[held] != "real").astype(np.int64), factors["a"][held])
+    is_other, held = (y != "real").astype(np.int64), rows.calibrate_rows
+    scores = Scores(is_other[held], factors["a"][None, held], groups[held])
+    assert found.threshold_ == choose_balanced(scores, prior=float(is_other[rows.fit_rows].mean()))
     others = np.array(found.head_.tasks[1].classes)[factors["b"].argmax(axis=1)]
     assert np.array_equal(found.predict(X), np.where(factors["a"] >= found.threshold_, others, "real"))
     assert (found.predict(X) != found.classes_[found.predict_proba(X).argmax(axis=1)]).any()
@@ -77,7 +80,8 @@ def test_one_class_beside_the_real_one_is_no_second_question() -> None:
     found = DetectorClassifier(real=7).fit(X, y)
     assert found.classes_.tolist() == [3, 7] and len(found.head_.tasks) == 1 and found.score(X, y) > 0.9
     few = DetectorClassifier(real=7, held_out=0.5).fit(X[:6], np.array([3, 3, 7, 7, 7, 3]), groups=[0, 0, 1, 2, 2, 0])
-    assert few.threshold_ == 0.5  # all rows of 3 are of one group: none are left to calibrate with
+    # All rows of 3 are of one group, so that none are left to calibrate with: 3 of the 5 that are fitted.
+    assert few.threshold_ == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
