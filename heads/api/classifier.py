@@ -108,15 +108,15 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         matrix, labels = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
-        self._tasks = ClassTasks(tuple(map(str, classes.tolist())), find_real(classes.tolist(), self.real))
-        has_real = self._tasks.real is not None
+        tasks = ClassTasks(tuple(map(str, classes.tolist())), find_real(classes.tolist(), self.real))
+        has_real = tasks.real is not None
         sets = _number(groups, len(matrix))
         rows = hold_out(codes, sets, share=held_out, calibrates=has_real, seed=seed)
-        targets = self._tasks.targets(codes)
+        targets = tasks.targets(codes)
         select = matrix[rows.select_rows], targets.select(rows.select_rows)
-        head = build_head(self.head, self._tasks.tasks, self.settings)
+        head = build_head(self.head, tasks.tasks, self.settings)
         fitted = head.fit(matrix[rows.fit_rows], targets.select(rows.fit_rows), select=select, seed=seed)
-        self.classes_, self.head_ = classes, fitted
+        self._tasks, self.classes_, self.head_ = tasks, classes, fitted
         self.threshold_ = self._calibrate(matrix, targets, sets, rows) if has_real else None
         return self
 

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 RECORDS = ("run.json", "classifier.json")
-SPOILT_ALREADY = (StopIteration, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError)
+SPOILT_ALREADY = (
+    *(StopIteration, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError),
+    struct.error,
+)
 LONG = "@long@"  # json cannot write so many digits
 ODD: tuple[Any, ...] = (
     *(0, -1, 1, 2, 2**31, 2**53 + 1, 2**63, 10**30, 10**299, 10**400, -(10**400), LONG),

@@ -119,6 +119,7 @@ def call(app: Any, *words: object) -> None:
     assert result.exit_code in (0, 3), result.output
 
 
+@pytest.mark.slow
 def test_pictures_get_what_scan_and_detect_say_of_them(spectral: Path, tmp_path: Path) -> None:
     others = tmp_path / "others"
     others.mkdir()
