@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heads.audit.evidence import Evidence, cross_fit
-from heads.audit.rows import AuditRows
+from heads.audit.rows import FOLDS, AuditRows
 from heads.data.tasks import IntArray, Task
 from heads.statistics.decisions import DecisionCounts, macro_f1
-from heads.statistics.intervals import Interval, bound, difference_p_value, holm
+from heads.statistics.intervals import Interval, difference_p_value, holm, t_interval
 from heads.statistics.ranking import RankedScores
 from heads.statistics.resampling import GroupSums, resample, standard_error
 
@@ -22,6 +23,7 @@ __all__ = ["Tell", "find_tells"]
 
 FloatArray = NDArray[np.float64]
 _LEVEL = 0.95
+_WIDER = math.sqrt(1 + FOLDS / (FOLDS - 1))
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class Tell:
 def find_tells(evidence: Sequence[Evidence], rows: AuditRows) -> tuple[Tell, ...]:
     """Measure each fact on each task of which it knows rows of two classes.
 
-    Out of fold: what a row is scored by was learnt of rows of other groups. Intervals are over draws of other groups
-    to be scored; what was learnt stays.
+    Out of fold: what a row is scored by was learnt of rows of other groups. Resamples of the scored groups know
+    nothing of what else would have been learnt of other rows, so that standard errors are widened, one and a half
+    times with five folds (Nadeau and Bengio, "Inference for the generalization error", 2003, section 3).
     """
     found = []
     for task in rows.features.tasks:
@@ -97,13 +100,14 @@ def _measure(evidence: Evidence, rows: AuditRows, task: Task) -> Tell | None:
     if np.isnan(resampled["found"][0]):
         return None
     excess = resampled["found"] - resampled["chance"]
-    p_value = difference_p_value(float(excess[0]), standard_error(excess[1:]), n_groups)
+    p_value = difference_p_value(float(excess[0]), _WIDER * standard_error(excess[1:]), n_groups)
+    estimate, se = float(resampled["found"][0]), _WIDER * standard_error(resampled["found"][1:])
     return Tell(
         fact=evidence.name,
         task=task.name,
         figure=figure,
         n=int(scored.sum()),
-        found=bound(resampled["found"], n_groups, scale="logit", level=_LEVEL),
+        found=t_interval(estimate, se, n_groups, scale="logit", level=_LEVEL),
         chance=float(resampled["chance"][0]),
         # Of a few groups resamples may all agree: no test is surer than that of as many signs.
         p_value=max(p_value, 2.0 ** (1 - n_groups)),

@@ -30,7 +30,9 @@ def audit(
     fusion: Annotated[
         FusionName | None,
         typer.Option(
-            metavar="F", help="Vectors by which labels are looked at; default: image.", rich_help_panel="Vectors"
+            metavar="F",
+            help=f"Vectors by which labels are looked at: {', '.join(FusionName)}; default: image.",
+            rich_help_panel="Vectors",
         ),
     ] = None,
     text_encoder: EncoderName = None,
@@ -43,11 +45,7 @@ def audit(
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
-    """Say what tells real from AI besides what is seen, and which labels look wrong; test is never read.
-
-    Sizes, formats, captions and the like are tried alone, out of fold, against chance. Labels are looked at by a
-    linear head that never saw the row.
-    """
+    """Say what alone tells real from AI, such as sizes or captions, and which labels look wrong; never look at test."""
     choices = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},

@@ -39,7 +39,8 @@ def print_audit(found: Audit) -> None:
         print_tables(list(_labels(labels, str(about["vectors"]))))
         console.print(f"[dim]{_caveat(labels)}[/]")
     _print_candidates(found)
-    console.print()
+    if found.notes:
+        console.print()
     for what, why in found.notes:
         console.print(f"[dim]not told[/] {safe(what)}: {safe(why)}")
 
@@ -114,10 +115,9 @@ def _caveat(labels: LabelAudit) -> str:
 def _print_candidates(found: Audit) -> None:
     lists = [labels.candidates for labels in found.labels if labels.candidates]
     shown = [each for own in lists for each in own[: _SHOWN // len(lists)]]
-    console.print()
     if shown:
         total = sum(map(len, lists))
-        console.print(f"[bold]Labels that look wrong[/], the first {len(shown)} of {total:,} (--json has all)")
+        console.print(f"\n[bold]Labels that look wrong[/], the first {len(shown)} of {total:,} (--json has all)")
     for each in shown:
         words = f"{_name(each.labelled)}, looks like {_name(each.looks_like)} ({each.p_looks_like:.3f})"
         console.print(f"{safe(each.sample_id)}: {safe(words)}")

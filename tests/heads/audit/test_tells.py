@@ -138,3 +138,15 @@ def test_facts_that_the_cache_has_not_looked_at_are_not_made_up(tmp_path: Path, 
     store = write_store(tmp_path / "cache")
     (size,) = file_facts(store, rows)
     assert not size.known.any() and origins_of(store, rows) is None
+
+
+@pytest.mark.slow
+def test_facts_that_are_drawn_are_seldom_called_tells(rows: AuditRows) -> None:
+    known, p_values = np.ones(len(rows), np.bool_), []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        drawn = [rng.integers(0, n, len(rows)) for n in (2, 8, 30)]
+        for name, columns in (("two", drawn[:1]), ("many", drawn[1:])):
+            p_values += [tell.p_value for tell in find_tells([Words.of_columns(name, known, columns)], rows)]
+    # Of the two tasks, measured together and adjusted, one in twenty is to be below in one of them.
+    assert (np.reshape(p_values, (-1, 2)).min(axis=1) < 0.05).mean() < 0.08
