@@ -24,7 +24,7 @@ _LABELS = {"a": "Labels real or AI", "b": "Labels of generators"}
 def print_audit(found: Audit) -> None:
     """Print an audit for people."""
     about = found.about
-    console.print(f"[bold]{safe(headline(found))}[/]")
+    console.print(f"[bold]{safe(headline(found))}[/]", soft_wrap=True)
     origins = about["origins"]
     if origins is not None and origins["real"] and origins["ai"] and not origins["both"]:
         n = origins["real"] + origins["ai"]
@@ -36,8 +36,13 @@ def print_audit(found: Audit) -> None:
     console.print(f"{where}, in {about['n_groups']:,} groups, each scored by what was learnt of others")
     print_tables([_tells(found, task) for task in _TASKS if any(tell.task == task for tell in found.tells)])
     for labels in found.labels:
-        print_tables(list(_labels(labels, str(about["vectors"]))))
-        console.print(f"[dim]{_caveat(labels)}[/]")
+        title = f"{_LABELS[labels.task]}, by a linear head on {about['vectors']} vectors"
+        if labels.is_told:
+            print_tables(list(_labels(labels, title)))
+            console.print(f"[dim]{_caveat(labels)}[/]")
+        else:
+            why = f"its balanced accuracy is {labels.head:.2f}, too little to say which are wrong"
+            console.print(f"\n[bold]{safe(title)}[/]: {why}")
     _print_candidates(found)
     if found.notes:
         console.print()
@@ -53,7 +58,7 @@ def headline(found: Audit) -> str:
             continue
         if worst.tells:
             return f"{worst.fact} alone tell {name}: {_figure(worst)}"
-        return f"nothing that was looked at surely tells {name}; {worst.fact} do most: {_figure(worst)}"
+        return f"nothing surely tells {name}; {worst.fact} do most: {_figure(worst)}"
     return "there is nothing by which classes could be told"
 
 
@@ -81,39 +86,36 @@ def _tells(found: Audit, task: str) -> PlainTable:
     return PlainTable(f"What tells {_TASKS[task]} alone", header, rows)
 
 
-def _labels(labels: LabelAudit, vectors: str) -> Iterator[PlainTable]:
+def _labels(labels: LabelAudit, title: str) -> Iterator[PlainTable]:
     rows = [(_name(each.name), each.n, each.n_candidates, each.wrong) for each in labels.classes]
     rows.append(("all", labels.n, len(labels.candidates), labels.wrong))
-    header = ("", "rows", "look wrong", "share wrong", "95 % interval")
+    header = ("", "rows", "look wrong", "share", "95 % interval")
     cells = [
         (name, f"{n:,}", f"{n_candidates:,}", f"{wrong.estimate:.3f}", show_interval(wrong))
         for name, n, n_candidates, wrong in rows
     ]
-    n_shown = len(header) if labels.is_told else 3
-    title = f"{_LABELS[labels.task]}, by a linear head on {vectors} vectors"
-    yield PlainTable(title, header[:n_shown], tuple(row[:n_shown] for row in cells))
-    if labels.is_told:
-        ceilings = [(NAMES[name], each) for name, each in labels.ceilings.items()]
-        figures = tuple((name, f"{each.estimate:.3f}", show_interval(each)) for name, each in ceilings)
-        yield PlainTable("What a head without an error would score on them", ("", "ceiling", "95 % interval"), figures)
+    yield PlainTable(title, header, tuple(cells))
+    figures = tuple(
+        (NAMES[name], f"{each.estimate:.3f}", show_interval(each)) for name, each in labels.ceilings.items()
+    )
+    yield PlainTable(
+        "If all these are wrong, a head without an error would score", ("", "ceiling", "95 % interval"), figures
+    )
 
 
 def _caveat(labels: LabelAudit) -> str:
-    head = f"That head has a balanced accuracy of {labels.head:.2f}"
-    if not labels.is_told:
-        return f"{head}: too little to say how many labels are wrong."
     text = (
-        f"{head}. What it gets wrong while it is sure counts as a wrong label: the weaker it is, the more the share "
-        "is too high and the ceiling too low."
+        f"That head has a balanced accuracy of {labels.head:.2f}. What it gets wrong while it is sure looks like a wrong "
+        "label: the weaker it is, the more the share is too high and the ceiling too low."
     )
     if labels.converter is None:
         return text
     right = f"(x − {labels.converter.subtract:.3f}) / {labels.converter.divide:.3f}"
-    return f"{text} An accuracy x on them stands for {right} on right ones, if the wrong ones spread evenly."
+    return f"{text} With so many wrong, spread evenly, an accuracy x stands for {right} on right labels."
 
 
 def _print_candidates(found: Audit) -> None:
-    lists = [labels.candidates for labels in found.labels if labels.candidates]
+    lists = [labels.candidates for labels in found.labels if labels.is_told and labels.candidates]
     shown = [each for own in lists for each in own[: _SHOWN // len(lists)]]
     if shown:
         total = sum(map(len, lists))

@@ -94,6 +94,12 @@ def test_vectors_of_captions_stand_for_texts_that_a_cache_lacks(leaking: Feature
     assert worst is not None and worst.fact == "file formats", "these vectors are drawn"
 
 
+def test_a_head_that_knows_too_little_lists_no_labels(leaking: FeatureStore) -> None:
+    text = call("audit", leaking.path, "--fusion", "text")
+    assert text.count("too little to say which are") == 2
+    assert "look wrong" not in text and "--json has all" not in text
+
+
 def test_captions_of_other_data_are_refused(leaking: FeatureStore, tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("sample_id,caption\n1,something else\n", encoding="utf-8")
