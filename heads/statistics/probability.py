@@ -114,10 +114,12 @@ class ProbabilitySums:
         above 0 even where probabilities are true: see `calibration_floor`.
         """
         n_groups, n_strata, _ = self.totals.shape
-        totals = (weights[:, :n_groups] @ self.totals.reshape(n_groups, -1)).reshape(-1, n_strata, 3)
+        totals = (weights[:, :n_groups] @ self.totals.reshape(n_groups, n_strata * 3)).reshape(
+            len(weights), n_strata, 3
+        )
         rows = totals[:, :, 0]
         scale = np.divide(self.shares, rows, out=np.full(rows.shape, np.nan), where=rows > 0)
-        gaps = self.gaps.weigh(weights).reshape(-1, n_strata, N_BINS)
+        gaps = self.gaps.weigh(weights).reshape(len(weights), n_strata, N_BINS)
         return {
             "nll": (scale * totals[:, :, 1]).sum(axis=1),
             "brier": (scale * totals[:, :, 2]).sum(axis=1),

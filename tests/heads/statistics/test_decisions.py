@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -57,6 +58,13 @@ def test_unsure_is_wrong_but_accuses_nobody() -> None:
     assert recalls(confusion).tolist() == [[0.5, 0.5]] and balanced_accuracy(confusion) == 0.5
     assert false_positive_rate(confusion) == 0.25 and true_positive_rate(confusion) == 0.5
     assert macro_f1(confusion) == pytest.approx((2 * 2 / (4 + 2) + 2 * 1 / (2 + 2)) / 2)
+
+
+def test_counts_cannot_be_changed() -> None:
+    none = np.array([], np.int64)
+    counts = DecisionCounts.count(none, none, none, n_classes=2)
+    with pytest.raises(FrozenInstanceError):
+        counts.n_classes = 3  # type: ignore[misc]
 
 
 def test_groups_are_counted_that_have_rows_of_some_classes() -> None:

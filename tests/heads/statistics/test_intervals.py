@@ -52,7 +52,15 @@ def test_bounds_of_all_rows_and_of_none_are_those_of_every_rate() -> None:
 
 @pytest.mark.parametrize(
     ("budget", "confidence", "n"),
-    [(0.05, 0.95, 59), (0.01, 0.95, 299), (0.5, 0.5, 1), (0.5, 0.875, 3), (0.9, 0.1, 1), (0.9, 1e-12, 1), (0.001, 0.99, 4603)],
+    [
+        (0.05, 0.95, 59),
+        (0.01, 0.95, 299),
+        (0.5, 0.5, 1),
+        (0.5, 0.875, 3),
+        (0.9, 0.1, 1),
+        (0.9, 1e-12, 1),
+        (0.001, 0.99, 4603),
+    ],
 )
 def test_the_least_n_is_the_first_whose_bound_without_errors_is_within_the_budget(
     budget: float, confidence: float, n: int
@@ -91,6 +99,21 @@ def test_where_resamples_cannot_say_the_bound_is_that_of_as_many_rows_as_groups(
         errors = round(estimate * n)
         assert interval.low == clopper_pearson_lower(errors, n, 0.975)
         assert interval.high == clopper_pearson_upper(errors, n, 0.975)
+
+
+def test_at_0_and_1_a_standard_error_is_not_believed() -> None:
+    """Nor where rounding made a little more than 1 of it."""
+    lower = float(clopper_pearson_lower(50, 50, 0.975))
+    for estimate, low, high in ((0.0, 0.0, 1 - lower), (1.0, lower, 1.0), (1 + 1e-15, lower, 1.0)):
+        found = t_interval(estimate, 0.3, 50, scale="logit")
+        assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_of_few_groups_few_events_are_worth_less() -> None:
+    """Of 5 groups 97.5 % of Student's t is at 2.776, where the normal distribution's is at 1.96."""
+    n = 0.1 * 0.9 / (0.055**2 * 5 / 4) * (1.959964 / 2.776445) ** 2
+    found = t_interval(0.1, 0.055, 5, scale="logit")
+    assert found.high == pytest.approx(float(clopper_pearson_upper(0.1 * n, n, 0.975)), rel=1e-5)
 
 
 def test_few_events_are_bounded_exactly_by_as_many_rows_as_have_this_error() -> None:

@@ -67,6 +67,7 @@ def test_more_weightings_than_a_chunk_holds_are_each_measured() -> None:
     weights = rng.integers(1, 3, (40, 3)).astype(float)
     ranked = RankedScores.sort(y, p, groups)
     whole = ranked.measure(weights)
+    assert ranked.measure(weights, (0.01, 0.05))["tpr_at_fpr"].tolist() == whole["tpr_at_fpr"].tolist()
     for name, values in whole.items():
         assert values == pytest.approx(np.concatenate([ranked.measure(weights[k : k + 1])[name] for k in range(40)]))
 
