@@ -101,12 +101,12 @@ class RankedScores:
 
 def auc(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
     """Return how often a positive scores more than a negative, ties counting half; NaN with one class."""
-    return float(_measure_rows(y, p)["auc"][0])
+    return float(_measure_rows(y, p)["auc"].item())
 
 
 def average_precision(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
     """Return the mean precision at the scores of positives, as scikit-learn defines it; NaN without positives."""
-    return float(_measure_rows(y, p)["average_precision"][0])
+    return float(_measure_rows(y, p)["average_precision"].item())
 
 
 def tpr_at_fpr(y: IntArray, p: NDArray[np.floating[Any]], fpr: float) -> float:
@@ -114,7 +114,7 @@ def tpr_at_fpr(y: IntArray, p: NDArray[np.floating[Any]], fpr: float) -> float:
 
     Nothing is interpolated: it is the rate of a threshold that exists. NaN with one class.
     """
-    return float(_measure_rows(y, p, (fpr,))["tpr_at_fpr"][0, 0])
+    return float(_measure_rows(y, p, (fpr,))["tpr_at_fpr"].item())
 
 
 def partial_auc(y: IntArray, p: NDArray[np.floating[Any]], max_fpr: float) -> float:
@@ -123,7 +123,7 @@ def partial_auc(y: IntArray, p: NDArray[np.floating[Any]], max_fpr: float) -> fl
     McClish, "Analyzing a portion of the ROC curve", 1989; ``roc_auc_score(max_fpr=…)`` of scikit-learn. NaN with one
     class.
     """
-    return float(_measure_rows(y, p, (max_fpr,))["partial_auc"][0, 0])
+    return float(_measure_rows(y, p, (max_fpr,))["partial_auc"].item())
 
 
 def _measure_rows(y: IntArray, p: NDArray[np.floating[Any]], fprs: Sequence[float] = FPRS) -> dict[str, FloatArray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -53,6 +55,21 @@ def test_a_weight_is_how_often_the_rows_of_a_group_are_there(seed: int) -> None:
         for name, figure in (("tpr_at_fpr", tpr_at_fpr), ("partial_auc", partial_auc)):
             each = [figure(y[rows], p[rows], fpr) for fpr in RATES]
             assert found[name][k] == pytest.approx(each, nan_ok=True)
+
+
+def test_figures_are_of_shares_of_weight_however_small() -> None:
+    y, p = draw_rows(5)
+    groups = np.arange(len(y)) % 5
+    ranked = RankedScores.sort(y, p, groups)
+    weights = np.random.default_rng(5).integers(0, 3, (6, 5)).astype(float)
+    whole, small = ranked.measure(weights, RATES), ranked.measure(weights / 1024, RATES)
+    for name, values in whole.items():
+        assert small[name] == pytest.approx(values, nan_ok=True), name
+
+
+def test_ranks_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        RankedScores.sort(np.array([0, 1]), np.array([0.1, 0.2])).ends = np.zeros(1, np.int64)  # type: ignore[misc]
 
 
 def test_pairs_are_counted_one_by_one() -> None:
