@@ -176,9 +176,9 @@ def _cut(
         area[i] = areas[i, :end].sum()
         if last + 1 < len(steps):
             # The next negatives are taken in part: the curve rises to them in a straight line.
-            share = max(limit - steps[last], 0.0) / (steps[last + 1] - steps[last])
-            rise = ours[rows.positives_from[end]] - hits[i]
-            area[i] += max(limit - steps[last], 0.0) * (hits[i] + share * rise / 2)
+            left = limit - steps[last]
+            rise = (ours[rows.positives_from[end]] - hits[i]) * left / (steps[last + 1] - steps[last])
+            area[i] += left * (hits[i] + rise / 2)
     return hits, area
 
 

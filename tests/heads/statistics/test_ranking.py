@@ -57,6 +57,13 @@ def test_a_weight_is_how_often_the_rows_of_a_group_are_there(seed: int) -> None:
             assert found[name][k] == pytest.approx(each, nan_ok=True)
 
 
+@pytest.mark.parametrize("p", [[0.5, 0.5, 0.5, 0.5], [0.9, 0.5, 0.5, 0.5], [0.1, 0.2, 0.2, 0.2]])
+def test_a_curve_that_is_one_straight_line_is_cut_where_the_rate_is(p: list[float]) -> None:
+    y = np.array([1, 0, 1, 0])
+    expected = reference.roc_auc_score(y, p, max_fpr=0.3)
+    assert partial_auc(y, np.array(p), 0.3) == pytest.approx(expected, abs=1e-12)
+
+
 def test_figures_are_of_shares_of_weight_however_small() -> None:
     y, p = draw_rows(5)
     groups = np.arange(len(y)) % 5
