@@ -144,7 +144,6 @@ def assign_bins(confidence: NDArray[np.floating[Any]], weights: FloatArray | Non
     """
     n_bins = max(1, min(N_BINS, len(confidence) // _ROWS_A_BIN))
     distinct, place = np.unique(confidence, return_inverse=True)
-    place = place.reshape(-1)
     mass = np.bincount(place, weights=weights, minlength=len(distinct))
     middle = (np.cumsum(mass) - mass / 2) / mass.sum() * n_bins
     return np.asarray(np.minimum(middle.astype(np.int64), n_bins - 1)[place])

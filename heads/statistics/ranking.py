@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.statistics.resampling import cut_weights
+from heads.statistics.resampling import cut_weights, join_weightings
 
 __all__ = ["FPRS", "RankedScores", "auc", "average_precision", "partial_auc", "tpr_at_fpr"]
 
@@ -96,7 +96,7 @@ class RankedScores:
             _measure_few(self, weights[rows], tuple(fprs))
             for rows in cut_weights(len(weights), len(self.positives) + len(self.negatives))
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return join_weightings(parts)
 
 
 def auc(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
