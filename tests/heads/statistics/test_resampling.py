@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import sys
 import tracemalloc
 from dataclasses import FrozenInstanceError
@@ -102,6 +103,7 @@ def test_sums_cannot_be_changed() -> None:
 
 def test_the_standard_error_is_that_of_the_resamples_that_know_the_figure() -> None:
     assert standard_error(np.array([1.0, np.nan, 3.0, 5.0])) == pytest.approx(2.0)
+    assert standard_error(np.array([1.0, 3.0])) == pytest.approx(math.sqrt(2))
     assert np.isnan(standard_error(np.array([1.0, np.nan]))) and np.isnan(standard_error(np.array([])))
 
 
