@@ -9,6 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from featcache.dataset.loose import read_pictures
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageFile, Sample
 from featcache.encoders.single import ContentEncoder, encode_caption, encode_image, load_encoder
@@ -59,6 +60,7 @@ __all__ = [
     "load_project",
     "open_store",
     "parse_memory",
+    "read_pictures",
     "shared_rows",
 ]
 

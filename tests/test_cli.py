@@ -319,7 +319,7 @@ def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["roll", "v.featcache", "v.jsonl"]
     lines = read_lines(tmp_path / "v.jsonl")
     assert len(lines) == 9 and lines["broken.jpg"]["stage"] == "decode" and lines["broken.jpg"]["verdict"] is None
-    assert "gone.png" in str(lines["None"]["error"])
+    assert lines["None"]["path"] == str(roll / "gone.png") and lines["None"]["stage"] == "data"
     assert lines["copy.png"]["p_ai"] == lines["DCIM/IMG_0001.JPG"]["p_ai"]
     judged = [line for line in lines.values() if line["error"] is None]
     pictures = [word for line in judged for word in ("--image", line["path"])]
@@ -348,8 +348,9 @@ def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
     second = json.loads(run(*words, "--overwrite", "--json", cwd=tmp_path).stdout)
     assert (second["n"], second["n_encoded"], second["n_failed"], second["failed"]) == (3, 1, 0, {})
     assert set(before.splitlines()) < set((tmp_path / "v.csv").read_bytes().splitlines())
-    other = run("heads", "scan", detector, "roll", "--out", "v.parquet", "--device", "cpu", cwd=tmp_path)
-    assert other.returncode == 0 and "3 files" in other.stdout and "Next" not in other.stdout
+    words = ("heads", "scan", detector, "roll/new.png", "--out", "v.parquet", "--cache", "v.featcache")
+    alone = run(*words, "--device", "cpu", cwd=tmp_path)
+    assert alone.returncode == 0 and "1 file:" in alone.stdout and "Next" not in alone.stdout, alone.stderr
 
 
 @pytest.mark.parametrize(

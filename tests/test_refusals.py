@@ -16,6 +16,7 @@ REFUSED = {
     "featcache extract DATA --shard 9/2": "shard 9/2 does not exist",
     "featcache extract DATA --memory x": "memory is 'x'",
     "featcache extract DATA --max-failures x": "limit of failures 'x'",
+    "featcache extract DATA --gpus x": "gpus 'x' is neither all nor a number",
     "featcache extract DATA --labels 1=rael": "labels '1=rael'",
     "featcache extract DATA --column image": "--column 'image'",
     "featcache extract DATA --json-log nowhere/log": "log 'nowhere/log' cannot be written",
@@ -30,6 +31,7 @@ REFUSED = {
     "heads train nowhere --set lr=x": "lr is 'x'",
     "heads ablate nowhere --memory x": "memory is 'x'",
     "heads scan nowhere DATA --out verdicts.csv": "nowhere is not the folder of a run",
+    "heads scan RUN nowhere --out verdicts.csv": "data 'nowhere' cannot be read",
     "heads detect nowhere --image a.png": "nowhere is not the folder of a run",
     "heads evaluate nowhere": "nowhere is not the folder of a run",
 }
@@ -54,7 +56,7 @@ def test_a_refusal_imports_no_framework(tmp_path: Path) -> None:
     data.write_text("image\na.png\n")
     strange.mkdir()
     (strange / "letter.txt").write_text("mine")
-    names = {"DATA": str(data), "STRANGE": str(strange)}
+    names = {"DATA": str(data), "STRANGE": str(strange), "RUN": str(ROOT / "tests" / "legacy" / "runs" / "mlp-concat")}
     lines = [[names.get(word, word) for word in line.split()] for line in REFUSED]
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{PROGRAM}"],

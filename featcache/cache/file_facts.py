@@ -38,6 +38,11 @@ class FileFacts:
     def __len__(self) -> int:
         return len(self.format)
 
+    @property
+    def names(self) -> NDArray[np.str_]:
+        """Name of each file's format, ``""`` if unknown: (n,)."""
+        return np.array(FORMATS)[self.format]
+
     @classmethod
     def unknown(cls, n: int) -> FileFacts:
         """Return ``n`` rows of which nothing is known, to be filled."""

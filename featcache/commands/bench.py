@@ -11,6 +11,7 @@ from rich.table import Table
 
 from featcache.commands.extract import options as o
 from featcache.commands.extract.models import Dtypes
+from featcache.commands.extract.overview import print_left_out
 from featcache.commands.extract.request import EncoderRequest, PaceRequest, ReadingRequest, choose_data, refuse_empty
 from featcache.commands.takes import takes
 from featcache.console import console, notes, print_json, safe
@@ -50,8 +51,11 @@ def bench(request: BenchRequest) -> None:
 
     options, views = request.pace.options(request.device), encoders.chosen_views(project)
     refuse_empty(encoders.texts | request.reading.texts)
-    reading = replace(request.reading, labels=request.reading.labels or "none")  # what is measured depends on no label
-    sample = thin(reading.read(data, project, on_orphan="skip"), request.samples)
+    # What is measured depends on no label.
+    reading = replace(request.reading, labels=request.reading.labels or ["none"])
+    manifest = reading.read(data, project, on_orphan="skip")
+    print_left_out(manifest)
+    sample = thin(manifest, request.samples)
     wanted = encoders.dtypes
     compute = preferred_dtype(resolve_device(options.device)) if wanted.compute == "auto" else wanted.compute
     defaults = Defaults(compute, "float16" if wanted.storage == "auto" else wanted.storage)

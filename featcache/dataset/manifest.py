@@ -22,7 +22,7 @@ from featcache.dataset.readers import (
 )
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import parse_columns, write_columns
-from featcache.dataset.readers.left_out import LeftOut
+from featcache.dataset.readers.left_out import Gap, LeftOut
 from featcache.dataset.readers.outcome import OnOrphan, Parsed
 from featcache.dataset.readers.reading import LATEST, TODAY, Reading
 from featcache.dataset.readers.table import Table
@@ -47,27 +47,30 @@ class Manifest:
         A sequence of `Sample`, in the order of the source.
     generators : tuple of str
         The class names of task B in their order, without "real".
-    orphans : tuple of str
-        One line for each thing that was left out under ``on_orphan="skip"``.
-    broken : tuple of str
-        One line for each part of the source that is damaged or refused: what it would have given is missing.
+    orphans : tuple of Gap
+        What was left out under ``on_orphan="skip"``.
+    broken : tuple of Gap
+        Parts of the source that are damaged or refused: what they would have given is missing.
     notes : tuple of str
         Lines that the user should see once: about labels, captions and columns.
     left_out : tuple of LeftOut
         What looks like a picture and is not taken, by reason.
     reading : Reading
         By which rules it was read, and what was stated about labels, columns and paths.
+    is_loose : bool
+        Whether it is to be judged, not fitted on (`featcache.dataset.loose`): no sample has a label, or gets a split.
     """
 
     name: str
     origin: str
     samples: SampleList
     generators: tuple[str, ...]
-    orphans: tuple[str, ...]
-    broken: tuple[str, ...] = ()
+    orphans: tuple[Gap, ...]
+    broken: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     reading: Reading = TODAY
+    is_loose: bool = False
 
     @classmethod
     def from_source(
@@ -144,11 +147,17 @@ class Manifest:
         else:
             origin, parsed = str(path), _read(path, on_orphan, reading, contents)
             is_known = path.is_file() or reading.rules >= LATEST
-            if is_known and not reading.root and location.is_image_folder(data, path):
+            if contents is None and is_known and not reading.root and location.is_image_folder(data, path):
                 folder = path if path.is_dir() else path.parent
                 left = image_folder.leave_unnamed(folder, parsed.samples, is_early=reading.rules < LATEST)
                 parsed = parsed._replace(left_out=left)
         return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """All of which there is no sample: what is not there, what is damaged, and what is not taken."""
+        odd = (Gap(f"{left.root}/{name}", left.reason) for left in self.left_out for name in left.names)
+        return (*self.orphans, *self.broken, *odd)
 
     @property
     def overview(self) -> tuple[ClassCount, ...]:

@@ -40,7 +40,7 @@ def find_blocks(model: Any, expected: int, name: str) -> Any:
     if len(found) != 1:
         raise ModelError(
             f"model {name!r} has {len(found)} lists of {expected} blocks, expected one: "
-            "what its layers put out cannot be told"
+            "what its layers put out cannot be told, take its other outputs"
         )
     return found[0]
 

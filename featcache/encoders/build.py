@@ -75,7 +75,8 @@ def encoder_options(fingerprint: Fingerprint, outputs: Sequence[str], defaults: 
     # An identity has this field only where this output is wanted, so the command has to name it.
     own = ["sentence"] if "sentence" in identity else []
     options |= outputs_option(modality, tuple(dict.fromkeys([*outputs, *own])))
-    if str(identity.get("template", "{caption}")) != "{caption}":
+    # Where nothing is said, a prompt of the model's own stands before captions that are fed as it says.
+    if own or str(identity.get("template", "{caption}")) != "{caption}":
         options["--text-template"] = str(identity["template"])
     options |= _picture_options(identity)
     for option, field, default in zip(DTYPE_OPTIONS, ("compute_dtype", "storage_dtype"), defaults, strict=True):

@@ -12,6 +12,7 @@ from featcache.encoders.base import Device
 from featcache.encoders.loading import resolve_device
 from featcache.encoders.model_folder import ModelFolder
 from featcache.encoders.text_encoder import TextEncoder, TextTower
+from featcache.encoders.tokenizer_files import tokenizer_digest
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
@@ -30,19 +31,22 @@ class CaptionSpec(ABC):
     outputs : tuple of str
         Names of the vectors that it makes.
     template : str
-        What is encoded; ``{caption}`` stands for the caption.
+        What is encoded; ``{caption}`` stands for the caption. Where nothing is said, it is what the encoder has by
+        itself: the caption alone, unless the model's files name a prompt that stands before it.
     compute_dtype, storage_dtype : str
         Dtypes of the forward, and of the vectors on disk.
     """
 
     folder: ModelFolder
     outputs: tuple[str, ...] = ()
-    template: str = "{caption}"
+    template: str = ""
     compute_dtype: str = "float32"
     storage_dtype: str = "float16"
     modality: Literal["text"] = field(default="text", init=False)
 
     def __post_init__(self) -> None:
+        if not self.template:
+            object.__setattr__(self, "template", f"{self.default_prompt}{{caption}}")
         if "{caption}" not in self.template:
             raise ModelError(f"text template {self.template!r} does not contain {{caption}}")
 
@@ -55,6 +59,11 @@ class CaptionSpec(ABC):
     @abstractmethod
     def max_length(self) -> int:
         """Longest input in tokens, special tokens included."""
+
+    @property
+    def default_prompt(self) -> str:
+        """What stands before a caption where no template is given."""
+        return ""
 
     @property
     def lower_case(self) -> bool:
@@ -74,7 +83,7 @@ class CaptionSpec(ABC):
             "modality": "text",
             "model": self.folder.document(),
             **self._own_fields,
-            "tokenizer": self.folder.tokenizer_digest(),
+            "tokenizer": tokenizer_digest(self.folder),
             "template": self.template,
             "max_length": self.max_length,
             "truncation": "right",

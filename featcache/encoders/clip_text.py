@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featcache.encoders.captions import CaptionSpec
+from featcache.encoders.clip_config import check_said_once
 from featcache.encoders.loading import load_weights, lower
 from featcache.encoders.tokens import Tokeniser
 from featcache.errors import ModelError
@@ -44,8 +45,9 @@ class ClipTextSpec(CaptionSpec):
         if self.folder.model_type not in MODEL_TYPES:
             raise ModelError(
                 f"model {self.folder.name!r} has type {self.folder.model_type!r}, expected a CLIP with a text tower "
-                f"({', '.join(MODEL_TYPES)})"
+                f"({', '.join(MODEL_TYPES)}), as transformers has it"
             )
+        check_said_once(self.folder, "text_config")
         owner = f"the text tower of model {self.folder.name!r}"
         lacking = {} if self.folder.may_have(_PROJECTION) else {"projected": "it has no weights of a projection"}
         has = [output for output in CLIP_TEXT_OUTPUTS if output not in lacking]

@@ -160,11 +160,54 @@ def computing_in(device: str, dtype: str) -> Iterator[None]:
     """
     import torch
 
-    # By default cuDNN rounds the factors of a float32 convolution, and so every patch, to 10 bits.
-    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     lowered = torch.autocast(device, dtype=getattr(torch, dtype), enabled=dtype != "float32")
-    with torch.inference_mode(), exact, lowered:
+    with torch.inference_mode(), _exact_float32(), lowered:
         yield
+
+
+@contextmanager
+def _exact_float32() -> Iterator[None]:
+    """Have no factor of a float32 product or convolution rounded to fewer bits, whatever this process is set to.
+
+    By default cuDNN rounds those of a convolution, and so every patch, to 10 bits; those of products are rounded where
+    somebody asked for it.
+    """
+    import torch
+
+    backends: Any = torch.backends
+    if _has_newer_settings():
+        places = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+        kept = [place.fp32_precision for place in places]
+        try:
+            for place in places:
+                place.fp32_precision = "ieee"
+            yield
+        finally:
+            for place, precision in zip(places, kept, strict=True):
+                place.fp32_precision = precision
+        return
+    before = torch.get_float32_matmul_precision()
+    try:
+        if before != "highest":
+            torch.set_float32_matmul_precision("highest")
+        with backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)
+
+
+def _has_newer_settings() -> bool:
+    """Tell whether precisions were set by the names of torch 2.9: the older names do not tell them then, or raise."""
+    import torch
+
+    if any(getattr(place, "fp32_precision", "none") != "none" for place in (torch.backends, torch.backends.cudnn)):
+        return True
+    try:
+        _ = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return True
+    return False
 
 
 def lower(model: Any, dtype: str, *, but: Sequence[str] = ()) -> Any:

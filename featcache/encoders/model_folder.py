@@ -27,18 +27,7 @@ _PREPROCESSOR, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _VARIANT = re.compile(r"[A-Za-z0-9][\w-]{0,31}")
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "*.model"]
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-)
+_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "bpe.codes", "*.model"]
 _WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 # Fields of config files that say where or with what a model was saved, not what it computes.
 _PROVENANCE_FIELDS = {
@@ -105,13 +94,21 @@ class ModelFolder:
         return "timm_wrapper" if is_timm else str(self.config.get("model_type", ""))
 
     @property
-    def processor_config(self) -> dict[str, Any]:
-        """The parsed ``preprocessor_config.json``, or where there is none the ``processor_config.json``."""
-        is_nested = (self.path / _PROCESSOR).is_file() and not (self.path / _PREPROCESSOR).is_file()
-        config = self.read_json(_PROCESSOR if is_nested else _PREPROCESSOR)
-        if is_nested and not isinstance(config.get("image_processor"), dict):
+    def processor_configs(self) -> tuple[dict[str, Any], ...]:
+        """What is said of pictures: ``preprocessor_config.json``, ``processor_config.json`` if it nests one, parsed.
+
+        Raises
+        ------
+        ModelError
+            If there is neither, or one cannot be read.
+        """
+        there = [name for name in (_PREPROCESSOR, _PROCESSOR) if (self.path / name).is_file()]
+        found = [self.read_json(name) for name in there or [_PREPROCESSOR]]
+        if there[-1:] == [_PROCESSOR] and not isinstance(found[-1].get("image_processor"), dict):
+            found.pop()
+        if not found:
             raise ModelError(f"model {self.name!r} has no {_PREPROCESSOR}, and its {_PROCESSOR} no image_processor")
-        return config
+        return tuple(found)
 
     @property
     def uses_safetensors(self) -> bool:
@@ -131,7 +128,10 @@ class ModelFolder:
             index = f"{stem}.index{word}.json"
             if (self.path / index).is_file():
                 return self._downloaded(*self._listed(index))
-        raise ModelError(f"model {self.name!r} has no {' and no '.join(stems)} in {self.path}")
+        others = (found for stem, end in _WEIGHTS for found in self.path.glob(f"{own}{stem}.*{end}"))
+        words = sorted({found.name.split(".")[1] for found in others if _VARIANT.fullmatch(found.name.split(".")[1])})
+        hint = f"; it has others: --variant {words[0]}" if words else ""
+        raise ModelError(f"model {self.name!r} has no {' and no '.join(stems)} in {self.path}{hint}")
 
     def _check_alone(self) -> None:
         """Make sure that transformers takes these weights and no others: what it takes besides has no digest here."""
@@ -196,20 +196,9 @@ class ModelFolder:
         weights = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
         return {"type": self.model_type, "weights": weights, "config": digest_json(_value_fields(self.config))}
 
-    def tokenizer_digest(self) -> str:
-        """Return a digest of all files that decide how text becomes token ids."""
-        parts: dict[str, str] = {}
-        for name in _TOKENIZER_FILES:
-            file = self.path / name
-            if file.is_file():
-                parts[name] = (
-                    digest_json(_value_fields(self.read_json(name)))
-                    if name == "tokenizer_config.json"
-                    else sha256_file(file)
-                )
-        if not parts:
-            raise ModelError(f"model {self.name!r} has no tokenizer files in {self.path}")
-        return digest_json(parts)
+    def settings_digest(self, file: str) -> str:
+        """Return a digest of what one of the model's JSON files says, but not of where or with what it was saved."""
+        return digest_json(_value_fields(self.read_json(file)))
 
     def source(self) -> dict[str, Any]:
         """Return where the weights came from, for people and for loading them again."""

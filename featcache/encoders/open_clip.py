@@ -121,6 +121,12 @@ def load(folder: ModelFolder, model_class: str) -> Any:
             f"model {folder.name!r} lacks {len(lost)} parameters of {model_class}, first {lost[0]!r}: "
             "they would be random numbers; use a folder with complete weights"
         )
+    left_out = sorted(set(weights) - set(expected.values()) - {"visual_projection.weight"})
+    if left_out:
+        raise ModelError(
+            f"model {folder.name!r} has {len(left_out)} weights that {model_class} leaves out, first {left_out[0]!r}: "
+            "its open_clip_config.json is of another model"
+        )
     try:
         model.load_state_dict(found)
     except RuntimeError as error:

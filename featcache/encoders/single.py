@@ -1,7 +1,8 @@
-"""Contents one by one: the vectors that extraction would have stored of them, clean."""
+"""Contents one by one: the vectors that extraction would have stored of them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from featcache.encoders.build import build_spec
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import parse_outputs
+from featcache.identity.terms import CLEAN
+from featcache.pictures.views import parse_view
 
 if TYPE_CHECKING:
     from featcache.encoders.base import Device, Encoder, EncoderSpec
@@ -30,13 +33,16 @@ class ContentEncoder:
         The producer.
     spec : EncoderSpec
         An encoder of this very fingerprint.
+    view : str
+        Perturbation under which pictures are encoded.
     device : {"auto", "cuda", "cpu"}
         Where to compute.
     """
 
-    def __init__(self, wanted: Fingerprint, spec: EncoderSpec, device: Device) -> None:
+    def __init__(self, wanted: Fingerprint, spec: EncoderSpec, view: str, device: Device) -> None:
         self._wanted = wanted
         self._spec = spec
+        self._view = parse_view(view)
         self._device = device
 
     @cached_property
@@ -71,13 +77,15 @@ class ContentEncoder:
             return content
         from featcache.pictures.decode import decode_rgb
 
-        return decode_rgb(content, at_least=decode_size(self._spec), rules=decode_rules(self._spec))
+        picture = decode_rgb(content, at_least=decode_size(self._spec), rules=decode_rules(self._spec))
+        return self._view.apply(picture, hashlib.sha256(content).digest())
 
 
 def load_encoder(
     document: Mapping[str, Any],
     *,
     outputs: str | Sequence[str],
+    view: str = CLEAN,
     model: str | None = None,
     device: Device = "auto",
 ) -> ContentEncoder:
@@ -89,6 +97,8 @@ def load_encoder(
         The producer's document, from `FeatureStore.document` or a run.
     outputs : str or sequence of str
         Concatenated in this order; also ``layers:4-8-12`` or ``layers:all``.
+    view : str
+        Perturbation under which pictures are encoded; ``clean``: as they are.
     model : str
         Where the weights are now, if not where the document says: hub id or folder.
     device : {"auto", "cuda", "cpu"}
@@ -100,11 +110,13 @@ def load_encoder(
         If the model, or this program's way to feed it, is not the producer's; the fields are named.
     ModelError
         If the weights cannot be found.
+    FeatcacheError
+        If the view is none.
     """
     wanted = Fingerprint.from_document(document, "of the features that are asked for")
     spec = build_spec(wanted, parse_outputs(outputs), model)
     check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}")
-    return ContentEncoder(wanted, spec, device)
+    return ContentEncoder(wanted, spec, view, device)
 
 
 def encode_image(

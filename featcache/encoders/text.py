@@ -19,6 +19,7 @@ from featcache.encoders.text_models import (
     has_class_token,
     is_causal,
     n_positions,
+    n_unpadded,
     sees_padding,
 )
 from featcache.encoders.tokens import Tokeniser
@@ -54,8 +55,8 @@ class TextSpec(CaptionSpec):
         what sentence-transformers makes of a text, where the folder has its files. May be given as a request
         (``layers:all``).
     template, compute_dtype, storage_dtype
-        What they are in `CaptionSpec`. The standard template gives way to the folder's default prompt, where texts
-        are fed as sentence-transformers feeds them.
+        What they are in `CaptionSpec`. The folder's default prompt counts where texts are fed as sentence-transformers
+        feeds them.
     as_sentences : bool
         Whether texts are fed as sentence-transformers feeds them (longest input, lower case, prompt). So they are
         for all outputs if ``sentence`` is one of them.
@@ -65,19 +66,29 @@ class TextSpec(CaptionSpec):
     as_sentences: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_reads_texts(self.folder)
         owner = f"model {self.folder.name!r} ({self.folder.model_type})"
         outputs = expand(self.outputs, self._available, owner=owner, reasons=self._lacking, error=ModelError)
         object.__setattr__(self, "outputs", outputs)
         object.__setattr__(self, "as_sentences", self.as_sentences or "sentence" in outputs)
-        if self.recipe is not None and self.template == "{caption}":
-            object.__setattr__(self, "template", self.recipe.prompt + "{caption}")
+        super().__post_init__()
+        most = n_unpadded(self.folder)
+        if most is not None and self.max_length > most:
+            instead = "mean or cls, of 512 tokens" if most >= _MAX_LENGTH else "a model of another type"
+            raise ModelError(
+                f"{owner} reads texts of more than {most} tokens by blocks that depend on the padding behind them, and "
+                f"its files allow {self.max_length}: use {instead}"
+            )
 
     @cached_property
     def recipe(self) -> SentenceRecipe | None:
         """What the files of sentence-transformers say; None if texts are fed as they are by default."""
         return read_recipe(self.folder) if self.as_sentences else None
+
+    @property
+    def default_prompt(self) -> str:
+        """What stands before a caption where no template is given."""
+        return "" if self.recipe is None else self.recipe.prompt
 
     @property
     def lower_case(self) -> bool:
@@ -151,12 +162,17 @@ class _Text:
         if "pooler" in spec.outputs and (absent or getattr(model, "pooler", None) is None):
             why = "its pooling layer has no weights" if absent else "it has no pooling layer"
             raise spec.refusal(("pooler",), why)
+        self._blocks = BlockOutputs(model, spec.outputs, spec.n_blocks, spec.folder.name)
         _refuse_first(spec, model, tokeniser)
         if sees_padding(model, tokeniser):
             raise ModelError(
                 f"model {spec.folder.name!r} ({spec.folder.model_type}) looks at padding: the vector of a text would "
                 "depend on the texts that it is encoded with; use a model of another type"
             )
+        told = self._blocks.take()
+        if any(is_layer(name) and name not in told for name in spec.outputs):
+            layers = tuple(name for name in spec._available if is_layer(name))
+            raise spec.refusal(layers, "transformers runs its blocks so that they cannot be listened to")
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False  # nothing is generated: keys and values need not be kept
         self._outputs = spec.outputs
@@ -166,7 +182,6 @@ class _Text:
             self._sentence = SentenceVectors(
                 spec.recipe, tokeniser.n_leading(before), device=device, compute_dtype=spec.compute_dtype
             )
-        self._blocks = BlockOutputs(model, spec.outputs, spec.n_blocks, spec.folder.name)
         self._model = lower(model, spec.compute_dtype).to(device)
 
     def __call__(self, ids: Any, mask: Any) -> Mapping[str, Any]:
@@ -180,8 +195,6 @@ class _Text:
         if name == "sentence":
             assert self._sentence is not None
             return self._sentence(states.last_hidden_state, mask)
-        if name not in _MODES:
-            raise ModelError(f"a text model of type {self._model.config.model_type!r} does not tell {name!r}")
         return pool(_MODES[name], states.last_hidden_state, mask)
 
 

@@ -10,7 +10,15 @@ from featcache.errors import ModelError
 if TYPE_CHECKING:
     from featcache.encoders.tokens import Tokeniser
 
-__all__ = ["check_reads_texts", "encoder_class", "has_class_token", "is_causal", "n_positions"]
+__all__ = [
+    "check_reads_texts",
+    "encoder_class",
+    "has_class_token",
+    "is_causal",
+    "n_positions",
+    "n_unpadded",
+    "sees_padding",
+]
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 """Encoder-decoders of which transformers has the encoder alone; their positions are relative and have no end."""
@@ -21,6 +29,8 @@ _AFTER_PADDING = frozenset({
 """Types whose first position is the one after the id of the padding token, so that those before it are no use."""
 _PAD_TOKENS = {"lilt": 0, "markuplm": 0}
 """What the configuration classes of such types mean by a ``pad_token_id`` that is not there, where it is not 1."""
+_WITHOUT_KERNEL = {"mra": "its attention needs a CUDA kernel of its own, and sees nothing without it"}
+"""Types that transformers makes a model of, but no vectors that tell anything."""
 _POSITIONS = ("max_position_embeddings", "n_positions")
 _PROBED = 16
 
@@ -31,6 +41,8 @@ def check_reads_texts(folder: ModelFolder) -> None:
     owner = f"model {folder.name!r} ({kind})"
     if kind in _ENCODERS:
         return
+    if kind in _WITHOUT_KERNEL:
+        raise ModelError(f"{owner} is not taken: {_WITHOUT_KERNEL[kind]}: use a BERT-family model")
     if config.get("is_encoder_decoder"):
         raise ModelError(
             f"{owner} is an encoder-decoder, of which only {', '.join(_ENCODERS)} are taken (their encoders): "
@@ -79,6 +91,20 @@ def n_positions(folder: ModelFolder) -> int | None:
     except (TypeError, ValueError) as error:
         raise ModelError(f"model {folder.name!r} states no number as its longest input: {error}") from None
     return n
+
+
+def n_unpadded(folder: ModelFolder) -> int | None:
+    """Return how long a text may be before what is computed of it depends on padding; None: as long as it likes.
+
+    A BigBird reads longer ones by blocks, and the last of them is counted from the end of the padded text.
+    """
+    config = folder.config
+    if folder.model_type != "big_bird" or config.get("attention_type", "block_sparse") != "block_sparse":
+        return None
+    size, n_random = config.get("block_size", 64), config.get("num_random_blocks", 3)
+    if not isinstance(size, int) or not isinstance(n_random, int):
+        raise ModelError(f"model {folder.name!r} states no number as the size or number of its blocks")
+    return (5 + 2 * n_random) * size
 
 
 def sees_padding(model: Any, tokeniser: Tokeniser) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,7 @@ class Tokeniser:
             with quiet_transformers():
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
         except Exception as error:  # the library that reads the files raises nothing less general
-            reason = " ".join(str(error).split())[:300]
+            reason = _lacks_reader(folder) or " ".join(str(error).split())[:300]
             raise ModelError(f"tokenizer of model {folder.name!r} cannot be loaded: {reason}") from error
         self._check_case(folder)
         # Whatever is filled in is masked: the token that ends a text will do where there is none for that.
@@ -66,9 +68,7 @@ class Tokeniser:
             return
         own = folder.path / "tokenizer.json"
         if own.is_file():
-            from tokenizers import Tokenizer
-
-            if Tokenizer.from_file(str(own)).encode(_CASED).ids == list(self._tokenizer(_CASED)["input_ids"]):
+            if self._reads_as(own):
                 return
             why = "transformers reads its tokenizer.json otherwise than it is"
         elif not (folder.path / "vocab.txt").is_file():
@@ -76,6 +76,15 @@ class Tokeniser:
         else:
             why = "vocab.txt alone does not say whether capitals count"
         raise ModelError(f"model {folder.name!r} has no tokenizer_config.json, and {why}: add the model's own")
+
+    def _reads_as(self, own: Path) -> bool:
+        """Tell whether texts become the tokens that a ``tokenizer.json`` makes of them."""
+        from tokenizers import Tokenizer
+
+        try:
+            return bool(Tokenizer.from_file(str(own)).encode(_CASED).ids == self._tokenizer(_CASED)["input_ids"])
+        except Exception:  # what is made of it is not even whole; the library raises nothing less general
+            return False
 
     @property
     def end(self) -> int | None:
@@ -148,6 +157,14 @@ class Tokeniser:
         padded = np.full(mask.shape, self._padding, np.int64)
         padded[mask] = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
         return padded, mask.astype(np.int64)
+
+
+def _lacks_reader(folder: ModelFolder) -> str | None:
+    """Return that the vocabulary is of a library that is not installed, which transformers says of another one."""
+    vocabularies = sorted(file.name for file in folder.path.glob("*.model"))
+    if not vocabularies or (folder.path / "tokenizer.json").is_file() or find_spec("sentencepiece") is not None:
+        return None
+    return f"its {vocabularies[0]} is read with two more packages: pip install sentencepiece protobuf"
 
 
 def _put_in_lower_case(tokenizer: Any, folder: ModelFolder) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from featcache.encoders import open_clip, timm_files
 from featcache.encoders.blocks import n_blocks
+from featcache.encoders.clip_config import check_said_once
 from featcache.encoders.model_folder import ModelFolder
 from featcache.errors import ModelError
 from featcache.identity.outputs import CLASS_TOKENS, PATCH_MEANS, layer_name
@@ -151,6 +152,8 @@ class VisionTower:
             raise ModelError(
                 f"model {self.folder.name!r} has type {kind!r}, expected one of {', '.join(sorted(_ARCHITECTURES))}"
             )
+        if kind == "clip":
+            check_said_once(self.folder, "vision_config")
 
     @property
     def architecture(self) -> _Architecture:

@@ -101,7 +101,15 @@ class ImageSpec:
             made = foreign.pixels(self.folder)
             own = Preprocessor(**made, backend=self.resize, square_crop=self.square_crop)
             return own.sized(self.image_size).fitted(self.fit)
-        config = self.folder.processor_config
+        stated = [self._stated_by(config) for config in self.folder.processor_configs]
+        if stated[0] != stated[-1]:
+            raise ModelError(
+                f"model {self.folder.name!r}: its preprocessor_config.json and processor_config.json bring pictures "
+                "to it in two ways: remove the one that is wrong (transformers 5 goes by processor_config.json)"
+            )
+        return stated[0]
+
+    def _stated_by(self, config: Mapping[str, Any]) -> Preprocessor | PatchPreprocessor:
         if self.tower.architecture.takes_patches:
             if self.image_size is not None or self.fit is not None:
                 raise ModelError(

@@ -22,7 +22,7 @@ from featcache.encoders.base import EncoderSpec
 from featcache.errors import FeatcacheError
 from featcache.extraction.board import Board, merge_results
 from featcache.extraction.interruption import insistent
-from featcache.extraction.options import ExtractOptions, available_cores
+from featcache.extraction.options import ExtractOptions, available_cores, parse_gpus
 from featcache.extraction.planning.checks import check_extraction
 from featcache.extraction.results import Event, ExtractResult, Progress
 from featcache.extraction.run import extract
@@ -53,13 +53,10 @@ def choose_gpus(text: str, visible: Sequence[str]) -> tuple[str, ...]:
     FeatcacheError
         If it is neither, or more than there are.
     """
-    if text == "all":
-        return tuple(visible)
-    if not text.isascii() or not text.isdecimal() or not int(text):
-        raise FeatcacheError(f"gpus {text!r} is neither all nor a number from 1")
-    if int(text) > len(visible):
-        raise FeatcacheError(f"gpus is {text}, expected at most the {len(visible)} that torch can use here")
-    return tuple(visible[: int(text)])
+    n = parse_gpus(text)
+    if n is not None and n > len(visible):
+        raise FeatcacheError(f"gpus is {n}, expected at most the {len(visible)} that torch can use here")
+    return tuple(visible[:n])
 
 
 def extract_on(

@@ -12,7 +12,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.memory import available_memory
 from featcache.extraction.partition import Partition
 
-__all__ = ["ExtractOptions", "FailureLimit", "available_cores"]
+__all__ = ["ExtractOptions", "FailureLimit", "available_cores", "parse_gpus"]
 
 _MIN_TRIED = 50
 _MOST_THREADS = 16
@@ -150,6 +150,21 @@ class ExtractOptions:
         if not self.processes and n_contents < _LEAST_CONTENTS:
             return 0
         return self.workers or available_cores()
+
+
+def parse_gpus(text: str) -> int | None:
+    """Read how many GPUs are asked for: a number, or ``all``, which is None.
+
+    Raises
+    ------
+    FeatcacheError
+        If it is neither.
+    """
+    if text == "all":
+        return None
+    if not text.isascii() or not text.isdecimal() or not int(text):
+        raise FeatcacheError(f"gpus {text!r} is neither all nor a number from 1")
+    return int(text)
 
 
 def available_cores() -> int:

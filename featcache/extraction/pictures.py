@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,27 @@ from numpy.typing import NDArray
 
 from featcache.cache.failures import read_failures
 from featcache.cache.folder import Cache, Defaults
+from featcache.cache.requests import requested_datasets
 from featcache.cache.samples import ABSENT, PRESENT, UNREADABLE
+from featcache.dataset.loose import read_pictures
 from featcache.dataset.manifest import Manifest
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.left_out import Gap
 from featcache.encoders.base import Device, EncoderSpec
 from featcache.encoders.build import build_spec
 from featcache.errors import FeatcacheError, FingerprintMismatch, ManifestError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.results import ExtractResult, Progress
 from featcache.extraction.run import carry_out, check_sides
+from featcache.extraction.survey.reading import read_loosely
 from featcache.extraction.work import Extraction, Work
 from featcache.identity.fingerprint import Fingerprint, check_same
-from featcache.identity.terms import CLEAN, Content
+from featcache.identity.terms import CLEAN
 from featcache.store.selection import Selection
 from featcache.store.soundness import Soundness
 from featcache.store.store import FeatureStore
 
 __all__ = ["ExtractedPictures", "RowFault", "extract_pictures"]
 
-_NAME_LENGTH = 64
 _FAULTS_OF_CONTENTS = ("read", "decode")
 
 
@@ -61,16 +62,16 @@ class ExtractedPictures:
         The samples, in the order of the data, and their vectors; it checks digests when it reads.
     faults : mapping of int to RowFault
         By row of the store: every sample that lacks any of the vectors, and the first reason.
-    left_out : tuple of str
-        One line for each thing that is no sample because there is no regular file where the data say, because a part of
-        the source is damaged or refused, or because it looks like a picture and is not taken.
+    left_out : tuple of Gap
+        Path and reason of each thing that is no sample: there is no regular file where the data say, a part of the
+        source is damaged or refused, or it looks like a picture and is not taken.
     n_encoded : int
         Contents that were encoded now, once for each producer and view; what was in the cache before is not counted.
     """
 
     store: FeatureStore
     faults: Mapping[int, RowFault]
-    left_out: tuple[str, ...]
+    left_out: tuple[Gap, ...]
     n_encoded: int
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ class ExtractedPictures:
 
 
 def extract_pictures(
-    data: str | Path,
+    data: str | Path | Manifest,
     cache: str | Path,
     producers: Sequence[tuple[Selection, Mapping[str, Any]]],
     *,
@@ -101,11 +102,12 @@ def extract_pictures(
 
     Parameters
     ----------
-    data : str or Path
-        Any form of data that `Manifest.from_source` takes. Labels, splits and groups are not read. What is named and
-        not there is left out, and told.
+    data : str, Path or Manifest
+        Any form of data that `read_pictures` takes, or what it read. Labels, splits and groups are not read. What is
+        named and not there is left out, and told.
     cache : str or Path
-        The folder to keep the vectors in; made if it is not there. Each source has a data set of its own in it.
+        The folder to keep the vectors in; made if it is not there. Each source has a data set of its own in it, and
+        there are no others.
     producers : sequence of (Selection, mapping)
         Which vectors are wanted, each with the whole document of its producer, as a run has them.
     models : mapping of modality to str
@@ -124,11 +126,15 @@ def extract_pictures(
     ModelError
         If the weights cannot be found or loaded.
     FeatcacheError
-        If the folder is no cache, or if nothing at all could be encoded.
+        If the folder is no cache, or one with data that heads are fitted on; if nothing at all could be encoded.
     """
     wanted = [(selection, _fingerprint(selection, document)) for selection, document in producers]
     target = Cache.open_or_imagine(cache, _defaults([fingerprint for _, fingerprint in wanted]))
-    manifest = _read(data, {selection.content for selection, _ in wanted})
+    _check_loose(target)
+    contents = {selection.content for selection, _ in wanted}
+    manifest = data if isinstance(data, Manifest) else read_pictures(data, contents=contents)
+    if not manifest.is_loose:
+        raise ManifestError(f"data set {manifest.name!r} was read to fit heads on, expected what read_pictures reads")
     _check_contents(manifest, wanted)
     specs = [_spec(selection, fingerprint, (models or {}).get(selection.modality)) for selection, fingerprint in wanted]
     views = dict.fromkeys(selection.view for selection, _ in wanted if selection.content == "image") or (CLEAN,)
@@ -137,9 +143,7 @@ def extract_pictures(
     check_sides(done.sides, planned.plans, excused=_FAULTS_OF_CONTENTS)
     # The table that this extraction wrote: another one may have replaced it since.
     store = FeatureStore(Cache.open(target.path), planned.scanned.table, soundness=Soundness(target.path))
-    odd = (f"{quoted(name)}: {each.reason}" for each in manifest.left_out for name in each.names)
-    left_out = (*manifest.orphans, *manifest.broken, *odd)
-    return ExtractedPictures(store, _find_faults(store, wanted, done), left_out, done.n_encoded)
+    return ExtractedPictures(store, _find_faults(store, wanted, done), manifest.gaps, done.n_encoded)
 
 
 def _fingerprint(selection: Selection, document: Mapping[str, Any]) -> Fingerprint:
@@ -158,11 +162,14 @@ def _defaults(wanted: Sequence[Fingerprint]) -> Defaults:
     return Defaults(str(wanted[0].identity["compute_dtype"]), str(wanted[0].identity["storage_dtype"]))
 
 
-def _read(data: str | Path, contents: Collection[Content]) -> Manifest:
-    """Read the samples, under a name that data of another origin do not have."""
-    manifest = Manifest.from_source(data, on_orphan="skip", contents=contents)
-    origin = hashlib.sha256(manifest.origin.encode("utf-8", "surrogateescape")).hexdigest()
-    return replace(manifest, name=f"{manifest.name[:_NAME_LENGTH]}-{origin[:12]}")
+def _check_loose(cache: Cache) -> None:
+    """Raise if a cache has a data set that was not read to be judged: heads may be fitted on it."""
+    for name in sorted({*requested_datasets(cache), *cache.datasets}):
+        if read_loosely(cache, name) is None:
+            raise FeatcacheError(
+                f"cache {cache.path} has data set {name!r}, which heads may be fitted on: pictures to be judged are "
+                "kept in a cache of their own; name another one, or a folder that is not there"
+            )
 
 
 def _check_contents(manifest: Manifest, wanted: Sequence[tuple[Selection, Fingerprint]]) -> None:

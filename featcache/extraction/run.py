@@ -120,7 +120,7 @@ def carry_out(
         planned.n_missing,
         planned.scanned.unreadable,
         sides,
-        manifest.broken,
+        tuple(gap.message for gap in manifest.broken),
         passes,
         sum(len(each.names) for each in manifest.left_out),
     )

@@ -25,6 +25,7 @@ __all__ = [
     "layer_number",
     "natural_order",
     "parse_outputs",
+    "tell_pairs",
 ]
 
 CLASS_TOKENS, PATCH_MEANS = "layers", "layers_mean"
@@ -36,6 +37,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NUMBER = "[1-9][0-9]{0,3}"
 _SPAN = rf"{_NUMBER}(\.\.{_NUMBER})?"
 _REQUEST = re.compile(rf"({'|'.join(_FAMILIES)}):({_ALL}|{_SPAN}(-{_SPAN})*)")
+_PAIR = re.compile(rf"({'|'.join(_FAMILIES)}):({_NUMBER})-({_NUMBER})")
 _STORED = re.compile(rf"({'|'.join(_FAMILIES)}):({_NUMBER})")
 
 
@@ -90,6 +92,16 @@ def parse_outputs(request: str | Iterable[str]) -> tuple[str, ...]:
     if not parts or len(parts) > _MAX_NAMES:
         raise FeatcacheError(f"{len(parts)} outputs are named, expected 1 to {_MAX_NAMES}")
     return tuple(dict.fromkeys(parts))
+
+
+def tell_pairs(request: str) -> tuple[str, ...]:
+    """Return a sentence for each part that names two blocks and may be taken for all between them."""
+    pairs = [found for part in request.split(",") if (found := _PAIR.fullmatch(part.strip()))]
+    return tuple(
+        f"{pair[0]} is blocks {pair[2]} and {pair[3]}; a range is {pair[1]}:{pair[2]}..{pair[3]}"
+        for pair in pairs
+        if int(pair[3]) > int(pair[2]) + 1
+    )
 
 
 def check_names(names: Sequence[str], *, owner: str) -> None:

@@ -16,13 +16,14 @@ from featcache import Selection
 from heads.ablation.comparison import HeadScore, Summary, compare
 from heads.ablation.findings import Finding
 from heads.ablation.grid import Cell, Grid, Group
-from heads.ablation.ledger import Ledger, TrialResult
+from heads.ablation.ledger import Ledger, TrialResult, begun_plan
 from heads.ablation.progress import Clock
 from heads.ablation.scorer import Scorer
 from heads.ablation.screening import screen_grid
 from heads.ablation.study import Study, Trial, settings_of
 from heads.ablation.study_rows import StudyRows
 from heads.ablation.trials import TrialRunner
+from heads.data.division import CLASS_RULE, SIZE_RULE
 from heads.data.folds import build_parts
 from heads.errors import HeadsError
 from heads.head.kinds import find_kind
@@ -51,7 +52,7 @@ class AblationResult:
         a modality or view that some fusion needs, or have no label.
     conditions : mapping
         What the scores stand for: ``scored_on``, ``interval``, ``views``, ``device``, ``memory``, ``machine``,
-        ``versions``.
+        ``versions``, ``division``.
     """
 
     grid: Grid
@@ -92,12 +93,15 @@ def ablate(
     check_settings(grid)
     if {modality: tuple(requests) for modality, requests in rows.outputs.items()} != dict(grid.outputs):
         raise HeadsError("the rows were loaded with other outputs to compare than the grid has")
-    parts = build_parts(rows.features, grid.folds)
+    rule = _division_rule(out)
+    parts = build_parts(rows.features, grid.folds, rule=rule)
     study = Study(rows, parts, grid.settings, device, memory)
     _check_columns(study, grid)
     ledger = None
     if out is not None:
         plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
+        if grid.folds is None and rule != SIZE_RULE:
+            plan["division"] = rule
         ledger = Ledger.open(out, plan)
     runner = TrialRunner(study, ledger)
     scorer = Scorer.build(study, grid.folds)
@@ -120,7 +124,7 @@ def ablate(
             "scored": len(scorer.main),
             "refused": rows.n_refused,
         },
-        conditions=_conditions(study, grid),
+        conditions={**_conditions(study, grid), "division": None if grid.folds else rule},
     )
 
 
@@ -134,6 +138,12 @@ def check_settings(grid: Grid) -> None:
     unknown = sorted(set(grid.settings) - known)
     if unknown:
         raise HeadsError(f"unknown setting {unknown[0]!r}: no head of {', '.join(grid.heads)} has it")
+
+
+def _division_rule(out: Path | None) -> str:
+    """Return by which rule validation is divided: that of the ablation that goes on; early plans do not name theirs."""
+    begun = None if out is None else begun_plan(out)
+    return CLASS_RULE if begun is None else str(begun.get("division", SIZE_RULE))
 
 
 def _check_columns(study: Study, grid: Grid) -> None:

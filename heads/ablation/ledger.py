@@ -21,7 +21,16 @@ from heads.files.document import is_version, parse_document
 from heads.files.folder import find_unfinished, read_file, remove_unfinished, write_file
 from heads.head.saved import read_tensors
 
-__all__ = ["LEDGER_FOLDER", "PLAN", "Ledger", "TrialResult", "ledger_files", "remove_ledger", "unfinished_in_ledger"]
+__all__ = [
+    "LEDGER_FOLDER",
+    "PLAN",
+    "Ledger",
+    "TrialResult",
+    "begun_plan",
+    "ledger_files",
+    "remove_ledger",
+    "unfinished_in_ledger",
+]
 
 PLAN = "plan.json"
 LEDGER_FOLDER = "trials"
@@ -76,8 +85,9 @@ class Ledger:
         path, ledger = folder / PLAN, cls(folder / LEDGER_FOLDER)
         ledger._check_folder()
         document = json.loads(json.dumps({"format": _FORMAT, "kind": "heads-ablation-plan", "plan": plan}))
-        if os.path.lexists(path):
-            _check_same(_read_plan(path), document["plan"], folder)
+        begun = begun_plan(folder)
+        if begun is not None:
+            _check_same(begun, document["plan"], folder)
         else:
             write_file(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
         remove_unfinished(unfinished_in_ledger(folder))
@@ -124,6 +134,12 @@ class Ledger:
                 f"{self._folder} is a link, expected a folder of the ablation's own: remove the link, or choose "
                 "another --out"
             )
+
+
+def begun_plan(folder: Path) -> Mapping[str, Any] | None:
+    """Return what an ablation was begun with that is under way in a folder; None if none is."""
+    path = folder / PLAN
+    return _read_plan(path) if os.path.lexists(path) else None
 
 
 def ledger_files(folder: Path) -> set[str]:

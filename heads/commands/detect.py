@@ -37,7 +37,10 @@ def detect(
     prior: Prior = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
-    """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder."""
+    """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder.
+
+    They are encoded under the view that the head was fitted on: of several views the clean one.
+    """
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
     from heads.runs.detection import Detector

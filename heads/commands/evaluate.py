@@ -2,60 +2,169 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.console import CheckDigests
-from heads.commands.folders import check_encoders, free_name, open_run_store
-from heads.commands.options import AsJson, DatasetName, EncoderName, ViewName
-from heads.commands.render import console, next_command, print_json, safe, score_table, show_checks
+from featcache.console import CheckDigests, cache_folder, notes
+from heads.commands.detectors import open_detector, open_scores, parse_slices, parse_views
+from heads.commands.folders import free_name
+from heads.commands.options import (
+    PRINTED,
+    AsJson,
+    DatasetName,
+    EncoderName,
+    PointName,
+    Prior,
+    ReportFormat,
+    ScoreFiles,
+    StoredViews,
+    ViewName,
+)
+from heads.commands.render import console, next_command, print_json, safe, show_checks
+from heads.commands.report import markdown, print_tables, report_tables
+from heads.files.folder import prepare_file, write_file
 
 if TYPE_CHECKING:
-    from heads.runs.evaluation import EvalResult
+    from heads.evaluation.detectors import RunDetector
+    from heads.evaluation.report import Report
+    from heads.evaluation.scores import EvalResult
+    from heads.evaluation.truth import Truth
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run; may be left out with --scores.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Cache; default: ./cache.")] = None,
     split: Annotated[str, typer.Option(metavar="S", help="Which rows: train, valid or test.")] = "test",
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,
     spectral_encoder: EncoderName = None,
     view: ViewName = None,
+    views: StoredViews = None,
     dataset: DatasetName = None,
+    scores: ScoreFiles = None,
+    point: PointName = None,
+    prior: Prior = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="B,…", help="Rates by generator, origin, format or size.", rich_help_panel=PRINTED),
+    ] = None,
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="Tables for a terminal or a paper.", rich_help_panel=PRINTED)
+    ] = ReportFormat.text,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="F.json", help="Write it, with counts at every threshold.", rich_help_panel=PRINTED),
+    ] = None,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
-    """Score a run on one split, beside the reference that calls everything AI."""
-    from heads.runs.evaluation import evaluate as library_evaluate
-    from heads.runs.run import load_run
+    """Score a run on one split: decisions, ranking and probabilities, each figure with its interval."""
+    slices, names = parse_slices(by), parse_views(view, views)
+    others = open_scores(scores or [], has_run=run is not None)
+    if out is not None:
+        prepare_file(out)
 
-    loaded = load_run(run)
-    encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
+    from featcache import open_store
+    from heads.evaluation.report import build_report
+    from heads.evaluation.truth import read_truth
+
+    result, reports = None, []
     with show_checks() as checking:
-        store = open_run_store(loaded, cache, dataset=dataset, check=check, progress=checking)
-        check_encoders(loaded, store, encoders)
-        result = library_evaluate(loaded.in_view(view) if view else loaded, store, split)
+        if run is None:
+            store = open_store(cache_folder(cache), dataset=dataset, check=check, progress=checking)
+        else:
+            encoders = {"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder}
+            own = open_detector(run, cache, dataset=dataset, encoders=encoders, check=check, progress=checking)
+            own.run.point(point)
+            own.run.check_prior(prior)
+            store = own.store
+        truth = read_truth(store, split)
+        if run is not None:
+            result, report = _score_run(own, truth, names, by=slices, point=point, prior=prior)
+            reports.append(report)
+    reports += [build_report(each, truth, store, views=["clean"], by=slices) for each in others]
+    if out is not None:
+        documents = [report.to_file() for report in reports]
+        write_file(out, json.dumps(documents[0] if len(documents) == 1 else documents, allow_nan=False).encode())
     if as_json:
-        print_json({**result.to_dict(), **({"view": view} if view else {})})
+        print_json(_document(result, reports, names))
         return
-    seen = f", view {safe(view)}" if view else ""
-    console.print(
-        f"[bold]{safe(run)}[/] on split {safe(split)} of {safe(store.path)}{seen}: {result.n:,} rows", soft_wrap=True
-    )
-    _print_counts(result)
-    console.print(
-        score_table(
-            {"this head": {"tasks": result.tasks, "joint": result.joint}, "always AI": result.reference["always_ai"]}
-        )
-    )
-    console.print(f"A says AI if P(AI) ≥ {result.threshold:.3f}; B is scored over the AI rows only")
-    out = free_name("predictions.csv")
-    next_command("heads", "predict", run, store.path, split=split, out=out, view=view, dataset=dataset)
+    for report in reports:
+        _print_report(report, result if report is reports[0] else None, form)
+    if out is not None:
+        notes.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
+    if run is not None and form is ReportFormat.text:
+        words = ("heads", "predict", run, store.path)
+        next_command(*words, split=split, out=free_name("predictions.csv"), view=view, dataset=dataset, point=point)
+
+
+def _score_run(
+    own: RunDetector,
+    truth: Truth,
+    names: Sequence[str],
+    *,
+    by: Sequence[str],
+    point: str | None,
+    prior: float | None,
+) -> tuple[EvalResult, Report]:
+    """Score a run in its first view as ever, and in all views with intervals."""
+    from heads.evaluation.report import build_report
+    from heads.evaluation.scores import evaluate as library_evaluate
+
+    views = names or [own.own_view]
+    seen = own.run if views[0] == own.own_view else own.run.in_view(views[0])
+    result = library_evaluate(seen, own.store, truth.split, point=point)
+    return result, build_report(own, truth, own.store, views=views, by=by, point=point, prior=prior)
+
+
+def _document(result: EvalResult | None, reports: Sequence[Report], names: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON form: of a run what it has ever been, and what is new beside it."""
+    if result is None:
+        return {"scores": {report.about["detector"]: report.to_dict() for report in reports}}
+    own = {**result.to_dict(), **({"view": names[0]} if names else {}), **reports[0].to_dict()}
+    others = {report.about["detector"]: report.to_dict() for report in reports[1:]}
+    return {**own, **({"scores": others} if others else {})}
+
+
+def _print_report(report: Report, result: EvalResult | None, form: ReportFormat) -> None:
+    reference = None if result is None else _reference(result)
+    tables = report_tables(report, reference)
+    if form is ReportFormat.markdown:
+        typer.echo(markdown(tables))
+        return
+    about, first = report.about, report.views[0]
+    seen = f", view {safe(first.view)}" if len(report.views) == 1 and first.view != "clean" else ""
+    where = f"[bold]{safe(about['detector'])}[/] on split {safe(about['split'])} of {safe(about['cache'])}{seen}"
+    console.print(f"{where}: {first.n:,} rows in {first.n_groups:,} groups", soft_wrap=True)
+    if result is not None:
+        _print_counts(result)
+    console.print(_rule(report))
+    print_tables(tables)
+
+
+def _reference(result: EvalResult) -> dict[str, float]:
+    """Return the figures of calling everything AI by the names of a report's."""
+    of_a = next(iter(result.reference["always_ai"]["tasks"].values()))
+    return {"fpr": 1.0, "tpr": 1.0, **{name: value for name, value in of_a.items() if value is not None}}
+
+
+def _rule(report: Report) -> str:
+    """Say what decides, and at which share of AI probabilities are judged."""
+    point, prior = report.point, report.about["prior"]
+    if point.abstains:
+        rule = f"AI if raw P(AI) ≥ {point.ai_from:.3f}, real if < {point.real_below:.3f}, else unsure"
+    else:
+        rule = f"AI if raw P(AI) ≥ {point.ai_from:.3f}"
+    share = "" if prior is None else f"; probabilities at a share of AI of {prior:.2g}"
+    return f"{rule} (operating point {safe(point.name)}){share}"
 
 
 def _print_counts(result: EvalResult) -> None:

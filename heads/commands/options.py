@@ -15,6 +15,7 @@ from heads.head.kinds import HEADS
 __all__ = [
     "GRID",
     "HEAD",
+    "PRINTED",
     "TRIALS",
     "AsJson",
     "DatasetName",
@@ -34,6 +35,9 @@ __all__ = [
     "PointName",
     "PresetName",
     "Prior",
+    "ReportFormat",
+    "ScoreFiles",
+    "StoredViews",
     "TableFormat",
     "TextModel",
     "TrainDevice",
@@ -43,10 +47,10 @@ __all__ = [
     "view_names",
 ]
 
-HEAD, GRID, TRIALS = "Head", "Grid", "Trials"
+HEAD, GRID, TRIALS, PRINTED = "Head", "Grid", "Trials", "What is printed"
 _VECTORS, _DATA, _PACE, _VERDICTS = "Vectors", "Data", "Pace", "Verdicts"
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="What is printed")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PRINTED)]
 DatasetName = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Which data set of the cache, if it has several.", rich_help_panel=_DATA),
@@ -97,6 +101,24 @@ FusionName = StrEnum("FusionName", {name: name for name in FUSIONS})  # type: ig
 PointName = Annotated[
     str | None,
     typer.Option(metavar="P", help="Operating point that decides; default: the run's own.", rich_help_panel=_VERDICTS),
+]
+ScoreFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scores",
+        metavar="NAME=F.csv",
+        help="Scores of another detector: sample_id, p_ai, p_GENERATOR …; may be given several times.",
+        rich_help_panel=_VERDICTS,
+    ),
+]
+StoredViews = Annotated[
+    str | None,
+    typer.Option(
+        "--views",
+        metavar="V,…",
+        help="Several stored views in one table, e.g. report; the first is what others are compared with.",
+        rich_help_panel=_VECTORS,
+    ),
 ]
 Prior = Annotated[
     float | None,
@@ -162,6 +184,13 @@ MemorySize = Annotated[
         metavar="SIZE", help="What training may take, e.g. 2GB; default: what it needs.", rich_help_panel=_PACE
     ),
 ]
+
+
+class ReportFormat(StrEnum):
+    """How evaluations are printed."""
+
+    text = "text"
+    markdown = "markdown"
 
 
 class TableFormat(StrEnum):

@@ -36,7 +36,9 @@ __all__ = ["scan"]
 
 def scan(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, tars or hf:NAME; needs no labels.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Folder, picture, manifest, tars or hf:NAME; needs no labels.")
+    ],
     out: Annotated[Path, typer.Option(metavar="F", help="File to write: .csv, .jsonl or .parquet.")],
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where vectors are kept between scans; default: beside --out.")
@@ -49,14 +51,21 @@ def scan(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge all pictures of a folder, or of other data: one line each, also of those that cannot be judged."""
+    """Judge all pictures of a folder, or of other data: one line each, also of those that cannot be judged.
+
+    They are encoded under the view that the head was fitted on: of several views the clean one.
+    """
     check_table_ending(out)
     prepare_file(out, overwrite=overwrite)
     keep_heap()
     with interruptible("heads"):
-        from heads.runs.run import load_run
+        from featcache import read_pictures
+        from heads.runs.run import load_run, read_record
         from heads.runs.scanning import encode_pictures, write_verdicts
 
+        # What is wrong with the data is told before a head, which may need torch, is loaded.
+        contents = {producer.selection.content for producer in read_record(run).producers.values()}
+        manifest = read_pictures(data, contents=contents)
         loaded = load_run(run)
         loaded.point(point)
         loaded.check_prior(prior)
@@ -64,9 +73,11 @@ def scan(
         _check_cache(loaded, folder)
         models = _models(loaded, {"image": image_model, "text": text_model})
         places = _tell(loaded, folder, models)
+        for note in manifest.notes:
+            notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
         with ExtractDisplay(notes) as display:
             pictures = encode_pictures(
-                loaded, data, cache=folder, models=models, device=device.value, progress=display.update
+                loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
             )
         done = write_verdicts(loaded, pictures, out, point=point, prior=prior, overwrite=overwrite)
     if as_json:

@@ -171,8 +171,8 @@ def print_fitted(run: Run) -> None:
         score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
     )
     console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {record.threshold:.3f}")
-    if record.threshold_note:
-        console.print(f"[yellow]Note:[/] {safe(record.threshold_note)}")
+    for note in filter(None, (record.validation["note"], record.threshold_note)):
+        console.print(f"[yellow]Note:[/] {safe(note)}")
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from featcache import link_rows
-from heads.data.division import divide_validation
+from heads.data.dealing import deal, rank_sets
+from heads.data.division import CLASS_RULE, divide_validation
 from heads.data.features import Features
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
@@ -37,7 +37,7 @@ class Part:
     score_rows: IntArray
 
 
-def build_parts(features: Features, folds: int | None) -> tuple[Part, ...]:
+def build_parts(features: Features, folds: int | None, *, rule: str = CLASS_RULE) -> tuple[Part, ...]:
     """Divide rows of the splits ``train`` and ``valid``.
 
     Without folds there is one part: ``train`` fits, the selecting half of ``valid`` selects, all of ``valid`` is
@@ -49,10 +49,12 @@ def build_parts(features: Features, folds: int | None) -> tuple[Part, ...]:
     features : Features
     folds : int or None
         At least `MIN_FOLDS`.
+    rule : str
+        By which ``valid`` is divided where there are no folds.
     """
     if folds is None:
         valid = np.flatnonzero(features.split == "valid")
-        division = divide_validation(features.select(valid))
+        division = divide_validation(features.select(valid), rule=rule)
         return (Part(np.flatnonzero(features.split == "train"), valid[division.selecting], valid),)
     if folds < MIN_FOLDS:
         raise HeadsError(f"folds is {folds}, expected {MIN_FOLDS} or more: one scores, one selects, the others fit")
@@ -72,19 +74,11 @@ def _assign(features: Features, sets: IntArray, folds: int) -> IntArray:
     if n_sets < folds:
         raise HeadsError(f"{len(sets)} rows make {n_sets} sets of one group or picture, expected {folds} folds or more")
     classes = _classes(features)
+    ranked = rank_sets(sets, features.names.tolist())
     counts = np.zeros((n_sets, int(classes.max()) + 1))
-    np.add.at(counts, (sets, classes), 1)
+    np.add.at(counts, (ranked, classes), 1)
     shares = counts / np.maximum(counts.sum(axis=0), 1)
-    names = _names(features, sets, n_sets)
-    sizes = counts.sum(axis=1)
-    order = sorted(range(n_sets), key=lambda i: (-sizes[i], hashlib.sha256(names[i].encode()).digest()))
-    full = np.zeros((folds, counts.shape[1]))
-    fold_of = np.empty(n_sets, dtype=np.int64)
-    for index in order:
-        # Least growth of the sum of squared shares: the classes of this set are scarcest there.
-        fold_of[index] = int(np.argmin(full @ shares[index]))
-        full[fold_of[index]] += shares[index]
-    fold: IntArray = fold_of[sets]
+    fold: IntArray = deal(((slice(None), each) for each in shares), np.zeros((folds, counts.shape[1])))[ranked]
     return fold
 
 
@@ -95,12 +89,3 @@ def _classes(features: Features) -> IntArray:
         known = np.where(features.targets.applies[task.name], features.targets.y[task.name] + 1, 0)
         code = code * (len(task.classes) + 1) + known
     return code
-
-
-def _names(features: Features, sets: IntArray, n_sets: int) -> list[str]:
-    """Name each set by its smallest row's name: the folds do not depend on the order of the rows."""
-    names = [""] * n_sets
-    for index, name in zip(sets.tolist(), features.names.tolist(), strict=True):
-        if not names[index] or name < names[index]:
-            names[index] = name
-    return names

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
-from scipy.optimize import minimize_scalar
 
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
@@ -73,6 +72,7 @@ def fit_factor(scores: Float64Array, y: IntArray) -> float:
     The inverse of a temperature. It keeps the order of the classes in every row: it changes how sure the
     probabilities are, not what they say (Guo, Pleiss, Sun & Weinberger 2017, section 4.2).
     """
+    from scipy.optimize import minimize_scalar  # half a second, which only a fit has to spend
 
     # What is taken from all scores of a row changes no softmax: with the largest at 0 no factor overflows.
     below = scores - scores.max(axis=1, keepdims=True)

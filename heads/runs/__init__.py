@@ -6,14 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heads.runs.evaluation import EvalResult
     from heads.runs.fitting import fit_run
     from heads.runs.run import Run, load_run, save_run
 
-__all__ = ["EvalResult", "Run", "fit_run", "load_run", "save_run"]
+__all__ = ["Run", "fit_run", "load_run", "save_run"]
 
 _HOMES = {
-    "EvalResult": "heads.runs.evaluation",
     "Run": "heads.runs.run",
     "fit_run": "heads.runs.fitting",
     "load_run": "heads.runs.run",

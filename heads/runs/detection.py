@@ -1,4 +1,4 @@
-"""Pictures one by one, with or without captions: encoded as the cache's producers did, and judged."""
+"""Pictures one by one, with or without captions: encoded as a run's producers did, under its view, and judged."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ class Detector:
 
     def _encoder(self, modality: str, producer: Producer) -> ContentEncoder:
         if modality not in self._encoders:
-            outputs, model = producer.selection.outputs, self._models.get(modality)
+            chosen, model = producer.selection, self._models.get(modality)
             self._encoders[modality] = load_encoder(
-                producer.document, outputs=outputs, model=model, device=self._device
+                producer.document, outputs=chosen.outputs, view=chosen.view, model=model, device=self._device
             )
         return self._encoders[modality]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from featcache import FeatureStore, Selection
 from heads.data.columns import Columns
-from heads.data.division import divide_validation
+from heads.data.division import CLASS_RULE, divide_validation
 from heads.data.features import Features
 from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.data.row_source import ArrayRows, RowSource, StoredRows
@@ -47,8 +47,9 @@ class FittedRun:
     verdicts : VerdictRules
         The share of AI rows among those that were fitted, and maps to probabilities.
     validation : mapping
-        ``rule``, ``digest``, and for ``selecting`` and ``calibrating`` each ``n``, ``score`` (the
-        mean of ``task_scores``: A's balanced accuracy at 0.5, B's macro F1) and the metrics at ``threshold``.
+        ``rule``, ``digest``, ``note`` (which class the head could not be selected by; None: none), and for
+        ``selecting`` and ``calibrating`` each ``n``, ``score`` (the mean of ``task_scores``: A's balanced accuracy at
+        0.5, B's macro F1) and the metrics at ``threshold``.
     rows : mapping of str to int
         ``train``, ``valid``: rows used; ``*_refused``: a modality is missing; ``*_unlabelled``: no task
         applies; ``unseen``: rows of a generator that training does not show; ``pseudo``: extra training rows.
@@ -125,6 +126,7 @@ def fit_run(
     *,
     stored: StoredRows | None = None,
     extra: Features | None = None,
+    rule: str = CLASS_RULE,
     device: Device = "cpu",
     memory: str | None = None,
     progress: Progress | None = None,
@@ -142,6 +144,8 @@ def fit_run(
         from a random one per row and epoch, another head from all of them; it selects and calibrates on the first.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
+    rule : str
+        By which validation is divided (see `heads.data.division`).
     device : {"cpu", "cuda"}
         Where head ``mlp`` is trained.
     memory : str, optional
@@ -164,7 +168,7 @@ def fit_run(
     }
     kept = np.concatenate([train, valid])
     used = features.select(kept)
-    division = divide_validation(features.select(valid))
+    division = divide_validation(features.select(valid), rule=rule)
     rows = {name: len(train) + np.flatnonzero(getattr(division, name)) for name in ("selecting", "calibrating")}
     source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
     fit_rows = np.concatenate([np.arange(len(train)), added])

@@ -137,7 +137,7 @@ def pseudo_label(
             "alone; start it from a run without --views"
         )
     fit_rows = load_run_features(run, store, splits=("train", "valid"))
-    _check_validation(run, _validation_digest(fit_rows, run.fusion))
+    _check_validation(run, _validation_digest(run, fit_rows))
     found = load_features(store, run.selections, splits=(split,), tasks=run.tasks)
     usable = found.usable(run.fusion)
     overlap = shared_rows(found, fit_rows.select(fit_rows.split == "valid"))
@@ -153,7 +153,7 @@ def pseudo_label(
         )
     labels, truth = labels.select(taken), candidates.select(taken)
     rows = _relabel(truth, labels)
-    fitted = fit_run(fit_rows, run.record.config, extra=rows, progress=progress)
+    fitted = fit_run(fit_rows, run.record.config, extra=rows, rule=run.record.division_rule, progress=progress)
     _check_validation(run, fitted.validation["digest"])
     counts = {"n": len(found), "n_refused": int((~usable).sum()), "n_overlap": int((usable & overlap).sum())}
     classes = _precision(labels, truth)
@@ -167,9 +167,9 @@ def _dropped(usable: BoolArray, overlap: BoolArray) -> str:
     return f"{both}, together {refused + shared}"
 
 
-def _validation_digest(features: Features, fusion: str) -> str:
-    kept = (features.split == "valid") & features.usable(fusion) & features.labelled
-    return divide_validation(features.select(kept)).digest
+def _validation_digest(run: Run, features: Features) -> str:
+    kept = (features.split == "valid") & features.usable(run.fusion) & features.labelled
+    return divide_validation(features.select(kept), rule=run.record.division_rule).digest
 
 
 def _check_validation(run: Run, digest: str) -> None:

@@ -88,7 +88,7 @@ class RunRecord:
     verdicts : VerdictRules
         Maps from raw P(AI) to probabilities, and operating points beside the threshold.
     validation : mapping
-        The rule of the division, its digest, and per part the row count and the metrics.
+        The rule of the division, its digest, a note (early runs have none), and per part the row count and the metrics.
     rows : mapping of str to int
         How many training and validation rows were used, and why others were not.
     history : tuple of mapping
@@ -124,6 +124,11 @@ class RunRecord:
     transductive: tuple[str, ...]
     pseudo: Mapping[str, Any] | None
     files: Mapping[str, str]
+
+    @property
+    def division_rule(self) -> str:
+        """By which rule validation was divided: `heads.data.division.divide_validation` knows it or refuses it."""
+        return str(self.validation.get("rule"))
 
 
 def format_record(record: RunRecord) -> bytes:

@@ -21,7 +21,16 @@ from heads.runs.record import Producer, RunRecord, format_record, parse_record
 from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
 
-__all__ = ["PSEUDO_FILE", "Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
+__all__ = [
+    "PSEUDO_FILE",
+    "Run",
+    "load_run",
+    "load_run_features",
+    "prepare_run_out",
+    "producers_of",
+    "read_record",
+    "save_run",
+]
 
 PSEUDO_FILE = "pseudo_labels.csv"
 """The attachment of a run that was fitted on pseudo-labels."""
@@ -201,9 +210,7 @@ def save_run(
 
 def load_run(path: Path) -> Run:
     """Open a run directory; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
-    if not (path / _RECORD).is_file():
-        raise HeadsError(_absence(path))
-    record = _read_record(path)
+    record = read_record(path)
     _check_files(path, record.files)
     of_head, beside = _contents(path, record.files)
     head = head_class(record.config.head).load(of_head)
@@ -215,7 +222,10 @@ def load_run(path: Path) -> Run:
     return Run(path, record, head)
 
 
-def _read_record(path: Path) -> RunRecord:
+def read_record(path: Path) -> RunRecord:
+    """Read what a run says of itself, without its head; the folder is untrusted."""
+    if not (path / _RECORD).is_file():
+        raise HeadsError(_absence(path))
     return parse_record(read_file(path / _RECORD, _MAX_RECORD), str(path / _RECORD))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from featcache import ExtractedPictures, Progress, extract_pictures
+from featcache import ExtractedPictures, Manifest, Progress, extract_pictures
 from heads.data.features import IntArray
 from heads.data.fusion import check_columns, fusion_modalities
 from heads.data.row_source import StoredRows
@@ -62,7 +62,7 @@ class Scan:
 
 def encode_pictures(
     run: Run,
-    data: str | Path,
+    data: Manifest,
     *,
     cache: Path,
     models: Mapping[str, str] | None = None,
@@ -74,8 +74,8 @@ def encode_pictures(
     Parameters
     ----------
     run : Run
-    data : str or Path
-        Any form of data; labels are not read.
+    data : Manifest
+        What `featcache.read_pictures` read.
     cache : Path
         The folder to keep the vectors in.
     models : mapping of modality to str, optional
@@ -89,7 +89,7 @@ def encode_pictures(
     FingerprintMismatch
         If a model is not the one whose vectors the head was fitted on; the fields that differ are named.
     ManifestError
-        If the data cannot be read, or have no captions at all for a head that looks at text.
+        If the data have no captions at all for a head that looks at text.
     ModelError
         If the weights cannot be used.
     """
@@ -108,10 +108,10 @@ def write_verdicts(
 ) -> Scan:
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
-    The columns are ``path``, ``sample_id``, ``verdict`` (``real``, ``ai`` or ``unsure``), ``p_ai``, ``p_ai_raw`` (which
-    decides), `generator_columns`, ``error`` and ``stage``. A line has either a verdict or an error. What is no sample,
-    because there is nothing where the data say, has a line at the end, with an error alone. The file is whole or
-    absent.
+    The columns are ``path`` (in full), ``sample_id``, ``verdict`` (``real``, ``ai`` or ``unsure``), ``p_ai``,
+    ``p_ai_raw`` (which decides), `generator_columns`, ``error`` and ``stage``. A line has either a verdict or an error.
+    What is no sample, because there is nothing where the data say or it is not taken, has a line at the end, with a
+    path and an error. Names that are not UTF-8 have backslashes. The file is whole or absent.
 
     Raises
     ------
@@ -177,7 +177,10 @@ def _blocks(judge: _Judge, pictures: ExtractedPictures) -> Iterator[list[dict[st
     source = StoredRows(pictures.store, [selections], np.arange(n)) if len(pictures.faults) < n else None
     for start in range(0, n, size):
         rows = np.arange(start, min(start + size, n))
-        lines = [blank | {"path": pictures.path(r) or None, "sample_id": pictures.sample_id(r)} for r in rows.tolist()]
+        lines = [
+            blank | {"path": _shown(pictures.path(row)) or None, "sample_id": pictures.sample_id(row)}
+            for row in rows.tolist()
+        ]
         for line, row in zip(lines, rows.tolist(), strict=True):
             if fault := pictures.faults.get(row):
                 line |= {"error": fault.message, "stage": fault.stage}
@@ -185,4 +188,13 @@ def _blocks(judge: _Judge, pictures: ExtractedPictures) -> Iterator[list[dict[st
         if source is not None and len(judged):
             judge.fill(source, rows[judged], [lines[i] for i in judged.tolist()])
         yield lines
-    yield [blank | {"error": line, "stage": "data"} for line in pictures.left_out]
+    for start in range(0, len(pictures.left_out), _MOST_ROWS):
+        yield [
+            blank | {"path": _shown(gap.path), "error": _shown(gap.message), "stage": "data"}
+            for gap in pictures.left_out[start : start + _MOST_ROWS]
+        ]
+
+
+def _shown(name: str) -> str:
+    """Write what UTF-8 cannot hold with backslashes, as in sample ids."""
+    return name.encode("utf-8", "backslashreplace").decode()

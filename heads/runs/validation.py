@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from heads.data.division import DIVISION_RULE, Division
+from heads.data.division import Division
 from heads.data.features import Features
 from heads.data.tasks import Targets, Task
 from heads.head.metrics import choose_threshold, score_prediction
@@ -17,14 +17,12 @@ __all__ = ["calibrate", "summarise"]
 
 def calibrate(prediction: Prediction, part: Features) -> tuple[float, str | None]:
     """Choose the threshold of task A, or say why 0.5 has to do."""
+    missing = _missing(part)
+    if missing:
+        return 0.5, f"the calibrating part of validation has no {missing} rows: the threshold is 0.5"
     a = part.tasks[0]
     rows = part.targets.applies[a.name]
-    y = part.targets.y[a.name][rows]
-    missing = [name for code, name in enumerate(a.classes) if not (y == code).any()]
-    if missing:
-        what = " and no ".join(missing)
-        return 0.5, f"the calibrating part of validation has no {what} rows: the threshold is 0.5"
-    return choose_threshold(y, prediction.proba[a.name][rows]), None
+    return choose_threshold(part.targets.y[a.name][rows], prediction.proba[a.name][rows]), None
 
 
 def summarise(
@@ -35,7 +33,7 @@ def summarise(
     threshold: float,
 ) -> dict[str, Any]:
     """Return what a run's record says of validation: the division, and each part's scores (see `runs.fitting`)."""
-    summary: dict[str, Any] = {"rule": DIVISION_RULE, "digest": division.digest}
+    summary: dict[str, Any] = {"rule": division.rule, "digest": division.digest, "note": _note(parts["selecting"])}
     for name, part in parts.items():
         prediction = predictions[name]
         scores = {task.name: _score(task, prediction, part.targets) for task in part.tasks}
@@ -44,6 +42,22 @@ def summarise(
         score = sum(known) / len(known) if known else None
         summary[name] = {"n": len(part), "score": score, "task_scores": scores, **metrics}
     return summary
+
+
+def _note(part: Features) -> str | None:
+    """Say what the head could not be selected by."""
+    missing = _missing(part)
+    return missing and (
+        f"the selecting part of validation has no {missing} rows, by which epochs and strengths are chosen: split "
+        "'valid' needs two groups or more that have some"
+    )
+
+
+def _missing(part: Features) -> str | None:
+    """Return which classes of task A a part has no rows of, as words."""
+    a = part.tasks[0]
+    y = part.targets.y[a.name][part.targets.applies[a.name]]
+    return " and no ".join(name for code, name in enumerate(a.classes) if not (y == code).any()) or None
 
 
 def _score(task: Task, prediction: Prediction, targets: Targets) -> float | None:

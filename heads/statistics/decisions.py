@@ -11,12 +11,15 @@ from heads.statistics.resampling import GroupSums
 
 __all__ = [
     "DecisionCounts",
+    "accuracy",
     "balanced_accuracy",
+    "class_f1",
     "false_positive_rate",
     "macro_f1",
     "mean_known",
     "recalls",
     "true_positive_rate",
+    "weighted_f1",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -91,11 +94,27 @@ def balanced_accuracy(confusion: FloatArray) -> FloatArray:
     return mean_known(recalls(confusion))
 
 
-def macro_f1(confusion: FloatArray) -> FloatArray:
-    """Return the mean F1 over the classes that have rows or were said: (n, K, D) → (n,)."""
+def accuracy(confusion: FloatArray) -> FloatArray:
+    """Return the share of rows that were called what they are: (n, K, D) → (n,), NaN without rows."""
+    return _divide(np.diagonal(confusion, axis1=1, axis2=2).sum(axis=1), confusion.sum(axis=(1, 2)))
+
+
+def class_f1(confusion: FloatArray) -> FloatArray:
+    """Return each class's F1: (n, K, D) → (n, K), NaN for a class that has no rows and was never said."""
     n_classes = confusion.shape[1]
     both = confusion.sum(axis=2) + confusion[:, :, :n_classes].sum(axis=1)
-    return mean_known(_divide(2 * np.diagonal(confusion, axis1=1, axis2=2), both))
+    return _divide(2 * np.diagonal(confusion, axis1=1, axis2=2), both)
+
+
+def macro_f1(confusion: FloatArray) -> FloatArray:
+    """Return the mean F1 over the classes that have rows or were said: (n, K, D) → (n,)."""
+    return mean_known(class_f1(confusion))
+
+
+def weighted_f1(confusion: FloatArray) -> FloatArray:
+    """Return the mean F1 over classes by their rows: (n, K, D) → (n,), NaN without rows."""
+    support = confusion.sum(axis=2)
+    return _divide(np.where(support > 0, class_f1(confusion) * support, 0.0).sum(axis=1), support.sum(axis=1))
 
 
 def mean_known(values: FloatArray) -> FloatArray:

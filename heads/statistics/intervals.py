@@ -21,6 +21,7 @@ __all__ = [
     "Interval",
     "Scale",
     "bound",
+    "bound_rate",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "difference_p_value",
@@ -123,6 +124,30 @@ def t_interval(
 def bound(resampled: FloatArray, n_groups: int, *, scale: Scale = "identity", level: float = 0.95) -> Interval:
     """Return the `t_interval` of what `resampling.resample` returned of one figure, (1 + n_resamples,)."""
     return t_interval(float(resampled[0]), standard_error(resampled[1:]), n_groups, scale=scale, level=level)
+
+
+def bound_rate(hits: NDArray[np.bool_], groups: NDArray[np.int64], *, level: float = 0.95) -> Interval:
+    """Bound the share of hits among rows that come in groups, without resampling.
+
+    Parameters
+    ----------
+    hits : bool array (n,)
+        At least one.
+    groups : int array (n,)
+        Any numbers; rows of one are not independent.
+    level : float
+
+    Notes
+    -----
+    The standard error is that of a ratio by linearisation, ``√Σ (hits_g − p n_g)² / n``, which is what the standard
+    deviation of the cluster bootstrap tends to (Davison and Hinkley, 1997, section 2.7.2).
+    """
+    place = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    rows = np.bincount(place).astype(np.float64)
+    hit = np.bincount(place, weights=hits)
+    share = float(hit.sum() / rows.sum())
+    se = float(np.sqrt(((hit - share * rows) ** 2).sum()) / rows.sum())
+    return t_interval(share, se, len(rows), scale="logit", level=level)
 
 
 def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> FloatArray:

@@ -22,6 +22,7 @@ from featcache.commands.interrupt import interruptible
 from featcache.commands.takes import takes
 from featcache.console import cache_folder, notes, print_json
 from featcache.extraction.heap import keep_heap, trim_heap
+from featcache.identity.outputs import tell_pairs
 from featcache.project import load_project
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def extract(request: ExtractRequest) -> None:
         if not request.as_json:
             print_overview(manifest)
             _tell_seed(request.seed, known, manifest)
+            for pair in tell_pairs(f"{models.text_outputs or ''},{models.image_outputs or ''}"):
+                notes.print(f"[yellow]note[/] {pair}")
         errand = _Errand(manifest, target, specs, views, options)
         if request.dry_run or request.timed:
             errand.forecast(timed=request.timed, as_json=request.as_json)

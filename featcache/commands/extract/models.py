@@ -54,7 +54,7 @@ class Models:
     text_outputs, image_outputs, spectral_outputs : str or None
         Comma-separated names.
     template : str or None
-        Text to encode, with ``{caption}``.
+        Text to encode, with ``{caption}``; None: as each encoder has it by itself.
     spectral, clip_text : bool
         Whether spectral features, and those of the image model's text tower, are wanted too.
     pictures : Pictures
@@ -106,7 +106,7 @@ class Models:
         if self.text == "none":
             return []
         folder = resolve_model(self.text or DEFAULT_TEXT_MODEL, variant=self.variant)
-        how: dict[str, Any] = {**precision, "template": self._template}
+        how: dict[str, Any] = {**precision, "template": self.template or ""}
         return [TextSpec(folder, _names(self.text_outputs or "cls"), **how)]
 
     def _of_pictures(self, precision: dict[str, str], rules: int) -> list[EncoderSpec]:
@@ -131,7 +131,7 @@ class Models:
 
         if self.image == "none":
             raise FeatcacheError("--clip-text takes the text tower of the image model, and --image-model is none")
-        how: dict[str, Any] = {**precision, "template": self._template}
+        how: dict[str, Any] = {**precision, "template": self.template or ""}
         return ClipTextSpec(self._image_folder, **how)
 
     @cached_property
@@ -139,10 +139,6 @@ class Models:
         from featcache.encoders.model_folder import DEFAULT_IMAGE_MODEL, resolve_model
 
         return resolve_model(self.image or DEFAULT_IMAGE_MODEL, variant=self.variant)
-
-    @property
-    def _template(self) -> str:
-        return self.template or "{caption}"
 
 
 def _names(text: str) -> tuple[str, ...]:

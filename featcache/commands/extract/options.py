@@ -109,7 +109,7 @@ Data = Annotated[
     ),
 ]
 Labels = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="V=real|ai,…", rich_help_panel=_DATA,
         help="What values or folders mean: 1=real,0=ai, midjourney=ai, '*=ai' (all others), none, auto.",

@@ -10,7 +10,7 @@ from featcache.console import console, notes, safe
 if TYPE_CHECKING:
     from featcache.dataset.manifest import Manifest
 
-__all__ = ["overview_document", "print_overview"]
+__all__ = ["overview_document", "print_left_out", "print_overview"]
 
 _LINES, _LABEL = 12, 40
 _SHOWN, _LISTED = 3, 1000
@@ -33,12 +33,17 @@ def print_overview(manifest: Manifest) -> None:
         console.print(safe(line + _cut(group.example, max(1, console.width - len(line)))), soft_wrap=True)
     if all(group.label == UNLABELLED for group in lines) and not manifest.reading.labels:
         console.print("[dim]no labels: if there are some, --labels states them, such as '*=ai'[/]")
+    print_left_out(manifest)
+    for note in manifest.notes:
+        notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
+
+
+def print_left_out(manifest: Manifest) -> None:
+    """Print what looks like a picture and is not taken, by reason."""
     for left in manifest.left_out:
         shown = ", ".join(left.names[:_SHOWN]) + (" …" if len(left.names) > _SHOWN else "")
         n, what = len(left.names), "picture" if len(left.names) == 1 else "pictures"
         notes.print(f"[yellow]left out[/] {safe(f'{n:,} {what} ({shown}): {left.reason}')}", soft_wrap=True)
-    for note in manifest.notes:
-        notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
 
 
 def overview_document(manifest: Manifest) -> dict[str, object]:

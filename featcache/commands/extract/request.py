@@ -35,12 +35,7 @@ class ReadingRequest:
     @property
     def texts(self) -> dict[str, str | None]:
         """What is said in words, by option."""
-        return {"--labels": self.labels, "--column": self.columns}
-
-    @property
-    def columns(self) -> str | None:
-        """Which columns mean what, in one text."""
-        return None if self.column is None else ",".join(self.column)
+        return {"--labels": _join(self.labels), "--column": _join(self.column)}
 
     def read(
         self,
@@ -52,17 +47,23 @@ class ReadingRequest:
         cache: Cache | None = None,
     ) -> Manifest:
         """Read the data: as the command line says, or ``featcache.toml`` of those that it names, or as a cache did."""
+        from featcache.dataset.loose import read_pictures
         from featcache.dataset.manifest import Manifest
-        from featcache.extraction.survey.reading import read_before
+        from featcache.extraction.survey.reading import read_before, read_loosely
 
+        contents = None if cache is None or name is None else read_loosely(cache, name)
+        if contents and not (self.labels or self.column or self.root):
+            loose = read_pictures(data, contents=contents)
+            if loose.name == name:
+                return loose
         is_there = data == project.data
-        labels = _first(self.labels, project.labels if is_there else None)
+        labels = _first(_join(self.labels), project.labels if is_there else None)
         return Manifest.from_source(
             data,
             on_orphan=on_orphan,
             name=name,
             labels=labels,
-            columns=_first(self.columns, project.column if is_there else None),
+            columns=_first(_join(self.column), project.column if is_there else None),
             root=_first(self.root, project.root if is_there else None),
             earlier=None if cache is None else partial(read_before, cache, is_stated=labels is not None),
         )
@@ -220,13 +221,15 @@ class ExtractRequest:
         Raises
         ------
         FeatcacheError
-            If a size, a limit or a part of a division is none.
+            If a size, a limit, a number of GPUs or a part of a division is none.
         """
-        from featcache.extraction.options import FailureLimit
+        from featcache.extraction.options import FailureLimit, parse_gpus
         from featcache.extraction.partition import Partition
 
         if self.refreeze and self.shard is None:
             raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
+        if self.gpus is not None:
+            parse_gpus(self.gpus)
         return replace(
             self.pace.options(self.device),
             unit_rows=self.shard_rows,
@@ -252,6 +255,11 @@ def refuse_empty(texts: Mapping[str, str | None]) -> None:
     for option, value in texts.items():
         if value is not None and not value.strip():
             raise typer.BadParameter("it is empty: say something, or leave the option out", param_hint=option)
+
+
+def _join(said: list[str] | None) -> str | None:
+    """Write in one text what an option says that may be given several times."""
+    return None if said is None else ",".join(said)
 
 
 def _first(said: _Value | None, otherwise: _Value | None) -> _Value | None:

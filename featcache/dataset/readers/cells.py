@@ -16,6 +16,7 @@ __all__ = [
     "FIELDS",
     "LABELS",
     "decode_caption",
+    "escape_surrogates",
     "is_unicode",
     "parse_cell",
     "parse_object",
@@ -73,6 +74,11 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def escape_surrogates(text: str) -> str:
+    """Write what UTF-8 cannot hold with backslashes: ``caf\\udce9.jpg`` is a name in Latin-1 as Python reads it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _parse_captions(cell: object) -> str | tuple[tuple[int, str], ...] | None:

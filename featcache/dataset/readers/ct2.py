@@ -10,6 +10,7 @@ from typing import Any
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import describe_unread, load_origins, match_columns
 from featcache.dataset.readers.labels import label_classes
+from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.outcome import (
     MissingWords,
     OnOrphan,
@@ -120,8 +121,9 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
                 image = cells[row]
                 if isinstance(image, str):
                     image = find_image(below(image), folder)
-                if isinstance(image, str):
-                    orphans.append(f"{where}, column {quoted(table.header[wide[name]])}: {image}")
+                if isinstance(image, Gap):
+                    column = quoted(table.header[wide[name]])
+                    orphans.append(Gap(image.path, f"{where}, column {column}: {image.message}"))
                 elif image is not None:
                     sample_id, caption = f"{row_ids[row]}-{name}", captions[row]
                     origin = origins[row] if origins else None

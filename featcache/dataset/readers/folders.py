@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import escape_surrogates, quoted
 from featcache.dataset.readers.layout import label_paths
+from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, check_unique, find_image, settle_orphans
 from featcache.dataset.readers.reading import LATEST, Reading
 from featcache.dataset.readers.sidecars import CaptionReader
@@ -31,7 +32,7 @@ def read_folder(
     ``a/1.jpg`` if another picture has the same stem.
 
     Splits and labels come from the names of folders (`featcache.dataset.readers.layout`). With ``contents`` their names
-    mean nothing, and captions are read only if they are among them.
+    mean nothing and may be in any encoding, and captions are read only if they are among them.
 
     Raises
     ------
@@ -40,26 +41,27 @@ def read_folder(
         orphans: captions without picture, names of pictures that are no regular files.
     """
     where, is_early = f"folder {quoted(str(folder))}", reading.rules < LATEST
-    tree = read_tree(folder, is_early=is_early)
+    tree = read_tree(folder, is_early=is_early, takes_any_name=contents is not None)
     if not tree.pictures:
         raise ManifestError(f"{where} holds no pictures{_instead(tree)}")
     if contents is None:
         labels, notes = label_paths(where, tree.pictures, reading)
     else:
         labels, notes = dict.fromkeys(map(_folders, tree.pictures), _UNLABELLED), ()
-    ids = _early_ids(tree.pictures) if is_early else {name: name for name in tree.pictures}
+    ids = _early_ids(tree.pictures) if is_early else {name: escape_surrogates(name) for name in tree.pictures}
     has_captions = contents is None or "text" in contents
     captions, texts = tree.texts() if has_captions else ([], [])
-    orphans = [f"{quoted(str(folder / name))}: the caption has no picture beside it" for name in captions]
+    alone = "the caption has no picture beside it"
+    orphans = [Gap(f"{folder}/{name}", f"{quoted(str(folder / name))}: {alone}") for name in captions]
     notes += describe(texts, "texts that belong to no picture are not read")
     notes += describe(tree.metadata, "tables of metadata are not read: name one, or the folder that it is in")
     reader = CaptionReader(str(folder), reading)
 
     def rows() -> Iterator[Sample]:
         for name in tree.pictures:
-            image = find_image(name, str(folder))
-            if isinstance(image, str):
-                orphans.append(f"{where}: {image}")
+            image = find_image(name, str(folder), takes_any_name=contents is not None)
+            if isinstance(image, Gap):
+                orphans.append(Gap(image.path, f"{where}: {image.message}"))
                 continue
             caption = reader.read(tree.sidecars.get(stem_of(name), {})) if has_captions else None
             split, label_a, label_b = labels[_folders(name)]

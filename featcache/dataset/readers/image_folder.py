@@ -66,8 +66,8 @@ def leave_unnamed(folder: Path, samples: SampleList, *, is_early: bool) -> tuple
     named = {samples.path[row] for row in range(len(samples))}
     unnamed = tuple(name for name in tree.pictures if f"{folder}/{name}" not in named)
     left = tuple(
-        LeftOut(each.reason, tuple(name for name in each.names if f"{folder}/{name}" not in named))
-        for each in (LeftOut(_UNNAMED, unnamed), *tree.left_out)
+        LeftOut(each.reason, tuple(name for name in each.names if f"{folder}/{name}" not in named), each.root)
+        for each in (LeftOut(_UNNAMED, unnamed, str(folder)), *tree.left_out)
     )
     return tuple(each for each in left if each.names)
 

@@ -6,7 +6,7 @@ from typing import Any
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.reading import AI_CLASS, as_generator
 from featcache.dataset.readers.table import Table, refuse_rows
-from featcache.dataset.readers.words import canonical, verdict_of
+from featcache.dataset.readers.words import verdict_of
 from featcache.errors import ManifestError
 from featcache.identity.terms import UNKNOWN
 
@@ -117,12 +117,10 @@ def label_classes(table: Table, names: Collection[str]) -> dict[str, tuple[int, 
     Raises
     ------
     ManifestError
-        The user states what some names mean, and there are none of them.
+        The user states what names mean that are nowhere.
     """
     reading = table.reading
-    if reading.stated and not reading.stated.keys() & {canonical(name) for name in names}:
-        said, found = (", ".join(map(quoted, each)) for each in (reading.stated, names))
-        raise ManifestError(f"{table.origin}: --labels says what {said} means, found the classes {found} only")
+    reading.check_stated(table.origin, names, "the classes {}")
     labels: dict[str, tuple[int, str | None]] = {}
     for name in names:
         found_class = reading.of_class(name) or (AI_CLASS if reading.rest else "real")

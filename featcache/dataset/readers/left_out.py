@@ -16,13 +16,29 @@ from featcache.files.picture_formats import (
 )
 from featcache.files.regular import open_regular
 
-__all__ = ["EARLY_ENDINGS", "LeftOut", "Sieve", "kind_of", "read_head"]
+__all__ = ["EARLY_ENDINGS", "Gap", "LeftOut", "Sieve", "kind_of", "read_head"]
 
 EARLY_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
 """Those that the first version took: data sets that it read go on with them."""
 _EARLY = "not read into this cache by an earlier version, another --name takes them"
 _UNREAD = "their kind is not decoded, convert them into PNG or JPEG"
 _MISNAMED = "pictures by their first bytes, their endings are those of none: rename them"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that the data name, or have, and of which there is no sample.
+
+    Attributes
+    ----------
+    path : str
+        Where it is or should be, in full; of a part of a tar, the tar and its name there.
+    message : str
+        One sentence.
+    """
+
+    path: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -35,10 +51,13 @@ class LeftOut:
         Why, and what to do about it.
     names : tuple of str
         Of all of them, as the data have them.
+    root : str
+        The folder below which the names are.
     """
 
     reason: str
     names: tuple[str, ...]
+    root: str
 
 
 def kind_of(name: str) -> str:
@@ -64,11 +83,14 @@ class Sieve:
     ----------
     is_early : bool
         Whether only the endings of the first version are taken.
+    root : str
+        The folder below which all names are.
     endings : frozenset of str
         Those that are taken.
     """
 
     is_early: bool
+    root: str
     _found: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,4 +133,4 @@ class Sieve:
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """All that were not taken, by reason."""
-        return tuple(LeftOut(reason, tuple(names)) for reason, names in self._found.items())
+        return tuple(LeftOut(reason, tuple(names), self.root) for reason, names in self._found.items())

@@ -6,6 +6,7 @@ from typing import Any
 from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
 from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns, without_labels
 from featcache.dataset.readers.labels import describe_labels, join_labels
+from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.outcome import (
     MissingWords,
     OnOrphan,
@@ -62,8 +63,9 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
             where, image = table.where(row), images[row]
             if isinstance(image, str):
                 image = find_image(below(image), folder)
-            if isinstance(image, str):
-                orphans.append(f"{where}, column {quoted(table.header[found['image']])}: {image}")
+            if isinstance(image, Gap):
+                column = quoted(table.header[found["image"]])
+                orphans.append(Gap(image.path, f"{where}, column {column}: {image.message}"))
                 continue
             origin = origins[row] if origins else None
             for name, caption in _captions(ids[row], captions[row]):
@@ -73,7 +75,8 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    notes = describe_unread(table, matched) + odd + missing.notes + describe_labels(table, generators)
+    unread = describe_unread(table, matched) if contents is None else ()
+    notes = unread + odd + missing.notes + describe_labels(table, generators)
     return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 

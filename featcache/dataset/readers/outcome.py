@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from featcache.dataset.readers.cells import is_unicode, quoted
-from featcache.dataset.readers.left_out import LeftOut
+from featcache.dataset.readers.left_out import Gap, LeftOut
 from featcache.dataset.readers.reading import LATEST, Reading
 from featcache.dataset.readers.table import more_rows
 from featcache.dataset.readers.troubles import explain
@@ -32,31 +32,32 @@ class Parsed(NamedTuple):
 
     samples: SampleList
     generators: tuple[str, ...]
-    orphans: tuple[str, ...]
-    broken: tuple[str, ...] = ()
+    orphans: tuple[Gap, ...]
+    broken: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
 
-def find_image(path: str, folder: str | None) -> ImageFile | str:
+def find_image(path: str, folder: str | None, *, takes_any_name: bool = False) -> ImageFile | Gap:
     """Resolve a path against a folder and look whether a regular file is there, without opening it.
 
     Returns
     -------
-    ImageFile or str
-        The picture, or what is wrong with the path.
+    ImageFile or Gap
+        The picture, or where it should be and what is wrong with the path. One that is not UTF-8 leads to none unless
+        ``takes_any_name``.
     """
     if folder is None and not os.path.isabs(path):  # noqa: PTH117
         hint = explain(path, "") or "say with --root DIR where the pictures are"
-        return f"{quoted(path)} is a relative path, and there is no folder it could be relative to ({hint})"
+        return Gap(path, f"{quoted(path)} is a relative path, and there is no folder it could be relative to ({hint})")
     file = _join(folder or "", path)
     try:
-        if stat.S_ISREG(os.stat(file).st_mode) and is_unicode(path):  # noqa: PTH116
+        if stat.S_ISREG(os.stat(file).st_mode) and (takes_any_name or is_unicode(path)):  # noqa: PTH116
             return ImageFile(file)
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate, which no file's name has
         reason = explain(path, folder or "")
-        return f"there is no file {quoted(path)}{f' ({reason})' if reason else ''}"
-    return f"{quoted(path)} is not a regular file"
+        return Gap(file, f"there is no file {quoted(path)}{f' ({reason})' if reason else ''}")
+    return Gap(file, f"{quoted(path)} is not a regular file")
 
 
 def _join(folder: str, path: str) -> str:
@@ -91,7 +92,7 @@ class MissingWords:
         return (f"{what}: taken for missing",)
 
 
-def settle_orphans(orphans: Sequence[str], n_samples: int, on_orphan: OnOrphan) -> None:
+def settle_orphans(orphans: Sequence[Gap], n_samples: int, on_orphan: OnOrphan) -> None:
     """Raise for orphans, unless they are skipped and samples are left.
 
     Raises
@@ -101,9 +102,9 @@ def settle_orphans(orphans: Sequence[str], n_samples: int, on_orphan: OnOrphan) 
     """
     if orphans and on_orphan == "error":
         hint = "put them in their places or leave such rows out with --on-orphan skip"
-        raise ManifestError(f"{orphans[0]}{more_rows(len(orphans))}: {hint}")
+        raise ManifestError(f"{orphans[0].message}{more_rows(len(orphans))}: {hint}")
     if orphans and not n_samples:
-        raise ManifestError(f"no samples are left without orphans: {orphans[0]}{more_rows(len(orphans))}")
+        raise ManifestError(f"no samples are left without orphans: {orphans[0].message}{more_rows(len(orphans))}")
 
 
 def check_unique(samples: SampleList) -> None:

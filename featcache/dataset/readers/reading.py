@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 
-from featcache.dataset.readers.words import canonical, is_missing, is_vague, verdict_of
+from featcache.dataset.readers.words import UNLABELLED, canonical, is_missing, is_vague, verdict_of
 from featcache.errors import ManifestError
 
-__all__ = ["AI_CLASS", "LATEST", "TODAY", "Reading", "as_generator"]
+__all__ = ["AI_CLASS", "LATEST", "TODAY", "Reading", "as_generator", "write_statement"]
 
 LATEST = 2
 AI_CLASS = "ai"
 """In the place of a class: an AI picture of unknown generator. No class is called so, by rules 2."""
 _MEANINGS = {"real": 0, "ai": 1}
 _FORMS = "such as 1=real,0=ai, midjourney=ai, '*=ai' (all others), none (no labels) or auto (as the data say)"
+_PART = re.compile(r'\s*("(?:[^"]|"")*"\s*=[^,]*|[^,]*)(,|$)')
+_SHOWN, _LOOKED_AT = 10, 1000
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,18 @@ class Reading:
         Which columns mean what, as ``--column`` takes it: ``image=file,caption=text``.
     root : str
         The folder below which pictures are, however their paths begin; ``""``: where their paths say.
+    is_new : bool
+        What is stated is stated now, and not remembered: all of it has to be about something that is there.
     """
 
     rules: int = LATEST
     labels: str = ""
     columns: str = ""
     root: str = ""
+    is_new: bool = field(default=False, compare=False)
 
     def state(self, text: str) -> Reading:
-        """Return this reading with what ``--labels`` says.
+        """Return this reading with what ``--labels`` says; ``"a,b"=ai`` speaks of a name with a comma.
 
         Raises
         ------
@@ -51,17 +57,19 @@ class Reading:
             It is no convention.
         """
         text = text.strip()
-        if text.lower() in ("auto", "none"):
-            return replace(self, labels=text.lower())
-        meanings: dict[str, str] = {}
-        for part in text.split(","):
-            said, equals, meaning = (word.strip() for word in part.rpartition("="))
-            if not equals or not said or meaning.lower() not in _MEANINGS:
-                odd = part.strip()
-                raise ManifestError(f"labels {text!r}: {odd!r} is not VALUE=real or VALUE=ai, expected {_FORMS}")
-            if meanings.setdefault(canonical(said), meaning.lower()) != meaning.lower():
-                raise ManifestError(f"labels {text!r}: {said!r} means real and ai, expected one of them")
-        return replace(self, labels=",".join(f"{said}={meaning}" for said, meaning in sorted(meanings.items())))
+        labels = text.lower()
+        if labels not in ("auto", "none"):
+            meanings: dict[str, str] = {}
+            for part, said, meaning in _parse(text):
+                if not said or meaning not in _MEANINGS:
+                    more = ", a name with a comma in quotes: '\"a,b\"=ai'" if "," in text else ""
+                    raise ManifestError(
+                        f"labels {text!r}: {part!r} is not VALUE=real or VALUE=ai, expected {_FORMS}{more}"
+                    )
+                if meanings.setdefault(canonical(said), meaning) != meaning:
+                    raise ManifestError(f"labels {text!r}: {said!r} means real and ai, expected one of them")
+            labels = write_statement(meanings)
+        return replace(self, labels=labels, is_new=labels != self.labels)
 
     @property
     def is_early(self) -> bool:
@@ -76,14 +84,47 @@ class Reading:
     @cached_property
     def stated(self) -> Mapping[str, int]:
         """What values are said to mean, by their canonical spelling: 0 real, 1 AI."""
-        pairs = (part.rpartition("=") for part in self.labels.split(",") if "=" in part)
-        return {said: _MEANINGS[meaning] for said, _, meaning in pairs if said != "*"}
+        return {said: meaning for said, meaning in self._said.items() if said != "*"}
 
-    @cached_property
+    @property
     def rest(self) -> int | None:
         """What all other pictures are said to be; None: nothing is said of them."""
-        found = re.search(r"(?:^|,)\*=(real|ai)(?:,|$)", self.labels)
-        return None if found is None else _MEANINGS[found[1]]
+        return self._said.get("*")
+
+    @cached_property
+    def _said(self) -> Mapping[str, int]:
+        return {said: _MEANINGS[meaning] for _, said, meaning in _parse(self.labels) if said}
+
+    def check_stated(self, where: str, there: Iterable[str], what: str) -> None:
+        """Raise if something is stated of values that are nowhere: now, or of nothing that is there.
+
+        Of 0 and 1 one is enough: a part of the data may have one of them alone.
+
+        Parameters
+        ----------
+        where : str
+            How messages name the source.
+        there : iterable of str
+            The values that the data have.
+        what : str
+            What these are, with ``{}`` in their place: ``folders {}``.
+
+        Raises
+        ------
+        ManifestError
+            Naming what is nowhere, and what is there.
+        """
+        names = {canonical(name): name for name in there}
+        pair = {"0", "1"} if names.keys() & self.stated.keys() & {"0", "1"} else set()
+        odd = [said for said in self.stated if said not in names.keys() | pair]
+        if not odd or (not self.is_new and self.stated.keys() & names.keys()):
+            return
+        close = {near: None for said in odd for near in get_close_matches(said, [*names][:_LOOKED_AT], n=1)}
+        near = f"; did you mean {' and '.join(repr(names[each]) for each in close)}?" if close else ""
+        shown = ", ".join(repr(name[:80]) for name in sorted(names.values())[:_SHOWN]) or "nothing"
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        said = ", ".join(repr(name[:80]) for name in odd[:_SHOWN])
+        raise ManifestError(f"{where}: --labels says what {said} means, found {what.format(shown + more)}{near}")
 
     def of_label(self, text: str) -> int | None:
         """Tell what a value of ``label_a`` means: 0 real, 1 AI; None: nothing.
@@ -96,7 +137,7 @@ class Reading:
         value = canonical(text)
         if value in self.stated:
             return self.stated[value]
-        if self.rest is not None or value in ("-1", "unknown") or is_missing(text):
+        if self.rest is not None or value == "-1" or value in UNLABELLED or is_missing(text):
             return None
         if value in ("0", "1"):
             if self._numbers:
@@ -119,7 +160,7 @@ class Reading:
             return as_generator(text) if self.rest else None
         if self.is_early:
             return "real" if text.lower() == "real" else text
-        if is_missing(text) or value == "unknown":
+        if is_missing(text) or value in UNLABELLED:
             return None
         return {0: "real", 1: AI_CLASS, None: text}[verdict_of(text)]
 
@@ -130,8 +171,8 @@ class Reading:
     @cached_property
     def of_names(self) -> Reading:
         """This reading of a second column, of which what is stated about numbers does not speak."""
-        kept = [part for part in self.labels.split(",") if part.rpartition("=")[0] not in self._numbers]
-        return replace(self, labels=",".join(kept) or "auto") if self._numbers else self
+        kept = {said: meaning for _, said, meaning in _parse(self.labels) if said and said not in self._numbers}
+        return replace(self, labels=write_statement(kept) or "auto") if self._numbers else self
 
 
 TODAY = Reading()
@@ -140,3 +181,25 @@ TODAY = Reading()
 def as_generator(name: str) -> str | None:
     """Return a name if a generator can be called so: it is no number, and no word for something else."""
     return None if is_vague(name) or verdict_of(name) is not None else name
+
+
+def write_statement(meanings: Mapping[str, str]) -> str:
+    """Write what ``--labels`` says of some names, in their order: ``a=real,b=ai``."""
+    return ",".join(f"{_write(said)}={meaning}" for said, meaning in sorted(meanings.items()))
+
+
+def _write(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if "," in name or name.startswith('"') else name
+
+
+def _parse(text: str) -> Iterator[tuple[str, str, str]]:
+    """Give each part of a statement, the name in it and what it means; a name is empty where a part is none."""
+    is_open = True
+    while is_open:
+        found = _PART.match(text)
+        assert found is not None  # it matches nothing as well
+        said, _, meaning = (word.strip() for word in found[1].rpartition("="))
+        if re.fullmatch('"(?:[^"]|"")*"', said):
+            said = said[1:-1].replace('""', '"').strip()
+        yield found[1].strip(), said, meaning.lower()
+        text, is_open = text[found.end() :], found[2] == ","

@@ -6,7 +6,6 @@ from typing import Any
 
 from featcache.dataset.readers.cells import LABELS, parse_cell, quoted
 from featcache.dataset.readers.reading import TODAY, Reading
-from featcache.dataset.readers.words import canonical
 from featcache.errors import ManifestError
 
 __all__ = ["Table", "load_columns", "more_rows", "refuse_rows"]
@@ -88,18 +87,12 @@ def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[A
 
 
 def _check_stated(table: Table, columns: Sequence[tuple[str, int]], loaded: Sequence[Sequence[object]]) -> None:
-    """Raise if the user states what values of the labels mean, and there are none of them."""
-    stated = table.reading.stated
+    """Raise if the user states what values of the labels mean that are nowhere."""
     labels = [(field, cells) for (field, _), cells in zip(columns, loaded, strict=True) if field in LABELS]
-    if not (stated and labels):
+    if not (table.reading.stated and labels):
         return
-    said = {canonical(text) for _, cells in labels for text in {str(cell) for cell in cells if cell is not None}}
-    if not said & stated.keys():
-        values = (", ".join(map(quoted, sorted(said)[:10])) or "nothing") + (" and more" if len(said) > 10 else "")
-        names = " and ".join(field for field, _ in labels)
-        raise ManifestError(
-            f"{table.origin}: --labels says what {', '.join(map(quoted, stated))} means, found {values} in {names}"
-        )
+    said = {str(cell) for _, cells in labels for cell in cells if cell is not None}
+    table.reading.check_stated(table.origin, said, f"{{}} in {' and '.join(field for field, _ in labels)}")
 
 
 def _parse_cells(table: Table, position: int, cells: Sequence[object], field: str, *, has_label_a: bool) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from featcache.dataset.readers.archive import TarMember, walk_members
 from featcache.dataset.readers.cells import FIELDS, decode_caption, parse_cell, parse_object, quoted
-from featcache.dataset.readers.left_out import LeftOut, Sieve
+from featcache.dataset.readers.left_out import Gap, LeftOut, Sieve
 from featcache.dataset.readers.reading import LATEST, TODAY, Reading
 from featcache.dataset.readers.sidecars import SIDECAR_LIMIT, find_caption
 from featcache.dataset.readers.words import verdict_of
@@ -91,20 +91,20 @@ class TarParts:
 
 
 class _Faults:
-    """Lines about what could not be read; those about one tar are bounded in number."""
+    """What could not be read; lines about one tar are bounded in number."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.gaps: list[Gap] = []
         self._count = 0
 
-    def add(self, line: str) -> None:
+    def add(self, tar: Path, line: str, member: str = "") -> None:
         self._count += 1
         if self._count <= _FAULT_LIMIT:
-            self.lines.append(line)
+            self.gaps.append(Gap(f"{tar} {member}" if member else str(tar), line))
 
-    def end_tar(self, tar: str) -> None:
+    def end_tar(self, tar: Path) -> None:
         if self._count > _FAULT_LIMIT:
-            self.lines.append(f"{tar}: and {self._count - _FAULT_LIMIT} more")
+            self.gaps.append(Gap(str(tar), f"{tar.name}: and {self._count - _FAULT_LIMIT} more"))
         self._count = 0
 
 
@@ -115,17 +115,19 @@ class TarReader:
     ----------
     reading : Reading
         By which rules.
+    root : str
+        The folder that all of them are in or below.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, root: str) -> None:
         self._faults = _Faults()
         self._is_early = reading.rules < LATEST
-        self._sieve = Sieve(self._is_early)
+        self._sieve = Sieve(self._is_early, root)
 
     @property
-    def broken(self) -> tuple[str, ...]:
+    def broken(self) -> tuple[Gap, ...]:
         """Lines about what is damaged: at most 100 a tar, and their count."""
-        return tuple(self._faults.lines)
+        return tuple(self._faults.gaps)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -149,16 +151,16 @@ class TarReader:
                     raise ManifestError(f"{quoted(str(path))} is compressed, expected a plain tar: decompress it first")
                 for member in walk_members(file, os.fstat(file.fileno()).st_size):
                     for fault in self._add(found, member, file, path):
-                        self._faults.add(f"{path.name}, member {quoted(member.name)}: {fault}")
+                        self._faults.add(path, f"{path.name}, member {quoted(member.name)}: {fault}", member.name)
         except FileNotFoundError:
             raise
         except tarfile.ReadError as error:
-            self._faults.add(f"{path.name}: the tar {error}")
+            self._faults.add(path, f"{path.name}: the tar {error}")
         except OSError as error:
-            self._faults.add(f"{path.name}: the tar cannot be read ({quoted(str(error))})")
+            self._faults.add(path, f"{path.name}: the tar cannot be read ({quoted(str(error))})")
         for key, part in found.items():
             self._settle(path, key, part)
-        self._faults.end_tar(path.name)
+        self._faults.end_tar(path)
         return {key: part for key, part in found.items() if part.image is not None or "caption" in part.cells}
 
     def _settle(self, path: Path, key: str, part: TarParts) -> None:
@@ -166,12 +168,13 @@ class TarReader:
         where = f"{path.name}, sample {quoted(key)}"
         for name in part.others:
             if part.image is not None:
-                self._sieve.leave(f"{path.name}/{name}", _FURTHER)
+                self._sieve.leave(self._named(path, name), _FURTHER)
             else:
                 expected = f"expected a picture named like {quoted(key + '.jpg')}"
-                self._faults.add(f"{where}: {expected}, found {quoted(name)}: its key ends at the first dot")
+                line = f"{where}: {expected}, found {quoted(name)}: its key ends at the first dot"
+                self._faults.add(path, line, name)
         if part.image is None and not part.others and part.roles and "caption" not in part.cells:
-            self._faults.add(f"{where}: found neither picture nor caption")
+            self._faults.add(path, f"{where}: found neither picture nor caption", key)
 
     def _add(self, found: dict[str, TarParts], member: TarMember, file: BinaryIO, path: Path) -> Iterator[str]:
         """Add a member to its key, and give what is wrong with it."""
@@ -204,9 +207,13 @@ class TarReader:
         except (ValueError, RecursionError) as error:
             yield f"the {role} cannot be read ({str(error)[:200]})"
 
+    def _named(self, path: Path, member: str) -> str:
+        """Name a member by its tar, below the folder that all tars are in."""
+        return f"{path.relative_to(self._sieve.root)}/{member}"
+
     def _picture_role(self, member: TarMember, extension: str, file: BinaryIO, path: Path) -> str | None:
         """Return ``image`` for a picture that is taken, ``other`` for one of an ending of several parts, else None."""
-        name = f"{path.name}/{member.name}"
+        name = self._named(path, member.name)
         is_taken = self._sieve.takes(name)
         if is_taken is None and not extension:
             file.seek(member.offset)

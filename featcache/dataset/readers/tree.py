@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from posixpath import basename, splitext
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import is_unicode, quoted
 from featcache.dataset.readers.left_out import LeftOut, Sieve, kind_of, read_head
 from featcache.errors import ManifestError
 
@@ -79,7 +79,7 @@ class Tree:
         return captions, [name for name in sorted(others) if not basename(name).lower().startswith(_ABOUT)]
 
 
-def read_tree(folder: Path, *, is_early: bool) -> Tree:
+def read_tree(folder: Path, *, is_early: bool, takes_any_name: bool = False) -> Tree:
     """Look at all that is below a folder; hidden files and folders are ignored, links to folders are not followed.
 
     Pictures are told by their endings. Files without one are pictures if their first bytes are those of one.
@@ -90,18 +90,20 @@ def read_tree(folder: Path, *, is_early: bool) -> Tree:
         Where to look.
     is_early : bool
         Take only what the first version took.
+    takes_any_name : bool
+        Take names that are not UTF-8 too, as `os.fsdecode` gives them.
 
     Raises
     ------
     ManifestError
         A folder cannot be read, or a name is not Unicode.
     """
-    sieve = Sieve(is_early)
+    sieve = Sieve(is_early, str(folder))
     pictures: list[str] = []
     sidecars: dict[str, dict[str, str]] = {}
     metadata: list[str] = []
     has_tars, n_looks = False, 0
-    for name in sorted(_walk(folder)):
+    for name in sorted(_walk(folder, takes_any_name=takes_any_name)):
         if splitext(name)[1].lower() in sieve.endings:  # most files are pictures, and there may be millions
             pictures.append(name)
             continue
@@ -130,7 +132,7 @@ def stem_of(name: str) -> str:
     return splitext(name)[0]
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def _walk(folder: Path, *, takes_any_name: bool) -> Iterator[str]:
     """Give the relative posix paths of all files that are not hidden.
 
     Raises
@@ -149,12 +151,10 @@ def _walk(folder: Path) -> Iterator[str]:
         for file in files:
             if not file.startswith("."):
                 name = f"{prefix}{file}"
-                try:
-                    name.encode()
-                except UnicodeEncodeError as error:
+                if not (takes_any_name or is_unicode(name)):
                     raise ManifestError(
                         f"file {quoted(name)} in {quoted(str(folder))}: expected a name in UTF-8, rename it"
-                    ) from error
+                    )
                 yield name
 
 

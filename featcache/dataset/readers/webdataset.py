@@ -1,5 +1,6 @@
 """WebDataset tars: the members of one key are one sample; pictures stay in the tar and are read by seeking."""
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from featcache.dataset.readers.cells import LABELS, quoted
 from featcache.dataset.readers.layout import label_paths
+from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.narrow import parse_table
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, settle_orphans
 from featcache.dataset.readers.reading import Reading
@@ -44,15 +46,16 @@ def read_tars(
         A tar is compressed, no sample is left, or values break a rule of tables (`narrow.parse_table`), among them
         that ids are unique over all tars.
     """
-    reader = TarReader(reading)
-    orphans: list[str] = []
+    root = os.path.commonpath([path.parent for path in paths])
+    reader = TarReader(reading, root)
+    orphans: list[Gap] = []
     rows: list[tuple[str, str, TarParts]] = []
     splits = _split_by_tar(paths)
     for path in paths:
         try:
             parts = reader.read(path)
         except FileNotFoundError:
-            orphans.append(f"there is no file {quoted(str(path))}")
+            orphans.append(Gap(str(path), f"there is no file {quoted(str(path))}"))
             continue
         for key, part in parts.items():
             if path in splits:
@@ -60,7 +63,8 @@ def read_tars(
             rows.append((path.name, key, part))
     settle_orphans(orphans, len(rows), on_orphan)
     if not rows:
-        refused = [*reader.broken, *(f"{each.names[0]}: {each.reason}" for each in reader.left_out)]
+        refused = [gap.message for gap in reader.broken]
+        refused += [f"{each.names[0]}: {each.reason}" for each in reader.left_out]
         reason = refused[0] if refused else "expected members named like pictures or captions, found none"
         raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
     left, notes = _label_by_folders(rows, reading) if contents is None else (reading, ())

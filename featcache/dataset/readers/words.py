@@ -2,15 +2,33 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
-__all__ = ["SPLIT_NAMES", "canonical", "is_missing", "is_vague", "is_weak", "verdict_of"]
+__all__ = [
+    "SPLIT_NAMES",
+    "UNLABELLED",
+    "bare",
+    "canonical",
+    "counts_alone",
+    "is_missing",
+    "is_split_like",
+    "is_vague",
+    "is_weak",
+    "split_of",
+    "verdict_of",
+]
 
 SPLIT_NAMES: Mapping[str, str] = (
     dict.fromkeys(("train", "training"), "train")
     | dict.fromkeys(("valid", "val", "validation", "dev"), "valid")
     | dict.fromkeys(("test", "testing"), "test")
 )
-_REAL = frozenset(("real", "reals", "nature", "natural", "human", "humans", "genuine"))
+_SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?:[-_ ]?(?:(?:19|20)[0-9]{{2}}|set|split))?", re.IGNORECASE)
+UNLABELLED = frozenset(("unknown", "unlabeled", "unlabelled"))
+"""Words that say of a picture that nothing is known of it."""
+_SUBJECTS = frozenset(("nature", "natural", "human", "humans"))
+"""Words for real pictures that say as often what pictures show: among folders they need one for AI pictures."""
+_REAL = _SUBJECTS.union(("real", "reals", "genuine"))
 _WEAK = frozenset(("photo", "photos", "photograph", "photographs", "authentic", "original", "originals"))
 """Words for real pictures that mean other things as well: they count only beside a word for AI pictures."""
 _AI = frozenset(
@@ -25,7 +43,9 @@ _THINGS = frozenset(
 """What may follow a word: ``real_images``."""
 
 _VAGUE = _THINGS.union(
-    ("", "unknown", "true", "false", "data", "dataset", "datasets", "all", "other", "others", "class", "classes")
+    ("", "true", "false", "data", "dataset", "datasets", "all", "other", "others", "class", "classes", "misc"),
+    ("thumbnails", "thumbnail", "thumbs", "thumb", "previews", "preview", "unsorted", "set", "split"),
+    UNLABELLED,
 )
 
 
@@ -34,17 +54,34 @@ def verdict_of(name: str) -> int | None:
 
     Case, a number in front (``0_real``) and a noun behind (``fake_images``) do not count.
     """
-    word = _bare(name)
+    word = bare(name)
     return 0 if word in _REAL | _WEAK else 1 if word in _AI else None
 
 
 def is_weak(name: str) -> bool:
     """Tell whether a name means real pictures only where one for AI pictures is beside it."""
-    return _bare(name) in _WEAK
+    return bare(name) in _WEAK
+
+
+def counts_alone(name: str) -> bool:
+    """Tell whether a word for real or AI pictures means them among any other folders."""
+    return bare(name) not in _WEAK | _SUBJECTS
+
+
+def split_of(name: str) -> str | None:
+    """Name the split that a folder is called after, alone or with a year or ``set``: ``val``, ``train2017``."""
+    found = _SPLIT.fullmatch(name.strip())
+    return None if found is None else SPLIT_NAMES[found[1].lower()]
+
+
+def is_split_like(name: str) -> bool:
+    """Tell whether a folder is called after a split and nothing else that has a meaning: ``test_images``, ``val2``."""
+    word = re.split("[^a-z]", name.strip().lower(), maxsplit=1)[0]
+    return split_of(name) is not None or (word in SPLIT_NAMES and is_vague(name.strip()[len(word) :]))
 
 
 def is_vague(name: str) -> bool:
-    """Tell whether a name can be that of no generator: a number, ``images``, ``unknown``, ``real_vs_fake``."""
+    """Tell whether a name can be that of no generator: a number, ``images``, ``unlabeled``, ``real_vs_fake``."""
     parts = set(re.split(r"[\s_.-]+", name.strip().lower()))
     is_both = bool(parts & _REAL) and bool(parts & _AI)
     return is_both or parts <= _VAGUE or is_missing(name) or bool(re.fullmatch(r"[+-]?[0-9.]+", name.strip()))
@@ -63,7 +100,9 @@ def canonical(text: str) -> str:
     return {"true": "1", "false": "0"}.get(text, text)
 
 
-def _bare(name: str) -> str:
+@lru_cache(maxsize=4096)  # the same few names are asked about for each of many folders
+def bare(name: str) -> str:
+    """Write a name as words are compared: without case, a number in front, a noun behind, and what separates them."""
     parts = re.split(r"[\s_-]+", name.strip().lower())
     if len(parts) > 1 and parts[0].isdecimal():
         parts = parts[1:]

@@ -9,11 +9,14 @@ import numpy as np
 from featcache.cache.folder import Cache
 from featcache.cache.requests import read_requests
 from featcache.cache.samples import PRESENT, SampleTable, read_samples
+from featcache.dataset.loose import is_loose_name
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.reading import LATEST, Reading
 from featcache.errors import FeatcacheError, ShardError
+from featcache.identity.fingerprint import SHORT
+from featcache.identity.terms import Content
 
-__all__ = ["check_reading", "read_before", "seed_before"]
+__all__ = ["check_reading", "read_before", "read_loosely", "seed_before"]
 
 
 def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading | None:
@@ -60,6 +63,17 @@ def seed_before(cache: Cache, name: str) -> int | None:
         return table.split_seed
     seeds = {request.seed for request in read_requests(cache, name)}
     return seeds.pop() if len(seeds) == 1 else None
+
+
+def read_loosely(cache: Cache, name: str) -> frozenset[Content] | None:
+    """Return the contents for which a data set was read that is to be judged; None of others.
+
+    See `featcache.dataset.loose`.
+    """
+    requests = read_requests(cache, name)
+    if not requests or not all(is_loose_name(name, request.origin) for request in requests):
+        return None
+    return frozenset(cache.producer(request.fingerprint[:SHORT]).content for request in requests)
 
 
 def check_reading(manifest: Manifest, cache: Cache, scanned: SampleTable) -> None:

@@ -70,8 +70,8 @@ def scan(
     Parameters
     ----------
     manifest : Manifest
-        The samples. Where none has a split, they are split here (seeded; whole groups, captions and duplicate
-        pictures together).
+        The samples. Where none has a split and heads may be fitted on them, they are split here (seeded; whole groups,
+        captions and duplicate pictures together).
     memo : Path
         File with the digests of earlier scans: pictures in files, tars and Parquet files that look as they did then
         (path, size, time of change, inode) are not read again. Made, and brought up to date. None: read everything.
@@ -115,7 +115,7 @@ def scan(
         root=manifest.reading.root,
         row_origin=samples.origin if samples.origin.is_filled.any() else None,
     )
-    if not samples.split_code.any():
+    if not (manifest.is_loose or samples.split_code.any()):
         names = draw_names(samples.sample_id) if has_file_names(table) else list(samples.sample_id)
         split = assign_splits([link_groups(table)], sample_id=names, seed=seed)
         table = replace(table, split=np.asarray(split, dtype="U5"), split_seed=seed)

@@ -112,7 +112,8 @@ def record_survey(extraction: Extraction, scanned: Scan) -> None:
     folder = scan_folder(cache, manifest.name)
     write_samples(cache.sample_path(manifest.name), scanned.table, root=cache.path)
     write_failures(folder, _UNREADABLE, scanned.unreadable, root=cache.path)
-    write_orphans(orphans_path(cache, manifest.name), manifest.orphans, manifest.broken, root=cache.path)
+    lines = ([gap.message for gap in gaps] for gaps in (manifest.orphans, manifest.broken))
+    write_orphans(orphans_path(cache, manifest.name), *lines, root=cache.path)
 
 
 def samples_to_retry(extraction: Extraction) -> frozenset[str] | None:

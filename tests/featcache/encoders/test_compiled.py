@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -274,11 +276,57 @@ def test_on_real_pictures_storage_costs_less_the_deeper_the_layer() -> None:
         assert relative_error(low[name].astype(np.float16), vectors) < 6e-2, name
 
 
-def test_float32_is_float32_on_a_gpu_too_and_settings_come_back() -> None:
-    before = torch.backends.cudnn.allow_tf32
+NEWER = pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="needs torch 2.9")
+
+
+def precisions() -> dict[str, object]:
+    """Whether torch rounds factors on a GPU, by its older names and, where it has them, its newer ones."""
+    backends, found = torch.backends, dict[str, object]()
+    for name, read in {
+        "products": torch.get_float32_matmul_precision,
+        "convolutions": lambda: backends.cudnn.allow_tf32,
+        "new products": lambda: backends.cuda.matmul.fp32_precision,
+        "new convolutions": lambda: backends.cudnn.conv.fp32_precision,
+        "on a CPU": lambda: backends.mkldnn.matmul.fp32_precision,
+    }.items():
+        with contextlib.suppress(AttributeError, RuntimeError):  # too old for the name; set by the other names
+            found[name] = read()
+    return found
+
+
+@pytest.fixture
+def settings() -> Iterator[None]:
+    yield
+    backends: Any = torch.backends
+    if hasattr(backends.cuda.matmul, "fp32_precision"):
+        for place in (backends, backends.cudnn, backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul):
+            place.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+    backends.cudnn.allow_tf32 = True
+
+
+@pytest.mark.parametrize(
+    ("place", "precision"),
+    [
+        (None, "highest"),
+        (None, "high"),
+        (None, "medium"),
+        *(pytest.param(place, "tf32", marks=NEWER) for place in ("", "cudnn", "cuda.matmul", "cudnn.conv")),
+        pytest.param("cudnn.conv", "ieee", marks=NEWER),
+    ],
+)
+def test_float32_is_float32_whatever_torch_is_set_to_and_settings_come_back(
+    settings: None, place: str | None, precision: str
+) -> None:
+    if place is None:
+        torch.set_float32_matmul_precision(precision)
+    else:
+        attrgetter(f"backends.{place}".rstrip("."))(torch).fp32_precision = precision
+    before = precisions()
     with computing_in("cpu", "float32"):
-        assert not torch.backends.cudnn.allow_tf32 and torch.is_inference_mode_enabled()
-        assert not torch.is_autocast_enabled("cpu")
+        assert {"high", "medium", "tf32", "bf16"}.isdisjoint(map(str, precisions().values()))
+        assert precisions().get("convolutions") is not True or place is not None
+        assert torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
     with computing_in("cpu", "bfloat16"):
         assert torch.is_autocast_enabled("cpu")
-    assert torch.backends.cudnn.allow_tf32 == before and not torch.is_inference_mode_enabled()
+    assert precisions() == before and not torch.is_inference_mode_enabled()

@@ -239,6 +239,21 @@ def changed(folder: Path, target: Path, file: str, **changes: Any) -> Path:
     return target
 
 
+@pytest.mark.parametrize(("name", "change"), [("deit", {"crop_size": 24}), ("naflex", {"max_num_patches": 16})])
+def test_two_files_on_pictures_may_say_the_same_but_no_two_things(
+    folders: dict[str, Path], tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    folder = shutil.copytree(folders[name], tmp_path / "m")
+    own = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    expected = spec_of(folder).fingerprint.digest
+    both = folder / "processor_config.json"
+    both.write_text(json.dumps({"image_processor": own | {"do_convert_rgb": None}}), encoding="utf-8")
+    assert spec_of(folder).fingerprint.digest == expected
+    both.write_text(json.dumps({"image_processor": own | change}), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"in two ways: remove the one that is wrong"):
+        spec_of(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "file", "changes", "message"),
     [

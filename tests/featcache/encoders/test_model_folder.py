@@ -16,8 +16,6 @@ import pytest
 from featcache.encoders.model_folder import ModelFolder, resolve_model
 from featcache.errors import ModelError
 
-from factories import write_bert
-
 COMMIT = "c0ffee" + "0" * 34
 
 
@@ -171,6 +169,9 @@ def test_a_variant_is_another_file_of_the_same_folder(tmp_path: Path) -> None:
     assert half.weight_files == (half.path / "model.fp16.safetensors",) and half.uses_safetensors
     assert half.document()["weights"] != plain.document()["weights"]
     assert half.source() == plain.source() | {"variant": "fp16"} and "variant" not in plain.source()
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no model\.safetensors and .*; it has others: --variant fp16$"):
+        resolve_model(str(folder))
     (folder / "model.safetensors").write_bytes(b"half")
     assert resolve_model(str(folder)).document() == half.document()  # the bytes tell producers apart, not their name
     index = {"weight_map": {"a": "model.bf16-00001-of-00001.safetensors"}}
@@ -193,15 +194,17 @@ def test_a_pointer_in_place_of_weights_says_that_they_were_not_downloaded(tmp_pa
 def test_what_is_said_of_pictures_is_found_beside_what_is_said_of_texts_too(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     with pytest.raises(ModelError, match=r"has no preprocessor_config\.json"):
-        _ = resolve_model(str(folder)).processor_config
+        _ = resolve_model(str(folder)).processor_configs
     (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
     with pytest.raises(ModelError, match=r"and its processor_config\.json no image_processor"):
-        _ = resolve_model(str(folder)).processor_config
+        _ = resolve_model(str(folder)).processor_configs
     nested = {"image_processor": {"size": 3}}
     (folder / "processor_config.json").write_text(json.dumps(nested))
-    assert resolve_model(str(folder)).processor_config == nested
+    assert resolve_model(str(folder)).processor_configs == (nested,)
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 4}))
-    assert resolve_model(str(folder)).processor_config == {"size": 4}
+    assert resolve_model(str(folder)).processor_configs == ({"size": 4}, nested)
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
+    assert resolve_model(str(folder)).processor_configs == ({"size": 4},)
 
 
 def test_the_same_bytes_under_another_name_are_the_same_model(tmp_path: Path) -> None:
@@ -209,11 +212,10 @@ def test_the_same_bytes_under_another_name_are_the_same_model(tmp_path: Path) ->
     config = json.loads((b / "config.json").read_text()) | {"_name_or_path": "y", "transformers_version": "9"}
     (b / "config.json").write_text(json.dumps(config))
     one, two = resolve_model(str(a)), resolve_model(str(b))
-    assert one.document() == two.document() and one.tokenizer_digest() == two.tokenizer_digest()
+    assert one.document() == two.document()
+    assert one.settings_digest("config.json") == two.settings_digest("config.json")
     (b / "model.safetensors").write_bytes(b"other")
     assert resolve_model(str(b)).document()["weights"] != one.document()["weights"]
-    (b / "tokenizer.json").write_text('{"x": 1}')
-    assert resolve_model(str(b)).tokenizer_digest() != one.tokenizer_digest()
 
 
 def test_weights_in_several_files_are_all_part_of_the_identity(tmp_path: Path) -> None:
@@ -280,11 +282,3 @@ def test_weights_that_are_cut_off_are_noticed_before_any_is_read(tmp_path: Path,
     (folder / "model.safetensors").write_bytes(data[:n_bytes])
     with pytest.raises(ModelError, match=r"model 'm': .*/model.safetensors is damaged or cut off"):
         _ = resolve_model(str(folder)).parameters
-
-
-def test_a_model_without_tokenizer_is_no_text_encoder(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "m")
-    (folder / "tokenizer.json").unlink()
-    with pytest.raises(ModelError, match="has no tokenizer files"):
-        resolve_model(str(folder)).tokenizer_digest()
-    assert resolve_model(str(write_bert(tmp_path / "bert"))).model_type == "bert"

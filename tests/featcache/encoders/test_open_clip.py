@@ -120,6 +120,10 @@ def test_pictures_are_brought_to_the_size_as_open_clip_says(tmp_path: Path, resi
             {"vision_cfg": {"layers": 3}},
             "lacks 16 parameters of CLIPVisionModelWithProjection, first '.*encoder.layers.2",
         ),
+        (
+            {"vision_cfg": {"layers": 1}},
+            "has 16 weights that .* leaves out, first 'encoder.layers.1.*is of another model",
+        ),
         ({"vision_cfg": {"mlp_ratio": 4.0}}, "cannot be loaded as CLIPVisionModelWithProjection: .*size mismatch"),
         ({"model_cfg": {"embed_dim": None}}, "has embed_dim None, expected a whole number"),
         ({"model_cfg": {"vision_cfg": None}}, "has no model_cfg with a vision_cfg"),

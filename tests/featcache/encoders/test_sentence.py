@@ -124,19 +124,22 @@ def test_dense_layers_follow_the_pooling(bert: Path, tmp_path: Path) -> None:
     assert spec_of(folder, "sentence", "mean").fingerprint.digest != before
 
 
-@pytest.mark.parametrize("is_pooled", [True, False])
-@pytest.mark.parametrize("template", ["{caption}", "red ball {caption} 7"])
+@pytest.mark.parametrize(
+    ("template", "is_pooled"), [("", True), ("", False), ("{caption}", False), ("red ball {caption} 7", False)]
+)
 def test_a_prompt_stands_before_the_caption_and_may_be_left_out_of_the_pooling(
-    bert: Path, tmp_path: Path, is_pooled: bool, template: str
+    bert: Path, tmp_path: Path, template: str, is_pooled: bool
 ) -> None:
     pooling = {"pooling_mode": ["cls", "mean", "weightedmean"], "include_prompt": is_pooled}
     folder = add_files(copied(bert, tmp_path / "m"), pooling)
     encoding = {"prompts": {"query": "number ", "passage": "a "}, "default_prompt_name": "query"}
     write(folder / "config_sentence_transformers.json", encoding)
     spec = spec_of(folder, template=template)
-    whole = "number {caption}" if template == "{caption}" else template
-    assert spec.template == whole
-    skip = 0 if is_pooled else 1 + len(whole.partition("{caption}")[0].split())
+    whole = template or "number {caption}"
+    assert spec.template == whole and build_spec(spec.fingerprint, spec.outputs) == spec
+    assert encoder_options(spec.fingerprint, ("sentence",), ("float32", "float16"))["--text-template"] == whole
+    prompt = whole.partition("{caption}")[0].split()
+    skip = 0 if is_pooled or not prompt else 1 + len(prompt)
     for vector, caption in zip(encoded(spec), CAPTIONS, strict=True):
         states = reference_states(folder, whole.replace("{caption}", caption)).numpy()
         kept, weights = states[skip:], POSITIONS[skip : len(states)]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from featcache.encoders.model_folder import resolve_model
-from featcache.encoders.single import encode_caption, encode_image
+from featcache.encoders.single import encode_caption, encode_image, load_encoder
 from featcache.encoders.spectral.encoder import SpectralSpec
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
 from featcache.errors import FeatcacheError, ModelError
 from featcache.pictures.decode import decode_rgb
+from featcache.pictures.views import parse_view
 
 from factories import png, write_bert, write_vision
 
@@ -60,6 +62,14 @@ def test_spectral_features_of_one_picture_need_no_weights() -> None:
     alone = encode_image(spec.fingerprint.to_document(), data, outputs=list(spec.outputs))
     batch = spec.load("cpu").encode([spec.prepare(decode_rgb(d)) for d in (png(0, (300, 280)), data)])
     expected = np.concatenate([batch[name][1].astype(np.float16) for name in spec.outputs])
+    np.testing.assert_array_equal(alone, expected.astype(np.float32))
+
+
+def test_a_picture_alone_is_encoded_under_the_view_that_is_named() -> None:
+    spec, data = SpectralSpec(("radial",)), png(1, (300, 280))
+    alone = load_encoder(spec.fingerprint.to_document(), outputs="radial", view="jpeg:30").encode(data)
+    seen = parse_view("jpeg:30").apply(decode_rgb(data), hashlib.sha256(data).digest())
+    expected = spec.load("cpu").encode([spec.prepare(seen)])["radial"][0].astype(np.float16)
     np.testing.assert_array_equal(alone, expected.astype(np.float32))
 
 

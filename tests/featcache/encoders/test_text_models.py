@@ -19,8 +19,10 @@ from featcache.encoders.text_models import _AFTER_PADDING
 from featcache.errors import ModelError
 
 from factories import write_bert
-from text_folders import CAPTIONS, reference_states, write_text
+from text_folders import CAPTIONS, reference_states, write_text, write_tokenizer
 
+MODULES = [{"type": "sentence_transformers.models.Transformer", "path": ""},
+           {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]  # fmt: skip
 PLAIN = ("albert", "bert", "deberta-v2", "distilbert", "electra", "ernie", "modernbert")
 
 
@@ -77,6 +79,50 @@ def test_a_model_that_looks_at_padding_is_refused(tmp_path: Path, kind: str) -> 
         spec_of(folder, "mean").load("cpu")
 
 
+def test_a_bigbird_reads_no_text_by_blocks_that_depend_on_padding(tmp_path: Path) -> None:
+    folder = write_text(tmp_path / "m", "big_bird", max_position_embeddings=1024)
+    assert spec_of(folder, "mean").max_length == 512
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "modules.json").write_text(json.dumps(MODULES), encoding="utf-8")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 704}', encoding="utf-8")
+    assert spec_of(folder, "sentence").max_length == 704
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 705}', encoding="utf-8")
+    said = "more than 704 tokens by blocks that depend on the padding .* allow 705: use mean or cls, of 512 tokens"
+    with pytest.raises(ModelError, match=said):
+        spec_of(folder, "sentence")
+    (folder / "config.json").write_text(json.dumps(config | {"attention_type": "original_full"}), encoding="utf-8")
+    assert spec_of(folder, "sentence").max_length == 705
+
+
+def test_blocks_that_cannot_be_listened_to_have_no_output(tmp_path: Path) -> None:
+    groups = dict.fromkeys(
+        (f"{part}_groups" for part in ("q", "k", "v", "post_attention", "intermediate", "output")), 1
+    )
+    folder = write_text(tmp_path / "m", "squeezebert", embedding_size=32, **groups)
+    with pytest.raises(
+        ModelError, match=r"no output 'layers:1': transformers runs .*; it has: cls, last, mean, pooler$"
+    ):
+        spec_of(folder, "layers:1").load("cpu")
+
+
+def test_the_first_layer_of_a_deberta_is_what_its_block_puts_out_before_the_convolution(tmp_path: Path) -> None:
+    options = {"conv_kernel_size": 3, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+    folder = write_text(tmp_path / "m", "deberta-v2", **options)
+    ours = spec_of(folder, "layers:all").load("cpu").encode(["a red ball"])
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    kept: list[torch.Tensor] = []
+    model.encoder.layer[0].register_forward_hook(lambda _block, _inputs, result: kept.append(result[0]))
+    ids = transformers.AutoTokenizer.from_pretrained(folder)("a red ball", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        _, after, second = model(input_ids=ids, output_hidden_states=True).hidden_states
+    first = kept[0] if kept[0].ndim == 3 else kept[0][None]
+    np.testing.assert_allclose(ours["layers:1"][0], first[0, 0], atol=1e-5)
+    np.testing.assert_allclose(ours["layers:2"][0], second[0, 0], atol=1e-5)
+    assert np.abs(ours["layers:1"][0] - after[0, 0].numpy()).max() > 1e-2
+
+
 @pytest.mark.parametrize("kind", ["t5", "mt5", "umt5"])
 def test_of_a_t5_the_encoder_is_taken(tmp_path: Path, kind: str) -> None:
     folder = write_text(tmp_path / "m", kind, "$A </s>")
@@ -114,6 +160,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"model_type": "qwen2_vl", "vision_config": {}}, "is no text-only model: use a BERT-family model"),
     ({"model_type": "qwen2_audio", "audio_config": {}}, "is no text-only model: use a BERT-family model"),
+    ({"model_type": "mra"}, r"\(mra\) is not taken: its attention needs a CUDA kernel of its own, .*: use a BERT-fam"),
     ({"model_type": "chinese_clip"}, "the text tower of a CLIP is taken by --image-model, --clip-text"),
     ({"model_type": "vit", "patch_size": 16}, "reads pictures, not texts: name it with --image-model"),
 ]
@@ -151,7 +198,12 @@ def test_capitals_are_not_lost_because_a_configuration_is(tmp_path: Path, kept: 
     else:
         cased = BertWordPieceTokenizer({word: i for i, word in enumerate(words)}, lowercase=False)
         cased.save(str(folder / kept))
-    with pytest.raises(ModelError, match=r"has no tokenizer_config\.json, and .*: add the model's own"):
+    said = r"has no tokenizer_config\.json, and .*: add the model's own"
+    with pytest.raises(ModelError, match=said):
+        spec_of(folder, "cls").load("cpu")
+    write_tokenizer(folder)  # of words, which transformers makes one of parts of words of, without the one for others
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelError, match=said):
         spec_of(folder, "cls").load("cpu")
 
 
@@ -180,6 +232,17 @@ def test_weights_of_more_blocks_are_refused(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {"num_hidden_layers": 1}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ModelError, match=r"has weights that BertModel leaves out, first 'encoder\.layer\.1\."):
+        spec_of(folder, "mean").load("cpu")
+
+
+def test_a_vocabulary_that_nothing_here_reads_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_text(tmp_path / "m", "deberta-v2")
+    (folder / "tokenizer.json").rename(folder / "spm.model")
+    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("featcache.encoders.tokens.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"cannot be loaded: its spm\.model .*: pip install sentencepiece protobuf$"):
         spec_of(folder, "mean").load("cpu")
 
 

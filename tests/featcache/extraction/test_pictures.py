@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 
 import featcache.extraction.pictures
-from featcache import ExtractedPictures, Progress, Selection, extract_pictures
+from featcache import ExtractedPictures, Manifest, Progress, Selection, extract_pictures, read_pictures
+from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.sample import ImageFile
 from featcache.errors import FeatcacheError, FingerprintMismatch, ManifestError, ModelError
+from featcache.extraction.run import extract
 
 from factories import FakeSpec, fake_pixels, fake_vector, make_cache, png, write_vision
 
@@ -121,7 +124,8 @@ def test_every_sample_without_vectors_has_its_first_reason(
     }  # fmt: skip
     assert "not a picture" in told["bad"].message and "not for you" in told["gone"].message
     assert (told["mute"].message, told["words"].message) == ("it has no caption", "it has no picture")
-    assert len(found.left_out) == 1 and "there is no file 'lost.png'" in found.left_out[0]
+    (gap,) = found.left_out
+    assert gap.path == str(folder / "lost.png") and "there is no file 'lost.png'" in gap.message
     assert list(found.faults) == sorted(found.faults)
 
 
@@ -274,4 +278,31 @@ def test_a_picture_that_is_not_taken_is_left_out_with_the_reason(tmp_path: Path,
     (folder / "raw.DNG").write_bytes(b"II*\0")
     found = extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("image")), device="cpu")
     assert len(found) == 1 and not found.faults
-    assert found.left_out == ("'raw.DNG': their kind is not decoded, convert them into PNG or JPEG",)
+    assert found.left_out == (Gap(str(folder / "raw.DNG"), "their kind is not decoded, convert them into PNG or JPEG"),)
+
+
+def test_a_cache_that_heads_may_be_fitted_on_takes_no_pictures_to_be_judged(tmp_path: Path, wanted: Wanted) -> None:
+    folder = write_folder(tmp_path / "d", a=png(1))
+    producers = wanted(FakeSpec("image"))
+    extract(Manifest.from_source(folder), make_cache(tmp_path / "c"), [FakeSpec("image")])
+    before = {path: path.read_bytes() for path in (tmp_path / "c").rglob("*") if path.is_file()}
+    with pytest.raises(FeatcacheError, match=r"has data set 'd', which heads may be fitted on.* a folder that is not"):
+        extract_pictures(folder, tmp_path / "c", producers, device="cpu")
+    assert {path: path.read_bytes() for path in (tmp_path / "c").rglob("*") if path.is_file()} == before
+    with pytest.raises(ManifestError, match="expected what read_pictures reads"):
+        extract_pictures(Manifest.from_source(folder), tmp_path / "own", producers, device="cpu")
+    read = read_pictures(folder, contents=("image",))
+    found = extract_pictures(read, tmp_path / "own", producers, device="cpu")
+    assert not found.faults and found.store.splits == () and found.store.samples.split_seed is None
+
+
+def test_a_name_that_is_no_utf_8_is_encoded_like_any_other(tmp_path: Path, wanted: Wanted) -> None:
+    folder = write_folder(tmp_path / "d", a=png(1))
+    odd = os.fsdecode(bytes(folder) + b"/caf\xe9.png"), os.fsdecode(bytes(folder) + b"/bad\xe9.png")
+    Path(odd[0]).write_bytes(png(2))
+    Path(odd[1]).write_bytes(b"no picture")
+    for n_encoded in (2, 0):
+        found = extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("image")), device="cpu")
+        assert found.n_encoded == n_encoded and [fault.stage for fault in found.faults.values()] == ["decode"]
+        assert rows(found).keys() == {"a.png", r"caf\udce9.png", r"bad\udce9.png"}
+        assert found.path(rows(found)[r"caf\udce9.png"]) == odd[0]

@@ -16,7 +16,17 @@ from featcache.identity.outputs import (
     layer_number,
     natural_order,
     parse_outputs,
+    tell_pairs,
 )
+
+
+def test_two_blocks_that_may_be_taken_for_a_range_are_told() -> None:
+    said = tell_pairs("cls, layers:7-12,layers:7-8,layers:1-4-9,layers_mean:1-3,layers:2..5,layers:9-3,layers:4")
+    assert said == (
+        "layers:7-12 is blocks 7 and 12; a range is layers:7..12",
+        "layers_mean:1-3 is blocks 1 and 3; a range is layers_mean:1..3",
+    )
+    assert max(map(len, tell_pairs("layers_mean:10-12"))) + len("note ") <= 80
 
 
 def blocks(*numbers: int) -> list[str]:

@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from heads.ablation.ablation import AblationResult, ablate
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
 from heads.ablation.files import ablation_document, prepare_ablation_out, write_ablation
 from heads.ablation.grid import Cell, Grid
-from heads.ablation.ledger import LEDGER_FOLDER, PLAN
+from heads.ablation.ledger import LEDGER_FOLDER, PLAN, remove_ledger
 from heads.ablation.study_rows import StudyRows
 from heads.data.choices import choose_views
+from heads.data.division import CLASS_RULE, SIZE_RULE
 from heads.errors import HeadsError
 from tests.heads.synthetic import load_fit_features
 
@@ -232,6 +234,29 @@ def test_an_interrupted_ablation_goes_on_where_it_stopped(
     assert len(fitted) == 3 + 2 + 6  # two of the four trials of the grid, then six of controls
     assert [h.score for h in again.heads] == [h.score for h in result.heads]
     assert again.findings == result.findings
+
+
+def test_an_ablation_goes_on_by_the_rule_that_validation_was_divided_by_when_it_was_begun(tmp_path: Path) -> None:
+    store = write_synthetic(tmp_path / "c", captions={"train": 20, "valid": 9}, outputs=OUTPUTS).store
+    grid = Grid(heads=("linear",), fusions=("image",), controls=False)
+    rows = rows_of(store, grid)
+    # One large group of AI rows: by sizes it alone selects.
+    large = rows.features.split == "valid", rows.features.targets.y["a"] == 1
+    rows = replace(rows, features=replace(rows.features, group=np.where(np.all(large, axis=0), "x", "")))
+    out = tmp_path / "out"
+    new = ablate(rows, grid, out=out)
+    plan = json.loads((out / "plan.json").read_text())
+    assert plan["plan"].pop("division") == new.conditions["division"] == CLASS_RULE
+    remove_ledger(out)
+    (out / "plan.json").write_text(json.dumps(plan))  # as an earlier version left it
+    old = ablate(rows, grid, out=out)
+    assert old.conditions["division"] == SIZE_RULE
+    assert (old.n_rows["select"], new.n_rows["select"]) == (45, 49)
+    assert json.loads((out / "plan.json").read_text()) == plan
+    plan["plan"]["division"] = "a newer one"
+    (out / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(HeadsError, match="unknown rule, 'a newer one'"):
+        ablate(rows, grid, out=out)
 
 
 def test_other_rows_or_another_grid_do_not_go_on_in_the_same_folder(data: SyntheticData, tmp_path: Path) -> None:

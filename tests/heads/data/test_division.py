@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heads.data.choices import choose_selections
-from heads.data.division import divide_validation
+from heads.data.division import CLASS_RULE, SIZE_RULE, divide_validation
 from heads.data.features import Features
 from heads.data.tasks import build_targets, default_tasks
 from heads.errors import HeadsError
@@ -99,27 +99,28 @@ def test_no_validation_rows_is_an_error() -> None:
         divide_validation(rows_of(["a"]).select(np.zeros(1, dtype=bool)))
 
 
-def test_large_groups_are_dealt_out_before_small_ones_and_the_first_selects() -> None:
+def test_by_the_rule_of_sizes_large_groups_come_before_small_ones_and_the_first_selects() -> None:
     for groups in ("aaabbc", "caabbb", "abbbcc"):
-        division = divide_validation(rows_of(list(groups)))
+        division = divide_validation(rows_of(list(groups)), rule=SIZE_RULE)
         assert division.selecting.tolist() == [groups.count(group) == 3 for group in groups]
 
 
-def test_groups_of_one_size_go_by_their_names_and_not_by_their_places() -> None:
+def test_by_the_rule_of_sizes_groups_of_one_size_go_by_their_names_and_not_by_their_places() -> None:
     names = [f"g{i}" for i in range(12)]
-    first = divide_validation(rows_of(names))
+    first = divide_validation(rows_of(names), rule=SIZE_RULE)
     assert first.selecting.sum() == first.calibrating.sum() == 6
-    second = divide_validation(rows_of(names[::-1], [f"t{i}" for i in range(12)]))
+    second = divide_validation(rows_of(names[::-1], [f"t{i}" for i in range(12)]), rule=SIZE_RULE)
     assert (first.selecting == second.selecting[::-1]).all()
 
 
-def test_a_row_without_a_group_goes_by_its_sample_id() -> None:
+def test_by_the_rule_of_sizes_a_row_without_a_group_goes_by_its_sample_id() -> None:
     names = [f"g{i}" for i in range(12)]
-    grouped, alone = rows_of(names, [f"t{i}" for i in range(12)]), rows_of([""] * 12, names)
-    assert (divide_validation(grouped).selecting == divide_validation(alone).selecting).all()
+    both = rows_of(names, [f"t{i}" for i in range(12)]), rows_of([""] * 12, names)
+    grouped, alone = (divide_validation(features, rule=SIZE_RULE) for features in both)
+    assert (grouped.selecting == alone.selecting).all()
 
 
-def test_joined_groups_go_by_the_smallest_of_their_names() -> None:
+def test_by_the_rule_of_sizes_joined_groups_go_by_the_smallest_of_their_names() -> None:
     """Whichever of the rows that share a picture comes first."""
     groups = [f"g{i}" for i in range(12)]
     joined = [*groups, "z", "zz"]
@@ -127,17 +128,21 @@ def test_joined_groups_go_by_the_smallest_of_their_names() -> None:
         features = rows_of(joined)
         features.keys["image"][12:] = features.keys["image"][0]
         features = features.select(order)
-        division = divide_validation(features)
-        expected = divide_validation(rows_of([*groups, "g0", "g0"]).select(order))
+        division = divide_validation(features, rule=SIZE_RULE)
+        expected = divide_validation(rows_of([*groups, "g0", "g0"]).select(order), rule=SIZE_RULE)
         assert (division.selecting == expected.selecting).all()
 
 
 def test_the_digest_of_the_same_rows_is_that_of_earlier_versions() -> None:
     """Runs record it: a run of before would seem to be of other validation rows."""
     features = rows_of(["b", "a", "", "a", "c"], ["s3", "s1", "s5", "s2", "s4"])
-    division = divide_validation(features)
+    division = divide_validation(features, rule=SIZE_RULE)
     assert division.selecting.tolist() == [True, True, False, True, False]
     assert division.digest == "49c9cdf65fbe0cf2ad4b4139ce32c87256cf236593b5252505ab143cf9f66403"
+    division = divide_validation(rows_of([*"aaaabbbccd", "", ""]))
+    assert division.rule == CLASS_RULE
+    assert "".join("sc"[each] for each in division.calibrating.astype(int)) == "ssssccccccss"
+    assert division.digest == "a6ec98cbfbc4d8ff2fcf6866f36699e709b8463dc5939ca47fec72e92821ddb3"
 
 
 @pytest.mark.parametrize("row", range(4))
@@ -171,8 +176,8 @@ def test_a_division_cannot_be_changed() -> None:
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40))
-def test_the_parts_differ_by_no_more_than_the_largest_group(groups: list[str]) -> None:
-    division = divide_validation(rows_of(groups))
+def test_by_the_rule_of_sizes_parts_differ_by_no_more_than_the_largest_group(groups: list[str]) -> None:
+    division = divide_validation(rows_of(groups), rule=SIZE_RULE)
     lead = int(division.selecting.sum()) - int(division.calibrating.sum())
     assert abs(lead) <= max(map(groups.count, groups))
 
@@ -184,3 +189,28 @@ def test_sets_are_named_by_what_their_rows_are_drawn_by() -> None:
     assert (divide_validation(drawn).calibrating == divide_validation(known).calibrating).all()
     assert (divide_validation(new).calibrating != divide_validation(known).calibrating).any()
     assert drawn.select(np.arange(3)).names.tolist() == names[:3]
+
+
+def test_an_unknown_rule_is_refused_in_one_line() -> None:
+    with pytest.raises(HeadsError, match="divided by an unknown rule, 'by colour': was that done by a newer version"):
+        divide_validation(rows_of(["a"]), rule="by colour")
+
+
+@given(st.permutations(range(12)))
+def test_rows_that_are_drawn_by_one_name_are_divided_in_whatever_order_they_come(order: list[int]) -> None:
+    """A picture and its PNG, or files of one name in two folders that were joined."""
+    features = replace(rows_of([""] * 12), draw_name=np.array(["n", "m"] * 6))
+    rows = np.array(order)
+    assert divide_validation(features.select(rows)).digest == divide_validation(features).digest
+
+
+def test_a_large_group_leaves_no_part_without_a_class_and_the_rule_of_sizes_does() -> None:
+    features = rows_of(["large"] * 8 + ["r1", "r2"] + ["x"] * 3)
+    is_ai = np.array([1] * 8 + [0, 0] + [1] * 3)
+    targets = build_targets(features.tasks, {"a": is_ai, "b": is_ai - 1})
+    by_classes, by_size = (
+        divide_validation(replace(features, targets=targets), rule=rule) for rule in (CLASS_RULE, SIZE_RULE)
+    )
+    assert by_classes.calibrating[8:10].sum() == 1
+    assert by_classes.calibrating[10:].all() and not by_classes.calibrating[:8].any()
+    assert by_size.calibrating[8:10].all()

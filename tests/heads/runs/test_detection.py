@@ -109,7 +109,7 @@ def test_a_missing_picture_is_refused(image_only: Run) -> None:
 
 
 def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list[FakeEncoder]) -> None:
-    detector = Detector(both, models={"image": "elsewhere"}, device="cpu")
+    detector = Detector(both.in_view("jpeg:30"), models={"image": "elsewhere"}, device="cpu")
     found = detector.judge(b"0 test-000-real", "test caption 0")
     by_name = {encoder.call["modality"]: encoder.call for encoder in encoders}
     assert by_name["image"]["model"] == "elsewhere"
@@ -118,6 +118,7 @@ def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list
     assert {call["device"] for call in by_name.values()} == {"cpu"}
     for modality, call in by_name.items():
         assert call["document"] == both.record.producers[modality].document
+    assert {modality: call["view"] for modality, call in by_name.items()} == {"image": "jpeg:30", "text": "clean"}
     assert found.models == {"text": "synthetic/text", "image": "elsewhere"}
 
 

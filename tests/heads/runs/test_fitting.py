@@ -11,6 +11,7 @@ import pytest
 from featcache import FeatureStore
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_selections, choose_views
+from heads.data.division import CLASS_RULE
 from heads.data.features import load_features, load_fit_rows
 from heads.errors import HeadsError
 from heads.runs.fitting import fit_run, parse_config
@@ -148,18 +149,22 @@ def test_the_threshold_is_chosen_on_the_calibrating_rows_alone(store: FeatureSto
     assert part["tasks"]["a"]["balanced_accuracy"] >= part["task_scores"]["a"]  # no worse than 0.5 on its own rows
 
 
-def test_without_both_classes_to_calibrate_the_threshold_is_one_half_with_a_note(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", ["calibrating", "selecting"])
+def test_what_a_part_of_validation_has_no_rows_of_is_noted_where_one_group_has_them(
+    tmp_path: Path, lacking: str
+) -> None:
     def keep_one_real(rows: list[Row]) -> None:
         rows[:] = [r for r in rows if r.split != "valid" or r.label != "real" or r.sample_id == "valid-000-real"]
+        for row in rows:
+            if lacking == "selecting" and row.group == "valid-2":
+                row.group = "valid-1"  # the largest set comes first and selects
 
-    store = write_cache(tmp_path / "cache", edit=keep_one_real)
-    run = train_run(store, tmp_path / "run", head="linear")
-    parts = [run.record.validation[name]["tasks"]["a"]["auc"] for name in ("selecting", "calibrating")]
-    if parts[1] is None:
-        assert run.threshold == 0.5
-        assert "no real rows" in str(run.record.threshold_note)
-    else:
-        assert run.record.threshold_note is None
+    run = train_run(write_cache(tmp_path / "cache", edit=keep_one_real), tmp_path / "run", head="linear")
+    notes = {"selecting": run.record.validation["note"], "calibrating": run.record.threshold_note}
+    assert f"the {lacking} part of validation has no real rows" in notes.pop(lacking)
+    assert list(notes.values()) == [None]
+    assert (run.threshold == 0.5) == (lacking == "calibrating")
+    assert run.record.division_rule == CLASS_RULE
 
 
 @pytest.mark.parametrize("head", ["mlp", "linear"])

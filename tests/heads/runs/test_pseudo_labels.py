@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ from hypothesis import strategies as st
 
 import heads.runs.pseudo_labels as module
 from featcache import FeatureStore
+from heads.data.choices import choose_selections
+from heads.data.division import CLASS_RULE, SIZE_RULE
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
+from heads.evaluation.scores import evaluate
 from heads.head.protocol import Prediction
-from heads.runs.evaluation import evaluate
-from heads.runs.fitting import build_record
+from heads.runs.fitting import build_record, fit_run, parse_config
 from heads.runs.pseudo_labels import choose_labels, pseudo_label
 from heads.runs.run import Run, load_run, save_run
-from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
+from tests.heads.synthetic import GENERATORS, Row, load_fit_features, train_run, write_cache
 
 TASKS = default_tasks(("x", "y"))
 
@@ -70,6 +73,36 @@ def test_validation_is_the_same_before_and_after(run: Run, store: FeatureStore) 
     assert found.fitted.rows["train"] == run.record.rows["train"]
     assert found.fitted.rows["pseudo"] == found.report["n_taken"] == len(found.rows)
     assert set(found.rows.split) == {"test"}
+
+
+def with_rule(run: Run, rule: object) -> Run:
+    return replace(run, record=replace(run.record, validation={**run.record.validation, "rule": rule}))
+
+
+def test_validation_goes_on_being_divided_by_the_rule_of_the_run(tmp_path: Path) -> None:
+    def join(rows: list[Row]) -> None:
+        """Make groups on which the rules differ: large ones without real rows."""
+        rows[:] = [row for row in rows if row.split != "valid" or row.label != "real" or row.group > "valid-5"]
+        for row in rows:
+            row.group = "valid-0" if "valid-0" < row.group < "valid-4" else row.group
+
+    store = write_cache(tmp_path / "cache", edit=join)
+    features = load_fit_features(store, choose_selections(store, ["image"]))
+    config, digests = parse_config({"fusion": "image", "head": "linear"}), set()
+    for rule in (CLASS_RULE, SIZE_RULE):
+        fitted = fit_run(features, config, rule=rule)
+        record = build_record(fitted, store, selections=choose_selections(store, ["image"]))
+        run = save_run(record, fitted.head, out=tmp_path / str(len(digests)))
+        again = pseudo_label(run, store, "test").fitted.validation
+        assert (again["rule"], again["digest"]) == (rule, run.record.validation["digest"])
+        digests.add(again["digest"])
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("rule", ["a newer one", None, ["a list"]])
+def test_a_run_that_was_divided_by_an_unknown_rule_is_refused(run: Run, store: FeatureStore, rule: object) -> None:
+    with pytest.raises(HeadsError, match="unknown rule"):
+        pseudo_label(with_rule(run, rule), store, "test")
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
@@ -136,13 +169,11 @@ def test_a_refit_that_changed_validation_would_be_caught(
 ) -> None:
     original = module.fit_run
 
-    def leaky(features, config, *, extra, progress):  # type: ignore[no-untyped-def]
+    def leaky(features, config, *, extra, rule, progress):  # type: ignore[no-untyped-def]
         """Do what the paper's code did: let pseudo-labelled rows into validation."""
         split = features.split.copy()
         split[0] = "valid"
-        from dataclasses import replace
-
-        return original(replace(features, split=split), config, extra=extra, progress=progress)
+        return original(replace(features, split=split), config, extra=extra, rule=rule, progress=progress)
 
     monkeypatch.setattr(module, "fit_run", leaky)
     with pytest.raises(HeadsError, match="validation rows"):

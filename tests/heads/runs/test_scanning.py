@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import heads.runs.scanning
-from featcache import ExtractedPictures, FeatureStore
+from featcache import ExtractedPictures, FeatureStore, Manifest
+from featcache.dataset.readers.left_out import Gap
+from featcache.dataset.sample_list import SampleList
 from featcache.extraction.pictures import RowFault
 from heads.data.features import IntArray
 from heads.data.row_source import StoredRows
@@ -53,7 +55,8 @@ def test_a_verdict_is_that_of_the_row_in_a_cache(run: Run, store: FeatureStore, 
 
 
 def test_a_line_has_either_a_verdict_or_an_error(run: Run, store: FeatureStore, tmp_path: Path) -> None:
-    pictures = ExtractedPictures(store, FAULTS, ("there is no file 'x'",), 0)
+    gap = Gap("/d/caf\udce9.png", "there is no file 'x'")
+    pictures = ExtractedPictures(store, FAULTS, (gap,), 0)
     done, lines = scan(run, pictures, tmp_path)
     assert len(lines) == len(store) + 1 == len(done)
     for row, line in enumerate(lines[:-1]):
@@ -61,7 +64,8 @@ def test_a_line_has_either_a_verdict_or_an_error(run: Run, store: FeatureStore, 
         assert (line["error"], line["stage"]) == ((fault.message, fault.stage) if fault else (None, None))
         assert all((line[name] is None) == (fault is not None) for name in COLUMNS[2:-2])
         assert line["sample_id"] == store.sample_id[row]
-    assert lines[-1] == dict.fromkeys(COLUMNS) | {"error": "there is no file 'x'", "stage": "data"}
+    told = {"path": r"/d/caf\udce9.png", "error": "there is no file 'x'", "stage": "data"}
+    assert lines[-1] == dict.fromkeys(COLUMNS) | told
     assert done.failed == {"data": 1, "decode": 2, "read": 1} and done.n_failed == 4
     assert done.first == ("", "no\npicture")
 
@@ -133,8 +137,9 @@ def test_what_is_there_is_refused_and_stays(run: Run, store: FeatureStore, tmp_p
 def test_the_vectors_are_asked_of_the_producers_of_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(heads.runs.scanning, "extract_pictures", lambda *words, **how: asked.append((words, how)))
-    encode_pictures(run, "photos", cache=Path("c"), models={"image": "m"}, device="cpu")
+    photos = Manifest("photos", "/photos", SampleList.of([]), (), ())
+    encode_pictures(run, photos, cache=Path("c"), models={"image": "m"}, device="cpu")
     (((data, cache, producers), how),) = asked
-    assert (data, cache) == ("photos", Path("c"))
+    assert (data, cache) == (photos, Path("c"))
     assert producers == [(p.selection, p.document) for p in run.record.producers.values()]
     assert how == {"models": {"image": "m"}, "device": "cpu", "progress": None}

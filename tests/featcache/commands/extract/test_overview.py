@@ -100,11 +100,15 @@ def test_what_is_stated_is_remembered_by_the_cache(work: Path) -> None:
     write("data/train/a/1.png", "data/train/b/2.png")
     refused = call("extract", "data", *SPECTRAL, code=1)
     assert "--labels 'a=ai,b=ai'" in str(refused.exception)
-    stated = lines("data", "--labels", "a=real,b=ai")
+    misspelt = call("extract", "data", "--labels", "a=real,c=ai", *SPECTRAL, code=1)
+    assert "--labels says what 'c' means, found folders 'a', 'b', 'train'" in str(misspelt.exception)
+    stated = lines("data", "--labels", "a=real", "--labels", "b=ai")
     assert stated[1:3] == ["train real 1 train/a/1.png", "train AI, b 1 train/b/2.png"]
     again = call("extract", "data", *SPECTRAL)
     assert "labels as stated before: a=real,b=ai" in again.stderr
     assert [" ".join(line.split()) for line in again.stdout.splitlines()][1:3] == stated[1:3]
+    Path("data/train/a").rename("data/train/c")  # what is remembered goes on, said again too
+    assert lines("data", "--dry-run")[1:3] == lines("data", "--dry-run", "--labels", "a=real,b=ai")[1:3]
 
 
 def test_the_project_file_states_labels_of_its_own_data_alone(work: Path) -> None:
@@ -140,6 +144,17 @@ def test_pictures_that_are_not_taken_are_counted_and_listed(work: Path, flags: t
     reason = "their kind is not decoded, convert them into PNG or JPEG"
     assert f"left out 4 pictures (0.DNG, 1.DNG, 2.DNG …): {reason}" in result.stderr
     assert flags or "1 samples, 4 pictures left out" in result.stdout
+    if not flags:
+        line = next(line for line in result.stderr.splitlines() if line.startswith("left out"))
+        assert line in call("bench", "data", "--seconds", "0.01", *SPECTRAL).stderr.splitlines()
     document = json.loads(call("extract", "data", *flags, "--json", *SPECTRAL).stdout)
     names = ["0.DNG", "1.DNG", "2.DNG", "3.DNG"]
     assert document["left_out"] == [{"reason": reason, "n": 4, "names": names}]
+
+
+def test_two_blocks_that_look_like_a_range_are_told_once(work: Path) -> None:
+    write("data/real/a.png", "data/fake/b.png")
+    words = ("extract", "data", *SPECTRAL, "--image-outputs", "pooled,layers_mean:4-12", "--dry-run")
+    said = "note layers_mean:4-12 is blocks 4 and 12; a range is layers_mean:4..12"
+    assert call(*words).stderr.splitlines().count(said) == 1
+    assert said not in call(*words, "--json").output

@@ -74,6 +74,6 @@ def test_only_first_bytes_of_regular_files_are_read(tmp_path: Path) -> None:
 
 
 def test_a_sieve_leaves_nothing_out_of_which_the_ending_does_not_tell() -> None:
-    sieve = Sieve(is_early=False)
+    sieve = Sieve(is_early=False, root="/d")
     assert sieve.takes("a.unknown") is None and not sieve.takes_bytes("a.unknown", b"text")
     assert sieve.left_out == ()

@@ -15,6 +15,8 @@ from featcache.errors import ManifestError
         (" 0_real = Real , Midjourney=AI", "0_real=real,midjourney=ai"),
         ("True=real,1.0=real", "1=real"),
         ("a=b=ai", "a=b=ai"),
+        ('"b,*=ai,c" = ai, a=real', 'a=real,"b,*=ai,c"=ai'),
+        (""""say ""x"",y"=ai""", """"say ""x"",y"=ai"""),
         ("*=ai", "*=ai"),
         ("None", "none"),
         ("AUTO", "auto"),
@@ -35,12 +37,13 @@ def test_a_statement_has_one_spelling(text: str, expected: str) -> None:
         ("a=ai,", ""),
         ("a=", "a="),
         ("a=sdxl", "a=sdxl"),
+        ("a=b,c=ai", "a=b"),
     ],
 )
 def test_what_is_no_statement_is_refused_with_the_forms(text: str, odd: str) -> None:
     with pytest.raises(ManifestError, match="is not VALUE=real or VALUE=ai, expected such as 1=real,0=ai") as caught:
         TODAY.state(text)
-    assert repr(odd) in str(caught.value)
+    assert repr(odd) in str(caught.value) and ('"a,b"=ai' in str(caught.value)) == ("," in text)
 
 
 def test_a_value_means_one_thing() -> None:
@@ -88,7 +91,7 @@ def test_a_stated_value_of_label_a_and_one_that_was_forgotten() -> None:
     [
         *((name, "real") for name in ("nature", "natural", "human", "real", "Real", "0_real", "authentic")),
         *((name, AI_CLASS) for name in ("ai", "AI", "fake", "generated", "1_fake")),
-        *((name, None) for name in ("None", "nan", "unknown")),
+        *((name, None) for name in ("None", "nan", "unknown", "unlabeled", "Unlabelled")),
         ("sdxl", "sdxl"),
     ],
 )

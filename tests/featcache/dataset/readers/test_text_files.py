@@ -248,7 +248,8 @@ def test_a_named_file_that_is_not_there_is_an_orphan(name: str, tmp_path: Path) 
     manifest = read(tmp_path, text, on_orphan="skip")
     assert [s.caption for s in manifest.samples] == ["a"]
     assert len(manifest.orphans) == 2
-    assert all(line.isprintable() for line in manifest.orphans)
+    assert all(gap.message.isprintable() for gap in manifest.orphans)
+    assert [gap.path for gap in manifest.orphans] == [str(tmp_path / name), str(tmp_path / "none.jpg")]
 
 
 def test_skipping_every_row_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.dataset.readers.words import canonical, is_missing, is_vague, is_weak, verdict_of
+from featcache.dataset.readers.words import (
+    canonical,
+    counts_alone,
+    is_missing,
+    is_split_like,
+    is_vague,
+    is_weak,
+    split_of,
+    verdict_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +25,24 @@ def test_words_for_real_pictures(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["photo", "Photos", "authentic", "original_images"])
 def test_words_that_mean_real_pictures_beside_others_only(name: str) -> None:
-    assert verdict_of(name) == 0 and is_weak(name)
+    assert verdict_of(name) == 0 and is_weak(name) and not counts_alone(name)
+
+
+@pytest.mark.parametrize(("name", "alone"), [("real", True), ("0_real", True), ("Nature", False), ("humans", False)])
+def test_words_for_what_pictures_show_do_not_count_alone(name: str, alone: bool) -> None:
+    assert verdict_of(name) == 0 and counts_alone(name) == alone
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *(("train", "train"), ("Val", "valid"), ("train2017", "train"), ("val_2014", "valid"), ("test_set", "test")),
+        *(("trainset", "train"), ("training-set", "train"), ("test2", None), ("test_images", None), ("trains", None)),
+    ],
+)
+def test_names_of_splits(name: str, split: str | None) -> None:
+    assert split_of(name) == split
+    assert is_split_like(name) == (name != "trains")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +72,9 @@ def test_other_names_are_no_words(name: str) -> None:
     assert verdict_of(name) is None
 
 
-@pytest.mark.parametrize("name", ["12", "1.5", "images", "real_vs_fake", "Real-AI", "unknown", "None", "", "all data"])
+@pytest.mark.parametrize(
+    "name", ["12", "1.5", "images", "real_vs_fake", "Real-AI", "unlabelled", "None", "", "all data"]
+)
 def test_names_of_no_generator(name: str) -> None:
     assert is_vague(name)
 

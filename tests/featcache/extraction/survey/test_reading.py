@@ -10,12 +10,15 @@ import pytest
 
 from featcache.cache.folder import Cache
 from featcache.cache.samples import SampleTable, read_samples, write_samples
+from featcache.commands.extract.request import ReadingRequest
+from featcache.dataset.loose import read_pictures
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.run import extract
-from featcache.extraction.survey.reading import read_before, seed_before
+from featcache.extraction.survey.reading import read_before, read_loosely, seed_before
+from featcache.project import Project
 
 from factories import FakeSpec, make_cache
 
@@ -193,3 +196,16 @@ def test_a_split_stays_as_it_was_drawn_until_another_seed_is_named(
     assert splits(None) == first and seed_before(cache, "d") == 4
     assert splits(5) != first and seed_before(cache, "d") == 5
     assert seed_before(cache, "other") is None
+
+
+def test_data_that_were_read_to_be_judged_are_read_so_again(tmp_path: Path, data: Path, cache: Cache) -> None:
+    odd = write_tree(tmp_path / "odd", "1.png", "train/sdxl/2.png")
+    (odd / "metadata.csv").write_text("id\n1\n")
+    loose = read_pictures(odd, contents=("image",))
+    extract(loose, cache, [FakeSpec("image")], options=ExtractOptions(device="cpu"))
+    assert read_loosely(cache, loose.name) == {"image"} and read_loosely(cache, "data") is None
+    request = ReadingRequest()
+    again = request.read(str(odd), Project(), on_orphan="skip", name=loose.name, cache=cache)
+    assert again.is_loose and again.samples == loose.samples
+    other = request.read(str(data), Project(), on_orphan="skip", name=loose.name, cache=cache)
+    assert not other.is_loose and other.origin == str(data)

@@ -10,7 +10,7 @@ import pytest
 
 from featcache import FeatcacheError, FeatureStore, FingerprintMismatch
 from heads.errors import HeadsError
-from heads.runs.evaluation import evaluate
+from heads.evaluation.scores import evaluate
 from heads.runs.run import Run
 from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 

@@ -50,8 +50,8 @@ class EvalResult:
         return asdict(self)
 
 
-def evaluate(run: Run, store: FeatureStore, split: str) -> EvalResult:
-    """Score ``run`` on the rows of ``split``.
+def evaluate(run: Run, store: FeatureStore, split: str, *, point: str | None = None) -> EvalResult:
+    """Score ``run`` on the rows of ``split``, at an operating point; unsure rows count as not called AI.
 
     Classes of the store are mapped to those of the run by name: the store may have some of them, others, or
     another order.
@@ -72,7 +72,8 @@ def evaluate(run: Run, store: FeatureStore, split: str) -> EvalResult:
             f"a modality that fusion {run.fusion!r} needs, others have no label (heads predict needs none)"
         )
     rows = features.select(scored)
-    metrics = score_prediction(run.predict(rows), rows.targets, tasks=run.tasks, threshold=run.threshold)
+    threshold = run.point(point).ai_from
+    metrics = score_prediction(run.predict(rows), rows.targets, tasks=run.tasks, threshold=threshold)
     a = joint_tasks(run.tasks)[0].name
     known = rows.targets.y[a][rows.targets.applies[a]]
     return EvalResult(
@@ -81,7 +82,7 @@ def evaluate(run: Run, store: FeatureStore, split: str) -> EvalResult:
         n_refused=int((~usable).sum()),
         n_unlabelled=int((usable & ~scored).sum()),
         n_unseen=int(rows.unseen.sum()),
-        threshold=run.threshold,
+        threshold=threshold,
         transductive=split in run.record.transductive,
         tasks=metrics["tasks"],
         joint=metrics["joint"],

@@ -1,0 +1,71 @@
+"""What evaluate and compare are asked for: views, slices, and files of scores that take part like runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heads.commands.folders import check_encoders, open_run_store
+from heads.errors import HeadsError
+
+if TYPE_CHECKING:
+    from heads.evaluation.detectors import RunDetector, ScoreFile
+
+__all__ = ["open_detector", "open_scores", "parse_slices", "parse_views"]
+
+
+def open_detector(
+    run: Path,
+    cache: Path | None,
+    *,
+    dataset: str | None,
+    encoders: Mapping[str, str | None] | None = None,
+    check: bool,
+    progress: Callable[[int, int], None] | None,
+) -> RunDetector:
+    """Open a run and the cache that it is to be scored on."""
+    from heads.evaluation.detectors import RunDetector
+    from heads.runs.run import load_run
+
+    loaded = load_run(run)
+    store = open_run_store(loaded, cache, dataset=dataset, check=check, progress=progress)
+    check_encoders(loaded, store, encoders or {})
+    return RunDetector(loaded, store)
+
+
+def open_scores(given: Sequence[str], *, has_run: bool) -> list[ScoreFile]:
+    """Read the files of ``--scores NAME=F.csv``."""
+    from heads.evaluation.detectors import read_scores
+
+    if not given and not has_run:
+        raise HeadsError("nothing is to be scored: name the folder of a RUN, or --scores NAME=F.csv")
+    found = []
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise HeadsError(f"--scores {text!r:.80} is not NAME=F.csv, e.g. --scores other=scores.csv")
+        found.append(read_scores(name, Path(path)))
+    return found
+
+
+def parse_slices(given: str | None) -> tuple[str, ...]:
+    """Read ``--by``."""
+    from heads.evaluation.truth import SLICES
+
+    names = tuple(name.strip() for name in given.split(",")) if given else ()
+    unknown = [name for name in names if name not in SLICES]
+    if unknown:
+        raise HeadsError(f"--by {unknown[0]!r:.80} is unknown, expected some of {', '.join(SLICES)}")
+    return tuple(dict.fromkeys(names))
+
+
+def parse_views(view: str | None, views: str | None) -> list[str]:
+    """Read ``--view`` or ``--views``; neither: none is named."""
+    if view is not None and views is not None:
+        raise HeadsError("--view and --views are both given: name all views in --views")
+    if views is None:
+        return [] if view is None else [view]
+    from featcache import expand_views
+
+    return [str(name) for name in expand_views(views)]

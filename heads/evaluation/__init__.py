@@ -1,0 +1,1 @@
+"""What predictions are worth: scores of one run, reports with intervals, comparisons. It alone reads test rows."""

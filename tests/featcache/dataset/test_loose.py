@@ -1,0 +1,123 @@
+"""Laws of data that are to be judged: every picture is a sample, whatever else lies there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from featcache import Manifest, read_pictures
+from featcache.dataset.loose import is_loose_name
+from featcache.errors import ManifestError
+from featcache.identity.terms import Content
+
+from factories import png
+
+IMAGE: Sequence[Content] = ("image",)
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(number))
+    return folder
+
+
+def ids(manifest: Manifest) -> list[str]:
+    return [sample.sample_id for sample in manifest.samples]
+
+
+def test_what_is_no_sample_is_named_by_its_path_in_full(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "d", "a.png", "raw/1.DNG")
+    long = "x" * 120
+    for number in (1, 2):
+        (folder / f"{long}{number}.png").symlink_to("nowhere.png")
+    gaps = read_pictures(folder, contents=IMAGE).gaps
+    assert [gap.path for gap in gaps] == [str(folder / name) for name in (f"{long}1.png", f"{long}2.png", "raw/1.DNG")]
+    (folder / "t.csv").write_text("image\na.png\nsub/gone.png\n/nowhere/b.png\n")
+    gaps = read_pictures(folder / "t.csv", contents=IMAGE).gaps
+    assert [gap.path for gap in gaps] == [str(folder / "sub/gone.png"), "/nowhere/b.png"]
+    tars = read_pictures(f"{fill_tar(tmp_path / 't')}/{{0..1}}.tar", contents=IMAGE).gaps
+    assert [gap.path for gap in tars] == [f"{tmp_path}/t/1.tar", f"{tmp_path}/t/0.tar/b.psd"]
+
+
+def fill_tar(folder: Path) -> Path:
+    import tarfile
+
+    fill(folder, "a.png", "b.psd")
+    with tarfile.open(folder / "0.tar", "w") as tar:
+        for name in ("a.png", "b.psd"):
+            tar.add(folder / name, name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("tables", "missing", "note"),
+    [
+        ({"metadata.csv": "id,size\n1,2\n"}, [], "names neither images nor captions"),
+        ({"metadata.csv": "file_name\ngone.png\n"}, [], "no samples are left without orphans"),
+        ({"metadata.csv": "file_name\na.png\ngone.png\n"}, ["gone.png"], None),
+        ({"manifest.csv": "image,id,label,width\na.png,b.png,1,9\n"}, [], None),
+        ({"manifest.csv": "image\na.png\n", "metadata.csv": "x"}, [], "holds several manifests"),
+        ({"train/metadata.csv": "\0", "train/metadata.jsonl": ""}, [], "leave one of them there"),
+    ],
+)
+def test_no_table_in_a_folder_keeps_a_picture_from_being_read(
+    tmp_path: Path, tables: dict[str, str], missing: list[str], note: str | None
+) -> None:
+    folder = fill(tmp_path / "d", "a.png", "b.png", "train/c.png")
+    for name, text in tables.items():
+        (folder / name).write_text(text)
+    for contents in (IMAGE, ("text", "image")):
+        found = read_pictures(folder, contents=contents)
+        names = sorted(str(sample.image.name) for sample in found.samples if sample.image)
+        assert names == [str(folder / name) for name in ("a.png", "b.png", "train/c.png")]
+        assert [gap.path for gap in found.gaps] == [str(folder / name) for name in missing]
+        assert len(set(ids(found))) == 3 and (note in found.notes[0] if note else not found.notes)
+
+
+def test_a_name_that_is_no_utf_8_has_backslashes_in_its_id_alone(tmp_path: Path) -> None:
+    fill(tmp_path / "d", "a.png")
+    odd = os.fsdecode(os.fsencode(tmp_path / "d") + b"/\xff\x1b.png")
+    Path(odd).write_bytes(png(1))
+    (tmp_path / "d" / "metadata.csv").write_text("file_name\na.png\n")
+    found = read_pictures(tmp_path / "d", contents=IMAGE)
+    assert ids(found) == ["a.png", "\\udcff\x1b.png"] and found.samples.path[1] == odd
+    assert found.samples[1].image is not None and found.samples[1].image.read_bytes() == png(1)
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe"))
+    (tmp_path / "d").rename(named)
+    assert read_pictures(named, contents=IMAGE).origin == f"{tmp_path}/\\udcfe"
+
+
+@pytest.mark.parametrize("name", ["a.JPG", "a", "b.dir/x.heic"])
+def test_a_picture_by_itself_is_one_sample(tmp_path: Path, name: str) -> None:
+    path = fill(tmp_path, name) / name
+    path.with_suffix(".txt").write_text("what it shows")
+    for contents, caption in ((IMAGE, None), (("image", "text"), "what it shows")):
+        found = read_pictures(path, contents=contents)
+        (sample,) = found.samples
+        assert (sample.sample_id, sample.caption, found.origin) == (path.name, caption, str(path))
+        assert found.gaps == () and found.is_loose and is_loose_name(found.name, found.origin)
+
+
+def test_what_is_no_picture_and_what_is_not_there_is_told(tmp_path: Path) -> None:
+    for name, text in {"a.odd": "x", "b": "x", "c.csv": "x\n1\n"}.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ManifestError, match=r"ending that is not read|names neither images"):
+            read_pictures(tmp_path / name, contents=IMAGE)
+    with pytest.raises(ManifestError, match=r"nowhere.* cannot be read"):
+        read_pictures(tmp_path / "nowhere", contents=IMAGE)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "metadata.csv").write_text("id\n1\n")
+    with pytest.raises(ManifestError, match="names neither images nor captions"):
+        read_pictures(tmp_path / "e", contents=IMAGE)
+
+
+def test_sources_of_one_name_are_data_sets_of_their_own(tmp_path: Path) -> None:
+    names = [read_pictures(fill(tmp_path / place / "d", "a.png"), contents=IMAGE).name for place in "xy"]
+    assert len(set(names)) == 2 and all(name.startswith("d-") for name in names)
+    assert is_loose_name(names[0], str(tmp_path / "x" / "d")) and not is_loose_name("d", str(tmp_path / "x" / "d"))
+    assert not is_loose_name(names[0], str(tmp_path / "y" / "d"))

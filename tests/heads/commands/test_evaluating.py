@@ -1,0 +1,121 @@
+"""Laws of evaluate and compare at the command line: what is printed, what is written, and what JSON had stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import cli
+from heads.errors import HeadsError
+from tests.heads.synthetic import train_run, write_cache
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evaluating")
+    store = write_cache(path / "cache", signal=0.8)
+    for name, fusion in (("image", "image"), ("text", "text")):
+        train_run(store, path / name, head="linear", fusion=fusion)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+    yield
+    for made in folder.glob("*.json"):
+        made.unlink()
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli.heads_app, [str(word) for word in words])
+
+
+def ok(*words: object) -> str:
+    result = call(*words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def fails(*words: object) -> str:
+    result = call(*words)
+    assert isinstance(result.exception, HeadsError), result.output
+    return str(result.exception)
+
+
+def test_figures_stand_apart_and_fit_the_terminal() -> None:
+    text = ok("evaluate", "image", "--by", "generator,origin")
+    titles = ["Decisions", "Ranking", "Probabilities", "Errors of A where", "By generator", "By origin"]
+    places = [text.index(title) for title in titles]
+    assert places == sorted(places)
+    assert all(len(line) <= 80 for line in text.splitlines()[1:-1])
+    for name in ("false positive rate", "A+B F1 macro", "B calibration error", "midjourney"):
+        assert name in text
+
+
+def test_the_file_has_what_the_json_has_and_counts_at_every_threshold() -> None:
+    printed = json.loads(ok("evaluate", "image", "--by", "size", "--out", "report.json", "--json"))
+    written = json.loads(Path("report.json").read_text())
+    assert (written["format"], written["kind"]) == (1, "heads-evaluation")
+    assert written["about"] == printed["about"]
+    (view,) = written["views"]
+    curves = view.pop("curves")
+    assert [view] == printed["views"]
+    assert {len(each["at_least"]) for each in curves["counts"]} == {len(curves["thresholds"])}
+    assert view["decisions"]["fpr"].keys() == {"estimate", "low", "high", "level", "n_groups"}
+    assert view["by"]["size"]["unknown"]["n"] == view["n"] == 96
+    about = printed["about"]
+    assert len(about["run_digest"]) == 64 and about["point"]["ai_from"] == printed["threshold"]
+    assert (about["cache"], about["dataset"], about["split"]) == ("cache", "synthetic", "test")
+
+
+def test_a_table_for_papers_holds_no_markup_of_others() -> None:
+    lines = ok("evaluate", "image", "--by", "generator", "--format", "markdown").splitlines()
+    assert "| ---: " in lines[3] and any(line.startswith("| AUC | 0.") for line in lines)
+    assert not any("Next:" in line for line in lines)
+
+
+def test_another_detector_takes_part_by_its_scores(folder: Path) -> None:
+    ok("predict", "image", "cache", "--out", "theirs.csv", "--overwrite")
+    both = json.loads(ok("evaluate", "image", "--scores", "theirs=theirs.csv", "--json"))
+    alone = json.loads(ok("evaluate", "--cache", "cache", "--scores", "theirs=theirs.csv", "--json"))
+    (own,), (theirs,) = both["views"], both["scores"]["theirs"]["views"]
+    assert alone == {"scores": both["scores"]}
+    assert theirs["ranking"]["auc"]["estimate"] == pytest.approx(own["ranking"]["auc"]["estimate"])
+    assert both["scores"]["theirs"]["about"]["run_digest"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate",), "nothing is to be scored"),
+        (("evaluate", "image", "--by", "maker"), "--by 'maker' is unknown, expected some of generator, origin"),
+        (("evaluate", "image", "--scores", "theirs.csv"), "is not NAME=F.csv"),
+        (("evaluate", "image", "--view", "clean", "--views", "clean"), "both given"),
+        (("evaluate", "image", "--point", "strict"), "no operating point 'strict'"),
+        (("evaluate", "image", "--prior", "1"), "prior is 1"),
+        (("evaluate", "image", "--out", "."), "it is a folder"),
+        (("compare", "image"), "there is one detector"),
+        (("compare", "image", "image"), "named twice"),
+    ],
+)
+def test_what_cannot_be_is_one_line(words: tuple[str, ...], message: str) -> None:
+    assert message in fails(*words)
+
+
+def test_a_comparison_says_which_is_better() -> None:
+    text = ok("compare", "text", "image")
+    assert "image less text, view clean" in text and "better" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    found: dict[str, Any] = json.loads(ok("compare", "text", "image", "--json"))
+    assert (found["n"], found["n_groups"], found["answered"]) == (96, 16, {"text": 96, "image": 96})
+    auc = next(each for each in found["differences"] if each["figure"] == "auc")
+    assert auc["verdict"] == "better" and auc["difference"]["low"] > 0 and auc["p_value"] < 0.05
+    assert "| AUC |" in ok("compare", "text", "image", "--format", "markdown")
