@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heads.errors import HeadsError
+from heads.statistics.decisions import DecisionCounts, false_positive_rate
 from heads.statistics.intervals import (
     Interval,
     Scale,
     bound,
+    bound_rate,
     clopper_pearson_lower,
     clopper_pearson_upper,
     difference_p_value,
@@ -23,6 +25,7 @@ from heads.statistics.intervals import (
     least_n,
     t_interval,
 )
+from heads.statistics.resampling import resample
 
 T_9 = 2.2621571628  # 97.5 % of Student's t with 9 degrees of freedom
 WIDER = math.sqrt(10 / 9)
@@ -159,6 +162,30 @@ def test_an_interval_is_bound_by_the_resamples_after_the_rows_as_they_are() -> N
     assert found == t_interval(0.3, float(values[1:].std(ddof=1)), 10, level=0.9)
     assert found.high < bound(values, 10).high
     assert bound(values, 10, scale="logit").high != bound(values, 10).high
+
+
+def test_the_interval_of_a_rate_is_that_of_resampled_groups() -> None:
+    rng = np.random.default_rng(0)
+    groups = 7 * rng.integers(0, 80, 600)
+    hits = rng.random(600) < rng.beta(2, 5, 561)[groups]
+    found = bound_rate(hits, groups)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    counts = DecisionCounts.count(np.zeros(600, np.int64), hits.astype(np.int64), numbers, n_classes=2)
+    resampled = resample(
+        lambda weights: {"rate": false_positive_rate(counts.confusion(weights))}, found.n_groups, n_resamples=4000
+    )
+    slow = bound(resampled["rate"], found.n_groups, scale="logit")
+    assert (found.estimate, found.n_groups) == (slow.estimate, slow.n_groups) == (hits.mean(), len(np.unique(groups)))
+    assert (found.low, found.high) == pytest.approx((slow.low, slow.high), rel=0.01)
+    assert bound_rate(hits, groups, level=0.9).low > found.low
+
+
+def test_the_interval_of_independent_rows_is_that_of_a_share() -> None:
+    hits = np.arange(100) < 30
+    found, known = bound_rate(hits, np.arange(100)), t_interval(0.3, math.sqrt(0.3 * 0.7 / 100), 100, scale="logit")
+    assert (found.low, found.high) == pytest.approx((known.low, known.high))
+    never = bound_rate(np.zeros(50, bool), np.arange(50))
+    assert (never.low, never.high) == (0, float(clopper_pearson_upper(0, 50, 0.975)))
 
 
 @given(st.floats(-1, 1), st.floats(1e-6, 1), st.integers(2, 1000))
