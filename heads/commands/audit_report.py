@@ -105,8 +105,8 @@ def _labels(labels: LabelAudit, title: str) -> Iterator[PlainTable]:
 
 def _caveat(labels: LabelAudit) -> str:
     text = (
-        f"That head has a balanced accuracy of {labels.head:.2f}. What it gets wrong while it is sure looks like a wrong "
-        "label: the weaker it is, the more the share is too high and the ceiling too low."
+        f"That head has a balanced accuracy of {labels.head:.2f}. What it gets wrong while it is sure looks like a "
+        "wrong label: the weaker it is, the more the share is too high and the ceiling too low."
     )
     if labels.converter is None:
         return text
