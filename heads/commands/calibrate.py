@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.console import CheckDigests
+from featcache.console import CheckDigests, cache_folder
+from heads.commands.detectors import open_scores
 from heads.commands.folders import new_run_folder, open_run_store
 from heads.commands.guarantee_lines import print_point, print_sets, told_point
 from heads.commands.options import (
@@ -19,13 +21,16 @@ from heads.commands.options import (
     MaxFnr,
     MaxFpr,
     Overwrite,
+    ScoreFiles,
     ViewName,
 )
 from heads.commands.render import console, next_command, notes, print_json, safe, show_checks
+from heads.errors import HeadsError
 
 if TYPE_CHECKING:
     from heads.runs.calibration import Calibration
     from heads.runs.run import Run
+    from heads.verdicts.guarantees import Demand
 
 __all__ = ["calibrate"]
 
@@ -37,7 +42,9 @@ class PartName(StrEnum):
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run; it stays as it is.")],
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run, which stays as it is; not with --scores.")
+    ] = None,
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     max_fpr: MaxFpr = None,
     max_fnr: MaxFnr = None,
@@ -60,6 +67,7 @@ def calibrate(
     ] = None,
     view: ViewName = None,
     dataset: DatasetName = None,
+    scores: ScoreFiles = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Overwrite = False,
     check: CheckDigests = True,
@@ -68,13 +76,22 @@ def calibrate(
     """Write a run again with an operating point that keeps a budget of errors: with a guarantee, or not at all.
 
     It is found on the calibrating part of the run's own validation, or on all valid rows of another --dataset; test is
-    never looked at.
+    never looked at. With --scores it is printed: heads calibrate DIR --scores NAME=F.csv --max-fpr 0.05.
     """
-    from heads.runs.calibration import Request, calibrate_run, save_calibrated
-    from heads.runs.run import load_run, prepare_run_out
     from heads.verdicts.guarantees import Demand
 
-    request = Request(Demand(max_fpr, max_fnr, confidence, by is not None), coverage, name, view)
+    demand = Demand(max_fpr, max_fnr, confidence, by is not None)
+    if scores:
+        if directory is not None or coverage is not None or view is not None or out is not None:
+            raise HeadsError("--scores goes with a cache, budgets and --name alone: it writes no run, and has no views")
+        _calibrate_files(scores, run, demand, name=name, dataset=dataset, as_json=as_json)
+        return
+    if run is None:
+        raise HeadsError("nothing is to be calibrated: name the folder of a RUN, or --scores NAME=F.csv")
+    from heads.runs.calibration import Request, calibrate_run, save_calibrated
+    from heads.runs.run import load_run, prepare_run_out
+
+    request = Request(demand, coverage, name, view)
     loaded, folder = load_run(run), new_run_folder(out)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
@@ -97,6 +114,32 @@ def calibrate(
     next_command(
         "heads", "evaluate", new.path, cache=directory, split=split, view=view, dataset=None if own else store.dataset
     )
+
+
+def _calibrate_files(
+    given: Sequence[str], cache: Path | None, demand: Demand, *, name: str | None, dataset: str | None, as_json: bool
+) -> None:
+    """Print the operating points of other detectors; there is no run to write them into."""
+    from featcache import open_store
+    from heads.evaluation.file_points import calibrate_scores
+
+    if not demand.budgets:
+        raise HeadsError("nothing to calibrate: name --max-fpr or --max-fnr, e.g. --max-fpr 0.05")
+    files = open_scores(given, has_run=False)
+    store = open_store(cache_folder(cache), dataset=dataset)
+    found = {scores.name: calibrate_scores(scores, store, demand, name=name) for scores in files}
+    if as_json:
+        told = {
+            name: {"n": each.n, "n_missing": each.n_missing, "point": told_point(each.point)}
+            for name, each in found.items()
+        }
+        print_json({"scores": told})
+        return
+    for name, each in found.items():
+        missing = f", [yellow]{each.n_missing:,}[/] more have none" if each.n_missing else ""
+        console.print(f"[bold]{safe(name)}[/]: {each.n:,} labelled valid rows have a score{missing}")
+        print_point(each.point, n_points=len(found))
+    notes.print("[yellow]Note:[/] only who made a detector knows whether it learned or chose by some of these rows")
 
 
 def _document(new: Run, of: Path, found: Calibration) -> dict[str, Any]:
