@@ -48,6 +48,7 @@ from heads.commands.render import (
 
 if TYPE_CHECKING:
     from heads.runs.run import Run
+    from heads.verdicts.maps import ProbabilityMaps
 
 __all__ = ["fitted_summary", "print_fitted", "train"]
 
@@ -179,11 +180,12 @@ def print_fitted(run: Run) -> None:
     from heads.runs.detection import model_place
     from heads.verdicts.points import BALANCED
 
-    record, rows = run.record, run.record.rows
+    record, rows, maps = run.record, run.record.rows, run.record.verdicts.maps
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
+    share = "" if maps.prior is None else f" ({maps.prior:.1%} AI)"
     console.print(
         f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
-        f"{extra}, {rows['valid']:,} validation rows"
+        f"{extra}{share}, {rows['valid']:,} validation rows"
     )
     for modality, producer in record.producers.items():
         vectors, width = vectors_of(producer.selection), sum(producer.selection.widths)
@@ -196,6 +198,8 @@ def print_fitted(run: Run) -> None:
     )
     balanced = run.point(BALANCED).ai_from
     console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {balanced:.3f}")
+    console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
+    console.print(_maps_line(maps))
     for note in filter(None, (record.validation["note"], record.threshold_note)):
         console.print(f"[yellow]Note:[/] {safe(note)}")
     if record.verdicts.points:
@@ -203,6 +207,14 @@ def print_fitted(run: Run) -> None:
     if record.folds:
         print_folds(record.folds)
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
+
+
+def _maps_line(maps: ProbabilityMaps) -> str:
+    """Say through which maps raw scores go."""
+    of_a = f"A slope {maps.a.slope:.3g}, intercept {maps.a.intercept:.3g}" if maps.a else ""
+    of_b = f"B temperature {maps.b:.3g}" if maps.b else ""
+    fitted = "; ".join(filter(None, (of_a, of_b)))
+    return f"Probabilities: {fitted or 'as the head gives them; no map lowered the log loss'}"
 
 
 def _print_counts(run: Run) -> None:

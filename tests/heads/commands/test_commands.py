@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -89,7 +90,10 @@ def test_train_runs_as_it_stands_in_a_project_folder(project: Path) -> None:
     runs = list((project / "runs").iterdir())
     assert len(runs) == 1
     assert text.rstrip().splitlines()[-1].startswith("Next: heads evaluate runs/")
-    assert load_run(runs[0]).record.config.settings["loss"] == "multitask"
+    record = load_run(runs[0]).record
+    assert record.config.settings["loss"] == "multitask"
+    assert "180 training rows (83.3% AI)" in text and f"\nThreshold: {record.verdicts.threshold_rule}\n" in text
+    assert re.search(r"^Probabilities: (as the head gives them|A slope|B temperature) ", text, re.M)
 
 
 def test_train_json_is_one_object(tmp_path: Path) -> None:
@@ -98,6 +102,7 @@ def test_train_json_is_one_object(tmp_path: Path) -> None:
     assert found["config"]["seed"] == 5
     assert found["rows"]["train"] == 180
     assert found["validation"]["selecting"]["n"] == 48
+    assert found["verdicts"]["maps"]["prior"] == 5 / 6
 
 
 def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:
