@@ -28,9 +28,9 @@ from heads.commands.render import console, next_command, notes, print_json, safe
 from heads.errors import HeadsError
 
 if TYPE_CHECKING:
-    from heads.runs.calibration import Calibration
+    from heads.evaluation.detectors import ScoreFile
+    from heads.runs.calibration import Calibration, Request
     from heads.runs.run import Run
-    from heads.verdicts.guarantees import Demand
 
 __all__ = ["calibrate"]
 
@@ -43,7 +43,7 @@ class PartName(StrEnum):
 
 def calibrate(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run, which stays as it is; not with --scores.")
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run; it stays as it is. With --scores: a cache.")
     ] = None,
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     max_fpr: MaxFpr = None,
@@ -65,9 +65,9 @@ def calibrate(
         str | None,
         typer.Option(metavar="P", help="Of the operating point; default: such as fpr-0.05.", rich_help_panel=VERDICTS),
     ] = None,
+    scores: ScoreFiles = None,
     view: ViewName = None,
     dataset: DatasetName = None,
-    scores: ScoreFiles = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Overwrite = False,
     check: CheckDigests = True,
@@ -76,22 +76,19 @@ def calibrate(
     """Write a run again with an operating point that keeps a budget of errors: with a guarantee, or not at all.
 
     It is found on the calibrating part of the run's own validation, or on all valid rows of another --dataset; test is
-    never looked at. With --scores it is printed: heads calibrate DIR --scores NAME=F.csv --max-fpr 0.05.
+    never looked at. Of --scores operating points are printed, and nothing is written: heads calibrate [DIR] --scores …
     """
+    from heads.runs.calibration import Request, calibrate_run, save_calibrated
+    from heads.runs.run import load_run, prepare_run_out
     from heads.verdicts.guarantees import Demand
 
     demand = Demand(max_fpr, max_fnr, confidence, by is not None)
-    if scores:
-        if directory is not None or coverage is not None or view is not None or out is not None:
-            raise HeadsError("--scores goes with a cache, budgets and --name alone: it writes no run, and has no views")
-        _calibrate_files(scores, run, demand, name=name, dataset=dataset, as_json=as_json)
-        return
-    if run is None:
-        raise HeadsError("nothing is to be calibrated: name the folder of a RUN, or --scores NAME=F.csv")
-    from heads.runs.calibration import Request, calibrate_run, save_calibrated
-    from heads.runs.run import load_run, prepare_run_out
-
     request = Request(demand, coverage, name, view)
+    if run is None or scores:
+        if directory is not None or out or view or coverage is not None:
+            raise HeadsError("--scores are calibrated by themselves: without RUN, --out, --view and --coverage")
+        _calibrate_scores(open_scores(scores or [], has_run=False), run, dataset, request, as_json=as_json)
+        return
     loaded, folder = load_run(run), new_run_folder(out)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
@@ -116,30 +113,21 @@ def calibrate(
     )
 
 
-def _calibrate_files(
-    given: Sequence[str], cache: Path | None, demand: Demand, *, name: str | None, dataset: str | None, as_json: bool
+def _calibrate_scores(
+    files: Sequence[ScoreFile], directory: Path | None, dataset: str | None, request: Request, *, as_json: bool
 ) -> None:
-    """Print the operating points of other detectors; there is no run to write them into."""
+    """Print operating points of other programs' scores."""
     from featcache import open_store
-    from heads.evaluation.file_points import calibrate_scores
+    from heads.evaluation.calibrating import calibrate_scores
 
-    if not demand.budgets:
-        raise HeadsError("nothing to calibrate: name --max-fpr or --max-fnr, e.g. --max-fpr 0.05")
-    files = open_scores(given, has_run=False)
-    store = open_store(cache_folder(cache), dataset=dataset)
-    found = {scores.name: calibrate_scores(scores, store, demand, name=name) for scores in files}
+    store = open_store(cache_folder(directory), dataset=dataset, check=False)
+    found = {each.name: calibrate_scores(each, store, request.demand, name=request.name) for each in files}
     if as_json:
-        told = {
-            name: {"n": each.n, "n_missing": each.n_missing, "point": told_point(each.point)}
-            for name, each in found.items()
-        }
-        print_json({"scores": told})
+        print_json({"scores": {name: told_point(point) for name, point in found.items()}})
         return
-    for name, each in found.items():
-        missing = f", [yellow]{each.n_missing:,}[/] more have none" if each.n_missing else ""
-        console.print(f"[bold]{safe(name)}[/]: {each.n:,} labelled valid rows have a score{missing}")
-        print_point(each.point, n_points=len(found))
-    notes.print("[yellow]Note:[/] only who made a detector knows whether it learned or chose by some of these rows")
+    for name, point in found.items():
+        console.print(f"[bold]{safe(name)}[/], if it was not made with the valid rows of {safe(store.dataset)}:")
+        print_point(point, n_points=1)
 
 
 def _document(new: Run, of: Path, found: Calibration) -> dict[str, Any]:

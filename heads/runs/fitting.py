@@ -174,7 +174,7 @@ def fit_run(
     source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
     fit_rows = np.concatenate([np.arange(len(train)), added])
     head.fit_rows(source, targets, fit_rows, rows["selecting"], seed=config.seed, progress=progress)
-    views = [predict_rows(head, source, rows["calibrating"], view) for view in range(source.n_views)]
+    views = [predict_rows(head, source, rows["calibrating"], view=view) for view in range(source.n_views)]
     predictions = {"selecting": predict_rows(head, source, rows["selecting"]), "calibrating": views[0]}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))

@@ -32,10 +32,10 @@ __all__ = [
     "upper_threshold",
 ]
 
+Scores = NDArray[np.floating[Any]]
 CONFIDENCE = 0.95
 _BUDGET, _CONFIDENCE = Range(float, 1e-6, 0.5), Range(float, 0.5, 1 - 1e-6)
 _NAMES = ("real", "AI")
-Scores = NDArray[np.floating[Any]]
 _SHOWN = 4
 
 

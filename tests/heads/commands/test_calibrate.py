@@ -97,19 +97,13 @@ def test_what_cannot_be_promised_leaves_no_run(words: tuple[object, ...], told: 
     assert call("calibrate", "run", "cache", "--max-fpr", 0.05, "--by", "size").exit_code == 2
 
 
-def test_scores_of_another_detector_are_bounded_and_no_run_is_written(tmp_path: Path) -> None:
+def test_scores_of_another_detector_are_bounded_on_the_cache_that_is_named(tmp_path: Path) -> None:
     ok("predict", "run", "cache", "--out", tmp_path / "p.csv")
-    before = {*Path().iterdir()}
-    words = ("calibrate", "cache", "--scores", f"other={tmp_path / 'p.csv'}", "--max-fpr", 0.05)
-    told = " ".join(ok(*words).split())
-    assert "other: 390 labelled valid rows have a score" in told and "valid of synthetic 130" in told
-    found = json.loads(ok(*words, "--json"))["scores"]["other"]
-    assert (found["n"], found["n_missing"], found["point"]["name"]) == (390, 0, "fpr-0.05")
-    assert {*Path().iterdir()} == before
-    for more, message in ((("--out", "x"), "writes no run"), (("--coverage", 0.9), "writes no run")):
-        assert message in str(call(*words, *more).exception)
-    assert "name --max-fpr or --max-fnr" in str(call(*words[:-2]).exception)
-    assert "name the folder of a RUN" in str(call("calibrate", "--max-fpr", 0.05).exception)
+    words = ("--scores", f"other={tmp_path / 'p.csv'}", "--max-fpr", 0.05)
+    assert "valid of synthetic 130" in " ".join(ok("calibrate", "cache", *words).split())
+    assert "nowhere" in str(call("calibrate", "nowhere", *words).exception)
+    for more in (("cache",), ("--out", "x"), ("--coverage", 0.9)):
+        assert "without RUN" in str(call("calibrate", "run", *more, *words).exception)
 
 
 def test_train_takes_a_budget(tmp_path: Path) -> None:

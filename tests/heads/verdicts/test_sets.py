@@ -44,7 +44,7 @@ def test_a_guarantee_needs_rows(coverage: float, needed: int) -> None:
 def test_each_generator_has_the_cut_of_its_own_rows() -> None:
     proba, y = draw(np.random.default_rng(0), (40, 8, 9))
     found = build(proba, y)
-    assert found.n == (40, 8, 9) and found.cuts[1] is None
+    assert (found.n, found.unit) == ((40, 8, 9), "row") and found.cuts[1] is None
     first = sorted(proba[y == 0, 0].tolist(), reverse=True)
     assert found.cuts[0] == pytest.approx(first[math.ceil(41 * 0.9) - 1])
     assert found.cuts[2] == pytest.approx(min(proba[y == 2, 2]))
