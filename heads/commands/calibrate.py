@@ -26,6 +26,7 @@ from heads.commands.options import (
 )
 from heads.commands.render import console, next_command, notes, print_json, safe, show_checks
 from heads.errors import HeadsError
+from heads.verdicts.points import BALANCED, OperatingPoint
 
 if TYPE_CHECKING:
     from heads.evaluation.detectors import ScoreFile
@@ -95,8 +96,8 @@ def calibrate(
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         found = calibrate_run(loaded, store, request)
     new = save_calibrated(loaded, found.record, out=folder, overwrite=overwrite)
-    if found.note:
-        notes.print(f"[yellow]Note:[/] {safe(found.note)}")
+    for note in filter(None, (found.note, _other_view(new, found.point))):
+        notes.print(f"[yellow]Note:[/] {safe(note)}")
     if as_json:
         print_json(_document(new, run, found))
         return
@@ -128,6 +129,17 @@ def _calibrate_scores(
     for name, point in found.items():
         console.print(f"[bold]{safe(name)}[/], if it was not made with the valid rows of {safe(store.dataset)}:")
         print_point(point, n_points=1)
+
+
+def _other_view(run: Run, point: OperatingPoint | None) -> str | None:
+    """Say where verdicts are not those that a point promises something of."""
+    own = run.point(BALANCED).view
+    if point is None or point.view == own:
+        return None
+    return (
+        f"scan and detect look at view {own}, of which this point promises nothing, and use it unless they are told "
+        f"--point {BALANCED}"
+    )
 
 
 def _document(new: Run, of: Path, found: Calibration) -> dict[str, Any]:
