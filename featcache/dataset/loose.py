@@ -10,18 +10,17 @@ from pathlib import Path
 
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.cells import escape_surrogates, quoted
-from featcache.dataset.readers.folders import read_folder
+from featcache.dataset.readers.folders import parse_tree, read_folder
 from featcache.dataset.readers.left_out import kind_of, read_head
 from featcache.dataset.readers.location import has_columns, locate, safe_name
 from featcache.dataset.readers.outcome import Parsed
 from featcache.dataset.readers.reading import TODAY
-from featcache.dataset.readers.sidecars import CaptionReader
-from featcache.dataset.readers.tree import SIDECARS
-from featcache.dataset.sample import ImageFile, Sample
+from featcache.dataset.readers.tree import SIDECARS, Tree, stem_of
+from featcache.dataset.sample import ImageFile
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 from featcache.files.picture_formats import ENDINGS, format_of_bytes
-from featcache.identity.terms import UNKNOWN, Content
+from featcache.identity.terms import Content
 
 __all__ = ["is_loose_name", "read_pictures"]
 
@@ -84,13 +83,10 @@ def _is_picture(path: Path) -> bool:
 
 
 def _read_picture(path: Path, contents: Collection[Content]) -> Parsed:
-    caption = None
-    if "text" in contents:
-        beside = {ending: f"{path.stem}{ending}" for ending in SIDECARS if path.with_suffix(ending).is_file()}
-        caption = CaptionReader(str(path.parent), _LOOSE).read(beside)
-    name = escape_surrogates(path.name)
-    sample = Sample(name, ImageFile(str(path)), caption, UNKNOWN, None, None, None, repr(str(path)))
-    return Parsed(SampleList.of([sample]), (), ())
+    stem = stem_of(path.name)
+    beside = {ending: f"{stem}{ending}" for ending in SIDECARS if (path.parent / f"{stem}{ending}").is_file()}
+    tree = Tree((path.name,), {stem: beside}, (), has_tars=False, left_out=())
+    return parse_tree(path.parent, tree, on_orphan="skip", reading=_LOOSE, contents=contents)
 
 
 def _read_folder(folder: Path, contents: Collection[Content]) -> Manifest:
@@ -119,7 +115,9 @@ def _add_unnamed(folder: Path, found: Manifest, contents: Collection[Content]) -
     paths, ids = set(found.samples.path), set(found.samples.sample_id)
     missing = {gap.path for gap in found.orphans}
     unnamed = (
-        replace(sample, sample_id=escape_surrogates(image.path)) if sample.sample_id in ids else sample
+        replace(sample, sample_id=escape_surrogates(f"{folder}/{sample.sample_id}"))
+        if sample.sample_id in ids
+        else sample
         for sample in rest.samples
         if isinstance(image := sample.image, ImageFile) and image.path not in paths
     )

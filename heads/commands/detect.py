@@ -127,6 +127,8 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
         if generator != "real" and len(found.probabilities) > 2:
             table.add_row(f"  {safe(generator)}", f"{p:.3f}", "█" * round(p * _BAR))
     console.print(table)
+    if found.set_b is not None and found.verdict != "real":
+        console.print(f"If AI, it may be by {safe(', '.join(found.set_b))}: the generators that calibration leaves")
 
 
 def _decision(found: Verdict) -> str:

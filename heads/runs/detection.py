@@ -40,6 +40,8 @@ class Verdict:
         Of ``"real"`` and each generator (or ``"ai"``): they sum to 1.
     models : mapping of modality to str
         Where each encoder was loaded from.
+    set_b : tuple of str or None
+        The generators that the picture may be by if it is AI; None where the run has no sets.
     """
 
     verdict: str
@@ -52,6 +54,7 @@ class Verdict:
     prior: float | None
     probabilities: Mapping[str, float]
     models: Mapping[str, str]
+    set_b: tuple[str, ...] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``heads detect --json`` prints of one picture."""
@@ -149,6 +152,9 @@ class Detector:
             prior=self._prior,
             probabilities=dict(zip(found.classes, found.proba[0].astype(np.float64).tolist(), strict=True)),
             models=places,
+            set_b=None
+            if found.in_set is None
+            else tuple(name for name, is_in in zip(found.classes[1:], found.in_set[0], strict=True) if is_in),
         )
 
 

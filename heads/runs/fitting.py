@@ -20,7 +20,8 @@ from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.head.kinds import config_class, find_kind, head_class
-from heads.head.protocol import Device, Head, Prediction, Progress
+from heads.head.protocol import Device, Head, Progress
+from heads.runs.blocks import predict_rows
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
@@ -29,7 +30,6 @@ from heads.verdicts.record import VerdictRules
 
 __all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
-_ROWS = 2**16
 _LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
 
 
@@ -174,8 +174,8 @@ def fit_run(
     source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
     fit_rows = np.concatenate([np.arange(len(train)), added])
     head.fit_rows(source, targets, fit_rows, rows["selecting"], seed=config.seed, progress=progress)
-    views = [_predict(head, source, rows["calibrating"], view) for view in range(source.n_views)]
-    predictions = {"selecting": _predict(head, source, rows["selecting"]), "calibrating": views[0]}
+    views = [predict_rows(head, source, rows["calibrating"], view=view) for view in range(source.n_views)]
+    predictions = {"selecting": predict_rows(head, source, rows["selecting"]), "calibrating": views[0]}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
@@ -216,6 +216,7 @@ def build_record(
         views=tuple(views),
         transductive=transductive,
         pseudo=pseudo,
+        folds=None,
         files={},
     )
 
@@ -278,12 +279,6 @@ def _prior(targets: Targets, fit_rows: IntArray) -> float | None:
     y = of_fit.y[name][of_fit.applies[name]]
     share = float(np.mean(y == 1)) if len(y) else 0.0
     return share if PRIOR.holds(share) else None
-
-
-def _predict(head: Head, source: RowSource, rows: IntArray, view: int = 0) -> Prediction:
-    """Predict rows in a view, no more of them in memory than a part of them."""
-    parts = [head.predict_proba(source.read(rows[i : i + _ROWS], view)) for i in range(0, max(len(rows), 1), _ROWS)]
-    return Prediction({name: np.concatenate([part.proba[name] for part in parts]) for name in parts[0].proba})
 
 
 def _other_fusions(features: Features) -> str:

@@ -33,7 +33,7 @@ __all__ = [
 
 CT2_CLASSES: Mapping[str, int] = {REAL: 0, "sd21": 1, "sdxl": 2, "sd3": 3, "dalle3": 4, "midjourney": 5}
 """Label_B of the competition, by the letters and digits of a class's name (``"SD 2.1"`` is ``"sd21"``)."""
-_TEXTS = ("sample_id", "pred_a", "pred_b")
+_TEXTS = ("sample_id", "pred_a", "pred_b", "set_b")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Predictions:
         """Return the table by the names of its columns, None in rows that are not answered.
 
         ``sample_id``, ``p_ai``, ``p_ai_raw`` (which verdicts compare with thresholds), ``pred_a`` (``real``, ``ai`` or
-        ``unsure``), ``pred_b`` (the verdict's class) and ``p_NAME`` of each generator (see `generator_columns`): the
+        ``unsure``), ``pred_b`` (the verdict's class), ``set_b`` where the run has sets (the generators that the row may
+        be by if it is AI, joined by ``|``), and ``p_NAME`` of each generator (see `generator_columns`): the
         probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``.
         """
         known, found = self.answered.tolist(), self.judgement
@@ -84,6 +85,8 @@ class Predictions:
             "pred_a": where_answered(found.words),
             "pred_b": where_answered(found.names),
         }
+        if found.sets is not None:
+            table["set_b"] = where_answered(found.sets)
         generators = () if found.classes == (REAL, AI) else found.classes[1:]
         for column, code in generator_columns(generators, table).items():
             table[column] = where_answered(found.proba[:, code].tolist())
@@ -118,7 +121,7 @@ def predict(
     if answered.any():
         judgement = run.judge(run.predict(features.select(answered)), point=point, prior=prior)
     else:
-        judgement = no_judgement(run.tasks)
+        judgement = no_judgement(run.tasks, sets=run.record.verdicts.sets)
     return Predictions(features.sample_id, answered, judgement, run.point(point))
 
 

@@ -22,6 +22,7 @@ from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
 
 __all__ = [
+    "FOLDS_FILE",
     "PSEUDO_FILE",
     "Run",
     "load_run",
@@ -34,6 +35,8 @@ __all__ = [
 
 PSEUDO_FILE = "pseudo_labels.csv"
 """The attachment of a run that was fitted on pseudo-labels."""
+FOLDS_FILE = "folds.safetensors"
+"""The attachment of a run with cross-fitted scores."""
 
 _RECORD = "run.json"
 _HEAD = "head"
@@ -73,15 +76,17 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """The threshold on P(AI)."""
+        """The threshold on raw P(AI): that of the operating point that is used where none is named."""
         return self.record.threshold
 
     @property
     def points(self) -> dict[str, OperatingPoint]:
         """The operating points by name: the threshold of the run, and those that were calibrated."""
         views = {s.view for modality, s in self.selections.items() if modality != "text"} or {"clean"}
-        balanced = OperatingPoint(BALANCED, min(views), self.threshold, self.threshold)
-        return {point.name: point for point in (balanced, *self.record.verdicts.points)}
+        rules = self.record.verdicts
+        threshold = self.threshold if rules.balanced is None else rules.balanced
+        balanced = OperatingPoint(BALANCED, min(views), threshold, threshold)
+        return {point.name: point for point in (balanced, *rules.points)}
 
     def point(self, name: str | None = None) -> OperatingPoint:
         """Return an operating point by its name; the default is the run's own choice."""
@@ -125,7 +130,9 @@ class Run:
 
     def judge(self, prediction: Prediction, *, point: str | None = None, prior: float | None = None) -> Judgement:
         """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior."""
-        return judge(prediction, self.tasks, point=self.point(point), maps=self.record.verdicts.maps, prior=prior)
+        rules = self.record.verdicts
+        chosen = self.point(point)
+        return judge(prediction, self.tasks, point=chosen, maps=rules.maps, prior=prior, sets=rules.sets)
 
     def in_view(self, view: str) -> Run:
         """Return the same head and threshold for pictures' vectors of another view; captions have no views.
@@ -192,7 +199,8 @@ def save_run(
     out : Path
         The folder to be made.
     attachments : mapping of file name to bytes, optional
-        Further files beside ``run.json``; a run with others than ``pseudo_labels.csv`` is not overwritten later.
+        Further files beside ``run.json``; a run with others than `PSEUDO_FILE` and `FOLDS_FILE` is not overwritten
+        later.
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
@@ -216,6 +224,9 @@ def load_run(path: Path) -> Run:
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
+    sets, b = record.verdicts.sets, joint_tasks(head.tasks)[1]
+    if sets is not None and (b is None or len(b.classes) != len(sets.cuts)):
+        raise HeadsError(f"{path / _RECORD} has sets of {len(sets.cuts)} generators, the head tells others apart")
     if [task.to_json() for task in head.tasks] != list(record.tasks):
         raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
@@ -266,4 +277,4 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
 def _known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
-    return {_RECORD, PSEUDO_FILE, _IN_HEAD, *of_head}
+    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, _IN_HEAD, *of_head}

@@ -29,6 +29,7 @@ _BLOCK_BYTES = 64 << 20
 _NOT_FINITE = "its vector is not finite: run featcache verify --deep on the cache of the scan"
 _OF_PICTURE = ("path", "sample_id", "verdict", "p_ai", "p_ai_raw")
 _OF_FAULT = ("error", "stage")
+_SET = "set_b"
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,10 @@ def write_verdicts(
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
     The columns are ``path`` (in full), ``sample_id``, ``verdict`` (``real``, ``ai`` or ``unsure``), ``p_ai``,
-    ``p_ai_raw`` (which decides), `generator_columns`, ``error`` and ``stage``. A line has either a verdict or an error.
-    What is no sample, because there is nothing where the data say or it is not taken, has a line at the end, with a
-    path and an error. Names that are not UTF-8 have backslashes. The file is whole or absent.
+    ``p_ai_raw`` (which decides), ``set_b`` where the run has sets (as in `Predictions.table`), `generator_columns`,
+    ``error`` and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where
+    the data say or it is not taken, has a line at the end, with a path and an error. Names that are not UTF-8 have
+    backslashes. The file is whole or absent.
 
     Raises
     ------
@@ -123,11 +125,12 @@ def write_verdicts(
     b = joint_tasks(run.tasks)[1]
     generators = generator_columns(b.classes if b else (), (*_OF_PICTURE, *_OF_FAULT))
     numbers = ("p_ai", "p_ai_raw", *generators)
-    schema: Schema = {name: "number" if name in numbers else "text" for name in (*_OF_PICTURE, *generators, *_OF_FAULT)}
+    judge = _Judge(run, generators, point, prior)
+    schema: Schema = {name: "number" if name in numbers else "text" for name in judge.columns}
     counts: Counter[str] = Counter()
     first = None
     with new_file(out, overwrite=overwrite) as file, table_writer(out, file, schema) as write:
-        for rows in _blocks(_Judge(run, generators, point, prior), pictures):
+        for rows in _blocks(judge, pictures):
             counts.update(row["verdict"] or row["stage"] for row in rows)
             first = first or next(((row["path"] or "", row["error"]) for row in rows if row["error"]), None)
             write({name: [row[name] for row in rows] for name in schema})
@@ -144,6 +147,12 @@ class _Judge:
     point: str | None
     prior: float | None
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns of the table."""
+        sets = () if self.run.record.verdicts.sets is None else (_SET,)
+        return (*_OF_PICTURE, *sets, *self.generators, *_OF_FAULT)
+
     def fill(self, source: StoredRows, rows: IntArray, lines: list[dict[str, Any]]) -> None:
         """Fill in the verdicts of rows that have all vectors; ``rows`` are their numbers, a line each."""
         X = source.read(rows)
@@ -155,7 +164,9 @@ class _Judge:
         if not finite.any():
             return
         found = self.run.judge(self.run.head.predict_proba(X[finite]), point=self.point, prior=self.prior)
+        sets = found.sets
         columns: dict[str, list[Any]] = {
+            **({} if sets is None else {_SET: sets}),
             "verdict": found.words,
             "p_ai": found.p_ai.tolist(),
             "p_ai_raw": found.raw.tolist(),
@@ -171,7 +182,7 @@ def _blocks(judge: _Judge, pictures: ExtractedPictures) -> Iterator[list[dict[st
     selections = {modality: run.selections[modality] for modality in fusion_modalities(run.fusion)}
     width = sum(sum(selection.widths) for selection in selections.values())
     size = max(_FEWEST_ROWS, min(_MOST_ROWS, _BLOCK_BYTES // (4 * width)))
-    blank: dict[str, Any] = dict.fromkeys((*_OF_PICTURE, *judge.generators, *_OF_FAULT))
+    blank: dict[str, Any] = dict.fromkeys(judge.columns)
     n = len(pictures)
     # Where every row has a fault there may be no vectors to look up.
     source = StoredRows(pictures.store, [selections], np.arange(n)) if len(pictures.faults) < n else None

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heads.data.tasks import AI, REAL, IntArray, Task, joint_tasks
+from heads.data.tasks import AI, REAL, BoolArray, IntArray, Task, joint_tasks
 from heads.head.metrics import joint_proba
 from heads.head.protocol import FloatArray, Prediction
 from heads.verdicts.maps import ProbabilityMaps
 from heads.verdicts.points import OperatingPoint
+from heads.verdicts.sets import GeneratorSets
 
 __all__ = ["UNSURE", "UNSURE_CODE", "Judgement", "judge", "no_judgement", "verdict_classes"]
 
@@ -35,6 +36,8 @@ class Judgement:
         0 real, ``1 + k`` generator k (1 is AI, if there is no task B), -1 unsure.
     classes : tuple of str
         Names of the columns of ``proba``.
+    in_set : bool array (n, K) or None
+        Which generators are in each row's set; None where the run has no sets.
     """
 
     raw: FloatArray
@@ -42,6 +45,7 @@ class Judgement:
     proba: FloatArray
     verdict: IntArray
     classes: tuple[str, ...]
+    in_set: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -56,6 +60,15 @@ class Judgement:
         """The verdict's class of each row: one of ``classes``, or ``unsure``."""
         return [UNSURE if code < 0 else self.classes[code] for code in self.verdict.tolist()]
 
+    @property
+    def sets(self) -> list[str] | None:
+        """The generators that each row may be by if it is AI, joined by ``|``; None where the run has no sets."""
+        if self.in_set is None:
+            return None
+        return [
+            "|".join(name for name, is_in in zip(self.classes[1:], row, strict=True) if is_in) for row in self.in_set
+        ]
+
 
 def judge(
     prediction: Prediction,
@@ -64,6 +77,7 @@ def judge(
     point: OperatingPoint,
     maps: ProbabilityMaps,
     prior: float | None = None,
+    sets: GeneratorSets | None = None,
 ) -> Judgement:
     """Decide each row at an operating point: real, AI with the likeliest generator, or unsure.
 
@@ -76,6 +90,8 @@ def judge(
     maps : ProbabilityMaps
     prior : float, optional
         Share of AI at which probabilities are given; verdicts do not depend on it.
+    sets : GeneratorSets, optional
+        What chooses the generators that each row may be by, of raw probabilities too.
     """
     a, b = joint_tasks(tasks)
     raw = prediction.proba[a.name]
@@ -89,14 +105,16 @@ def judge(
         proba=joint_proba(mapped, tasks),
         verdict=codes.astype(np.int64),
         classes=verdict_classes(tasks),
+        in_set=None if sets is None or b is None else sets.choose(prediction.proba[b.name]),
     )
 
 
-def no_judgement(tasks: Sequence[Task]) -> Judgement:
+def no_judgement(tasks: Sequence[Task], *, sets: GeneratorSets | None = None) -> Judgement:
     """Return what is said of no rows at all."""
     classes = verdict_classes(tasks)
     nothing = np.empty(0, dtype=np.float32)
-    return Judgement(nothing, nothing, np.empty((0, len(classes)), np.float32), np.empty(0, np.int64), classes)
+    in_set = None if sets is None else np.empty((0, len(classes) - 1), dtype=np.bool_)
+    return Judgement(nothing, nothing, np.empty((0, len(classes)), np.float32), np.empty(0, np.int64), classes, in_set)
 
 
 def verdict_classes(tasks: Sequence[Task]) -> tuple[str, ...]:

@@ -56,6 +56,16 @@ def pseudo(store: FeatureStore, runs: dict[str, Run]) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def calibrated(store: FeatureStore, runs: dict[str, Run]) -> Path:
+    """A run with folds, a point and sets."""
+    first, out = runs["logistic"].path.with_name("folds"), runs["logistic"].path.with_name("calibrated")
+    call("train", store.path, "--head", "linear", "--fusion", "image", "--folds", 2, "--out", first)
+    words = ("--max-fpr", 0.4, "--max-fnr", 0.4, "--coverage", 0.8, "--out", out)
+    call("calibrate", first, store.path, *words)
+    return out
+
+
 def call(*words: object) -> None:
     result = CliRunner().invoke(cli.heads_app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
@@ -99,11 +109,11 @@ def test_every_kind_of_head_is_tried_and_named(runs: dict[str, Run]) -> None:
     assert all(f"arrays of `{kind}`" in DOCUMENT and f"`{kind}`" in told for kind in kinds)
 
 
-def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path) -> None:
+def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path, calibrated: Path) -> None:
     listed = {line.split()[0] for line in tree().splitlines()[1:]} - {"head/"}
     patterns = [re.escape(name).replace("<i>", r"\d+") for name in listed]
     found = set()
-    for folder in [*(run.path for run in runs.values()), pseudo]:
+    for folder in [*(run.path for run in runs.values()), pseudo, calibrated]:
         found |= {path.name for path in folder.rglob("*") if path.is_file()}
     assert all(any(re.fullmatch(pattern, name) for pattern in patterns) for name in found)
     assert all(any(re.fullmatch(pattern, name) for name in found) for pattern in patterns)
@@ -126,6 +136,23 @@ def test_the_record_has_the_keys_that_are_listed(runs: dict[str, Run], pseudo: P
         others = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         del others["run.json"]
         assert record["files"] == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in others.items()}
+
+
+def test_what_a_calibrated_run_promises_is_told(calibrated: Path) -> None:
+    record = read(calibrated / "run.json")
+    verdicts, folds = record["verdicts"], record["folds"]
+    assert verdicts.keys() == names("key of `verdicts`") and verdicts["maps"].keys() == names("key of `maps`")
+    assert verdicts["sets"].keys() == names("key of `sets`")
+    for point in verdicts["points"]:
+        assert point.keys() == names("key of a point")
+        assert all(each.keys() == names("key of a guarantee") for each in point["guarantees"])
+    (sentence,) = re.findall(r"`folds` has (.*)\n", DOCUMENT)
+    inner = {key for task in folds["metrics"].values() for figure in task.values() for key in figure}
+    assert set(re.findall(r"`(\w+)`", sentence)) == {*folds, *inner}
+    arrays = load_file(calibrated / "folds.safetensors")
+    told = {row[0].strip("`"): row[1] for row in table("array of `folds.safetensors`")}
+    assert arrays.keys() == told.keys()
+    assert all(is_shaped(arrays[name], told[name], {"n": folds["n"]}) for name in arrays)
 
 
 def test_what_a_pseudo_label_round_leaves_is_told(pseudo: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,6 +102,26 @@ def test_a_picture_by_itself_is_one_sample(tmp_path: Path, name: str) -> None:
         (sample,) = found.samples
         assert (sample.sample_id, sample.caption, found.origin) == (path.name, caption, str(path))
         assert found.gaps == () and found.is_loose and is_loose_name(found.name, found.origin)
+
+
+def test_of_objects_beside_pictures_captions_alone_are_read(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "d", "a.png", "c.png")
+    odd = os.fsdecode(os.fsencode(folder) + b"/b\xff.png")
+    Path(odd).write_bytes(png(2))
+    (folder / "d.png").symlink_to("nowhere.png")
+    said = {"caption": ["x", "y"], "label": 1, "split": "nonsense", "Label_A": "what", "label_a": 0}
+    (folder / "a.json").write_text(json.dumps(said))
+    for contents, names in ((IMAGE, ["a.png"]), (("image", "text"), ["a.png#0", "a.png#1"])):
+        found = read_pictures(folder, contents=contents)
+        assert ids(found) == [*names, "b\\udcff.png", "c.png"] and found.samples.path[len(names)] == odd
+        captions = [sample.caption for sample in found.samples]
+        assert captions == ([None] * 3 if contents == IMAGE else ["x", "y", None, None])
+        assert {(sample.label_a, sample.split) for sample in found.samples} == {(-1, None)}
+        assert ([gap.path for gap in found.gaps], found.notes) == ([f"{folder}/d.png"], ())
+        assert ids(read_pictures(folder / "a.png", contents=contents)) == names
+    (folder / "manifest.csv").write_text("image,id,caption\nc.png,a.png#0,\n,a.png#1,z\n")
+    found = read_pictures(folder, contents=("image", "text"))
+    assert ids(found) == ["a.png#0", "a.png#1", f"{folder}/a.png#0", f"{folder}/a.png#1", "b\\udcff.png"]
 
 
 def test_what_is_no_picture_and_what_is_not_there_is_told(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from heads.errors import HeadsError
 from heads.runs.run import load_run
 from tests.heads.synthetic import Row, train_run, write_cache
 
-COMMANDS = ("train", "evaluate", "predict", "pseudo-label", "ablate", "detect", "scan")
+COMMANDS = ("train", "evaluate", "calibrate", "predict", "pseudo-label", "ablate", "detect", "scan")
 QUICK = ("--set", "epochs=6", "--set", "lr=0.02", "--dim", "16")
 app = typer.Typer()
 register(app)

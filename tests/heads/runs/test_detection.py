@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from heads.runs.detection import Detector, Verdict, model_place
 from heads.runs.predictions import predict
 from heads.runs.record import Producer
 from heads.runs.run import Run
+from heads.verdicts.sets import GeneratorSets
 from tests.heads.synthetic import train_run, write_cache
 
 
@@ -94,6 +95,14 @@ def test_the_verdict_is_that_of_the_row(
             assert found.p_ai == pytest.approx(columns["p_ai"][index], abs=1e-6)
             assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-6)
             assert (found.verdict == "ai") == (found.p_ai >= found.threshold)
+
+
+def test_where_a_run_has_sets_a_picture_has_one(image_only: Run, encoders: list[FakeEncoder]) -> None:
+    sets = GeneratorSets(0.9, (0.0, *(1.0,) * 4), (9,) * 5, "row", "clean", "d", "valid")
+    record = replace(image_only.record, verdicts=replace(image_only.record.verdicts, sets=sets))
+    found = detect(replace(image_only, record=record), b"0 test-000-sdxl")
+    assert found.set_b == ("sd21", "sdxl") and found.to_dict()["set_b"] == ("sd21", "sdxl")
+    assert detect(image_only, b"0 test-000-sdxl").set_b is None
 
 
 def test_a_missing_caption_names_the_fusion_that_would_do(both: Run, encoders: list[FakeEncoder]) -> None:

@@ -52,7 +52,15 @@ def test_bounds_of_all_rows_and_of_none_are_those_of_every_rate() -> None:
 
 @pytest.mark.parametrize(
     ("budget", "confidence", "n"),
-    [(0.05, 0.95, 59), (0.01, 0.95, 299), (0.5, 0.5, 1), (0.5, 0.875, 3), (0.9, 0.1, 1), (0.9, 1e-12, 1), (0.001, 0.99, 4603)],
+    [
+        (0.05, 0.95, 59),
+        (0.01, 0.95, 299),
+        (0.5, 0.5, 1),
+        (0.5, 0.875, 3),
+        (0.9, 0.1, 1),
+        (0.9, 1e-12, 1),
+        (0.001, 0.99, 4603),
+    ],
 )
 def test_the_least_n_is_the_first_whose_bound_without_errors_is_within_the_budget(
     budget: float, confidence: float, n: int
