@@ -148,7 +148,8 @@ def interval(values: FloatArray, groups: NDArray[np.int64]) -> tuple[float, floa
     own = np.unique(groups, return_inverse=True)[1].reshape(-1)
     mean, n_groups = float(values.mean()), int(own.max()) + 1
     residuals = np.bincount(own, weights=values - mean)
-    width = student.ppf(0.975, n_groups - 1) * np.sqrt((residuals**2).sum() * n_groups / (n_groups - 1)) / len(values)
+    error = np.sqrt((residuals**2).sum() * n_groups / (n_groups - 1)) / len(values)
+    width = float(student.ppf(0.975, n_groups - 1) * error)
     return mean, mean - width, mean + width
 
 
@@ -176,8 +177,8 @@ def compare_thresholds(folds: Sequence[Fold], name: str, n_resamples: int) -> It
     ratio = float(sd.mean() / sd_before.mean())
     yield Measure(f"{name}; sd of the threshold / before, means of folds", "ratio", (ratio,), at_most=0.5, note=note)
     note = f"mean {accuracy.mean():.4f}, before {accuracy_before.mean():.4f}"
-    yield Measure(f"{name}; balanced accuracy of A - before", "", tuple(accuracy - accuracy_before), at_least=0,
-                  note=note)  # fmt: skip
+    gains = tuple((accuracy - accuracy_before).tolist())
+    yield Measure(f"{name}; balanced accuracy of A - before", "", gains, at_least=0, note=note)
 
 
 def resample(scores: Scores, n: int, *, seed: int) -> Iterator[Scores]:

@@ -26,6 +26,7 @@ from heads.commands.options import (
 )
 from heads.commands.render import console, next_command, notes, print_json, safe, show_checks
 from heads.errors import HeadsError
+from heads.verdicts.points import BALANCED, OperatingPoint
 
 if TYPE_CHECKING:
     from heads.evaluation.detectors import ScoreFile
@@ -43,7 +44,7 @@ class PartName(StrEnum):
 
 def calibrate(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run; it stays as it is. Left out with --scores.")
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run; it stays as it is. With --scores: a cache.")
     ] = None,
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     max_fpr: MaxFpr = None,
@@ -76,7 +77,7 @@ def calibrate(
     """Write a run again with an operating point that keeps a budget of errors: with a guarantee, or not at all.
 
     It is found on the calibrating part of the run's own validation, or on all valid rows of another --dataset; test is
-    never looked at. Of --scores operating points are printed, and nothing is written.
+    never looked at. Of --scores operating points are printed, and nothing is written: heads calibrate [DIR] --scores …
     """
     from heads.runs.calibration import Request, calibrate_run, save_calibrated
     from heads.runs.run import load_run, prepare_run_out
@@ -85,9 +86,9 @@ def calibrate(
     demand = Demand(max_fpr, max_fnr, confidence, by is not None)
     request = Request(demand, coverage, name, view)
     if run is None or scores:
-        if run is not None or out or view or coverage is not None:
+        if directory is not None or out or view or coverage is not None:
             raise HeadsError("--scores are calibrated by themselves: without RUN, --out, --view and --coverage")
-        _calibrate_scores(open_scores(scores or [], has_run=False), directory, dataset, request, as_json=as_json)
+        _calibrate_scores(open_scores(scores or [], has_run=False), run, dataset, request, as_json=as_json)
         return
     loaded, folder = load_run(run), new_run_folder(out)
     prepare_run_out(folder, overwrite=overwrite)
@@ -95,8 +96,8 @@ def calibrate(
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         found = calibrate_run(loaded, store, request)
     new = save_calibrated(loaded, found.record, out=folder, overwrite=overwrite)
-    if found.note:
-        notes.print(f"[yellow]Note:[/] {safe(found.note)}")
+    for note in filter(None, (found.note, _other_view(new, found.point))):
+        notes.print(f"[yellow]Note:[/] {safe(note)}")
     if as_json:
         print_json(_document(new, run, found))
         return
@@ -128,6 +129,17 @@ def _calibrate_scores(
     for name, point in found.items():
         console.print(f"[bold]{safe(name)}[/], if it was not made with the valid rows of {safe(store.dataset)}:")
         print_point(point, n_points=1)
+
+
+def _other_view(run: Run, point: OperatingPoint | None) -> str | None:
+    """Say where verdicts are not those that a point promises something of."""
+    own = run.point(BALANCED).view
+    if point is None or point.view == own:
+        return None
+    return (
+        f"scan and detect look at view {own}, of which this point promises nothing, and use it unless they are told "
+        f"--point {BALANCED}"
+    )
 
 
 def _document(new: Run, of: Path, found: Calibration) -> dict[str, Any]:

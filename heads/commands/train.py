@@ -182,10 +182,9 @@ def print_fitted(run: Run) -> None:
 
     record, rows, maps = run.record, run.record.rows, run.record.verdicts.maps
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
-    share = "" if maps.prior is None else f" ({maps.prior:.1%} AI)"
     console.print(
         f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
-        f"{extra}{share}, {rows['valid']:,} validation rows"
+        f"{extra}, {rows['valid']:,} validation rows"
     )
     for modality, producer in record.producers.items():
         vectors, width = vectors_of(producer.selection), sum(producer.selection.widths)
@@ -199,6 +198,8 @@ def print_fitted(run: Run) -> None:
     balanced = run.point(BALANCED).ai_from
     console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {balanced:.3f}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
+    if maps.prior is not None:
+        console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
     console.print(_maps_line(maps))
     for note in filter(None, (record.validation["note"], record.threshold_note)):
         console.print(f"[yellow]Note:[/] {safe(note)}")
@@ -214,7 +215,7 @@ def _maps_line(maps: ProbabilityMaps) -> str:
     of_a = f"A slope {maps.a.slope:.3g}, intercept {maps.a.intercept:.3g}" if maps.a else ""
     of_b = f"B temperature {maps.b:.3g}" if maps.b else ""
     fitted = "; ".join(filter(None, (of_a, of_b)))
-    return f"Probabilities: {fitted or 'as the head gives them; no map lowered the log loss'}"
+    return f"Maps: {fitted or 'none, raw scores are as good'}"
 
 
 def _print_counts(run: Run) -> None:

@@ -27,6 +27,8 @@ def calibrate_scores(
         If no labelled row of ``valid`` has a score, or there are too few for the budgets.
     """
     truth = read_truth(store, "valid")
+    # What is drawn of groups does not depend on the order of a manifest.
+    truth = truth.select(np.argsort(truth.sample_id, kind="stable"))
     found = scores.score(truth, "clean", prior=None)
     own = truth.select(found.rows)
     named = own.slices["origin"] != UNNAMED

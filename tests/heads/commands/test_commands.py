@@ -92,8 +92,8 @@ def test_train_runs_as_it_stands_in_a_project_folder(project: Path) -> None:
     assert text.rstrip().splitlines()[-1].startswith("Next: heads evaluate runs/")
     record = load_run(runs[0]).record
     assert record.config.settings["loss"] == "multitask"
-    assert "180 training rows (83.3% AI)" in text and f"\nThreshold: {record.verdicts.threshold_rule}\n" in text
-    assert re.search(r"^Probabilities: (as the head gives them|A slope|B temperature) ", text, re.M)
+    assert "\nTraining rows: 83.3% AI" in text and f"\nThreshold: {record.verdicts.threshold_rule}\n" in text
+    assert re.search(r"^Maps: (none|A slope|B temperature)\b", text, re.M)
 
 
 def test_train_json_is_one_object(tmp_path: Path) -> None:
