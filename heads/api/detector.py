@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,8 @@ from heads.runs.run import Run, load_run
 from heads.verdicts.judging import Judgement, verdict_classes
 
 __all__ = ["Detector"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Detector:
@@ -117,6 +120,8 @@ class Detector:
     def scan(self, data: str | Path | Sequence[str | Path], *, cache: str | Path | None = None) -> list[dict[str, Any]]:
         """Judge many pictures, as ``heads scan`` does; each has a line, also those that cannot be judged.
 
+        What should be known about captions and tables in the data is logged as warnings.
+
         Parameters
         ----------
         data : str, Path or sequence of these
@@ -134,6 +139,8 @@ class Detector:
 
         contents = {selection.content for selection in self.run.selections.values()}
         manifest = read_pictures(data, contents=contents)
+        for note in manifest.notes:
+            _LOGGER.warning("%s", note)
         with nullcontext(cache) if cache is not None else TemporaryDirectory(prefix="heads-scan-") as folder:
             pictures = encode_pictures(self.run, manifest, cache=Path(folder), models=self._models, device=self._device)
             blocks = judge_pictures(self.run, pictures, point=self._point, prior=self._prior)

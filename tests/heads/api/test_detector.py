@@ -120,12 +120,15 @@ def call(app: Any, *words: object) -> None:
 
 
 @pytest.mark.slow
-def test_pictures_get_what_scan_and_detect_say_of_them(spectral: Path, tmp_path: Path) -> None:
+def test_pictures_get_what_scan_and_detect_say_of_them(
+    spectral: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     others = tmp_path / "others"
     others.mkdir()
     for number in range(3):
         (others / f"{number}.png").write_bytes(png(100 + number))
     (others / "bad.png").write_bytes(b"\x89PNG")
+    (others / "metadata.csv").write_text("id,size\n1,2\n")
     call(cli.heads_app, "scan", spectral / "run", others, "--out", tmp_path / "v.csv")
     with (tmp_path / "v.csv").open(newline="") as file:
         expected = {Path(line["path"]).name: line for line in csv.DictReader(file)}
@@ -136,6 +139,7 @@ def test_pictures_get_what_scan_and_detect_say_of_them(spectral: Path, tmp_path:
         assert sorted(lines) == names
         for name in names[:-1]:
             assert shown(lines[name]) == shown(expected[name])
+    assert "names neither images nor captions" in caplog.text
     assert lines["gone.png"]["error"] == "there is no regular file" and not (tmp_path / "others.featcache").exists()
     verdict = found.detect(str(others / "0.png"), caption="ignored")
     assert (verdict.verdict, f"{verdict.p_ai:.4f}") == (lines["0.png"]["verdict"], f"{lines['0.png']['p_ai']:.4f}")
