@@ -10,6 +10,7 @@ from typing import Any
 from heads.ablation.controls import CONTROLS, LABELS_SHUFFLED
 from heads.data.folds import MIN_FOLDS
 from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities, takes_outputs
+from heads.data.held_out import Axis
 from heads.errors import HeadsError
 from heads.files.ranges import Range
 from heads.head.kinds import HEADS, find_kind
@@ -104,6 +105,8 @@ class Grid:
     outputs : mapping of modality to tuple of str
         Requests of outputs that are compared, two or more; the others are set against the first. Fusion ``layers``
         passes by what names a single output.
+    hold_out : str or None
+        Of `heads.data.held_out.HOLD_OUTS`: fit once more without each generator, or origin, and judge these rows.
     """
 
     heads: tuple[str, ...] = ("mlp",)
@@ -117,6 +120,7 @@ class Grid:
     screen: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hold_out: Axis | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("heads", HEADS), ("fusions", FUSIONS)):
@@ -131,6 +135,8 @@ class Grid:
         _SEEDS.check(self.seeds, "seeds")
         if self.folds is not None:
             _FOLDS.check(self.folds, "folds")
+        if self.hold_out is not None and self.folds is not None:
+            raise HeadsError("--hold-out divides train and valid by itself: leave --folds out")
         if self.n_heads > _MAX_HEADS:
             raise HeadsError(f"the grid has {self.n_heads:,} heads, expected at most {_MAX_HEADS:,}")
         if not self.cells:
@@ -193,7 +199,7 @@ class Grid:
     def to_dict(self) -> dict[str, Any]:
         """Return what ``ablation.json`` says of the request."""
         values = asdict(self) | {"settings": dict(self.settings)}
-        return {name: value for name, value in values.items() if name != "outputs" or value}
+        return {name: value for name, value in values.items() if name not in ("outputs", "hold_out") or value}
 
     def _check_outputs(self) -> None:
         for modality, requests in self.outputs.items():

@@ -27,6 +27,7 @@ __all__ = [
     "EncodingDevice",
     "FusionName",
     "HeadName",
+    "HoldOutAxis",
     "ImageModel",
     "LossChoice",
     "LossName",
@@ -169,6 +170,13 @@ LossChoice = Annotated[
     LossName | None,
     typer.Option(metavar="LOSS", help="Of head mlp: multitask (default), paper or joint.", rich_help_panel=HEAD),
 ]
+
+
+class HoldOutAxis(StrEnum):
+    """What an ablation leaves out, one value at a time."""
+
+    generator = "generator"
+    origin = "origin"
 
 
 class PresetName(StrEnum):
