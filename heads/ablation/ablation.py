@@ -15,7 +15,7 @@ from featcache import Selection
 from heads.ablation.comparison import HeadScore, Summary, compare
 from heads.ablation.findings import Finding
 from heads.ablation.fitting import fit_cells
-from heads.ablation.grid import Cell, Grid, Group
+from heads.ablation.grid import SELECTS, Cell, Grid, Group
 from heads.ablation.held_scores import HoldOutResult, score_held_out
 from heads.ablation.ledger import Ledger, begun_plan
 from heads.ablation.progress import Clock
@@ -67,9 +67,17 @@ class AblationResult:
     conditions: Mapping[str, Any]
     held_out: HoldOutResult | None = None
 
+    def ranked(self) -> list[Summary]:
+        """Return the configurations that were fitted in full, controls left out, the best first, by ``grid.select``."""
+        full = [summary for summary in self.table if summary.stage == "full" and not summary.cell.control]
+        if self.held_out is None or self.grid.select == SELECTS[0]:
+            return sorted(full, key=lambda summary: -summary.score)
+        merits = {line.cell: line.merit for line in self.held_out.lines}
+        return sorted(full, key=lambda summary: -merits[summary.cell])
+
     def best(self) -> Summary:
-        """Return the best configuration of those fitted in full, controls left out."""
-        return max((s for s in self.table if s.stage == "full" and not s.cell.control), key=lambda s: s.score)
+        """Return the first of `ranked`."""
+        return self.ranked()[0]
 
 
 def ablate(

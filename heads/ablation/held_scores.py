@@ -64,6 +64,16 @@ class HeldLine:
     mean: Mapping[str, Interval]
 
     @property
+    def merit(self) -> float:
+        """What `--select held-out` chooses by: the mean AUC; where classes share no value, that of TPR and 1 − FPR."""
+        if "auc" in self.mean:
+            return self.mean["auc"].estimate
+        right = {"tpr": 0.0, "fpr": 1.0}
+        return float(
+            np.mean([abs(wrong - self.mean[name].estimate) for name, wrong in right.items() if name in self.mean])
+        )
+
+    @property
     def worst(self) -> dict[str, HeldScore]:
         """The value with the lowest ``tpr`` and ``auc``, and the highest ``fpr``."""
         found = {}

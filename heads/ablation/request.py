@@ -34,6 +34,7 @@ class AblationRequest:
     seeds, folds : int
     controls, screen : bool
     hold_out : {"generator", "origin"}
+    select : {"score", "held-out"}
     loss, device, memory, dataset : str
     set : mapping
         Further settings of the heads.
@@ -53,6 +54,7 @@ class AblationRequest:
     controls: bool | None = None
     screen: bool | None = None
     hold_out: str | None = None
+    select: str | None = None
     loss: str | None = None
     device: str | None = None
     memory: str | None = None
@@ -93,6 +95,7 @@ class AblationRequest:
             settings=settings,
             outputs=outputs or {},
             hold_out=None if self.hold_out is None else parse_axis(self.hold_out),
+            select=self.select or Grid.select,
         )
 
 

@@ -27,6 +27,7 @@ from heads.commands.options import (
     MemorySize,
     OutputsList,
     Overwrite,
+    SelectBy,
     ViewNames,
     check_device,
     view_names,
@@ -94,6 +95,14 @@ def ablate(
             rich_help_panel=TRIALS,
         ),
     ] = None,
+    select: Annotated[
+        SelectBy | None,
+        typer.Option(
+            metavar="BY",
+            help="What is best: by score (default), or by mean AUC of what --hold-out leaves out: held-out.",
+            rich_help_panel=TRIALS,
+        ),
+    ] = None,
     loss: LossChoice = None,
     settings: Annotated[
         list[str] | None,
@@ -133,6 +142,7 @@ def ablate(
         controls=controls,
         screen=screen,
         hold_out=hold_out and hold_out.value,
+        select=select and select.value,
         loss=loss and loss.value,
         device=device and device.value,
         memory=memory,

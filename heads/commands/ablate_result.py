@@ -48,7 +48,7 @@ def print_ablation(
         colour = _COLOURS.get(finding.verdict, "yellow")
         console.print(f"[{colour}]•[/] {safe(finding.sentence)}")
     if result.held_out is not None:
-        print_held_out(result.held_out, [summary.cell for summary in sorted(result.table, key=lambda s: -s.score)])
+        print_held_out(result.held_out, [summary.cell for summary in result.ranked()], select=result.grid.select)
     console.print(f"Tables and plot: [bold]{safe(folder)}[/]", soft_wrap=True)
     next_command("heads", "train", cache, *_train_words(result, choices))
 

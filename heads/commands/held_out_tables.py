@@ -19,9 +19,10 @@ __all__ = ["print_held_out"]
 
 _NAMES = {"tpr": "TPR", "fpr": "FPR", "auc": "AUC"}
 _WIDEST = 18
+_CHOSEN = {"score": "the settings were", "held-out": "the settings were chosen by this, so that the best is optimistic"}
 
 
-def print_held_out(result: HoldOutResult, ranked: Sequence[Cell]) -> None:
+def print_held_out(result: HoldOutResult, ranked: Sequence[Cell], *, select: str) -> None:
     """Print a table for the first configuration of each group among ``ranked``, and what it stands for."""
     axis = result.held.axis
     for line in _best_lines(result, ranked):
@@ -31,7 +32,7 @@ def print_held_out(result: HoldOutResult, ranked: Sequence[Cell]) -> None:
         console.print(_table(result, line))
     against = "FPR, AUC: real rows of valid, which chose too" if axis == "generator" else "AUC within the origin"
     console.print(
-        f"[dim]Neither fitted nor chosen with it: head, epoch, threshold; the settings were. {against}; 95 % "
+        f"[dim]Neither fitted nor chosen with it: head, epoch, threshold; {_CHOSEN[select]}. {against}; 95 % "
         f"intervals over groups, those of the mean over groups of these {axis}s. All lines are in ablation.json[/]"
     )
     if axis == "origin" and not any("auc" in line.mean for line in result.lines):

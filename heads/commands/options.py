@@ -42,6 +42,7 @@ __all__ = [
     "Prior",
     "ReportFormat",
     "ScoreFiles",
+    "SelectBy",
     "StoredViews",
     "TableFormat",
     "TextModel",
@@ -177,6 +178,13 @@ class HoldOutAxis(StrEnum):
 
     generator = "generator"
     origin = "origin"
+
+
+class SelectBy(StrEnum):
+    """What the best configuration of an ablation is best at."""
+
+    score = "score"
+    held_out = "held-out"
 
 
 class PresetName(StrEnum):

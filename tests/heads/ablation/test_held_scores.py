@@ -14,7 +14,8 @@ import heads.ablation.trials
 from heads.ablation.ablation import AblationResult, ablate
 from heads.ablation.files import ablation_document
 from heads.ablation.fitting import fit_cells
-from heads.ablation.grid import Grid
+from heads.ablation.grid import Cell, Grid
+from heads.ablation.held_scores import HeldLine
 from heads.ablation.progress import Clock
 from heads.ablation.study import Study, Trial
 from heads.ablation.study_rows import StudyRows
@@ -22,6 +23,7 @@ from heads.ablation.trials import TrialRunner
 from heads.data.choices import choose_views
 from heads.data.held_out import build_held_out
 from heads.errors import HeadsError
+from heads.statistics.intervals import Interval
 from heads.statistics.ranking import auc
 from tests.heads.synthetic import GENERATORS, write_cache
 
@@ -178,6 +180,33 @@ def test_of_two_generators_each_is_judged_by_heads_that_know_the_other(
     assert found.lines[0].mean["auc"].estimate > 0.5
 
 
+def test_what_is_held_out_chooses_where_it_is_asked_to(result: AblationResult) -> None:
+    assert result.held_out is not None
+    aucs = {line.cell: line.mean["auc"].estimate for line in result.held_out.lines}
+    first, second = sorted(aucs, key=lambda cell: aucs[cell])
+    assert aucs[first] < aucs[second]
+    # Scores are made to say the opposite.
+    table = [replace(line, scores={"score": float(line.cell == first)}) for line in result.table]
+    opposed = replace(result, table=tuple(table))
+    assert opposed.best().cell == first
+    asked = replace(opposed, grid=replace(GRID, select="held-out"))
+    assert asked.best().cell == second and [line.cell for line in asked.ranked()] == [second, first]
+    assert asked.grid.to_dict()["select"] == "held-out" and "select" not in GRID.to_dict()
+
+
+def test_without_an_auc_it_chooses_by_rates() -> None:
+    def line(**figures: float) -> HeldLine:
+        return HeldLine(Cell("mlp", "image"), (), {name: Interval(x, x, x, 0.95, 9) for name, x in figures.items()})
+
+    assert line(tpr=0.2, fpr=0.9, auc=0.7).merit == 0.7
+    assert line(tpr=0.6, fpr=0.1).merit == pytest.approx(0.75)
+    assert line(fpr=0.1).merit == pytest.approx(0.9) and line(tpr=0.6).merit == pytest.approx(0.6)
+
+
 def test_folds_and_holding_out_are_not_asked_for_together() -> None:
     with pytest.raises(HeadsError, match="--hold-out divides train and valid by itself"):
         Grid(folds=3, hold_out="origin")
+    with pytest.raises(HeadsError, match="--select held-out needs --hold-out"):
+        Grid(select="held-out")
+    with pytest.raises(HeadsError, match="unknown figure 'auc' to select by"):
+        Grid(select="auc", hold_out="origin")

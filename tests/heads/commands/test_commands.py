@@ -332,8 +332,9 @@ def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
 
 def test_ablate_judges_what_it_holds_out_in_80_columns(tmp_path: Path) -> None:
     words = ("ablate", "--head", "linear", "--fusion", "image,concat", "--no-controls", "--hold-out", "generator")
-    text = ok(*words, "--out", tmp_path / "a")
+    text = ok(*words, "--select", "held-out", "--out", tmp_path / "a")
     assert_fits(text)
+    assert "the settings were chosen by this" in " ".join(text.split())
     assert text.count("Without the generator that is judged: linear") == 2
     (head, *_), lines = re.findall(r"^held out.*", text, re.M), re.findall(r"^(\w+) +(?:\d+ +\d+ +)?\d\.\d", text, re.M)
     assert head.split() == ["held", "out", "n", "groups", "TPR", "FPR", "AUC"]
