@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.console import CheckDigests
+from featcache.console import CheckDigests, cache_folder
+from heads.commands.detectors import open_scores
 from heads.commands.folders import new_run_folder, open_run_store
 from heads.commands.guarantee_lines import print_point, print_sets, told_point
 from heads.commands.options import (
@@ -19,12 +21,16 @@ from heads.commands.options import (
     MaxFnr,
     MaxFpr,
     Overwrite,
+    ScoreFiles,
     ViewName,
 )
 from heads.commands.render import console, next_command, notes, print_json, safe, show_checks
+from heads.errors import HeadsError
+from heads.verdicts.points import BALANCED, OperatingPoint
 
 if TYPE_CHECKING:
-    from heads.runs.calibration import Calibration
+    from heads.evaluation.detectors import ScoreFile
+    from heads.runs.calibration import Calibration, Request
     from heads.runs.run import Run
 
 __all__ = ["calibrate"]
@@ -37,7 +43,9 @@ class PartName(StrEnum):
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run; it stays as it is.")],
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run; it stays as it is. With --scores: a cache.")
+    ] = None,
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     max_fpr: MaxFpr = None,
     max_fnr: MaxFnr = None,
@@ -58,6 +66,7 @@ def calibrate(
         str | None,
         typer.Option(metavar="P", help="Of the operating point; default: such as fpr-0.05.", rich_help_panel=VERDICTS),
     ] = None,
+    scores: ScoreFiles = None,
     view: ViewName = None,
     dataset: DatasetName = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
@@ -68,21 +77,27 @@ def calibrate(
     """Write a run again with an operating point that keeps a budget of errors: with a guarantee, or not at all.
 
     It is found on the calibrating part of the run's own validation, or on all valid rows of another --dataset; test is
-    never looked at.
+    never looked at. Of --scores operating points are printed, and nothing is written: heads calibrate [DIR] --scores …
     """
     from heads.runs.calibration import Request, calibrate_run, save_calibrated
     from heads.runs.run import load_run, prepare_run_out
     from heads.verdicts.guarantees import Demand
 
-    request = Request(Demand(max_fpr, max_fnr, confidence, by is not None), coverage, name, view)
+    demand = Demand(max_fpr, max_fnr, confidence, by is not None)
+    request = Request(demand, coverage, name, view)
+    if run is None or scores:
+        if directory is not None or out or view or coverage is not None:
+            raise HeadsError("--scores are calibrated by themselves: without RUN, --out, --view and --coverage")
+        _calibrate_scores(open_scores(scores or [], has_run=False), run, dataset, request, as_json=as_json)
+        return
     loaded, folder = load_run(run), new_run_folder(out)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         found = calibrate_run(loaded, store, request)
     new = save_calibrated(loaded, found.record, out=folder, overwrite=overwrite)
-    if found.note:
-        notes.print(f"[yellow]Note:[/] {safe(found.note)}")
+    for note in filter(None, (found.note, _other_view(new, found.point))):
+        notes.print(f"[yellow]Note:[/] {safe(note)}")
     if as_json:
         print_json(_document(new, run, found))
         return
@@ -96,6 +111,34 @@ def calibrate(
     split = "test" if "test" in store.splits else "valid"
     next_command(
         "heads", "evaluate", new.path, cache=directory, split=split, view=view, dataset=None if own else store.dataset
+    )
+
+
+def _calibrate_scores(
+    files: Sequence[ScoreFile], directory: Path | None, dataset: str | None, request: Request, *, as_json: bool
+) -> None:
+    """Print operating points of other programs' scores."""
+    from featcache import open_store
+    from heads.evaluation.calibrating import calibrate_scores
+
+    store = open_store(cache_folder(directory), dataset=dataset, check=False)
+    found = {each.name: calibrate_scores(each, store, request.demand, name=request.name) for each in files}
+    if as_json:
+        print_json({"scores": {name: told_point(point) for name, point in found.items()}})
+        return
+    for name, point in found.items():
+        console.print(f"[bold]{safe(name)}[/], if it was not made with the valid rows of {safe(store.dataset)}:")
+        print_point(point, n_points=1)
+
+
+def _other_view(run: Run, point: OperatingPoint | None) -> str | None:
+    """Say where verdicts are not those that a point promises something of."""
+    own = run.point(BALANCED).view
+    if point is None or point.view == own:
+        return None
+    return (
+        f"scan and detect look at view {own}, of which this point promises nothing, and use it unless they are told "
+        f"--point {BALANCED}"
     )
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heads.data.tasks import BoolArray, IntArray
 from heads.errors import HeadsError
 from heads.files.ranges import Range
-from heads.head.protocol import FloatArray
 from heads.statistics.intervals import clopper_pearson_upper, least_n, t_interval
 from heads.verdicts.draws import LABELS, BudgetedRows, Draws, Rate
 from heads.verdicts.points import Guarantee, OperatingPoint, OriginBound
@@ -31,6 +32,7 @@ __all__ = [
     "upper_threshold",
 ]
 
+Scores = NDArray[np.floating[Any]]
 CONFIDENCE = 0.95
 _BUDGET, _CONFIDENCE = Range(float, 1e-6, 0.5), Range(float, 0.5, 1 - 1e-6)
 _NAMES = ("real", "AI")
@@ -81,14 +83,14 @@ def allowed_errors(n: int, budget: float, confidence: float) -> int:
     return int(np.count_nonzero(clopper_pearson_upper(counts, n, confidence) <= budget)) - 1
 
 
-def upper_threshold(scores: FloatArray, n_allowed: int) -> float:
+def upper_threshold(scores: Scores, n_allowed: int) -> float:
     """Return the smallest threshold that at most so many scores reach; above 1 where more of them are 1."""
     highest = np.sort(scores)[::-1][n_allowed]
     # The next number of their own type: what is between would be the same for every score.
     return float(np.nextafter(highest, highest.dtype.type(np.inf)))
 
 
-def lower_threshold(scores: FloatArray, n_allowed: int) -> float:
+def lower_threshold(scores: Scores, n_allowed: int) -> float:
     """Return the largest threshold that at most so many scores are below."""
     return float(np.sort(scores)[n_allowed])
 
@@ -110,7 +112,7 @@ def check_enough(rows: BudgetedRows, demand: Demand) -> None:
             raise HeadsError(_too_few(rows, rate, demand, few, confidence=confidence))
 
 
-def build_point(name: str, raw: FloatArray, rows: BudgetedRows, demand: Demand) -> OperatingPoint:
+def build_point(name: str, raw: Scores, rows: BudgetedRows, demand: Demand) -> OperatingPoint:
     """Choose the thresholds that keep the budgets, and say what is known of them.
 
     With both budgets AI is said from the one threshold on, real below the other, and between them nothing (unsure);
@@ -159,7 +161,7 @@ class _Bound:
         return _share(self.demand, self.draws)
 
     @classmethod
-    def find(cls, rate: Rate, raw: FloatArray, rows: BudgetedRows, demand: Demand) -> _Bound:
+    def find(cls, rate: Rate, raw: Scores, rows: BudgetedRows, demand: Demand) -> _Bound:
         draws, budget = rows.draws(rate, by_origin=demand.by_origin), demand.budgets[rate]
         allowed = [allowed_errors(len(found), budget, _share(demand, draws)) for _, found in draws]
         choose, pick = (upper_threshold, max) if rate == "fpr" else (lower_threshold, min)
@@ -187,7 +189,7 @@ def _share(demand: Demand, draws: Draws) -> float:
     return 1 - (1 - demand.confidence) / len(draws)
 
 
-def _guarantee(bound: _Bound, point: OperatingPoint, raw: FloatArray, rows: BudgetedRows) -> Guarantee:
+def _guarantee(bound: _Bound, point: OperatingPoint, raw: Scores, rows: BudgetedRows) -> Guarantee:
     rate, demand, scores = bound.rate, bound.demand, raw.astype(np.float64)
     # The errors of one class are what is right of the other.
     called = scores >= point.ai_from if rate == "fpr" else scores < point.real_below

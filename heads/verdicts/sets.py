@@ -121,7 +121,7 @@ def build_sets(
     if all(cut is None for cut in cuts):
         raise HeadsError(
             f"--coverage {coverage:g} needs {needed} rows (groups, where there are some) of a generator, found "
-            f"{max(counts, default=0)} at most: calibrate on another --dataset that has more, or ask for less"
+            f"{max(counts)} at most: calibrate on another --dataset that has more, or ask for less"
         )
     is_single = all(len(np.unique(groups[y == code])) == np.count_nonzero(y == code) for code in range(len(classes)))
     return GeneratorSets(coverage, tuple(cuts), tuple(counts), "row" if is_single else "group", **about)

@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.commands import register
 from heads.errors import HeadsError
 from heads.runs.run import load_run
@@ -95,6 +96,25 @@ def test_what_cannot_be_promised_leaves_no_run(words: tuple[object, ...], told: 
     result = call("calibrate", "run", "cache", *words, "--out", tmp_path / "r")
     assert result.exit_code == 1 and told in str(result.exception) and not (tmp_path / "r").exists()
     assert call("calibrate", "run", "cache", "--max-fpr", 0.05, "--by", "size").exit_code == 2
+
+
+def test_scores_of_another_detector_are_bounded_on_the_cache_that_is_named(tmp_path: Path) -> None:
+    ok("predict", "run", "cache", "--out", tmp_path / "p.csv")
+    words = ("--scores", f"other={tmp_path / 'p.csv'}", "--max-fpr", 0.05)
+    assert "valid of synthetic 130" in " ".join(ok("calibrate", "cache", *words).split())
+    assert "nowhere" in str(call("calibrate", "nowhere", *words).exception)
+    for more in (("cache",), ("--out", "x"), ("--coverage", 0.9)):
+        assert "without RUN" in str(call("calibrate", "run", *more, *words).exception)
+
+
+def test_a_point_of_another_view_says_where_it_promises_nothing(tmp_path: Path) -> None:
+    outputs, views = {"image": {"pooled": SyntheticOutput(4)}}, {"jpeg:30": SyntheticView(0.5)}
+    store = write_synthetic(tmp_path / "c", captions={"train": 9, "valid": 60}, outputs=outputs, views=views).store
+    ok("train", store.path, "--head", "linear", "--fusion", "image", "--out", tmp_path / "r")
+    words = ("calibrate", tmp_path / "r", store.path, "--max-fpr", 0.2, "--out")
+    told = call(*words, tmp_path / "s", "--view", "jpeg:30")
+    assert "look at view clean, of which this point promises nothing" in " ".join(told.stderr.split())
+    assert "promises nothing" not in call(*words, tmp_path / "t").stderr
 
 
 def test_train_takes_a_budget(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from featcache.cache.samples import write_samples
 from featcache.files.string_column import StringColumn
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_views
-from heads.data.division import divide_validation
+from heads.data.division import SIZE_RULE, divide_validation
 from heads.data.features import load_features, load_fit_rows
 from heads.errors import HeadsError
 from heads.runs.calibration import Calibration, Request, calibrate_run, save_calibrated, save_fitted
@@ -89,6 +89,15 @@ def test_labels_of_pseudo_label_rounds_are_kept(run: Run, store: FeatureStore, t
     old = save_run(run.record, run.head, out=tmp_path / "old", attachments={PSEUDO_FILE: b"sample_id\n"})
     new = save_calibrated(old, calibrate_run(old, store, FPR).record, out=tmp_path / "new")
     assert (new.path / PSEUDO_FILE).read_bytes() == b"sample_id\n" and load_run(new.path)
+
+
+def test_an_early_run_is_calibrated_by_the_rule_that_it_was_divided_by(tmp_path: Path) -> None:
+    legacy = Path(__file__).parents[2] / "legacy"
+    early = load_run(legacy / "runs" / "pseudo")
+    result = calibrate_run(early, open_store(legacy / "cache", dataset="photos"), Request(Demand(0.5, confidence=0.6)))
+    assert early.record.division_rule == SIZE_RULE and result.n == early.record.validation["calibrating"]["n"]
+    new = save_calibrated(early, result.record, out=tmp_path / "new")
+    assert bytes_of(new.path).keys() == bytes_of(early.path).keys()
 
 
 def test_a_run_never_changes(run: Run, found: Calibration, tmp_path: Path) -> None:

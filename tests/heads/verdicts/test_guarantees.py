@@ -110,6 +110,8 @@ def test_a_group_counts_once_whatever_its_size() -> None:
     groups = np.repeat(np.arange(100), 5)
     drawn = draw_one_a_group(groups)
     assert groups[drawn].tolist() == list(range(100)) and len({*(drawn % 5).tolist()}) == 5
+    # Another draw would be another threshold: it must not change.
+    assert draw_one_a_group(np.repeat(np.arange(6), 4)).tolist() == [2, 4, 10, 12, 18, 21]
     assert (draw_one_a_group(groups) == drawn).all()
     raw, y = draw(500, 60)
     rows = make(y, np.concatenate([groups, 100 + np.arange(60)]))

@@ -44,7 +44,7 @@ def test_a_guarantee_needs_rows(coverage: float, needed: int) -> None:
 def test_each_generator_has_the_cut_of_its_own_rows() -> None:
     proba, y = draw(np.random.default_rng(0), (40, 8, 9))
     found = build(proba, y)
-    assert found.n == (40, 8, 9) and found.cuts[1] is None
+    assert (found.n, found.unit) == ((40, 8, 9), "row") and found.cuts[1] is None
     first = sorted(proba[y == 0, 0].tolist(), reverse=True)
     assert found.cuts[0] == pytest.approx(first[math.ceil(41 * 0.9) - 1])
     assert found.cuts[2] == pytest.approx(min(proba[y == 2, 2]))
@@ -66,6 +66,14 @@ def test_sets_have_what_reaches_the_cuts_and_always_the_likeliest() -> None:
     ]
 
 
+def test_a_probability_that_is_the_cut_is_enough() -> None:
+    sets = GeneratorSets(0.9, (0.75, 0.25, None), (9, 9, 3), "row", **ABOUT)
+    assert sets.choose(np.array([[0.5, 0.25, 0.25], [0.5, 0.5, 0.0]], dtype=np.float32)).tolist() == [
+        [True, True, True],
+        [True, True, False],
+    ]
+
+
 def test_a_judgement_names_the_sets() -> None:
     tasks, point = default_tasks(CLASSES), OperatingPoint("p", "clean", 0.5, 0.5)
     said = Prediction({"a": np.array([0.9, 0.1], np.float32), "b": np.array([[0.5, 0.3, 0.2], [0, 0, 1]], np.float32)})
@@ -80,6 +88,7 @@ def test_a_judgement_names_the_sets() -> None:
         ((8, 8, 2), 0.9, "--coverage 0.9 needs 9 rows .* found 8 at most"),
         ((0, 0, 0), 0.9, "found 0 at most"),
         ((9, 9, 9), 1.0, "--coverage is 1.0, expected"),
+        ((9, 9, 9), 0.4, "--coverage is 0.4, expected"),
     ],
 )
 def test_too_few_rows_of_all_generators_are_refused(counts: tuple[int, ...], coverage: float, told: str) -> None:
