@@ -102,7 +102,9 @@ def test_where_thresholds_keep_both_budgets_the_middle_one_decides() -> None:
     raw, y = draw(200, 200)
     raw = np.where(y == 1, raw / 4 + 0.75, raw / 4)
     point = build_point("p", raw, make(y), Demand(max_fpr=0.05, max_fnr=0.05))
+    ends = [build_point("p", raw, make(y), each).ai_from for each in (Demand(max_fpr=0.05), Demand(max_fnr=0.05))]
     assert not point.abstains and raw[:200].max() < point.ai_from < raw[200:].min()
+    assert point.ai_from == sum(ends) / 2
     assert [g.n_errors for g in point.guarantees] == [0, 0]
 
 
@@ -156,6 +158,7 @@ def test_every_origin_keeps_the_budget_and_the_worst_decides() -> None:
     ],
 )
 def test_too_few_rows_are_refused_with_the_number_that_is_needed(rows: Any, demand: Demand, told: str) -> None:
+    check_enough(make([0] * 59), Demand(max_fpr=0.05))
     for check in (lambda: check_enough(rows, demand), lambda: build_point("p", draw(len(rows.y), 0)[0], rows, demand)):
         with pytest.raises(HeadsError, match=told):
             check()
@@ -173,6 +176,14 @@ def test_scores_that_no_threshold_can_part_are_refused(raw: Any, demand: Demand,
     rows = make([0 if demand.max_fpr else 1] * 60)
     with pytest.raises(HeadsError, match=told):
         build_point("p", np.array(raw, dtype=np.float32), rows, demand)
+
+
+def test_the_origin_that_no_threshold_parts_is_named_and_the_largest_threshold_is_1() -> None:
+    raw = np.repeat(np.array([0.5, 1.0], dtype=np.float32), 80)
+    rows, demand = make([0] * 160, origins=["a"] * 80 + ["b"] * 80), Demand(max_fpr=0.05, by_origin=True)
+    with pytest.raises(HeadsError, match="rows of origin 'b' score exactly 1"):
+        build_point("p", raw, rows, demand)
+    assert build_point("p", np.nextafter(raw, np.float32(0)), rows, demand).ai_from == 1.0
 
 
 def test_equal_scores_are_all_on_one_side() -> None:
