@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from heads.errors import HeadsError
+from heads.statistics.intervals import bound
+from heads.statistics.resampling import draw_weights
 from heads.verdicts.draws import BudgetedRows, draw_one_a_group
 from heads.verdicts.guarantees import (
     Demand,
@@ -123,6 +125,24 @@ def test_a_group_counts_once_whatever_its_size() -> None:
         check_enough(rows, Demand(max_fpr=0.02))
 
 
+def test_the_interval_of_what_a_budget_buys_is_that_of_resampled_groups() -> None:
+    rng = np.random.default_rng(0)
+    of_ai = np.repeat(np.arange(40), rng.integers(1, 20, 40))
+    raw, y = draw(80, len(of_ai))
+    raw[80:] **= np.where(of_ai % 2, 0.3, 1.5)
+    (found,) = build_point("p", raw, make(y, np.append(np.arange(80), 80 + of_ai)), Demand(max_fpr=0.05)).guarantees
+    hits = np.bincount(of_ai, weights=raw[80:] >= build_point("p", raw, make(y), Demand(max_fpr=0.05)).ai_from)
+    weights = draw_weights(40, n_resamples=4000)
+    resampled = (weights @ hits) / (weights @ np.bincount(of_ai))
+    expected = bound(np.append(hits.sum() / len(of_ai), resampled), 40, scale="logit")
+    assert found.expected == pytest.approx(expected.estimate)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
+    for n_groups, is_known in ((1, False), (2, True)):
+        groups = np.append(np.arange(80), 80 + of_ai % n_groups)
+        (found,) = build_point("p", raw, make(y, groups), Demand(max_fpr=0.05)).guarantees
+        assert (found.low is not None) == (found.high is not None) == is_known and found.expected is not None
+
+
 def test_every_origin_keeps_the_budget_and_the_worst_decides() -> None:
     raw, y = draw(300, 100)
     origins = np.where(np.arange(400) < 150, "phone", "scan")
@@ -153,6 +173,11 @@ def test_every_origin_keeps_the_budget_and_the_worst_decides() -> None:
             make([0] * 99, origins=["a"] * 30 + ["b"] * 69),
             Demand(max_fpr=0.05, by_origin=True),
             "at 97.5 % .* needs 72 real rows of each origin .* 30 of origin 'a', 69 of origin 'b' .* 0.116 or more",
+        ),
+        (
+            make([0] * 6, origins=list("abcdef")),
+            Demand(max_fpr=0.05, by_origin=True),
+            r"1 of origin 'd' \(and 2 more origins\) among",
         ),
         (make([0] * 99), Demand(max_fpr=0.05, by_origin=True), "'photos' has an origin: --by origin needs a column"),
     ],
