@@ -13,7 +13,7 @@ from heads.commands.options import DeviceName, EncodingDevice, ImageModel, Point
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
-    from heads.runs.detection import Detector, Verdict
+    from heads.runs.detection import PictureJudge, Verdict
 
 __all__ = ["detect", "draw_bar"]
 
@@ -43,13 +43,13 @@ def detect(
     """
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
-    from heads.runs.detection import Detector
+    from heads.runs.detection import PictureJudge
     from heads.runs.run import load_run
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
-    detector = Detector(loaded, models=models, device=device.value, point=point, prior=prior)
-    found = _judge_all(detector, images, captions)
+    judge = PictureJudge(loaded, models=models, device=device.value, point=point, prior=prior)
+    found = _judge_all(judge, images, captions)
     if as_json:
         documents = [verdict.to_dict() for _, verdict in found]
         named = [{"image": str(path)} | document for (path, _), document in zip(found, documents, strict=True)]
@@ -83,31 +83,22 @@ def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
     return given if len(given) > 1 else [given[0] if given else None] * n_images
 
 
-def _judge_all(detector: Detector, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[Judged]:
+def _judge_all(judge: PictureJudge, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[Judged]:
     """Judge pictures in their order; whether all can be read is known before any encoder is loaded."""
     from featcache import ImageError
     from heads.errors import HeadsError
+    from heads.runs.detection import read_picture
 
-    data = [None if path is None else _read(path) for path in images]
+    data = [None if path is None else read_picture(path) for path in images]
     for content, caption in zip(data, captions, strict=True):
-        detector.check(content, caption)
+        judge.check(content, caption)
     found: list[Judged] = []
     for path, content, caption in zip(images, data, captions, strict=True):
         try:
-            found.append((path, detector.judge(content, caption)))
+            found.append((path, judge.judge(content, caption)))
         except ImageError as error:
             raise HeadsError(f"{path}: {error}") from error
     return found
-
-
-def _read(path: Path) -> bytes:
-    from featcache import ImageFile
-    from heads.errors import HeadsError
-
-    try:
-        return ImageFile(str(path)).read_bytes()
-    except OSError as error:
-        raise HeadsError(f"cannot read the picture {path}: {error.strerror or error}") from error
 
 
 def _print_verdict(path: Path | None, found: Verdict) -> None:
