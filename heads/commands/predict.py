@@ -74,7 +74,7 @@ def predict(
         console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
         known = next((name for name in (split, "test", "valid", "train") if name in store.splits), None)
         if known:
-            words = ("heads", "evaluate", run)
-            next_command(*words, cache=store.path, split=known, view=view, dataset=dataset, point=point)
+            where = {"cache": store.path, "split": known, "view": view, "dataset": dataset, "point": point}
+            next_command("heads", "evaluate", run, **where)
     if found.n_refused:
         raise typer.Exit(3)

@@ -134,10 +134,10 @@ def test_a_comparison_says_which_is_better() -> None:
 
 
 def test_what_was_promised_is_told_and_of_which_view(folder: Path, tmp_path: Path) -> None:
-    ok("calibrate", "image", "cache", "--max-fpr", "0.3", "--max-fnr", "0.3", "--out", tmp_path / "kept")
+    ok("calibrate", "image", "cache", "--max-fpr", "0.4", "--out", tmp_path / "kept")
     run = tmp_path / "kept"
     text = ok("evaluate", run, "--cache", "cache")
-    assert "Promised: at most 30 % of real pictures are called AI, with 95 % confidence" in " ".join(text.split())
+    assert "Promised: at most 40 % of real pictures are called AI, with 95 % confidence" in " ".join(text.split())
     assert "this was promised" not in text
     record = json.loads((run / "run.json").read_text())
     record["verdicts"]["points"][0]["view"] = "blur:1"
