@@ -9,7 +9,17 @@ import typer
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
-from heads.commands.options import AsJson, DatasetName, EncoderName, PointName, Prior, TableFormat, ViewName
+from heads.commands.guarantee_lines import print_promises
+from heads.commands.options import (
+    AsJson,
+    DatasetName,
+    EncoderName,
+    OverwriteFile,
+    PointName,
+    Prior,
+    TableFormat,
+    ViewName,
+)
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.data.tasks import AI
 
@@ -31,7 +41,7 @@ def predict(
     dataset: DatasetName = None,
     point: PointName = None,
     prior: Prior = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")] = False,
+    overwrite: OverwriteFile = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
@@ -66,12 +76,14 @@ def predict(
         n_answered = len(found) - found.n_refused
         unsure = f", {n_unsure:,} unsure" if found.point.abstains else ""
         console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI{unsure}")
+        print_promises(found.point, [chosen.point("balanced").view])
         if found.n_refused:
             how = "left out" if is_ct2 else "written without an answer"
             console.print(f"[yellow]{found.n_refused:,}[/] {how}: a modality that this head needs is missing")
         console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
         known = next((name for name in (split, "test", "valid", "train") if name in store.splits), None)
         if known:
-            next_command("heads", "evaluate", run, cache=store.path, split=known, view=view, dataset=dataset)
+            where = {"cache": store.path, "split": known, "view": view, "dataset": dataset, "point": point}
+            next_command("heads", "evaluate", run, **where)
     if found.n_refused:
         raise typer.Exit(3)

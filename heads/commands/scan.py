@@ -17,7 +17,7 @@ from heads.commands.options import (
     DeviceName,
     EncodingDevice,
     ImageModel,
-    Overwrite,
+    OverwriteFile,
     PointName,
     Prior,
     TextModel,
@@ -48,7 +48,7 @@ def scan(
     device: EncodingDevice = DeviceName.auto,
     point: PointName = None,
     prior: Prior = None,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteFile = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge all pictures of a folder, or of other data: one line each, also of those that cannot be judged.
@@ -56,6 +56,8 @@ def scan(
     They are encoded under the view that the head was fitted on: of several views the clean one.
     """
     check_table_ending(out)
+    if out.exists() and Path(data).exists() and out.samefile(data):
+        raise HeadsError(f"--out {out} is the data themselves: name another file for the verdicts")
     prepare_file(out, overwrite=overwrite)
     keep_heap()
     with interruptible("heads"):
