@@ -209,11 +209,8 @@ class Grid:
     def to_dict(self) -> dict[str, Any]:
         """Return what ``ablation.json`` says of the request."""
         values = asdict(self) | {"settings": dict(self.settings)}
-        unless: dict[str, object] = {
-            "outputs": {},
-            "hold_out": None,
-            "select": SELECTS[0],
-        }  # what early plans and documents lack
+        # Early plans and documents lack these.
+        unless: dict[str, object] = {"outputs": {}, "hold_out": None, "select": SELECTS[0]}
         return {name: value for name, value in values.items() if name not in unless or value != unless[name]}
 
     def _check_outputs(self) -> None:

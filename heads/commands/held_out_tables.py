@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["print_held_out"]
 
 _NAMES = {"tpr": "TPR", "fpr": "FPR", "auc": "AUC"}
-_WIDEST = 18
+_WIDEST = 16
 _CHOSEN = {"score": "the settings were", "held-out": "the settings were chosen by this, so that the best is optimistic"}
 
 
@@ -30,7 +30,7 @@ def print_held_out(result: HoldOutResult, ranked: Sequence[Cell], *, select: str
         dim = f", dim {cell.dim}" if cell.dim else ""
         console.print(f"Without the {axis} that is judged: [bold]{safe(f'{cell.head} {cell.name}{dim}')}[/]")
         console.print(_table(result, line))
-    against = "FPR, AUC: real rows of valid, which chose too" if axis == "generator" else "AUC within the origin"
+    against = "FPR, AUC: real rows of valid, which chose too" if axis == "generator" else "FPR, AUC: within the origin"
     console.print(
         f"[dim]Neither fitted nor chosen with it: head, epoch, threshold; {_CHOSEN[select]}. {against}; 95 % "
         f"intervals over groups, those of the mean over groups of these {axis}s. All lines are in ablation.json[/]"
