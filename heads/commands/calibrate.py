@@ -126,9 +126,10 @@ def _calibrate_scores(
     if as_json:
         print_json({"scores": {name: told_point(point) for name, point in found.items()}})
         return
-    for name, point in found.items():
-        console.print(f"[bold]{safe(name)}[/], if it was not made with the valid rows of {safe(store.dataset)}:")
-        print_point(point, n_points=1)
+    for each in files:
+        console.print(f"[bold]{safe(each.name)}[/], if it was not made with the valid rows of {safe(store.dataset)}:")
+        column = "p_ai" if (each.raw == each.p_ai).all() else "p_ai_raw"
+        print_point(found[each.name], n_points=1, column=column)
 
 
 def _other_view(run: Run, point: OperatingPoint | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from heads.commands.render import console, metric_name, safe, score
+from heads.commands.render import console, metric_name, probability, safe, score
 
 if TYPE_CHECKING:
     from heads.data.tasks import Task
@@ -24,13 +24,18 @@ def told_point(point: OperatingPoint) -> dict[str, Any]:
     return {**point.to_json(), "least_n": {g.rate: _needed(g) for g in point.guarantees}}
 
 
-def print_point(point: OperatingPoint, *, n_points: int) -> None:
-    """Say what an operating point decides and what it promises."""
-    unsure = f", real below {point.real_below:.4f}, unsure between" if point.abstains else ""
-    console.print(
-        f"Operating point [bold]{safe(point.name)}[/], view {safe(point.view)}: AI from a raw P(AI) of "
-        f"{point.ai_from:.4f} on{unsure}"
-    )
+def print_point(point: OperatingPoint, *, n_points: int, column: str | None = None) -> None:
+    """Say what an operating point decides and what it promises; of a column of scores exactly: nothing keeps it."""
+    if column is not None:
+        unsure = f", real where {column} < {point.real_below!r}, unsure between" if point.abstains else ""
+        told = f"Operating point [bold]{safe(point.name)}[/]: AI where {column} >= {point.ai_from!r}{unsure}"
+    else:
+        unsure = f", real below {probability(point.real_below, 4)}, unsure between" if point.abstains else ""
+        told = (
+            f"Operating point [bold]{safe(point.name)}[/], view {safe(point.view)}: AI from a raw P(AI) of "
+            f"{probability(point.ai_from, 4)} on{unsure}"
+        )
+    console.print(told)
     for each in point.guarantees:
         _print_guarantee(each)
     console.print(

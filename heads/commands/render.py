@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ __all__ = [
     "next_command",
     "notes",
     "print_json",
+    "probability",
     "safe",
     "score",
     "score_table",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _SHOWN_OUTPUTS = 3
+_TINY = 1e-6
 _NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -63,6 +66,15 @@ def vectors_of(selection: Selection) -> str:
 def score(value: float | None) -> str:
     """Return a score with three digits, or a dash where it is undefined."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def probability(p: float, digits: int = 3) -> str:
+    """Return a probability with so many digits, or with as many more as tell it from 0 and from 1."""
+    least = min(p, 1 - p)
+    if 0 < least < 10**-digits:
+        digits = 1 - math.floor(math.log10(least))
+        return f"{p:.1e}" if p < _TINY else f"{p:.{digits}f}"
+    return f"{p:.{digits}f}"
 
 
 def metric_name(key: str) -> str:

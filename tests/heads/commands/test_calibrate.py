@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -105,6 +106,17 @@ def test_scores_of_another_detector_are_bounded_on_the_cache_that_is_named(tmp_p
     assert "nowhere" in str(call("calibrate", "nowhere", *words).exception)
     for more in (("cache",), ("--out", "x"), ("--coverage", 0.9)):
         assert "without RUN" in str(call("calibrate", "run", *more, *words).exception)
+
+
+def test_the_threshold_of_scores_is_printed_as_the_number_that_keeps_the_budget(tmp_path: Path) -> None:
+    ok("predict", "run", "cache", "--out", tmp_path / "p.csv")
+    with (tmp_path / "p.csv").open(newline="") as file:
+        ids = [row["sample_id"] for row in csv.DictReader(file)]
+    for score in (0.7, 1e-9):
+        (tmp_path / "even.csv").write_text("sample_id,p_ai\n" + "".join(f"{name},{score}\n" for name in ids))
+        told = " ".join(ok("calibrate", "cache", "--scores", f"x={tmp_path / 'even.csv'}", "--max-fpr", 0.05).split())
+        printed = float(told.partition("AI where p_ai >= ")[2].split()[0])
+        assert printed == np.nextafter(score, 1)
 
 
 def test_a_point_of_another_view_says_where_it_promises_nothing(tmp_path: Path) -> None:
