@@ -50,7 +50,7 @@ def print_promises(point: OperatingPoint, views: Sequence[str]) -> None:
         wrong, called = _CALLED[each.rate]
         console.print(
             f"[dim]Promised: at most {100 * each.budget:.4g} % of {wrong} pictures are called {called}, with "
-            f"{100 * each.confidence:.4g} % confidence[/]"
+            f"{100 * each.confidence:.4g} % confidence{_condition(each)}[/]"
         )
     others = [view for view in views if view != point.view]
     if point.guarantees and others:
@@ -64,7 +64,7 @@ def _print_guarantee(found: Guarantee) -> None:
     each = " of each origin" if found.origins else ""
     console.print(
         f"• At most {100 * found.budget:.4g} % of {wrong} pictures{each} are called {called}, with "
-        f"{100 * found.confidence:.4g} % confidence"
+        f"{100 * found.confidence:.4g} % confidence{_condition(found)}"
     )
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column(f"{wrong} {found.unit}s", overflow="fold")
@@ -116,6 +116,10 @@ def print_folds(folds: Mapping[str, Any]) -> None:
                 "" if index else safe(task.upper()), safe(metric_name(name)), score(found["estimate"]), limits
             )
     console.print(table)
+
+
+def _condition(found: Guarantee) -> str:
+    return f", {safe(found.note)}" if found.note else ""
 
 
 def _needed(found: Guarantee) -> int:

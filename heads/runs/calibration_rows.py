@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from heads.verdicts.guarantees import Demand, check_enough
 __all__ = ["CalibrationRows", "check_fit_rows"]
 
 _OWN, _OTHER = "calibrating", "valid"
+_CONDITION = "if none of these pictures was trained on, which nobody could check"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class CalibrationRows:
     @property
     def budgeted(self) -> BudgetedRows:
         """The labels of those rows whose label of task A is known."""
-        return _budgeted(self.features, dataset=self.dataset, part=self.part, view=self.view)
+        rows = _budgeted(self.features, dataset=self.dataset, part=self.part, view=self.view)
+        return rows if self.note is None else replace(rows, note=_CONDITION)
 
     @classmethod
     def find(cls, run: Run, store: FeatureStore, *, view: str | None) -> CalibrationRows:
@@ -80,7 +82,7 @@ class CalibrationRows:
         own = _own_rows(run, store)
         meant = features.labelled if own is None else own
         usable = features.usable(run.fusion)
-        shared, note = _seen_rows(run, features) if own is None else (~meant, None)
+        shared, note = _seen_rows(run, features, store) if own is None else (~meant, None)
         n_refused, n_shared = int((meant & ~usable).sum()), int((meant & usable & shared).sum())
         kept = np.flatnonzero(meant & usable & ~shared)
         if not len(kept):
@@ -160,21 +162,36 @@ def _own_rows(run: Run, store: FeatureStore) -> BoolArray | None:
     return None
 
 
-def _seen_rows(run: Run, features: Features) -> tuple[BoolArray, str | None]:
+def _seen_rows(run: Run, features: Features, store: FeatureStore) -> tuple[BoolArray, str | None]:
     """Return which rows share a picture, caption or group with those that a head was fitted or selected on."""
-    cache, dataset = run.record.source["cache"], run.record.source["dataset"]
+    source = _source(run, store)
     seen = np.zeros(len(features), np.bool_)
-    try:
-        source = open_store(cache, dataset=dataset, remember=False)
-    except (FeatcacheError, OSError):
+    if source is None:
         return seen, (
-            f"cache {cache} is not there: whether the head was fitted on some of these rows is not known, and if it "
-            "was, nothing is guaranteed"
+            f"cache {run.record.source['cache']} is not there: whether the head was fitted on some of these rows is "
+            "not known, and if it was, nothing is guaranteed"
         )
     for split in ("train", "valid", *run.record.transductive):
         if split in source.splits:
             seen |= shared_rows(features, source.arrays(split, selections={}))
     return seen, None
+
+
+def _source(run: Run, store: FeatureStore) -> FeatureStore | None:
+    """Return the data set that a head was fitted on: from its cache, or from the one that is given if it moved there.
+
+    A data set of another cache is the run's own only if its validation is.
+    """
+    dataset = run.record.source["dataset"]
+    try:
+        return open_store(run.record.source["cache"], dataset=dataset, remember=False)
+    except (FeatcacheError, OSError):
+        pass
+    try:
+        moved = open_store(store.path, dataset=dataset, remember=False)
+        return moved if _own_rows(run, moved) is not None else None
+    except (FeatcacheError, HeadsError, OSError):
+        return None
 
 
 def _view_of(selections: Mapping[str, Selection]) -> str:

@@ -34,6 +34,8 @@ class BudgetedRows:
         None: the data say it of no row.
     dataset, part, view : str
         As of `Guarantee` (``part`` is its ``rows``) and `OperatingPoint`.
+    note : str
+        As of `Guarantee`.
     """
 
     y: IntArray
@@ -42,6 +44,7 @@ class BudgetedRows:
     dataset: str
     part: str
     view: str
+    note: str = ""
 
     def draws(self, rate: Rate, *, by_origin: bool) -> Draws:
         """Return rows of the class whose errors a rate counts, one a group, for each origin or for all together."""

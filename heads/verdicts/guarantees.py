@@ -215,6 +215,7 @@ def _guarantee(bound: _Bound, point: OperatingPoint, raw: Scores, rows: Budgeted
         dataset=rows.dataset,
         rows=rows.part,
         origins=tuple(counted) if demand.by_origin else (),
+        note=rows.note,
     )
 
 

@@ -20,6 +20,7 @@ BALANCED = "balanced"
 """The point of every run: its threshold, by balanced accuracy, without a guarantee."""
 _SCORE = Range(float, 0, 1)
 _SHARE = Range(float, 0, 1)
+_MAX_NOTE = 400
 _COUNT = Range(int, 0, 2**63 - 1)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -67,6 +68,8 @@ class Guarantee:
     origins : tuple of OriginBound
         With ``--by origin`` each origin on its own; the worst decided, and is what ``n``, ``n_errors`` and ``bound``
         are of.
+    note : str
+        On what it depends beside this: what could not be checked. Blank where all was.
     """
 
     rate: Literal["fpr", "fnr"]
@@ -82,6 +85,7 @@ class Guarantee:
     dataset: str
     rows: str
     origins: tuple[OriginBound, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def parse_point(document: Any, where: str) -> OperatingPoint:
 
 
 def _parse_guarantee(document: Any, where: str) -> Guarantee:
-    own = _take(document, Guarantee, where)
+    own = _take(document, Guarantee, where, early={"note": ""})
     origins = own["origins"]
     is_sound = (
         own["rate"] in ("fpr", "fnr")
@@ -155,6 +159,8 @@ def _parse_guarantee(document: Any, where: str) -> Guarantee:
         and _COUNT.holds(own["n_errors"])
         and isinstance(own["dataset"], str)
         and isinstance(own["rows"], str)
+        and isinstance(own["note"], str)
+        and len(own["note"]) <= _MAX_NOTE
         and isinstance(origins, list)
     )
     if not is_sound:
@@ -170,9 +176,15 @@ def _parse_origin(document: Any, where: str) -> OriginBound:
     return OriginBound(**own)
 
 
-def _take(document: Any, kind: type[OperatingPoint | Guarantee | OriginBound], where: str) -> dict[str, Any]:
-    """Return the fields of an object that has exactly those of a type."""
+def _take(
+    document: Any,
+    kind: type[OperatingPoint | Guarantee | OriginBound],
+    where: str,
+    *,
+    early: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the fields of an object that has exactly those of a type; ``early``: of those that early runs lack."""
     expected = {field.name for field in fields(kind)}
-    if not isinstance(document, Mapping) or set(document) != expected:
+    if not isinstance(document, Mapping) or set(document) | set(early or ()) != expected:
         raise HeadsError(f"{where} has a malformed {kind.__name__}: {document!r:.80}")
-    return dict(document)
+    return {**(early or {}), **document}

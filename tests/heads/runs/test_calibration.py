@@ -25,6 +25,7 @@ from heads.runs.calibration_rows import check_fit_rows
 from heads.runs.fitting import build_record, fit_run, parse_config
 from heads.runs.run import PSEUDO_FILE, Run, load_run, save_run
 from heads.verdicts.guarantees import Demand
+from heads.verdicts.points import parse_point
 from tests.heads.synthetic import Row, train_run, write_cache
 
 CAPTIONS = {"train": 20, "valid": 130, "test": 20}
@@ -180,6 +181,22 @@ def test_where_the_cache_of_a_run_is_gone_nobody_knows_what_it_saw(run: Run, tmp
     gone = replace(run, record=replace(run.record, source={"cache": str(tmp_path / "gone"), "dataset": "mine"}))
     result = calibrate_run(gone, other, FPR)
     assert result.note is not None and "is not there" in result.note and result.n_shared == 0
+    assert result.point is not None and "if none of these pictures was trained on" in result.point.guarantees[0].note
+    assert parse_point(json.loads(json.dumps(result.point.to_json())), "x") == result.point
+
+
+def test_where_the_cache_of_a_run_moved_the_rows_that_it_saw_are_known(
+    run: Run, store: FeatureStore, found: Calibration, tmp_path: Path
+) -> None:
+    copytree(store.path, tmp_path / "moved")
+    gone = {**run.record.source, "cache": str(tmp_path / "gone")}
+    moved = replace(run, record=replace(run.record, source=gone))
+    samples = replace(store.samples, dataset="renamed")
+    there = open_store(tmp_path / "moved")
+    write_samples(there.cache.sample_path("renamed"), samples, root=there.path)
+    with pytest.raises(HeadsError, match=r"0 have no vector .* 390 share a picture, caption or group"):
+        calibrate_run(moved, open_store(tmp_path / "moved", dataset="renamed"), FPR)
+    assert found.point is not None and found.point.guarantees[0].note == ""
 
 
 def test_a_data_set_that_the_head_knows_under_another_name_is_refused(run: Run, store: FeatureStore) -> None:

@@ -38,6 +38,9 @@ def document(**changes: Any) -> dict[str, Any]:
 
 def test_what_is_written_is_read() -> None:
     assert parse_point(document(), "x") == POINT
+    early = document()["guarantees"][0]
+    del early["note"]
+    assert parse_point(document(guarantees=[early]), "x") == POINT
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,7 @@ def test_what_is_written_is_read() -> None:
         ({"guarantees": [{**document()["guarantees"][0], "rate": "tpr"}]}, "malformed guarantee"),
         ({"guarantees": [{**document()["guarantees"][0], "n": -1}]}, "malformed guarantee"),
         ({"guarantees": [{**document()["guarantees"][0], "bound": float("nan")}]}, "malformed guarantee"),
+        ({"guarantees": [{**document()["guarantees"][0], "note": 1}]}, "malformed guarantee"),
         ({"guarantees": [{**document()["guarantees"][0], "origins": [{}]}]}, "malformed OriginBound"),
     ],
 )
