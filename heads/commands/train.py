@@ -201,8 +201,8 @@ def print_fitted(run: Run) -> None:
     if maps.prior is not None:
         console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
     console.print(_maps_line(maps))
-    for note in filter(None, (record.validation["note"], record.threshold_note)):
-        console.print(f"[yellow]Note:[/] {safe(note)}")
+    if record.validation["note"]:
+        console.print(f"[yellow]Note:[/] {safe(record.validation['note'])}")
     if record.verdicts.points:
         print_point(run.point(), n_points=len(record.verdicts.points))
     if record.folds:

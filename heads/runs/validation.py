@@ -45,14 +45,14 @@ def calibrate(
     groups = link_rows(part)
     of_a = _scores(a, views, part.targets, groups)
     of_b = _scores(b, views, part.targets, groups) if b else None
-    verdicts = VerdictRules(fit_maps(of_a, of_b, prior=prior), threshold_rule=THRESHOLD_RULE)
-    missing = _missing(part)
+    maps, missing = fit_maps(of_a, of_b, prior=prior), _missing(part)
     if missing is None:
-        return choose_balanced(of_a, prior=prior), None, verdicts
+        return choose_balanced(of_a, prior=prior), None, VerdictRules(maps, threshold_rule=THRESHOLD_RULE)
     threshold = neutral_threshold(prior)
-    meaning = "" if prior is None else ", the share of AI in training"
-    note = f"the calibrating part of validation has no {missing} rows: the threshold is {threshold:.3g}{meaning}"
-    return threshold, note, verdicts
+    why = f"the calibrating part of validation has no {missing} rows"
+    what = "0.5" if prior is None else "the share of AI in training"
+    rules = VerdictRules(maps, threshold_rule=f"{what}, as {why}")
+    return threshold, f"{why}: the threshold is {threshold:.3g}" + (f", {what}" if prior is not None else ""), rules
 
 
 def summarise(

@@ -160,6 +160,8 @@ def test_what_a_part_of_validation_has_no_rows_of_is_noted_where_one_group_has_t
     assert f"the {lacking} part of validation has no real rows" in notes.pop(lacking)
     assert list(notes.values()) == [None]
     assert (run.threshold == pytest.approx(150 / 180)) == (lacking == "calibrating")
+    rule = "the share of AI in training, as the calibrating part of validation has no real rows"
+    assert run.record.verdicts.threshold_rule == (rule if lacking == "calibrating" else THRESHOLD_RULE)
     assert run.record.division_rule == CLASS_RULE
 
 
