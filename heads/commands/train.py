@@ -38,6 +38,7 @@ from heads.commands.render import (
     console,
     next_command,
     print_json,
+    probability,
     safe,
     score,
     score_table,
@@ -195,8 +196,9 @@ def print_fitted(run: Run) -> None:
     console.print(
         score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
     )
-    balanced = run.point(BALANCED).ai_from
-    console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {balanced:.3f}")
+    balanced = probability(run.point(BALANCED).ai_from)
+    console.print(f"Selection score {score(selecting['score'])}")
+    console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:
         console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
@@ -205,6 +207,7 @@ def print_fitted(run: Run) -> None:
         console.print(f"[yellow]Note:[/] {safe(record.validation['note'])}")
     if record.verdicts.points:
         print_point(run.point(), n_points=len(record.verdicts.points))
+        console.print(f"{safe(run.point().name)} decides; [bold]--point {BALANCED}[/] takes the other threshold")
     if record.folds:
         print_folds(record.folds)
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)

@@ -133,6 +133,7 @@ def test_train_takes_a_budget(tmp_path: Path) -> None:
     words = ("train", "cache", "--head", "linear", "--fusion", "image", "--out", tmp_path / "r")
     told = ok(*words, "--max-fpr", 0.05)
     assert "At most 5 % of real pictures are called AI" in told
+    assert "Operating point balanced: AI if raw P(AI) ≥ 0." in told and "fpr-0.05 decides; --point balanced" in told
     run, calibrated = load_run(tmp_path / "r"), load_run(Path("strict"))
     assert run.point().name == "fpr-0.05" and run.point().ai_from == calibrated.point().ai_from
     refused = call(*words, "--overwrite", "--max-fpr", 0.01)
