@@ -10,11 +10,13 @@ from rich.table import Table
 from heads.commands.render import console, metric_name, probability, safe, score
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from heads.data.tasks import Task
     from heads.verdicts.points import Guarantee, OperatingPoint
     from heads.verdicts.sets import GeneratorSets
 
-__all__ = ["print_folds", "print_point", "print_promises", "print_sets", "told_point"]
+__all__ = ["other_views", "print_folds", "print_point", "print_promises", "print_sets", "told_point"]
 
 _CALLED = {"fpr": ("real", "AI"), "fnr": ("AI", "real")}
 
@@ -44,28 +46,55 @@ def print_point(point: OperatingPoint, *, n_points: int, column: str | None = No
     )
 
 
-def print_promises(point: OperatingPoint, views: Sequence[str]) -> None:
-    """Say in a line each what was promised of a point, and of which of the views that are looked at it was not."""
+def print_promises(
+    point: OperatingPoint,
+    views: Sequence[str],
+    *,
+    dataset: str | None = None,
+    split: str | None = None,
+    on: Console = console,
+) -> None:
+    """Say in a line each what was promised of a point, and of what that is looked at it was not.
+
+    Parameters
+    ----------
+    point : OperatingPoint
+    views : sequence of str
+        That are looked at.
+    dataset, split : str, optional
+        Of the rows that are looked at, if they are of a cache.
+    on : Console
+    """
     for each in point.guarantees:
-        wrong, called = _CALLED[each.rate]
-        console.print(
-            f"[dim]Promised: at most {100 * each.budget:.4g} % of {wrong} pictures are called {called}, with "
-            f"{100 * each.confidence:.4g} % confidence{_condition(each)}[/]"
-        )
+        on.print(f"[dim]Promised: {_promise(each)}[/]")
+    for note in filter(None, (other_views(point, views), _other_rows(point, dataset, split))):
+        on.print(f"[yellow]Note:[/] {safe(note)}")
+
+
+def other_views(point: OperatingPoint, views: Sequence[str]) -> str | None:
+    """Return of which of the views that are looked at a point promises nothing, in words."""
     others = [view for view in views if view != point.view]
-    if point.guarantees and others:
-        console.print(
-            f"[yellow]Note:[/] this was promised for view {safe(point.view)}, not for {safe(', '.join(others))}"
-        )
+    if not (point.guarantees and others):
+        return None
+    return f"this was promised for view {point.view}, not for {', '.join(others)}"
+
+
+def _other_rows(point: OperatingPoint, dataset: str | None, split: str | None) -> str | None:
+    """Return how rows that are looked at differ from those that a point was made on, or that they are these."""
+    if not point.guarantees or dataset is None:
+        return None
+    made = point.guarantees[0]
+    if made.dataset != dataset:
+        return f"this was promised for pictures like those of data set {made.dataset}, not for those of {dataset}"
+    if split != "valid":
+        return None
+    which = "these are" if made.rows == "valid" else "some of these are"
+    return f"{which} the rows that it was calibrated on: they do not tell whether the promise is kept"
 
 
 def _print_guarantee(found: Guarantee) -> None:
     wrong, called = _CALLED[found.rate]
-    each = " of each origin" if found.origins else ""
-    console.print(
-        f"• At most {100 * found.budget:.4g} % of {wrong} pictures{each} are called {called}, with "
-        f"{100 * found.confidence:.4g} % confidence{_condition(found)}"
-    )
+    console.print(f"• A{_promise(found)[1:]}")
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column(f"{wrong} {found.unit}s", overflow="fold")
     for title in ("n", f"called {called}", "upper bound", "least n"):
@@ -118,8 +147,14 @@ def print_folds(folds: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def _condition(found: Guarantee) -> str:
-    return f", {safe(found.note)}" if found.note else ""
+def _promise(found: Guarantee) -> str:
+    wrong, called = _CALLED[found.rate]
+    each = " of each origin" if found.origins else ""
+    condition = f", {safe(found.note)}" if found.note else ""
+    return (
+        f"at most {100 * found.budget:.4g} % of {wrong} pictures{each} are called {called}, with "
+        f"{100 * found.confidence:.4g} % confidence{condition}"
+    )
 
 
 def _needed(found: Guarantee) -> int:

@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.commands import register
+from heads.commands.guarantee_lines import print_promises
 from heads.errors import HeadsError
 from heads.runs.run import load_run
+from heads.verdicts.points import Guarantee, OperatingPoint, OriginBound
 from tests.heads.synthetic import train_run, write_cache
 
 app = typer.Typer()
@@ -127,6 +129,26 @@ def test_a_point_of_another_view_says_where_it_promises_nothing(tmp_path: Path) 
     told = call(*words, tmp_path / "s", "--view", "jpeg:30")
     assert "look at view clean, of which this point promises nothing" in " ".join(told.stderr.split())
     assert "promises nothing" not in call(*words, tmp_path / "t").stderr
+
+
+@pytest.mark.parametrize(
+    ("origins", "where", "told"),
+    [
+        ((OriginBound("camera", 80, 0, 0.045),), {}, "of real pictures of each origin are called AI"),
+        ((), {"dataset": "mine", "split": "test"}, "of real pictures are called AI"),
+        ((), {"dataset": "mine", "split": "valid"}, "Note: some of these are the rows that it was calibrated on"),
+        ((), {"dataset": "other", "split": "valid"}, "like those of data set mine, not for those of other"),
+    ],
+)
+def test_a_promise_says_of_what_it_is_told(
+    origins: tuple[OriginBound, ...], where: dict[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ("mine", "calibrating", origins, "if nobody looked")
+    promise = Guarantee("fpr", 0.05, 0.95, "row", 80, 0, 0.045, 0.8, 0.7, 0.9, *made)
+    print_promises(OperatingPoint("p", "clean", 0.8, 0.8, (promise,)), ["clean"], **where)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert told in printed and "confidence, if nobody looked" in printed
+    assert ("Note" in printed) == ("Note" in told or "not for" in told)
 
 
 def test_train_takes_a_budget(tmp_path: Path) -> None:
