@@ -314,6 +314,7 @@ def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
     scanned = run("heads", "scan", detector, "roll", "--out", "v.jsonl", "--device", "cpu", cwd=tmp_path)
     assert scanned.returncode == 3, scanned.stderr
     assert f"weights expected in {project / 'clip'}" in scanned.stderr and "view" not in scanned.stderr
+    assert "decides  point balanced: AI if raw P(AI) ≥ 0." in scanned.stderr
     assert scanned.stdout.startswith("9 files: ") and "2 failed (data 1, decode 1)" in scanned.stdout
     assert "Next: featcache failures v.featcache" in scanned.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["roll", "v.featcache", "v.jsonl"]
@@ -347,6 +348,7 @@ def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
     shutil.copyfile(pictures[2], tmp_path / "roll" / "new.png")
     second = json.loads(run(*words, "--overwrite", "--json", cwd=tmp_path).stdout)
     assert (second["n"], second["n_encoded"], second["n_failed"], second["failed"]) == (3, 1, 0, {})
+    assert (second["point"], second["threshold"], second["note"]) == ("balanced", second["real_below"], None)
     assert set(before.splitlines()) < set((tmp_path / "v.csv").read_bytes().splitlines())
     words = ("heads", "scan", detector, "roll/new.png", "--out", "v.parquet", "--cache", "v.featcache")
     alone = run(*words, "--device", "cpu", cwd=tmp_path)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from heads.commands.guarantee_lines import other_views, print_promises
 from heads.commands.options import DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
 from heads.commands.render import console, next_command, print_json, safe
+from heads.verdicts.points import BALANCED
 
 if TYPE_CHECKING:
     from heads.runs.detection import PictureJudge, Verdict
@@ -50,8 +52,11 @@ def detect(
     loaded = load_run(run)
     judge = PictureJudge(loaded, models=models, device=device.value, point=point, prior=prior)
     found = _judge_all(judge, images, captions)
+    decides, seen = loaded.point(point), [loaded.point(BALANCED).view]
+    note = other_views(decides, seen)
     if as_json:
         documents = [verdict.to_dict() for _, verdict in found]
+        documents = [document | {"note": note} for document in documents]
         named = [{"image": str(path)} | document for (path, _), document in zip(found, documents, strict=True)]
         print_json(documents[0] if len(found) == 1 else named)
         return
@@ -59,6 +64,7 @@ def detect(
         if number:
             console.print()
         _print_verdict(path, verdict)
+    print_promises(decides, seen)
     for modality, place in found[0][1].models.items():
         console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
     cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))

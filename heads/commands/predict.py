@@ -70,7 +70,14 @@ def predict(
     n_ai, n_unsure = words.count(AI), words.count(UNSURE)
     counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai, "n_unsure": n_unsure}
     if as_json:
-        decided = {"threshold": found.point.ai_from, "real_below": found.point.real_below, "point": found.point.name}
+        decides, maps = found.point, loaded.record.verdicts.maps
+        decided = {
+            "threshold": decides.ai_from,
+            "real_below": decides.real_below,
+            "threshold_p_ai": float(maps.p_ai(decides.ai_from, prior=prior)),
+            "real_below_p_ai": float(maps.p_ai(decides.real_below, prior=prior)),
+            "point": decides.name,
+        }
         print_json({"out": str(out), "split": split, **decided, "prior": loaded.check_prior(prior), **counts})
     else:
         n_answered = len(found) - found.n_refused

@@ -12,6 +12,7 @@ from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
+from heads.commands.guarantee_lines import other_views, print_promises
 from heads.commands.options import (
     AsJson,
     DeviceName,
@@ -22,10 +23,11 @@ from heads.commands.options import (
     Prior,
     TextModel,
 )
-from heads.commands.render import console, next_command, notes, print_json, safe, vectors_of
+from heads.commands.render import console, next_command, notes, print_json, probability, safe, vectors_of
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file
 from heads.files.table import check_table_ending
+from heads.verdicts.points import BALANCED
 
 if TYPE_CHECKING:
     from heads.runs.run import Run
@@ -75,6 +77,7 @@ def scan(
         _check_cache(loaded, folder)
         models = _models(loaded, {"image": image_model, "text": text_model})
         places = _tell(loaded, folder, models)
+        _tell_rule(loaded, point, prior)
         for note in manifest.notes:
             notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
         with ExtractDisplay(notes) as display:
@@ -83,7 +86,11 @@ def scan(
             )
         done = write_verdicts(loaded, pictures, out, point=point, prior=prior, overwrite=overwrite)
     if as_json:
-        print_json(_document(done, out, folder) | {"n_encoded": pictures.n_encoded, "models": places})
+        print_json(
+            _document(done, out, folder)
+            | _rule(loaded, point, prior)
+            | {"n_encoded": pictures.n_encoded, "models": places}
+        )
     else:
         _print(done, out, folder)
     if done.n_failed:
@@ -125,6 +132,29 @@ def _tell(run: Run, folder: Path, models: Mapping[str, str]) -> dict[str, str]:
         notes.print(f"{modality:8} {vectors}; weights expected in {safe(places[modality])}", soft_wrap=True)
     notes.print(f"{'cache':8} {safe(folder)}", soft_wrap=True)
     return places
+
+
+def _tell_rule(run: Run, point: str | None, prior: float | None) -> None:
+    """Say on standard error what decides and at which share of AI, and what was promised of that."""
+    decides, prior = run.point(point), run.check_prior(prior)
+    unsure = f", real if < {probability(decides.real_below, 4)}, else unsure" if decides.abstains else ""
+    share = "" if prior is None else f"; P(AI) at a share of AI of {prior:.3g}"
+    notes.print(
+        f"{'decides':8} point {safe(decides.name)}: AI if raw P(AI) ≥ {probability(decides.ai_from, 4)}{unsure}{share}",
+        soft_wrap=True,
+    )
+    print_promises(decides, [run.point(BALANCED).view], on=notes)
+
+
+def _rule(run: Run, point: str | None, prior: float | None) -> dict[str, Any]:
+    decides = run.point(point)
+    return {
+        "point": decides.name,
+        "threshold": decides.ai_from,
+        "real_below": decides.real_below,
+        "prior": run.check_prior(prior),
+        "note": other_views(decides, [run.point(BALANCED).view]),
+    }
 
 
 def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+import heads.runs.detection
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.commands import register
 from heads.commands.guarantee_lines import print_promises
@@ -79,6 +80,9 @@ def test_predictions_of_a_calibrated_run_may_be_unsure_and_name_sets(tmp_path: P
         is_between = point.real_below <= float(row["p_ai_raw"]) < point.ai_from
         assert is_between == (row["pred_a"] == "unsure")
     assert {row["set_b"] for row in rows} <= {"sdxl", "dalle3", "sdxl|dalle3"}
+    told = json.loads(ok("predict", "strict", "cache", "--prior", 0.01, "--out", tmp_path / "r.csv", "--json"))
+    maps = load_run(Path("strict")).record.verdicts.maps
+    assert told["threshold_p_ai"] == maps.p_ai(told["threshold"], prior=0.01) < told["threshold"]
     ok("predict", "run", "cache", "--split", "test", "--out", tmp_path / "q.csv")
     assert "set_b" not in (tmp_path / "q.csv").read_text().splitlines()[0]
     refused = call("predict", "strict", "cache", "--format", "ct2", "--out", tmp_path / "a.json")
@@ -121,7 +125,16 @@ def test_the_threshold_of_scores_is_printed_as_the_number_that_keeps_the_budget(
         assert printed == np.nextafter(score, 1)
 
 
-def test_a_point_of_another_view_says_where_it_promises_nothing(tmp_path: Path) -> None:
+class Zeros:
+    """Stands for an encoder: of every picture the same vector."""
+
+    def encode(self, content: bytes) -> Any:
+        return np.zeros(4, np.float32)
+
+
+def test_a_point_of_another_view_says_where_it_promises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outputs, views = {"image": {"pooled": SyntheticOutput(4)}}, {"jpeg:30": SyntheticView(0.5)}
     store = write_synthetic(tmp_path / "c", captions={"train": 9, "valid": 60}, outputs=outputs, views=views).store
     ok("train", store.path, "--head", "linear", "--fusion", "image", "--out", tmp_path / "r")
@@ -129,6 +142,12 @@ def test_a_point_of_another_view_says_where_it_promises_nothing(tmp_path: Path) 
     told = call(*words, tmp_path / "s", "--view", "jpeg:30")
     assert "look at view clean, of which this point promises nothing" in " ".join(told.stderr.split())
     assert "promises nothing" not in call(*words, tmp_path / "t").stderr
+    monkeypatch.setattr(heads.runs.detection, "load_encoder", lambda *_, **__: Zeros())
+    (tmp_path / "x.png").write_bytes(b"x")
+    judge, note = ("--image", tmp_path / "x.png"), "this was promised for view jpeg:30, not for clean"
+    assert note in ok("detect", tmp_path / "s", *judge)
+    assert json.loads(ok("detect", tmp_path / "s", *judge, "--json"))["note"] == note
+    assert json.loads(ok("detect", tmp_path / "t", *judge, "--json"))["note"] is None
 
 
 @pytest.mark.parametrize(
