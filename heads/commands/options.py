@@ -124,7 +124,7 @@ StoredViews = Annotated[
     typer.Option(
         "--views",
         metavar="V,…",
-        help="Several stored views in one table, e.g. report; the first is what others are compared with.",
+        help="Several views in one table: names, report, or all that are stored; the first is what flips count from.",
         rich_help_panel=_VECTORS,
     ),
 ]
