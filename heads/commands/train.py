@@ -127,7 +127,7 @@ def train(
     with show_steps() as progress:
         fitted = fit_run(features, config, stored=stored, device=place, memory=memory, progress=progress)
     record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
-    run = save_run(record, fitted.head, out=folder, overwrite=overwrite)
+    run = save_run(record, fitted.head, out=folder, likeness=fitted.likeness, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
         return

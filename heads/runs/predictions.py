@@ -69,7 +69,8 @@ class Predictions:
 
         ``sample_id``, ``p_ai``, ``p_ai_raw`` (which verdicts compare with thresholds), ``pred_a`` (``real``, ``ai`` or
         ``unsure``), ``pred_b`` (the verdict's class) and ``p_NAME`` of each generator (see `generator_columns`): the
-        probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``.
+        probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``. ``novelty``, where the run can
+        tell, is a p-value: how often pictures like those of training are as far from them.
         """
         known, found = self.answered.tolist(), self.judgement
 
@@ -84,9 +85,12 @@ class Predictions:
             "pred_a": where_answered(found.words),
             "pred_b": where_answered(found.names),
         }
+        taken = (*table, "novelty")
         generators = () if found.classes == (REAL, AI) else found.classes[1:]
-        for column, code in generator_columns(generators, table).items():
+        for column, code in generator_columns(generators, taken).items():
             table[column] = where_answered(found.proba[:, code].tolist())
+        if found.novelty is not None:
+            table["novelty"] = where_answered(found.novelty.tolist())
         return table
 
 
@@ -97,6 +101,7 @@ def predict(
     *,
     point: str | None = None,
     prior: float | None = None,
+    abstain_novel: bool = False,
 ) -> Predictions:
     """Apply ``run`` to the rows of ``split``, or to every row of the store.
 
@@ -107,6 +112,8 @@ def predict(
         Name of the operating point that decides; default: the run's own choice.
     prior : float, optional
         Share of AI rows at which probabilities are given; default: that of the rows that were fitted.
+    abstain_novel : bool
+        Whether rows that are unlike the training pictures are unsure.
 
     Raises
     ------
@@ -116,9 +123,11 @@ def predict(
     features = load_run_features(run, store, splits=None if split is None else (split,))
     answered = features.usable(run.fusion)
     if answered.any():
-        judgement = run.judge(run.predict(features.select(answered)), point=point, prior=prior)
+        rows = features.select(answered)
+        novelty = run.novelty(rows.matrix(run.fusion))
+        judgement = run.judge(run.predict(rows), point=point, prior=prior).with_novelty(novelty, abstains=abstain_novel)
     else:
-        judgement = no_judgement(run.tasks)
+        judgement = no_judgement(run.tasks).with_novelty(None if run.likeness is None else np.empty(0))
     return Predictions(features.sample_id, answered, judgement, run.point(point))
 
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featcache import FeatureStore, Selection
 from heads.data.features import Features, load_features
 from heads.data.fusion import check_columns, check_fusion
@@ -16,7 +19,8 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
 from heads.head.kinds import head_class, is_head_file
-from heads.head.protocol import Head, Prediction
+from heads.head.protocol import FloatArray, Head, Prediction
+from heads.runs.likeness import LIKENESS_FILE, MAX_BYTES, Likeness, parse_likeness
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
@@ -55,11 +59,14 @@ class Run:
     record : RunRecord
         The contents of ``run.json``.
     head : Head
+    likeness : Likeness or None
+        What tells pictures that are unlike those of training; None of early runs.
     """
 
     path: Path
     record: RunRecord
     head: Head
+    likeness: Likeness | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -127,6 +134,10 @@ class Run:
         """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior."""
         return judge(prediction, self.tasks, point=self.point(point), maps=self.record.verdicts.maps, prior=prior)
 
+    def novelty(self, X: FloatArray) -> NDArray[np.float64] | None:
+        """Return the p-value of each row's being like the training pictures, (n,); None where the run cannot tell."""
+        return None if self.likeness is None else self.likeness.novelty.p_value(X)
+
     def in_view(self, view: str) -> Run:
         """Return the same head and threshold for pictures' vectors of another view; captions have no views.
 
@@ -178,6 +189,7 @@ def save_run(
     head: Head,
     *,
     out: Path,
+    likeness: Likeness | None = None,
     attachments: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> Run:
@@ -191,21 +203,23 @@ def save_run(
         A fitted head.
     out : Path
         The folder to be made.
+    likeness : Likeness, optional
     attachments : mapping of file name to bytes, optional
-        Further files beside ``run.json``; a run with others than ``pseudo_labels.csv`` is not overwritten later.
+        Further files beside ``run.json``; a run with other than `PSEUDO_FILE` is not overwritten later.
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
     with new_folder(out, marker=_RECORD, known=_known_files, overwrite=overwrite) as draft:
         (draft / _HEAD).mkdir()
         head.save(draft / _HEAD)
-        for name, data in (attachments or {}).items():
+        own = {LIKENESS_FILE: likeness.to_bytes()} if likeness else {}
+        for name, data in {**own, **(attachments or {})}.items():
             (draft / name).write_bytes(data)
         paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
         files = {path.relative_to(draft).as_posix(): hash_file(path, _MAX_FILE) for path in paths}
         record = replace(record, files=files)
         (draft / _RECORD).write_bytes(format_record(record))
-    return Run(out, record, head)
+    return Run(out, record, head, likeness)
 
 
 def load_run(path: Path) -> Run:
@@ -214,12 +228,16 @@ def load_run(path: Path) -> Run:
     _check_files(path, record.files)
     of_head, beside = _contents(path, record.files)
     head = head_class(record.config.head).load(of_head)
+    likeness = None
+    if LIKENESS_FILE in record.files:
+        data, n_columns = beside.read(LIKENESS_FILE, limit=MAX_BYTES), _count_columns(record)
+        likeness = parse_likeness(data, str(path / LIKENESS_FILE), n_columns=n_columns)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
     if [task.to_json() for task in head.tasks] != list(record.tasks):
         raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
-    return Run(path, record, head)
+    return Run(path, record, head, likeness)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -263,7 +281,11 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
     return Contents(path / _HEAD, of_head), Contents(path, beside)
 
 
+def _count_columns(record: RunRecord) -> int:
+    return sum(sum(producer.selection.widths) for producer in record.producers.values())
+
+
 def _known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
-    return {_RECORD, PSEUDO_FILE, _IN_HEAD, *of_head}
+    return {_RECORD, PSEUDO_FILE, LIKENESS_FILE, _IN_HEAD, *of_head}
