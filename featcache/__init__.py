@@ -33,6 +33,7 @@ from featcache.store.store import FeatureStore
 if TYPE_CHECKING:
     from featcache.extraction.pictures import ExtractedPictures, extract_pictures
     from featcache.extraction.results import Progress
+    from featcache.pictures.decode import decode_rgb
 
 __all__ = [
     "Arrays",
@@ -51,6 +52,7 @@ __all__ = [
     "Sample",
     "Selection",
     "ShardError",
+    "decode_rgb",
     "encode_caption",
     "encode_image",
     "expand_views",
@@ -69,13 +71,14 @@ __version__ = "0.1.0"
 _LAZY = {
     "ExtractedPictures": "featcache.extraction.pictures",
     "Progress": "featcache.extraction.results",
+    "decode_rgb": "featcache.pictures.decode",
     "extract_pictures": "featcache.extraction.pictures",
 }
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Import what only those need who encode: reading a store needs numpy and h5py alone."""
+        """Import what only those need who encode or decode: reading a store needs numpy and h5py alone."""
         if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_LAZY[name]), name)

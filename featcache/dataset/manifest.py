@@ -17,6 +17,7 @@ from featcache.dataset.readers import (
     narrow,
     parquet,
     parquet_set,
+    sidecars,
     text_files,
     webdataset,
 )
@@ -24,13 +25,15 @@ from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.columns import parse_columns, write_columns
 from featcache.dataset.readers.left_out import Gap, LeftOut
 from featcache.dataset.readers.outcome import OnOrphan, Parsed
-from featcache.dataset.readers.reading import LATEST, TODAY, Reading
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 from featcache.identity.terms import Content
 
 __all__ = ["Manifest"]
+
+_SAID = frozenset(sidecars.OBJECT_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class Manifest:
             What the data's values or folders mean: ``1=real,0=ai``, ``midjourney=ai``, ``*=ai`` (all others),
             ``none`` (there are no labels), ``auto`` (as the data say, by the rules of today).
         columns : str, optional
-            Which columns mean what: ``image=filename,caption=text``; the others are found by their names.
+            Which columns mean what: ``image=filename,caption=text``; the others are found by their names. Of pictures
+            in folders and tars, keys of the objects beside them.
         root : str or Path, optional
             A folder below which the pictures of a table are, however their paths begin: those of another machine.
         earlier : callable, optional
@@ -133,23 +137,20 @@ class Manifest:
             title = name or location.name_of(path)
         safe = location.safe_name(title)
         before = (earlier(safe) if earlier else None) or TODAY
-        if path is not None and before.rules < LATEST:
+        if path is not None and before.rules == 1:
             path = location.as_before(data, path)
-        if path is not None and not location.has_columns(path):
-            if columns is not None or root is not None:
-                option = "--root" if columns is None else f"--column {quoted(columns)}"
-                raise ManifestError(f"{option}: {str(path)!r} is no table, nor hf:NAME: leave the option out")
-            before = replace(before, columns="", root="")
+        if path is not None and not location.has_columns(path, before):
+            before = _without_table(before, path, columns, root)
         reading, notes = _state(before, labels if contents is None else "none", columns, root)
         if path is None:
             table = hub.read_hub(str(data), reading)
             origin, parsed = table.origin, _parse_table(table, on_orphan, contents)
         else:
             origin, parsed = str(path), _read(path, on_orphan, reading, contents)
-            is_known = path.is_file() or reading.rules >= LATEST
+            is_known = path.is_file() or reading.rules > 1
             if contents is None and is_known and not reading.root and location.is_image_folder(data, path):
                 folder = path if path.is_dir() else path.parent
-                left = image_folder.leave_unnamed(folder, parsed.samples, is_early=reading.rules < LATEST)
+                left = image_folder.leave_unnamed(folder, parsed.samples, is_early=reading.rules == 1)
                 parsed = parsed._replace(left_out=left)
         return cls(safe, origin, *parsed._replace(notes=notes + parsed.notes), reading=reading)
 
@@ -163,6 +164,17 @@ class Manifest:
     def overview(self) -> tuple[ClassCount, ...]:
         """What was read: samples by split and class, with an example of each."""
         return overview(self.samples, self.origin)
+
+
+def _without_table(before: Reading, path: Path, columns: str | None, root: str | Path | None) -> Reading:
+    """Forget what a table of this name had in the place of pictures in a folder or in tars, and refuse it for them."""
+    if root is not None:
+        raise ManifestError(f"--root: {str(path)!r} is no table, nor hf:NAME: leave the option out")
+    if columns is not None and before.rules < 3:
+        what = "this cache has it from an earlier version, which read no keys of .json beside pictures by other names"
+        raise ManifestError(f"--column {quoted(columns)}: {what}: another --name reads it anew")
+    is_known = before.rules > 2 and location.has_objects(path) and parse_columns(before.columns).keys() <= _SAID
+    return replace(before, columns=before.columns if is_known else "", root="")
 
 
 def _state(
@@ -189,11 +201,13 @@ def _read(path: Path, on_orphan: OnOrphan, reading: Reading, contents: Collectio
     """Read a file or folder, a range of tars, or a pattern."""
     if tars := location.find_tars(path):
         return webdataset.read_tars(tars, on_orphan=on_orphan, reading=reading, contents=contents)
-    if reading.rules >= LATEST and (files := image_folder.find_metadata(path)):
+    if reading.rules > 1 and (files := image_folder.find_metadata(path, reading)):
         return _parse_table(image_folder.read_image_folder(files, path, reading=reading), on_orphan, contents)
     parquets, folder = location.find_parquets(path)
     if parquets:
-        return _parse_table(parquet_set.read_parquet_set(parquets, folder, reading=reading), on_orphan, contents)
+        table, notes = parquet_set.read_parquet_set(parquets, folder, reading=reading)
+        parsed = _parse_table(table, on_orphan, contents)
+        return parsed._replace(notes=notes + parsed.notes)
     if path.is_dir():
         return folders.read_folder(path, on_orphan=on_orphan, reading=reading, contents=contents)
     return _parse_table(replace(_read_table(path), reading=reading), on_orphan, contents)

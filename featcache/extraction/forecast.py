@@ -86,6 +86,8 @@ class Forecast:
         Contents a work unit, that is rows a shard.
     sides : tuple of SideForecast
         One per encoder and view.
+    broken : tuple of str
+        One line for each part of the source that is damaged or refused.
     """
 
     dataset: str
@@ -96,6 +98,7 @@ class Forecast:
     free_bytes: int
     unit_rows: int
     sides: tuple[SideForecast, ...]
+    broken: tuple[str, ...] = ()
 
     @property
     def n_bytes(self) -> int | None:
@@ -159,6 +162,7 @@ def forecast_extraction(
         free_bytes=_free_bytes(cache.path),
         unit_rows=planned.unit_rows,
         sides=tuple(_side(cache, plan, timing, number, timed=timed) for number, plan in enumerate(planned.plans)),
+        broken=tuple(gap.message for gap in manifest.broken),
     )
 
 

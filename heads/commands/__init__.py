@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from heads.commands.ablate import ablate
+from heads.commands.audit import audit
+from heads.commands.calibrate import calibrate
 from heads.commands.compare import compare
 from heads.commands.detect import detect
 from heads.commands.evaluate import evaluate
@@ -18,5 +20,5 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to an application."""
-    for command in (train, evaluate, compare, predict, pseudo_label, ablate, detect, scan):
+    for command in (train, audit, evaluate, compare, calibrate, predict, pseudo_label, ablate, detect, scan):
         app.command(command.__name__.replace("_", "-"))(command)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from heads.commands.options import DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
+from heads.commands.likeness_lines import print_too_few
+from heads.commands.options import Abstain, DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
-    from heads.runs.detection import Detector, Verdict
+    from heads.runs.detection import PictureJudge, Verdict
 
 __all__ = ["detect", "draw_bar"]
 
@@ -35,6 +36,7 @@ def detect(
     device: EncodingDevice = DeviceName.auto,
     point: PointName = None,
     prior: Prior = None,
+    abstain: Abstain = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
     """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder.
@@ -43,13 +45,15 @@ def detect(
     """
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
-    from heads.runs.detection import Detector
+    from heads.runs.detection import PictureJudge
     from heads.runs.run import load_run
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
-    detector = Detector(loaded, models=models, device=device.value, point=point, prior=prior)
-    found = _judge_all(detector, images, captions)
+    judge = PictureJudge(
+        loaded, models=models, device=device.value, point=point, prior=prior, abstain_novel=abstain is not None
+    )
+    found = _judge_all(judge, images, captions)
     if as_json:
         documents = [verdict.to_dict() for _, verdict in found]
         named = [{"image": str(path)} | document for (path, _), document in zip(found, documents, strict=True)]
@@ -59,6 +63,7 @@ def detect(
         if number:
             console.print()
         _print_verdict(path, verdict)
+    print_too_few(loaded)
     for modality, place in found[0][1].models.items():
         console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
     cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
@@ -83,31 +88,22 @@ def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
     return given if len(given) > 1 else [given[0] if given else None] * n_images
 
 
-def _judge_all(detector: Detector, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[Judged]:
+def _judge_all(judge: PictureJudge, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[Judged]:
     """Judge pictures in their order; whether all can be read is known before any encoder is loaded."""
     from featcache import ImageError
     from heads.errors import HeadsError
+    from heads.runs.detection import read_picture
 
-    data = [None if path is None else _read(path) for path in images]
+    data = [None if path is None else read_picture(path) for path in images]
     for content, caption in zip(data, captions, strict=True):
-        detector.check(content, caption)
+        judge.check(content, caption)
     found: list[Judged] = []
     for path, content, caption in zip(images, data, captions, strict=True):
         try:
-            found.append((path, detector.judge(content, caption)))
+            found.append((path, judge.judge(content, caption)))
         except ImageError as error:
             raise HeadsError(f"{path}: {error}") from error
     return found
-
-
-def _read(path: Path) -> bytes:
-    from featcache import ImageFile
-    from heads.errors import HeadsError
-
-    try:
-        return ImageFile(str(path)).read_bytes()
-    except OSError as error:
-        raise HeadsError(f"cannot read the picture {path}: {error.strerror or error}") from error
 
 
 def _print_verdict(path: Path | None, found: Verdict) -> None:
@@ -115,11 +111,16 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
     name = "the caption" if path is None else safe(path)
     if found.verdict == "real":
         console.print(f"{name}: [bold green]real[/]", soft_wrap=True)
-    elif found.verdict == "unsure":
-        console.print(f"{name}: [bold yellow]unsure[/]", soft_wrap=True)
+    elif found.verdict != "ai":
+        console.print(f"{name}: [bold yellow]{found.verdict}[/]", soft_wrap=True)
     else:
         maker = f", most likely by [bold]{safe(found.generator)}[/]" if found.generator else ""
         console.print(f"{name}: [bold red]AI-generated[/]{maker}", soft_wrap=True)
+    if found.is_unlike:
+        console.print(
+            f"[yellow]Unlike the training pictures[/] (novelty {found.novelty:.3f}): what is promised of verdicts\n"
+            "does not hold for it"
+        )
     console.print(f"P(AI) is {found.p_ai:.3f}, {_decision(found)}\n")
     table = Table("", "probability", "", box=None, header_style="dim", pad_edge=False)
     table.add_row("AI", f"{found.p_ai:.3f}", draw_bar(found.p_ai, found.threshold))
@@ -127,12 +128,16 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
         if generator != "real" and len(found.probabilities) > 2:
             table.add_row(f"  {safe(generator)}", f"{p:.3f}", "█" * round(p * _BAR))
     console.print(table)
+    if found.set_b is not None and found.verdict != "real":
+        console.print(f"If AI, it may be by {safe(', '.join(found.set_b))}: the generators that calibration leaves")
 
 
 def _decision(found: Verdict) -> str:
     """Say where P(AI) lies beside the threshold, or beside the two between which nothing is decided."""
     if found.real_below == found.threshold:
-        return f"{'at or above' if found.verdict == 'ai' else 'below'} the threshold of {found.threshold:.3f} (│)"
+        return (
+            f"{'at or above' if found.p_ai >= found.threshold else 'below'} the threshold of {found.threshold:.3f} (│)"
+        )
     both = f"{found.real_below:.3f} and {found.threshold:.3f}"
     where = {"ai": f"at or above {found.threshold:.3f}", "real": f"below {found.real_below:.3f}"}
     return f"{where[found.verdict]}; unsure between {both}" if found.verdict in where else f"between {both}"

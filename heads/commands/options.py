@@ -17,7 +17,10 @@ __all__ = [
     "HEAD",
     "PRINTED",
     "TRIALS",
+    "VERDICTS",
+    "Abstain",
     "AsJson",
+    "Confidence",
     "DatasetName",
     "DeviceChoice",
     "DeviceName",
@@ -28,6 +31,8 @@ __all__ = [
     "ImageModel",
     "LossChoice",
     "LossName",
+    "MaxFnr",
+    "MaxFpr",
     "MemorySize",
     "Outputs",
     "OutputsList",
@@ -47,8 +52,8 @@ __all__ = [
     "view_names",
 ]
 
-HEAD, GRID, TRIALS, PRINTED = "Head", "Grid", "Trials", "What is printed"
-_VECTORS, _DATA, _PACE, _VERDICTS = "Vectors", "Data", "Pace", "Verdicts"
+HEAD, GRID, TRIALS, PRINTED, VERDICTS = "Head", "Grid", "Trials", "What is printed", "Verdicts"
+_VECTORS, _DATA, _PACE = "Vectors", "Data", "Pace"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PRINTED)]
 DatasetName = Annotated[
@@ -100,7 +105,7 @@ FusionName = StrEnum("FusionName", {name: name for name in FUSIONS})  # type: ig
 
 PointName = Annotated[
     str | None,
-    typer.Option(metavar="P", help="Operating point that decides; default: the run's own.", rich_help_panel=_VERDICTS),
+    typer.Option(metavar="P", help="Operating point that decides; default: the run's own.", rich_help_panel=VERDICTS),
 ]
 ScoreFiles = Annotated[
     list[str] | None,
@@ -108,7 +113,7 @@ ScoreFiles = Annotated[
         "--scores",
         metavar="NAME=F.csv",
         help="Scores of another detector: sample_id, p_ai, p_GENERATOR …; may be given several times.",
-        rich_help_panel=_VERDICTS,
+        rich_help_panel=VERDICTS,
     ),
 ]
 StoredViews = Annotated[
@@ -125,8 +130,24 @@ Prior = Annotated[
     typer.Option(
         metavar="SHARE",
         help="Share of AI where verdicts are used, e.g. 0.05: moves probabilities, never verdicts.",
-        rich_help_panel=_VERDICTS,
+        rich_help_panel=VERDICTS,
     ),
+]
+MaxFpr = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="At most this share of real pictures is called AI, e.g. 0.05.", rich_help_panel=VERDICTS
+    ),
+]
+MaxFnr = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="At most this share of AI pictures is called real; with both, unsure between.",
+        rich_help_panel=VERDICTS,
+    ),
+]  # fmt: skip
+Confidence = Annotated[
+    float, typer.Option(metavar="SHARE", help="How surely each budget is kept.", rich_help_panel=VERDICTS)
 ]
 ViewNames = Annotated[
     str | None,
@@ -135,6 +156,20 @@ ViewNames = Annotated[
         rich_help_panel=_VECTORS,
     ),
 ]  # fmt: skip
+
+
+class Abstention(StrEnum):
+    """What verdicts are withheld from."""
+
+    novel = "novel"
+
+
+Abstain = Annotated[
+    Abstention | None,
+    typer.Option(
+        metavar="novel", help="novel: pictures unlike those of training are unsure.", rich_help_panel=VERDICTS
+    ),
+]
 
 
 class LossName(StrEnum):

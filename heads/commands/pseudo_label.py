@@ -12,7 +12,7 @@ from rich.table import Table
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, new_run_folder, open_run_store
 from heads.commands.options import AsJson, DatasetName, EncoderName, Overwrite
-from heads.commands.render import console, next_command, print_json, safe, score, show_checks, show_steps
+from heads.commands.render import console, next_command, notes, print_json, safe, score, show_checks, show_steps
 from heads.commands.train import fitted_summary, print_fitted
 
 __all__ = ["pseudo_label"]
@@ -50,14 +50,16 @@ def pseudo_label(
     splits = tuple(dict.fromkeys((*loaded.record.transductive, split)))
     record = build_record(found.fitted, store, selections=loaded.selections, transductive=splits, pseudo=report)
     fitted, files = found.fitted, {PSEUDO_FILE: found.table()}
-    new = save_run(
-        record, fitted.head, out=folder, likeness=fitted.likeness, attachments=files, overwrite=overwrite
-    )
+    new = save_run(record, fitted.head, out=folder, likeness=fitted.likeness, attachments=files, overwrite=overwrite)
     if as_json:
         print_json({**fitted_summary(new), "pseudo": report, "transductive": list(splits)})
         return
     _print_report(found.report)
     print_fitted(new)
+    if loaded.record.verdicts.points:
+        notes.print(
+            f"[yellow]Note:[/] operating points of {safe(run)} are of its head alone: heads calibrate the new run"
+        )
     console.print(f"Scores on split {safe(split)} are [yellow]transductive[/] from now on")
     next_command("heads", "evaluate", new.path, cache=store.path, split=split, dataset=dataset)
 

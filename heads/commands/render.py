@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "console",
+    "metric_name",
     "next_command",
     "notes",
     "print_json",
@@ -39,6 +40,8 @@ _NAMES = {
     "f1_weighted": "F1 weighted",
     "auc": "AUC",
     "average_precision": "average precision",
+    "fpr": "false positive rate",
+    "tpr": "true positive rate",
 }
 _TITLES = {"a": "A  real or AI", "b": "B  which generator", "joint": "A+B  verdict"}
 
@@ -60,6 +63,11 @@ def vectors_of(selection: Selection) -> str:
 def score(value: float | None) -> str:
     """Return a score with three digits, or a dash where it is undefined."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def metric_name(key: str) -> str:
+    """Return what a figure is called for people."""
+    return _NAMES.get(key, key)
 
 
 def score_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -84,7 +92,7 @@ def score_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
             values = [
                 score(found[name][metric]) if metric in found.get(name, {}) else "" for found in sections.values()
             ]
-            table.add_row("" if index else _TITLES.get(name, safe(name)), _NAMES.get(metric, metric), *values)
+            table.add_row("" if index else _TITLES.get(name, safe(name)), metric_name(metric), *values)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,15 +11,20 @@ import typer
 from featcache.console import CheckDigests, cache_folder
 from heads.commands.choices import build_choices, parse_settings
 from heads.commands.folders import new_run_folder
+from heads.commands.guarantee_lines import print_folds, print_point
 from heads.commands.options import (
     HEAD,
+    VERDICTS,
     AsJson,
+    Confidence,
     DatasetName,
     DeviceChoice,
     EncoderName,
     FusionName,
     HeadName,
     LossChoice,
+    MaxFnr,
+    MaxFpr,
     MemorySize,
     Outputs,
     Overwrite,
@@ -42,6 +48,7 @@ from heads.commands.render import (
 
 if TYPE_CHECKING:
     from heads.runs.run import Run
+    from heads.verdicts.maps import ProbabilityMaps
 
 __all__ = ["fitted_summary", "print_fitted", "train"]
 
@@ -86,20 +93,26 @@ def train(
     dataset: DatasetName = None,
     device: DeviceChoice = None,
     memory: MemorySize = None,
+    max_fpr: MaxFpr = None,
+    max_fnr: MaxFnr = None,
+    confidence: Confidence = 0.95,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="K",
+            help="Fit K heads more, to estimate scores on train rows: for tables, and no guarantee.",
+            rich_help_panel=VERDICTS,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New folder; default: ./runs/<time>.")] = None,
     overwrite: Overwrite = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
-    options = {
-        "head": head.value,
-        "loss": loss and loss.value,
-        "fusion": fusion.value,
-        "dim": dim,
-        "preset": preset and preset.value,
-        "seed": seed,
-    }
+    options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
+    options |= {"preset": preset and preset.value, "seed": seed}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -111,23 +124,32 @@ def train(
     from featcache import open_store, parse_memory
     from heads.data.choices import choose_views
     from heads.data.features import load_fit_rows
+    from heads.runs.calibration import check_apart, save_fitted
+    from heads.runs.calibration_rows import check_fit_rows
+    from heads.runs.crossfit import cross_fit
     from heads.runs.fitting import build_record, fit_run, parse_config
-    from heads.runs.run import prepare_run_out, save_run
+    from heads.runs.run import Run, prepare_run_out
+    from heads.verdicts.guarantees import Demand
 
-    config = parse_config(values)
+    demand = Demand(max_fpr, max_fnr, confidence)
+    check_apart(demand, folds)
+    config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
     names, place = view_names(views), check_device(device.value if device else "cpu")
-    folder = new_run_folder(out)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
         selected = choose_views(store, [config.fusion], views=names, choices=choices)
         features, stored = load_fit_rows(store, selected)
+    check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
-        fitted = fit_run(features, config, stored=stored, device=place, memory=memory, progress=progress)
+        fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
+        fitted = fit(features, stored=stored)
+        crossed = cross_fit(features, stored, folds=folds, fusion=config.fusion, fit=fit) if folds else None
     record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
-    run = save_run(record, fitted.head, out=folder, likeness=fitted.likeness, overwrite=overwrite)
+    new = Run(folder, record, fitted.head, fitted.likeness)
+    run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
         return
@@ -146,7 +168,9 @@ def fitted_summary(run: Run) -> dict[str, Any]:
         "rows": dict(record.rows),
         "threshold": record.threshold,
         "threshold_note": record.threshold_note,
+        "verdicts": record.verdicts.to_json(),
         "validation": dict(record.validation),
+        "folds": record.folds,
         "n_steps": len(record.history),
     }
 
@@ -154,8 +178,9 @@ def fitted_summary(run: Run) -> dict[str, Any]:
 def print_fitted(run: Run) -> None:
     """Say for people what came of a fit."""
     from heads.runs.detection import model_place
+    from heads.verdicts.points import BALANCED
 
-    record, rows = run.record, run.record.rows
+    record, rows, maps = run.record, run.record.rows, run.record.verdicts.maps
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
     console.print(
         f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
@@ -170,10 +195,27 @@ def print_fitted(run: Run) -> None:
     console.print(
         score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
     )
-    console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {record.threshold:.3f}")
+    balanced = run.point(BALANCED).ai_from
+    console.print(f"Selection score {score(selecting['score'])}; real if P(AI) < {balanced:.3f}")
+    console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
+    if maps.prior is not None:
+        console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
+    console.print(_maps_line(maps))
     for note in filter(None, (record.validation["note"], record.threshold_note)):
         console.print(f"[yellow]Note:[/] {safe(note)}")
+    if record.verdicts.points:
+        print_point(run.point(), n_points=len(record.verdicts.points))
+    if record.folds:
+        print_folds(record.folds)
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
+
+
+def _maps_line(maps: ProbabilityMaps) -> str:
+    """Say through which maps raw scores go."""
+    of_a = f"A slope {maps.a.slope:.3g}, intercept {maps.a.intercept:.3g}" if maps.a else ""
+    of_b = f"B temperature {maps.b:.3g}" if maps.b else ""
+    fitted = "; ".join(filter(None, (of_a, of_b)))
+    return f"Maps: {fitted or 'none, raw scores are as good'}"
 
 
 def _print_counts(run: Run) -> None:

@@ -56,6 +56,8 @@ class Features:
         The named outputs that stand in each modality's vectors, from left to right, and the columns of each.
     draw_name : str array (n,) or None
         By which name each row is drawn into a part of the rows. None: by its sample_id.
+    origin : str array (n,) or None
+        Where each row comes from, ``""`` where that is not said. None: the data say it of no row.
     """
 
     sample_id: StrArray
@@ -69,6 +71,7 @@ class Features:
     unseen: BoolArray
     outputs: Mapping[str, Mapping[str, int]]
     draw_name: StrArray | None = None
+    origin: StrArray | None = None
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -108,6 +111,7 @@ class Features:
             self.unseen[rows],
             self.outputs,
             None if self.draw_name is None else self.draw_name[rows],
+            None if self.origin is None else self.origin[rows],
         )
 
     def columns(self, fusion: str) -> Columns:
@@ -264,8 +268,15 @@ def features_of(
         tuple(tasks),
         unseen,
         {m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()},
-        np.concatenate(drawn) if (drawn := [part.draw_name for part in parts if part.draw_name is not None]) else None,
+        _join([part.draw_name for part in parts]),
+        _join([part.origin for part in parts]),
     )
+
+
+def _join(columns: Sequence[StrArray | None]) -> StrArray | None:
+    """Put a column of several parts together that all of them have, or none: they are of one table."""
+    known = [column for column in columns if column is not None]
+    return np.concatenate(known) if known else None
 
 
 def known_generators(label_b: IntArray, class_names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from heads.data.features import Features
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 
-__all__ = ["MIN_FOLDS", "Part", "build_parts"]
+__all__ = ["MIN_FOLDS", "Part", "assign_folds", "build_parts"]
 
 MIN_FOLDS = 3
 
@@ -58,7 +58,7 @@ def build_parts(features: Features, folds: int | None, *, rule: str = CLASS_RULE
         return (Part(np.flatnonzero(features.split == "train"), valid[division.selecting], valid),)
     if folds < MIN_FOLDS:
         raise HeadsError(f"folds is {folds}, expected {MIN_FOLDS} or more: one scores, one selects, the others fit")
-    fold = _assign(features, link_rows(features), folds)
+    fold = assign_folds(features, link_rows(features), folds)
     rows = [np.flatnonzero(fold == number) for number in range(folds)]
     parts = []
     for number in range(folds):
@@ -68,8 +68,16 @@ def build_parts(features: Features, folds: int | None, *, rule: str = CLASS_RULE
     return tuple(parts)
 
 
-def _assign(features: Features, sets: IntArray, folds: int) -> IntArray:
-    """Return each row's fold: sets go, largest first, to the fold that is shortest of their classes."""
+def assign_folds(features: Features, sets: IntArray, folds: int) -> IntArray:
+    """Return each row's fold: sets go, largest first, to the fold that is shortest of their classes.
+
+    Parameters
+    ----------
+    features : Features
+    sets : int array (n,)
+        Rows of one number stay together, as `featcache.link_rows` returns them.
+    folds : int
+    """
     n_sets = int(sets.max()) + 1 if len(sets) else 0
     if n_sets < folds:
         raise HeadsError(f"{len(sets)} rows make {n_sets} sets of one group or picture, expected {folds} folds or more")

@@ -18,7 +18,6 @@ __all__ = [
     "always_ai",
     "balanced_accuracy",
     "binary_metrics",
-    "choose_threshold",
     "joint_metrics",
     "joint_proba",
     "joint_targets",
@@ -162,36 +161,6 @@ def score_prediction(
             scores[task.name] = multiclass_metrics(y, proba.argmax(axis=1), len(task.classes))
     joint = joint_metrics(prediction, targets, threshold=threshold, tasks=tasks)
     return {"tasks": scores, "joint": joint}
-
-
-def choose_threshold(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
-    """Choose the threshold on P(AI) with the best balanced accuracy, on rows kept for calibration.
-
-    Candidates are the midpoints between neighbouring distinct scores, and 0 (all AI: as good as all real).
-    Of equally good ones the closest to 0.5 wins, and then the lower. With one class, or no rows, there is
-    nothing to choose by: 0.5.
-
-    Parameters
-    ----------
-    y : int array (n,)
-        0 or 1, known for every row.
-    p : float array (n,)
-        Probability of class 1, in [0, 1].
-    """
-    n_ai = int(np.count_nonzero(y))
-    n_real = len(y) - n_ai
-    if n_ai == 0 or n_real == 0:
-        return 0.5
-    scores, index = np.unique(p.astype(np.float64), return_inverse=True)
-    below_ai = np.cumsum(np.bincount(index, weights=y == 1)).astype(np.int64)  # AI rows with score <= scores[i]
-    below = np.cumsum(np.bincount(index))
-    # Balanced accuracy times 2 * n_ai * n_real: in whole numbers, so that a tie is a tie.
-    gains = (n_ai - below_ai) * n_real + (below - below_ai) * n_ai
-    middle = (scores[:-1] + scores[1:]) / 2
-    # The last gain, of calling all rows real, is also that of calling all of them AI.
-    cuts = np.append(np.where(middle > scores[:-1], middle, scores[1:]), 0.0)
-    best = cuts[gains == gains.max()]
-    return float(min(best, key=lambda cut: (abs(cut - 0.5), cut)))
 
 
 def _is_ai(p: NDArray[np.floating[Any]], threshold: float) -> BoolArray:

@@ -20,17 +20,17 @@ from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.head.kinds import config_class, find_kind, head_class
-from heads.head.protocol import Device, Head, Prediction, Progress
+from heads.head.protocol import Device, Head, Progress
+from heads.runs.blocks import predict_rows
 from heads.runs.likeness import Likeness, build_likeness
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
-from heads.verdicts.maps import PRIOR, ProbabilityMaps
+from heads.verdicts.maps import PRIOR
 from heads.verdicts.record import VerdictRules
 
 __all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
 
-_ROWS = 2**16
 _LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
 
 
@@ -46,7 +46,7 @@ class FittedRun:
     threshold_note : str or None
         Why the threshold was not chosen on the calibrating rows.
     verdicts : VerdictRules
-        The share of AI rows among those that were fitted, and maps to probabilities.
+        The share of AI rows among those that were fitted, maps to probabilities, and the rule of the threshold.
     validation : mapping
         ``rule``, ``digest``, ``note`` (which class the head could not be selected by; None: none), and for
         ``selecting`` and ``calibrating`` each ``n``, ``score`` (the mean of ``task_scores``: A's balanced accuracy at
@@ -145,7 +145,8 @@ def fit_run(
         As `parse_config` returns it.
     stored : StoredRows, optional
         The vectors of the rows of ``features``, which then needs none itself. With several views head ``mlp`` learns
-        from a random one per row and epoch, another head from all of them; it selects and calibrates on the first.
+        from a random one per row and epoch, another head from all of them; it selects on the first, and calibrates on
+        all.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
     rule : str
@@ -177,14 +178,14 @@ def fit_run(
     source, targets, added = _gather(used, stored and stored.select(kept), config.fusion, extra)
     fit_rows = np.concatenate([np.arange(len(train)), added])
     head.fit_rows(source, targets, fit_rows, rows["selecting"], seed=config.seed, progress=progress)
-    predictions = {name: _predict(head, source, chosen) for name, chosen in rows.items()}
+    views = [predict_rows(head, source, rows["calibrating"], view=view) for view in range(source.n_views)]
+    predictions = {"selecting": predict_rows(head, source, rows["selecting"]), "calibrating": views[0]}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
-    threshold, note = calibrate(predictions["calibrating"], parts["calibrating"])
+    threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
     held, said = parts["calibrating"], predictions["calibrating"]
     likeness = build_likeness(source, targets, fit_rows, held, held_rows=rows["calibrating"], said=said)
-    rules = VerdictRules(_maps(targets, fit_rows))
-    return FittedRun(config, head, threshold, note, rules, validation, counts, likeness)
+    return FittedRun(config, head, threshold, note, verdicts, validation, counts, likeness)
 
 
 def build_record(
@@ -221,6 +222,7 @@ def build_record(
         views=tuple(views),
         transductive=transductive,
         pseudo=pseudo,
+        folds=None,
         files={},
     )
 
@@ -276,19 +278,13 @@ def _gather(
     return ArrayRows(X), targets, np.arange(len(used), len(X))
 
 
-def _maps(targets: Targets, fit_rows: IntArray) -> ProbabilityMaps:
+def _prior(targets: Targets, fit_rows: IntArray) -> float | None:
     """Return what raw scores stand for: the share of AI rows among those that were fitted; None of one class."""
     of_fit = targets.select(fit_rows)
     name = next(iter(of_fit.y))
     y = of_fit.y[name][of_fit.applies[name]]
     share = float(np.mean(y == 1)) if len(y) else 0.0
-    return ProbabilityMaps(share if PRIOR.holds(share) else None)
-
-
-def _predict(head: Head, source: RowSource, rows: IntArray) -> Prediction:
-    """Predict rows in the first view, no more of them in memory than a part of them."""
-    parts = [head.predict_proba(source.read(rows[i : i + _ROWS])) for i in range(0, max(len(rows), 1), _ROWS)]
-    return Prediction({name: np.concatenate([part.proba[name] for part in parts]) for name in parts[0].proba})
+    return share if PRIOR.holds(share) else None
 
 
 def _other_fusions(features: Features) -> str:

@@ -104,6 +104,8 @@ class RunRecord:
         Splits whose rows were pseudo-labelled and trained on: scores on them are not those of unseen data.
     pseudo : mapping or None
         What the pseudo-label round took.
+    folds : mapping or None
+        What heads beside this one, cross-fitted on train rows, say of it: see `heads.runs.crossfit`.
     files : mapping of str to str
         sha256 of every other file of the run folder, by relative path.
     """
@@ -123,6 +125,7 @@ class RunRecord:
     views: tuple[str, ...]
     transductive: tuple[str, ...]
     pseudo: Mapping[str, Any] | None
+    folds: Mapping[str, Any] | None
     files: Mapping[str, str]
 
     @property
@@ -161,7 +164,12 @@ def parse_record(data: bytes, where: str) -> RunRecord:
         found = f"format {fields['format']!r:.40} of kind {fields.get('kind')!r:.40}"
         raise HeadsError(f"{where} is {found}, expected format {RUN_FORMAT} of kind 'heads-run'")
     if fields["format"] == 1:
-        fields = {"views": [], **fields, "verdicts": VerdictRules().to_json()}  # the oldest runs had one view
+        fields = {
+            "views": [],
+            **fields,
+            "verdicts": VerdictRules().to_json(),
+            "folds": None,
+        }  # the oldest runs had one view
     _check_keys(fields, {"format", "kind", *RunRecord.__dataclass_fields__}, where)
     for name, is_valid in _CHECKS.items():
         if not is_valid(fields[name]):
@@ -272,6 +280,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "views": _is_texts,
     "transductive": _is_texts,
     "pseudo": lambda value: value is None or _is_settings(value),
+    "folds": lambda value: value is None or _is_settings(value),
     "files": lambda value: (
         _is_object(value) and all(_is_file_name(name) and _is_digest(digest) for name, digest in value.items())
     ),

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featcache import FeatureStore, Selection
 from heads.data.features import Features, load_features
 from heads.data.fusion import check_columns, check_fusion
@@ -26,8 +23,10 @@ from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
 
 __all__ = [
+    "FOLDS_FILE",
     "PSEUDO_FILE",
     "Run",
+    "check_files",
     "load_run",
     "load_run_features",
     "prepare_run_out",
@@ -38,6 +37,8 @@ __all__ = [
 
 PSEUDO_FILE = "pseudo_labels.csv"
 """The attachment of a run that was fitted on pseudo-labels."""
+FOLDS_FILE = "folds.safetensors"
+"""The attachment of a run with cross-fitted scores."""
 
 _RECORD = "run.json"
 _HEAD = "head"
@@ -80,15 +81,17 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """The threshold on P(AI)."""
+        """The threshold on raw P(AI): that of the operating point that is used where none is named."""
         return self.record.threshold
 
     @property
     def points(self) -> dict[str, OperatingPoint]:
         """The operating points by name: the threshold of the run, and those that were calibrated."""
         views = {s.view for modality, s in self.selections.items() if modality != "text"} or {"clean"}
-        balanced = OperatingPoint(BALANCED, min(views), self.threshold, self.threshold)
-        return {point.name: point for point in (balanced, *self.record.verdicts.points)}
+        rules = self.record.verdicts
+        threshold = self.threshold if rules.balanced is None else rules.balanced
+        balanced = OperatingPoint(BALANCED, min(views), threshold, threshold)
+        return {point.name: point for point in (balanced, *rules.points)}
 
     def point(self, name: str | None = None) -> OperatingPoint:
         """Return an operating point by its name; the default is the run's own choice."""
@@ -130,13 +133,25 @@ class Run:
         check_columns(X, self.fusion, widths=widths)
         return self.head.predict_proba(X)
 
-    def judge(self, prediction: Prediction, *, point: str | None = None, prior: float | None = None) -> Judgement:
-        """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior."""
-        return judge(prediction, self.tasks, point=self.point(point), maps=self.record.verdicts.maps, prior=prior)
+    def judge(
+        self,
+        prediction: Prediction,
+        *,
+        vectors: FloatArray | None = None,
+        point: str | None = None,
+        prior: float | None = None,
+        abstain_novel: bool = False,
+    ) -> Judgement:
+        """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior.
 
-    def novelty(self, X: FloatArray) -> NDArray[np.float64] | None:
-        """Return the p-value of each row's being like the training pictures, (n,); None where the run cannot tell."""
-        return None if self.likeness is None else self.likeness.novelty.p_value(X)
+        With the ``vectors`` of the rows, (n, d), it is said how novel they are, if the run can tell;
+        ``abstain_novel``: those that are unlike the training pictures are unsure.
+        """
+        rules, chosen = self.record.verdicts, self.point(point)
+        found = judge(prediction, self.tasks, point=chosen, maps=rules.maps, prior=prior, sets=rules.sets)
+        if vectors is None or self.likeness is None:
+            return found
+        return found.with_novelty(self.likeness.novelty.p_value(vectors), abstains=abstain_novel)
 
     def in_view(self, view: str) -> Run:
         """Return the same head and threshold for pictures' vectors of another view; captions have no views.
@@ -205,7 +220,8 @@ def save_run(
         The folder to be made.
     likeness : Likeness, optional
     attachments : mapping of file name to bytes, optional
-        Further files beside ``run.json``; a run with other than `PSEUDO_FILE` is not overwritten later.
+        Further files beside ``run.json``; a run with others than `PSEUDO_FILE` and `FOLDS_FILE` is not overwritten
+        later.
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
@@ -222,10 +238,11 @@ def save_run(
     return Run(out, record, head, likeness)
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: str | Path) -> Run:
     """Open a run directory; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
+    path = Path(path)
     record = read_record(path)
-    _check_files(path, record.files)
+    check_files(path, record.files, record=_RECORD)
     of_head, beside = _contents(path, record.files)
     head = head_class(record.config.head).load(of_head)
     likeness = None
@@ -234,6 +251,9 @@ def load_run(path: Path) -> Run:
         likeness = parse_likeness(data, str(path / LIKENESS_FILE), n_columns=n_columns)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
+    sets, b = record.verdicts.sets, joint_tasks(head.tasks)[1]
+    if sets is not None and (b is None or len(b.classes) != len(sets.cuts)):
+        raise HeadsError(f"{path / _RECORD} has sets of {len(sets.cuts)} generators, the head tells others apart")
     if [task.to_json() for task in head.tasks] != list(record.tasks):
         raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
@@ -255,17 +275,17 @@ def _absence(path: Path) -> str:
     return f"{path} is missing: a command that was to replace it was killed; what was there is put back by: {line}"
 
 
-def _check_files(path: Path, files: Mapping[str, str]) -> None:
-    """Look at the kinds and sizes of all files before any of them is read."""
+def check_files(path: Path, files: Mapping[str, str], *, record: str) -> None:
+    """Look at the kinds and sizes of all files that a record lists, before any of them is read."""
     if len(files) > _MAX_FILES:
-        raise HeadsError(f"{path / _RECORD} lists {len(files)} files, expected at most {_MAX_FILES}")
+        raise HeadsError(f"{path / record} lists {len(files)} files, expected at most {_MAX_FILES}")
     unlisted = next((p.name for p in (path / _HEAD).glob("*") if _IN_HEAD + p.name not in files), None)
     if unlisted is not None:
-        raise HeadsError(f"{path} has a file {_IN_HEAD + unlisted!r:.80} that {_RECORD} does not list")
+        raise HeadsError(f"{path} has a file {_IN_HEAD + unlisted!r:.80} that {record} does not list")
     total = 0
     for name in files:
         if not os.path.lexists(path / name):
-            raise HeadsError(f"{path} lacks the file {name!r:.80} that {_RECORD} lists")
+            raise HeadsError(f"{path} lacks the file {name!r:.80} that {record} lists")
         size = file_size(path / name)
         total += size
         if size > _MAX_FILE or total > _MAX_TOTAL:
@@ -288,4 +308,4 @@ def _count_columns(record: RunRecord) -> int:
 def _known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
-    return {_RECORD, PSEUDO_FILE, LIKENESS_FILE, _IN_HEAD, *of_head}
+    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, LIKENESS_FILE, _IN_HEAD, *of_head}

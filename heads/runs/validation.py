@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from featcache import link_rows
 from heads.data.division import Division
 from heads.data.features import Features
-from heads.data.tasks import Targets, Task
-from heads.head.metrics import choose_threshold, score_prediction
+from heads.data.tasks import IntArray, Targets, Task, joint_tasks
+from heads.head.metrics import score_prediction
 from heads.head.protocol import Prediction
 from heads.head.task_scores import task_score
+from heads.verdicts.balanced import THRESHOLD_RULE, choose_balanced, neutral_threshold
+from heads.verdicts.fitting import Scores, fit_maps
+from heads.verdicts.record import VerdictRules
 
 __all__ = ["calibrate", "summarise"]
 
 
-def calibrate(prediction: Prediction, part: Features) -> tuple[float, str | None]:
-    """Choose the threshold of task A, or say why 0.5 has to do."""
+def calibrate(
+    views: Sequence[Prediction], part: Features, *, prior: float | None
+) -> tuple[float, str | None, VerdictRules]:
+    """Choose the threshold of task A, or say why the neutral one has to do, and fit maps to probabilities.
+
+    Parameters
+    ----------
+    views : sequence of Prediction
+        Of the calibrating rows, in each view that the head was fitted on.
+    part : Features
+        The calibrating rows.
+    prior : float or None
+        Share of AI among the rows that were fitted.
+
+    Returns
+    -------
+    threshold : float
+    note : str or None
+    verdicts : VerdictRules
+    """
+    a, b = joint_tasks(part.tasks)
+    groups = link_rows(part)
+    of_a = _scores(a, views, part.targets, groups)
+    of_b = _scores(b, views, part.targets, groups) if b else None
+    verdicts = VerdictRules(fit_maps(of_a, of_b, prior=prior), threshold_rule=THRESHOLD_RULE)
     missing = _missing(part)
-    if missing:
-        return 0.5, f"the calibrating part of validation has no {missing} rows: the threshold is 0.5"
-    a = part.tasks[0]
-    rows = part.targets.applies[a.name]
-    return choose_threshold(part.targets.y[a.name][rows], prediction.proba[a.name][rows]), None
+    if missing is None:
+        return choose_balanced(of_a, prior=prior), None, verdicts
+    threshold = neutral_threshold(prior)
+    meaning = "" if prior is None else ", the share of AI in training"
+    note = f"the calibrating part of validation has no {missing} rows: the threshold is {threshold:.3g}{meaning}"
+    return threshold, note, verdicts
 
 
 def summarise(
@@ -63,3 +93,9 @@ def _missing(part: Features) -> str | None:
 def _score(task: Task, prediction: Prediction, targets: Targets) -> float | None:
     rows = targets.applies[task.name]
     return task_score(task, targets.y[task.name][rows], prediction.proba[task.name][rows]) if rows.any() else None
+
+
+def _scores(task: Task, views: Sequence[Prediction], targets: Targets, groups: IntArray) -> Scores:
+    rows = targets.applies[task.name]
+    proba = np.stack([view.proba[task.name][rows] for view in views])
+    return Scores(targets.y[task.name][rows], proba, groups[rows])

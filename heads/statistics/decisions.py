@@ -71,7 +71,7 @@ class DecisionCounts:
 
     def confusion(self, weights: FloatArray) -> FloatArray:
         """Return counts by truth and decision: weights (n, n_groups) → (n, n_classes, n_decisions)."""
-        return self.sums.weigh(weights).reshape(-1, self.n_classes, self.n_decisions)
+        return self.sums.weigh(weights).reshape(len(weights), self.n_classes, self.n_decisions)
 
 
 def recalls(confusion: FloatArray) -> FloatArray:

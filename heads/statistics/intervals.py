@@ -223,4 +223,4 @@ def _t_quantile(share: float, n_free: float) -> float:
 
 
 def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+    return (1 + math.tanh(x / 2)) / 2

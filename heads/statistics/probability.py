@@ -114,10 +114,12 @@ class ProbabilitySums:
         above 0 even where probabilities are true: see `calibration_floor`.
         """
         n_groups, n_strata, _ = self.totals.shape
-        totals = (weights[:, :n_groups] @ self.totals.reshape(n_groups, -1)).reshape(-1, n_strata, 3)
+        totals = (weights[:, :n_groups] @ self.totals.reshape(n_groups, n_strata * 3)).reshape(
+            len(weights), n_strata, 3
+        )
         rows = totals[:, :, 0]
         scale = np.divide(self.shares, rows, out=np.full(rows.shape, np.nan), where=rows > 0)
-        gaps = self.gaps.weigh(weights).reshape(-1, n_strata, N_BINS)
+        gaps = self.gaps.weigh(weights).reshape(len(weights), n_strata, N_BINS)
         return {
             "nll": (scale * totals[:, :, 1]).sum(axis=1),
             "brier": (scale * totals[:, :, 2]).sum(axis=1),
@@ -142,7 +144,6 @@ def assign_bins(confidence: NDArray[np.floating[Any]], weights: FloatArray | Non
     """
     n_bins = max(1, min(N_BINS, len(confidence) // _ROWS_A_BIN))
     distinct, place = np.unique(confidence, return_inverse=True)
-    place = place.reshape(-1)
     mass = np.bincount(place, weights=weights, minlength=len(distinct))
     middle = (np.cumsum(mass) - mass / 2) / mass.sum() * n_bins
     return np.asarray(np.minimum(middle.astype(np.int64), n_bins - 1)[place])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.statistics.resampling import cut_weights
+from heads.statistics.resampling import cut_weights, join_weightings
 
 __all__ = ["FPRS", "RankedScores", "auc", "average_precision", "partial_auc", "tpr_at_fpr"]
 
@@ -96,17 +96,17 @@ class RankedScores:
             _measure_few(self, weights[rows], tuple(fprs))
             for rows in cut_weights(len(weights), len(self.positives) + len(self.negatives))
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return join_weightings(parts)
 
 
 def auc(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
     """Return how often a positive scores more than a negative, ties counting half; NaN with one class."""
-    return float(_measure_rows(y, p)["auc"][0])
+    return float(_measure_rows(y, p)["auc"].item())
 
 
 def average_precision(y: IntArray, p: NDArray[np.floating[Any]]) -> float:
     """Return the mean precision at the scores of positives, as scikit-learn defines it; NaN without positives."""
-    return float(_measure_rows(y, p)["average_precision"][0])
+    return float(_measure_rows(y, p)["average_precision"].item())
 
 
 def tpr_at_fpr(y: IntArray, p: NDArray[np.floating[Any]], fpr: float) -> float:
@@ -114,7 +114,7 @@ def tpr_at_fpr(y: IntArray, p: NDArray[np.floating[Any]], fpr: float) -> float:
 
     Nothing is interpolated: it is the rate of a threshold that exists. NaN with one class.
     """
-    return float(_measure_rows(y, p, (fpr,))["tpr_at_fpr"][0, 0])
+    return float(_measure_rows(y, p, (fpr,))["tpr_at_fpr"].item())
 
 
 def partial_auc(y: IntArray, p: NDArray[np.floating[Any]], max_fpr: float) -> float:
@@ -123,7 +123,7 @@ def partial_auc(y: IntArray, p: NDArray[np.floating[Any]], max_fpr: float) -> fl
     McClish, "Analyzing a portion of the ROC curve", 1989; ``roc_auc_score(max_fpr=…)`` of scikit-learn. NaN with one
     class.
     """
-    return float(_measure_rows(y, p, (max_fpr,))["partial_auc"][0, 0])
+    return float(_measure_rows(y, p, (max_fpr,))["partial_auc"].item())
 
 
 def _measure_rows(y: IntArray, p: NDArray[np.floating[Any]], fprs: Sequence[float] = FPRS) -> dict[str, FloatArray]:
@@ -176,9 +176,9 @@ def _cut(
         area[i] = areas[i, :end].sum()
         if last + 1 < len(steps):
             # The next negatives are taken in part: the curve rises to them in a straight line.
-            share = max(limit - steps[last], 0.0) / (steps[last + 1] - steps[last])
-            rise = ours[rows.positives_from[end]] - hits[i]
-            area[i] += max(limit - steps[last], 0.0) * (hits[i] + share * rise / 2)
+            left = limit - steps[last]
+            rise = (ours[rows.positives_from[end]] - hits[i]) * left / (steps[last + 1] - steps[last])
+            area[i] += left * (hits[i] + rise / 2)
     return hits, area
 
 

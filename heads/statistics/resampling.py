@@ -5,7 +5,7 @@ A figure is resampled without a second look at the rows: each group counts as of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from heads.errors import HeadsError
 
-__all__ = ["GroupSums", "cut_weights", "draw_weights", "iterate_weights", "resample", "standard_error"]
+__all__ = [
+    "GroupSums",
+    "cut_weights",
+    "draw_weights",
+    "iterate_weights",
+    "join_weightings",
+    "resample",
+    "standard_error",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -56,9 +64,9 @@ class GroupSums:
             1 each by default: rows are counted.
         n_cells : int
         """
-        n_groups = int(groups.max()) + 1 if len(groups) else 1
+        n_groups = int(groups.max(initial=0)) + 1
         keys, place = np.unique(cells * n_groups + groups, return_inverse=True)
-        sums = np.bincount(place.reshape(-1), weights=values, minlength=len(keys)).astype(np.float64)
+        sums = np.bincount(place, weights=values, minlength=len(keys)).astype(np.float64)
         filled, starts = np.unique(keys // n_groups, return_index=True)
         return cls(keys % n_groups, sums, filled, starts.astype(np.int64), n_cells)
 
@@ -86,7 +94,7 @@ def draw_weights(n_groups: int, *, n_resamples: int = 2000, seed: int = 0) -> Fl
     return np.concatenate(list(iterate_weights(n_groups, n_resamples=n_resamples, seed=seed)))
 
 
-def iterate_weights(n_groups: int, *, n_resamples: int, seed: int = 0) -> Iterator[FloatArray]:
+def iterate_weights(n_groups: int, *, n_resamples: int, seed: int) -> Iterator[FloatArray]:
     """Yield what `draw_weights` returns a few resamples at a time, so that many groups need little memory."""
     if n_groups < 2:
         raise HeadsError(f"there is {n_groups} group of rows to resample, expected two or more")
@@ -125,7 +133,13 @@ def resample(measure: Measure, n_groups: int, *, n_resamples: int = 500, seed: i
     parts = [measure(np.ones((1, n_groups)))]
     if n_groups > 1:
         parts += [measure(weights) for weights in iterate_weights(n_groups, n_resamples=n_resamples, seed=seed)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return join_weightings(parts)
+
+
+def join_weightings(parts: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+    """Put figures together that were measured for some weightings at a time."""
+    first, *others = parts
+    return {name: np.concatenate([values, *(part[name] for part in others)]) for name, values in first.items()}
 
 
 def standard_error(resampled: FloatArray) -> float:

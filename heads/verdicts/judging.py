@@ -14,6 +14,7 @@ from heads.head.protocol import FloatArray, Prediction
 from heads.verdicts.maps import ProbabilityMaps
 from heads.verdicts.novelty import NOVEL_UP_TO
 from heads.verdicts.points import OperatingPoint
+from heads.verdicts.sets import GeneratorSets
 
 __all__ = ["UNLIKE", "UNSURE", "UNSURE_CODE", "UNSURE_UNLIKE", "Judgement", "judge", "no_judgement", "verdict_classes"]
 
@@ -42,6 +43,8 @@ class Judgement:
         0 real, ``1 + k`` generator k (1 is AI, if there is no task B), -1 unsure, -2 unsure as `UNLIKE`.
     classes : tuple of str
         Names of the columns of ``proba``.
+    in_set : bool array (n, K) or None
+        Which generators are in each row's set; None where the run has no sets.
     novelty : float64 array (n,) or None
         P-value of each row's being like the training pictures; None where the run cannot tell.
     """
@@ -51,6 +54,7 @@ class Judgement:
     proba: FloatArray
     verdict: IntArray
     classes: tuple[str, ...]
+    in_set: BoolArray | None = None
     novelty: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -80,6 +84,15 @@ class Judgement:
             return found
         return replace(found, verdict=np.where(found.is_unlike, _UNLIKE_CODE, self.verdict))
 
+    @property
+    def sets(self) -> list[str] | None:
+        """The generators that each row may be by if it is AI, joined by ``|``; None where the run has no sets."""
+        if self.in_set is None:
+            return None
+        return [
+            "|".join(name for name, is_in in zip(self.classes[1:], row, strict=True) if is_in) for row in self.in_set
+        ]
+
 
 def judge(
     prediction: Prediction,
@@ -88,6 +101,7 @@ def judge(
     point: OperatingPoint,
     maps: ProbabilityMaps,
     prior: float | None = None,
+    sets: GeneratorSets | None = None,
 ) -> Judgement:
     """Decide each row at an operating point: real, AI with the likeliest generator, or unsure.
 
@@ -100,6 +114,8 @@ def judge(
     maps : ProbabilityMaps
     prior : float, optional
         Share of AI at which probabilities are given; verdicts do not depend on it.
+    sets : GeneratorSets, optional
+        What chooses the generators that each row may be by, of raw probabilities too.
     """
     a, b = joint_tasks(tasks)
     raw = prediction.proba[a.name]
@@ -113,14 +129,16 @@ def judge(
         proba=joint_proba(mapped, tasks),
         verdict=codes.astype(np.int64),
         classes=verdict_classes(tasks),
+        in_set=None if sets is None or b is None else sets.choose(prediction.proba[b.name]),
     )
 
 
-def no_judgement(tasks: Sequence[Task]) -> Judgement:
+def no_judgement(tasks: Sequence[Task], *, sets: GeneratorSets | None = None) -> Judgement:
     """Return what is said of no rows at all."""
     classes = verdict_classes(tasks)
     nothing = np.empty(0, dtype=np.float32)
-    return Judgement(nothing, nothing, np.empty((0, len(classes)), np.float32), np.empty(0, np.int64), classes)
+    in_set = None if sets is None else np.empty((0, len(classes) - 1), dtype=np.bool_)
+    return Judgement(nothing, nothing, np.empty((0, len(classes)), np.float32), np.empty(0, np.int64), classes, in_set)
 
 
 def verdict_classes(tasks: Sequence[Task]) -> tuple[str, ...]:

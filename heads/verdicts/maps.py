@@ -79,8 +79,7 @@ class ProbabilityMaps:
         a, b = joint_tasks(tasks)
         proba = {a.name: self.p_ai(prediction.proba[a.name], prior=prior).astype(np.float32)}
         if b is not None:
-            of_b = prediction.proba[b.name]
-            proba[b.name] = of_b if self.b is None else _cool(of_b, self.b)
+            proba[b.name] = self.p_generator(prediction.proba[b.name])
         return Prediction(proba)
 
     def p_ai(self, raw: ArrayLike, *, prior: float | None = None) -> Float64Array:
@@ -104,6 +103,10 @@ class ProbabilityMaps:
         wanted = self.prior if prior is None else prior
         assert wanted is not None
         return 1 / (1 + np.exp(-(self.evidence(scores) + log_odds(wanted))))
+
+    def p_generator(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return P(generator | AI) of raw probabilities, both (n, K)."""
+        return raw if self.b is None else _cool(raw, self.b)
 
     def evidence(self, raw: ArrayLike) -> Float64Array:
         """Return the log-likelihood ratio of AI to real that raw scores stand for."""

@@ -34,7 +34,7 @@ class OriginBound:
     n, n_errors : int
         Independent draws, and how many of them were called wrongly.
     bound : float
-        Upper Clopper–Pearson bound of the error rate, at the confidence that is left to one origin.
+        Upper Clopper–Pearson bound, as of `Guarantee`, at the confidence that is left to one origin.
     """
 
     origin: str
@@ -57,10 +57,11 @@ class Guarantee:
     n, n_errors : int
         Draws, and how many of them were called wrongly.
     bound : float
-        One-sided upper Clopper–Pearson bound of the rate, at most ``budget``.
-    expected, low, high : float
-        The rate that it buys (of ``fpr``: AI pictures called AI; of ``fnr``: real pictures called real) on calibrating
-        rows, and its 95 % interval.
+        One-sided upper Clopper–Pearson bound of the rate, at most ``budget``: of the most errors that are within it.
+        Where scores are equal, and where the threshold is not at the end of what may be chosen, fewer were made.
+    expected, low, high : float or None
+        The rate that it buys (of ``fpr``: AI pictures called AI; of ``fnr``: real pictures called real) on the same
+        rows, and its 95 % interval. None where there are no such rows; of one group there is no interval.
     dataset, rows : str
         Which rows these were: a data set, and ``calibrating`` (the part of the run's own validation) or ``valid``.
     origins : tuple of OriginBound
@@ -75,9 +76,9 @@ class Guarantee:
     n: int
     n_errors: int
     bound: float
-    expected: float
-    low: float
-    high: float
+    expected: float | None
+    low: float | None
+    high: float | None
     dataset: str
     rows: str
     origins: tuple[OriginBound, ...] = ()
@@ -148,7 +149,8 @@ def _parse_guarantee(document: Any, where: str) -> Guarantee:
     is_sound = (
         own["rate"] in ("fpr", "fnr")
         and own["unit"] in ("row", "group")
-        and all(_SHARE.holds(own[name]) for name in ("budget", "confidence", "bound", "expected", "low", "high"))
+        and all(_SHARE.holds(own[name]) for name in ("budget", "confidence", "bound"))
+        and all(own[name] is None or _SHARE.holds(own[name]) for name in ("expected", "low", "high"))
         and _COUNT.holds(own["n"])
         and _COUNT.holds(own["n_errors"])
         and isinstance(own["dataset"], str)

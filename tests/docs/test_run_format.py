@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import cli
 from featcache import FeatureStore
 from featcache.synthetic import SyntheticOutput, write_synthetic
+from heads import DetectorClassifier
 from heads.data.columns import Columns
 from heads.data.fusion import FUSIONS
 from heads.data.tasks import default_tasks
@@ -53,6 +54,16 @@ def runs(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def pseudo(store: FeatureStore, runs: dict[str, Run]) -> Path:
     out = runs["logistic"].path.with_name("pseudo")
     call("pseudo-label", runs["logistic"].path, store.path, "--split", "test", "--threshold", 0.6, "--out", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def calibrated(store: FeatureStore, runs: dict[str, Run]) -> Path:
+    """A run with folds, a point and sets."""
+    first, out = runs["logistic"].path.with_name("folds"), runs["logistic"].path.with_name("calibrated")
+    call("train", store.path, "--head", "linear", "--fusion", "image", "--folds", 2, "--out", first)
+    words = ("--max-fpr", 0.4, "--max-fnr", 0.4, "--coverage", 0.8, "--out", out)
+    call("calibrate", first, store.path, *words)
     return out
 
 
@@ -99,11 +110,11 @@ def test_every_kind_of_head_is_tried_and_named(runs: dict[str, Run]) -> None:
     assert all(f"arrays of `{kind}`" in DOCUMENT and f"`{kind}`" in told for kind in kinds)
 
 
-def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path) -> None:
+def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path, calibrated: Path) -> None:
     listed = {line.split()[0] for line in tree().splitlines()[1:]} - {"head/"}
     patterns = [re.escape(name).replace("<i>", r"\d+") for name in listed]
     found = set()
-    for folder in [*(run.path for run in runs.values()), pseudo]:
+    for folder in [*(run.path for run in runs.values()), pseudo, calibrated]:
         found |= {path.name for path in folder.rglob("*") if path.is_file()}
     assert all(any(re.fullmatch(pattern, name) for pattern in patterns) for name in found)
     assert all(any(re.fullmatch(pattern, name) for name in found) for pattern in patterns)
@@ -126,6 +137,23 @@ def test_the_record_has_the_keys_that_are_listed(runs: dict[str, Run], pseudo: P
         others = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         del others["run.json"]
         assert record["files"] == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in others.items()}
+
+
+def test_what_a_calibrated_run_promises_is_told(calibrated: Path) -> None:
+    record = read(calibrated / "run.json")
+    verdicts, folds = record["verdicts"], record["folds"]
+    assert verdicts.keys() == names("key of `verdicts`") and verdicts["maps"].keys() == names("key of `maps`")
+    assert verdicts["sets"].keys() == names("key of `sets`")
+    for point in verdicts["points"]:
+        assert point.keys() == names("key of a point")
+        assert all(each.keys() == names("key of a guarantee") for each in point["guarantees"])
+    (sentence,) = re.findall(r"`folds` has (.*)\n", DOCUMENT)
+    inner = {key for task in folds["metrics"].values() for figure in task.values() for key in figure}
+    assert set(re.findall(r"`(\w+)`", sentence)) == {*folds, *inner}
+    arrays = load_file(calibrated / "folds.safetensors")
+    told = {row[0].strip("`"): row[1] for row in table("array of `folds.safetensors`")}
+    assert arrays.keys() == told.keys()
+    assert all(is_shaped(arrays[name], told[name], {"n": folds["n"]}) for name in arrays)
 
 
 def test_what_a_pseudo_label_round_leaves_is_told(pseudo: Path) -> None:
@@ -219,6 +247,21 @@ def test_the_reader_in_the_document_predicts_what_the_run_does(store: FeatureSto
         expected = run.predict(rows).proba
         for found, task in zip(known["predict_linear"](run.path, rows.matrix("image")), ("a", "b"), strict=True):
             np.testing.assert_allclose(found, expected[task], atol=1e-5)
+
+
+def test_a_classifier_has_the_files_and_keys_that_are_listed(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    DetectorClassifier(settings={"strengths": [0.1]}).fit(X, np.tile(["b", "a"], 20)).save(tmp_path / "c")
+    (block,) = re.findall(r"```\n(classifiers/first/.*?)```", DOCUMENT, re.S)
+    listed = {line.split()[0].strip("/") for line in block.splitlines()[1:]}
+    assert {path.name for path in (tmp_path / "c").iterdir()} == listed
+    record = read(tmp_path / "c" / "classifier.json")
+    assert record.keys() == names("key of `classifier.json`")
+    head = tmp_path / "c" / "head"
+    assert record["files"] == {f"head/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in head.iterdir()}
+    assert read(head / "head.json")["tasks"][0]["name"] in re.findall(
+        r"`(\w+)`", section("The folder of a classifier, format version 1")
+    )
 
 
 def test_an_ablation_has_the_files_keys_and_columns_that_are_listed(store: FeatureStore, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from featcache.commands.extract.misses import print_misses
+from featcache.commands.extract.result import print_broken
 from featcache.console import console, human_bytes, human_seconds, safe
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def render_forecast(found: Forecast, cache: Path, *, timed: bool) -> None:
     counts += [f"{found.n_orphans:,} entries skipped: no such file"] if found.n_orphans else []
     counts += [f"{found.n_unreadable:,} pictures cannot be read"] if found.n_unreadable else []
     console.print(", ".join([f"{found.n_samples:,} samples", *counts]), soft_wrap=True)
+    print_broken(found.broken)
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("encoder", no_wrap=True)
     table.add_column("model", overflow="fold")

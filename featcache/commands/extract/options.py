@@ -119,7 +119,7 @@ Column = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FIELD=NAME,…", rich_help_panel=_DATA,
-        help="Which columns mean what: image=file,caption=text; others go by their names.",
+        help="Which columns (keys of .json beside pictures) mean what: image=file,caption=text.",
     ),
 ]  # fmt: skip
 Root = Annotated[

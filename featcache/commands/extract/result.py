@@ -13,7 +13,7 @@ from featcache.errors import FeatcacheError
 if TYPE_CHECKING:
     from featcache.extraction.results import ExtractResult, PassResult, SideResult
 
-__all__ = ["render_result", "result_document"]
+__all__ = ["print_broken", "render_result", "result_document"]
 
 _SHOWN = 5
 
@@ -119,10 +119,15 @@ def _render_faults(result: ExtractResult, path: Path) -> None:
     if len(failures) > _SHOWN:
         more = len(failures) - _SHOWN
         console.print(f"… and {more:,} more failures, in {safe(path / 'failures')}", soft_wrap=True)
-    for line in result.broken[:_SHOWN]:
+    print_broken(result.broken)
+
+
+def print_broken(lines: Sequence[str]) -> None:
+    """Print the first parts of the source that are damaged or refused, and how many more there are."""
+    for line in lines[:_SHOWN]:
         console.print(f"[red]broken[/] {safe(line)}", soft_wrap=True)
-    if len(result.broken) > _SHOWN:
-        console.print(f"… and {len(result.broken) - _SHOWN:,} more broken parts, all in --json", soft_wrap=True)
+    if len(lines) > _SHOWN:
+        console.print(f"… and {len(lines) - _SHOWN:,} more broken parts, all in --json", soft_wrap=True)
 
 
 def _failures(result: ExtractResult) -> list[Any]:

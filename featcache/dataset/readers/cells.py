@@ -15,9 +15,11 @@ from featcache.identity.terms import UNKNOWN
 __all__ = [
     "FIELDS",
     "LABELS",
+    "Captions",
     "decode_caption",
     "escape_surrogates",
     "is_unicode",
+    "parse_captions",
     "parse_cell",
     "parse_object",
     "parse_objects",
@@ -37,7 +39,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 LABELS = ("label_a", "label_b", "generator")
 """Fields that say what a picture is."""
-
+Captions = str | tuple[tuple[int, str], ...] | None
+"""A caption, those of a list with their places in it, or none."""
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 
@@ -81,8 +84,14 @@ def escape_surrogates(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _parse_captions(cell: object) -> str | tuple[tuple[int, str], ...] | None:
-    """Give the caption of a cell, or those of a list with their places in it, without what stands for none."""
+def parse_captions(cell: object) -> Captions:
+    """Give the caption of a cell, or those of a list with their places in it, without what stands for none.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
     if not isinstance(cell, list):
         return _parse_text(cell)
     captions = enumerate(map(_parse_text, cell))
@@ -164,7 +173,7 @@ def _parse_group(cell: object, reading: Reading) -> str | None:
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "image": _parse_image,
     "caption": _parse_text,
-    "captions": _parse_captions,
+    "captions": parse_captions,
     "split": _parse_split,
     "sample_id": _parse_id,
     "origin": _parse_name,

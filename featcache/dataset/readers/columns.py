@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from itertools import islice
 
 from featcache.dataset.readers.cells import FIELDS, LABELS, is_unicode, quoted
+from featcache.dataset.readers.inverted import is_inverted
 from featcache.dataset.readers.table import Table, load_columns
 from featcache.errors import ManifestError
 
@@ -28,7 +29,7 @@ _LIKELY: Mapping[str, tuple[str, ...]] = {
     "caption": ("captions", "captiontext", "rawcaption", "description", "sentence", "sentences", "sentencesraw",
                 "alt", "alttext", "textprompt", "positiveprompt"),
     "label_a": ("label", "labels", "labela", "target", "y", "isai", "isfake", "isgenerated", "isaigenerated",
-                "aigenerated", "fake"),
+                "aigenerated", "fake", "ai", "isreal", "real"),
     "generator": ("model", "modelname", "generatorname", "generatormodel", "class", "classname"),
     "split": ("subset", "set", "partition", "fold"),
     "sample_id": ("uid", "uuid", "key", "imageid", "imgid"),
@@ -203,6 +204,7 @@ def _hints(columns: Sequence[str], known: Collection[str]) -> Iterator[tuple[str
             yield column, f"{quoted(column)} is not read: {what}"
         elif field is not None and field not in known and column.isprintable():
             option = f"--column {shlex.quote(f'{field}={column}')}"
+            option += " --labels 1=real,0=ai" if field == "label_a" and is_inverted(column) else ""
             yield column, f"{quoted(column)} is not read: {option} if it is the {_MEANS[field]}"
 
 

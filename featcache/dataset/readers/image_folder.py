@@ -8,12 +8,11 @@ from pathlib import Path
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.left_out import LeftOut
 from featcache.dataset.readers.parquet import read_parquet
-from featcache.dataset.readers.reading import Reading
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.readers.table_set import TablePart, join_tables
 from featcache.dataset.readers.text_files import read_csv, read_jsonl
 from featcache.dataset.readers.tree import is_metadata, read_tree
-from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 
@@ -22,7 +21,7 @@ __all__ = ["find_metadata", "leave_unnamed", "read_image_folder"]
 _UNNAMED = "no row of the metadata names them"
 
 
-def find_metadata(folder: Path) -> tuple[Path, ...]:
+def find_metadata(folder: Path, reading: Reading = TODAY) -> tuple[Path, ...]:
     """List the tables in the folders of splits that a folder has; none if it is another kind of folder.
 
     Raises
@@ -33,7 +32,7 @@ def find_metadata(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
     try:
-        splits = sorted(path for path in folder.iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir())
+        splits = sorted(path for path in folder.iterdir() if reading.split_of(path.name) and path.is_dir())
         found = [
             sorted(file for file in split.iterdir() if is_metadata(file.name) and file.is_file()) for split in splits
         ]

@@ -9,7 +9,7 @@ from featcache.dataset.readers.class_folders import Class, in_shell, label_by_wo
 from featcache.dataset.readers.earlier import EarlierLayout
 from featcache.dataset.readers.reading import TODAY, Reading, as_generator
 from featcache.dataset.readers.split_folders import Folder, check_splits, find_splits
-from featcache.dataset.readers.words import canonical, is_vague, split_of, verdict_of
+from featcache.dataset.readers.words import canonical, is_thing, is_vague, split_of, verdict_of
 from featcache.errors import ManifestError
 from featcache.identity.terms import UNKNOWN
 
@@ -75,7 +75,7 @@ def label_paths(where: str, paths: Iterable[str], reading: Reading) -> tuple[dic
 
 
 def _label(where: str, first: Mapping[Folder, str], reading: Reading) -> dict[Folder, Labels]:
-    """Label folders by rules 2; `first` has a picture of each."""
+    """Label folders by rules 2 or later; `first` has a picture of each."""
     cuts = find_splits(first, lambda part: canonical(part) in reading.stated if reading.stated else _is_word(part))
     if reading.is_unlabelled:
         classes: dict[Folder, Class] = {}
@@ -127,7 +127,7 @@ def _check_classes(
     where: str, first: Mapping[Folder, str], cuts: Mapping[Folder, int], classes: Mapping[Folder, Class]
 ) -> None:
     """Refuse split folders with class folders of which none holds real pictures, or some cannot be told."""
-    inside = {folder: folder[cut + 1 :] for folder, cut in cuts.items() if len(folder) > cut + 1}
+    inside = {folder: rest for folder, cut in cuts.items() if not all(map(is_thing, rest := folder[cut + 1 :]))}
     reason = "hold no real pictures that can be told by their names"
     if any(label == 0 for label, _ in classes.values()):
         # On top they would be generators, or mean nothing; here a generator may have its name above them.
@@ -136,7 +136,7 @@ def _check_classes(
         reason = "hold some that cannot be told by their names"
     if not inside:
         return
-    names = {next(filter(_is_word, rest), rest[0]) for rest in inside.values()}
+    names = {next(part for part in (*filter(_is_word, rest), *rest) if not is_thing(part)) for rest in inside.values()}
     names |= {part for folder in classes for part in folder if _is_word(part)}
     shown = ", ".join(quoted(first[folder]) for folder in [*inside][:_SHOWN])
     raise ManifestError(
@@ -149,7 +149,7 @@ def _check_classes(
 def _describe_earlier(
     where: str, first: Mapping[Folder, str], counts: Mapping[Folder, int], found: Mapping[Folder, Labels]
 ) -> tuple[str, ...]:
-    """Say how many pictures have other labels by rules 1 than by rules 2."""
+    """Say how many pictures have other labels by rules 1 than by those of today."""
     begin = "labels are read from folders as the earlier version read them into this cache; "
     try:
         today = _label(where, first, TODAY)

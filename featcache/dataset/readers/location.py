@@ -8,6 +8,7 @@ from pathlib import Path
 
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.image_folder import find_metadata
+from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.tree import is_metadata
 from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
@@ -20,6 +21,7 @@ __all__ = [
     "find_parquets",
     "find_tars",
     "has_columns",
+    "has_objects",
     "is_image_folder",
     "locate",
     "name_of",
@@ -152,9 +154,14 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
     return files, path
 
 
-def has_columns(path: Path) -> bool:
+def has_columns(path: Path, reading: Reading = TODAY) -> bool:
     """Say whether a located path stands for a table: not for tars, nor for a folder of pictures."""
-    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir() or find_metadata(path))
+    return not find_tars(path) and bool(find_parquets(path)[0] or not path.is_dir() or find_metadata(path, reading))
+
+
+def has_objects(path: Path) -> bool:
+    """Say whether a located path stands for tars, or for a folder with ``.json`` below it."""
+    return bool(find_tars(path)) or any(path.rglob("*.[jJ][sS][oO][nN]"))
 
 
 def _matching(pattern: Path) -> tuple[Path, ...]:

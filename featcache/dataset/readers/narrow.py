@@ -3,8 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from featcache.dataset.readers.cells import FIELDS, LABELS, quoted
+from featcache.dataset.readers.caption_lists import unpack_lists
+from featcache.dataset.readers.cells import FIELDS, LABELS, Captions, quoted
 from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns, without_labels
+from featcache.dataset.readers.inverted import check_inverted
 from featcache.dataset.readers.labels import describe_labels, join_labels
 from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.outcome import (
@@ -41,16 +43,18 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
         table = without_labels(table)
     matched = match_columns(table)
     found = _settle(table, matched)
+    notes = check_inverted(table, found)
     fields = _load(table, found)
     unset = [None] * len(next(iter(fields.values())))
     missing = MissingWords(table.reading)
-    cells = fields.get("caption", unset)
+    cells, listed_notes = unpack_lists(table, fields.get("caption", unset))
     if contents is not None and "text" not in contents:
         cells = [cell[0][1] if isinstance(cell, tuple) else cell for cell in cells]
     captions = [cell if isinstance(cell, tuple) else missing.drop(cell) for cell in cells]
     images = fields.get("image", unset)
     empty = [row for row, pair in enumerate(zip(images, captions, strict=True)) if pair == (None, None)]
-    refuse_rows(table, empty, lambda _: "expected an image, a caption or both, found neither")
+    unread = describe_unread(table, matched) if contents is None else ()
+    refuse_rows(table, empty, lambda _: f"expected an image, a caption or both, found neither{_likely(unread)}")
     ids = fields.get("sample_id") or _ids_of(table, images)
     labels, generators = join_labels(table, found, fields)
     splits, groups = fields.get("split", unset), fields.get("group", unset)
@@ -75,8 +79,7 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
     samples = SampleList.of(rows())
     settle_orphans(orphans, len(samples), on_orphan)
     check_unique(samples)
-    unread = describe_unread(table, matched) if contents is None else ()
-    notes = unread + odd + missing.notes + describe_labels(table, generators)
+    notes += unread + odd + listed_notes + missing.notes + describe_labels(table, generators)
     return Parsed(samples, generators, tuple(orphans), notes=notes)
 
 
@@ -110,7 +113,12 @@ def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:
     return {field: column for (field, _), column in zip(wanted, columns, strict=True)}
 
 
-def _captions(name: str, cell: str | tuple[tuple[int, str], ...] | None) -> Iterator[tuple[str, str | None]]:
+def _likely(unread: Sequence[str]) -> str:
+    """Say in a message which column probably has what is missing."""
+    return next((f" ({note})" for note in unread if "--column image=" in note or "--column caption=" in note), "")
+
+
+def _captions(name: str, cell: Captions) -> Iterator[tuple[str, str | None]]:
     """Give the samples of a row by id and caption: one for each caption of a list."""
     if isinstance(cell, tuple):
         yield from ((f"{name}#{place}", caption) for place, caption in cell)

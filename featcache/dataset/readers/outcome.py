@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.dataset.readers.cells import is_unicode, quoted
 from featcache.dataset.readers.left_out import Gap, LeftOut
-from featcache.dataset.readers.reading import LATEST, Reading
+from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.table import more_rows
 from featcache.dataset.readers.troubles import explain
 from featcache.dataset.readers.words import is_missing
@@ -71,7 +71,7 @@ class MissingWords:
     """Takes captions such as ``nan`` and ``NULL`` for missing, except by rules 1, and counts them."""
 
     def __init__(self, reading: Reading) -> None:
-        self._is_kept = reading.rules < LATEST
+        self._is_kept = reading.rules == 1
         self._count, self._first = 0, ""
 
     def drop(self, caption: str | None) -> str | None:

@@ -8,14 +8,22 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 
-from featcache.dataset.readers.words import UNLABELLED, canonical, is_missing, is_vague, verdict_of
+from featcache.dataset.readers.words import (
+    SPLIT_NAMES,
+    UNLABELLED,
+    canonical,
+    is_missing,
+    is_vague,
+    split_of,
+    verdict_of,
+)
 from featcache.errors import ManifestError
 
 __all__ = ["AI_CLASS", "LATEST", "TODAY", "Reading", "as_generator", "write_statement"]
 
-LATEST = 2
+LATEST = 3
 AI_CLASS = "ai"
-"""In the place of a class: an AI picture of unknown generator. No class is called so, by rules 2."""
+"""In the place of a class: an AI picture of unknown generator. By rules 2 and later no class is called so."""
 _MEANINGS = {"real": 0, "ai": 1}
 _FORMS = "such as 1=real,0=ai, midjourney=ai, '*=ai' (all others), none (no labels) or auto (as the data say)"
 _PART = re.compile(r'\s*("(?:[^"]|"")*"\s*=[^,]*|[^,]*)(,|$)')
@@ -29,10 +37,11 @@ class Reading:
     Attributes
     ----------
     rules : int
-        1: as the first version read folders, names of classes and captions; data sets that it read go on so. 2: by
-        the words of `featcache.dataset.readers.words`.
+        1: as the first version read folders, names of classes and captions. 2: by the words of
+        `featcache.dataset.readers.words`. 3: objects beside pictures say what those in tars say, and captions may be
+        lists in text. A data set that a cache knows goes on by its own.
     labels : str
-        What the user states: ``""`` nothing, ``auto`` nothing but that labels are read by rules 2, ``none`` that
+        What the user states: ``""`` nothing, ``auto`` nothing but that labels are not read by rules 1, ``none`` that
         there are no labels, else what values mean (``0=ai,1=real``). Made by `state`.
     columns : str
         Which columns mean what, as ``--column`` takes it: ``image=file,caption=text``.
@@ -74,7 +83,7 @@ class Reading:
     @property
     def is_early(self) -> bool:
         """Whether labels are read by rules 1."""
-        return self.rules < LATEST and not self.labels
+        return self.rules == 1 and not self.labels
 
     @property
     def is_unlabelled(self) -> bool:
@@ -163,6 +172,10 @@ class Reading:
         if is_missing(text) or value in UNLABELLED:
             return None
         return {0: "real", 1: AI_CLASS, None: text}[verdict_of(text)]
+
+    def split_of(self, name: str) -> str | None:
+        """Name the split that a table or tar, or the folder of one, is called after; `split_of` from rules 3 on."""
+        return split_of(name) if self.rules > 2 else SPLIT_NAMES.get(name.lower())
 
     @cached_property
     def _numbers(self) -> frozenset[str]:

@@ -34,6 +34,8 @@ class Table:
         By which rules labels and captions are read, and what the user says of columns and paths.
     default_id : callable
         Gives the id of a row (from 0) that has no other.
+    has_texts : bool
+        Captions are texts as they are, as in files of their own, and no lists in text.
     """
 
     origin: str
@@ -44,6 +46,7 @@ class Table:
     declared: tuple[str, ...] = ()
     reading: Reading = TODAY
     default_id: Callable[[int], str] = lambda row: f"row-{row + 1}"
+    has_texts: bool = False
 
     def where(self, row: int) -> str:
         """Name a row (from 0) for messages."""

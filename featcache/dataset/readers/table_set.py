@@ -12,7 +12,10 @@ from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.table import Table, more_rows
 from featcache.dataset.readers.words import SPLIT_NAMES
 
-__all__ = ["TablePart", "join_tables"]
+__all__ = ["KEYED", "TablePart", "join_tables"]
+
+KEYED = frozenset(("key", "url", "status"))
+"""Columns by which img2dataset's tables are told: the key is what its tars and files are called by."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class TablePart:
         How many rows it has.
     pictures : collection of str
         Columns that hold pictures, if no column does so by its name.
+    rows : sequence of int, optional
+        Which rows of its file they are, from 0; None: all of them.
     """
 
     table: Table
     name: str
     n_rows: int
     pictures: Collection[str] = ()
+    rows: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class _Parts:
     def find(self, row: int) -> tuple[int, int]:
         """Give the file of a row, and which of its rows that is."""
         part = bisect.bisect_right(self.starts, row) - 1
-        return part, row - self.starts[part]
+        rows, number = self.parts[part].rows, row - self.starts[part]
+        return part, number if rows is None else rows[number]
 
     def where(self, row: int) -> str:
         part, number = self.find(row)
@@ -81,11 +88,14 @@ def join_tables(parts: Sequence[TablePart], folder: str, reading: Reading) -> Ta
     table = Table(title, header, lambda _: [], folder, joined.where, reading=reading, default_id=joined.default_id)
     found = match_columns(table)
     held = next((name for name in header if any(name in part.pictures for part in parts)), None)
+    named = [reading.columns] if reading.columns else []
     if held is not None and "image" not in found:
-        named = ",".join(filter(None, (reading.columns, f"image={held}")))
-        table = replace(table, reading=replace(reading, columns=named))
+        named.append(f"image={held}")
+    if held is not None and "sample_id" not in found and reading.rules > 2 and set(header) >= KEYED:
+        named.append("sample_id=key")
+    table = replace(table, reading=replace(reading, columns=",".join(named)))
     image = match_columns(table).get("image")
-    splits = [_split_of(part.name) for part in parts]
+    splits = [_split_of(part.name, reading) for part in parts]
     if "split" in found or set(splits) <= {"train"} or not any(splits):
         return replace(table, load=_loader(header, joined, image, []))
     return replace(table, header=(*header, "split"), load=_loader(header, joined, image, splits))
@@ -118,10 +128,10 @@ def _join(folder: str, cell: object) -> object:
     return f"{folder}/{cell}" if isinstance(cell, str) and cell.strip() and not cell.startswith("/") else cell
 
 
-def _split_of(name: str) -> str | None:
+def _split_of(name: str, reading: Reading) -> str | None:
     """Return the split that a file is named after, or else the nearest of its folders."""
     *folders, file = os.path.splitext(name.lower())[0].split("/")  # noqa: PTH122
     words = {SPLIT_NAMES[word] for word in re.split(r"[-._ 0-9]+", file) if word in SPLIT_NAMES}
     if words:
         return words.pop() if len(words) == 1 else None
-    return next((SPLIT_NAMES[folder] for folder in reversed(folders) if folder in SPLIT_NAMES), None)
+    return next(filter(None, map(reading.split_of, reversed(folders))), None)

@@ -3,26 +3,24 @@
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from featcache.dataset.readers.archive import TarMember, walk_members
-from featcache.dataset.readers.cells import FIELDS, decode_caption, parse_cell, parse_object, quoted
+from featcache.dataset.readers.cells import decode_caption, quoted
 from featcache.dataset.readers.left_out import Gap, LeftOut, Sieve
-from featcache.dataset.readers.reading import LATEST, TODAY, Reading
-from featcache.dataset.readers.sidecars import SIDECAR_LIMIT, find_caption
+from featcache.dataset.readers.reading import Reading
+from featcache.dataset.readers.sidecars import SIDECAR_LIMIT, ObjectReader, choose_caption
 from featcache.dataset.readers.words import verdict_of
 from featcache.errors import ManifestError
 from featcache.files.picture_formats import HEAD_BYTES
 from featcache.files.regular import open_regular
 
-__all__ = ["TAR_FIELDS", "TarImage", "TarParts", "TarReader"]
+__all__ = ["TarImage", "TarParts", "TarReader"]
 
-TAR_FIELDS = ("caption", "label_a", "label_b", "generator", "split", "group", "sample_id")
-"""Fields of a sample that its metadata may have."""
-_ROLES = {"txt": "caption", "caption": "caption", "json": "metadata", "cls": "class"}
+_ROLES = {"txt": "txt", "caption": "caption", "json": "metadata", "cls": "class"}
 _FAULT_LIMIT = 100
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _FURTHER = "their endings have several parts, and their samples another picture, which is taken"
@@ -78,6 +76,8 @@ class TarParts:
         The picture.
     cells : dict of str to object
         What is said of the sample, by field.
+    captions : dict of str to object
+        Captions by the role of their member.
     roles : tuple of str
         What members there are.
     others : list of str
@@ -86,6 +86,7 @@ class TarParts:
 
     image: TarImage | None = None
     cells: dict[str, object] = field(default_factory=dict)
+    captions: dict[str, object] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
     others: list[str] = field(default_factory=list)
 
@@ -121,8 +122,9 @@ class TarReader:
 
     def __init__(self, reading: Reading, root: str) -> None:
         self._faults = _Faults()
-        self._is_early = reading.rules < LATEST
-        self._sieve = Sieve(self._is_early, root)
+        self._objects = ObjectReader(reading)
+        self._rules = reading.rules
+        self._sieve = Sieve(reading.rules == 1, root)
 
     @property
     def broken(self) -> tuple[Gap, ...]:
@@ -133,6 +135,16 @@ class TarReader:
     def left_out(self) -> tuple[LeftOut, ...]:
         """What looks like a picture and is not taken."""
         return self._sieve.left_out
+
+    def describe(self, origin: str, known: Collection[str]) -> tuple[str, ...]:
+        """Say what the user should know about the metadata that were read (`ObjectReader.describe`).
+
+        Raises
+        ------
+        ManifestError
+            No object has a key that the user names.
+        """
+        return self._objects.describe(origin, known)
 
     def read(self, path: Path) -> dict[str, TarParts]:
         """Match the members of one tar by key; keys without picture and caption are left out.
@@ -166,6 +178,11 @@ class TarReader:
     def _settle(self, path: Path, key: str, part: TarParts) -> None:
         """Account for the pictures of a key that are not taken, each by itself, and for a key that gives nothing."""
         where = f"{path.name}, sample {quoted(key)}"
+        texts = [part.captions.get(role) for role in ("txt", "caption")]
+        captions = self._objects.in_order(texts, part.captions.get("metadata"))
+        there = (caption for caption in captions if caption is not None)
+        if (caption := choose_caption(there) if self._rules > 2 else next(there, None)) is not None:
+            part.cells["caption"] = caption
         for name in part.others:
             if part.image is not None:
                 self._sieve.leave(self._named(path, name), _FURTHER)
@@ -191,6 +208,8 @@ class TarReader:
             found.setdefault(key, TarParts()).others.append(member.name)
         if role in (None, "other"):
             return
+        if role == "txt" and self._rules < 3:  # the first of both was used
+            role = "caption"
         if not key.strip():
             yield "expected a name with a key, found blanks"
             return
@@ -203,9 +222,30 @@ class TarReader:
             part.image = TarImage(str(path), member.offset, member.size, member.name)
             return
         try:
-            _add_sidecar(part.cells, role, _read_sidecar(file, member), is_early=self._is_early)
+            self._add_sidecar(part, role, _read_sidecar(file, member))
         except (ValueError, RecursionError) as error:
             yield f"the {role} cannot be read ({str(error)[:200]})"
+
+    def _add_sidecar(self, part: TarParts, role: str, data: bytes) -> None:
+        """Take the cells of a caption, a class or a metadata object, by precedence and not by order.
+
+        Raises
+        ------
+        ValueError
+            The data are not what the role demands.
+        """
+        if role in ("txt", "caption"):
+            part.captions[role] = decode_caption(data)
+        elif role == "class":
+            text = data.decode("utf-8-sig").strip()
+            if not re.fullmatch(r"(-1|[0-9]{1,9})?", text) and verdict_of(text) is None:
+                raise ValueError(f"expected a whole number, found {quoted(text)}")
+            part.cells.setdefault("label_b", text or None)
+        else:
+            cells = self._objects.parse(data)
+            caption = cells.pop("caption", None)
+            part.cells.update(cells)
+            part.captions[role] = self._objects.check_caption(caption)
 
     def _named(self, path: Path, member: str) -> str:
         """Name a member by its tar, below the folder that all tars are in."""
@@ -229,35 +269,3 @@ def _read_sidecar(file: BinaryIO, member: TarMember) -> bytes:
     if len(data) != member.size:
         raise ValueError(f"expected {member.size} bytes, the tar ends after {len(data)}")
     return data
-
-
-def _add_sidecar(cells: dict[str, object], role: str, data: bytes, *, is_early: bool) -> None:
-    """Take the cells of a caption, a class or a metadata object, by precedence and not by order.
-
-    Raises
-    ------
-    ValueError
-        The data are not what the role demands.
-    """
-    if role == "caption":
-        caption: object = decode_caption(data)
-        if caption is not None:
-            cells["caption"] = caption
-    elif role == "class":
-        text = data.decode("utf-8-sig").strip()
-        if not re.fullmatch(r"(-1|[0-9]{1,9})?", text) and verdict_of(text) is None:
-            raise ValueError(f"expected a whole number, found {quoted(text)}")
-        cells.setdefault("label_b", text or None)
-    else:
-        row = parse_object(data)
-        fields = TAR_FIELDS if is_early else {*TAR_FIELDS, *FIELDS["caption"]}
-        known = {name: value for name, value in row.items() if name.lower() in fields and value is not None}
-        values = {name.lower(): value for name, value in known.items()}
-        if len(values) != len(known):
-            raise ValueError(f"expected keys that differ not by case alone, found {quoted(sorted(known))}")
-        caption = find_caption(values)
-        cells.update({name: value for name, value in values.items() if name not in FIELDS["caption"]})
-        if isinstance(caption, str | float):
-            caption = parse_cell("caption", caption, TODAY)
-        if caption is not None:
-            cells.setdefault("caption", caption)

@@ -1,6 +1,7 @@
 """CSV, TSV, JSON and JSONL files as tables."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,12 +18,20 @@ _ARRAY_LIMIT = 2**29
 def read_csv(path: Path, *, delimiter: str) -> Table:
     """Open a UTF-8 file of delimited cells, quoted with ``"`` where needed; empty lines do not count.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    delimiter : str
+        What stands between cells. Where the header has none of it, the first of ``;``, tab and comma that it has.
+
     Raises
     ------
     ManifestError
         The file is empty; `Table.load` raises for invalid UTF-8, broken quotes, rows of another length and rows
         longer than 16 MiB.
     """
+    delimiter = _find_delimiter(path, delimiter)
     header = next(_csv_rows(path, delimiter), None)
     if header is None:
         raise ManifestError(f"{path.name} is empty, expected a header and rows")
@@ -42,6 +51,13 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
         return columns
 
     return Table(path.name, tuple(header), load, str(path.parent))
+
+
+def _find_delimiter(path: Path, expected: str) -> str:
+    """Return what stands between the cells of a header: spreadsheets of many countries write ``;`` into a CSV file."""
+    first = next((line for line in _lines(path) if line.strip()), "")
+    unquoted = re.sub('"[^"]*"', "", first)
+    return next((sign for sign in (expected, ";", "\t", ",") if sign in unquoted), expected)
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from unicodedata import normalize
 
 __all__ = ["explain"]
@@ -31,7 +32,7 @@ def explain(path: str, folder: str) -> str | None:
         return f"it is an address ({kind}), expected a path: download the pictures first (img2dataset does)"
     if "\\" in path:
         if _is_there(folder, path.replace("\\", "/")):
-            return "it is there with / in the place of \\: write / between folders"
+            return f"it is there with / in the place of \\: write / between folders, or --root {shlex.quote(folder)}"
         return "it has \\ between folders, as on Windows: write /, or say with --root DIR where the pictures are"
     for form in ("NFC", "NFD"):
         other = normalize(form, path)

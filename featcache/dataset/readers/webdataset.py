@@ -6,15 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from featcache.dataset.readers.cells import LABELS, quoted
-from featcache.dataset.readers.layout import label_paths
+from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.folder_labels import label_by_folders
 from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.narrow import parse_table
 from featcache.dataset.readers.outcome import OnOrphan, Parsed, settle_orphans
 from featcache.dataset.readers.reading import Reading
+from featcache.dataset.readers.sidecars import OBJECT_FIELDS
 from featcache.dataset.readers.table import Table, more_rows
-from featcache.dataset.readers.tar_samples import TAR_FIELDS, TarParts, TarReader
-from featcache.dataset.readers.words import SPLIT_NAMES
+from featcache.dataset.readers.tar_samples import TarParts, TarReader
 from featcache.errors import ManifestError
 from featcache.identity.terms import Content
 
@@ -27,11 +27,12 @@ def read_tars(
     """Read tars in the given order, each once and by its headers; only captions, labels and metadata are loaded.
 
     The key of a member is its name up to the first dot of the last part; what follows is its extension, in which
-    case does not count. A picture has the extension jpg, png, webp, …, or none and the first bytes of one; ``txt`` or
-    ``caption`` is the caption; ``cls`` is label_b (a whole number, 0 for real pictures, or a word for them or AI
-    pictures); ``json`` is an object of which caption (or text, or prompt), label_a, label_b, generator, split, group
-    and sample_id count. ``txt`` goes before the object's caption, the object's label_b before ``cls``. Other members
-    are ignored, and hidden ones. The sample's id is its key unless the object has another.
+    case does not count. A picture has the extension jpg, png, webp, …, or none and the first bytes of one; ``txt``,
+    ``caption`` and ``json`` have the caption, in this precedence; ``cls`` is label_b (a whole number, 0 for real
+    pictures, or a word for them or AI pictures); ``json`` is an object of which caption (or text, or prompt), label_a,
+    label_b, generator, split, group and sample_id count (`featcache.dataset.readers.sidecars.ObjectReader`). Its
+    label_b goes before ``cls``. Other members are ignored, and hidden ones. The sample's id is its key unless the
+    object has another.
 
     Where several tars are all named like splits (train-000.tar, val-000.tar) and not all like the same one, a tar
     gives the split of its samples that have none. Where no sample has a label of its own, the folders in the keys give
@@ -50,7 +51,7 @@ def read_tars(
     reader = TarReader(reading, root)
     orphans: list[Gap] = []
     rows: list[tuple[str, str, TarParts]] = []
-    splits = _split_by_tar(paths)
+    splits = _split_by_tar(paths, reading)
     for path in paths:
         try:
             parts = reader.read(path)
@@ -67,35 +68,28 @@ def read_tars(
         refused += [f"{each.names[0]}: {each.reason}" for each in reader.left_out]
         reason = refused[0] if refused else "expected members named like pictures or captions, found none"
         raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
-    left, notes = _label_by_folders(rows, reading) if contents is None else (reading, ())
-    parsed = parse_table(_tabulate(rows, left), on_orphan=on_orphan, contents=contents)
+    left, notes = reading, tuple[str, ...]()
+    if contents is None:
+        known = {name for _, _, part in rows for name, cell in part.cells.items() if cell is not None}
+        said = reader.describe(f"{rows[0][0]}{more_rows(len(paths), 'tar')}", known)
+        left, notes = label_by_folders(rows[0][0], [(key, part.cells) for _, key, part in rows], reading)
+        notes = said + notes
+    table = _tabulate(rows, replace(left, columns=""))
+    parsed = parse_table(table, on_orphan=on_orphan, contents=contents)
     return parsed._replace(
         orphans=tuple(orphans), broken=reader.broken, notes=notes + parsed.notes, left_out=reader.left_out
     )
 
 
-def _label_by_folders(rows: Sequence[tuple[str, str, TarParts]], reading: Reading) -> tuple[Reading, tuple[str, ...]]:
-    """Add labels and splits by the folders in keys where no sample has a label; what is left to be read by then."""
-    has_folders = any("/" in key for _, key, _ in rows)
-    if reading.is_early or not has_folders or any(part.cells.keys() & {*LABELS} for _, _, part in rows):
-        return reading, ()
-    labels, notes = label_paths(rows[0][0], (key for _, key, _ in rows), reading)
-    for _, key, part in rows:
-        split, label_a, label_b = labels[tuple(key.split("/")[:-1])]
-        part.cells |= {"label_a": label_a, "label_b": label_b}
-        part.cells.setdefault("split", split)
-    return replace(reading, labels="auto"), notes
-
-
-def _split_by_tar(paths: Sequence[Path]) -> dict[Path, str]:
+def _split_by_tar(paths: Sequence[Path], reading: Reading) -> dict[Path, str]:
     """Give the split that each tar is named after, if all are and they differ."""
-    words = [re.split(r"[-_.]", path.name, maxsplit=1)[0].lower() for path in paths]
-    splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
-    return dict(zip(paths, splits, strict=True)) if len(splits) == len(paths) and len(set(splits)) > 1 else {}
+    words = (re.split(r"[-_.]", path.name, maxsplit=1)[0] for path in paths)
+    splits = {path: split for path, word in zip(paths, words, strict=True) if (split := reading.split_of(word))}
+    return splits if len(splits) == len(paths) and len(set(splits.values())) > 1 else {}
 
 
 def _tabulate(rows: Sequence[tuple[str, str, TarParts]], reading: Reading) -> Table:
-    header = ("image", *TAR_FIELDS)
+    header = ("image", *OBJECT_FIELDS)
 
     def load(positions: Sequence[int]) -> list[list[object]]:
         def cell(key: str, part: TarParts, name: str) -> object:
@@ -109,4 +103,4 @@ def _tabulate(rows: Sequence[tuple[str, str, TarParts]], reading: Reading) -> Ta
         tar, key, _ = rows[row]
         return f"{tar}, sample {quoted(key)}"
 
-    return Table(rows[0][0], header, load, place=place, reading=reading)
+    return Table(rows[0][0], header, load, place=place, reading=reading, has_texts=True)

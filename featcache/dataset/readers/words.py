@@ -12,6 +12,7 @@ __all__ = [
     "counts_alone",
     "is_missing",
     "is_split_like",
+    "is_thing",
     "is_vague",
     "is_weak",
     "split_of",
@@ -78,6 +79,11 @@ def is_split_like(name: str) -> bool:
     """Tell whether a folder is called after a split and nothing else that has a meaning: ``test_images``, ``val2``."""
     word = re.split("[^a-z]", name.strip().lower(), maxsplit=1)[0]
     return split_of(name) is not None or (word in SPLIT_NAMES and is_vague(name.strip()[len(word) :]))
+
+
+def is_thing(name: str) -> bool:
+    """Tell whether a name says that pictures are there, and nothing of what they are: ``images``, ``img_samples``."""
+    return set(re.split(r"[\s_-]+", name.strip().lower())) <= _THINGS - _WEAK
 
 
 def is_vague(name: str) -> bool:

@@ -98,11 +98,12 @@ def check_reading(manifest: Manifest, cache: Cache, scanned: SampleTable) -> Non
 
 
 def _check_ids(table: SampleTable, scanned: SampleTable) -> None:
-    """Raise if pictures in files of their own would be called otherwise than they are in the cache."""
+    """Raise if pictures would be called otherwise than in the cache: by their files, or by a caption of several."""
     names = dict(zip(table.source, table.sample_id, strict=True))
     for source, sample_id in zip(scanned.source, scanned.sample_id, strict=True):
         before = names.get(source, sample_id)
-        if before != sample_id and sample_id == source.removeprefix(f"{scanned.origin}/"):
+        name = source.removeprefix(f"{scanned.origin}/")
+        if before != sample_id and (sample_id == name or sample_id.rpartition("#")[0] == before):
             raise FeatcacheError(
                 f"data set {scanned.dataset!r} would have sample {sample_id!r}, which is {before!r} in this cache: "
                 "read it as before, Manifest.from_source(…, earlier=…)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,26 @@ def test_a_picture_by_itself_is_one_sample(tmp_path: Path, name: str) -> None:
         assert found.gaps == () and found.is_loose and is_loose_name(found.name, found.origin)
 
 
+def test_of_objects_beside_pictures_captions_alone_are_read(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "d", "a.png", "c.png")
+    odd = os.fsdecode(os.fsencode(folder) + b"/b\xff.png")
+    Path(odd).write_bytes(png(2))
+    (folder / "d.png").symlink_to("nowhere.png")
+    said = {"caption": ["x", "y"], "label": 1, "split": "nonsense", "Label_A": "what", "label_a": 0}
+    (folder / "a.json").write_text(json.dumps(said))
+    for contents, names in ((IMAGE, ["a.png"]), (("image", "text"), ["a.png#0", "a.png#1"])):
+        found = read_pictures(folder, contents=contents)
+        assert ids(found) == [*names, "b\\udcff.png", "c.png"] and found.samples.path[len(names)] == odd
+        captions = [sample.caption for sample in found.samples]
+        assert captions == ([None] * 3 if contents == IMAGE else ["x", "y", None, None])
+        assert {(sample.label_a, sample.split) for sample in found.samples} == {(-1, None)}
+        assert ([gap.path for gap in found.gaps], found.notes) == ([f"{folder}/d.png"], ())
+        assert ids(read_pictures(folder / "a.png", contents=contents)) == names
+    (folder / "manifest.csv").write_text("image,id,caption\nc.png,a.png#0,\n,a.png#1,z\n")
+    found = read_pictures(folder, contents=("image", "text"))
+    assert ids(found) == ["a.png#0", "a.png#1", f"{folder}/a.png#0", f"{folder}/a.png#1", "b\\udcff.png"]
+
+
 def test_what_is_no_picture_and_what_is_not_there_is_told(tmp_path: Path) -> None:
     for name, text in {"a.odd": "x", "b": "x", "c.csv": "x\n1\n"}.items():
         (tmp_path / name).write_text(text)
@@ -121,3 +142,21 @@ def test_sources_of_one_name_are_data_sets_of_their_own(tmp_path: Path) -> None:
     assert len(set(names)) == 2 and all(name.startswith("d-") for name in names)
     assert is_loose_name(names[0], str(tmp_path / "x" / "d")) and not is_loose_name("d", str(tmp_path / "x" / "d"))
     assert not is_loose_name(names[0], str(tmp_path / "y" / "d"))
+
+
+def test_of_a_list_each_file_is_a_picture_and_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "d", "a.png", "b.png")
+    (tmp_path / "d" / "b.txt").write_text("what it shows")
+    (tmp_path / "odd").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    given = ["d/a.png", tmp_path / "d" / "b.png", "odd", "d/../d/a.png", str(tmp_path / "d" / "a.png"), "gone.png"]
+    found = read_pictures(given, contents=("image", "text"))
+    assert ids(found) == ["d/a.png", f"{tmp_path}/d/b.png", "odd", "d/../d/a.png"]
+    assert [sample.caption for sample in found.samples] == [None, "what it shows", None, None]
+    assert [(gap.path, gap.message) for gap in found.gaps] == [(f"{tmp_path}/gone.png", "there is no regular file")]
+    assert found.is_loose and is_loose_name(found.name, found.origin)
+    names = {read_pictures(some, contents=IMAGE).name for some in (given, given[:2], given[1:3], given[:2])}
+    assert len(names) == 3
+    for wrong, message in ((["d/a.png", "d"], r"d' is a folder, expected pictures in a list"), ([], "no pictures are")):
+        with pytest.raises(ManifestError, match=message):
+            read_pictures(wrong, contents=IMAGE)

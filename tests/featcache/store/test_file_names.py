@@ -34,6 +34,10 @@ def test_samples_of_a_folder_are_called_by_files(tmp_path: Path) -> None:
     assert has_file_names(scanned(data))
     assert not has_file_names(scanned(data, earlier=lambda _: Reading(rules=1)))
     assert not has_file_names(replace(scanned(data), origin=str(tmp_path)))
+    (data / "2.json").write_text('{"caption": ["a", "b"]}')
+    several = scanned(data)
+    assert several.sample_id[0] == "2.jpg#0" and has_file_names(several)
+    assert not has_file_names(replace(several, rules=2))
     (data / "table.csv").write_text("image\na/1.png\n2.jpg\n")
     assert not has_file_names(scanned(data / "table.csv"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ from heads.errors import HeadsError
 from heads.runs.run import load_run
 from tests.heads.synthetic import Row, train_run, write_cache
 
-COMMANDS = ("train", "evaluate", "predict", "pseudo-label", "ablate", "detect", "scan")
+COMMANDS = ("train", "evaluate", "calibrate", "predict", "pseudo-label", "ablate", "detect", "scan")
 QUICK = ("--set", "epochs=6", "--set", "lr=0.02", "--dim", "16")
 app = typer.Typer()
 register(app)
@@ -89,7 +90,10 @@ def test_train_runs_as_it_stands_in_a_project_folder(project: Path) -> None:
     runs = list((project / "runs").iterdir())
     assert len(runs) == 1
     assert text.rstrip().splitlines()[-1].startswith("Next: heads evaluate runs/")
-    assert load_run(runs[0]).record.config.settings["loss"] == "multitask"
+    record = load_run(runs[0]).record
+    assert record.config.settings["loss"] == "multitask"
+    assert "\nTraining rows: 83.3% AI" in text and f"\nThreshold: {record.verdicts.threshold_rule}\n" in text
+    assert re.search(r"^Maps: (none|A slope|B temperature)\b", text, re.M)
 
 
 def test_train_json_is_one_object(tmp_path: Path) -> None:
@@ -98,6 +102,7 @@ def test_train_json_is_one_object(tmp_path: Path) -> None:
     assert found["config"]["seed"] == 5
     assert found["rows"]["train"] == 180
     assert found["validation"]["selecting"]["n"] == 48
+    assert found["verdicts"]["maps"]["prior"] == 5 / 6
 
 
 def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:

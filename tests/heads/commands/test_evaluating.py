@@ -92,6 +92,18 @@ def test_another_detector_takes_part_by_its_scores(folder: Path) -> None:
     assert both["scores"]["theirs"]["about"]["run_digest"] is None
 
 
+def test_operating_points_of_scores_are_printed_and_nothing_is_written(folder: Path) -> None:
+    ok("predict", "image", "cache", "--out", "theirs.csv", "--overwrite")
+    words = ("calibrate", "--scores", "theirs=theirs.csv", "--max-fpr", "0.3")
+    before = sorted(folder.iterdir())
+    assert "Operating point fpr-0.3" in ok(*words)
+    found = json.loads(ok(*words, "--json"))["scores"]["theirs"]
+    assert found["guarantees"][0]["bound"] <= 0.3 and found["least_n"] == {"fpr": 9}
+    assert "without RUN" in fails(*words, "--out", "new")
+    assert "name the folder of a RUN, or --scores" in fails("calibrate", "--max-fpr", "0.3")
+    assert sorted(folder.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from heads.head.metrics import (
     always_ai,
     balanced_accuracy,
     binary_metrics,
-    choose_threshold,
     joint_metrics,
     joint_proba,
     joint_targets,
@@ -178,39 +176,6 @@ def test_other_shapes_of_tasks_have_no_joint_classes() -> None:
     ):
         with pytest.raises(HeadsError, match="joint classes need"):
             joint_tasks(tasks)
-
-
-def brute_force_threshold(y: np.ndarray, p: np.ndarray) -> float:
-    scores = sorted(set(p.astype(float).tolist()))
-    cuts = [(low + high) / 2 for low, high in pairwise(scores)]
-    cuts += [0.0] + ([1.0] if scores[-1] < 1 else [])
-    recalls = {cut: (np.sum(p[y == 1] >= cut), np.sum(p[y == 0] < cut)) for cut in cuts}
-    gain = {cut: int(tp) * int((y == 0).sum()) + int(tn) * int((y == 1).sum()) for cut, (tp, tn) in recalls.items()}
-    return min(cuts, key=lambda cut: (-gain[cut], abs(cut - 0.5), cut))
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=1, max_size=25))
-def test_the_threshold_is_the_best_of_all_cuts(rows: list[tuple[bool, int]]) -> None:
-    y, p = np.array([row[0] for row in rows]).astype(int), np.array([row[1] for row in rows]) / 8
-    expected = brute_force_threshold(y, p) if 0 < y.sum() < len(y) else 0.5
-    assert choose_threshold(y, p) == expected
-
-
-def test_the_threshold_between_neighbouring_scores_separates_them() -> None:
-    """Whether their middle is rounded up or down."""
-    for dtype in (np.float32, np.float64):
-        a = dtype(0.7)
-        b = np.nextafter(a, dtype(1))
-        c = np.nextafter(b, dtype(1))
-        for p in (np.array([dtype(0.1), a, b]), np.array([dtype(0.1), b, c])):
-            y = np.array([0, 0, 1])
-            assert binary_metrics(y, p, choose_threshold(y, p))["balanced_accuracy"] == 1
-
-
-def test_one_class_leaves_the_threshold_at_one_half() -> None:
-    for label in (0, 1):
-        assert choose_threshold(np.array([label, label]), np.array([0.1, 0.3])) == 0.5
-    assert choose_threshold(np.array([], dtype=int), np.array([])) == 0.5
 
 
 def test_the_selection_score_is_the_mean_of_balanced_accuracy_and_macro_f1() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import heads.runs.detection
 from featcache import FeatureStore
 from featcache.synthetic import write_synthetic
 from heads.errors import HeadsError
-from heads.runs.detection import Detector, Verdict, model_place
+from heads.runs.detection import PictureJudge, Verdict, model_place
 from heads.runs.predictions import predict
 from heads.runs.record import Producer
 from heads.runs.run import Run
+from heads.verdicts.sets import GeneratorSets
 from tests.heads.synthetic import train_run, write_cache
 
 
@@ -71,7 +72,7 @@ def encoders(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> list[FakeE
 
 
 def detect(run: Run, image: bytes | None, caption: str | None = None) -> Verdict:
-    return Detector(run).judge(image, caption)
+    return PictureJudge(run).judge(image, caption)
 
 
 def _padded(name: str) -> str:
@@ -96,6 +97,14 @@ def test_the_verdict_is_that_of_the_row(
             assert (found.verdict == "ai") == (found.p_ai >= found.threshold)
 
 
+def test_where_a_run_has_sets_a_picture_has_one(image_only: Run, encoders: list[FakeEncoder]) -> None:
+    sets = GeneratorSets(0.9, (0.0, *(1.0,) * 4), (9,) * 5, "row", "clean", "d", "valid")
+    record = replace(image_only.record, verdicts=replace(image_only.record.verdicts, sets=sets))
+    found = detect(replace(image_only, record=record), b"0 test-000-sdxl")
+    assert found.set_b == ("sd21", "sdxl") and found.to_dict()["set_b"] == ("sd21", "sdxl")
+    assert detect(image_only, b"0 test-000-sdxl").set_b is None
+
+
 def test_a_missing_caption_names_the_fusion_that_would_do(both: Run, encoders: list[FakeEncoder]) -> None:
     for caption in (None, "", "  "):
         with pytest.raises(HeadsError, match=r"needs a caption .*--fusion image"):
@@ -109,8 +118,8 @@ def test_a_missing_picture_is_refused(image_only: Run) -> None:
 
 
 def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list[FakeEncoder]) -> None:
-    detector = Detector(both.in_view("jpeg:30"), models={"image": "elsewhere"}, device="cpu")
-    found = detector.judge(b"0 test-000-real", "test caption 0")
+    judge = PictureJudge(both.in_view("jpeg:30"), models={"image": "elsewhere"}, device="cpu")
+    found = judge.judge(b"0 test-000-real", "test caption 0")
     by_name = {encoder.call["modality"]: encoder.call for encoder in encoders}
     assert by_name["image"]["model"] == "elsewhere"
     assert by_name["text"]["model"] is None
@@ -128,9 +137,9 @@ def test_an_image_head_does_not_encode_the_caption(image_only: Run, encoders: li
 
 
 def test_several_pictures_are_judged_by_encoders_that_are_loaded_once(both: Run, encoders: list[FakeEncoder]) -> None:
-    detector = Detector(both)
+    judge = PictureJudge(both)
     names = ("test-000-real", "test-001-sdxl", "test-000-sd21")
-    several = [detector.judge(f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
+    several = [judge.judge(f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
     assert sorted(encoder.call["modality"] for encoder in encoders) == ["image", "text"]
     alone = [detect(both, f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
     assert several == alone and several[0] != several[1]

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache import FeatureStore
+from featcache import FeatureStore, link_rows
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_selections, choose_views
-from heads.data.division import CLASS_RULE
-from heads.data.features import load_features, load_fit_rows
+from heads.data.division import CLASS_RULE, divide_validation
+from heads.data.features import Features, load_features, load_fit_rows
+from heads.data.row_source import StoredRows
 from heads.errors import HeadsError
-from heads.runs.fitting import fit_run, parse_config
+from heads.runs.fitting import FittedRun, fit_run, parse_config
 from heads.runs.run import load_run
+from heads.verdicts.balanced import THRESHOLD_RULE, choose_balanced
+from heads.verdicts.fitting import Scores, fit_maps
 from tests.heads.synthetic import QUICK, Row, load_fit_features, train_run, write_cache
 
 
@@ -142,13 +145,6 @@ def test_without_any_usable_training_row_the_reasons_are_given(tmp_path: Path) -
         train_run(store, tmp_path / "run")
 
 
-def test_the_threshold_is_chosen_on_the_calibrating_rows_alone(store: FeatureStore, tmp_path: Path) -> None:
-    run = train_run(store, tmp_path / "run")
-    assert run.record.threshold_note is None
-    part = run.record.validation["calibrating"]
-    assert part["tasks"]["a"]["balanced_accuracy"] >= part["task_scores"]["a"]  # no worse than 0.5 on its own rows
-
-
 @pytest.mark.parametrize("lacking", ["calibrating", "selecting"])
 def test_what_a_part_of_validation_has_no_rows_of_is_noted_where_one_group_has_them(
     tmp_path: Path, lacking: str
@@ -163,7 +159,7 @@ def test_what_a_part_of_validation_has_no_rows_of_is_noted_where_one_group_has_t
     notes = {"selecting": run.record.validation["note"], "calibrating": run.record.threshold_note}
     assert f"the {lacking} part of validation has no real rows" in notes.pop(lacking)
     assert list(notes.values()) == [None]
-    assert (run.threshold == 0.5) == (lacking == "calibrating")
+    assert (run.threshold == pytest.approx(150 / 180)) == (lacking == "calibrating")
     assert run.record.division_rule == CLASS_RULE
 
 
@@ -173,7 +169,7 @@ def test_one_validation_group_selects_and_leaves_none_to_calibrate(tmp_path: Pat
     run = train_run(store, tmp_path / "run", head=head)
     assert run.record.validation["calibrating"]["n"] == 0
     assert run.record.validation["calibrating"]["score"] is None
-    assert run.threshold == 0.5
+    assert run.threshold == pytest.approx(60 / 72)
     json.dumps(load_run(tmp_path / "run").record.validation, allow_nan=False)
 
 
@@ -251,6 +247,20 @@ def test_a_head_can_be_fitted_in_less_memory_than_its_matrix(tmp_path: Path) -> 
         fit_run(features, parse_config({"head": "linear", "fusion": "image"}), stored=stored, memory="500KB")
 
 
+def check_calibration(fitted: FittedRun, features: Features, stored: StoredRows) -> None:
+    """Assert that threshold and maps are those of the calibrating rows, in every view that was fitted."""
+    valid = np.flatnonzero(features.split == "valid")
+    rows = valid[divide_validation(features.select(valid)).calibrating]
+    part, maps = features.select(rows), fitted.verdicts.maps
+    said = [fitted.head.predict_proba(stored.read(rows, view)).proba for view in range(stored.n_views)]
+    groups, ai = link_rows(part), part.targets.applies["b"]
+    of_a = Scores(part.targets.y["a"], np.stack([proba["a"] for proba in said]), groups)
+    of_b = Scores(part.targets.y["b"][ai], np.stack([proba["b"][ai] for proba in said]), groups[ai])
+    assert maps == fit_maps(of_a, of_b, prior=5 / 6)
+    assert fitted.threshold == choose_balanced(of_a, prior=5 / 6)
+    assert fitted.verdicts.threshold_rule == THRESHOLD_RULE
+
+
 @pytest.mark.parametrize("head", ["mlp", "linear"])
 def test_a_head_that_saw_a_view_knows_it(tmp_path: Path, head: str) -> None:
     store = write_synthetic(
@@ -266,6 +276,7 @@ def test_a_head_that_saw_a_view_knows_it(tmp_path: Path, head: str) -> None:
         features, stored = load_fit_rows(store, choose_views(store, ["image"], views=views))
         fitted = fit_run(features, config, stored=stored)
         assert fitted.rows["train"] == 600
+        check_calibration(fitted, features, stored)
         test = blurred.select(blurred.split == "test")
         decided = fitted.head.predict_proba(test.matrix("image")).proba["b"].argmax(axis=1)
         ai = test.targets.applies["b"]

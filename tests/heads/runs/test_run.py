@@ -123,6 +123,7 @@ def test_a_missing_and_a_strange_file_are_noticed(folder: Path) -> None:
         (lambda r: r.update(transductive="test"), "malformed transductive"),
         (lambda r: r.update(views=[1]), "malformed views"),
         (lambda r: r.update(verdicts=[]), "malformed verdicts"),
+        (lambda r: r["verdicts"].update(threshold_rule=3), "malformed verdicts"),
         (lambda r: r["verdicts"].update(point="strict"), "no operating point 'strict', expected one of balanced"),
         (lambda r: r["verdicts"].update(points=[POINT, POINT]), "two operating points 'strict'"),
         (lambda r: r["verdicts"].update(points=[POINT] * 65), "65 operating points, expected at most 64"),

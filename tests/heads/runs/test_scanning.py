@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from heads.errors import HeadsError
 from heads.runs.predictions import predict
 from heads.runs.run import Run
 from heads.runs.scanning import Scan, encode_pictures, write_verdicts
+from heads.verdicts.sets import GeneratorSets
 from tests.heads.synthetic import GENERATORS, train_run, write_cache
 
 FAULTS = {0: RowFault("decode", "no\npicture"), 3: RowFault("read", "gone"), 200: RowFault("decode", "half")}
@@ -52,6 +54,19 @@ def test_a_verdict_is_that_of_the_row_in_a_cache(run: Run, store: FeatureStore, 
     assert {(line["error"], line["stage"]) for line in lines} == {(None, None)}
     n_ai = columns["pred_a"].count("ai")
     assert done == Scan(len(store) - n_ai, n_ai, 0, {}, None) and len(done) == len(store)
+
+
+def test_where_a_run_has_sets_each_line_has_one(run: Run, store: FeatureStore, tmp_path: Path) -> None:
+    sets = GeneratorSets(0.9, (0.1,) * len(GENERATORS), (9,) * len(GENERATORS), "row", "clean", "d", "valid")
+    record = replace(run.record, verdicts=replace(run.record.verdicts, sets=sets))
+    with_sets = replace(run, record=record)
+    _, lines = scan(with_sets, ExtractedPictures(store, FAULTS, (), 0), tmp_path)
+    assert list(lines[0]) == [*COLUMNS[:5], "set_b", *COLUMNS[5:]] and lines[0]["set_b"] is None
+    columns = predict(with_sets, store).table()
+    assert [line["set_b"] for line in lines if line["verdict"]] == [
+        names for row, names in enumerate(columns["set_b"]) if row not in FAULTS
+    ]
+    assert any("|" in line["set_b"] for line in lines if line["verdict"])
 
 
 def test_a_line_has_either_a_verdict_or_an_error(run: Run, store: FeatureStore, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ from sklearn import metrics as reference
 
 from heads.statistics.decisions import (
     DecisionCounts,
+    accuracy,
     balanced_accuracy,
+    class_f1,
     false_positive_rate,
     macro_f1,
     mean_known,
     recalls,
     true_positive_rate,
+    weighted_f1,
 )
 
 ONCE = np.ones((1, 6))
@@ -39,6 +43,10 @@ def test_figures_are_those_of_scikit_learn_under_every_weighting(seed: int, n_cl
         labels = list(range(n_classes))
         assert (confusion[k] == reference.confusion_matrix(ours, theirs, labels=labels)).all()
         assert macro_f1(confusion)[k] == pytest.approx(reference.f1_score(ours, theirs, average="macro"))
+        f1 = reference.f1_score(ours, theirs, labels=labels, average=None, zero_division=np.nan)
+        assert class_f1(confusion)[k] == pytest.approx(f1, nan_ok=True)
+        assert weighted_f1(confusion)[k] == pytest.approx(reference.f1_score(ours, theirs, average="weighted"))
+        assert accuracy(confusion)[k] == pytest.approx(np.mean(ours == theirs))
         present = np.unique(ours)
         per_class = reference.recall_score(ours, theirs, labels=present, average=None)
         assert recalls(confusion)[k, present] == pytest.approx(per_class)
@@ -57,6 +65,15 @@ def test_unsure_is_wrong_but_accuses_nobody() -> None:
     assert recalls(confusion).tolist() == [[0.5, 0.5]] and balanced_accuracy(confusion) == 0.5
     assert false_positive_rate(confusion) == 0.25 and true_positive_rate(confusion) == 0.5
     assert macro_f1(confusion) == pytest.approx((2 * 2 / (4 + 2) + 2 * 1 / (2 + 2)) / 2)
+    assert weighted_f1(confusion) == pytest.approx((4 * 2 * 2 / (4 + 2) + 2 * 2 * 1 / (2 + 2)) / 6)
+    assert accuracy(confusion) == 0.5
+
+
+def test_counts_cannot_be_changed() -> None:
+    none = np.array([], np.int64)
+    counts = DecisionCounts.count(none, none, none, n_classes=2)
+    with pytest.raises(FrozenInstanceError):
+        counts.n_classes = 3  # type: ignore[misc]
 
 
 def test_groups_are_counted_that_have_rows_of_some_classes() -> None:
@@ -71,7 +88,7 @@ def test_without_rows_everything_is_unknown_and_nothing_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         confusion = DecisionCounts.count(none, none, none, n_classes=2).confusion(ONCE)
-        for figure in (balanced_accuracy, macro_f1, false_positive_rate, true_positive_rate):
+        for figure in (accuracy, balanced_accuracy, macro_f1, weighted_f1, false_positive_rate, true_positive_rate):
             assert np.isnan(figure(confusion)).all()
 
 

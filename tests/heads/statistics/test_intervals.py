@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heads.errors import HeadsError
+from heads.statistics.decisions import DecisionCounts, false_positive_rate
 from heads.statistics.intervals import (
     Interval,
     Scale,
     bound,
+    bound_rate,
     clopper_pearson_lower,
     clopper_pearson_upper,
     difference_p_value,
@@ -23,6 +25,7 @@ from heads.statistics.intervals import (
     least_n,
     t_interval,
 )
+from heads.statistics.resampling import resample
 
 T_9 = 2.2621571628  # 97.5 % of Student's t with 9 degrees of freedom
 WIDER = math.sqrt(10 / 9)
@@ -52,7 +55,15 @@ def test_bounds_of_all_rows_and_of_none_are_those_of_every_rate() -> None:
 
 @pytest.mark.parametrize(
     ("budget", "confidence", "n"),
-    [(0.05, 0.95, 59), (0.01, 0.95, 299), (0.5, 0.5, 1), (0.5, 0.875, 3), (0.9, 0.1, 1), (0.9, 1e-12, 1), (0.001, 0.99, 4603)],
+    [
+        (0.05, 0.95, 59),
+        (0.01, 0.95, 299),
+        (0.5, 0.5, 1),
+        (0.5, 0.875, 3),
+        (0.9, 0.1, 1),
+        (0.9, 1e-12, 1),
+        (0.001, 0.99, 4603),
+    ],
 )
 def test_the_least_n_is_the_first_whose_bound_without_errors_is_within_the_budget(
     budget: float, confidence: float, n: int
@@ -91,6 +102,21 @@ def test_where_resamples_cannot_say_the_bound_is_that_of_as_many_rows_as_groups(
         errors = round(estimate * n)
         assert interval.low == clopper_pearson_lower(errors, n, 0.975)
         assert interval.high == clopper_pearson_upper(errors, n, 0.975)
+
+
+def test_at_0_and_1_a_standard_error_is_not_believed() -> None:
+    """Nor where rounding made a little more than 1 of it."""
+    lower = float(clopper_pearson_lower(50, 50, 0.975))
+    for estimate, low, high in ((0.0, 0.0, 1 - lower), (1.0, lower, 1.0), (1 + 1e-15, lower, 1.0)):
+        found = t_interval(estimate, 0.3, 50, scale="logit")
+        assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_of_few_groups_few_events_are_worth_less() -> None:
+    """Of 5 groups 97.5 % of Student's t is at 2.776, where the normal distribution's is at 1.96."""
+    n = 0.1 * 0.9 / (0.055**2 * 5 / 4) * (1.959964 / 2.776445) ** 2
+    found = t_interval(0.1, 0.055, 5, scale="logit")
+    assert found.high == pytest.approx(float(clopper_pearson_upper(0.1 * n, n, 0.975)), rel=1e-5)
 
 
 def test_few_events_are_bounded_exactly_by_as_many_rows_as_have_this_error() -> None:
@@ -136,6 +162,30 @@ def test_an_interval_is_bound_by_the_resamples_after_the_rows_as_they_are() -> N
     assert found == t_interval(0.3, float(values[1:].std(ddof=1)), 10, level=0.9)
     assert found.high < bound(values, 10).high
     assert bound(values, 10, scale="logit").high != bound(values, 10).high
+
+
+def test_the_interval_of_a_rate_is_that_of_resampled_groups() -> None:
+    rng = np.random.default_rng(0)
+    groups = 7 * rng.integers(0, 80, 600)
+    hits = rng.random(600) < rng.beta(2, 5, 561)[groups]
+    found = bound_rate(hits, groups)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    counts = DecisionCounts.count(np.zeros(600, np.int64), hits.astype(np.int64), numbers, n_classes=2)
+    resampled = resample(
+        lambda weights: {"rate": false_positive_rate(counts.confusion(weights))}, found.n_groups, n_resamples=4000
+    )
+    slow = bound(resampled["rate"], found.n_groups, scale="logit")
+    assert (found.estimate, found.n_groups) == (slow.estimate, slow.n_groups) == (hits.mean(), len(np.unique(groups)))
+    assert (found.low, found.high) == pytest.approx((slow.low, slow.high), rel=0.01)
+    assert bound_rate(hits, groups, level=0.9).low > found.low
+
+
+def test_the_interval_of_independent_rows_is_that_of_a_share() -> None:
+    hits = np.arange(100) < 30
+    found, known = bound_rate(hits, np.arange(100)), t_interval(0.3, math.sqrt(0.3 * 0.7 / 100), 100, scale="logit")
+    assert (found.low, found.high) == pytest.approx((known.low, known.high))
+    never = bound_rate(np.zeros(50, bool), np.arange(50))
+    assert (never.low, never.high) == (0, float(clopper_pearson_upper(0, 50, 0.975)))
 
 
 @given(st.floats(-1, 1), st.floats(1e-6, 1), st.integers(2, 1000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -63,6 +64,14 @@ def test_binary_scores_are_those_of_the_rows_with_classes_in_the_stated_shares(p
         assert {name: values[k] for name, values in found.items()} == pytest.approx(expected)
 
 
+def test_a_certain_mistake_costs_as_much_as_one_in_ten_million() -> None:
+    once = np.ones((1, 1))
+    sums = ProbabilitySums.of_binary(np.array([1]), np.array([0.0]), np.array([0]))
+    assert sums.measure(once)["nll"] == pytest.approx(math.log(1e7))
+    with pytest.raises(FrozenInstanceError):
+        sums.shares = np.zeros(1)  # type: ignore[misc]
+
+
 def test_a_weighting_without_rows_of_a_class_that_has_a_share_is_unknown() -> None:
     sums = ProbabilitySums.of_binary(np.array([0, 1]), np.array([0.2, 0.9]), np.array([0, 1]), prior=0.3)
     found = sums.measure(np.array([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]))
@@ -72,7 +81,7 @@ def test_a_weighting_without_rows_of_a_class_that_has_a_share_is_unknown() -> No
 def test_classes_are_weighted_to_the_stated_share() -> None:
     weights = prior_weights(np.array([0, 1, 1, 1]), 0.2)
     assert weights == pytest.approx([3.2, 0.8 / 3, 0.8 / 3, 0.8 / 3])
-    for y, prior in (([1, 1], 0.2), ([0, 1], 0.0), ([0, 1], 1.0)):
+    for y, prior in (([1, 1], 0.2), ([0, 0], 0.2), ([0, 1], 0.0), ([0, 1], 1.0)):
         with pytest.raises(HeadsError, match="share of AI between 0 and 1"):
             prior_weights(np.array(y), prior)
 
@@ -89,7 +98,10 @@ def test_bins_have_equal_mass_and_20_rows_or_more(n: int, n_bins: int) -> None:
 def test_rows_of_one_confidence_share_a_bin_and_weights_move_its_bounds() -> None:
     confidence = np.repeat([0.1, 0.2, 0.9], [10, 10, 20])
     assert [np.unique(assign_bins(confidence)[confidence == c]).tolist() for c in (0.1, 0.2, 0.9)] == [[0], [0], [1]]
+    tied = np.repeat([0.1, 0.2, 0.9], [4, 24, 12])  # the middle of the second is at 0.4 of all rows
+    assert [np.unique(assign_bins(tied)[tied == c]).tolist() for c in (0.1, 0.2, 0.9)] == [[0], [0], [1]]
     rows = np.linspace(0, 1, 40)
+    assert assign_bins(rows, np.where(rows < 1, 1.0, 0.0)).max() == 1
     assert assign_bins(rows, np.where(rows < 0.5, 3.0, 1.0)).sum() == 27  # 13 rows of weight 3 make half of the mass
 
 
@@ -104,6 +116,14 @@ def test_the_floor_is_the_error_that_true_probabilities_show() -> None:
     # One row has nearly all the weight: its own distance from its outcome is left.
     alone = calibration_floor(np.full(10, 0.5), np.array([1e6] + [1.0] * 9))
     assert alone == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_floor_is_the_mean_of_100_draws_however_many_are_made_at_a_time() -> None:
+    confidence = np.sort(np.random.default_rng(0).random(4500))
+    bins = assign_bins(confidence)
+    gaps = confidence - (np.random.default_rng(0).random((100, 4500)) < confidence)
+    by_bin = [abs(gaps[:, bins == place].sum(axis=1)) for place in range(15)]
+    assert calibration_floor(confidence) == pytest.approx(np.sum(by_bin, axis=0).mean() / 4500, rel=1e-12)
 
 
 def test_the_floor_of_certain_probabilities_is_nothing_and_falls_with_rows() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -55,6 +57,28 @@ def test_a_weight_is_how_often_the_rows_of_a_group_are_there(seed: int) -> None:
             assert found[name][k] == pytest.approx(each, nan_ok=True)
 
 
+@pytest.mark.parametrize("p", [[0.5, 0.5, 0.5, 0.5], [0.9, 0.5, 0.5, 0.5], [0.1, 0.2, 0.2, 0.2]])
+def test_a_curve_that_is_one_straight_line_is_cut_where_the_rate_is(p: list[float]) -> None:
+    y = np.array([1, 0, 1, 0])
+    expected = reference.roc_auc_score(y, p, max_fpr=0.3)
+    assert partial_auc(y, np.array(p), 0.3) == pytest.approx(expected, abs=1e-12)
+
+
+def test_figures_are_of_shares_of_weight_however_small() -> None:
+    y, p = draw_rows(5)
+    groups = np.arange(len(y)) % 5
+    ranked = RankedScores.sort(y, p, groups)
+    weights = np.random.default_rng(5).integers(0, 3, (6, 5)).astype(float)
+    whole, small = ranked.measure(weights, RATES), ranked.measure(weights / 1024, RATES)
+    for name, values in whole.items():
+        assert small[name] == pytest.approx(values, nan_ok=True), name
+
+
+def test_ranks_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        RankedScores.sort(np.array([0, 1]), np.array([0.1, 0.2])).ends = np.zeros(1, np.int64)  # type: ignore[misc]
+
+
 def test_pairs_are_counted_one_by_one() -> None:
     y, p = draw_rows(3)
     pairs = [(a > b) + (a == b) / 2 for a in p[y == 1] for b in p[y == 0]]
@@ -67,6 +91,7 @@ def test_more_weightings_than_a_chunk_holds_are_each_measured() -> None:
     weights = rng.integers(1, 3, (40, 3)).astype(float)
     ranked = RankedScores.sort(y, p, groups)
     whole = ranked.measure(weights)
+    assert ranked.measure(weights, (0.01, 0.05))["tpr_at_fpr"].tolist() == whole["tpr_at_fpr"].tolist()
     for name, values in whole.items():
         assert values == pytest.approx(np.concatenate([ranked.measure(weights[k : k + 1])[name] for k in range(40)]))
 

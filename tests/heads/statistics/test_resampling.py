@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import math
 import sys
 import tracemalloc
+from dataclasses import FrozenInstanceError
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,6 +65,7 @@ def test_slices_cover_all_weightings_once_and_each_stays_small(n: int, width: in
     assert [k for part in slices for k in range(n)[part]] == list(range(n))
     assert all((part.stop - part.start) * width * 8 <= 2 << 20 or part.stop - part.start == 1 for part in slices)
     assert all(a.stop == b.start for a, b in pairwise(slices))
+    assert next(cut_weights(10**6, 1)) == slice(0, 2**18)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(-3, 3)), max_size=30), st.booleans())
@@ -87,12 +90,20 @@ def test_figures_come_of_the_rows_as_they_are_and_then_of_each_resample() -> Non
     found = resample(measure, 4, n_resamples=6, seed=2)
     assert (found["all"] == np.vstack([np.ones(4), draw_weights(4, n_resamples=6, seed=2)])).all()
     assert (found["first"] == found["all"][:, 0]).all()
-    assert resample(measure, 4)["first"].shape == (501,)
+    assert (resample(measure, 4)["all"] == resample(measure, 4, n_resamples=500, seed=0)["all"]).all()
+    assert resample(measure, 2)["first"].shape == (501,)
     assert resample(measure, 1)["all"].tolist() == [[1.0]]
+
+
+def test_sums_cannot_be_changed() -> None:
+    none = np.array([], np.int64)
+    with pytest.raises(FrozenInstanceError):
+        GroupSums.build(none, none, n_cells=1).n_cells = 2  # type: ignore[misc]
 
 
 def test_the_standard_error_is_that_of_the_resamples_that_know_the_figure() -> None:
     assert standard_error(np.array([1.0, np.nan, 3.0, 5.0])) == pytest.approx(2.0)
+    assert standard_error(np.array([1.0, 3.0])) == pytest.approx(math.sqrt(2))
     assert np.isnan(standard_error(np.array([1.0, np.nan]))) and np.isnan(standard_error(np.array([])))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,21 @@ def test_pictures_that_are_not_taken_are_counted_and_listed(work: Path, flags: t
     document = json.loads(call("extract", "data", *flags, "--json", *SPECTRAL).stdout)
     names = ["0.DNG", "1.DNG", "2.DNG", "3.DNG"]
     assert document["left_out"] == [{"reason": reason, "n": 4, "names": names}]
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_broken_members_of_tars_are_told_before_and_after(work: Path, flags: tuple[str, ...]) -> None:
+    write("1.png")
+    with tarfile.open("t.tar", "w") as tar:
+        tar.add("1.png")
+        for number in range(6):
+            tar.addfile(tarfile.TarInfo(f"v1.5-{number}.png"), io.BytesIO())
+    code = 0 if flags else 3
+    shown = call("extract", "t.tar", *flags, *SPECTRAL, code=code).stdout
+    assert "broken t.tar, sample 'v1': expected a picture named like 'v1.jpg', found 'v1.5-0.png'" in shown
+    assert "… and 1 more broken parts, all in --json" in shown
+    document = json.loads(call("extract", "t.tar", *flags, "--json", *SPECTRAL, code=code).stdout)
+    assert len(document["broken"]) == 6
 
 
 def test_two_blocks_that_look_like_a_range_are_told_once(work: Path) -> None:

@@ -99,8 +99,10 @@ def test_columns_are_named_in_every_form_of_table(ending: str, tmp_path: Path) -
 
 def test_columns_of_what_has_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
-    with pytest.raises(ManifestError, match=r"--column 'image=x': .* is no table"):
+    with pytest.raises(ManifestError, match=r"--column image='x': without a table, columns are keys of the \.json"):
         Manifest.from_source(tmp_path, columns="image=x")
+    with pytest.raises(ManifestError, match=r"--column group='x': .* such a key beside a picture of .*, found none"):
+        Manifest.from_source(tmp_path, columns="group=x")
     with pytest.raises(ManifestError, match=r"--root: .* is no table"):
         Manifest.from_source(tmp_path, root=tmp_path)
 
@@ -130,6 +132,12 @@ def test_a_column_that_probably_means_something_is_told_with_what_to_type(
         if "image" not in columns:
             assert read(tmp_path, f"caption,{column},other\na,,2\n" if "label_a" in columns else
                         f"caption,{column},other\na,test,2\n", columns=columns).samples  # fmt: skip
+
+
+def test_a_row_of_nothing_is_refused_with_the_column_that_probably_has_it(tmp_path: Path) -> None:
+    hint = r"row 1, .* found neither \('file' is not read: --column image=file if it is the picture\)"
+    with pytest.raises(ManifestError, match=hint):
+        read(tmp_path, "file,caption\na.jpg,\n")
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,16 @@ def test_pictures_of_a_split_without_a_table_are_told(tmp_path: Path) -> None:
     assert [each.names for each in manifest.left_out] == [("test/2.jpg",)]
 
 
-def test_columns_are_named_in_tables_of_splits_too(tmp_path: Path) -> None:
-    fill(tmp_path, "train/1.jpg", "test/2.jpg")
-    for split, name in (("train", "1.jpg"), ("test", "2.jpg")):
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("train2017", "Test_Set")])
+def test_columns_are_named_in_tables_of_splits_too(train: str, test: str, tmp_path: Path) -> None:
+    fill(tmp_path, f"{train}/1.jpg", f"{test}/2.jpg")
+    for split, name in ((train, "1.jpg"), (test, "2.jpg")):
         write(tmp_path / split / "metadata.csv", [{"file_name": name, "alt": "x", "is_ai": 1}])
     manifest = Manifest.from_source(tmp_path, columns="caption=alt,label_a=is_ai")
-    assert told(manifest) == {"train/1.jpg": ("train", "x", 1, None), "test/2.jpg": ("test", "x", 1, None)}
+    assert told(manifest) == {f"{train}/1.jpg": ("train", "x", 1, None), f"{test}/2.jpg": ("test", "x", 1, None)}
+    if train == "train2017":  # by rules 2, folders called so had no tables
+        manifest = Manifest.from_source(tmp_path, earlier=lambda _: Reading(rules=2))
+        assert [caption for _, caption, *_ in told(manifest).values()] == [None, None]
 
 
 def test_a_picture_that_is_not_there_is_an_orphan(tmp_path: Path) -> None:

@@ -145,6 +145,8 @@ def test_a_word_alone_counts_where_pairs_are_elsewhere() -> None:
 
 
 def test_pictures_directly_in_a_split_stay_unlabelled() -> None:
+    inside = ("train/images", "valid/images", "test/Img Samples/faces")
+    assert labels(*inside) == {name: (name[:5].rstrip("/"), *NOTHING) for name in inside}
     assert labels("train", "test") == {"train": ("train", *NOTHING), "test": ("test", *NOTHING)}
     assert labels("train/real", "train/fake", "test")["test"] == ("test", *NOTHING)
 
@@ -215,6 +217,8 @@ def test_a_generator_is_called_the_same_when_another_joins_it(above: str) -> Non
         (("data/train/sdxl", "data/test/dalle"), "'dalle=ai,sdxl=ai'"),
         (("train/nature", "train/sdxl"), "'nature=real,sdxl=ai'"),
         (("train/airplane/real",), "'real=real'"),
+        (("train/sdxl", "train/images"), "'sdxl=ai'"),
+        (("train/images/sdxl", "test/images"), "'sdxl=ai'"),
     ],
 )
 def test_split_folders_without_real_classes_are_refused_with_what_to_do(folders: tuple[str, ...], stating: str) -> None:

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from featcache.dataset.manifest import Manifest
+from featcache.dataset.readers.reading import Reading
 from featcache.errors import ManifestError
 
 
@@ -170,19 +171,21 @@ def test_what_img2dataset_writes_as_parquet_has_its_pictures(tmp_path: Path) -> 
         write(
             tmp_path / "laion" / f"{shard}.parquet",
             key=[f"{shard}0000", f"{shard}0001"], url=["http://a", "http://b"], caption=["a cat", "a dog"],
-            status=["success", "failed_to_download"], jpg=pa.array([b"pixels", None], pa.binary()), width=[5, None],
+            status=["failed_to_download", "success"], jpg=pa.array([None, b"pixels"], pa.binary()), width=[5, None],
         )  # fmt: skip
         (tmp_path / "laion" / f"{shard}_stats.json").write_text('{"count": 2}')
     manifest = Manifest.from_source(tmp_path / "laion")
-    pictures = [(s.image.read_bytes() if s.image else None, s.caption) for s in manifest.samples]
-    assert pictures == [(b"pixels", "a cat"), (None, "a dog")] * 2
-    assert manifest.samples[0].sample_id == "00000/row-1"
+    pictures = [(s.sample_id, s.image.read_bytes() if s.image else None, s.caption) for s in manifest.samples]
+    assert pictures == [("000000001", b"pixels", "a dog"), ("000010001", b"pixels", "a dog")]
+    assert manifest.samples[1].where == "00001.parquet, row 2"
     assert manifest.notes == (
-        "'key' is not read: --column sample_id=key if it is the sample's id",
+        "2 rows whose status is not success have no picture: left out",
         "00000.parquet (and 1 more file): not read: 'url', 'status', 'width'",
     )
-    by_key = Manifest.from_source(tmp_path / "laion", columns="sample_id=key")
-    assert by_key.samples[2].sample_id == "000010000"
+    known = Manifest.from_source(tmp_path / "laion", earlier=lambda _: Reading(rules=2))
+    rows = [(s.sample_id, s.image is None, s.caption) for s in known.samples]
+    assert rows[:3] == [("00000/row-1", True, "a cat"), ("00000/row-2", False, "a dog"), ("00001/row-1", True, "a cat")]
+    assert known.notes[0] == "'key' is not read: --column sample_id=key if it is the sample's id"
 
 
 def test_text_in_a_column_called_jpg_is_no_picture(tmp_path: Path) -> None:

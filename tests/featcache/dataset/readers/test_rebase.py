@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.dataset.manifest import Manifest
-from featcache.dataset.readers.rebase import _common_folders, _parts
+from featcache.dataset.readers.rebase import _all_parts, _common_folders, _parts
 from featcache.errors import ManifestError
 
 
@@ -35,6 +35,26 @@ def test_pictures_of_another_machine_are_found_below_the_root(prefix: str, tmp_p
     assert [s.image.read_bytes() for s in manifest.samples if s.image] == [b"train/a.jpg", b"b.jpg"]
     assert [s.sample_id for s in manifest.samples] == paths
     assert manifest.reading.root == str(root)
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["/old/data/train/a.jpg", "/old/data\\b.jpg"],
+        ["old\\data\\train\\a.jpg", "/old/data/b.jpg"],
+        ["C:/data/train\\a.jpg", "C:\\data/b.jpg"],
+        ["train\\a.jpg", "b.jpg"],
+    ],
+)
+def test_both_signs_between_folders_may_stand_in_one_table(paths: list[str], tmp_path: Path) -> None:
+    manifest = read(tmp_path, paths, make(tmp_path / "here", "train/a.jpg", "b.jpg"))
+    assert [s.image.read_bytes() for s in manifest.samples if s.image] == [b"train/a.jpg", b"b.jpg"]
+
+
+def test_a_name_with_a_backslash_stays_one_below_folders(tmp_path: Path) -> None:
+    root = make(tmp_path / "here", "x/a\\b.jpg", "x/c.jpg")
+    manifest = read(tmp_path, ["/old/x/a\\b.jpg", "/old/x/c.jpg"], root)
+    assert [s.image.read_bytes() for s in manifest.samples if s.image] == [b"x/a\\b.jpg", b"x/c.jpg"]
 
 
 def test_all_paths_lose_the_same_folders_and_as_few_as_possible(tmp_path: Path) -> None:
@@ -76,7 +96,7 @@ PARTS = st.lists(st.sampled_from("abc"), min_size=1, max_size=5)
 
 @given(st.lists(PARTS, min_size=1, max_size=5))
 def test_what_paths_have_in_common_are_their_first_folders(paths: list[list[str]]) -> None:
-    common = _common_folders(["/" + "/".join(path) for path in paths])
+    common = _common_folders(["/" + "/".join(path) for path in paths], _parts)
     assert all(path[:-1][: len(common)] == common for path in paths)
     longer = {tuple(path[:-1][: len(common) + 1]) for path in paths}
     assert len(longer) > 1 or longer == {tuple(common)}
@@ -84,4 +104,4 @@ def test_what_paths_have_in_common_are_their_first_folders(paths: list[list[str]
 
 @given(PARTS)
 def test_parts_of_a_path_are_its_folders(path: list[str]) -> None:
-    assert _parts("/".join(path)) == _parts("/" + "//".join(path)) == _parts("C:\\" + "\\".join(path)) == path
+    assert _parts("/".join(path)) == _all_parts("/" + "//".join(path)) == _parts("C:\\" + "\\".join(path)) == path

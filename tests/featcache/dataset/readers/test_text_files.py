@@ -76,6 +76,26 @@ def test_all_formats_give_the_same_samples(captions: list[str], tmp_path_factory
     assert by_csv == by_json == by_parquet
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", 'id;caption\n7;"a cat; asleep, or not"\n'),
+        ("m.csv", '\n"id";"caption";"a, b"\n7;"a cat; asleep, or not";\n'),
+        ("m.csv", "id\tcaption\n7\ta cat; asleep, or not\n"),
+        ("m.tsv", 'id,caption\n7,"a cat; asleep, or not"\n'),
+    ],
+)
+def test_cells_are_separated_by_what_separates_the_header(name: str, text: str, tmp_path: Path) -> None:
+    (sample,) = read(tmp_path, text, name).samples
+    assert (sample.sample_id, sample.caption) == ("7", "a cat; asleep, or not")
+
+
+def test_what_separates_no_cells_of_the_header_is_text(tmp_path: Path) -> None:
+    assert [s.caption for s in read(tmp_path, "caption\na;b\nc\td\n").samples] == ["a;b", "c\td"]
+    assert read(tmp_path, "caption,a;b\na;b,\n").samples[0].caption == "a;b"
+    assert "quote cells that contain ';'" in refusal(tmp_path, "id;caption\n7;a;b\n")
+
+
 def test_columns_match_without_case_blanks_and_bom(tmp_path: Path) -> None:
     picture(tmp_path)
     header = "\ufeff IMAGE ,Text,Label_A,LABEL_B,Split,Index,Group,Extra"

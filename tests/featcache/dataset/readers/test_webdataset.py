@@ -197,6 +197,12 @@ def test_tars_named_after_different_splits_give_them(tmp_path: Path) -> None:
     }
     write_tar(tmp_path / "more.tar", {"more.jpg": b"x"})
     assert {s.split for s in read(tmp_path).values()} == {None, "test"}
+    (tmp_path / "y").mkdir()
+    for name in ("train2017", "val2017"):
+        write_tar(tmp_path / "y" / f"{name}.tar", {f"{name}.jpg": b"x"})
+    assert [s.split for s in read(tmp_path / "y").values()] == ["train", "valid"]
+    before = Manifest.from_source(tmp_path / "y", earlier=lambda _: Reading(rules=2))
+    assert {s.split for s in before.samples} == {None}
 
 
 def test_a_key_in_two_tars_is_refused_naming_both(tmp_path: Path) -> None:
@@ -580,10 +586,15 @@ def test_a_caption_of_a_tars_metadata_may_be_a_list(tmp_path: Path) -> None:
     }
 
 
-def test_tars_have_no_columns(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", {"1.jpg": b"x"})
-    with pytest.raises(ManifestError, match=r"--column 'caption=x': .* is no table"):
-        Manifest.from_source(tmp_path / "a.tar", columns="caption=x")
+def test_columns_of_tars_are_keys_of_their_metadata(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.txt": "not this", "1.json": {"Alt": "a cat", "fake": 1}})
+    assert Manifest.from_source(path).notes[0].startswith("'fake' is not read: --column label_a=fake")
+    (sample,) = Manifest.from_source(path, columns="caption=alt,label_a=fake").samples
+    assert (sample.caption, sample.label_a) == ("a cat", 1)
+    with pytest.raises(ManifestError, match=r"--column group='x': .* beside a picture of a\.tar, found 'Alt', 'fake'"):
+        Manifest.from_source(path, columns="group=x")
+    with pytest.raises(ManifestError, match="this cache has it from an earlier version"):
+        Manifest.from_source(path, columns="group=x", earlier=lambda _: Reading(rules=2))
 
 
 def test_the_folders_in_keys_give_labels_and_splits_where_no_sample_has_a_label(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_new_data_set_is_read_by_the_rules_of_today(data: Path, cache: Cache) 
     assert read_before(cache, "data") is None
     table = run(data, cache)
     assert labels(table) == [(0, "real"), (1, None)]
-    assert (table.rules, table.labels) == (2, "") and read_before(cache, "data") == TODAY
+    assert (table.rules, table.labels) == (3, "") and read_before(cache, "data") == TODAY
 
 
 def test_a_data_set_of_an_earlier_version_keeps_its_labels_and_new_rows_go_with_them(data: Path, cache: Cache) -> None:
@@ -120,6 +120,15 @@ def test_names_and_labels_never_change_because_a_reading_was_forgotten(
     run(data, cache, labels="auto")
 
 
+def test_a_sample_does_not_become_several_because_a_reading_was_forgotten(data: Path, cache: Cache) -> None:
+    (data / "train" / "0_real" / "1.json").write_text('{"caption": ["a", "b"]}')
+    run(data, cache, reading=Reading(rules=2))
+    with pytest.raises(
+        FeatcacheError, match=r"would have sample 'train/0_real/1\.png#0', which is 'train/0_real/1\.png'"
+    ):
+        run(data, cache, reading=TODAY)
+
+
 def test_a_caption_is_not_dropped_because_a_reading_was_forgotten(data: Path, cache: Cache) -> None:
     table = data / "table.csv"
     table.write_text("image,caption\ntrain/0_real/1.png,None\n")
@@ -137,8 +146,8 @@ def test_where_the_rules_make_no_difference_a_table_is_taken_over(tmp_path: Path
 
 def test_a_table_of_later_rules_is_not_read_again(data: Path, cache: Cache) -> None:
     table = run(data, cache)
-    write_samples(cache.sample_path("data"), replace(table, rules=3), root=cache.path)
-    with pytest.raises(FeatcacheError, match="read by the rules 3, this version knows those to 2"):
+    write_samples(cache.sample_path("data"), replace(table, rules=4), root=cache.path)
+    with pytest.raises(FeatcacheError, match="read by the rules 4, this version knows those to 3"):
         run(data, cache)
 
 

@@ -1,0 +1,108 @@
+"""What commands print of operating points and of sets of generators: what is decided, and what is promised of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from heads.commands.render import console, metric_name, safe, score
+
+if TYPE_CHECKING:
+    from heads.data.tasks import Task
+    from heads.verdicts.points import Guarantee, OperatingPoint
+    from heads.verdicts.sets import GeneratorSets
+
+__all__ = ["print_folds", "print_point", "print_sets", "told_point"]
+
+_CALLED = {"fpr": ("real", "AI"), "fnr": ("AI", "real")}
+
+
+def told_point(point: OperatingPoint) -> dict[str, Any]:
+    """Return what ``--json`` says of a point: the point, and the least number of draws for each budget."""
+    return {**point.to_json(), "least_n": {g.rate: _needed(g) for g in point.guarantees}}
+
+
+def print_point(point: OperatingPoint, *, n_points: int) -> None:
+    """Say what an operating point decides and what it promises."""
+    unsure = f", real below {point.real_below:.4f}, unsure between" if point.abstains else ""
+    console.print(
+        f"Operating point [bold]{safe(point.name)}[/], view {safe(point.view)}: AI from a raw P(AI) of "
+        f"{point.ai_from:.4f} on{unsure}"
+    )
+    for each in point.guarantees:
+        _print_guarantee(each)
+    console.print(
+        "[dim]This holds for pictures like those of these rows"
+        + (", and for each point of a run by itself[/]" if n_points > 1 else "[/]")
+    )
+
+
+def _print_guarantee(found: Guarantee) -> None:
+    wrong, called = _CALLED[found.rate]
+    each = " of each origin" if found.origins else ""
+    console.print(
+        f"• At most {100 * found.budget:.4g} % of {wrong} pictures{each} are called {called}, with "
+        f"{100 * found.confidence:.4g} % confidence"
+    )
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 2))
+    table.add_column(f"{wrong} {found.unit}s", overflow="fold")
+    for title in ("n", f"called {called}", "upper bound", "least n"):
+        table.add_column(title, justify="right", no_wrap=True)
+    needed = f"{_needed(found):,}"
+    rows = found.origins or (found,)
+    for row in rows:
+        where = f"{found.rows} of {found.dataset}" if row is found else getattr(row, "origin", "") or "(no origin)"
+        table.add_row(safe(where), f"{row.n:,}", f"{row.n_errors:,}", f"{100 * row.bound:.2f} %", needed)
+    console.print(table)
+    if found.expected is None:
+        console.print(f"  There are no {called} rows that tell how many of them are called {called}")
+        return
+    interval = "" if found.low is None or found.high is None else f" (95 %: {_range(found.low, found.high)})"
+    console.print(f"  Expected: {100 * found.expected:.1f} % of {called} pictures are called {called}{interval}")
+
+
+def print_sets(sets: GeneratorSets, tasks: Sequence[Task]) -> None:
+    """Say of which generators sets hold what they promise."""
+    from heads.verdicts.sets import least_draws
+
+    classes = tasks[1].classes
+    sure = [name for name, cut in zip(classes, sets.cuts, strict=True) if cut is not None]
+    few = [f"{name} ({n:,})" for name, cut, n in zip(classes, sets.cuts, sets.n, strict=True) if cut is None]
+    console.print(
+        f"• Sets of generators, view {safe(sets.view)}: of AI pictures by {safe(', '.join(sure))} each, at least "
+        f"{100 * sets.coverage:.4g} % have their generator in the set"
+    )
+    if few:
+        console.print(
+            f"  [yellow]Nothing is promised[/] for {safe(', '.join(few))}: fewer than {least_draws(sets.coverage)} "
+            f"{sets.unit}s"
+        )
+
+
+def print_folds(folds: Mapping[str, Any]) -> None:
+    """Say what cross-fitted scores estimate."""
+    console.print(
+        f"Cross-fitted on {folds['n']:,} rows in {folds['groups']:,} groups: {folds['k']} heads beside this one"
+    )
+    table = Table("task", "score", box=None, header_style="dim", pad_edge=False)
+    for title in ("estimate", "95 % interval"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for task, figures in folds["metrics"].items():
+        for index, (name, found) in enumerate(figures.items()):
+            limits = f"{score(found['low'])} to {score(found['high'])}"
+            table.add_row(
+                "" if index else safe(task.upper()), safe(metric_name(name)), score(found["estimate"]), limits
+            )
+    console.print(table)
+
+
+def _needed(found: Guarantee) -> int:
+    from heads.statistics.intervals import least_n
+
+    return least_n(found.budget, 1 - (1 - found.confidence) / max(1, len(found.origins)))
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:.1f}–{100 * high:.1f} %"

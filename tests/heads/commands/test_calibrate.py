@@ -1,0 +1,139 @@
+"""Laws of ``heads calibrate``, and of budgets and folds in ``heads train``: promises are printed, or refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
+from heads.commands import register
+from heads.errors import HeadsError
+from heads.runs.run import load_run
+from tests.heads.synthetic import train_run, write_cache
+
+app = typer.Typer()
+register(app)
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "80"})
+
+
+def ok(*words: object) -> str:
+    result = call(*words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    lines = [line for line in result.stdout.splitlines() if not line.startswith(("Next:", "Saved", "Wrote", "{"))]
+    assert "--json" in words or all(len(line) <= 80 for line in lines)
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``cache``, the run ``run``, and ``strict``, which is that with a point and sets."""
+    folder = tmp_path_factory.mktemp("project")
+    changes: dict[str, Any] = {"captions": {"train": 20, "valid": 130, "test": 10}, "signal": 0.5}
+    store = write_cache(folder / "cache", generators=("sdxl", "dalle3"), modalities=("image",), **changes)
+    train_run(store, folder / "run", head="linear")
+    words = ("--max-fpr", 0.05, "--max-fnr", 0.05, "--coverage", 0.9, "--out", folder / "strict")
+    (folder / "told.txt").write_text(ok("calibrate", folder / "run", folder / "cache", *words))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
+
+def test_what_is_promised_is_printed() -> None:
+    told = " ".join(Path("told.txt").read_text().split())
+    assert "Operating point fpr-0.05-fnr-0.05, view clean: AI from a raw P(AI) of 0." in told
+    assert "unsure between" in told and "At most 5 % of real pictures are called AI, with 95 % confidence" in told
+    assert "At most 5 % of AI pictures are called real" in told and "calibrating of synthetic 65" in told
+    assert "least n" in told and " 59 " in told and "Expected: " in told
+    assert "at least 90 % have their generator in the set" in told and "Next: heads evaluate" in told
+
+
+def test_json_names_the_point_and_what_it_needs(tmp_path: Path) -> None:
+    found = json.loads(ok("calibrate", "run", "cache", "--max-fpr", 0.1, "--out", tmp_path / "r", "--json"))
+    assert (found["n"], found["n_refused"], found["n_shared"], found["note"], found["sets"]) == (195, 0, 0, None, None)
+    assert found["point"]["least_n"] == {"fpr": 29} and found["point"]["guarantees"][0]["bound"] <= 0.1
+    assert load_run(tmp_path / "r").point().ai_from == found["point"]["ai_from"]
+
+
+def test_predictions_of_a_calibrated_run_may_be_unsure_and_name_sets(tmp_path: Path) -> None:
+    ok("predict", "strict", "cache", "--split", "test", "--out", tmp_path / "p.csv")
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    point = load_run(Path("strict")).point()
+    assert point.abstains and {row["pred_a"] for row in rows} <= {"real", "ai", "unsure"}
+    for row in rows:
+        is_between = point.real_below <= float(row["p_ai_raw"]) < point.ai_from
+        assert is_between == (row["pred_a"] == "unsure")
+    assert {row["set_b"] for row in rows} <= {"sdxl", "dalle3", "sdxl|dalle3"}
+    ok("predict", "run", "cache", "--split", "test", "--out", tmp_path / "q.csv")
+    assert "set_b" not in (tmp_path / "q.csv").read_text().splitlines()[0]
+    refused = call("predict", "strict", "cache", "--format", "ct2", "--out", tmp_path / "a.json")
+    assert isinstance(refused.exception, HeadsError)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--max-fpr", 0.01), "needs 299 real rows"),
+        (("--max-fpr", 0.05, "--by", "origin"), "--by origin needs a column origin"),
+        (("--max-fpr", 2), "--max-fpr is 2.0, expected a number from"),
+        (("--max-fpr", 0.05, "--view", "jpeg:30"), "featcache extract … --views jpeg:30"),
+        ((), "nothing to calibrate"),
+    ],
+)
+def test_what_cannot_be_promised_leaves_no_run(words: tuple[object, ...], told: str, tmp_path: Path) -> None:
+    result = call("calibrate", "run", "cache", *words, "--out", tmp_path / "r")
+    assert result.exit_code == 1 and told in str(result.exception) and not (tmp_path / "r").exists()
+    assert call("calibrate", "run", "cache", "--max-fpr", 0.05, "--by", "size").exit_code == 2
+
+
+def test_scores_of_another_detector_are_bounded_on_the_cache_that_is_named(tmp_path: Path) -> None:
+    ok("predict", "run", "cache", "--out", tmp_path / "p.csv")
+    words = ("--scores", f"other={tmp_path / 'p.csv'}", "--max-fpr", 0.05)
+    assert "valid of synthetic 130" in " ".join(ok("calibrate", "cache", *words).split())
+    assert "nowhere" in str(call("calibrate", "nowhere", *words).exception)
+    for more in (("cache",), ("--out", "x"), ("--coverage", 0.9)):
+        assert "without RUN" in str(call("calibrate", "run", *more, *words).exception)
+
+
+def test_a_point_of_another_view_says_where_it_promises_nothing(tmp_path: Path) -> None:
+    outputs, views = {"image": {"pooled": SyntheticOutput(4)}}, {"jpeg:30": SyntheticView(0.5)}
+    store = write_synthetic(tmp_path / "c", captions={"train": 9, "valid": 60}, outputs=outputs, views=views).store
+    ok("train", store.path, "--head", "linear", "--fusion", "image", "--out", tmp_path / "r")
+    words = ("calibrate", tmp_path / "r", store.path, "--max-fpr", 0.2, "--out")
+    told = call(*words, tmp_path / "s", "--view", "jpeg:30")
+    assert "look at view clean, of which this point promises nothing" in " ".join(told.stderr.split())
+    assert "promises nothing" not in call(*words, tmp_path / "t").stderr
+
+
+def test_train_takes_a_budget(tmp_path: Path) -> None:
+    words = ("train", "cache", "--head", "linear", "--fusion", "image", "--out", tmp_path / "r")
+    told = ok(*words, "--max-fpr", 0.05)
+    assert "At most 5 % of real pictures are called AI" in told
+    run, calibrated = load_run(tmp_path / "r"), load_run(Path("strict"))
+    assert run.point().name == "fpr-0.05" and run.point().ai_from == calibrated.point().ai_from
+    refused = call(*words, "--overwrite", "--max-fpr", 0.01)
+    assert "needs 299 real rows" in str(refused.exception) and load_run(tmp_path / "r").point() == run.point()
+    both = call(*words, "--overwrite", "--max-fpr", 0.05, "--folds", 2)
+    assert "exclude each other" in str(both.exception)
+
+
+def test_train_takes_folds(tmp_path: Path) -> None:
+    words = ("train", "cache", "--head", "linear", "--fusion", "image", "--folds", 2)
+    assert "Cross-fitted on 60 rows in 20 groups: 2 heads" in ok(*words, "--out", tmp_path / "r")
+    found = json.loads(ok(*words, "--out", tmp_path / "s", "--json"))
+    assert found["folds"]["metrics"]["a"]["auc"]["low"] > 0.5
+    new = ("calibrate", tmp_path / "r", "cache", "--max-fpr", 0.05, "--out", tmp_path / "t")
+    ok(*new)
+    assert (tmp_path / "t" / "folds.safetensors").read_bytes() == (tmp_path / "r" / "folds.safetensors").read_bytes()
