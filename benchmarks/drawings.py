@@ -12,7 +12,7 @@ __all__ = ["FAMILIES", "draw_families"]
 
 SIDE, QUALITY = 256, 90
 Rng = np.random.Generator
-WORDS = tuple(("the of and to in is that it was for on are with as at be this have from or one had by").split())
+WORDS = ("the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "with", "as", "be", "from", "had", "by")
 
 
 def draw_families(folder: Path, n: int) -> dict[str, list[Path]]:

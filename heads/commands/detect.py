@@ -135,9 +135,8 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
 def _decision(found: Verdict) -> str:
     """Say where P(AI) lies beside the threshold, or beside the two between which nothing is decided."""
     if found.real_below == found.threshold:
-        return (
-            f"{'at or above' if found.p_ai >= found.threshold else 'below'} the threshold of {found.threshold:.3f} (│)"
-        )
+        is_above = found.verdict == "ai" or (found.verdict != "real" and found.p_ai >= found.threshold)
+        return f"{'at or above' if is_above else 'below'} the threshold of {found.threshold:.3f} (│)"
     both = f"{found.real_below:.3f} and {found.threshold:.3f}"
     where = {"ai": f"at or above {found.threshold:.3f}", "real": f"below {found.real_below:.3f}"}
     return f"{where[found.verdict]}; unsure between {both}" if found.verdict in where else f"between {both}"

@@ -139,12 +139,12 @@ def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
         "n_unlike": done.n_unlike,
         "n_failed": done.n_failed,
     }
-    statement = done.statement and done.statement.to_dict()
+    statement = None if done.statement is None else done.statement.to_dict()
     return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed), "statement": statement}
 
 
 def _print(done: Scan, out: Path, folder: Path, run: Run) -> None:
-    print_statement(done.statement and done.statement.to_dict())
+    print_statement(None if done.statement is None else done.statement.to_dict())
     files = "file" if len(done) == 1 else "files"
     unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
     found = f"[bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {unsure}{_failed(done)}"

@@ -1,7 +1,8 @@
-"""What a run keeps of its training pictures, to tell what is unlike them: an attachment of the run, read with suspicion."""
+"""What a run keeps of its training pictures, to tell what is unlike them: an attachment, read with suspicion."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,12 @@ from heads.data.features import Features
 from heads.data.row_source import RowSource
 from heads.data.tasks import IntArray, Targets, Task, joint_tasks
 from heads.errors import HeadsError
+from heads.files.contents import Contents
 from heads.head.protocol import Prediction
 from heads.verdicts.mixture import KnownScores
 from heads.verdicts.novelty import MAX_AXES, Novelty, describe, one_a_group
 
-__all__ = ["LIKENESS_FILE", "MAX_BYTES", "Likeness", "build_likeness", "parse_likeness"]
+__all__ = ["LIKENESS_FILE", "MAX_BYTES", "Likeness", "build_likeness", "load_likeness", "parse_likeness"]
 
 LIKENESS_FILE = "novelty.safetensors"
 MAX_BYTES = 8 * 2**20
@@ -85,6 +87,14 @@ def build_likeness(
     rows = held.targets.applies[a]
     known = KnownScores(said.proba[a][rows].astype(np.float32), held.targets.y[a][rows], groups[rows])
     return Likeness(novelty, known.thin(_MAX_KNOWN))
+
+
+def load_likeness(contents: Contents, files: Collection[str], *, n_columns: int) -> Likeness | None:
+    """Read the attachment of a run, if it is among its files."""
+    if LIKENESS_FILE not in files:
+        return None
+    data = contents.read(LIKENESS_FILE, limit=MAX_BYTES)
+    return parse_likeness(data, str(contents.folder / LIKENESS_FILE), n_columns=n_columns)
 
 
 def parse_likeness(data: bytes, where: str, *, n_columns: int) -> Likeness:

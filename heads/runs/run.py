@@ -17,7 +17,7 @@ from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
 from heads.head.kinds import head_class, is_head_file
 from heads.head.protocol import FloatArray, Head, Prediction
-from heads.runs.likeness import LIKENESS_FILE, MAX_BYTES, Likeness, parse_likeness
+from heads.runs.likeness import LIKENESS_FILE, Likeness, load_likeness
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
@@ -61,7 +61,7 @@ class Run:
         The contents of ``run.json``.
     head : Head
     likeness : Likeness or None
-        What tells pictures that are unlike those of training; None of early runs.
+        Tells pictures that are unlike those of training; None of early runs.
     """
 
     path: Path
@@ -144,8 +144,7 @@ class Run:
     ) -> Judgement:
         """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior.
 
-        With the ``vectors`` of the rows, (n, d), it is said how novel they are, if the run can tell;
-        ``abstain_novel``: those that are unlike the training pictures are unsure.
+        With the rows' ``vectors`` (n, d) it is said how novel they are; ``abstain_novel``: the novel ones are unsure.
         """
         rules, chosen = self.record.verdicts, self.point(point)
         found = judge(prediction, self.tasks, point=chosen, maps=rules.maps, prior=prior, sets=rules.sets)
@@ -220,16 +219,14 @@ def save_run(
         The folder to be made.
     likeness : Likeness, optional
     attachments : mapping of file name to bytes, optional
-        Further files beside ``run.json``; a run with others than `PSEUDO_FILE` and `FOLDS_FILE` is not overwritten
-        later.
+        Further files beside ``run.json``; a run with others than known ones is not overwritten later.
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
     with new_folder(out, marker=_RECORD, known=_known_files, overwrite=overwrite) as draft:
         (draft / _HEAD).mkdir()
         head.save(draft / _HEAD)
-        own = {LIKENESS_FILE: likeness.to_bytes()} if likeness else {}
-        for name, data in {**own, **(attachments or {})}.items():
+        for name, data in {**({LIKENESS_FILE: likeness.to_bytes()} if likeness else {}), **(attachments or {})}.items():
             (draft / name).write_bytes(data)
         paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
         files = {path.relative_to(draft).as_posix(): hash_file(path, _MAX_FILE) for path in paths}
@@ -243,12 +240,11 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     record = read_record(path)
     check_files(path, record.files, record=_RECORD)
+    check_fusion(record.config.fusion, record.producers, where=f"run {path}")
     of_head, beside = _contents(path, record.files)
+    n_columns = sum(sum(producer.selection.widths) for producer in record.producers.values())
+    likeness = load_likeness(beside, record.files, n_columns=n_columns)
     head = head_class(record.config.head).load(of_head)
-    likeness = None
-    if LIKENESS_FILE in record.files:
-        data, n_columns = beside.read(LIKENESS_FILE, limit=MAX_BYTES), _count_columns(record)
-        likeness = parse_likeness(data, str(path / LIKENESS_FILE), n_columns=n_columns)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
     sets, b = record.verdicts.sets, joint_tasks(head.tasks)[1]
@@ -256,7 +252,6 @@ def load_run(path: str | Path) -> Run:
         raise HeadsError(f"{path / _RECORD} has sets of {len(sets.cuts)} generators, the head tells others apart")
     if [task.to_json() for task in head.tasks] != list(record.tasks):
         raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
-    check_fusion(record.config.fusion, record.producers, where=f"run {path}")
     return Run(path, record, head, likeness)
 
 
@@ -299,10 +294,6 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
     of_head = {name.removeprefix(_IN_HEAD): digest for name, digest in files.items() if name.startswith(_IN_HEAD)}
     beside = {name: digest for name, digest in files.items() if not name.startswith(_IN_HEAD)}
     return Contents(path / _HEAD, of_head), Contents(path, beside)
-
-
-def _count_columns(record: RunRecord) -> int:
-    return sum(sum(producer.selection.widths) for producer in record.producers.values())
 
 
 def _known_files(path: Path) -> set[str]:

@@ -119,9 +119,9 @@ def write_verdicts(
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
     The columns are ``path`` (in full), ``sample_id``, ``verdict`` (``real``, ``ai``, ``unsure``, or with
-    ``abstain_novel`` ``unsure (unlike the training pictures)``), ``p_ai``,
-    ``p_ai_raw`` (which decides), ``set_b`` where the run has sets (as in `Predictions.table`), `generator_columns`,
-    ``novelty`` where the run can tell, ``error`` and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where
+    ``abstain_novel`` ``unsure (unlike the training pictures)``), ``p_ai``, ``p_ai_raw`` (which decides), ``set_b``
+    where the run has sets (as in `Predictions.table`), `generator_columns`, ``novelty`` where the run can tell,
+    ``error`` and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where
     the data say or it is not taken, has a line at the end, with a path and an error. Names that are not UTF-8 have
     backslashes. The file is whole or absent.
 

@@ -1,9 +1,10 @@
-"""The directions in which rows vary most, found in a few passes over blocks of them: no matrix of columns by columns."""
+"""The directions in which rows vary most, found in a few passes over blocks: no matrix of columns by columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ __all__ = ["Directions", "DrawnRows", "find_directions"]
 
 Float64Array = NDArray[np.float64]
 
-_BLOCK = 2**22  # values that are held at a time
+_BLOCK, _BLOCK_ROWS = 2**22, 1024  # values and rows that are held at a time
 _SPARE, _ROUNDS = 16, 2
 
 
@@ -41,9 +42,9 @@ class DrawnRows:
 
     def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
         """Yield float32 rows, (m, d), and their places; a block has one view."""
-        step = max(1, _BLOCK // self.source.n_columns)
+        step = max(1, min(_BLOCK_ROWS, _BLOCK // self.source.n_columns))
         ends = [0, *(np.flatnonzero(np.diff(self.views)) + 1).tolist(), len(self)]
-        for first, last in zip(ends, ends[1:], strict=False):
+        for first, last in pairwise(ends):
             for start in range(first, last, step):
                 part = slice(start, min(start + step, last))
                 yield part, self.source.read(self.rows[part], int(self.views[start])).astype(np.float32, copy=False)
