@@ -23,18 +23,18 @@ def print_statement(found: Mapping[str, Any] | None) -> None:
     """
     if found is None:
         return
-    figures = (
-        f"D {found['distance']:.3f} (up to {found['null']:.3f} in 95 % of like sets), n {found['n']:,}, "
-        f"nearest at {found['share']:.0%} AI"
-    )
     if found["is_unlike"]:
         console.print(
             "[bold red]These scores are not those of pictures like the training ones:[/] threshold,\n"
             "guarantee and novelty do not carry over"
         )
-        console.print(f"  {figures}", highlight=False)
     else:
-        console.print(f"[dim]Scores are a mixture of known ones: {figures}[/]", soft_wrap=True, highlight=False)
+        console.print("[dim]These scores are a mixture of known ones:[/]")
+    console.print(
+        f"[dim]  D {found['distance']:.3f} (95 % of like sets: up to {found['null']:.3f}), n {found['n']:,}, "
+        f"nearest at {found['share']:.0%} AI[/]",
+        highlight=False,
+    )
 
 
 def print_unlike(n_unlike: int | None, run: Run) -> None:
