@@ -12,12 +12,14 @@ import typer
 from featcache.console import CheckDigests, cache_folder, notes
 from heads.commands.detectors import open_detector, open_scores, parse_slices, parse_views
 from heads.commands.folders import free_name
+from heads.commands.guarantee_lines import print_promises
 from heads.commands.likeness_lines import print_statement
 from heads.commands.options import (
     PRINTED,
     AsJson,
     DatasetName,
     EncoderName,
+    OverwriteFile,
     PointName,
     Prior,
     ReportFormat,
@@ -64,6 +66,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="F.json", help="Write it, with counts at every threshold.", rich_help_panel=PRINTED),
     ] = None,
+    overwrite: OverwriteFile = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
@@ -71,7 +74,7 @@ def evaluate(
     slices, names = parse_slices(by), parse_views(view, views)
     others = open_scores(scores or [], has_run=run is not None)
     if out is not None:
-        prepare_file(out)
+        prepare_file(out, overwrite=overwrite)
 
     from featcache import open_store
     from heads.evaluation.report import build_report
@@ -149,6 +152,7 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
     if result is not None:
         _print_counts(result)
     console.print(_rule(report))
+    print_promises(report.point, [view.view for view in report.views])
     print_tables(tables)
 
 

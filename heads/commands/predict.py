@@ -9,12 +9,14 @@ import typer
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
+from heads.commands.guarantee_lines import print_promises
 from heads.commands.likeness_lines import print_unlike
 from heads.commands.options import (
     Abstain,
     AsJson,
     DatasetName,
     EncoderName,
+    OverwriteFile,
     PointName,
     Prior,
     TableFormat,
@@ -42,7 +44,7 @@ def predict(
     point: PointName = None,
     prior: Prior = None,
     abstain: Abstain = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")] = False,
+    overwrite: OverwriteFile = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
@@ -80,12 +82,14 @@ def predict(
         unsure = f", {n_unsure:,} unsure" if found.point.abstains or abstain else ""
         console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI{unsure}")
         print_unlike(n_unlike, loaded)
+        print_promises(found.point, [chosen.point("balanced").view])
         if found.n_refused:
             how = "left out" if is_ct2 else "written without an answer"
             console.print(f"[yellow]{found.n_refused:,}[/] {how}: a modality that this head needs is missing")
         console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
         known = next((name for name in (split, "test", "valid", "train") if name in store.splits), None)
         if known:
-            next_command("heads", "evaluate", run, cache=store.path, split=known, view=view, dataset=dataset)
+            where = {"cache": store.path, "split": known, "view": view, "dataset": dataset, "point": point}
+            next_command("heads", "evaluate", run, **where)
     if found.n_refused:
         raise typer.Exit(3)

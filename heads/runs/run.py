@@ -45,8 +45,7 @@ _HEAD = "head"
 _IN_HEAD = f"{_HEAD}/"
 _MAX_RECORD = 24 * 2**20
 _MAX_FILES = 64
-_MAX_FILE = 2**30
-_MAX_TOTAL = 2**31
+_MAX_FILE, _MAX_TOTAL = 2**30, 2**31
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Run:
         The contents of ``run.json``.
     head : Head
     likeness : Likeness or None
-        Tells pictures that are unlike those of training; None of early runs.
+        Tells what is unlike the training pictures; None of early runs.
     """
 
     path: Path
@@ -146,11 +145,10 @@ class Run:
 
         With the rows' ``vectors`` (n, d) it is said how novel they are; ``abstain_novel``: the novel ones are unsure.
         """
-        rules, chosen = self.record.verdicts, self.point(point)
-        found = judge(prediction, self.tasks, point=chosen, maps=rules.maps, prior=prior, sets=rules.sets)
-        if vectors is None or self.likeness is None:
-            return found
-        return found.with_novelty(self.likeness.novelty.p_value(vectors), abstains=abstain_novel)
+        rules = self.record.verdicts
+        found = judge(prediction, self.tasks, point=self.point(point), maps=rules.maps, prior=prior, sets=rules.sets)
+        p_value = None if vectors is None or self.likeness is None else self.likeness.novelty.p_value(vectors)
+        return found.with_novelty(p_value, abstains=abstain_novel)
 
     def in_view(self, view: str) -> Run:
         """Return the same head and threshold for pictures' vectors of another view; captions have no views.
@@ -214,7 +212,6 @@ def save_run(
     record : RunRecord
         Its ``files`` are filled in here.
     head : Head
-        A fitted head.
     out : Path
         The folder to be made.
     likeness : Likeness, optional
@@ -226,7 +223,8 @@ def save_run(
     with new_folder(out, marker=_RECORD, known=_known_files, overwrite=overwrite) as draft:
         (draft / _HEAD).mkdir()
         head.save(draft / _HEAD)
-        for name, data in {**({LIKENESS_FILE: likeness.to_bytes()} if likeness else {}), **(attachments or {})}.items():
+        more = {LIKENESS_FILE: likeness.to_bytes()} if likeness else {}
+        for name, data in (more | dict(attachments or {})).items():
             (draft / name).write_bytes(data)
         paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
         files = {path.relative_to(draft).as_posix(): hash_file(path, _MAX_FILE) for path in paths}
@@ -242,8 +240,8 @@ def load_run(path: str | Path) -> Run:
     check_files(path, record.files, record=_RECORD)
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
     of_head, beside = _contents(path, record.files)
-    n_columns = sum(sum(producer.selection.widths) for producer in record.producers.values())
-    likeness = load_likeness(beside, record.files, n_columns=n_columns)
+    widths = [sum(producer.selection.widths) for producer in record.producers.values()]
+    likeness = load_likeness(beside, record.files, n_columns=sum(widths))
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)

@@ -20,6 +20,7 @@ from tests.heads.synthetic import train_run, write_cache
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("evaluating")
     store = write_cache(path / "cache", signal=0.8)
+    (path / "table.csv").write_text("image\nx.png\n")
     for name, fusion in (("image", "image"), ("text", "text")):
         train_run(store, path / name, head="linear", fusion=fusion)
     return path
@@ -63,6 +64,8 @@ def test_figures_stand_apart_and_fit_the_terminal() -> None:
 def test_the_file_has_what_the_json_has_and_counts_at_every_threshold() -> None:
     printed = json.loads(ok("evaluate", "image", "--by", "size", "--out", "report.json", "--json"))
     written = json.loads(Path("report.json").read_text())
+    assert "exists already" in fails("evaluate", "image", "--out", "report.json")
+    ok("evaluate", "image", "--out", "report.json", "--overwrite")
     assert (written["format"], written["kind"]) == (1, "heads-evaluation")
     assert written["about"] == printed["about"]
     (view,) = written["views"]
@@ -114,6 +117,7 @@ def test_operating_points_of_scores_are_printed_and_nothing_is_written(folder: P
         (("evaluate", "image", "--point", "strict"), "no operating point 'strict'"),
         (("evaluate", "image", "--prior", "1"), "prior is 1"),
         (("evaluate", "image", "--out", "."), "it is a folder"),
+        (("scan", "image", "table.csv", "--out", "table.csv", "--overwrite"), "is the data themselves"),
         (("compare", "image"), "there is one detector"),
         (("compare", "image", "image"), "named twice"),
     ],
@@ -131,3 +135,16 @@ def test_a_comparison_says_which_is_better() -> None:
     auc = next(each for each in found["differences"] if each["figure"] == "auc")
     assert auc["verdict"] == "better" and auc["difference"]["low"] > 0 and auc["p_value"] < 0.05
     assert "| AUC |" in ok("compare", "text", "image", "--format", "markdown")
+
+
+def test_what_was_promised_is_told_and_of_which_view(folder: Path, tmp_path: Path) -> None:
+    ok("calibrate", "image", "cache", "--max-fpr", "0.4", "--out", tmp_path / "kept")
+    run = tmp_path / "kept"
+    text = ok("evaluate", run, "--cache", "cache")
+    assert "Promised: at most 40 % of real pictures are called AI, with 95 % confidence" in " ".join(text.split())
+    assert "this was promised" not in text
+    record = json.loads((run / "run.json").read_text())
+    record["verdicts"]["points"][0]["view"] = "blur:1"
+    (run / "run.json").write_text(json.dumps(record))
+    for words in (("evaluate", run, "--cache", "cache"), ("predict", run, "cache", "--out", tmp_path / "p.csv")):
+        assert "promised for view blur:1, not for clean" in " ".join(ok(*words).split())
