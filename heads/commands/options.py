@@ -28,6 +28,7 @@ __all__ = [
     "EncodingDevice",
     "FusionName",
     "HeadName",
+    "HoldOutAxis",
     "ImageModel",
     "LossChoice",
     "LossName",
@@ -43,6 +44,7 @@ __all__ = [
     "Prior",
     "ReportFormat",
     "ScoreFiles",
+    "SelectBy",
     "StoredViews",
     "TableFormat",
     "TextModel",
@@ -186,6 +188,20 @@ LossChoice = Annotated[
     LossName | None,
     typer.Option(metavar="LOSS", help="Of head mlp: multitask (default), paper or joint.", rich_help_panel=HEAD),
 ]
+
+
+class HoldOutAxis(StrEnum):
+    """What an ablation leaves out, one value at a time."""
+
+    generator = "generator"
+    origin = "origin"
+
+
+class SelectBy(StrEnum):
+    """What the best configuration of an ablation is best at."""
+
+    score = "score"
+    held_out = "held-out"
 
 
 class PresetName(StrEnum):

@@ -319,6 +319,20 @@ def test_where_outputs_are_compared_there_are_the_columns_that_are_listed(tmp_pa
     assert all(f"`{word}`" in told for word in ("outputs", column, "vs_first", "vs_first_low", "vs_first_high"))
 
 
+def test_where_rows_are_held_out_there_are_the_keys_that_are_listed(store: FeatureStore, tmp_path: Path) -> None:
+    grid = ("--head", "linear", "--fusion", "image", "--no-controls", "--set", "strengths=[0.01]")
+    call("ablate", store.path, *grid, "--hold-out", "generator", "--out", tmp_path / "a")
+    document = read(tmp_path / "a" / "ablation.json")
+    (told,) = re.findall(r"^Where rows are held out .*?\n\n", DOCUMENT, re.S | re.M)
+    assert f"`format` is {document['format']}" in told and "`hold_out`" in told
+    rows = {row[0].strip("`"): {*re.findall(r"`(\w+)`", row[1])} for row in table("key of `held_out`")}
+    held, (line,) = document["held_out"], document["held_out"]["table"]
+    assert held.keys() == rows.keys() and set(held["values"][0]) == rows["values"]
+    rows = {row[0].strip("`"): {*re.findall(r"`(\w+)`", row[1])} for row in table("key of a line of `held_out`")}
+    assert line.keys() == names("key of a line of `held_out`") and set(line["values"][0]) == rows["values"]
+    assert set(line["mean"]) == rows["mean"] and set(line["worst"]["auc"]) == {"value", *line["mean"]["auc"]}
+
+
 def test_what_is_left_of_an_ablation_under_way_is_as_listed() -> None:
     begun = ROOT / "tests" / "legacy" / "ablation-begun"
     assert read(begun / "plan.json").keys() == {"format", "kind", "plan"}

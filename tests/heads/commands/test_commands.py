@@ -29,7 +29,7 @@ from heads.commands.render import safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.runs.run import load_run
-from tests.heads.synthetic import Row, train_run, write_cache
+from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 
 COMMANDS = ("train", "evaluate", "calibrate", "predict", "pseudo-label", "ablate", "detect", "scan")
 QUICK = ("--set", "epochs=6", "--set", "lr=0.02", "--dim", "16")
@@ -352,6 +352,19 @@ def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
     found = as_json(*words, "--out", tmp_path / "b")
     assert len(found["heads"]) == 8 + 6
     assert len(found["table"]) == 4 + 3
+
+
+def test_ablate_judges_what_it_holds_out_in_80_columns(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image,concat", "--no-controls", "--hold-out", "generator")
+    text = ok(*words, "--select", "held-out", "--out", tmp_path / "a")
+    assert_fits(text)
+    assert "the settings were chosen by this" in " ".join(text.split())
+    assert text.count("Without the generator that is judged: linear") == 2
+    (head, *_), lines = re.findall(r"^held out.*", text, re.M), re.findall(r"^(\w+) +(?:\d+ +\d+ +)?\d\.\d", text, re.M)
+    assert head.split() == ["held", "out", "n", "groups", "TPR", "FPR", "AUC"]
+    assert lines[-7:] == [*GENERATORS, "mean", "worst"]
+    assert "needs two origins or more" in str(call(*words[:-1], "origin", "--out", tmp_path / "b").exception)
+    assert call(*words[:-1], "caption").exit_code == 2
 
 
 def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:
