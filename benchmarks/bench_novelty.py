@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from benchmarks.drawings import draw_families
 from benchmarks.record import Measure, print_record, write_record
 from featcache import FeatureStore, Selection, extract_pictures, link_rows, read_pictures
 from heads.data.choices import choose_views
-from heads.data.features import Features, load_features, load_fit_rows
+from heads.data.features import load_features, load_fit_rows
 from heads.data.row_source import StoredRows
 from heads.runs.crossfit import cross_fit
 from heads.runs.fitting import fit_run, parse_config
@@ -35,12 +36,14 @@ SIZES, SHARES = (50, 200), (0.0, 0.1, 0.5, 0.9, 1.0)
 SETTING = """\
 Real and AI-generated pictures of 2022-23 from several public repositories without a common licence, for local use \
 only. Linear head on DeiT-tiny's layers. Novelty: AUC of the distance, drawn pictures (seeded, 256 x 256, JPEG 90) \
-against test pictures. Sets: test rows, groups drawn with replacement until a class has its rows; known scores are \
-those of the calibrating rows, or cross-fitted ones of the training rows (--folds). One real test row is a group, AI \
-rows are grouped by prompt: 15 in test, 7 among the calibrating rows."""
+against test pictures. Sets: test rows, groups drawn with replacement until a class has its rows, beside the one \
+set of calibrating rows that there is; and test and calibrating rows divided again and again by group, so that chance \
+is in both. A real row is a group, AI rows are grouped by prompt: 15 in test, 7 among the calibrating rows."""
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+Sampler = Callable[[int, int, np.random.Generator], tuple[FloatArray, KnownScores]]
+"""Draws a set of so many real and AI rows, and known rows beside it."""
 
 
 def main() -> None:
@@ -50,7 +53,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few pictures and draws: see that it runs")
     options = parser.parse_args()
     n_pictures, n_draws = (5, 5) if options.quick else (PICTURES, DRAWS)
-    measures = []
+    measures: list[Measure] = []
     with tempfile.TemporaryDirectory(prefix="bench-novelty-") as scratch:
         place = options.cache or Path(scratch) / "cache"
         store = extract_layers(place, VIEWS)
@@ -64,19 +67,21 @@ def main() -> None:
             name = f"fitted on {', '.join(views)}"
             measures += tell_families(fitted.likeness.novelty, test.matrix("image"), drawn, name)
             if len(views) == 1:
-                scores = fitted.head.predict_proba(test.matrix("image")).proba["a"]
-                crossed = cross_fit(
-                    features,
-                    rows,
-                    folds=FOLDS,
-                    fusion="image",
-                    fit=partial(fit_run, config=config),
+                own = Rows(
+                    fitted.head.predict_proba(test.matrix("image")).proba["a"], test.targets.y["a"], link_rows(test)
                 )
-                for what, known in (("calibrating rows", fitted.likeness.known), ("folds", crossed.known)):
-                    measures += count_alarms(scores, test, known, what, n_draws)
-        folder = Path(scratch) if options.quick else None
-        record = {"setting": SETTING, **({"options": "--quick", "folder": folder} if folder else {})}
-        print_record(write_record("novelty", measures, **record))
+                known, fit = fitted.likeness.known, partial(fit_run, config=config)
+                measures += count_alarms(resample_test(own, known), "test rows resampled", n_draws)
+                again, shares = divide_again(own, known), SHARES[::2]
+                measures += count_alarms(again, "test and calibrating rows divided again", n_draws, shares=shares)
+                crossed = cross_fit(features, rows, folds=FOLDS, fusion="image", fit=fit)
+                folds = resample_test(own, KnownScores(crossed.p_ai, crossed.y, crossed.group))
+                name_of_folds = "not taken: cross-fitted scores as known ones"
+                measures += count_alarms(folds, name_of_folds, n_draws, shares=SHARES[:1], goal=None)
+        if options.quick:
+            print_record(write_record("novelty", measures, setting=SETTING, options="--quick", folder=Path(scratch)))
+        else:
+            print_record(write_record("novelty", measures, setting=SETTING))
 
 
 def encode_families(store: FeatureStore, selection: Selection, scratch: Path, n: int) -> dict[str, FloatArray]:
@@ -104,34 +109,80 @@ def tell_families(novelty: Novelty, test: FloatArray, drawn: dict[str, FloatArra
         yield Measure(f"{name}; AUC of novelty, {family}", "", (value,), at_least=0.95, note=note)
 
 
-def count_alarms(scores: FloatArray, test: Features, known: KnownScores, what: str, n_draws: int) -> Iterator[Measure]:
-    """Count how often test rows are called unlike known ones, by size and share of AI."""
-    y, groups = test.targets.y["a"], link_rows(test)
-    whole = state_set(scores, known)
-    assert whole is not None
-    note = f"limit {whole.null:.3f}, share {whole.share:.2f}, n {whole.n}, {len(known)} known rows"
-    yield Measure(f"{what}; D of all test rows", "", (whole.distance,), note=note)
+@dataclass(frozen=True)
+class Rows:
+    """Scores of rows that a head was not fitted on, with their classes and groups."""
+
+    p_ai: FloatArray
+    y: IntArray
+    group: IntArray
+
+    def known(self, rows: IntArray) -> KnownScores:
+        """Return some of them as known scores."""
+        return KnownScores(self.p_ai[rows], self.y[rows], self.group[rows])
+
+    def draw(self, code: int, n: int, rng: np.random.Generator) -> IntArray:
+        """Draw groups of a class with replacement until it has ``n`` rows."""
+        of_class = np.flatnonzero(self.y == code)
+        names, drawn = np.unique(self.group[of_class]), [np.arange(0)]
+        while sum(map(len, drawn)) < n:
+            drawn.append(rng.permutation(of_class[self.group[of_class] == rng.choice(names)]))
+        return np.concatenate(drawn)[:n]
+
+    def divide(self, code: int, n_groups: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Return the rows of so many groups of a class, drawn at random, and the rest, group by group."""
+        of_class = np.flatnonzero(self.y == code)
+        names, own = np.unique(self.group[of_class], return_inverse=True)
+        place = rng.permutation(len(names))[own.reshape(-1)]
+        rows = of_class[np.argsort(place, kind="stable")]
+        n_known = int((place < n_groups).sum())
+        return rows[:n_known], rows[n_known:]
+
+
+def resample_test(test: Rows, known: KnownScores) -> Sampler:
+    """Draw sets from test rows, by group with replacement, beside the same known rows."""
+
+    def sample(n_real: int, n_ai: int, rng: np.random.Generator) -> tuple[FloatArray, KnownScores]:
+        return test.p_ai[np.concatenate([test.draw(0, n_real, rng), test.draw(1, n_ai, rng)])], known
+
+    return sample
+
+
+def divide_again(test: Rows, known: KnownScores) -> Sampler:
+    """Divide test and known rows anew by group: as many groups known as before, and sets from the rest."""
+    both = Rows(
+        np.concatenate([known.p_ai, test.p_ai]),
+        np.concatenate([known.y, test.y]),
+        np.concatenate([known.group, test.group + known.group.max() + 1]),
+    )
+    n_known = [len(np.unique(known.group[known.y == code])) for code in (0, 1)]
+
+    def sample(n_real: int, n_ai: int, rng: np.random.Generator) -> tuple[FloatArray, KnownScores]:
+        (real, others), (ai, more) = (both.divide(code, n_known[code], rng) for code in (0, 1))
+        rows = np.concatenate([others[:n_real], more[:n_ai]])
+        return both.p_ai[rows], both.known(np.concatenate([real, ai]))
+
+    return sample
+
+
+def count_alarms(
+    sample: Sampler, what: str, n_draws: int, *, shares: Sequence[float] = SHARES, goal: float | None = 0.07
+) -> Iterator[Measure]:
+    """Count how often sets of rows like those of training are called unlike them, by size and share of AI."""
     for size in SIZES:
-        for share in SHARES:
+        for share in shares:
             rng = np.random.default_rng([size, round(10 * share)])
-            n_ai = round(share * size)
-            found = []
+            n_ai, found = round(share * size), []
             for seed in range(n_draws):
-                rows = [draw_rows(groups, y == code, n, rng) for code, n in ((0, size - n_ai), (1, n_ai))]
-                found.append(state_set(scores[np.concatenate(rows)], known, seed=seed))
-            alarms = [each is not None and each.is_unlike for each in found]
-            note = f"mean D {np.mean([each.distance for each in found if each]):.3f}, {n_draws} draws"
-            name = f"{what}; alarms, {size} test rows, AI share {share:g}"
-            yield Measure(name, "", (float(np.mean(alarms)),), at_most=0.07, note=note)
-
-
-def draw_rows(groups: IntArray, of_class: NDArray[np.bool_], n: int, rng: np.random.Generator) -> IntArray:
-    """Draw groups of a class until it has ``n`` rows."""
-    names = np.unique(groups[of_class])
-    drawn: list[IntArray] = [np.arange(0)]
-    while sum(map(len, drawn)) < n:
-        drawn.append(rng.permutation(np.flatnonzero((groups == rng.choice(names)) & of_class)))
-    return np.concatenate(drawn)[:n]
+                scores, known = sample(size - n_ai, n_ai, rng)
+                each = state_set(scores, known, seed=seed)
+                assert each is not None
+                found.append(each)
+            means = (float(np.mean([getattr(each, name) for each in found])) for name in ("distance", "null"))
+            note = "mean D {:.3f}, mean limit {:.3f}, ".format(*means) + f"{n_draws} draws"
+            name = f"{what}; alarms, {size} rows, AI share {share:g}"
+            value = float(np.mean([each.is_unlike for each in found]))
+            yield Measure(name, "", (value,), at_most=goal, note=note)
 
 
 if __name__ == "__main__":

@@ -162,13 +162,13 @@ def save_fitted(
         If there are both: the scores are of other heads than the one that is calibrated.
     """
     check_apart(demand, None if crossed is None else crossed.k)
-    record, files, likeness = run.record, {}, run.likeness
+    record, files = run.record, {}
     if demand.budgets:
         record = calibrate_run(run, store, Request(demand)).record
     if crossed is not None:
         record, files = replace(record, folds=crossed.to_json()), {FOLDS_FILE: crossed.to_bytes()}
-        likeness = likeness and likeness.with_known(crossed.known)
-    return save_run(record, run.head, out=run.path, likeness=likeness, attachments=files, overwrite=overwrite)
+    out, likeness = run.path, run.likeness
+    return save_run(record, run.head, out=out, likeness=likeness, attachments=files, overwrite=overwrite)
 
 
 def check_apart(demand: Demand, folds: int | None) -> None:

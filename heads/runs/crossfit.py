@@ -33,7 +33,6 @@ from heads.statistics.decisions import (
 from heads.statistics.intervals import bound
 from heads.statistics.ranking import RankedScores
 from heads.statistics.resampling import resample
-from heads.verdicts.mixture import KnownScores
 
 __all__ = ["LEAST_FOLDS", "CrossFit", "Fit", "cross_fit"]
 
@@ -76,12 +75,6 @@ class CrossFit:
     group: IntArray
     fold: IntArray
     metrics: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def known(self) -> KnownScores:
-        """The scores of rows whose class of task A is known."""
-        rows = self.y >= 0
-        return KnownScores(self.p_ai[rows], self.y[rows], self.group[rows])
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that stands in ``run.json``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from safetensors import SafetensorError
@@ -44,15 +44,11 @@ class Likeness:
     novelty : Novelty
         Of their vectors.
     known : KnownScores
-        Their scores: of calibrating rows, or cross-fitted ones of training rows.
+        Their scores: of calibrating rows.
     """
 
     novelty: Novelty
     known: KnownScores
-
-    def with_known(self, known: KnownScores) -> Likeness:
-        """Return the same with other known scores: cross-fitted ones of training rows, which are more."""
-        return replace(self, known=known.thin(_MAX_KNOWN))
 
     def to_bytes(self) -> bytes:
         """Return the safetensors file."""

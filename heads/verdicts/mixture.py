@@ -122,14 +122,24 @@ def state_set(p_ai: NDArray[np.floating[Any]], known: KnownScores, *, seed: int 
     real, ai = (_share_up_to(cells[known.y == code], n_cells) for code in (0, 1))
     distance, share = (float(value[0]) for value in _nearest((own - real)[None], ai - real))
     rng = np.random.default_rng(seed)
-    null = share * (ai - real)
-    for code, part in ((0, 1 - share), (1, share)):
+    near = _end_or_share(share, len(p_ai))
+    null = near * (ai - real)
+    for code, part in ((0, 1 - near), (1, near)):
         rows, size = known.y == code, max(1, round(part * len(p_ai)))
         null = null + part * _draw_differences(cells[rows], known.group[rows], size, n_cells=n_cells, rng=rng)
     distances = np.sort(_nearest(null, ai - real)[0])
     limit = float(np.quantile(distances, _LEVEL, method="higher"))
     p_value = (1 + int((distances >= distance).sum())) / (1 + _DRAWS)
     return SetStatement(len(p_ai), len(known), distance, limit, p_value, share, distance > limit)
+
+
+def _end_or_share(share: float, n: int) -> float:
+    """Return 0 or 1 if a share that was fitted to ``n`` rows can hardly be told from it.
+
+    From an end the fit has one way to go, from any other share two: a null there would be too close.
+    """
+    end = round(share)
+    return end if abs(share - end) <= 1 / np.sqrt(n) else share
 
 
 def _share_up_to(cells: IntArray, n_cells: int) -> Float64Array:
