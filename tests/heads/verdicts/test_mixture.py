@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heads.verdicts.mixture import LEAST_SET, KnownScores, _nearest, state_set
+from heads.verdicts.mixture import LEAST_SET, KnownScores, _end_or_share, _nearest, state_set
 
 
 def scores(n_real: int, n_ai: int, *, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +59,10 @@ def test_the_nearest_share_is_found_at_either_end() -> None:
     apart = np.linspace(0, -0.5, 9)
     distance, share = _nearest(np.stack([-apart, 2 * apart, 0.3 * apart]), apart)
     assert share == pytest.approx([0, 1, 0.3], abs=1e-6) and distance == pytest.approx([0.5, 0.5, 0], abs=1e-6)
+
+
+def test_a_share_that_can_hardly_be_told_from_an_end_is_tried_there() -> None:
+    assert [_end_or_share(share, 100) for share in (0, 0.1, 0.11, 0.5, 0.89, 0.95)] == [0, 0, 0.11, 0.5, 0.89, 1]
 
 
 def test_few_groups_widen_what_is_expected() -> None:
