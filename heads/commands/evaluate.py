@@ -21,6 +21,7 @@ from heads.commands.detectors import (
 )
 from heads.commands.folders import free_name
 from heads.commands.guarantee_lines import print_promises
+from heads.commands.likeness_lines import print_statement
 from heads.commands.options import (
     PRINTED,
     AsJson,
@@ -156,6 +157,7 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
         typer.echo(markdown(tables))
         return
     about, first = report.about, report.views[0]
+    print_statement(about["statement"])
     seen = f", view {safe(first.view)}" if len(report.views) == 1 and first.view != "clean" else ""
     where = f"[bold]{safe(about['detector'])}[/] on split {safe(about['split'])} of {safe(about['cache'])}{seen}"
     console.print(f"{where}: {first.n:,} rows in {first.n_groups:,} groups", soft_wrap=True)

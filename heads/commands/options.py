@@ -18,6 +18,7 @@ __all__ = [
     "PRINTED",
     "TRIALS",
     "VERDICTS",
+    "Abstain",
     "AsJson",
     "Confidence",
     "DatasetName",
@@ -159,6 +160,20 @@ ViewNames = Annotated[
         rich_help_panel=_VECTORS,
     ),
 ]  # fmt: skip
+
+
+class Abstention(StrEnum):
+    """What verdicts are withheld from."""
+
+    novel = "novel"
+
+
+Abstain = Annotated[
+    Abstention | None,
+    typer.Option(
+        metavar="novel", help="novel: pictures unlike those of training are unsure.", rich_help_panel=VERDICTS
+    ),
+]
 
 
 class LossName(StrEnum):
