@@ -18,6 +18,7 @@ __all__ = [
     "PRINTED",
     "TRIALS",
     "VERDICTS",
+    "Abstain",
     "AsJson",
     "Confidence",
     "DatasetName",
@@ -124,7 +125,7 @@ StoredViews = Annotated[
     typer.Option(
         "--views",
         metavar="V,…",
-        help="Several stored views in one table, e.g. report; the first is what others are compared with.",
+        help="Several views in one table: names, report, or all that are stored; the first is what flips count from.",
         rich_help_panel=_VECTORS,
     ),
 ]
@@ -159,6 +160,20 @@ ViewNames = Annotated[
         rich_help_panel=_VECTORS,
     ),
 ]  # fmt: skip
+
+
+class Abstention(StrEnum):
+    """What verdicts are withheld from."""
+
+    novel = "novel"
+
+
+Abstain = Annotated[
+    Abstention | None,
+    typer.Option(
+        metavar="novel", help="novel: pictures unlike those of training are unsure.", rich_help_panel=VERDICTS
+    ),
+]
 
 
 class LossName(StrEnum):
