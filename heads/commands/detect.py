@@ -12,11 +12,13 @@ from rich.table import Table
 from heads.commands.guarantee_lines import other_views, print_promises
 from heads.commands.likeness_lines import print_too_few
 from heads.commands.options import Abstain, DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
-from heads.commands.render import console, next_command, print_json, safe
+from heads.commands.render import console, next_command, print_json, probability, safe
 from heads.verdicts.points import BALANCED
 
 if TYPE_CHECKING:
     from heads.runs.detection import PictureJudge, Verdict
+    from heads.runs.run import Run
+    from heads.verdicts.points import OperatingPoint
 
 __all__ = ["detect", "draw_bar"]
 
@@ -68,13 +70,14 @@ def detect(
         if number:
             console.print()
         _print_verdict(path, verdict)
+    _print_rule(loaded, decides, prior)
     print_promises(decides, seen)
     print_too_few(loaded)
     for modality, place in found[0][1].models.items():
         console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
     cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
     if _has_test(cache, dataset):
-        next_command("heads", "evaluate", run, cache=cache, split="test")
+        next_command("heads", "evaluate", run, cache=cache, split="test", point=point)
 
 
 def _has_test(cache: str, dataset: str) -> bool:
@@ -127,24 +130,34 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
             f"[yellow]Unlike the training pictures[/] (novelty {found.novelty:.3f}): what is promised of verdicts\n"
             "does not hold for it"
         )
-    console.print(f"P(AI) is {found.p_ai:.3f}, {_decision(found)}\n")
+    console.print(f"P(AI) is {probability(found.p_ai)}, {_decision(found)}\n")
     table = Table("", "probability", "", box=None, header_style="dim", pad_edge=False)
-    table.add_row("AI", f"{found.p_ai:.3f}", draw_bar(found.p_ai, found.threshold))
+    table.add_row("AI", probability(found.p_ai), draw_bar(found.p_ai, found.threshold))
     for generator, p in found.probabilities.items():
         if generator != "real" and len(found.probabilities) > 2:
-            table.add_row(f"  {safe(generator)}", f"{p:.3f}", "█" * round(p * _BAR))
+            table.add_row(f"  {safe(generator)}", probability(p), "█" * round(p * _BAR))
     console.print(table)
     if found.set_b is not None and found.verdict != "real":
         console.print(f"If AI, it may be by {safe(', '.join(found.set_b))}: the generators that calibration leaves")
 
 
+def _print_rule(run: Run, point: OperatingPoint, prior: float | None) -> None:
+    """Name the operating point and the prior where they are not those of the run."""
+    own = run.point()
+    told = [f"operating point {safe(point.name)}, not {safe(own.name)}"] if point != own else []
+    told += [f"a share of AI of {prior:g}, not {run.check_prior(None):.2g}"] if prior is not None else []
+    if told:
+        console.print(f"[dim]Asked for: {'; '.join(told)}[/]", soft_wrap=True)
+
+
 def _decision(found: Verdict) -> str:
     """Say where P(AI) lies beside the threshold, or beside the two between which nothing is decided."""
+    threshold, real_below = probability(found.threshold), probability(found.real_below)
     if found.real_below == found.threshold:
         is_above = found.verdict == "ai" or (found.verdict != "real" and found.p_ai >= found.threshold)
-        return f"{'at or above' if is_above else 'below'} the threshold of {found.threshold:.3f} (│)"
-    both = f"{found.real_below:.3f} and {found.threshold:.3f}"
-    where = {"ai": f"at or above {found.threshold:.3f}", "real": f"below {found.real_below:.3f}"}
+        return f"{'at or above' if is_above else 'below'} the threshold of {threshold} (│)"
+    both = f"{real_below} and {threshold}"
+    where = {"ai": f"at or above {threshold}", "real": f"below {real_below}"}
     return f"{where[found.verdict]}; unsure between {both}" if found.verdict in where else f"between {both}"
 
 

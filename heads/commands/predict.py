@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,10 @@ from heads.commands.options import (
 )
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.data.tasks import AI
+
+if TYPE_CHECKING:
+    from heads.runs.run import Run
+    from heads.verdicts.points import OperatingPoint
 
 __all__ = ["predict"]
 
@@ -75,15 +79,7 @@ def predict(
     n_unlike = None if loaded.likeness is None else int(found.judgement.is_unlike.sum())
     counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai, "n_unsure": n_unsure, "n_unlike": n_unlike}
     if as_json:
-        decides, maps = found.point, loaded.record.verdicts.maps
-        decided = {
-            "threshold": decides.ai_from,
-            "real_below": decides.real_below,
-            "threshold_p_ai": float(maps.p_ai(decides.ai_from, prior=prior)),
-            "real_below_p_ai": float(maps.p_ai(decides.real_below, prior=prior)),
-            "point": decides.name,
-        }
-        print_json({"out": str(out), "split": split, **decided, "prior": loaded.check_prior(prior), **counts})
+        print_json({"out": str(out), "split": split, **_decided(loaded, found.point, prior), **counts})
     else:
         n_answered = len(found) - found.n_refused
         unsure = f", {n_unsure:,} unsure" if found.point.abstains or abstain else ""
@@ -100,3 +96,16 @@ def predict(
             next_command("heads", "evaluate", run, **where)
     if found.n_refused:
         raise typer.Exit(3)
+
+
+def _decided(run: Run, point: OperatingPoint, prior: float | None) -> dict[str, Any]:
+    """Return what decides, on raw P(AI) and on P(AI) at a prior."""
+    maps = run.record.verdicts.maps
+    return {
+        "threshold": point.ai_from,
+        "real_below": point.real_below,
+        "threshold_p_ai": float(maps.p_ai(point.ai_from, prior=prior)),
+        "real_below_p_ai": float(maps.p_ai(point.real_below, prior=prior)),
+        "point": point.name,
+        "prior": run.check_prior(prior),
+    }

@@ -25,7 +25,7 @@ from heads.commands import register
 from heads.commands.choices import parse_settings
 from heads.commands.detect import draw_bar
 from heads.commands.likeness_lines import print_statement
-from heads.commands.render import safe
+from heads.commands.render import probability, safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.runs.run import load_run
@@ -632,6 +632,22 @@ def test_the_words_follow_the_decision_and_not_the_likelier_side(
     assert f"{picture}: AI-generated" in text and f"P(AI) is {p_ai:.3f}, at or above the threshold" in text
     rows = [line.split()[0] for line in text.splitlines() if "0." in line and line[0] != "P"]
     assert rows == ["AI", "sd21", "sdxl", "sd3", "dalle3", "midjourney"]
+
+
+def test_a_small_probability_has_digits_and_a_prior_that_is_asked_for_is_named(tmp_path: Path, encoder: None) -> None:
+    (picture,) = write_pictures(tmp_path, x=0)
+    told = ok("detect", "run", "--image", picture, "--prior", 1e-6, "--point", "balanced")
+    assert "Asked for: a share of AI of 1e-06, not 0.83" in told and "P(AI) is 0.000," not in told
+    assert "0.000 " not in told and " --point balanced" in told
+    assert "Asked for" not in ok("detect", "run", "--image", picture)
+
+
+@pytest.mark.parametrize(
+    ("p", "digits", "told"),
+    [(0.5, 3, "0.500"), (0.0001, 3, "0.00010"), (2e-9, 3, "2.0e-09"), (0.99998, 4, "0.999980"), (0, 3, "0.000")],
+)
+def test_a_probability_is_told_from_0_and_from_1(p: float, digits: int, told: str) -> None:
+    assert probability(p, digits) == told
 
 
 def test_detect_says_which_picture_it_cannot_use(tmp_path: Path, encoder: None) -> None:
