@@ -11,7 +11,7 @@ import typer
 
 from featcache.console import CheckDigests, cache_folder
 from heads.commands.detectors import open_scores
-from heads.commands.folders import new_run_folder, open_run_store
+from heads.commands.folders import has_test, new_run_folder, open_run_store
 from heads.commands.guarantee_lines import print_point, print_sets, told_point
 from heads.commands.options import (
     VERDICTS,
@@ -29,6 +29,7 @@ from heads.errors import HeadsError
 from heads.verdicts.points import BALANCED, OperatingPoint
 
 if TYPE_CHECKING:
+    from featcache import FeatureStore
     from heads.evaluation.detectors import ScoreFile
     from heads.runs.calibration import Calibration, Request
     from heads.runs.run import Run
@@ -107,11 +108,21 @@ def calibrate(
     if found.sets:
         print_sets(found.sets, new.tasks)
     console.print(f"Saved [bold]{safe(new.path)}[/]", soft_wrap=True)
-    own = store.dataset == loaded.record.source["dataset"]
-    split = "test" if "test" in store.splits else "valid"
-    next_command(
-        "heads", "evaluate", new.path, cache=directory, split=split, view=view, dataset=None if own else store.dataset
-    )
+    _propose(new, found, store, cache=directory, dataset=dataset, view=view)
+
+
+def _propose(
+    new: Run, found: Calibration, store: FeatureStore, *, cache: Path | None, dataset: str | None, view: str | None
+) -> None:
+    """Propose rows to evaluate a run on: not those of other data that it was just calibrated on."""
+    words, source = ("heads", "evaluate", new.path), new.record.source
+    rows = [each.rows for each in (*(found.point.guarantees if found.point else ()), found.sets) if each]
+    if "test" in store.splits or "valid" not in rows:
+        named = dataset or (None if store.dataset == source["dataset"] else store.dataset)
+        split = "test" if "test" in store.splits else "valid"
+        next_command(*words, cache=cache, split=split, view=view, dataset=named)
+    elif view is None and has_test(source["cache"], source["dataset"]):
+        next_command(*words, cache=source["cache"], split="test")
 
 
 def _calibrate_scores(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from heads.commands.folders import has_test
 from heads.commands.guarantee_lines import other_views, print_promises
 from heads.commands.likeness_lines import print_too_few
 from heads.commands.options import Abstain, DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
@@ -76,18 +77,8 @@ def detect(
     for modality, place in found[0][1].models.items():
         console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
     cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
-    if _has_test(cache, dataset):
+    if has_test(cache, dataset):
         next_command("heads", "evaluate", run, cache=cache, split="test", point=point)
-
-
-def _has_test(cache: str, dataset: str) -> bool:
-    """Whether the data set that a head was fitted on is there, and has rows to evaluate it on."""
-    from featcache import FeatcacheError, open_store
-
-    try:
-        return "test" in open_store(cache, dataset=dataset, check=False).splits
-    except (FeatcacheError, OSError):
-        return False
 
 
 def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:

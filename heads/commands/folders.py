@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from featcache import FeatureStore
     from heads.runs.run import Run
 
-__all__ = ["check_encoders", "free_name", "new_run_folder", "open_run_store"]
+__all__ = ["check_encoders", "free_name", "has_test", "new_run_folder", "open_run_store"]
 
 _RUN_NAME = re.compile(r"\d{8}-\d{6}(-\d+)?")
 
@@ -41,6 +41,16 @@ def free_name(name: str) -> str:
     path = Path(name)
     names = chain([name], (f"{path.stem}-{number}{path.suffix}" for number in count(2)))
     return next(free for free in names if not Path(free).exists())
+
+
+def has_test(cache: str, dataset: str) -> bool:
+    """Whether the data set that a head was fitted on is there, and has rows to evaluate it on."""
+    from featcache import FeatcacheError, open_store
+
+    try:
+        return "test" in open_store(cache, dataset=dataset, check=False).splits
+    except (FeatcacheError, OSError):
+        return False
 
 
 def open_run_store(

@@ -19,7 +19,7 @@ from heads.commands.guarantee_lines import print_promises
 from heads.errors import HeadsError
 from heads.runs.run import load_run
 from heads.verdicts.points import Guarantee, OperatingPoint, OriginBound
-from tests.heads.synthetic import train_run, write_cache
+from tests.heads.synthetic import Row, train_run, write_cache
 
 app = typer.Typer()
 register(app)
@@ -123,6 +123,32 @@ def test_the_threshold_of_scores_is_printed_as_the_number_that_keeps_the_budget(
         told = " ".join(ok("calibrate", "cache", "--scores", f"x={tmp_path / 'even.csv'}", "--max-fpr", 0.05).split())
         printed = float(told.partition("AI where p_ai >= ")[2].split()[0])
         assert printed == np.nextafter(score, 1)
+
+
+def rename(rows: list[Row]) -> None:
+    for row in rows:
+        row.group, row.caption, row.picture = f"other-{row.group}", f"other {row.caption}", row.sample_id.encode()
+
+
+@pytest.mark.parametrize(
+    ("words", "of_other", "proposed"),
+    [
+        (("cache", "--dataset", "synthetic"), 0, "--cache cache --split test --dataset synthetic"),
+        (("cache",), 0, "--cache cache --split test"),
+        (("{other}",), 9, "--cache {other} --split test"),
+        (("{other}",), 0, "--cache {project}/cache --split test"),
+    ],
+)
+def test_what_is_proposed_is_not_to_look_at_the_rows_of_other_data_once_more(
+    words: tuple[str, ...], of_other: int, proposed: str, project: Path, tmp_path: Path
+) -> None:
+    folders = {"other": str(tmp_path / "other"), "project": str(project)}
+    if "{other}" in words:
+        captions = {"train": 1, "valid": 70, **({"test": of_other} if of_other else {})}
+        write_cache(tmp_path / "other", generators=("sdxl",), modalities=("image",), captions=captions, edit=rename)
+    given = [word.format(**folders) for word in words]
+    told = ok("calibrate", "run", *given, "--max-fpr", 0.1, "--out", tmp_path / "r")
+    assert told.splitlines()[-1] == f"Next: heads evaluate {tmp_path / 'r'} {proposed.format(**folders)}"
 
 
 class Zeros:
