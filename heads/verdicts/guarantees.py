@@ -176,7 +176,7 @@ class _Bound:
     def refusal(self) -> str:
         """Say why no threshold keeps the budget."""
         origin = self.draws[self.decided_by][0]
-        where = f" of origin {origin!r:.80}" if self.demand.by_origin else ""
+        where = f" {_of_origin(origin)}" if self.demand.by_origin else ""
         score, wish = ("1", "a score above 1") if self.rate == "fpr" else ("0", "a score below 0")
         return (
             f"too many {_NAMES[LABELS[self.rate]]} rows{where} score exactly {score}: a threshold that keeps "
@@ -232,17 +232,21 @@ def _rate(hits: BoolArray, groups: IntArray, of_class: BoolArray) -> tuple[float
     return (rate, found.low, found.high) if len(rows) > 1 else (rate, None, None)
 
 
+def _of_origin(origin: str) -> str:
+    return f"of origin {origin!r:.80}" if origin else "without an origin"
+
+
 def _too_few(rows: BudgetedRows, rate: Rate, demand: Demand, few: Draws, *, confidence: float) -> str:
     budget, least = demand.budgets[rate], min(len(found) for _, found in few)
-    unit = "groups with such rows" if rows.unit(rate) == "group" else "rows"
-    shown = ", ".join(f"{len(found)} of origin {origin!r:.80}" for origin, found in few[:_SHOWN])
+    unit = "groups with " if rows.unit(rate) == "group" else ""
+    shown = ", ".join(f"{len(found)} {_of_origin(origin)}" for origin, found in few[:_SHOWN])
     more = f" (and {len(few) - _SHOWN} more origins)" if len(few) > _SHOWN else ""
     each = " of each origin" if demand.by_origin else ""
     able = float(np.ceil(1000 * clopper_pearson_upper(0, least, confidence)) / 1000)
     other = f", or --max-{rate} {able:g} or more" if able <= _BUDGET.most else ""
     return (
         f"--max-{rate} {budget:g} at {100 * confidence:.4g} % confidence needs {least_n(budget, confidence)} "
-        f"{_NAMES[LABELS[rate]]} {unit}{each} that neither trained nor selected, found "
+        f"{unit}{_NAMES[LABELS[rate]]} rows{each} that neither trained nor selected, found "
         f"{shown if demand.by_origin else least}{more} among the {rows.part} rows of {rows.dataset!r:.80}: calibrate "
         f"on another --dataset that has more{other}"
     )

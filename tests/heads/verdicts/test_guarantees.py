@@ -168,6 +168,11 @@ def test_every_origin_keeps_the_budget_and_the_worst_decides() -> None:
         (make([0] * 58 + [1]), Demand(max_fpr=0.05), "needs 59 real rows .* found 58 among the valid rows of 'photos'"),
         (make([0] * 99), Demand(max_fnr=0.05), "needs 59 AI rows .* found 0 "),
         (make([0]), Demand(max_fpr=0.05), "found 1 among the valid rows of 'photos': calibrate on another --dataset"),
+        (
+            make([1] * 99, groups=[n // 2 for n in range(99)], origins=[""] * 99),
+            Demand(max_fnr=0.05, by_origin=True),
+            "needs 59 groups with AI rows of each origin .* found 50 without an origin among",
+        ),
         (make([]), Demand(max_fpr=0.05), "needs 59 real rows .* found 0 "),
         (
             make([0] * 99, origins=["a"] * 30 + ["b"] * 69),
