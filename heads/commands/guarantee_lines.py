@@ -40,6 +40,8 @@ def print_point(point: OperatingPoint, *, n_points: int, column: str | None = No
     console.print(told)
     for each in point.guarantees:
         _print_guarantee(each)
+    if len(point.guarantees) > 1 and not point.abstains:
+        console.print("One threshold keeps both; bounds are of the errors allowed, not of those made")
     console.print(
         "[dim]This holds for pictures like those of these rows"
         + (", and for each point of a run by itself[/]" if n_points > 1 else "[/]")
