@@ -58,6 +58,8 @@ class Request:
             raise HeadsError("nothing to calibrate: name --max-fpr, --max-fnr or --coverage, e.g. --max-fpr 0.05")
         if not self.demand.budgets and (self.demand.by_origin or self.name is not None):
             raise HeadsError("--by and --name are of an operating point: name its budget, e.g. --max-fpr 0.05")
+        if self.name == "":
+            raise HeadsError("--name is empty: leave it out, or give the operating point a name such as strict")
 
     @property
     def point_name(self) -> str:

@@ -62,6 +62,10 @@ class Demand:
         for rate, budget in self.budgets.items():
             _BUDGET.check(budget, f"--max-{rate}")
         _CONFIDENCE.check(self.confidence, "--confidence")
+        if not self.budgets and self.confidence != CONFIDENCE:
+            raise HeadsError(
+                f"--confidence {self.confidence:g} is of a budget, and there is none: name it too, e.g. --max-fpr 0.05"
+            )
 
     @property
     def budgets(self) -> dict[Rate, float]:

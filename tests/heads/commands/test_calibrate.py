@@ -97,12 +97,20 @@ def test_predictions_of_a_calibrated_run_may_be_unsure_and_name_sets(tmp_path: P
         (("--max-fpr", 2), "--max-fpr is 2.0, expected a number from"),
         (("--max-fpr", 0.05, "--view", "jpeg:30"), "featcache extract … --views jpeg:30"),
         ((), "nothing to calibrate"),
+        (("--max-fpr", 0.05, "--name", ""), "--name is empty"),
+        (("--coverage", 0.9, "--confidence", 0.9), "--confidence 0.9 is of a budget, and there is none"),
     ],
 )
 def test_what_cannot_be_promised_leaves_no_run(words: tuple[object, ...], told: str, tmp_path: Path) -> None:
     result = call("calibrate", "run", "cache", *words, "--out", tmp_path / "r")
     assert result.exit_code == 1 and told in str(result.exception) and not (tmp_path / "r").exists()
     assert call("calibrate", "run", "cache", "--max-fpr", 0.05, "--by", "size").exit_code == 2
+
+
+def test_one_threshold_for_two_budgets_says_what_its_bounds_are_of(tmp_path: Path) -> None:
+    told = ok("calibrate", "run", "cache", "--max-fpr", 0.4, "--max-fnr", 0.4, "--out", tmp_path / "r")
+    assert not load_run(tmp_path / "r").point().abstains
+    assert "One threshold keeps both" in told and "One threshold" not in Path("told.txt").read_text()
 
 
 def test_scores_of_another_detector_are_bounded_on_the_cache_that_is_named(tmp_path: Path) -> None:
