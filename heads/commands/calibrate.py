@@ -105,8 +105,8 @@ def calibrate(
     _print_counts(found)
     if found.point:
         print_point(found.point, n_points=len(found.record.verdicts.points))
-    if found.sets:
-        print_sets(found.sets, new.tasks)
+    if found.sets and found.mean_size:
+        print_sets(found.sets, new.tasks, mean_size=found.mean_size)
     console.print(f"Saved [bold]{safe(new.path)}[/]", soft_wrap=True)
     _propose(new, found, store, cache=directory, dataset=dataset, view=view)
 
@@ -163,7 +163,8 @@ def _document(new: Run, of: Path, found: Calibration) -> dict[str, Any]:
         "n_shared": found.n_shared,
         "note": found.note,
         "point": None if found.point is None else told_point(found.point),
-        "sets": None if found.sets is None else {**found.sets.to_json(), "classes": list(new.tasks[1].classes)},
+        "sets": found.sets
+        and {**found.sets.to_json(), "classes": list(new.tasks[1].classes), "mean_size": found.mean_size},
     }
 
 

@@ -114,16 +114,20 @@ def _print_guarantee(found: Guarantee) -> None:
     console.print(f"  Expected: {100 * found.expected:.1f} % of {called} pictures are called {called}{interval}")
 
 
-def print_sets(sets: GeneratorSets, tasks: Sequence[Task]) -> None:
-    """Say of which generators sets hold what they promise."""
+def print_sets(sets: GeneratorSets, tasks: Sequence[Task], *, mean_size: float) -> None:
+    """Say of which generators sets hold what they promise, on how many draws that rests, and how large sets are."""
     from heads.verdicts.sets import least_draws
 
     classes = tasks[1].classes
-    sure = [name for name, cut in zip(classes, sets.cuts, strict=True) if cut is not None]
+    sure = [f"{name} ({n:,})" for name, cut, n in zip(classes, sets.cuts, sets.n, strict=True) if cut is not None]
     few = [f"{name} ({n:,})" for name, cut, n in zip(classes, sets.cuts, sets.n, strict=True) if cut is None]
     console.print(
         f"• Sets of generators, view {safe(sets.view)}: of AI pictures by {safe(', '.join(sure))} each, at least "
         f"{100 * sets.coverage:.4g} % have their generator in the set"
+    )
+    console.print(
+        f"  (n): {sets.unit}s, {safe(sets.rows)} of {safe(sets.dataset)}; on average a set has {mean_size:.2f} of "
+        f"{len(classes)} generators"
     )
     if few:
         console.print(

@@ -78,6 +78,8 @@ class Calibration:
         With the new point, as the one that is used where none is named, and the new sets.
     point : OperatingPoint or None
     sets : GeneratorSets or None
+    mean_size : float or None
+        How many generators a set has on average, on the rows that it was found on.
     n : int
         Rows that were looked at.
     n_refused, n_shared : int
@@ -90,6 +92,7 @@ class Calibration:
     record: RunRecord
     point: OperatingPoint | None
     sets: GeneratorSets | None
+    mean_size: float | None
     n: int
     n_refused: int
     n_shared: int
@@ -122,9 +125,9 @@ def calibrate_run(run: Run, store: FeatureStore, request: Request) -> Calibratio
     rows = CalibrationRows.find(run, store, view=request.view)
     prediction = predict_rows(run.head, rows.source, np.arange(len(rows)))
     point = _find_point(prediction, rows, request) if request.demand.budgets else None
-    sets = None if request.coverage is None else _find_sets(prediction, rows, request.coverage)
+    sets, mean_size = (None, None) if request.coverage is None else _find_sets(prediction, rows, request.coverage)
     record = _with_rules(run.record, point, sets, balanced=run.points[BALANCED].ai_from)
-    return Calibration(record, point, sets, len(rows), rows.n_refused, rows.n_shared, rows.note)
+    return Calibration(record, point, sets, mean_size, len(rows), rows.n_refused, rows.n_shared, rows.note)
 
 
 def save_calibrated(run: Run, record: RunRecord, *, out: Path, overwrite: bool = False) -> Run:
@@ -188,13 +191,16 @@ def _find_point(prediction: Prediction, rows: CalibrationRows, request: Request)
     return build_point(request.point_name, raw, rows.budgeted, request.demand)
 
 
-def _find_sets(prediction: Prediction, rows: CalibrationRows, coverage: float) -> GeneratorSets:
+def _find_sets(prediction: Prediction, rows: CalibrationRows, coverage: float) -> tuple[GeneratorSets, float]:
+    """Return the sets, and how many generators they have on average on the rows that they were found on."""
     b = joint_tasks(rows.features.tasks)[1]
     assert b is not None
     known = rows.features.targets.applies[b.name]
     y, groups = rows.features.targets.y[b.name][known], rows.groups[known]
     about = {"view": rows.view, "dataset": rows.dataset, "rows": rows.part}
-    return build_sets(prediction.proba[b.name][known], y, groups, classes=b.classes, coverage=coverage, about=about)
+    proba = prediction.proba[b.name][known]
+    sets = build_sets(proba, y, groups, classes=b.classes, coverage=coverage, about=about)
+    return sets, float(sets.choose(proba).sum(axis=1).mean())
 
 
 def _check_name(run: Run, name: str) -> None:

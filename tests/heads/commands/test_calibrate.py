@@ -60,7 +60,11 @@ def test_what_is_promised_is_printed() -> None:
     assert "unsure between" in told and "At most 5 % of real pictures are called AI, with 95 % confidence" in told
     assert "At most 5 % of AI pictures are called real" in told and "calibrating of synthetic 65" in told
     assert "least n" in told and " 59 " in told and "Expected: " in told
-    assert "at least 90 % have their generator in the set" in told and "Next: heads evaluate" in told
+    assert "of AI pictures by sdxl (65), dalle3 (65) each, at least 90 % have their generator in the set" in told
+    sets = load_run(Path("strict")).record.verdicts.sets
+    assert sets is not None and "(n): rows, calibrating of synthetic; on average a set has " in told
+    size = float(told.partition("a set has ")[2].split()[0])
+    assert 1 <= size <= 2 and "Next: heads evaluate" in told
 
 
 def test_json_names_the_point_and_what_it_needs(tmp_path: Path) -> None:

@@ -211,7 +211,8 @@ def test_each_origin_of_the_rows_is_bounded(run: Run, tmp_path: Path) -> None:
     write_samples(other.cache.sample_path("synthetic"), replace(other.samples, row_origin=origin), root=other.path)
     other = open_store(other.path)
     with pytest.raises(
-        HeadsError, match=r"at 97.5 % .* needs 72 real rows of each .* found 65 without an origin, 65 of origin 'web' among"
+        HeadsError,
+        match=r"at 97.5 % .* needs 72 real rows of each .* found 65 without an origin, 65 of origin 'web' among",
     ):
         calibrate_run(run, other, Request(Demand(max_fpr=0.05, by_origin=True)))
     result = calibrate_run(run, other, Request(Demand(max_fpr=0.1, by_origin=True)))
