@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from heads.commands.options import DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
+from heads.commands.logs import open_log
+from heads.commands.options import DeviceName, EncodingDevice, ImageModel, LogFile, PointName, Prior, TextModel
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def detect(
     device: EncodingDevice = DeviceName.auto,
     point: PointName = None,
     prior: Prior = None,
+    log: LogFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
     """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder.
@@ -44,14 +46,24 @@ def detect(
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
     from heads.runs.detection import Detector
+    from heads.runs.entries import Recorder
     from heads.runs.run import load_run
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
     detector = Detector(loaded, models=models, device=device.value, point=point, prior=prior)
-    found = _judge_all(detector, images, captions)
+    kept = None if log is None else open_log(log)
+    data = [None if path is None else _read(path) for path in images]
+    found = _judge_all(detector, images, data, captions)
+    recorder = Recorder.of(loaded, "detect", point=point, prior=prior)
+    entries = [
+        recorder.of_content(path, content, caption, verdict.to_dict())
+        for (path, verdict), content, caption in zip(found, data, captions, strict=True)
+    ]
+    if kept is not None:
+        kept.append(entries)
     if as_json:
-        documents = [verdict.to_dict() for _, verdict in found]
+        documents = [verdict.to_dict() | {"entry": e} for (_, verdict), e in zip(found, entries, strict=True)]
         named = [{"image": str(path)} | document for (path, _), document in zip(found, documents, strict=True)]
         print_json(documents[0] if len(found) == 1 else named)
         return
@@ -83,12 +95,16 @@ def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
     return given if len(given) > 1 else [given[0] if given else None] * n_images
 
 
-def _judge_all(detector: Detector, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[Judged]:
-    """Judge pictures in their order; whether all can be read is known before any encoder is loaded."""
+def _judge_all(
+    detector: Detector,
+    images: Sequence[Path | None],
+    data: Sequence[bytes | None],
+    captions: Sequence[str | None],
+) -> list[Judged]:
+    """Judge pictures in their order; whether all can be judged is known before any encoder is loaded."""
     from featcache import ImageError
     from heads.errors import HeadsError
 
-    data = [None if path is None else _read(path) for path in images]
     for content, caption in zip(data, captions, strict=True):
         detector.check(content, caption)
     found: list[Judged] = []

@@ -12,11 +12,13 @@ from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
+from heads.commands.logs import open_log
 from heads.commands.options import (
     AsJson,
     DeviceName,
     EncodingDevice,
     ImageModel,
+    LogFile,
     Overwrite,
     PointName,
     Prior,
@@ -48,6 +50,7 @@ def scan(
     device: EncodingDevice = DeviceName.auto,
     point: PointName = None,
     prior: Prior = None,
+    log: LogFile = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,6 +63,7 @@ def scan(
     keep_heap()
     with interruptible("heads"):
         from featcache import read_pictures
+        from heads.runs.entries import Recorder, log_lines
         from heads.runs.run import load_run, read_record
         from heads.runs.scanning import encode_pictures, write_verdicts
 
@@ -67,10 +71,10 @@ def scan(
         contents = {producer.selection.content for producer in read_record(run).producers.values()}
         manifest = read_pictures(data, contents=contents)
         loaded = load_run(run)
-        loaded.point(point)
-        loaded.check_prior(prior)
+        recorder = Recorder.of(loaded, "scan", point=point, prior=prior)
         folder = cache or out.with_suffix(".featcache")
         _check_cache(loaded, folder)
+        kept = None if log is None else open_log(log, out=out)
         models = _models(loaded, {"image": image_model, "text": text_model})
         places = _tell(loaded, folder, models)
         for note in manifest.notes:
@@ -79,9 +83,13 @@ def scan(
             pictures = encode_pictures(
                 loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
             )
-        done = write_verdicts(loaded, pictures, out, point=point, prior=prior, overwrite=overwrite)
+        append = None if kept is None else log_lines(recorder, pictures, kept)
+        done = write_verdicts(loaded, pictures, out, point=point, prior=prior, overwrite=overwrite, log=append)
     if as_json:
-        print_json(_document(done, out, folder) | {"n_encoded": pictures.n_encoded, "models": places})
+        print_json(
+            _document(done, out, folder)
+            | {"n_encoded": pictures.n_encoded, "models": places, "conditions": recorder.conditions}
+        )
     else:
         _print(done, out, folder)
     if done.n_failed:

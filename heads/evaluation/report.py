@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,10 @@ from heads.evaluation.curves import count_above, risk_coverage
 from heads.evaluation.detectors import Detector, RunDetector
 from heads.evaluation.figures import UNSURE_DECISION, Figures, measure_all
 from heads.evaluation.truth import Truth
-from heads.runs.record import format_record
-from heads.runs.run import Run
 from heads.statistics.intervals import Interval, bound_rate
 from heads.verdicts.points import OperatingPoint
 
-__all__ = ["Report", "ViewReport", "build_report", "run_digest"]
+__all__ = ["Report", "ViewReport", "build_report"]
 
 Rates = dict[str, dict[str, dict[str, Interval | int]]]
 
@@ -163,7 +160,7 @@ def build_report(
         )
     about = {
         "detector": detector.name,
-        "run_digest": run_digest(detector.run) if isinstance(detector, RunDetector) else None,
+        "run_digest": detector.run.digest if isinstance(detector, RunDetector) else None,
         "cache": str(store.path),
         "dataset": str(store.dataset),
         "split": truth.split,
@@ -174,11 +171,6 @@ def build_report(
         "n_unlabelled": truth.n_unlabelled,
     }
     return Report(about, tuple(found), chosen)
-
-
-def run_digest(run: Run) -> str:
-    """Return the sha256 of what a run says of itself, the checksums of its files among it."""
-    return hashlib.sha256(format_record(run.record)).hexdigest()
 
 
 def _decided(figures: Figures) -> dict[str, Interval] | None:

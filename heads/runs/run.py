@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -98,6 +99,11 @@ class Run:
                 f"heads calibrate makes others"
             )
         return points[chosen]
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of what the run says of itself, the checksums of its files among it."""
+        return hashlib.sha256(format_record(self.record)).hexdigest()
 
     @property
     def knows_generators(self) -> bool:

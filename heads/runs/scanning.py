@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,6 +106,7 @@ def write_verdicts(
     point: str | None = None,
     prior: float | None = None,
     overwrite: bool = False,
+    log: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
 ) -> Scan:
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
@@ -114,6 +115,7 @@ def write_verdicts(
     ``error`` and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where
     the data say or it is not taken, has a line at the end, with a path and an error. Names that are not UTF-8 have
     backslashes. The file is whole or absent.
+    ``log`` gets the lines as soon as they are known (`heads.runs.entries.log_lines`).
 
     Raises
     ------
@@ -133,6 +135,8 @@ def write_verdicts(
         for rows in _blocks(judge, pictures):
             counts.update(row["verdict"] or row["stage"] for row in rows)
             first = first or next(((row["path"] or "", row["error"]) for row in rows if row["error"]), None)
+            if log is not None:
+                log(rows)
             write({name: [row[name] for row in rows] for name in schema})
     failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE)}
     return Scan(counts[REAL], counts[AI], counts[UNSURE], failed, first)
