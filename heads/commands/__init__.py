@@ -7,6 +7,7 @@ import typer
 from heads.commands.ablate import ablate
 from heads.commands.audit import audit
 from heads.commands.calibrate import calibrate
+from heads.commands.card import card
 from heads.commands.compare import compare
 from heads.commands.detect import detect
 from heads.commands.evaluate import evaluate
@@ -21,17 +22,6 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to an application."""
-    for command in (
-        train,
-        audit,
-        evaluate,
-        compare,
-        calibrate,
-        predict,
-        pseudo_label,
-        ablate,
-        detect,
-        scan,
-        verify_log,
-    ):
+    commands = (train, audit, evaluate, compare, calibrate, predict, pseudo_label, ablate, detect, scan)
+    for command in (*commands, verify_log, card):
         app.command(command.__name__.replace("_", "-"))(command)

@@ -114,7 +114,7 @@ def test_the_first_line_that_does_not_follow_is_named(log: Path, old: bytes, new
 def test_a_line_that_is_gone_is_missed(log: Path) -> None:
     first, second, third = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(second + third)
-    with pytest.raises(HeadsError, match="line 1 has .*lines before it are gone"):
+    with pytest.raises(HeadsError, match=r"line 1 has .*lines before it are gone"):
         check_log(log)
     log.write_bytes(first + third)
     with pytest.raises(HeadsError, match="line 2 has"):
