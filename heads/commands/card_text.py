@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["build_card"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
-_LINKS = re.compile(r"[~$:@]|(?<=www)\.", re.I)
+_LINKS = re.compile(r"[~$@]|:(?=//)|(?<=www)\.", re.I)
 _CALLED = {"fpr": "real pictures called AI", "fnr": "AI pictures called real"}
 _LIMITS = """\
 - A verdict on a picture by a generator that is not listed above may be wrong with confidence; so may one on a picture
@@ -169,7 +169,8 @@ def _figures(reports: Sequence[ReportFile]) -> str:
                 f"groups, point {report.point}"
             )
             tables.append(_table(title, ("", "found", "95 % interval"), rows))
-    return "\n".join(tables).rstrip()
+    note = "A: real or AI. B: which generator, of AI pictures. A+B: real, or which generator."
+    return "\n".join([*tables, note])
 
 
 def _figure(name: str) -> str:
