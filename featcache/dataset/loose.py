@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.cells import escape_surrogates, quoted
 from featcache.dataset.readers.folders import parse_tree, read_folder
-from featcache.dataset.readers.left_out import kind_of, read_head
+from featcache.dataset.readers.left_out import Gap, kind_of, read_head
 from featcache.dataset.readers.location import has_columns, locate, safe_name
 from featcache.dataset.readers.outcome import Parsed
 from featcache.dataset.readers.reading import TODAY
@@ -28,17 +29,18 @@ _LOOSE = TODAY.state("none")
 _NAME_LENGTH = 64
 
 
-def read_pictures(data: str | Path, *, contents: Collection[Content]) -> Manifest:
+def read_pictures(data: str | Path | Sequence[str | Path], *, contents: Collection[Content]) -> Manifest:
     """Read what is to be judged: every picture is a sample, without label, split or group.
 
-    Takes what `Manifest.from_source` takes, and the file of a picture. Of a folder with tables the pictures that no
-    row names are samples too; where the tables cannot be read all its pictures are, with a note. Names that are not
-    UTF-8 are taken, and have backslashes in ids. What is named and not there is left out (`Manifest.gaps`).
+    Takes what `Manifest.from_source` takes, the file of a picture, and a list of such files. Of a folder with tables
+    the pictures that no row names are samples too; where the tables cannot be read all its pictures are, with a note.
+    Names that are not UTF-8 are taken, and have backslashes in ids. What is named and not there is left out
+    (`Manifest.gaps`).
 
     Parameters
     ----------
-    data : str or Path
-        The source.
+    data : str or Path, or sequence of these
+        The source; of several files each is a picture, and taken once.
     contents : collection of {"text", "image"}
         What is wanted: captions are read only if ``text`` is.
 
@@ -52,6 +54,8 @@ def read_pictures(data: str | Path, *, contents: Collection[Content]) -> Manifes
     ManifestError
         The data are none of the accepted forms, or have no pictures.
     """
+    if not isinstance(data, str | Path):
+        return _as_loose(_read_list([Path(each) for each in data], contents))
     path = None if isinstance(data, str) and data.startswith("hf:") else Path(data).absolute()
     if path is not None and _is_picture(path):
         found = Manifest(path.stem, str(path), *_read_picture(path, contents))
@@ -60,6 +64,10 @@ def read_pictures(data: str | Path, *, contents: Collection[Content]) -> Manifes
         found = replace(_read_folder(path.resolve(), contents), origin=str(path.resolve()))
     else:
         found = Manifest.from_source(data, on_orphan="skip", contents=contents)
+    return _as_loose(found)
+
+
+def _as_loose(found: Manifest) -> Manifest:
     origin = escape_surrogates(found.origin)
     name = f"{safe_name(found.name)[:_NAME_LENGTH]}-{_digest(origin)}"
     return replace(found, name=name, origin=origin, reading=_LOOSE, is_loose=True)
@@ -80,6 +88,31 @@ def _is_picture(path: Path) -> bool:
         return False
     ending = kind_of(path.name)
     return ending in ENDINGS or (not ending and format_of_bytes(read_head(str(path))) is not None)
+
+
+def _read_list(given: Sequence[Path], contents: Collection[Content]) -> Manifest:
+    """Read the files of pictures: each is a sample, called as it is named, whatever it holds.
+
+    A list of captions beside one makes a sample of each, as in a folder.
+    """
+    paths: dict[Path, Path] = {}
+    for path in given:
+        paths.setdefault(path.absolute(), path)
+    if not paths:
+        raise ManifestError("no pictures are named, expected a path or more")
+    folder = next((path for path in paths if path.is_dir()), None)
+    if folder is not None:
+        raise ManifestError(f"{str(folder)!r} is a folder, expected pictures in a list: name a folder by itself")
+    samples = [
+        replace(sample, sample_id=escape_surrogates(str(name)) + sample.sample_id[len(escape_surrogates(path.name)) :])
+        for path, name in paths.items()
+        if path.is_file()
+        for sample in _read_picture(path, contents).samples
+    ]
+    gaps = tuple(Gap(str(path), "there is no regular file") for path in paths if not path.is_file())
+    # There is no one place to read it again from: the name tells this list from others.
+    origin = f"{os.path.commonpath(paths)}#{_digest(escape_surrogates(chr(0).join(map(str, paths))))}"
+    return Manifest("pictures", origin, SampleList.of(samples), (), gaps)
 
 
 def _read_picture(path: Path, contents: Collection[Content]) -> Parsed:

@@ -31,7 +31,7 @@ def card(
     from heads.runs.run import load_run
 
     loaded = load_run(run)
-    digest = loaded.digest
+    digest = loaded.record.digest
     reports = []
     for path in report or []:
         own = [each for each in read_reports(path) if each.run_digest == digest]
@@ -42,7 +42,9 @@ def card(
     text = build_card(given, title=out.resolve().name, trained_digest=digest, reports=reports)
     write_hub_folder(given, text, out=out, overwrite=overwrite)
     if as_json:
-        print_json({"out": str(out), "card": CARD, "run": RUN_FOLDER, "digest": given.digest, "trained_digest": digest})
+        print_json(
+            {"out": str(out), "card": CARD, "run": RUN_FOLDER, "digest": given.record.digest, "trained_digest": digest}
+        )
         return
     console.print(f"Wrote [bold]{safe(out)}[/]: {CARD} and {RUN_FOLDER}/", soft_wrap=True)
     console.print("State a licence in README.md before you publish it: it says that there is none yet")

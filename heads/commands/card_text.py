@@ -193,7 +193,7 @@ def _use(run: Run) -> str:
 def _here(run: Run, trained_digest: str) -> str:
     return "\n".join(
         [
-            f"- `run/`: digest `{run.digest}`",
+            f"- `run/`: digest `{run.record.digest}`",
             f"- It was trained as `{trained_digest}`: entries of logs and evaluations name that digest. Here paths of "
             "the machine that trained it, and labels that it gave itself, are left out; what decides is the same.",
             "- No picture, caption or vector that it learned from, and no weights of its encoders.",

@@ -14,7 +14,7 @@ from heads.commands.options import DeviceName, EncodingDevice, ImageModel, LogFi
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
-    from heads.runs.detection import Detector, Verdict
+    from heads.runs.detection import PictureJudge, Verdict
 
 __all__ = ["detect", "draw_bar"]
 
@@ -45,16 +45,16 @@ def detect(
     """
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
-    from heads.runs.detection import Detector
+    from heads.runs.detection import PictureJudge, read_picture
     from heads.runs.entries import Recorder
     from heads.runs.run import load_run
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
-    detector = Detector(loaded, models=models, device=device.value, point=point, prior=prior)
+    judge = PictureJudge(loaded, models=models, device=device.value, point=point, prior=prior)
     kept = None if log is None else open_log(log)
-    data = [None if path is None else _read(path) for path in images]
-    found = _judge_all(detector, images, data, captions)
+    data = [None if path is None else read_picture(path) for path in images]
+    found = _judge_all(judge, images, data, captions)
     recorder = Recorder.of(loaded, "detect", point=point, prior=prior)
     entries = [
         recorder.of_content(path, content, caption, verdict.to_dict())
@@ -96,34 +96,21 @@ def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
 
 
 def _judge_all(
-    detector: Detector,
-    images: Sequence[Path | None],
-    data: Sequence[bytes | None],
-    captions: Sequence[str | None],
+    judge: PictureJudge, images: Sequence[Path | None], data: Sequence[bytes | None], captions: Sequence[str | None]
 ) -> list[Judged]:
     """Judge pictures in their order; whether all can be judged is known before any encoder is loaded."""
     from featcache import ImageError
     from heads.errors import HeadsError
 
     for content, caption in zip(data, captions, strict=True):
-        detector.check(content, caption)
+        judge.check(content, caption)
     found: list[Judged] = []
     for path, content, caption in zip(images, data, captions, strict=True):
         try:
-            found.append((path, detector.judge(content, caption)))
+            found.append((path, judge.judge(content, caption)))
         except ImageError as error:
             raise HeadsError(f"{path}: {error}") from error
     return found
-
-
-def _read(path: Path) -> bytes:
-    from featcache import ImageFile
-    from heads.errors import HeadsError
-
-    try:
-        return ImageFile(str(path)).read_bytes()
-    except OSError as error:
-        raise HeadsError(f"cannot read the picture {path}: {error.strerror or error}") from error
 
 
 def _print_verdict(path: Path | None, found: Verdict) -> None:

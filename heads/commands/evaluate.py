@@ -12,6 +12,7 @@ import typer
 from featcache.console import CheckDigests, cache_folder, notes
 from heads.commands.detectors import open_detector, open_scores, parse_slices, parse_views
 from heads.commands.folders import free_name
+from heads.commands.guarantee_lines import print_promises
 from heads.commands.options import (
     PRINTED,
     AsJson,
@@ -147,6 +148,7 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
     if result is not None:
         _print_counts(result)
     console.print(_rule(report))
+    print_promises(report.point, [view.view for view in report.views])
     print_tables(tables)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heads.verdicts.points import Guarantee, OperatingPoint
     from heads.verdicts.sets import GeneratorSets
 
-__all__ = ["print_folds", "print_point", "print_sets", "told_point"]
+__all__ = ["print_folds", "print_point", "print_promises", "print_sets", "told_point"]
 
 _CALLED = {"fpr": ("real", "AI"), "fnr": ("AI", "real")}
 
@@ -37,6 +37,21 @@ def print_point(point: OperatingPoint, *, n_points: int) -> None:
         "[dim]This holds for pictures like those of these rows"
         + (", and for each point of a run by itself[/]" if n_points > 1 else "[/]")
     )
+
+
+def print_promises(point: OperatingPoint, views: Sequence[str]) -> None:
+    """Say in a line each what was promised of a point, and of which of the views that are looked at it was not."""
+    for each in point.guarantees:
+        wrong, called = _CALLED[each.rate]
+        console.print(
+            f"[dim]Promised: at most {100 * each.budget:.4g} % of {wrong} pictures are called {called}, with "
+            f"{100 * each.confidence:.4g} % confidence[/]"
+        )
+    others = [view for view in views if view != point.view]
+    if point.guarantees and others:
+        console.print(
+            f"[yellow]Note:[/] this was promised for view {safe(point.view)}, not for {safe(', '.join(others))}"
+        )
 
 
 def _print_guarantee(found: Guarantee) -> None:

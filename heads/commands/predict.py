@@ -9,6 +9,7 @@ import typer
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
+from heads.commands.guarantee_lines import print_promises
 from heads.commands.options import AsJson, DatasetName, EncoderName, PointName, Prior, TableFormat, ViewName
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.data.tasks import AI
@@ -66,12 +67,14 @@ def predict(
         n_answered = len(found) - found.n_refused
         unsure = f", {n_unsure:,} unsure" if found.point.abstains else ""
         console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI{unsure}")
+        print_promises(found.point, [chosen.point("balanced").view])
         if found.n_refused:
             how = "left out" if is_ct2 else "written without an answer"
             console.print(f"[yellow]{found.n_refused:,}[/] {how}: a modality that this head needs is missing")
         console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
         known = next((name for name in (split, "test", "valid", "train") if name in store.splits), None)
         if known:
-            next_command("heads", "evaluate", run, cache=store.path, split=known, view=view, dataset=dataset)
+            where = {"cache": store.path, "split": known, "view": view, "dataset": dataset, "point": point}
+            next_command("heads", "evaluate", run, **where)
     if found.n_refused:
         raise typer.Exit(3)

@@ -189,7 +189,10 @@ def _one_view(view: ViewReport, reference: Mapping[str, float]) -> Iterator[Plai
 
 def _several_views(views: Sequence[ViewReport]) -> Iterator[PlainTable]:
     for section, wanted in _OF_VIEWS.items():
-        names = [name for name in wanted if name in views[0].figures[section]]
+        figures = views[0].figures[section]
+        # Four columns have room; where verdicts may be unsure, that is the one to see.
+        names = [name for name in wanted if name in figures and not ("unsure" in figures and name == "b_f1_macro")]
+        names += ["unsure"] if "unsure" in figures else []
         rows = [(view.view, *(_short(view.figures[section][name]) for name in names)) for view in views]
         header = ["view", *(_SHORT.get(name, figure_name(name)) for name in names)]
         yield PlainTable(_SECTIONS[section], tuple(header), tuple(rows))

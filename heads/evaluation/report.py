@@ -160,7 +160,7 @@ def build_report(
         )
     about = {
         "detector": detector.name,
-        "run_digest": detector.run.digest if isinstance(detector, RunDetector) else None,
+        "run_digest": detector.run.record.digest if isinstance(detector, RunDetector) else None,
         "cache": str(store.path),
         "dataset": str(store.dataset),
         "split": truth.split,

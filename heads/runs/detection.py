@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from featcache import ContentEncoder, load_encoder
+from featcache import ContentEncoder, ImageFile, load_encoder
 from heads.data.features import FloatArray
 from heads.data.fusion import check_columns, fuse
 from heads.errors import HeadsError
 from heads.runs.record import Producer
 from heads.runs.run import Run
 
-__all__ = ["Detector", "Verdict", "model_place"]
+__all__ = ["PictureJudge", "Verdict", "model_place", "read_picture"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Verdict:
         return asdict(self)
 
 
-class Detector:
+class PictureJudge:
     """Judges one picture after the other; every encoder is loaded once, for the first.
 
     Parameters
@@ -156,6 +157,20 @@ class Detector:
             if found.in_set is None
             else tuple(name for name, is_in in zip(found.classes[1:], found.in_set[0], strict=True) if is_in),
         )
+
+
+def read_picture(path: str | Path) -> bytes:
+    """Return the bytes of a picture file.
+
+    Raises
+    ------
+    HeadsError
+        If there is no regular file, or it cannot be read.
+    """
+    try:
+        return ImageFile(str(path)).read_bytes()
+    except OSError as error:
+        raise HeadsError(f"cannot read the picture {path}: {error.strerror or error}") from error
 
 
 def _side(modality: str, image: bytes | None, caption: str | None) -> bytes | str | None:

@@ -50,7 +50,7 @@ class Recorder:
                 "command": command,
                 "point": run.point(point).to_json(),
                 "prior": run.check_prior(prior),
-                "run_digest": run.digest,
+                "run_digest": run.record.digest,
                 "encoders": encoders,
                 "versions": {"python": platform.python_version(), "featcache": featcache.__version__},
             }

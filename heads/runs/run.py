@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ __all__ = [
     "FOLDS_FILE",
     "PSEUDO_FILE",
     "Run",
+    "check_files",
     "known_files",
     "load_run",
     "load_run_features",
@@ -100,11 +100,6 @@ class Run:
                 f"heads calibrate makes others"
             )
         return points[chosen]
-
-    @property
-    def digest(self) -> str:
-        """The sha256 of what the run says of itself, the checksums of its files among it."""
-        return hashlib.sha256(format_record(self.record)).hexdigest()
 
     @property
     def knows_generators(self) -> bool:
@@ -223,10 +218,11 @@ def save_run(
     return Run(out, record, head)
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: str | Path) -> Run:
     """Open a run directory; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
+    path = Path(path)
     record = read_record(path)
-    _check_files(path, record.files)
+    check_files(path, record.files, record=_RECORD)
     of_head, beside = _contents(path, record.files)
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
@@ -255,17 +251,17 @@ def _absence(path: Path) -> str:
     return f"{path} is missing: a command that was to replace it was killed; what was there is put back by: {line}"
 
 
-def _check_files(path: Path, files: Mapping[str, str]) -> None:
-    """Look at the kinds and sizes of all files before any of them is read."""
+def check_files(path: Path, files: Mapping[str, str], *, record: str) -> None:
+    """Look at the kinds and sizes of all files that a record lists, before any of them is read."""
     if len(files) > _MAX_FILES:
-        raise HeadsError(f"{path / _RECORD} lists {len(files)} files, expected at most {_MAX_FILES}")
+        raise HeadsError(f"{path / record} lists {len(files)} files, expected at most {_MAX_FILES}")
     unlisted = next((p.name for p in (path / _HEAD).glob("*") if _IN_HEAD + p.name not in files), None)
     if unlisted is not None:
-        raise HeadsError(f"{path} has a file {_IN_HEAD + unlisted!r:.80} that {_RECORD} does not list")
+        raise HeadsError(f"{path} has a file {_IN_HEAD + unlisted!r:.80} that {record} does not list")
     total = 0
     for name in files:
         if not os.path.lexists(path / name):
-            raise HeadsError(f"{path} lacks the file {name!r:.80} that {_RECORD} lists")
+            raise HeadsError(f"{path} lacks the file {name!r:.80} that {record} lists")
         size = file_size(path / name)
         total += size
         if size > _MAX_FILE or total > _MAX_TOTAL:

@@ -21,7 +21,7 @@ from heads.runs.predictions import generator_columns
 from heads.runs.run import Run
 from heads.verdicts.judging import UNSURE
 
-__all__ = ["Scan", "encode_pictures", "write_verdicts"]
+__all__ = ["Scan", "encode_pictures", "judge_pictures", "write_verdicts"]
 
 _MOST_ROWS = 16384
 _FEWEST_ROWS = 256
@@ -124,8 +124,7 @@ def write_verdicts(
     """
     check_table_ending(out)
     prepare_file(out, overwrite=overwrite)
-    b = joint_tasks(run.tasks)[1]
-    generators = generator_columns(b.classes if b else (), (*_OF_PICTURE, *_OF_FAULT))
+    generators = _generators(run)
     numbers = ("p_ai", "p_ai_raw", *generators)
     judge = _Judge(run, generators, point, prior)
     schema: Schema = {name: "number" if name in numbers else "text" for name in judge.columns}
@@ -140,6 +139,18 @@ def write_verdicts(
             write({name: [row[name] for row in rows] for name in schema})
     failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE)}
     return Scan(counts[REAL], counts[AI], counts[UNSURE], failed, first)
+
+
+def judge_pictures(
+    run: Run, pictures: ExtractedPictures, *, point: str | None = None, prior: float | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield what `write_verdicts` writes, some thousands of lines at a time: a value, or None, by column."""
+    return _blocks(_Judge(run, _generators(run), point, prior), pictures)
+
+
+def _generators(run: Run) -> dict[str, int]:
+    b = joint_tasks(run.tasks)[1]
+    return generator_columns(b.classes if b else (), (*_OF_PICTURE, *_OF_FAULT))
 
 
 @dataclass(frozen=True)

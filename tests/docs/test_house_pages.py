@@ -6,18 +6,19 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from featcache import ManifestError
+from featcache import ExtractedPictures, ManifestError, open_store
 from featcache.dataset.manifest import Manifest
 from heads.data.fusion import check_columns
 from heads.errors import HeadsError
 from tests.docs.pages import ROOT
-from tests.heads.synthetic import Row, write_cache
+from tests.heads.synthetic import Row, train_run, write_cache
 
-from factories import write_dataset
+from factories import png, write_dataset
 
 DECISIONS = ROOT / "docs" / "decisions"
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -95,17 +96,52 @@ def test_errors_look_as_the_house_rules_say(tmp_path: Path) -> None:
     assert all(f"\n{caught.value}\n" in CONTRIBUTING for caught in (repeated, narrow))
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the cache, the run and the pictures that pages name."""
+
     def name_two(found: list[Row]) -> None:
         found[0].sample_id, found[1].sample_id = "img-17", "img-4"
 
-    write_cache(tmp_path / "cache", edit=name_two)
-    monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    names: dict[str, object] = {}
-    exec(code, names)
-    assert names["few"].sample_id.tolist() == ["img-17", "img-4"]  # type: ignore[attr-defined]
-    assert len(names["X"]) == len(names["y"]) > len(names["batch"].sample_id) - 1  # type: ignore[arg-type, attr-defined]
+    folder = tmp_path_factory.mktemp("project")
+    train_run(write_cache(folder / "cache", edit=name_two), folder / "runs" / "first", head="linear", fusion="concat")
+    (folder / "photos-of-others").mkdir()
+    for path in (folder / "suspicious.jpg", folder / "photos-of-others" / "1.jpg"):
+        path.write_bytes(png(1))
+        path.with_suffix(".txt").write_text("a bus")
+    return folder
+
+
+class Encoder:
+    """Stands in for the encoders of a cache that was made up."""
+
+    def encode(self, content: bytes | str) -> np.ndarray:
+        return np.ones(6 if isinstance(content, str) else 12, dtype=np.float32)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_of_a_page_runs(page: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(project / "cache")
+    scanned = ExtractedPictures(store, {}, (), 0)
+    monkeypatch.setattr("heads.runs.detection.load_encoder", lambda *_, **__: Encoder())
+    monkeypatch.setattr("heads.runs.scanning.extract_pictures", lambda *_, **__: scanned)
+    monkeypatch.chdir(project)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(names["lines"]) == len(store) and {line["verdict"] for line in names["lines"]} == {"real", "ai"}
+    if page == "README.md":
+        assert names["few"].sample_id.tolist() == ["img-17", "img-4"]
+        assert len(names["X"]) == len(names["y"]) > len(names["batch"].sample_id) - 1
+        return
+    test = store.arrays("test")
+    X, truth = test.features["image"], np.array(test.class_names)[test.label_b]
+    assert names["found"].names == names["detector"].verdicts(test.features).names
+    assert np.array_equal(names["same"].predict_proba(X), names["classifier"].predict_proba(X))
+    assert min(names["classifier"].score(X, truth), names["own"].score(X, truth)) > 0.9
+    (head,) = [block for block in blocks if "class Centroids" in block]
+    assert len(re.findall(r"^(?:class|    )[^\n]*\S", head, re.M)) <= 25
 
 
 def test_the_table_of_outputs_is_that_of_its_record() -> None:

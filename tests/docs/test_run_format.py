@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import cli
 from featcache import FeatureStore
 from featcache.synthetic import SyntheticOutput, write_synthetic
+from heads import DetectorClassifier
 from heads.data.columns import Columns
 from heads.data.fusion import FUSIONS
 from heads.data.tasks import default_tasks
@@ -246,6 +247,21 @@ def test_the_reader_in_the_document_predicts_what_the_run_does(store: FeatureSto
         expected = run.predict(rows).proba
         for found, task in zip(known["predict_linear"](run.path, rows.matrix("image")), ("a", "b"), strict=True):
             np.testing.assert_allclose(found, expected[task], atol=1e-5)
+
+
+def test_a_classifier_has_the_files_and_keys_that_are_listed(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    DetectorClassifier(settings={"strengths": [0.1]}).fit(X, np.tile(["b", "a"], 20)).save(tmp_path / "c")
+    (block,) = re.findall(r"```\n(classifiers/first/.*?)```", DOCUMENT, re.S)
+    listed = {line.split()[0].strip("/") for line in block.splitlines()[1:]}
+    assert {path.name for path in (tmp_path / "c").iterdir()} == listed
+    record = read(tmp_path / "c" / "classifier.json")
+    assert record.keys() == names("key of `classifier.json`")
+    head = tmp_path / "c" / "head"
+    assert record["files"] == {f"head/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in head.iterdir()}
+    assert read(head / "head.json")["tasks"][0]["name"] in re.findall(
+        r"`(\w+)`", section("The folder of a classifier, format version 1")
+    )
 
 
 def test_an_ablation_has_the_files_keys_and_columns_that_are_listed(store: FeatureStore, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run folders that somebody spoilt: whatever a number of a seed says is done to a copy of a whole one."""
+"""Runs and classifiers that somebody spoilt: whatever a number of a seed says is done to a copy of a whole one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
-DOCUMENTS = ("run.json", "head/head.json")
-SPOILT_ALREADY = (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError)
+RECORDS = ("run.json", "classifier.json")
+SPOILT_ALREADY = (
+    *(StopIteration, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError),
+    struct.error,
+)
 LONG = "@long@"  # json cannot write so many digits
 ODD: tuple[Any, ...] = (
     *(0, -1, 1, 2, 2**31, 2**53 + 1, 2**63, 10**30, 10**299, 10**400, -(10**400), LONG),
@@ -28,7 +31,7 @@ TOKENS = ("", "-", "nan", "inf", "1e999", "-1", "0", "9" * 400, "9" * 11, "21474
 
 
 def spoil(source: Path, folder: Path, seed: int) -> list[str]:
-    """Copy a run and spoil the copy; returns what was done."""
+    """Copy a run or a classifier and spoil the copy; returns what was done."""
     rng = random.Random(seed)
     shutil.copytree(source, folder)
     done = []
@@ -46,12 +49,21 @@ def spoil(source: Path, folder: Path, seed: int) -> list[str]:
 
 def _seal(folder: Path) -> None:
     """Make the checksums right again, so that what is behind them is looked at too."""
-    record = json.loads(_read(folder / "run.json"))
-    found = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size < 2**23]
-    sums = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
-    del sums["run.json"]
+    path = _record(folder)
+    record = json.loads(_read(path))
+    found = [file for file in folder.rglob("*") if file.is_file() and file.stat().st_size < 2**23]
+    sums = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
+    del sums[path.name]
     record["files"] = {name: sums.get(name, digest) for name, digest in record["files"].items()}
-    (folder / "run.json").write_text(json.dumps(record))
+    path.write_text(json.dumps(record))
+
+
+def _record(folder: Path) -> Path:
+    return next(folder / name for name in RECORDS if os.path.lexists(folder / name))
+
+
+def _document(folder: Path, rng: random.Random) -> Path:
+    return rng.choice((_record(folder), folder / "head" / "head.json"))
 
 
 def _read(path: Path) -> bytes:
@@ -89,7 +101,7 @@ def _fill_with_rubbish(folder: Path, rng: random.Random) -> None:
 
 
 def _replace_value(folder: Path, rng: random.Random) -> None:
-    path = folder / rng.choice(DOCUMENTS)
+    path = _document(folder, rng)
     value = json.loads(_read(path))
     places = list(_places(value))
     parent, key = rng.choice(places)
@@ -98,7 +110,7 @@ def _replace_value(folder: Path, rng: random.Random) -> None:
 
 
 def _move_value(folder: Path, rng: random.Random) -> None:
-    path = folder / rng.choice(DOCUMENTS)
+    path = _document(folder, rng)
     value = json.loads(_read(path))
     (one, a), (other, b) = rng.sample(list(_places(value)), 2)
     one[a] = other[b]
@@ -106,7 +118,7 @@ def _move_value(folder: Path, rng: random.Random) -> None:
 
 
 def _change_keys(folder: Path, rng: random.Random) -> None:
-    path = folder / rng.choice(DOCUMENTS)
+    path = _document(folder, rng)
     value = json.loads(_read(path))
     parent = rng.choice([parent for parent, _ in _places(value) if isinstance(parent, dict)])
     if rng.random() < 0.5:
@@ -117,14 +129,14 @@ def _change_keys(folder: Path, rng: random.Random) -> None:
 
 
 def _list_more_files(folder: Path, rng: random.Random) -> None:
-    record = json.loads(_read(folder / "run.json"))
+    record = json.loads(_read(_record(folder)))
     names = ("notes", "head/notes", "head/../run.json", "/etc/passwd", "head", "", "x" * 300, "nu\0l", "head/x/y", "..")
     for name in rng.sample(names, rng.randint(1, 3)):
         record["files"][name] = "0" * 64
         with suppress(OSError, ValueError):
             if rng.random() < 0.7 and name in ("notes", "head/notes"):
                 (folder / name).open("xb").close()
-    (folder / "run.json").write_text(json.dumps(record))
+    _record(folder).write_text(json.dumps(record))
 
 
 def _change_header(folder: Path, rng: random.Random) -> None:

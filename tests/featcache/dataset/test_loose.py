@@ -142,3 +142,21 @@ def test_sources_of_one_name_are_data_sets_of_their_own(tmp_path: Path) -> None:
     assert len(set(names)) == 2 and all(name.startswith("d-") for name in names)
     assert is_loose_name(names[0], str(tmp_path / "x" / "d")) and not is_loose_name("d", str(tmp_path / "x" / "d"))
     assert not is_loose_name(names[0], str(tmp_path / "y" / "d"))
+
+
+def test_of_a_list_each_file_is_a_picture_and_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "d", "a.png", "b.png")
+    (tmp_path / "d" / "b.txt").write_text("what it shows")
+    (tmp_path / "odd").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    given = ["d/a.png", tmp_path / "d" / "b.png", "odd", "d/../d/a.png", str(tmp_path / "d" / "a.png"), "gone.png"]
+    found = read_pictures(given, contents=("image", "text"))
+    assert ids(found) == ["d/a.png", f"{tmp_path}/d/b.png", "odd", "d/../d/a.png"]
+    assert [sample.caption for sample in found.samples] == [None, "what it shows", None, None]
+    assert [(gap.path, gap.message) for gap in found.gaps] == [(f"{tmp_path}/gone.png", "there is no regular file")]
+    assert found.is_loose and is_loose_name(found.name, found.origin)
+    names = {read_pictures(some, contents=IMAGE).name for some in (given, given[:2], given[1:3], given[:2])}
+    assert len(names) == 3
+    for wrong, message in ((["d/a.png", "d"], r"d' is a folder, expected pictures in a list"), ([], "no pictures are")):
+        with pytest.raises(ManifestError, match=message):
+            read_pictures(wrong, contents=IMAGE)

@@ -131,3 +131,16 @@ def test_a_comparison_says_which_is_better() -> None:
     auc = next(each for each in found["differences"] if each["figure"] == "auc")
     assert auc["verdict"] == "better" and auc["difference"]["low"] > 0 and auc["p_value"] < 0.05
     assert "| AUC |" in ok("compare", "text", "image", "--format", "markdown")
+
+
+def test_what_was_promised_is_told_and_of_which_view(folder: Path, tmp_path: Path) -> None:
+    ok("calibrate", "image", "cache", "--max-fpr", "0.4", "--out", tmp_path / "kept")
+    run = tmp_path / "kept"
+    text = ok("evaluate", run, "--cache", "cache")
+    assert "Promised: at most 40 % of real pictures are called AI, with 95 % confidence" in " ".join(text.split())
+    assert "this was promised" not in text
+    record = json.loads((run / "run.json").read_text())
+    record["verdicts"]["points"][0]["view"] = "blur:1"
+    (run / "run.json").write_text(json.dumps(record))
+    for words in (("evaluate", run, "--cache", "cache"), ("predict", run, "cache", "--out", tmp_path / "p.csv")):
+        assert "promised for view blur:1, not for clean" in " ".join(ok(*words).split())

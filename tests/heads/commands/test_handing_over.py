@@ -107,7 +107,7 @@ def test_a_card_has_the_figures_of_its_run_and_of_no_other(project: Path, tmp_pa
     auc = json.loads((tmp_path / "own.json").read_text())["views"][0]["ranking"]["auc"]["estimate"]
     assert f"| AUC | {auc:.3f} |" in text and "Split test of synthetic, view clean: 24 rows in 4 groups" in text
     run = load_run(tmp_path / "c" / "run")
-    assert run.digest in text and load_run(Path("run")).digest in text and str(project) not in text
+    assert run.record.digest in text and load_run(Path("run")).record.digest in text and str(project) not in text
     assert run.record.producers["image"].selection.fingerprint in text
     assert "sd21, sdxl, sd3, dalle3, midjourney" in text and "\n- Rows: 72 to learn from, 48 to select" in text
     assert yaml.safe_load(text.split("---\n")[1])["base_model"] == ["synthetic/image"]

@@ -14,7 +14,7 @@ import heads.runs.detection
 from featcache import FeatureStore
 from featcache.synthetic import write_synthetic
 from heads.errors import HeadsError
-from heads.runs.detection import Detector, Verdict, model_place
+from heads.runs.detection import PictureJudge, Verdict, model_place
 from heads.runs.predictions import predict
 from heads.runs.record import Producer
 from heads.runs.run import Run
@@ -72,7 +72,7 @@ def encoders(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> list[FakeE
 
 
 def detect(run: Run, image: bytes | None, caption: str | None = None) -> Verdict:
-    return Detector(run).judge(image, caption)
+    return PictureJudge(run).judge(image, caption)
 
 
 def _padded(name: str) -> str:
@@ -118,8 +118,8 @@ def test_a_missing_picture_is_refused(image_only: Run) -> None:
 
 
 def test_the_encoder_gets_the_document_and_the_options(both: Run, encoders: list[FakeEncoder]) -> None:
-    detector = Detector(both.in_view("jpeg:30"), models={"image": "elsewhere"}, device="cpu")
-    found = detector.judge(b"0 test-000-real", "test caption 0")
+    judge = PictureJudge(both.in_view("jpeg:30"), models={"image": "elsewhere"}, device="cpu")
+    found = judge.judge(b"0 test-000-real", "test caption 0")
     by_name = {encoder.call["modality"]: encoder.call for encoder in encoders}
     assert by_name["image"]["model"] == "elsewhere"
     assert by_name["text"]["model"] is None
@@ -137,9 +137,9 @@ def test_an_image_head_does_not_encode_the_caption(image_only: Run, encoders: li
 
 
 def test_several_pictures_are_judged_by_encoders_that_are_loaded_once(both: Run, encoders: list[FakeEncoder]) -> None:
-    detector = Detector(both)
+    judge = PictureJudge(both)
     names = ("test-000-real", "test-001-sdxl", "test-000-sd21")
-    several = [detector.judge(f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
+    several = [judge.judge(f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
     assert sorted(encoder.call["modality"] for encoder in encoders) == ["image", "text"]
     alone = [detect(both, f"0 {name}".encode(), f"test caption {int(name[5:8])}") for name in names]
     assert several == alone and several[0] != several[1]

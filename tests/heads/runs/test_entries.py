@@ -63,7 +63,7 @@ def test_an_entry_says_of_which_bytes_by_what_under_which_rule_and_when(run: Run
         "command": "detect",
         "point": run.points["strict"].to_json(),
         "prior": 0.1,
-        "run_digest": run.digest,
+        "run_digest": run.record.digest,
         "encoders": {
             modality: {"fingerprint": chosen.fingerprint, "view": "clean", "outputs": list(chosen.outputs)}
             for modality, chosen in run.selections.items()
@@ -82,7 +82,7 @@ def test_without_a_wish_the_rule_is_the_runs_own(run: Run) -> None:
 def test_the_digest_of_a_run_is_that_of_its_record(store: FeatureStore, tmp_path: Path) -> None:
     train_run(store, tmp_path / "run", head="linear")
     expected = hashlib.sha256((tmp_path / "run" / "run.json").read_bytes()).hexdigest()
-    assert load_run(tmp_path / "run").digest == expected
+    assert load_run(tmp_path / "run").record.digest == expected
 
 
 def test_a_scan_logs_every_line_of_its_table(run: Run, store: FeatureStore, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_no_file_of_it_has_a_path_of_this_machine_or_the_name_of_a_sample(run: R
     assert given.record.pseudo == {"teacher": "teacher", "n": 1}
     source: Any = given.record.producers["image"].document["source"]
     assert source == {"model": "clip", "path": None, "revision": None, "beside": "x"}
-    assert load_run(tmp_path / "hub" / "run").digest == given.digest != run.digest
+    assert load_run(tmp_path / "hub" / "run").record.digest == given.record.digest != run.record.digest
 
 
 def test_what_is_on_a_hub_keeps_its_name_and_revision(store: FeatureStore, run: Run) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from heads.errors import HeadsError
+from heads.statistics.intervals import bound
+from heads.statistics.resampling import draw_weights
 from heads.verdicts.draws import BudgetedRows, draw_one_a_group
 from heads.verdicts.guarantees import (
     Demand,
@@ -102,7 +104,9 @@ def test_where_thresholds_keep_both_budgets_the_middle_one_decides() -> None:
     raw, y = draw(200, 200)
     raw = np.where(y == 1, raw / 4 + 0.75, raw / 4)
     point = build_point("p", raw, make(y), Demand(max_fpr=0.05, max_fnr=0.05))
+    ends = [build_point("p", raw, make(y), each).ai_from for each in (Demand(max_fpr=0.05), Demand(max_fnr=0.05))]
     assert not point.abstains and raw[:200].max() < point.ai_from < raw[200:].min()
+    assert point.ai_from == sum(ends) / 2
     assert [g.n_errors for g in point.guarantees] == [0, 0]
 
 
@@ -119,6 +123,24 @@ def test_a_group_counts_once_whatever_its_size() -> None:
     assert (found.unit, found.n) == ("group", 100)
     with pytest.raises(HeadsError, match=r"needs 149 real groups .* found 100 "):
         check_enough(rows, Demand(max_fpr=0.02))
+
+
+def test_the_interval_of_what_a_budget_buys_is_that_of_resampled_groups() -> None:
+    rng = np.random.default_rng(0)
+    of_ai = np.repeat(np.arange(40), rng.integers(1, 20, 40))
+    raw, y = draw(80, len(of_ai))
+    raw[80:] **= np.where(of_ai % 2, 0.3, 1.5)
+    (found,) = build_point("p", raw, make(y, np.append(np.arange(80), 80 + of_ai)), Demand(max_fpr=0.05)).guarantees
+    hits = np.bincount(of_ai, weights=raw[80:] >= build_point("p", raw, make(y), Demand(max_fpr=0.05)).ai_from)
+    weights = draw_weights(40, n_resamples=4000)
+    resampled = (weights @ hits) / (weights @ np.bincount(of_ai))
+    expected = bound(np.append(hits.sum() / len(of_ai), resampled), 40, scale="logit")
+    assert found.expected == pytest.approx(expected.estimate)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
+    for n_groups, is_known in ((1, False), (2, True)):
+        groups = np.append(np.arange(80), 80 + of_ai % n_groups)
+        (found,) = build_point("p", raw, make(y, groups), Demand(max_fpr=0.05)).guarantees
+        assert (found.low is not None) == (found.high is not None) == is_known and found.expected is not None
 
 
 def test_every_origin_keeps_the_budget_and_the_worst_decides() -> None:
@@ -152,10 +174,16 @@ def test_every_origin_keeps_the_budget_and_the_worst_decides() -> None:
             Demand(max_fpr=0.05, by_origin=True),
             "at 97.5 % .* needs 72 real rows of each origin .* 30 of origin 'a', 69 of origin 'b' .* 0.116 or more",
         ),
+        (
+            make([0] * 6, origins=list("abcdef")),
+            Demand(max_fpr=0.05, by_origin=True),
+            r"1 of origin 'd' \(and 2 more origins\) among",
+        ),
         (make([0] * 99), Demand(max_fpr=0.05, by_origin=True), "'photos' has an origin: --by origin needs a column"),
     ],
 )
 def test_too_few_rows_are_refused_with_the_number_that_is_needed(rows: Any, demand: Demand, told: str) -> None:
+    check_enough(make([0] * 59), Demand(max_fpr=0.05))
     for check in (lambda: check_enough(rows, demand), lambda: build_point("p", draw(len(rows.y), 0)[0], rows, demand)):
         with pytest.raises(HeadsError, match=told):
             check()
@@ -173,6 +201,14 @@ def test_scores_that_no_threshold_can_part_are_refused(raw: Any, demand: Demand,
     rows = make([0 if demand.max_fpr else 1] * 60)
     with pytest.raises(HeadsError, match=told):
         build_point("p", np.array(raw, dtype=np.float32), rows, demand)
+
+
+def test_the_origin_that_no_threshold_parts_is_named_and_the_largest_threshold_is_1() -> None:
+    raw = np.repeat(np.array([0.5, 1.0], dtype=np.float32), 80)
+    rows, demand = make([0] * 160, origins=["a"] * 80 + ["b"] * 80), Demand(max_fpr=0.05, by_origin=True)
+    with pytest.raises(HeadsError, match="rows of origin 'b' score exactly 1"):
+        build_point("p", raw, rows, demand)
+    assert build_point("p", np.nextafter(raw, np.float32(0)), rows, demand).ai_from == 1.0
 
 
 def test_equal_scores_are_all_on_one_side() -> None:

@@ -1,0 +1,147 @@
+"""A run that judges: rows of vectors, one picture, or many."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Self
+
+from featcache import ImageError, read_pictures
+from heads.api.vectors import Vectors, fuse_vectors
+from heads.errors import HeadsError
+from heads.head.protocol import FloatArray
+from heads.runs.detection import PictureJudge, Verdict, read_picture
+from heads.runs.run import Run, load_run
+from heads.verdicts.judging import Judgement, verdict_classes
+
+__all__ = ["Detector"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Detector:
+    """A run at an operating point and a prior.
+
+    Parameters
+    ----------
+    run : Run
+    models : mapping of modality to str, optional
+        Where the weights of an encoder are now, if not where the run says: hub id or folder.
+    device : {"auto", "cuda", "cpu"}
+        Where pictures and captions are encoded.
+    point : str, optional
+        Name of the operating point that decides; default: the run's own choice.
+    prior : float, optional
+        Share of AI pictures at which probabilities are given; default: that of the rows that were fitted.
+
+    Attributes
+    ----------
+    run : Run
+    classes : tuple of str
+        ``"real"`` and the generators, or ``"real"`` and ``"ai"``: the columns of `predict_proba`.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        models: Mapping[str, str] | None = None,
+        device: Literal["auto", "cuda", "cpu"] = "auto",
+        point: str | None = None,
+        prior: float | None = None,
+    ) -> None:
+        self._judge = PictureJudge(run, models=models, device=device, point=point, prior=prior)
+        self._models, self._device, self._point, self._prior = models, device, point, prior
+        self.run, self.classes = run, verdict_classes(run.tasks)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        models: Mapping[str, str] | None = None,
+        device: Literal["auto", "cuda", "cpu"] = "auto",
+        point: str | None = None,
+        prior: float | None = None,
+    ) -> Self:
+        """Open the folder of a run, which is untrusted; the rest is as of the class."""
+        return cls(load_run(path), models=models, device=device, point=point, prior=prior)
+
+    def predict_proba(self, X: Vectors) -> FloatArray:
+        """Return the probability of each of ``classes``, at the prior: (n, K + 1) float32; rows sum to 1.
+
+        Parameters
+        ----------
+        X : array, frame or mapping
+            The vectors that the run takes, as `heads.api.vectors.fuse_vectors` reads them. They must be those of the
+            run's encoders, outputs and view (``run.selections``), which numbers alone do not show.
+        """
+        return self.verdicts(X).proba
+
+    def verdicts(self, X: Vectors) -> Judgement:
+        """Judge rows of vectors: ``words`` has real, ai or unsure of each, ``names`` the class, ``p_ai`` P(AI).
+
+        Parameters
+        ----------
+        X
+            As of `predict_proba`.
+        """
+        run = self.run
+        widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
+        prediction = run.head.predict_proba(fuse_vectors(X, run.fusion, widths=widths))
+        return run.judge(prediction, point=self._point, prior=self._prior)
+
+    def detect(self, image: str | Path | None = None, *, caption: str | None = None) -> Verdict:
+        """Judge one picture, as ``heads detect`` does; encoders are loaded once, for the first.
+
+        Parameters
+        ----------
+        image : str or Path, optional
+            A picture file; a run that looks at captions alone needs none.
+        caption : str, optional
+            Needed by a run that looks at captions, ignored by any other.
+
+        Raises
+        ------
+        FingerprintMismatch, ModelError
+            If the weights are not those of the run, or cannot be used.
+        HeadsError
+            If a side is missing, or the picture cannot be read or decoded.
+        """
+        content = None if image is None else read_picture(image)
+        try:
+            return self._judge.judge(content, caption)
+        except ImageError as error:
+            raise HeadsError(f"{image}: {error}") from error
+
+    def scan(self, data: str | Path | Sequence[str | Path], *, cache: str | Path | None = None) -> list[dict[str, Any]]:
+        """Judge many pictures, as ``heads scan`` does; each has a line, also those that cannot be judged.
+
+        What should be known about captions and tables in the data is logged as warnings.
+
+        Parameters
+        ----------
+        data : str, Path or sequence of these
+            Any form of data, or picture files.
+        cache : str or Path, optional
+            The folder to keep the vectors in, so that the next scan encodes only what is new; not one that heads are
+            fitted on. Default: they are not kept.
+
+        Returns
+        -------
+        list of dict
+            By column, as `heads.runs.scanning.write_verdicts` has them: a verdict, or an error and its stage.
+        """
+        from heads.runs.scanning import encode_pictures, judge_pictures  # they need torch
+
+        contents = {selection.content for selection in self.run.selections.values()}
+        manifest = read_pictures(data, contents=contents)
+        for note in manifest.notes:
+            _LOGGER.warning("%s", note)
+        with nullcontext(cache) if cache is not None else TemporaryDirectory(prefix="heads-scan-") as folder:
+            pictures = encode_pictures(self.run, manifest, cache=Path(folder), models=self._models, device=self._device)
+            blocks = judge_pictures(self.run, pictures, point=self._point, prior=self._prior)
+            return [line for block in blocks for line in block]
