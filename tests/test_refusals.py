@@ -33,6 +33,8 @@ REFUSED = {
     "heads scan nowhere DATA --out verdicts.csv": "nowhere is not the folder of a run",
     "heads scan RUN nowhere --out verdicts.csv": "data 'nowhere' cannot be read",
     "heads detect nowhere --image a.png": "nowhere is not the folder of a run",
+    "heads card nowhere --out card": "nowhere is not the folder of a run",
+    "heads verify-log nowhere": "log nowhere cannot be read",
     "heads evaluate nowhere": "nowhere is not the folder of a run",
 }
 

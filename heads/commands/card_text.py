@@ -31,7 +31,7 @@ _LIMITS = """\
   nothing.
 - Probabilities are at the share of AI that is named. Where AI pictures are rarer, more of those that are called AI are
   real; `--prior` moves probabilities, not verdicts.
-- Whether a picture is unlike those of the data this card cannot tell. Nobody should be accused by a verdict alone."""
+- This card cannot tell whether a picture is like those of the data. Nobody should be accused by a verdict alone."""
 
 
 def build_card(run: Run, *, title: str, trained_digest: str, reports: Sequence[ReportFile] = ()) -> str:

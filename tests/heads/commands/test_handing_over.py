@@ -17,6 +17,7 @@ import cli
 import heads.runs.detection
 from featcache import open_store
 from heads.commands.card_text import build_card
+from heads.commands.logs import open_log
 from heads.errors import HeadsError
 from heads.evaluation.report_file import ReportFile, ViewFigures
 from heads.files.chained_log import check_log
@@ -90,6 +91,9 @@ def test_a_log_that_cannot_be_is_refused_before_the_work(tmp_path: Path) -> None
     (tmp_path / "1.png").write_text("1")
     (tmp_path / "mine").write_text("mine\n")
     assert "is no log of heads" in fails("detect", "run", "--image", tmp_path / "1.png", "--log", tmp_path / "mine")
+    with pytest.raises(HeadsError, match="is --out as well"):
+        open_log(tmp_path / "v.jsonl", out=tmp_path / "x" / ".." / "v.jsonl")
+    assert not (tmp_path / "v.jsonl").exists()
 
 
 def test_a_card_has_the_figures_of_its_run_and_of_no_other(project: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,6 +72,12 @@ def test_an_entry_says_of_which_bytes_by_what_under_which_rule_and_when(run: Run
         "versions": {"python": platform.python_version(), "featcache": featcache.__version__},
     }
     assert entry["point"]["guarantees"][0]["bound"] == 0.047
+
+
+def test_the_page_has_the_keys_of_an_entry(run: Run) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "handing-over.md").read_text("utf-8")
+    cells = re.findall(r"^\| (`.*?) \|", page, re.M)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(["previous", *of_content(run)])
 
 
 def test_without_a_wish_the_rule_is_the_runs_own(run: Run) -> None:
