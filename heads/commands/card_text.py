@@ -103,11 +103,12 @@ def _vectors(run: Run) -> str:
     for modality, producer in run.record.producers.items():
         chosen = producer.selection
         place = "no weights needed" if modality == "spectral" else _place(producer)
-        rows.append((modality, place, vectors_of(chosen), chosen.view, chosen.fingerprint))
-    header = ("modality", "weights", "outputs", "view", "fingerprint")
+        rows.append((modality, place, vectors_of(chosen), chosen.fingerprint))
+    header = ("modality", "weights", "outputs", "fingerprint")
     note = (
         "An encoder is the one that is meant if its fingerprint is: it covers weights, configuration, preprocessing "
-        "and dtypes. Another one is refused, and the fields that differ are named."
+        "and dtypes. Another one is refused, and the fields that differ are named. Pictures are seen as they are (view "
+        "clean) where no other view is named."
     )
     return f"{_table('Encoders', header, rows)}\n{note}"
 
@@ -120,7 +121,17 @@ def _points(run: Run) -> str:
     parts = [_table("On raw P(AI)", ("name", "view", "AI from", "real below", "promises"), rows)]
     promises = [(name, each) for name, point in run.points.items() for each in point.guarantees]
     if promises:
-        header = ("point", "share of", "at most", "confidence", "n", "errors", "upper bound", "rows")
+        header = (
+            "point",
+            "share of",
+            "at most",
+            "confidence",
+            "n",
+            "errors",
+            "upper bound",
+            "other class called rightly",
+            "rows",
+        )
         parts.append(_table("Guarantees", header, [row for pair in promises for row in _promise(*pair)]))
     sets = run.record.verdicts.sets
     if sets is not None:
@@ -149,8 +160,17 @@ def _promise(name: str, found: Guarantee) -> Iterator[tuple[str, ...]]:
             n,
             f"{each.n_errors:,}",
             f"{100 * each.bound:.2f} %",
+            _expected(found),
             where,
         )
+
+
+def _expected(found: Guarantee) -> str:
+    if found.expected is None:
+        return "unknown"
+    if found.low is None or found.high is None:
+        return f"{100 * found.expected:.1f} %"
+    return f"{100 * found.expected:.1f} % (95 %: {100 * found.low:.1f} – {100 * found.high:.1f} %)"
 
 
 def _figures(reports: Sequence[ReportFile]) -> str:
