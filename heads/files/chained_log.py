@@ -117,7 +117,7 @@ def check_log(path: Path) -> LogState:
                     return LogState(number - 1, digest)
                 where = f"{path} line {number}"
                 if not _is_whole(line):
-                    raise HeadsError(f"{where} is torn: it is no JSON object with a line's end")
+                    raise HeadsError(f"{where} is no whole JSON object: it is torn, or was changed")
                 found = parse_document(line, where).get(PREVIOUS, "")
                 if found != digest:
                     raise HeadsError(f"{where} has {found!r:.80} as {PREVIOUS}, expected {digest!r}: {_why(number)}")

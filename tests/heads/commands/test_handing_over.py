@@ -78,7 +78,7 @@ def test_detect_logs_what_its_json_says_and_tells_of_a_torn_line(
     first = json.loads(ok(*words, "--json").stdout)["entry"]
     with log.open("ab") as file:
         file.write(b'{"previous": "')
-    assert "line 2 is torn" in fails("verify-log", log)
+    assert "line 2 is no whole JSON object" in fails("verify-log", log)
     told = " ".join(ok(*words).stderr.split())
     assert f"the last line of {log} was torn: moved to {log}.torn-1" in told
     assert {"previous": None, **first} == json.loads(log.read_text().splitlines()[0])

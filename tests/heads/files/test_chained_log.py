@@ -62,7 +62,7 @@ def test_a_torn_line_is_kept_aside_and_the_chain_goes_on(log: Path, torn: bytes)
     whole = log.read_bytes()
     for number in (1, 2):
         log.write_bytes(whole + torn)
-        with pytest.raises(HeadsError, match="line 4 is torn"):
+        with pytest.raises(HeadsError, match="line 4 is no whole"):
             check_log(log)
         place = log.with_name(f"log.jsonl.torn-{number}")
         assert append(log, 4) == [place] and place.read_bytes() == torn
@@ -102,7 +102,7 @@ def test_nothing_but_regular_files_is_a_log(tmp_path: Path) -> None:
     [
         (b'"value": 1', b'"value": 7', "line 2 has .* as previous, expected .*: line 1 was changed"),
         (b'"value": 2', b'"value": 7', "line 3 has"),
-        (b"{", b"[", "line 1 is torn"),
+        (b"{", b"[", "line 1 is no whole JSON object"),
     ],
 )
 def test_the_first_line_that_does_not_follow_is_named(log: Path, old: bytes, new: bytes, message: str) -> None:
