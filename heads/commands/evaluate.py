@@ -18,6 +18,7 @@ from heads.commands.options import (
     AsJson,
     DatasetName,
     EncoderName,
+    OverwriteFile,
     PointName,
     Prior,
     ReportFormat,
@@ -64,6 +65,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="F.json", help="Write it, with counts at every threshold.", rich_help_panel=PRINTED),
     ] = None,
+    overwrite: OverwriteFile = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
@@ -71,7 +73,7 @@ def evaluate(
     slices, names = parse_slices(by), parse_views(view, views)
     others = open_scores(scores or [], has_run=run is not None)
     if out is not None:
-        prepare_file(out)
+        prepare_file(out, overwrite=overwrite)
 
     from featcache import open_store
     from heads.evaluation.report import build_report

@@ -38,6 +38,7 @@ __all__ = [
     "Outputs",
     "OutputsList",
     "Overwrite",
+    "OverwriteFile",
     "PointName",
     "PresetName",
     "Prior",
@@ -99,6 +100,7 @@ OutputsList = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")]
 ViewName = Annotated[
     str | None,
     typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.", rich_help_panel=_VECTORS),

@@ -10,7 +10,16 @@ import typer
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
 from heads.commands.guarantee_lines import print_promises
-from heads.commands.options import AsJson, DatasetName, EncoderName, PointName, Prior, TableFormat, ViewName
+from heads.commands.options import (
+    AsJson,
+    DatasetName,
+    EncoderName,
+    OverwriteFile,
+    PointName,
+    Prior,
+    TableFormat,
+    ViewName,
+)
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.data.tasks import AI
 
@@ -32,7 +41,7 @@ def predict(
     dataset: DatasetName = None,
     point: PointName = None,
     prior: Prior = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")] = False,
+    overwrite: OverwriteFile = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:

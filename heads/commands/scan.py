@@ -19,7 +19,7 @@ from heads.commands.options import (
     EncodingDevice,
     ImageModel,
     LogFile,
-    Overwrite,
+    OverwriteFile,
     PointName,
     Prior,
     TextModel,
@@ -51,7 +51,7 @@ def scan(
     point: PointName = None,
     prior: Prior = None,
     log: LogFile = None,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteFile = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge all pictures of a folder, or of other data: one line each, also of those that cannot be judged.
@@ -59,6 +59,8 @@ def scan(
     They are encoded under the view that the head was fitted on: of several views the clean one.
     """
     check_table_ending(out)
+    if out.exists() and Path(data).exists() and out.samefile(data):
+        raise HeadsError(f"--out {out} is the data themselves: name another file for the verdicts")
     prepare_file(out, overwrite=overwrite)
     keep_heap()
     with interruptible("heads"):

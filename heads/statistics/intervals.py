@@ -35,6 +35,7 @@ Scale = Literal["identity", "logit", "log"]
 
 _FEW_EVENTS = 5.0
 _NO_SPREAD = 1e-12
+_MAX_EXPONENT = 700.0
 _ROUNDING = 1e-12
 
 
@@ -66,9 +67,9 @@ class Interval:
         return self.low > 0 or self.high < 0
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Return what JSON holds: NaN becomes null."""
+        """Return what JSON holds: NaN and infinity become null."""
         return {
-            name: None if isinstance(value, float) and math.isnan(value) else value
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in vars(self).items()
         }
 
@@ -113,7 +114,9 @@ def t_interval(
     if scale == "logit":
         low, high = _bound_share(estimate, se, t=t, level=level, n_unknown=n_effective or n_groups)
     elif scale == "log" and estimate > 0:
-        factor = math.exp(t * se / estimate)
+        growth = t * se / estimate
+        # So little is known of a figure near 0 that its upper end is beyond all numbers.
+        factor = math.exp(growth) if growth < _MAX_EXPONENT else math.inf
         low, high = estimate / factor, estimate * factor
     else:
         low, high = estimate - t * se, estimate + t * se

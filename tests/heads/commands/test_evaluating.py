@@ -20,6 +20,7 @@ from tests.heads.synthetic import train_run, write_cache
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("evaluating")
     store = write_cache(path / "cache", signal=0.8)
+    (path / "table.csv").write_text("image\nx.png\n")
     for name, fusion in (("image", "image"), ("text", "text")):
         train_run(store, path / name, head="linear", fusion=fusion)
     return path
@@ -63,6 +64,8 @@ def test_figures_stand_apart_and_fit_the_terminal() -> None:
 def test_the_file_has_what_the_json_has_and_counts_at_every_threshold() -> None:
     printed = json.loads(ok("evaluate", "image", "--by", "size", "--out", "report.json", "--json"))
     written = json.loads(Path("report.json").read_text())
+    assert "exists already" in fails("evaluate", "image", "--out", "report.json")
+    ok("evaluate", "image", "--out", "report.json", "--overwrite")
     assert (written["format"], written["kind"]) == (1, "heads-evaluation")
     assert written["about"] == printed["about"]
     (view,) = written["views"]
@@ -114,6 +117,7 @@ def test_operating_points_of_scores_are_printed_and_nothing_is_written(folder: P
         (("evaluate", "image", "--point", "strict"), "no operating point 'strict'"),
         (("evaluate", "image", "--prior", "1"), "prior is 1"),
         (("evaluate", "image", "--out", "."), "it is a folder"),
+        (("scan", "image", "table.csv", "--out", "table.csv", "--overwrite"), "is the data themselves"),
         (("compare", "image"), "there is one detector"),
         (("compare", "image", "image"), "named twice"),
     ],

@@ -234,3 +234,9 @@ def test_an_interval_excludes_zero_if_it_lies_on_one_side_of_it(low: float, high
 def test_an_interval_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Interval(0, -1, 1, 0.95, 10).low = 0  # type: ignore[misc]
+
+
+def test_of_a_figure_of_which_nothing_is_known_the_upper_end_is_beyond_all_numbers() -> None:
+    found = t_interval(1e-6, 1.0, 20, scale="log")
+    assert (found.low, found.high) == (0.0, math.inf)
+    assert found.to_dict()["high"] is None and found.to_dict()["estimate"] == 1e-6
