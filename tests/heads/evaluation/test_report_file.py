@@ -12,14 +12,16 @@ import pytest
 
 from heads.errors import HeadsError
 from heads.evaluation.report_file import SECTIONS, read_reports
+from heads.statistics.intervals import Interval
 
-INTERVAL = {"estimate": 0.5, "low": 0.25, "high": None, "level": 0.95, "n_groups": 7}
+INTERVAL = Interval(0.5, 0.25, math.inf, 0.95, 7)
+UNKNOWN = Interval(0.5, math.nan, math.nan, 0.95, 1)
 
 
 def make_report(digest: str | None = "d" * 64, view: str = "clean") -> dict[str, Any]:
     """What ``heads evaluate --out`` writes, of one figure a section."""
     about = {"run_digest": digest, "dataset": "photos", "split": "test", "point": {"name": "balanced"}, "prior": 0.5}
-    figures = {section: {"auc": INTERVAL} for section in SECTIONS}
+    figures = {section: {"auc": INTERVAL.to_dict(), "nll": UNKNOWN.to_dict()} for section in SECTIONS}
     return {
         "format": 1,
         "kind": "heads-evaluation",
@@ -36,8 +38,8 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert (first.run_digest, second.run_digest) == ("d" * 64, None)
     (view,) = second.views
     assert (view.view, view.n, view.n_groups) == ("jpeg:50", 9, 7)
-    found = view.figures["ranking"]["auc"]
-    assert (found.estimate, found.low, found.level, found.n_groups) == (0.5, 0.25, 0.95, 7) and math.isnan(found.high)
+    assert view.figures["ranking"]["auc"] == INTERVAL
+    assert view.figures["ranking"]["nll"].to_dict() == UNKNOWN.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,8 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
         lambda report: report["about"].update(point="balanced"),
         lambda report: report["views"][0].update(ranking=[]),
         lambda report: report["views"][0].update(n=True),
-        lambda report: report["views"][0]["ranking"].update(auc={**INTERVAL, "estimate": "1"}),
-        lambda report: report["views"][0]["ranking"].update(auc={**INTERVAL, "low": 10**400}),
+        lambda report: report["views"][0]["ranking"].update(auc={**INTERVAL.to_dict(), "estimate": "1"}),
+        lambda report: report["views"][0]["ranking"].update(auc={**INTERVAL.to_dict(), "low": 10**400}),
     ],
 )
 def test_what_is_malformed_is_refused(spoil: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
