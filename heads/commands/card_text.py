@@ -31,7 +31,12 @@ _LIMITS = """\
   nothing.
 - Probabilities are at the share of AI that is named. Where AI pictures are rarer, more of those that are called AI are
   real; `--prior` moves probabilities, not verdicts.
-- This card cannot tell whether a picture is like those of the data. Nobody should be accused by a verdict alone."""
+- Nobody should be accused by a verdict alone."""
+_NOVELTY = {
+    True: "- Verdicts have `novelty`, a p-value of being like the pictures of the data: where it is 0.01 or less they "
+    "are said to be unlike, and `--abstain novel` makes them unsure. It does not notice all that is unlike.",
+    False: "- The run cannot tell whether a picture is like those of the data.",
+}
 
 
 def build_card(run: Run, *, title: str, trained_digest: str, reports: Sequence[ReportFile] = ()) -> str:
@@ -52,7 +57,7 @@ def build_card(run: Run, *, title: str, trained_digest: str, reports: Sequence[R
         "Vectors": _vectors(run),
         "Operating points": _points(run),
         "Figures": _figures(reports),
-        "What it does not know": _LIMITS,
+        "What it does not know": f"{_LIMITS}\n{_NOVELTY[run.likeness is not None]}",
         "Use": _use(run),
         "What is here": _here(run, trained_digest),
     }

@@ -19,6 +19,7 @@ __all__ = [
     "PRINTED",
     "TRIALS",
     "VERDICTS",
+    "Abstain",
     "AsJson",
     "Confidence",
     "DatasetName",
@@ -28,6 +29,7 @@ __all__ = [
     "EncodingDevice",
     "FusionName",
     "HeadName",
+    "HoldOutAxis",
     "ImageModel",
     "LogFile",
     "LossChoice",
@@ -44,6 +46,7 @@ __all__ = [
     "Prior",
     "ReportFormat",
     "ScoreFiles",
+    "SelectBy",
     "StoredViews",
     "TableFormat",
     "TextModel",
@@ -130,7 +133,7 @@ StoredViews = Annotated[
     typer.Option(
         "--views",
         metavar="V,…",
-        help="Several stored views in one table, e.g. report; the first is what others are compared with.",
+        help="Several views in one table: names, report, or all that are stored; the first is what flips count from.",
         rich_help_panel=_VECTORS,
     ),
 ]
@@ -167,6 +170,20 @@ ViewNames = Annotated[
 ]  # fmt: skip
 
 
+class Abstention(StrEnum):
+    """What verdicts are withheld from."""
+
+    novel = "novel"
+
+
+Abstain = Annotated[
+    Abstention | None,
+    typer.Option(
+        metavar="novel", help="novel: pictures unlike those of training are unsure.", rich_help_panel=VERDICTS
+    ),
+]
+
+
 class LossName(StrEnum):
     """What the mlp head minimises."""
 
@@ -179,6 +196,20 @@ LossChoice = Annotated[
     LossName | None,
     typer.Option(metavar="LOSS", help="Of head mlp: multitask (default), paper or joint.", rich_help_panel=HEAD),
 ]
+
+
+class HoldOutAxis(StrEnum):
+    """What an ablation leaves out, one value at a time."""
+
+    generator = "generator"
+    origin = "origin"
+
+
+class SelectBy(StrEnum):
+    """What the best configuration of an ablation is best at."""
+
+    score = "score"
+    held_out = "held-out"
 
 
 class PresetName(StrEnum):

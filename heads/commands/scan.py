@@ -12,8 +12,10 @@ from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
+from heads.commands.likeness_lines import print_statement, print_unlike
 from heads.commands.logs import open_log
 from heads.commands.options import (
+    Abstain,
     AsJson,
     DeviceName,
     EncodingDevice,
@@ -50,6 +52,7 @@ def scan(
     device: EncodingDevice = DeviceName.auto,
     point: PointName = None,
     prior: Prior = None,
+    abstain: Abstain = None,
     log: LogFile = None,
     overwrite: OverwriteFile = False,
     as_json: AsJson = False,
@@ -85,15 +88,23 @@ def scan(
             pictures = encode_pictures(
                 loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
             )
-        append = None if kept is None else log_lines(recorder, pictures, kept)
-        done = write_verdicts(loaded, pictures, out, point=point, prior=prior, overwrite=overwrite, log=append)
+        done = write_verdicts(
+            loaded,
+            pictures,
+            out,
+            point=point,
+            prior=prior,
+            abstain_novel=abstain is not None,
+            overwrite=overwrite,
+            log=None if kept is None else log_lines(recorder, pictures, kept),
+        )
     if as_json:
         print_json(
             _document(done, out, folder)
             | {"n_encoded": pictures.n_encoded, "models": places, "conditions": recorder.conditions}
         )
     else:
-        _print(done, out, folder)
+        _print(done, out, folder, loaded)
     if done.n_failed:
         raise typer.Exit(3)
 
@@ -141,16 +152,20 @@ def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
         "n_real": done.n_real,
         "n_ai": done.n_ai,
         "n_unsure": done.n_unsure,
+        "n_unlike": done.n_unlike,
         "n_failed": done.n_failed,
     }
-    return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed)}
+    statement = None if done.statement is None else done.statement.to_dict()
+    return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed), "statement": statement}
 
 
-def _print(done: Scan, out: Path, folder: Path) -> None:
+def _print(done: Scan, out: Path, folder: Path, run: Run) -> None:
+    print_statement(None if done.statement is None else done.statement.to_dict())
     files = "file" if len(done) == 1 else "files"
     unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
     found = f"[bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {unsure}{_failed(done)}"
     console.print(f"{len(done):,} {files}: {found}")
+    print_unlike(done.n_unlike, run)
     if done.first is not None:
         path, error = done.first
         console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)

@@ -104,7 +104,7 @@ def test_a_scan_logs_every_line_of_its_table(run: Run, store: FeatureStore, tmp_
         [json.loads(line) for line in (tmp_path / name).read_text().splitlines()] for name in ("log.jsonl", "v.jsonl")
     )
     assert check_log(tmp_path / "log.jsonl").n == len(lines) == len(store) + 1
-    for name in ("path", "verdict", "p_ai", "p_ai_raw", "error", "stage"):
+    for name in ("path", "verdict", "p_ai", "p_ai_raw", "novelty", "error", "stage"):
         assert [entry[name] for entry in entries] == [line[name] for line in lines]
     digests = [None if row == 1 else key.tobytes().hex() for row, key in enumerate(store.samples.image_key)]
     assert [entry["image_sha256"] for entry in entries] == [*digests, None]

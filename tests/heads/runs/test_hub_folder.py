@@ -37,7 +37,7 @@ def run(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Run:
         pseudo={"teacher": "/home/jane/runs/teacher", "n": 1},
     )
     attachments = {"folds.safetensors": b"scores", "pseudo_labels.csv": b"sample_id\n/home/jane/a.png\n"}
-    return save_run(record, made.head, out=folder / "run", attachments=attachments)
+    return save_run(record, made.head, out=folder / "run", likeness=made.likeness, attachments=attachments)
 
 
 def test_it_decides_as_the_run_does(run: Run, store: FeatureStore, tmp_path: Path) -> None:
@@ -46,7 +46,11 @@ def test_it_decides_as_the_run_does(run: Run, store: FeatureStore, tmp_path: Pat
     features = load_run_features(given, store, splits=("test",))
     for name, proba in run.predict(features).proba.items():
         assert np.array_equal(given.predict(features).proba[name], proba)
-    assert given.points == run.points and (tmp_path / "hub" / "README.md").read_text() == "# card\n"
+    assert (
+        given.likeness is not None
+        and given.points == run.points
+        and (tmp_path / "hub" / "README.md").read_text() == "# card\n"
+    )
 
 
 def test_no_file_of_it_has_a_path_of_this_machine_or_the_name_of_a_sample(run: Run, tmp_path: Path) -> None:
