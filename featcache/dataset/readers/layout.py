@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.class_folders import Class, in_shell, label_by_words
 from featcache.dataset.readers.earlier import EarlierLayout
+from featcache.dataset.readers.folder_hints import hint_at_classes
 from featcache.dataset.readers.reading import TODAY, Reading, as_generator
 from featcache.dataset.readers.split_folders import Folder, check_splits, find_splits
 from featcache.dataset.readers.words import canonical, is_thing, is_vague, split_of, verdict_of
@@ -67,11 +68,12 @@ def label_paths(where: str, paths: Iterable[str], reading: Reading) -> tuple[dic
         found = {folder: layout.label(folder) for folder in first}
         return found, _describe_earlier(where, first, counts, found)
     found = _label(where, first, reading)
+    hints = () if reading.labels else hint_at_classes({folder: labels[1:] for folder, labels in found.items()})
     strays = [folder for folder, labels in found.items() if labels[0] is None]
     if not strays or len(strays) == len(found):
-        return found, ()
+        return found, hints
     n = sum(counts[folder] for folder in strays)
-    return found, (f"in no split folder, and so in no split: {n:,}, the first {quoted(first[strays[0]])}")
+    return found, (f"in no split folder, and so in no split: {n:,}, the first {quoted(first[strays[0]])}", *hints)
 
 
 def _label(where: str, first: Mapping[Folder, str], reading: Reading) -> dict[Folder, Labels]:
