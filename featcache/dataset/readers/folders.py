@@ -75,8 +75,15 @@ def parse_tree(
     orphans = [Gap(f"{folder}/{name}", f"{quoted(str(folder / name))}: {alone}") for name in captions]
     settle_orphans(orphans, len(tree.pictures), on_orphan)
     parsed = _read_objects(source, on_orphan) if source.has_objects else _read_pictures(source, on_orphan)
-    notes = describe(texts, "texts that belong to no picture are not read")
-    notes += describe(tree.metadata, "tables of metadata are not read: name one, or the folder that it is in")
+    one, several = "text that belongs to no picture is not read", "texts that belong to no picture are not read"
+    notes = describe(texts, one, several)
+    how = "name one, or the folder that it is in"
+    notes += describe(
+        tree.metadata, f"table of metadata is not read ({how})", f"tables of metadata are not read ({how})"
+    )
+    if contents is None:
+        how = "name one as DATA, or call it metadata.csv"
+        notes += describe(tree.tables, f"table is not read ({how})", f"tables are not read ({how})")
     return parsed._replace(orphans=(*orphans, *parsed.orphans), notes=notes + parsed.notes, left_out=tree.left_out)
 
 
