@@ -39,8 +39,8 @@ def read_folder(
 
     Hidden files and folders are ignored, links to folders are not followed. The caption of ``a/1.jpg`` is that of the
     first of ``a/1.txt``, ``a/1.caption`` (UTF-8, without newlines at the end) and ``a/1.json`` (an object with
-    ``caption``, ``text`` or ``prompt``) that has one. The object also says labels, split and group, as in tars. The
-    sample's id is ``a/1.jpg``, of several captions ``a/1.jpg#0``, …; by rules 1 ``a/1``, or ``a/1.jpg`` if another
+    ``caption``, ``text`` or ``prompt``) that has one. The object also says labels, split, group and origin, as in tars.
+    The sample's id is ``a/1.jpg``, of several captions ``a/1.jpg#0``, …; by rules 1 ``a/1``, or ``a/1.jpg`` if another
     picture has the same stem.
 
     Where no object has a label, labels come from the names of folders, and so do splits
