@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.class_folders import in_shell
@@ -14,6 +15,8 @@ from featcache.identity.terms import UNKNOWN
 __all__ = ["hint_at_classes"]
 
 _MOST_WORDS, _MOST_NAMES, _MOST_STATED = 4, 50, 6
+_MOST_ABOVE = 3
+"""So many names without a word `in_shell` writes."""
 
 
 def hint_at_classes(labels: Mapping[Folder, tuple[int, str | None]]) -> tuple[str, ...]:
@@ -30,7 +33,7 @@ def hint_at_classes(labels: Mapping[Folder, tuple[int, str | None]]) -> tuple[st
         Lines for the user, with the ``--labels`` that says so.
     """
     if all(label_a == UNKNOWN for label_a, _ in labels.values()):
-        return _hint_at_words({part for folder in labels for part in folder if verdict_of(part) is not None})
+        return _hint_at_words(labels)
     unnamed = [folder for folder, label in labels.items() if label == (1, None)]
     real = [folder for folder, (label_a, _) in labels.items() if label_a == 0]
     words = {word for verdict, folders in ((0, real), (1, unnamed)) for word in _words(folders, verdict)}
@@ -48,15 +51,24 @@ def hint_at_classes(labels: Mapping[Folder, tuple[int, str | None]]) -> tuple[st
     return (f"{shown}: --labels {in_shell([*sorted(words), *stated])}{more} if it is one",)
 
 
-def _hint_at_words(words: Collection[str]) -> tuple[str, ...]:
+def _hint_at_words(folders: Collection[Folder]) -> tuple[str, ...]:
+    words = _words(folders, 0) | _words(folders, 1)
     has_ai = any(verdict_of(word) for word in words)
     fitting = sorted(word for word in words if (has_ai or counts_alone(word)) and not is_thing(word))
     if not 0 < len(fitting) <= _MOST_STATED or not all(map(str.isprintable, fitting)):
         return ()
     shown = ", ".join(map(quoted, fitting))
-    return (
-        f"{shown}: no class folders, as real and AI are not side by side: --labels {in_shell(fitting)} if they are",
-    )
+    names = _above(folders)
+    more = f"; --labels {in_shell(names)} too if these are generators" if 0 < len(names) <= _MOST_ABOVE else ""
+    why = "real and AI are not side by side"
+    return (f"{shown}: no class folders, as {why}: --labels {in_shell(fitting)} if they are{more}",)
+
+
+def _above(folders: Collection[Folder]) -> list[str]:
+    """Find what may be the names of generators right above words for AI, and is above no word for real pictures."""
+    real = {part for folder in folders if _words([folder], 0) for part in folder}
+    above = {one for folder in folders for one, word in pairwise(folder) if verdict_of(word) == 1}
+    return sorted({one for one in above if as_generator(one) and split_of(one) is None and one.isprintable()} - real)
 
 
 def _words(folders: Collection[Folder], verdict: int) -> set[str]:

@@ -18,8 +18,9 @@ def paths(folders: str) -> list[str]:
 @pytest.mark.parametrize(
     ("folders", "stating", "generators"),
     [
-        ("coco/real sdxl/fake biggan/fake", "fake=ai,real=real", set()),
-        ("coco/nature sdxl/ai", "ai=ai,nature=real", set()),
+        ("coco/real sdxl/fake biggan/fake", "fake=ai,real=real,biggan=ai,sdxl=ai", {"biggan", "sdxl"}),
+        ("coco/nature sdxl/ai", "ai=ai,nature=real,sdxl=ai", {"sdxl"}),
+        ("coco/real a/fake b/fake c/fake d/fake", "fake=ai,real=real", set()),
         ("x/real y/cats", "real=real", set()),
         ("real/cats fake/sdxl fake/mj", "fake=ai,mj=ai,real=real,sdxl=ai", {"mj", "sdxl"}),
         ("train/real train/fake/sdxl val/fake", "fake=ai,real=real,sdxl=ai", {"sdxl"}),
@@ -29,8 +30,8 @@ def test_what_may_be_a_class_or_a_generator_is_told_with_a_statement_that_makes_
     folders: str, stating: str, generators: set[str]
 ) -> None:
     _, (note,) = label_paths("data", paths(folders), TODAY)
-    (typed,) = re.findall(r"--labels ('.*?')", note)
-    assert shlex.split(typed) == [stating]
+    typed = re.findall(r"--labels ('.*?')", note)
+    assert ",".join(word for each in typed for word in shlex.split(each)) == stating
     found, notes = label_paths("data", paths(folders), TODAY.state(stating))
     assert not notes
     assert {label_b for _, label_a, label_b in found.values() if label_a == 1} - {None} == generators
