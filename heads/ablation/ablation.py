@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,19 @@ import numpy as np
 from featcache import Selection
 from heads.ablation.comparison import HeadScore, Summary, compare
 from heads.ablation.findings import Finding
-from heads.ablation.grid import Cell, Grid, Group
-from heads.ablation.ledger import Ledger, TrialResult, begun_plan
+from heads.ablation.fitting import fit_cells
+from heads.ablation.grid import SELECTS, Cell, Grid, Group
+from heads.ablation.held_scores import HoldOutResult, score_held_out
+from heads.ablation.ledger import Ledger, begun_plan
 from heads.ablation.progress import Clock
 from heads.ablation.scorer import Scorer
 from heads.ablation.screening import screen_grid
-from heads.ablation.study import Study, Trial, settings_of
+from heads.ablation.study import Study, settings_of
 from heads.ablation.study_rows import StudyRows
 from heads.ablation.trials import TrialRunner
 from heads.data.division import CLASS_RULE, SIZE_RULE
 from heads.data.folds import build_parts
+from heads.data.held_out import HeldOuts, build_held_out
 from heads.errors import HeadsError
 from heads.head.kinds import find_kind
 from heads.head.protocol import Device, Progress
@@ -53,6 +55,8 @@ class AblationResult:
     conditions : mapping
         What the scores stand for: ``scored_on``, ``interval``, ``views``, ``device``, ``memory``, ``machine``,
         ``versions``, ``division``.
+    held_out : HoldOutResult or None
+        None where nothing was held out.
     """
 
     grid: Grid
@@ -61,10 +65,19 @@ class AblationResult:
     findings: tuple[Finding, ...]
     n_rows: Mapping[str, int]
     conditions: Mapping[str, Any]
+    held_out: HoldOutResult | None = None
+
+    def ranked(self) -> list[Summary]:
+        """Return the configurations that were fitted in full, controls left out, the best first, by ``grid.select``."""
+        full = [summary for summary in self.table if summary.stage == "full" and not summary.cell.control]
+        if self.held_out is None or self.grid.select == SELECTS[0]:
+            return sorted(full, key=lambda summary: -summary.score)
+        merits = {line.cell: line.merit for line in self.held_out.lines}
+        return sorted(full, key=lambda summary: -merits[summary.cell])
 
     def best(self) -> Summary:
-        """Return the best configuration of those fitted in full, controls left out."""
-        return max((s for s in self.table if s.stage == "full" and not s.cell.control), key=lambda s: s.score)
+        """Return the first of `ranked`."""
+        return self.ranked()[0]
 
 
 def ablate(
@@ -95,6 +108,7 @@ def ablate(
         raise HeadsError("the rows were loaded with other outputs to compare than the grid has")
     rule = _division_rule(out)
     parts = build_parts(rows.features, grid.folds, rule=rule)
+    held = None if grid.hold_out is None else build_held_out(rows.features, grid.hold_out, rule=rule)
     study = Study(rows, parts, grid.settings, device, memory)
     _check_columns(study, grid)
     ledger = None
@@ -107,11 +121,11 @@ def ablate(
     scorer = Scorer.build(study, grid.folds)
     clock = Clock(progress)
     cells, screened = screen_grid(study, grid, progress=clock.say) if grid.screen else (grid.cells, ())
-    heads = _fit_cells(runner, grid, scorer, cells, clock)
+    heads = _fit_scored(runner, grid, scorer, cells, clock)
     controls = [
         replace(cell, control=control) for cell in _best_cells(heads) for control in grid.controls_of(cell.fusion)
     ]
-    heads += _fit_cells(runner, grid, scorer, controls, clock)
+    heads += _fit_scored(runner, grid, scorer, controls, clock)
     table, findings = compare(heads, grid, screened)
     return AblationResult(
         grid=grid,
@@ -125,6 +139,7 @@ def ablate(
             "refused": rows.n_refused,
         },
         conditions={**_conditions(study, grid), "division": None if grid.folds else rule},
+        held_out=None if held is None else _hold_out(runner, held, grid, cells, clock),
     )
 
 
@@ -155,38 +170,19 @@ def _check_columns(study: Study, grid: Grid) -> None:
             check_columns(study, cell)
 
 
-def _fit_cells(runner: TrialRunner, grid: Grid, scorer: Scorer, cells: Sequence[Cell], clock: Clock) -> list[HeadScore]:
-    """Fit configurations with all seeds on all parts."""
-
-    study = runner.study
-
-    def cost(trial: Trial) -> float:
-        width = study.columns(trial.cells[0]).width
-        return float(sum(width * (16 + (cell.dim or 512)) for cell in trial.cells))
-
-    trials = list(_trials(grid, cells, len(study.parts)))
-    clock.plan(trials, cost)
-    found: dict[tuple[Cell, int], list[tuple[TrialResult, int]]] = {}
-    for trial in trials:
-        clock.tell(trial)
-        result = runner.run(trial, progress=partial(clock.tell, trial))
-        clock.finish(trial, cost(trial))
-        for place, cell in enumerate(trial.cells):
-            found.setdefault((cell, trial.seed), []).append((result, place))
-    wanted = [(cell, seed) for cell in cells for seed in grid.seeds_of(cell.head)]
-    return [scorer.score(cell, seed, found[cell, seed]) for cell, seed in wanted]
+def _fit_scored(
+    runner: TrialRunner, grid: Grid, scorer: Scorer, cells: Sequence[Cell], clock: Clock
+) -> list[HeadScore]:
+    """Fit configurations with all seeds on all parts, and score them."""
+    return [
+        scorer.score(cell, seed, results) for (cell, seed), results in fit_cells(runner, grid, cells, clock).items()
+    ]
 
 
-def _trials(grid: Grid, cells: Sequence[Cell], n_parts: int) -> Iterable[Trial]:
-    """Put together what is fitted together: the configurations of a group and control; others one by one."""
-    groups: dict[Hashable, list[Cell]] = {}
-    for cell in cells:
-        together = (cell.group, cell.control) if find_kind(cell.head).fits_packs else cell
-        groups.setdefault(together, []).append(cell)
-    for group in groups.values():
-        for seed in grid.seeds_of(group[0].head):
-            for part in range(n_parts):
-                yield Trial(tuple(group), seed, part)
+def _hold_out(runner: TrialRunner, held: HeldOuts, grid: Grid, cells: Sequence[Cell], clock: Clock) -> HoldOutResult:
+    """Fit configurations once more without each value, and score them on it."""
+    without = runner.on(tuple(division.part for division in held.divisions))
+    return score_held_out(without.study, held, fit_cells(without, grid, cells, clock))
 
 
 def _best_cells(heads: Sequence[HeadScore]) -> list[Cell]:

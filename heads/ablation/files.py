@@ -24,6 +24,7 @@ _TABLES = ("ablation.csv", "heads.csv", "ablation.parquet", "ablation.png", "abl
 _OWN = re.compile("|".join(map(re.escape, (_MARKER, *_TABLES))))
 _FORMAT = 2
 _COMPARED_FORMAT = 3  # where outputs are compared: cells have more columns
+_HELD_OUT_FORMAT = 4  # where rows are held out: there is one key more
 
 
 def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
@@ -53,8 +54,10 @@ def prepare_ablation_out(out: Path, *, overwrite: bool = False) -> None:
 
 def ablation_document(result: AblationResult) -> dict[str, Any]:
     """Return what ``ablation.json`` holds and ``heads ablate --json`` prints."""
+    held_out = {} if result.held_out is None else {"held_out": result.held_out.to_dict()}
+    compared = _COMPARED_FORMAT if result.grid.outputs else _FORMAT
     return {
-        "format": _COMPARED_FORMAT if result.grid.outputs else _FORMAT,
+        "format": _HELD_OUT_FORMAT if held_out else compared,
         "kind": "heads-ablation",
         "grid": result.grid.to_dict(),
         "conditions": dict(result.conditions),
@@ -63,6 +66,7 @@ def ablation_document(result: AblationResult) -> dict[str, Any]:
         "findings": [finding.to_dict() for finding in result.findings],
         "table": [summary.to_dict() for summary in result.table],
         "heads": [head.to_dict() for head in result.heads],
+        **held_out,
     }
 
 

@@ -10,15 +10,19 @@ from typing import Any
 from heads.ablation.controls import CONTROLS, LABELS_SHUFFLED
 from heads.data.folds import MIN_FOLDS
 from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities, takes_outputs
+from heads.data.held_out import Axis
 from heads.errors import HeadsError
 from heads.files.ranges import Range
 from heads.head.kinds import HEADS, find_kind
 
-__all__ = ["Cell", "CellOutputs", "Grid", "Group", "name_outputs"]
+__all__ = ["SELECTS", "Cell", "CellOutputs", "Grid", "Group", "name_outputs"]
 
 _MAX_HEADS = 1_000_000
 _SEEDS = Range(int, 1, _MAX_HEADS)
 _FOLDS = Range(int, MIN_FOLDS, _MAX_HEADS)
+
+SELECTS = ("score", "held-out")
+"""What a configuration may be chosen by."""
 
 CellOutputs = tuple[tuple[str, str | None], ...]
 """Each modality whose outputs a grid compares, and which of them a cell takes: None where its fusion takes none."""
@@ -104,6 +108,10 @@ class Grid:
     outputs : mapping of modality to tuple of str
         Requests of outputs that are compared, two or more; the others are set against the first. Fusion ``layers``
         passes by what names a single output.
+    hold_out : str or None
+        Of `heads.data.held_out.HOLD_OUTS`: fit once more without each generator, or origin, and judge these rows.
+    select : {"score", "held-out"}
+        What the best configuration is best at: its score, or what is held out (`held_scores.HeldLine.merit`).
     """
 
     heads: tuple[str, ...] = ("mlp",)
@@ -117,6 +125,8 @@ class Grid:
     screen: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hold_out: Axis | None = None
+    select: str = SELECTS[0]
 
     def __post_init__(self) -> None:
         for name, known in (("heads", HEADS), ("fusions", FUSIONS)):
@@ -131,6 +141,12 @@ class Grid:
         _SEEDS.check(self.seeds, "seeds")
         if self.folds is not None:
             _FOLDS.check(self.folds, "folds")
+        if self.hold_out is not None and self.folds is not None:
+            raise HeadsError("--hold-out divides train and valid by itself: leave --folds out")
+        if self.select not in SELECTS:
+            raise HeadsError(f"unknown figure {self.select!r:.80} to select by, expected one of {', '.join(SELECTS)}")
+        if self.select != SELECTS[0] and self.hold_out is None:
+            raise HeadsError(f"--select {self.select} needs --hold-out generator or origin")
         if self.n_heads > _MAX_HEADS:
             raise HeadsError(f"the grid has {self.n_heads:,} heads, expected at most {_MAX_HEADS:,}")
         if not self.cells:
@@ -193,7 +209,9 @@ class Grid:
     def to_dict(self) -> dict[str, Any]:
         """Return what ``ablation.json`` says of the request."""
         values = asdict(self) | {"settings": dict(self.settings)}
-        return {name: value for name, value in values.items() if name != "outputs" or value}
+        # Early plans and documents lack these.
+        unless: dict[str, object] = {"outputs": {}, "hold_out": None, "select": SELECTS[0]}
+        return {name: value for name, value in values.items() if name not in unless or value != unless[name]}
 
     def _check_outputs(self) -> None:
         for modality, requests in self.outputs.items():

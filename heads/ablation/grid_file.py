@@ -19,9 +19,9 @@ _MAX_FILE = 1 << 20
 def load_grid_file(path: Path) -> AblationRequest:
     """Read the options that a TOML file gives; lists may be TOML lists or comma-separated texts.
 
-    ``head, fusion, dim, lr, weight_decay, seeds, folds, views, controls, screen, loss, device, memory, dataset``, the
-    table ``set`` with further settings of the heads, and the tables ``text``, ``image`` and ``spectral`` with
-    ``encoder``, ``outputs`` and ``view``.
+    ``head, fusion, dim, lr, weight_decay, seeds, folds, views, controls, screen, hold_out, select, loss, device,
+    memory, dataset``, the table ``set`` with further settings of the heads, and the tables ``text``, ``image`` and
+    ``spectral`` with ``encoder``, ``outputs`` and ``view``.
 
     Raises
     ------
@@ -88,6 +88,8 @@ _PARSERS: Mapping[str, Callable[[Any, str], Any]] = {
     "views": parse_texts,
     "controls": _flag,
     "screen": _flag,
+    "hold_out": _text,
+    "select": _text,
     "loss": _text,
     "device": _text,
     "memory": _text,

@@ -54,12 +54,15 @@ class TrialResult:
         Numbers that were learnt; -1 where that has no meaning.
     best_epoch : int64 array (n_heads,)
         The epoch that was kept; 0 where the loss diverged before there was one, -1 where there are no epochs.
+    p_ai : float32 array (n_heads, n_rows) or None
+        Raw P(AI) on the same rows; None where nothing is held out.
     """
 
     decisions: NDArray[np.int16]
     seconds: NDArray[np.float64]
     n_parameters: NDArray[np.int64]
     best_epoch: NDArray[np.int64]
+    p_ai: NDArray[np.float32] | None = None
 
 
 class Ledger:
@@ -93,7 +96,9 @@ class Ledger:
         remove_unfinished(unfinished_in_ledger(folder))
         return ledger
 
-    def find(self, name: str, *, n_heads: int, n_classes: tuple[int, ...], n_rows: int) -> TrialResult | None:
+    def find(
+        self, name: str, *, n_heads: int, n_classes: tuple[int, ...], n_rows: int, has_p_ai: bool = False
+    ) -> TrialResult | None:
         """Return a finished trial; None if it is not there, or damaged: then it is to be done again.
 
         Parameters
@@ -104,6 +109,8 @@ class Ledger:
             Its size.
         n_classes : tuple of int
             Of each task: decisions are below.
+        has_p_ai : bool
+            Whether P(AI) is kept with it.
         """
         file = name + _SUFFIX
         if not (self._folder / file).is_file():
@@ -114,18 +121,22 @@ class Ledger:
             "n_parameters": (np.int64, (n_heads,)),
             "best_epoch": (np.int64, (n_heads,)),
         }
+        if has_p_ai:
+            shapes["p_ai"] = (np.float32, (n_heads, n_rows))
         try:
             found = TrialResult(**read_tensors(Contents(self._folder), file, shapes))
         except HeadsError:
             return None
         limits = np.array(n_classes)[None, :, None]
         is_sound = ((found.decisions >= 0) & (found.decisions < limits)).all() and (found.seconds >= 0).all()
+        if found.p_ai is not None:
+            is_sound &= ((found.p_ai >= 0) & (found.p_ai <= 1)).all()
         return found if is_sound else None
 
     def add(self, name: str, result: TrialResult) -> None:
         """Keep a finished trial."""
         self._check_folder()
-        arrays = {key: np.ascontiguousarray(value) for key, value in vars(result).items()}
+        arrays = {key: np.ascontiguousarray(value) for key, value in vars(result).items() if value is not None}
         write_file(self._folder / (name + _SUFFIX), format_safetensors(arrays))
 
     def _check_folder(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from heads.ablation.grid import Grid
+from heads.data.held_out import parse_axis
 from heads.errors import HeadsError
 from heads.files.ranges import FINITE, Range
 
@@ -32,6 +33,8 @@ class AblationRequest:
     dim, lr, weight_decay : str or sequence of numbers
     seeds, folds : int
     controls, screen : bool
+    hold_out : {"generator", "origin"}
+    select : {"score", "held-out"}
     loss, device, memory, dataset : str
     set : mapping
         Further settings of the heads.
@@ -50,6 +53,8 @@ class AblationRequest:
     views: Texts | None = None
     controls: bool | None = None
     screen: bool | None = None
+    hold_out: str | None = None
+    select: str | None = None
     loss: str | None = None
     device: str | None = None
     memory: str | None = None
@@ -89,6 +94,8 @@ class AblationRequest:
             screen=self.screen is True,
             settings=settings,
             outputs=outputs or {},
+            hold_out=None if self.hold_out is None else parse_axis(self.hold_out),
+            select=self.select or Grid.select,
         )
 
 

@@ -55,6 +55,8 @@ class Study:
         Of networks.
     memory : str or None
         How much the matrix of networks may take, e.g. ``"2GB"``; None: as much as it needs.
+    holds_out : bool
+        Whether each part leaves something out: then P(AI) of its scored rows is kept, for thresholds and ranks.
     """
 
     rows: StudyRows
@@ -62,6 +64,7 @@ class Study:
     settings: Mapping[str, Any] = field(default_factory=dict)
     device: Device = "cpu"
     memory: str | None = None
+    holds_out: bool = False
 
     @property
     def features(self) -> Features:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +16,9 @@ from heads.ablation.grid import Cell
 from heads.ablation.ledger import Ledger, TrialResult
 from heads.ablation.study import EpochProgress, Study, Trial
 from heads.data.features import Features
+from heads.data.folds import Part
 from heads.data.row_source import RowSource
-from heads.data.tasks import Targets
+from heads.data.tasks import Targets, joint_tasks
 from heads.head.kinds import find_kind
 from heads.head.protocol import Head, Prediction
 from heads.runs.fitting import build_head
@@ -52,6 +53,10 @@ class TrialRunner:
         self.study, self._ledger = study, ledger
         self._shared: dict[tuple[Cell, int], list[LinearHead]] = {}
 
+    def on(self, parts: tuple[Part, ...]) -> TrialRunner:
+        """Return what runs trials on other parts, each of which leaves something out, with the same ledger."""
+        return TrialRunner(replace(self.study, parts=parts, holds_out=True), self._ledger)
+
     def run(self, trial: Trial, *, progress: EpochProgress | None = None) -> TrialResult:
         """Fit the heads of a trial and take their decisions, unless that was done before.
 
@@ -59,10 +64,11 @@ class TrialRunner:
         """
         if self._ledger is None:
             return self._fit(trial, progress)
-        study, name = self.study, _name(trial)
+        study, name = self.study, _name(trial, holds_out=self.study.holds_out)
         n_classes = tuple(len(task.classes) for task in study.features.tasks)
         n_rows = len(study.parts[trial.part].score_rows)
-        found = self._ledger.find(name, n_heads=len(trial.cells), n_classes=n_classes, n_rows=n_rows)
+        size = {"n_heads": len(trial.cells), "n_rows": n_rows}
+        found = self._ledger.find(name, **size, n_classes=n_classes, has_p_ai=study.holds_out)
         if found is None:
             found = self._fit(trial, progress)
             self._ledger.add(name, found)
@@ -87,6 +93,9 @@ class TrialRunner:
             seconds=seconds + rest,
             n_parameters=_whole([outcome.n_parameters for outcome in outcomes]),
             best_epoch=_whole([outcome.best_epoch for outcome in outcomes]),
+            p_ai=np.stack([_p_ai(outcome.prediction, study.features) for outcome in outcomes])
+            if study.holds_out
+            else None,
         )
 
     def _fit_pack(
@@ -132,14 +141,18 @@ class TrialRunner:
         return self._shared[key]
 
 
-def _name(trial: Trial) -> str:
-    what = [[cell.to_dict() for cell in trial.cells], trial.seed, trial.part]
+def _name(trial: Trial, *, holds_out: bool) -> str:
+    what = [[cell.to_dict() for cell in trial.cells], trial.seed, trial.part, *(["held out"] if holds_out else [])]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _whole(values: list[int | None]) -> NDArray[np.int64]:
     """Return whole numbers as a ledger keeps them: -1 for None."""
     return np.array([-1 if value is None else value for value in values], dtype=np.int64)
+
+
+def _p_ai(prediction: Prediction, features: Features) -> NDArray[np.float32]:
+    return prediction.proba[joint_tasks(features.tasks)[0].name].astype(np.float32)
 
 
 def _stack(prediction: Prediction, features: Features) -> NDArray[np.int16]:

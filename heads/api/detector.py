@@ -91,8 +91,8 @@ class Detector:
         """
         run = self.run
         widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
-        prediction = run.head.predict_proba(fuse_vectors(X, run.fusion, widths=widths))
-        return run.judge(prediction, point=self._point, prior=self._prior)
+        vectors = fuse_vectors(X, run.fusion, widths=widths)
+        return run.judge(run.head.predict_proba(vectors), vectors=vectors, point=self._point, prior=self._prior)
 
     def detect(self, image: str | Path | None = None, *, caption: str | None = None) -> Verdict:
         """Judge one picture, as ``heads detect`` does; encoders are loaded once, for the first.

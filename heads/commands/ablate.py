@@ -22,10 +22,12 @@ from heads.commands.options import (
     DatasetName,
     DeviceChoice,
     EncoderName,
+    HoldOutAxis,
     LossChoice,
     MemorySize,
     OutputsList,
     Overwrite,
+    SelectBy,
     ViewNames,
     check_device,
     view_names,
@@ -85,6 +87,22 @@ def ablate(
             "--screen/--no-screen", help="Fit in full only what a quick look finds promising.", rich_help_panel=TRIALS
         ),
     ] = None,
+    hold_out: Annotated[
+        HoldOutAxis | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Fit once more without each generator, or origin, and judge these rows: generator or origin.",
+            rich_help_panel=TRIALS,
+        ),
+    ] = None,
+    select: Annotated[
+        SelectBy | None,
+        typer.Option(
+            metavar="BY",
+            help="What is best: by score (default), or by mean AUC of what --hold-out leaves out: held-out.",
+            rich_help_panel=TRIALS,
+        ),
+    ] = None,
     loss: LossChoice = None,
     settings: Annotated[
         list[str] | None,
@@ -123,6 +141,8 @@ def ablate(
         views=views,
         controls=controls,
         screen=screen,
+        hold_out=hold_out and hold_out.value,
+        select=select and select.value,
         loss=loss and loss.value,
         device=device and device.value,
         memory=memory,
@@ -154,9 +174,7 @@ def ablate(
     prepare_ablation_out(folder, overwrite=overwrite)
     with show_grid() as progress:
         result = library_ablate(rows, grid, out=folder, device=place, memory=request.memory, progress=progress)
-    _write(result, folder, as_json=as_json)
-    if not as_json:
-        print_ablation(result, folder, store.path, choices=choices)
+    _tell(result, folder, store.path, choices=choices, as_json=as_json)
 
 
 def _join(tables: Mapping[str, Mapping[str, str]], chosen: Choices) -> Choices:
@@ -165,10 +183,13 @@ def _join(tables: Mapping[str, Mapping[str, str]], chosen: Choices) -> Choices:
     return {modality: {**tables.get(modality, {}), **chosen.get(modality, {})} for modality in modalities}
 
 
-def _write(result: AblationResult, folder: Path, *, as_json: bool) -> None:
+def _tell(result: AblationResult, folder: Path, cache: Path, *, choices: Choices, as_json: bool) -> None:
+    """Write the folder of an ablation, and print what is in it."""
     from heads.ablation.files import ablation_document, write_ablation
 
     for note in write_ablation(result, folder):
         notes.print(f"[yellow]Note:[/] {safe(note)}")
     if as_json:
         print_json({"out": str(folder), **ablation_document(result)})
+    else:
+        print_ablation(result, folder, cache, choices=choices)

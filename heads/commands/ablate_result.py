@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from heads.commands.held_out_tables import print_held_out
 from heads.commands.render import console, next_command, safe, score
 from heads.data.fusion import fusion_modalities
 
@@ -46,6 +47,8 @@ def print_ablation(
     for finding in result.findings:
         colour = _COLOURS.get(finding.verdict, "yellow")
         console.print(f"[{colour}]•[/] {safe(finding.sentence)}")
+    if result.held_out is not None:
+        print_held_out(result.held_out, [summary.cell for summary in result.ranked()], select=result.grid.select)
     console.print(f"Tables and plot: [bold]{safe(folder)}[/]", soft_wrap=True)
     next_command("heads", "train", cache, *_train_words(result, choices))
 

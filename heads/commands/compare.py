@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.console import CheckDigests, cache_folder
-from heads.commands.detectors import open_detector, open_scores, parse_views
+from heads.commands.detectors import ALL_VIEWS, open_detector, open_scores, parse_views, seen_rows, stored_views
 from heads.commands.options import (
     PRINTED,
     AsJson,
@@ -62,6 +62,7 @@ def compare(
         store = own[0].store if own else open_store(cache_folder(cache), dataset=dataset, check=check)
         truth = read_truth(store, split)
         detectors: list[Detector] = [*own, *others]
+        names = stored_views(own[0]) if names == [ALL_VIEWS] and own else names
         chosen = names or ([own[0].own_view] if own else ["clean"])
         found = library_compare(detectors, truth, views=chosen, shared=shared, point=point)
     if as_json:
@@ -80,8 +81,10 @@ def _print(found: Comparison, cache: str) -> None:
         left_out = found.answered[name] - found.n
         more = f"; {left_out:,} rows more that others do not answer" if left_out else ""
         console.print(f"  [bold]{safe(name)}[/], operating point {safe(point)}{more}", soft_wrap=True)
+    if found.split in ("train", "valid"):
+        console.print(seen_rows(found.split))
     print_tables(comparison_tables(found))
     console.print(
-        "\n[dim]Differences are paired by row and clustered by group, 95 % intervals; p is Holm's for the whole table. "
-        "Of false positives and log loss less is better.[/]"
+        "\n[dim]Differences are paired by row and clustered by group, each with its own 95 % interval; p is adjusted "
+        "for all of the table (Holm), and decides what is said. Of false positives and log loss less is better.[/]"
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from heads.commands.options import DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
+from heads.commands.likeness_lines import print_too_few
+from heads.commands.options import Abstain, DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
 from heads.commands.render import console, next_command, print_json, safe
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def detect(
     device: EncodingDevice = DeviceName.auto,
     point: PointName = None,
     prior: Prior = None,
+    abstain: Abstain = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
     """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder.
@@ -48,7 +50,9 @@ def detect(
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
-    judge = PictureJudge(loaded, models=models, device=device.value, point=point, prior=prior)
+    judge = PictureJudge(
+        loaded, models=models, device=device.value, point=point, prior=prior, abstain_novel=abstain is not None
+    )
     found = _judge_all(judge, images, captions)
     if as_json:
         documents = [verdict.to_dict() for _, verdict in found]
@@ -59,6 +63,7 @@ def detect(
         if number:
             console.print()
         _print_verdict(path, verdict)
+    print_too_few(loaded)
     for modality, place in found[0][1].models.items():
         console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
     cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
@@ -106,11 +111,16 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
     name = "the caption" if path is None else safe(path)
     if found.verdict == "real":
         console.print(f"{name}: [bold green]real[/]", soft_wrap=True)
-    elif found.verdict == "unsure":
-        console.print(f"{name}: [bold yellow]unsure[/]", soft_wrap=True)
+    elif found.verdict != "ai":
+        console.print(f"{name}: [bold yellow]{found.verdict}[/]", soft_wrap=True)
     else:
         maker = f", most likely by [bold]{safe(found.generator)}[/]" if found.generator else ""
         console.print(f"{name}: [bold red]AI-generated[/]{maker}", soft_wrap=True)
+    if found.is_unlike:
+        console.print(
+            f"[yellow]Unlike the training pictures[/] (novelty {found.novelty:.3f}): what is promised of verdicts\n"
+            "does not hold for it"
+        )
     console.print(f"P(AI) is {found.p_ai:.3f}, {_decision(found)}\n")
     table = Table("", "probability", "", box=None, header_style="dim", pad_edge=False)
     table.add_row("AI", f"{found.p_ai:.3f}", draw_bar(found.p_ai, found.threshold))
@@ -125,7 +135,8 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
 def _decision(found: Verdict) -> str:
     """Say where P(AI) lies beside the threshold, or beside the two between which nothing is decided."""
     if found.real_below == found.threshold:
-        return f"{'at or above' if found.verdict == 'ai' else 'below'} the threshold of {found.threshold:.3f} (│)"
+        is_above = found.verdict == "ai" or (found.verdict != "real" and found.p_ai >= found.threshold)
+        return f"{'at or above' if is_above else 'below'} the threshold of {found.threshold:.3f} (│)"
     both = f"{found.real_below:.3f} and {found.threshold:.3f}"
     where = {"ai": f"at or above {found.threshold:.3f}", "real": f"below {found.real_below:.3f}"}
     return f"{where[found.verdict]}; unsure between {both}" if found.verdict in where else f"between {both}"

@@ -12,7 +12,9 @@ from heads.errors import HeadsError
 if TYPE_CHECKING:
     from heads.evaluation.detectors import RunDetector, ScoreFile
 
-__all__ = ["open_detector", "open_scores", "parse_slices", "parse_views"]
+__all__ = ["ALL_VIEWS", "open_detector", "open_scores", "parse_slices", "parse_views", "seen_rows", "stored_views"]
+
+ALL_VIEWS = "all"
 
 
 def open_detector(
@@ -40,13 +42,31 @@ def open_scores(given: Sequence[str], *, has_run: bool) -> list[ScoreFile]:
 
     if not given and not has_run:
         raise HeadsError("nothing is to be scored: name the folder of a RUN, or --scores NAME=F.csv")
-    found = []
+    found: list[ScoreFile] = []
     for text in given:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise HeadsError(f"--scores {text!r:.80} is not NAME=F.csv, e.g. --scores other=scores.csv")
+        if name in [each.name for each in found]:
+            raise HeadsError(f"--scores {name!r:.80} is named twice: call one otherwise")
         found.append(read_scores(name, Path(path)))
     return found
+
+
+def stored_views(own: RunDetector) -> list[str]:
+    """Return the views that the cache has of all vectors that a run takes, that of the run first."""
+    found: list[Sequence[str]] = [
+        own.store.views(modality, encoder=selection.fingerprint)
+        for modality, selection in own.run.selections.items()
+        if modality != "text"
+    ]
+    shared = [view for view in found[0] if all(view in views for views in found)] if found else [own.own_view]
+    return [own.own_view, *(view for view in shared if view != own.own_view)]
+
+
+def seen_rows(split: str) -> str:
+    """Say that heads were made with the rows of a split."""
+    return f"[yellow]Note:[/] rows of {split} took part in making heads; test has those that no head saw"
 
 
 def parse_slices(given: str | None) -> tuple[str, ...]:
@@ -61,11 +81,13 @@ def parse_slices(given: str | None) -> tuple[str, ...]:
 
 
 def parse_views(view: str | None, views: str | None) -> list[str]:
-    """Read ``--view`` or ``--views``; neither: none is named."""
+    """Read ``--view`` or ``--views``; neither: none is named. ``all`` of `stored_views` stands alone."""
     if view is not None and views is not None:
         raise HeadsError("--view and --views are both given: name all views in --views")
     if views is None:
         return [] if view is None else [view]
+    if views == ALL_VIEWS:
+        return [ALL_VIEWS]
     from featcache import expand_views
 
     return [str(name) for name in expand_views(views)]

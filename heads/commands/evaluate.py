@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.console import CheckDigests, cache_folder, notes
-from heads.commands.detectors import open_detector, open_scores, parse_slices, parse_views
+from heads.commands.detectors import (
+    ALL_VIEWS,
+    open_detector,
+    open_scores,
+    parse_slices,
+    parse_views,
+    seen_rows,
+    stored_views,
+)
 from heads.commands.folders import free_name
 from heads.commands.guarantee_lines import print_promises
+from heads.commands.likeness_lines import print_statement
 from heads.commands.options import (
     PRINTED,
     AsJson,
     DatasetName,
     EncoderName,
+    OverwriteFile,
     PointName,
     Prior,
     ReportFormat,
@@ -27,6 +37,7 @@ from heads.commands.options import (
 )
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.commands.report import markdown, print_tables, report_tables
+from heads.errors import HeadsError
 from heads.files.folder import prepare_file, write_file
 
 if TYPE_CHECKING:
@@ -64,14 +75,17 @@ def evaluate(
         Path | None,
         typer.Option(metavar="F.json", help="Write it, with counts at every threshold.", rich_help_panel=PRINTED),
     ] = None,
+    overwrite: OverwriteFile = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
     """Score a run on one split: decisions, ranking and probabilities, each figure with its interval."""
     slices, names = parse_slices(by), parse_views(view, views)
     others = open_scores(scores or [], has_run=run is not None)
+    if run is None and (point is not None or prior is not None or names):
+        raise HeadsError("--point, --prior, --view and --views are of a run: scores of others are taken as they are")
     if out is not None:
-        prepare_file(out)
+        prepare_file(out, overwrite=overwrite)
 
     from featcache import open_store
     from heads.evaluation.report import build_report
@@ -86,6 +100,7 @@ def evaluate(
             own = open_detector(run, cache, dataset=dataset, encoders=encoders, check=check, progress=checking)
             own.run.point(point)
             own.run.check_prior(prior)
+            names = stored_views(own) if names == [ALL_VIEWS] else names
             store = own.store
         truth = read_truth(store, split)
         if run is not None:
@@ -142,11 +157,16 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
         typer.echo(markdown(tables))
         return
     about, first = report.about, report.views[0]
+    print_statement(about["statement"])
     seen = f", view {safe(first.view)}" if len(report.views) == 1 and first.view != "clean" else ""
     where = f"[bold]{safe(about['detector'])}[/] on split {safe(about['split'])} of {safe(about['cache'])}{seen}"
     console.print(f"{where}: {first.n:,} rows in {first.n_groups:,} groups", soft_wrap=True)
     if result is not None:
         _print_counts(result)
+    elif first.n_missing:
+        console.print(f"[yellow]{first.n_missing:,}[/] labelled rows have no score and are left out")
+    if about["split"] in ("train", "valid"):
+        console.print(seen_rows(about["split"]))
     console.print(_rule(report))
     print_promises(report.point, [view.view for view in report.views])
     print_tables(tables)

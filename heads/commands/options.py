@@ -18,6 +18,7 @@ __all__ = [
     "PRINTED",
     "TRIALS",
     "VERDICTS",
+    "Abstain",
     "AsJson",
     "Confidence",
     "DatasetName",
@@ -27,6 +28,7 @@ __all__ = [
     "EncodingDevice",
     "FusionName",
     "HeadName",
+    "HoldOutAxis",
     "ImageModel",
     "LossChoice",
     "LossName",
@@ -36,11 +38,13 @@ __all__ = [
     "Outputs",
     "OutputsList",
     "Overwrite",
+    "OverwriteFile",
     "PointName",
     "PresetName",
     "Prior",
     "ReportFormat",
     "ScoreFiles",
+    "SelectBy",
     "StoredViews",
     "TableFormat",
     "TextModel",
@@ -91,6 +95,7 @@ OutputsList = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")]
 ViewName = Annotated[
     str | None,
     typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.", rich_help_panel=_VECTORS),
@@ -120,7 +125,7 @@ StoredViews = Annotated[
     typer.Option(
         "--views",
         metavar="V,…",
-        help="Several stored views in one table, e.g. report; the first is what others are compared with.",
+        help="Several views in one table: names, report, or all that are stored; the first is what flips count from.",
         rich_help_panel=_VECTORS,
     ),
 ]
@@ -157,6 +162,20 @@ ViewNames = Annotated[
 ]  # fmt: skip
 
 
+class Abstention(StrEnum):
+    """What verdicts are withheld from."""
+
+    novel = "novel"
+
+
+Abstain = Annotated[
+    Abstention | None,
+    typer.Option(
+        metavar="novel", help="novel: pictures unlike those of training are unsure.", rich_help_panel=VERDICTS
+    ),
+]
+
+
 class LossName(StrEnum):
     """What the mlp head minimises."""
 
@@ -169,6 +188,20 @@ LossChoice = Annotated[
     LossName | None,
     typer.Option(metavar="LOSS", help="Of head mlp: multitask (default), paper or joint.", rich_help_panel=HEAD),
 ]
+
+
+class HoldOutAxis(StrEnum):
+    """What an ablation leaves out, one value at a time."""
+
+    generator = "generator"
+    origin = "origin"
+
+
+class SelectBy(StrEnum):
+    """What the best configuration of an ablation is best at."""
+
+    score = "score"
+    held_out = "held-out"
 
 
 class PresetName(StrEnum):

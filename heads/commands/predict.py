@@ -10,7 +10,18 @@ import typer
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
 from heads.commands.guarantee_lines import print_promises
-from heads.commands.options import AsJson, DatasetName, EncoderName, PointName, Prior, TableFormat, ViewName
+from heads.commands.likeness_lines import print_unlike
+from heads.commands.options import (
+    Abstain,
+    AsJson,
+    DatasetName,
+    EncoderName,
+    OverwriteFile,
+    PointName,
+    Prior,
+    TableFormat,
+    ViewName,
+)
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.data.tasks import AI
 
@@ -32,7 +43,8 @@ def predict(
     dataset: DatasetName = None,
     point: PointName = None,
     prior: Prior = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")] = False,
+    abstain: Abstain = None,
+    overwrite: OverwriteFile = False,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +53,7 @@ def predict(
     from heads.runs.predictions import check_table_format, write_ct2, write_table
     from heads.runs.predictions import predict as library_predict
     from heads.runs.run import load_run
-    from heads.verdicts.judging import UNSURE
+    from heads.verdicts.judging import UNSURE, UNSURE_UNLIKE
 
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
@@ -55,18 +67,21 @@ def predict(
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         check_encoders(loaded, store, encoders)
         chosen = loaded.in_view(view) if view else loaded
-        found = library_predict(chosen, store, split, point=point, prior=prior)
+        abstains = abstain is not None
+        found = library_predict(chosen, store, split, point=point, prior=prior, abstain_novel=abstains)
     (write_ct2 if is_ct2 else write_table)(found, out)
     words = found.judgement.words
-    n_ai, n_unsure = words.count(AI), words.count(UNSURE)
-    counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai, "n_unsure": n_unsure}
+    n_ai, n_unsure = words.count(AI), words.count(UNSURE) + words.count(UNSURE_UNLIKE)
+    n_unlike = None if loaded.likeness is None else int(found.judgement.is_unlike.sum())
+    counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai, "n_unsure": n_unsure, "n_unlike": n_unlike}
     if as_json:
         decided = {"threshold": found.point.ai_from, "real_below": found.point.real_below, "point": found.point.name}
         print_json({"out": str(out), "split": split, **decided, "prior": loaded.check_prior(prior), **counts})
     else:
         n_answered = len(found) - found.n_refused
-        unsure = f", {n_unsure:,} unsure" if found.point.abstains else ""
+        unsure = f", {n_unsure:,} unsure" if found.point.abstains or abstain else ""
         console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI{unsure}")
+        print_unlike(n_unlike, loaded)
         print_promises(found.point, [chosen.point("balanced").view])
         if found.n_refused:
             how = "left out" if is_ct2 else "written without an answer"

@@ -49,8 +49,8 @@ def pseudo_label(
     report = {**found.report, "teacher": str(run)}
     splits = tuple(dict.fromkeys((*loaded.record.transductive, split)))
     record = build_record(found.fitted, store, selections=loaded.selections, transductive=splits, pseudo=report)
-    files = {PSEUDO_FILE: found.table()}
-    new = save_run(record, found.fitted.head, out=folder, attachments=files, overwrite=overwrite)
+    fitted, files = found.fitted, {PSEUDO_FILE: found.table()}
+    new = save_run(record, fitted.head, out=folder, likeness=fitted.likeness, attachments=files, overwrite=overwrite)
     if as_json:
         print_json({**fitted_summary(new), "pseudo": report, "transductive": list(splits)})
         return

@@ -15,6 +15,7 @@ from heads.commands.render import console, safe
 if TYPE_CHECKING:
     from heads.evaluation.comparison import Comparison
     from heads.evaluation.report import Report, ViewReport
+    from heads.evaluation.slices import Slice
     from heads.statistics.intervals import Interval
 
 __all__ = ["PlainTable", "comparison_tables", "markdown", "print_tables", "report_tables", "show_interval"]
@@ -23,6 +24,7 @@ NAMES = {
     "fpr": "false positive rate",
     "tpr": "true positive rate",
     "balanced_accuracy": "balanced accuracy",
+    "precision": "precision of AI",
     "accuracy": "accuracy",
     "f1_binary": "F1 of AI",
     "f1_macro": "F1 macro",
@@ -93,7 +95,7 @@ def comparison_tables(found: Comparison) -> list[PlainTable]:
                 figure_name(each.figure),
                 _number(each.first),
                 _number(each.other),
-                f"{each.difference.estimate:+.3f}",
+                "–" if math.isnan(each.difference.estimate) else f"{each.difference.estimate:+.3f}",
                 _signed(each.difference),
                 _p_value(each.p_value),
                 each.verdict if each.verdict in ("better", "worse") else "not shown",
@@ -161,6 +163,9 @@ def _one_view(view: ViewReport, reference: Mapping[str, float]) -> Iterator[Plai
         yield PlainTable(
             _SECTIONS[section], header if has_fourth else header[:3], tuple(r if has_fourth else r[:3] for r in rows)
         )
+    words = list(view.confusion["real"])
+    counts = tuple((name, *(f"{said[word]:,}" for word in words)) for name, said in view.confusion.items())
+    yield PlainTable("Rows by class and verdict", ("", *(f"called {word}" for word in words)), counts)
     if view.decided is not None:
         decided = tuple(
             (figure_name(name), _number(interval.estimate), show_interval(interval))
@@ -189,18 +194,27 @@ def _several_views(views: Sequence[ViewReport]) -> Iterator[PlainTable]:
     yield PlainTable(f"Verdicts on A that differ from those of view {views[0].view}", ("view", "share"), tuple(flips))
 
 
-def _rates(title: str, by: str, values: Mapping[str, Mapping[str, Interval | int]]) -> PlainTable:
-    rows = []
-    for value, rates in values.items():
-        cells = [_long(rates[name]) if name in rates else "" for name in ("fpr", "tpr")]
-        rows.append((value, f"{rates['n']:,}", f"{rates['n_groups']:,}", *cells))
-    header = (by, "rows", "groups", "real called AI", "AI called AI")
-    return PlainTable(title, header, tuple(rows))
+def _rates(title: str, by: str, values: Mapping[str, Slice]) -> PlainTable:
+    has_unsure = any("unsure" in rates for rates in values.values())
+    names = ("fpr", "tpr", "unsure") if has_unsure else ("fpr", "tpr")
+    rows = [
+        (
+            value,
+            f"{rates['n']:,}",
+            f"{rates['n_groups']:,}",
+            *(_rate(rates.get(name), is_short=has_unsure) for name in names),
+        )
+        for value, rates in values.items()
+    ]
+    titles = ("real called AI", "AI called AI", "unsure")[: len(names)]
+    return PlainTable(title, (by, "rows", "groups", *titles), tuple(rows))
 
 
-def _long(value: Interval | int) -> str:
-    assert not isinstance(value, int)
-    return f"{value.estimate:.3f} ({show_interval(value)})"
+def _rate(value: Interval | float | None, *, is_short: bool) -> str:
+    if value is None:
+        return ""
+    assert not isinstance(value, int | float)
+    return _short(value) if is_short else f"{value.estimate:.3f} ({show_interval(value)})"
 
 
 def _short(interval: Interval) -> str:

@@ -12,12 +12,14 @@ from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
+from heads.commands.likeness_lines import print_statement, print_unlike
 from heads.commands.options import (
+    Abstain,
     AsJson,
     DeviceName,
     EncodingDevice,
     ImageModel,
-    Overwrite,
+    OverwriteFile,
     PointName,
     Prior,
     TextModel,
@@ -48,7 +50,8 @@ def scan(
     device: EncodingDevice = DeviceName.auto,
     point: PointName = None,
     prior: Prior = None,
-    overwrite: Overwrite = False,
+    abstain: Abstain = None,
+    overwrite: OverwriteFile = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge all pictures of a folder, or of other data: one line each, also of those that cannot be judged.
@@ -56,6 +59,8 @@ def scan(
     They are encoded under the view that the head was fitted on: of several views the clean one.
     """
     check_table_ending(out)
+    if out.exists() and Path(data).exists() and out.samefile(data):
+        raise HeadsError(f"--out {out} is the data themselves: name another file for the verdicts")
     prepare_file(out, overwrite=overwrite)
     keep_heap()
     with interruptible("heads"):
@@ -79,11 +84,13 @@ def scan(
             pictures = encode_pictures(
                 loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
             )
-        done = write_verdicts(loaded, pictures, out, point=point, prior=prior, overwrite=overwrite)
+        done = write_verdicts(
+            loaded, pictures, out, point=point, prior=prior, abstain_novel=abstain is not None, overwrite=overwrite
+        )
     if as_json:
         print_json(_document(done, out, folder) | {"n_encoded": pictures.n_encoded, "models": places})
     else:
-        _print(done, out, folder)
+        _print(done, out, folder, loaded)
     if done.n_failed:
         raise typer.Exit(3)
 
@@ -131,16 +138,20 @@ def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
         "n_real": done.n_real,
         "n_ai": done.n_ai,
         "n_unsure": done.n_unsure,
+        "n_unlike": done.n_unlike,
         "n_failed": done.n_failed,
     }
-    return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed)}
+    statement = None if done.statement is None else done.statement.to_dict()
+    return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed), "statement": statement}
 
 
-def _print(done: Scan, out: Path, folder: Path) -> None:
+def _print(done: Scan, out: Path, folder: Path, run: Run) -> None:
+    print_statement(None if done.statement is None else done.statement.to_dict())
     files = "file" if len(done) == 1 else "files"
     unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
     found = f"[bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {unsure}{_failed(done)}"
     console.print(f"{len(done):,} {files}: {found}")
+    print_unlike(done.n_unlike, run)
     if done.first is not None:
         path, error = done.first
         console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)

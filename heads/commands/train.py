@@ -148,7 +148,7 @@ def train(
         fitted = fit(features, stored=stored)
         crossed = cross_fit(features, stored, folds=folds, fusion=config.fusion, fit=fit) if folds else None
     record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
-    new = Run(folder, record, fitted.head)
+    new = Run(folder, record, fitted.head, fitted.likeness)
     run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))

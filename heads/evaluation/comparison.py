@@ -11,7 +11,7 @@ import numpy as np
 
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
-from heads.evaluation.detectors import Detector, Scored
+from heads.evaluation.detectors import Detector, Scored, ScoreFile
 from heads.evaluation.figures import N_RESAMPLES, Figures
 from heads.evaluation.truth import Truth
 from heads.statistics.intervals import Interval, bound, difference_p_value, holm
@@ -23,6 +23,7 @@ COMPARED = ("balanced_accuracy", "fpr", "tpr", "auc", "b_f1_macro", "nll")
 """Figures that are compared."""
 LESS_IS_BETTER = frozenset({"fpr", "nll"})
 _LEVEL = 0.95
+_FEW_GROUPS = 5
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Comparison:
         Detectors, the first is what the others are compared with; and the operating point of each.
     n, n_groups : int
         Rows that all answer in all views.
+    prior : float or None
+        Share of AI at which probabilities are judged, that of the first run; None: scores are judged as they are.
     answered : mapping of str to int
         How many of the split's labelled rows each detector answers in all views.
     differences : tuple of Difference
@@ -78,6 +81,7 @@ class Comparison:
     points: tuple[str, ...]
     n: int
     n_groups: int
+    prior: float | None
     answered: Mapping[str, int]
     differences: tuple[Difference, ...]
 
@@ -121,11 +125,9 @@ def compare(
     if doubled or len(names) < 2:
         what = f"{doubled[0]} is named twice" if doubled else "there is one detector"
         raise HeadsError(f"{what}, expected two or more that differ")
-    scored = {
-        (name, view): d.score(truth, view, prior=None)
-        for name, d in zip(names, detectors, strict=True)
-        for view in views
-    }
+    _check_views(detectors, views)
+    prior = _common_prior(detectors)
+    scored = {(each.name, view): each.score(truth, view, prior=prior) for each in detectors for view in views}
     answered = {name: reduce(np.intersect1d, [scored[name, view].rows for view in views]) for name in names}
     rows = reduce(np.intersect1d, answered.values())
     _check_rows(answered, len(rows), len(truth), shared=shared)
@@ -134,7 +136,8 @@ def compare(
     differences: list[Difference] = []
     for view in views:
         figures = [
-            Figures(of_all, _take(scored[name, view], rows), own, None) for name, own in zip(names, points, strict=True)
+            Figures(of_all, _take(scored[name, view], rows), own, prior)
+            for name, own in zip(names, points, strict=True)
         ]
         differences += _differences(figures, names, view)
     adjusted = holm([each.p_value for each in differences])
@@ -144,9 +147,25 @@ def compare(
         points=tuple(own.name for own in points),
         n=len(rows),
         n_groups=of_all.n_groups,
+        prior=prior,
         answered={name: len(found) for name, found in answered.items()},
         differences=tuple(_decide(each, float(p)) for each, p in zip(differences, adjusted, strict=True)),
     )
+
+
+def _check_views(detectors: Sequence[Detector], views: Sequence[str]) -> None:
+    """Raise if a file of scores, which has one score a row, is to be compared in several views."""
+    files = [each.name for each in detectors if isinstance(each, ScoreFile)]
+    if files and len(views) > 1:
+        raise HeadsError(
+            f"scores {files[0]} are of one view of the pictures, found {len(views)} views: compare them in one, --view"
+        )
+
+
+def _common_prior(detectors: Sequence[Detector]) -> float | None:
+    """Return the prior of the first detector, if the probabilities of all can be moved to it."""
+    priors = [each.maps.prior for each in detectors]
+    return None if None in priors else priors[0]
 
 
 def _check_rows(answered: Mapping[str, Any], n_shared: int, n: int, *, shared: bool) -> None:
@@ -182,7 +201,8 @@ def _differences(figures: Sequence[Figures], names: Sequence[str], view: str) ->
 def _difference(name: str, view: str, figure: str, both: tuple[FloatArray, FloatArray], n_groups: int) -> Difference:
     values = both[1] - both[0]
     interval = bound(values, n_groups, level=_LEVEL)
-    p_value = difference_p_value(float(values[0]), standard_error(values[1:]), n_groups)
+    few = n_groups < _FEW_GROUPS  # resamples of so few do not know their own spread
+    p_value = 1.0 if few else difference_p_value(float(values[0]), standard_error(values[1:]), n_groups)
     return Difference(name, view, figure, float(both[0][0]), float(both[1][0]), interval, p_value, "")
 
 

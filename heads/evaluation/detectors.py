@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -72,6 +73,11 @@ class Detector(Protocol):
         """How its raw scores become probabilities."""
         ...
 
+    @property
+    def points(self) -> Sequence[OperatingPoint]:
+        """All its operating points."""
+        ...
+
     def point(self, name: str | None) -> OperatingPoint:
         """Return an operating point; the default is its own choice."""
         ...
@@ -102,6 +108,11 @@ class RunDetector:
     def own_view(self) -> str:
         """The view that the head is fitted for: the clean one of a head that looks at captions alone."""
         return self.run.points["balanced"].view
+
+    @property
+    def points(self) -> Sequence[OperatingPoint]:
+        """Those of the run."""
+        return tuple(self.run.points.values())
 
     def point(self, name: str | None) -> OperatingPoint:
         """Return an operating point of the run."""
@@ -160,6 +171,11 @@ class ScoreFile:
     def maps(self) -> ProbabilityMaps:
         """None: scores are taken as they are."""
         return RAW
+
+    @property
+    def points(self) -> Sequence[OperatingPoint]:
+        """AI from 0.5 on."""
+        return (self.point(None),)
 
     def point(self, name: str | None) -> OperatingPoint:
         """Return its only point: AI from 0.5 on."""

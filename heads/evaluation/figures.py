@@ -6,15 +6,15 @@ alone, probabilities on the map and the prior.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from heads.data.features import BoolArray
 from heads.data.tasks import REAL, UNKNOWN, IntArray
 from heads.evaluation.detectors import Scored
-from heads.evaluation.truth import UNNAMED, Truth
+from heads.evaluation.truth import Truth
 from heads.statistics.decisions import (
     DecisionCounts,
     accuracy,
@@ -25,7 +25,7 @@ from heads.statistics.decisions import (
     true_positive_rate,
     weighted_f1,
 )
-from heads.statistics.intervals import Interval, Scale, bound, bound_rate
+from heads.statistics.intervals import Interval, Scale, bound
 from heads.statistics.probability import ProbabilitySums, calibration_floor, prior_weights
 from heads.statistics.ranking import FPRS, RankedScores
 from heads.statistics.resampling import FloatArray, resample
@@ -48,18 +48,22 @@ class Figure:
     classes : tuple of int
         Classes of task A whose rows it is of: as many groups as the one has that has fewest count.
     scale : {"identity", "logit", "log"}
+    least : int
+        Groups of real rows below which it has no interval: fewer know nothing of so small a false positive rate.
     """
 
     section: str
     name: str
     classes: tuple[int, ...]
     scale: Scale = "logit"
+    least: int = 0
 
 
 OF_A = (
     Figure("decisions", "fpr", (0,)),
     Figure("decisions", "tpr", (1,)),
     Figure("decisions", "balanced_accuracy", (0, 1)),
+    Figure("decisions", "precision", (0, 1)),
     Figure("decisions", "accuracy", ()),
     Figure("decisions", "f1_binary", (1,)),
     Figure("decisions", "f1_macro", ()),
@@ -67,9 +71,9 @@ OF_A = (
     Figure("decisions", "unsure", ()),
     Figure("ranking", "auc", (0, 1)),
     Figure("ranking", "average_precision", (1,)),
-    Figure("ranking", "tpr_at_fpr_0.01", (0, 1)),
-    Figure("ranking", "tpr_at_fpr_0.05", (0, 1)),
-    Figure("ranking", "partial_auc_0.05", (0, 1)),
+    Figure("ranking", "tpr_at_fpr_0.01", (0, 1), least=300),
+    Figure("ranking", "tpr_at_fpr_0.05", (0, 1), least=60),
+    Figure("ranking", "partial_auc_0.05", (0, 1), least=60),
     Figure("probabilities", "nll", (0, 1), "log"),
     Figure("probabilities", "brier", (0, 1), "log"),
     Figure("probabilities", "ece", (0, 1), "log"),
@@ -172,6 +176,7 @@ class Figures:
             "fpr": false_positive_rate(confusion),
             "tpr": true_positive_rate(confusion),
             "balanced_accuracy": balanced_accuracy(confusion),
+            "precision": self._precision(confusion),
             "f1_binary": class_f1(confusion)[:, AI_CODE],
             **_agreement(confusion),
             "unsure": confusion[:, :, UNSURE_DECISION].sum(axis=1) / confusion.sum(axis=(1, 2)),
@@ -188,12 +193,27 @@ class Figures:
             found |= {f"{task}_{name}": values for task, part in parts.items() for name, values in part.items()}
         return {figure.name: found[figure.name] for figure in self.listed}
 
+    def _precision(self, confusion: FloatArray) -> FloatArray:
+        """Return the share of rows called AI that are AI: at the prior, else as the rows are."""
+        if self.prior is None:
+            hits, false = confusion[:, 1, AI_CODE], confusion[:, 0, AI_CODE]
+        else:
+            hits = self.prior * true_positive_rate(confusion)
+            false = (1 - self.prior) * false_positive_rate(confusion)
+        said = hits + false
+        return np.asarray(np.divide(hits, said, out=np.full(len(said), np.nan), where=said > 0))
+
     def count_groups(self, figure: Figure) -> int:
         """Return how many groups a figure rests on: of those of its classes the fewest."""
         y, groups = self.truth.y, self.truth.groups
         if figure.name.startswith("b_"):
             return len(np.unique(groups[self.y_b >= 0]))
         return min((len(np.unique(groups[y == code])) for code in figure.classes), default=self.truth.n_groups)
+
+    @property
+    def n_real_groups(self) -> int:
+        """Groups that have real rows."""
+        return len(np.unique(self.truth.groups[self.truth.y == REAL_CODE]))
 
     def floors(self) -> dict[str, float]:
         """Return the calibration errors to expect of true probabilities: ``ece``, ``b_ece``."""
@@ -204,27 +224,6 @@ class Figures:
         if self.knows_b:
             assert self.scored.of_generator is not None
             found["b_ece"] = calibration_floor(self.scored.of_generator[self.y_b >= 0].max(axis=1))
-        return found
-
-    def rates(self, by: str) -> dict[str, dict[str, Interval | int]]:
-        """Return, of each value of a slice, its rows and groups, how many real rows are called AI and how many AI ones.
-
-        Every rate has an interval; what a slice has no rows of is left out.
-        """
-        values = self.truth.slices[by]
-        found: dict[str, dict[str, Interval | int]] = {}
-        for value in sorted({*values.tolist()}, key=lambda name: (name == UNNAMED, name != REAL, name)):
-            found[value] = self._rates(values == value)
-        return found
-
-    def _rates(self, rows: BoolArray) -> dict[str, Interval | int]:
-        y, is_ai = self.truth.y[rows], self.decision[rows] == AI_CODE
-        groups = np.unique(self.truth.groups[rows], return_inverse=True)[1].reshape(-1)
-        found: dict[str, Interval | int] = {"n": len(y), "n_groups": int(groups.max()) + 1}
-        for name, code in (("fpr", REAL_CODE), ("tpr", AI_CODE)):
-            of_class = y == code
-            if of_class.any():
-                found[name] = bound_rate(is_ai[of_class], groups[of_class])
         return found
 
     def confusion(self) -> dict[str, dict[str, int]]:
@@ -242,7 +241,10 @@ def measure_all(figures: Figures, *, seed: int = 0) -> dict[str, dict[str, Inter
     found: dict[str, dict[str, Interval]] = {"decisions": {}, "ranking": {}, "probabilities": {}}
     for figure in figures.listed:
         n_groups = figures.count_groups(figure)
-        found[figure.section][figure.name] = bound(resampled[figure.name], n_groups, scale=figure.scale)
+        each = bound(resampled[figure.name], n_groups, scale=figure.scale)
+        if figure.least > figures.n_real_groups:
+            each = replace(each, low=math.nan, high=math.nan)
+        found[figure.section][figure.name] = each
     return found
 
 

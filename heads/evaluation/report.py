@@ -11,17 +11,19 @@ import numpy as np
 
 from featcache import FeatureStore
 from heads.evaluation.curves import count_above, risk_coverage
-from heads.evaluation.detectors import Detector, RunDetector
+from heads.evaluation.detectors import Detector, RunDetector, Scored
 from heads.evaluation.figures import UNSURE_DECISION, Figures, measure_all
+from heads.evaluation.slices import Slice, measure_slices
 from heads.evaluation.truth import Truth
 from heads.runs.record import format_record
 from heads.runs.run import Run
 from heads.statistics.intervals import Interval, bound_rate
+from heads.verdicts.mixture import SetStatement, state_set
 from heads.verdicts.points import OperatingPoint
 
 __all__ = ["Report", "ViewReport", "build_report", "run_digest"]
 
-Rates = dict[str, dict[str, dict[str, Interval | int]]]
+Rates = dict[str, dict[str, Slice]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class ViewReport:
     confusion : dict of class to dict of verdict to int
     risk_coverage : list of (float, Interval)
     rates : dict of slice to dict of value to dict
-        False and true positive rates by generator, origin, format or size.
+        `measure_slices` by generator, origin, format or size.
     decided : dict of str to Interval or None
         Decisions over the rows that are not unsure; None where the operating point decides all.
     flips : Interval or None
@@ -92,7 +94,8 @@ class Report:
     Attributes
     ----------
     about : dict
-        What the figures are of: detector, run digest, cache, data set, split, operating point, prior.
+        What the figures are of: detector, run digest, cache, data set, split, operating point, prior, and
+        ``statement``: whether the scores are those of pictures like the training ones (None: nothing is said).
     views : tuple of ViewReport
     point : OperatingPoint
     """
@@ -136,15 +139,18 @@ def build_report(
     point : str, optional
         The operating point; default: the detector's own.
     prior : float, optional
-        Share of AI at which probabilities are judged.
+        Share of AI at which probabilities are judged: real and AI rows are weighted so; default: the detector's own.
     """
     chosen = detector.point(point)
     found: list[ViewReport] = []
     first: Figures | None = None
+    statement: SetStatement | None = None
     for view in views:
         scored = detector.score(truth, view, prior=prior)
-        figures = Figures(truth.select(scored.rows), scored, chosen, prior)
+        figures = Figures(truth.select(scored.rows), scored, chosen, prior or detector.maps.prior)
         first = first or figures
+        if isinstance(detector, RunDetector) and view == detector.own_view:
+            statement = _state(detector.run, scored, truth.split)
         found.append(
             ViewReport(
                 view=view,
@@ -155,10 +161,10 @@ def build_report(
                 floors=figures.floors(),
                 confusion=figures.confusion(),
                 risk_coverage=risk_coverage(figures),
-                rates={name: figures.rates(name) for name in by},
+                rates={name: measure_slices(figures, name) for name in by},
                 decided=_decided(figures),
                 flips=None if figures is first else _count_flips(first, figures),
-                curves=count_above(figures, [chosen]),
+                curves=count_above(figures, detector.points),
             )
         )
     about = {
@@ -172,8 +178,16 @@ def build_report(
         "n": len(truth),
         "n_groups": truth.n_groups,
         "n_unlabelled": truth.n_unlabelled,
+        "statement": statement and statement.to_dict(),
     }
     return Report(about, tuple(found), chosen)
+
+
+def _state(run: Run, scored: Scored, split: str) -> SetStatement | None:
+    """Say whether scores are those of pictures like the training ones; of rows that the head has seen nothing."""
+    if run.likeness is None or split in ("train", "valid"):
+        return None
+    return state_set(scored.raw, run.likeness.known)
 
 
 def run_digest(run: Run) -> str:

@@ -22,9 +22,10 @@ class EvalResult:
     Attributes
     ----------
     split : str
-    n, n_refused, n_unlabelled, n_unseen : int
+    n, n_refused, n_unlabelled, n_unseen, n_unsure : int
         Rows scored; rows without a modality that the head needs; rows without any label; of the rows scored,
-        those of a generator that the head does not know (they count for A, not for B).
+        those of a generator that the head does not know (they count for A, not for B), and those that the operating
+        point leaves unsure: ``tasks`` and ``joint`` count them as not called AI.
     threshold : float
         On P(AI).
     transductive : bool
@@ -39,6 +40,7 @@ class EvalResult:
     n_refused: int
     n_unlabelled: int
     n_unseen: int
+    n_unsure: int
     threshold: float
     transductive: bool
     tasks: Mapping[str, Metrics]
@@ -72,8 +74,8 @@ def evaluate(run: Run, store: FeatureStore, split: str, *, point: str | None = N
             f"a modality that fusion {run.fusion!r} needs, others have no label (heads predict needs none)"
         )
     rows = features.select(scored)
-    threshold = run.point(point).ai_from
-    metrics = score_prediction(run.predict(rows), rows.targets, tasks=run.tasks, threshold=threshold)
+    chosen, prediction = run.point(point), run.predict(rows)
+    metrics = score_prediction(prediction, rows.targets, tasks=run.tasks, threshold=chosen.ai_from)
     a = joint_tasks(run.tasks)[0].name
     known = rows.targets.y[a][rows.targets.applies[a]]
     return EvalResult(
@@ -82,7 +84,8 @@ def evaluate(run: Run, store: FeatureStore, split: str, *, point: str | None = N
         n_refused=int((~usable).sum()),
         n_unlabelled=int((usable & ~scored).sum()),
         n_unseen=int(rows.unseen.sum()),
-        threshold=threshold,
+        n_unsure=int(chosen.is_unsure(prediction.proba[run.tasks[0].name]).sum()),
+        threshold=chosen.ai_from,
         transductive=split in run.record.transductive,
         tasks=metrics["tasks"],
         joint=metrics["joint"],

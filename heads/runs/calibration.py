@@ -137,7 +137,7 @@ def save_calibrated(run: Run, record: RunRecord, *, out: Path, overwrite: bool =
         raise HeadsError(f"{out} is the run itself, and a run never changes: name another --out")
     contents = Contents(run.path, run.record.files)
     files = {name: contents.read(name, limit=_MAX_FILE) for name in run.record.files}
-    return save_run(record, run.head, out=out, attachments=files, overwrite=overwrite)
+    return save_run(record, run.head, out=out, likeness=run.likeness, attachments=files, overwrite=overwrite)
 
 
 def save_fitted(
@@ -167,7 +167,8 @@ def save_fitted(
         record = calibrate_run(run, store, Request(demand)).record
     if crossed is not None:
         record, files = replace(record, folds=crossed.to_json()), {FOLDS_FILE: crossed.to_bytes()}
-    return save_run(record, run.head, out=run.path, attachments=files, overwrite=overwrite)
+    out, likeness = run.path, run.likeness
+    return save_run(record, run.head, out=out, likeness=likeness, attachments=files, overwrite=overwrite)
 
 
 def check_apart(demand: Demand, folds: int | None) -> None:

@@ -15,6 +15,7 @@ from heads.data.fusion import check_columns, fuse
 from heads.errors import HeadsError
 from heads.runs.record import Producer
 from heads.runs.run import Run
+from heads.verdicts.novelty import NOVEL_UP_TO
 
 __all__ = ["PictureJudge", "Verdict", "model_place", "read_picture"]
 
@@ -25,7 +26,7 @@ class Verdict:
 
     Attributes
     ----------
-    verdict : {"real", "ai", "unsure"}
+    verdict : {"real", "ai", "unsure", "unsure (unlike the training pictures)"}
     generator : str or None
         The likeliest generator of a picture called AI; None if it is not, or if the head knows no generators.
     p_ai, threshold, real_below : float
@@ -43,6 +44,8 @@ class Verdict:
         Where each encoder was loaded from.
     set_b : tuple of str or None
         The generators that the picture may be by if it is AI; None where the run has no sets.
+    novelty : float or None
+        P-value of being like the training pictures; None where the run cannot tell.
     """
 
     verdict: str
@@ -56,6 +59,12 @@ class Verdict:
     probabilities: Mapping[str, float]
     models: Mapping[str, str]
     set_b: tuple[str, ...] | None
+    novelty: float | None = None
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the picture is called unlike those of training."""
+        return self.novelty is not None and self.novelty <= NOVEL_UP_TO
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``heads detect --json`` prints of one picture."""
@@ -75,6 +84,8 @@ class PictureJudge:
         Name of the operating point that decides; default: the run's own choice.
     prior : float, optional
         Share of AI pictures at which probabilities are given; default: that of the rows that were fitted.
+    abstain_novel : bool
+        Whether pictures that are unlike those of training are unsure.
     """
 
     def __init__(
@@ -85,8 +96,9 @@ class PictureJudge:
         device: Literal["auto", "cuda", "cpu"] = "auto",
         point: str | None = None,
         prior: float | None = None,
+        abstain_novel: bool = False,
     ) -> None:
-        self._run = run
+        self._run, self._abstain_novel = run, abstain_novel
         self._point = run.point(point)
         self._prior = run.check_prior(prior)
         self._models = models or {}
@@ -140,7 +152,8 @@ class PictureJudge:
         run, point, maps = self._run, self._point, self._run.record.verdicts.maps
         widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
         check_columns(X, run.fusion, widths=widths)
-        found = run.judge(run.head.predict_proba(X), point=point.name, prior=self._prior)
+        prediction, abstains = run.head.predict_proba(X), self._abstain_novel
+        found = run.judge(prediction, vectors=X, point=point.name, prior=self._prior, abstain_novel=abstains)
         code = int(found.verdict[0])
         return Verdict(
             verdict=found.words[0],
@@ -156,6 +169,7 @@ class PictureJudge:
             set_b=None
             if found.in_set is None
             else tuple(name for name, is_in in zip(found.classes[1:], found.in_set[0], strict=True) if is_in),
+            novelty=None if found.novelty is None else float(found.novelty[0]),
         )
 
 

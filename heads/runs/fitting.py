@@ -22,6 +22,7 @@ from heads.errors import HeadsError
 from heads.head.kinds import config_class, find_kind, head_class
 from heads.head.protocol import Device, Head, Progress
 from heads.runs.blocks import predict_rows
+from heads.runs.likeness import Likeness, build_likeness
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
@@ -53,6 +54,8 @@ class FittedRun:
     rows : mapping of str to int
         ``train``, ``valid``: rows used; ``*_refused``: a modality is missing; ``*_unlabelled``: no task
         applies; ``unseen``: rows of a generator that training does not show; ``pseudo``: extra training rows.
+    likeness : Likeness
+        What tells pictures that are unlike those of training.
     """
 
     config: TrainConfig
@@ -62,6 +65,7 @@ class FittedRun:
     verdicts: VerdictRules
     validation: Mapping[str, Any]
     rows: Mapping[str, int]
+    likeness: Likeness
 
 
 def parse_config(values: Mapping[str, Any]) -> TrainConfig:
@@ -179,7 +183,9 @@ def fit_run(
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
-    return FittedRun(config, head, threshold, note, verdicts, validation, counts)
+    held, said = parts["calibrating"], predictions["calibrating"]
+    likeness = build_likeness(source, targets, fit_rows, held, held_rows=rows["calibrating"], said=said)
+    return FittedRun(config, head, threshold, note, verdicts, validation, counts, likeness)
 
 
 def build_record(

@@ -18,7 +18,7 @@ from heads.errors import HeadsError
 from heads.files.folder import new_file, prepare_file, write_file
 from heads.files.table import Schema, check_table_ending, table_writer
 from heads.runs.run import Run, load_run_features
-from heads.verdicts.judging import Judgement, no_judgement
+from heads.verdicts.judging import UNSURE_UNLIKE, Judgement, no_judgement
 from heads.verdicts.points import OperatingPoint
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
 
 CT2_CLASSES: Mapping[str, int] = {REAL: 0, "sd21": 1, "sdxl": 2, "sd3": 3, "dalle3": 4, "midjourney": 5}
 """Label_B of the competition, by the letters and digits of a class's name (``"SD 2.1"`` is ``"sd21"``)."""
+_NOVELTY = "novelty"
 _TEXTS = ("sample_id", "pred_a", "pred_b", "set_b")
 
 
@@ -70,7 +71,8 @@ class Predictions:
         ``sample_id``, ``p_ai``, ``p_ai_raw`` (which verdicts compare with thresholds), ``pred_a`` (``real``, ``ai`` or
         ``unsure``), ``pred_b`` (the verdict's class), ``set_b`` where the run has sets (the generators that the row may
         be by if it is AI, joined by ``|``), and ``p_NAME`` of each generator (see `generator_columns`): the
-        probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``.
+        probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``. ``novelty``, where the run
+        can tell, is a p-value: how often pictures like those of training are as far from them.
         """
         known, found = self.answered.tolist(), self.judgement
 
@@ -88,8 +90,10 @@ class Predictions:
         if found.sets is not None:
             table["set_b"] = where_answered(found.sets)
         generators = () if found.classes == (REAL, AI) else found.classes[1:]
-        for column, code in generator_columns(generators, table).items():
+        for column, code in generator_columns(generators, (*table, _NOVELTY)).items():
             table[column] = where_answered(found.proba[:, code].tolist())
+        if found.novelty is not None:
+            table[_NOVELTY] = where_answered(found.novelty.tolist())
         return table
 
 
@@ -100,6 +104,7 @@ def predict(
     *,
     point: str | None = None,
     prior: float | None = None,
+    abstain_novel: bool = False,
 ) -> Predictions:
     """Apply ``run`` to the rows of ``split``, or to every row of the store.
 
@@ -110,6 +115,8 @@ def predict(
         Name of the operating point that decides; default: the run's own choice.
     prior : float, optional
         Share of AI rows at which probabilities are given; default: that of the rows that were fitted.
+    abstain_novel : bool
+        Whether rows that are unlike the training pictures are unsure.
 
     Raises
     ------
@@ -119,9 +126,13 @@ def predict(
     features = load_run_features(run, store, splits=None if split is None else (split,))
     answered = features.usable(run.fusion)
     if answered.any():
-        judgement = run.judge(run.predict(features.select(answered)), point=point, prior=prior)
+        rows = features.select(answered)
+        vectors = rows.matrix(run.fusion)
+        found = run.predict(rows)
+        judgement = run.judge(found, vectors=vectors, point=point, prior=prior, abstain_novel=abstain_novel)
     else:
         judgement = no_judgement(run.tasks, sets=run.record.verdicts.sets)
+        judgement = judgement.with_novelty(None if run.likeness is None else np.empty(0))
     return Predictions(features.sample_id, answered, judgement, run.point(point))
 
 
@@ -177,6 +188,8 @@ def write_ct2(predictions: Predictions, out: Path) -> None:
         If a class of the run is none of the competition's, or the operating point leaves rows unsure.
     """
     found, point = predictions.judgement, predictions.point
+    if UNSURE_UNLIKE in found.words:
+        raise HeadsError("--abstain novel leaves rows unsure, and the CT2 competition has no answer for that")
     if point.abstains:
         raise HeadsError(
             f"operating point {point.name!r} leaves rows unsure, and the CT2 competition has no answer for that: "

@@ -16,7 +16,8 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
 from heads.head.kinds import head_class, is_head_file
-from heads.head.protocol import Head, Prediction
+from heads.head.protocol import FloatArray, Head, Prediction
+from heads.runs.likeness import LIKENESS_FILE, Likeness, load_likeness
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
@@ -44,8 +45,7 @@ _HEAD = "head"
 _IN_HEAD = f"{_HEAD}/"
 _MAX_RECORD = 24 * 2**20
 _MAX_FILES = 64
-_MAX_FILE = 2**30
-_MAX_TOTAL = 2**31
+_MAX_FILE, _MAX_TOTAL = 2**30, 2**31
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,14 @@ class Run:
     record : RunRecord
         The contents of ``run.json``.
     head : Head
+    likeness : Likeness or None
+        Tells what is unlike the training pictures; None of early runs.
     """
 
     path: Path
     record: RunRecord
     head: Head
+    likeness: Likeness | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -129,11 +132,23 @@ class Run:
         check_columns(X, self.fusion, widths=widths)
         return self.head.predict_proba(X)
 
-    def judge(self, prediction: Prediction, *, point: str | None = None, prior: float | None = None) -> Judgement:
-        """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior."""
+    def judge(
+        self,
+        prediction: Prediction,
+        *,
+        vectors: FloatArray | None = None,
+        point: str | None = None,
+        prior: float | None = None,
+        abstain_novel: bool = False,
+    ) -> Judgement:
+        """Return verdicts on what `predict` returned, at an operating point; and probabilities at a prior.
+
+        With the rows' ``vectors`` (n, d) it is said how novel they are; ``abstain_novel``: the novel ones are unsure.
+        """
         rules = self.record.verdicts
-        chosen = self.point(point)
-        return judge(prediction, self.tasks, point=chosen, maps=rules.maps, prior=prior, sets=rules.sets)
+        found = judge(prediction, self.tasks, point=self.point(point), maps=rules.maps, prior=prior, sets=rules.sets)
+        p_value = None if vectors is None or self.likeness is None else self.likeness.novelty.p_value(vectors)
+        return found.with_novelty(p_value, abstains=abstain_novel)
 
     def in_view(self, view: str) -> Run:
         """Return the same head and threshold for pictures' vectors of another view; captions have no views.
@@ -186,6 +201,7 @@ def save_run(
     head: Head,
     *,
     out: Path,
+    likeness: Likeness | None = None,
     attachments: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> Run:
@@ -196,25 +212,25 @@ def save_run(
     record : RunRecord
         Its ``files`` are filled in here.
     head : Head
-        A fitted head.
     out : Path
         The folder to be made.
+    likeness : Likeness, optional
     attachments : mapping of file name to bytes, optional
-        Further files beside ``run.json``; a run with others than `PSEUDO_FILE` and `FOLDS_FILE` is not overwritten
-        later.
+        Further files beside ``run.json``; a run with others than known ones is not overwritten later.
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
     with new_folder(out, marker=_RECORD, known=_known_files, overwrite=overwrite) as draft:
         (draft / _HEAD).mkdir()
         head.save(draft / _HEAD)
-        for name, data in (attachments or {}).items():
+        more = {LIKENESS_FILE: likeness.to_bytes()} if likeness else {}
+        for name, data in (more | dict(attachments or {})).items():
             (draft / name).write_bytes(data)
         paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
         files = {path.relative_to(draft).as_posix(): hash_file(path, _MAX_FILE) for path in paths}
         record = replace(record, files=files)
         (draft / _RECORD).write_bytes(format_record(record))
-    return Run(out, record, head)
+    return Run(out, record, head, likeness)
 
 
 def load_run(path: str | Path) -> Run:
@@ -222,7 +238,10 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     record = read_record(path)
     check_files(path, record.files, record=_RECORD)
+    check_fusion(record.config.fusion, record.producers, where=f"run {path}")
     of_head, beside = _contents(path, record.files)
+    widths = [sum(producer.selection.widths) for producer in record.producers.values()]
+    likeness = load_likeness(beside, record.files, n_columns=sum(widths))
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
@@ -231,8 +250,7 @@ def load_run(path: str | Path) -> Run:
         raise HeadsError(f"{path / _RECORD} has sets of {len(sets.cuts)} generators, the head tells others apart")
     if [task.to_json() for task in head.tasks] != list(record.tasks):
         raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
-    check_fusion(record.config.fusion, record.producers, where=f"run {path}")
-    return Run(path, record, head)
+    return Run(path, record, head, likeness)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -279,4 +297,4 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
 def _known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
-    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, _IN_HEAD, *of_head}
+    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, LIKENESS_FILE, _IN_HEAD, *of_head}

@@ -19,7 +19,9 @@ from heads.files.folder import new_file, prepare_file
 from heads.files.table import Schema, check_table_ending, table_writer
 from heads.runs.predictions import generator_columns
 from heads.runs.run import Run
-from heads.verdicts.judging import UNSURE
+from heads.verdicts.judging import UNSURE, UNSURE_UNLIKE
+from heads.verdicts.mixture import SetStatement, state_set
+from heads.verdicts.novelty import NOVEL_UP_TO
 
 __all__ = ["Scan", "encode_pictures", "judge_pictures", "write_verdicts"]
 
@@ -29,7 +31,7 @@ _BLOCK_BYTES = 64 << 20
 _NOT_FINITE = "its vector is not finite: run featcache verify --deep on the cache of the scan"
 _OF_PICTURE = ("path", "sample_id", "verdict", "p_ai", "p_ai_raw")
 _OF_FAULT = ("error", "stage")
-_SET = "set_b"
+_SET, _NOVELTY = "set_b", "novelty"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Scan:
     ----------
     n_real, n_ai, n_unsure : int
         Pictures by verdict.
+    n_unlike : int or None
+        Pictures with a verdict that are called unlike those of training; None where the run cannot tell.
+    statement : SetStatement or None
+        What the scores of all of them say together; None where that cannot be told.
     failed : mapping of stage to int
         Lines without a verdict, by what could not be done: ``data``, ``read``, ``decode``, ``view``, ``encode``.
     first : (str, str) or None
@@ -49,6 +55,8 @@ class Scan:
     n_real: int
     n_ai: int
     n_unsure: int
+    n_unlike: int | None
+    statement: SetStatement | None
     failed: Mapping[str, int]
     first: tuple[str, str] | None
 
@@ -105,12 +113,14 @@ def write_verdicts(
     *,
     point: str | None = None,
     prior: float | None = None,
+    abstain_novel: bool = False,
     overwrite: bool = False,
 ) -> Scan:
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
-    The columns are ``path`` (in full), ``sample_id``, ``verdict`` (``real``, ``ai`` or ``unsure``), ``p_ai``,
-    ``p_ai_raw`` (which decides), ``set_b`` where the run has sets (as in `Predictions.table`), `generator_columns`,
+    The columns are ``path`` (in full), ``sample_id``, ``verdict`` (``real``, ``ai``, ``unsure``, or with
+    ``abstain_novel`` ``unsure (unlike the training pictures)``), ``p_ai``, ``p_ai_raw`` (which decides), ``set_b``
+    where the run has sets (as in `Predictions.table`), `generator_columns`, ``novelty`` where the run can tell,
     ``error`` and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where
     the data say or it is not taken, has a line at the end, with a path and an error. Names that are not UTF-8 have
     backslashes. The file is whole or absent.
@@ -123,18 +133,25 @@ def write_verdicts(
     check_table_ending(out)
     prepare_file(out, overwrite=overwrite)
     generators = _generators(run)
-    numbers = ("p_ai", "p_ai_raw", *generators)
-    judge = _Judge(run, generators, point, prior)
+    numbers = ("p_ai", "p_ai_raw", *generators, _NOVELTY)
+    judge = _Judge(run, generators, point, prior, abstain_novel)
     schema: Schema = {name: "number" if name in numbers else "text" for name in judge.columns}
     counts: Counter[str] = Counter()
-    first = None
+    raw: list[float] = []
+    n_unlike, first = 0, None
     with new_file(out, overwrite=overwrite) as file, table_writer(out, file, schema) as write:
         for rows in _blocks(judge, pictures):
             counts.update(row["verdict"] or row["stage"] for row in rows)
+            raw += [row["p_ai_raw"] for row in rows if row["verdict"]]
+            n_unlike += sum(row.get(_NOVELTY) is not None and row[_NOVELTY] <= NOVEL_UP_TO for row in rows)
             first = first or next(((row["path"] or "", row["error"]) for row in rows if row["error"]), None)
             write({name: [row[name] for row in rows] for name in schema})
-    failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE)}
-    return Scan(counts[REAL], counts[AI], counts[UNSURE], failed, first)
+    failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE, UNSURE_UNLIKE)}
+    n_unsure, likeness = counts[UNSURE] + counts[UNSURE_UNLIKE], run.likeness
+    if likeness is None:
+        return Scan(counts[REAL], counts[AI], n_unsure, None, None, failed, first)
+    statement = state_set(np.array(raw), likeness.known)
+    return Scan(counts[REAL], counts[AI], n_unsure, n_unlike, statement, failed, first)
 
 
 def judge_pictures(
@@ -146,7 +163,7 @@ def judge_pictures(
 
 def _generators(run: Run) -> dict[str, int]:
     b = joint_tasks(run.tasks)[1]
-    return generator_columns(b.classes if b else (), (*_OF_PICTURE, *_OF_FAULT))
+    return generator_columns(b.classes if b else (), (*_OF_PICTURE, _NOVELTY, *_OF_FAULT))
 
 
 @dataclass(frozen=True)
@@ -157,12 +174,14 @@ class _Judge:
     generators: Mapping[str, int]
     point: str | None
     prior: float | None
+    abstain_novel: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns of the table."""
         sets = () if self.run.record.verdicts.sets is None else (_SET,)
-        return (*_OF_PICTURE, *sets, *self.generators, *_OF_FAULT)
+        novelty = () if self.run.likeness is None else (_NOVELTY,)
+        return (*_OF_PICTURE, *sets, *self.generators, *novelty, *_OF_FAULT)
 
     def fill(self, source: StoredRows, rows: IntArray, lines: list[dict[str, Any]]) -> None:
         """Fill in the verdicts of rows that have all vectors; ``rows`` are their numbers, a line each."""
@@ -174,10 +193,17 @@ class _Judge:
             lines[i] |= {"error": _NOT_FINITE, "stage": "encode"}
         if not finite.any():
             return
-        found = self.run.judge(self.run.head.predict_proba(X[finite]), point=self.point, prior=self.prior)
-        sets = found.sets
+        found = self.run.judge(
+            self.run.head.predict_proba(X[finite]),
+            vectors=X[finite],
+            point=self.point,
+            prior=self.prior,
+            abstain_novel=self.abstain_novel,
+        )
+        sets, novelty = found.sets, found.novelty
         columns: dict[str, list[Any]] = {
             **({} if sets is None else {_SET: sets}),
+            **({} if novelty is None else {_NOVELTY: novelty.tolist()}),
             "verdict": found.words,
             "p_ai": found.p_ai.tolist(),
             "p_ai_raw": found.raw.tolist(),

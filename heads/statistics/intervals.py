@@ -35,6 +35,7 @@ Scale = Literal["identity", "logit", "log"]
 
 _FEW_EVENTS = 5.0
 _NO_SPREAD = 1e-12
+_MAX_GROWTH = 1.5
 _ROUNDING = 1e-12
 
 
@@ -66,9 +67,9 @@ class Interval:
         return self.low > 0 or self.high < 0
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Return what JSON holds: NaN becomes null."""
+        """Return what JSON holds: NaN and infinity become null."""
         return {
-            name: None if isinstance(value, float) and math.isnan(value) else value
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in vars(self).items()
         }
 
@@ -112,9 +113,11 @@ def t_interval(
     se *= math.sqrt(n_groups / (n_groups - 1))
     if scale == "logit":
         low, high = _bound_share(estimate, se, t=t, level=level, n_unknown=n_effective or n_groups)
-    elif scale == "log" and estimate > 0:
-        factor = math.exp(t * se / estimate)
-        low, high = estimate / factor, estimate * factor
+    elif scale == "log" and t * se < _MAX_GROWTH * estimate:
+        growth = t * se / estimate
+        low, high = estimate * math.exp(-growth), estimate * math.exp(growth)
+    elif scale == "identity" and estimate and se < _NO_SPREAD:
+        low = high = math.nan  # all resamples agree on a difference: how far it can be trusted, they cannot say
     else:
         low, high = estimate - t * se, estimate + t * se
         low = max(low, 0.0) if scale == "log" else low
@@ -178,14 +181,16 @@ def least_n(budget: float, confidence: float = 0.95) -> int:
 def difference_p_value(estimate: float, se: float, n_groups: int) -> float:
     """Return the two-sided p-value of a difference: below 1 − level where the `t_interval` excludes 0.
 
-    1 where nothing can be said.
+    1 where nothing can be said. Where all resamples agree, it is that of as many signs that agree, ``2^(1 − G)``.
     """
     from scipy.special import stdtr
 
     if math.isnan(estimate) or math.isnan(se) or n_groups < 2 or estimate == 0:
         return 1.0
+    if se < _NO_SPREAD:
+        return 2.0 ** (1 - n_groups)
     se *= math.sqrt(n_groups / (n_groups - 1))
-    return 2 * float(stdtr(n_groups - 1, -abs(estimate) / se)) if se > 0 else 0.0
+    return 2 * float(stdtr(n_groups - 1, -abs(estimate) / se))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heads.data.tasks import AI, REAL, BoolArray, IntArray, Task, joint_tasks
 from heads.head.metrics import joint_proba
 from heads.head.protocol import FloatArray, Prediction
 from heads.verdicts.maps import ProbabilityMaps
+from heads.verdicts.novelty import NOVEL_UP_TO
 from heads.verdicts.points import OperatingPoint
 from heads.verdicts.sets import GeneratorSets
 
-__all__ = ["UNSURE", "UNSURE_CODE", "Judgement", "judge", "no_judgement", "verdict_classes"]
+__all__ = ["UNLIKE", "UNSURE", "UNSURE_CODE", "UNSURE_UNLIKE", "Judgement", "judge", "no_judgement", "verdict_classes"]
 
 UNSURE = "unsure"
 UNSURE_CODE = -1
+UNLIKE = "unlike the training pictures"
+UNSURE_UNLIKE = f"{UNSURE} ({UNLIKE})"
+"""The verdict on such pictures where it is asked for."""
+_UNLIKE_CODE = -2
+_UNSURE_WORDS = {UNSURE_CODE: UNSURE, _UNLIKE_CODE: UNSURE_UNLIKE}
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,13 @@ class Judgement:
     proba : float32 array (n, K + 1)
         Probabilities of real and of each generator (of real and AI, if there is no task B); they sum to 1.
     verdict : int64 array (n,)
-        0 real, ``1 + k`` generator k (1 is AI, if there is no task B), -1 unsure.
+        0 real, ``1 + k`` generator k (1 is AI, if there is no task B), -1 unsure, -2 unsure as `UNLIKE`.
     classes : tuple of str
         Names of the columns of ``proba``.
     in_set : bool array (n, K) or None
         Which generators are in each row's set; None where the run has no sets.
+    novelty : float64 array (n,) or None
+        P-value of each row's being like the training pictures; None where the run cannot tell.
     """
 
     raw: FloatArray
@@ -46,19 +55,34 @@ class Judgement:
     verdict: IntArray
     classes: tuple[str, ...]
     in_set: BoolArray | None = None
+    novelty: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
 
     @property
     def words(self) -> list[str]:
-        """The verdict on task A of each row: ``real``, ``ai`` or ``unsure``."""
-        return [UNSURE if code < 0 else AI if code else REAL for code in self.verdict.tolist()]
+        """The verdict on task A of each row: ``real``, ``ai``, ``unsure`` or `UNSURE_UNLIKE`."""
+        return [_UNSURE_WORDS.get(code, AI if code else REAL) for code in self.verdict.tolist()]
 
     @property
     def names(self) -> list[str]:
-        """The verdict's class of each row: one of ``classes``, or ``unsure``."""
-        return [UNSURE if code < 0 else self.classes[code] for code in self.verdict.tolist()]
+        """The verdict's class of each row: one of ``classes``, or as in ``words``."""
+        return [_UNSURE_WORDS.get(code) or self.classes[code] for code in self.verdict.tolist()]
+
+    @property
+    def is_unlike(self) -> BoolArray:
+        """Which rows are called unlike the training pictures: (n,)."""
+        if self.novelty is None:
+            return np.zeros(len(self), dtype=np.bool_)
+        return self.novelty <= NOVEL_UP_TO
+
+    def with_novelty(self, novelty: NDArray[np.float64] | None, *, abstains: bool = False) -> Judgement:
+        """Return the same with p-values beside it; ``abstains``: rows that are unlike the training ones are unsure."""
+        found = replace(self, novelty=novelty)
+        if not abstains:
+            return found
+        return replace(found, verdict=np.where(found.is_unlike, _UNLIKE_CODE, self.verdict))
 
     @property
     def sets(self) -> list[str] | None:

@@ -211,6 +211,21 @@ def test_a_linear_head_has_the_arrays_that_are_listed(runs: dict[str, Run], name
         assert is_shaped(arrays[array], told[pattern], sizes), array
 
 
+def test_what_tells_unlike_pictures_has_the_arrays_that_are_listed(store: FeatureStore, runs: dict[str, Run]) -> None:
+    run, told = runs["logistic"], {row[0].strip("`"): row[1] for row in table("array of `novelty.safetensors`")}
+    arrays = load_file(run.path / "novelty.safetensors")
+    assert arrays.keys() == told.keys()
+    k, c = arrays["axes"].shape[1], len(arrays["centres"])
+    sizes = {"d": 12, "k": k, "c": c, "h": len(arrays["held_out"]), "m": len(arrays["p_ai"])}
+    assert all(is_shaped(arrays[name], told[name], sizes) for name in arrays)
+    X = load_run_features(run, store, splits=("test",)).matrix("image")
+    away = (X.astype(np.float64) @ arrays["axes"])[:, None] - arrays["centres"]
+    distance = (away**2).sum(axis=2).min(axis=1).astype(np.float32)
+    at_least = (arrays["held_out"] >= distance[:, None]).sum(axis=1)
+    assert run.likeness is not None
+    np.testing.assert_allclose(run.likeness.novelty.p_value(X), (1 + at_least) / (1 + sizes["h"]))
+
+
 def test_an_mlp_head_has_the_arrays_that_are_listed(runs: dict[str, Run]) -> None:
     arrays, told = load_file(runs["mlp"].path / "head" / "weights.safetensors"), arrays_of("mlp")
     sizes = {"d": 18, "dim": 32, "width": 18, "logits": 1 + 5}
@@ -304,6 +319,20 @@ def test_where_outputs_are_compared_there_are_the_columns_that_are_listed(tmp_pa
     assert all(f"`{word}`" in told for word in ("outputs", column, "vs_first", "vs_first_low", "vs_first_high"))
 
 
+def test_where_rows_are_held_out_there_are_the_keys_that_are_listed(store: FeatureStore, tmp_path: Path) -> None:
+    grid = ("--head", "linear", "--fusion", "image", "--no-controls", "--set", "strengths=[0.01]")
+    call("ablate", store.path, *grid, "--hold-out", "generator", "--out", tmp_path / "a")
+    document = read(tmp_path / "a" / "ablation.json")
+    (told,) = re.findall(r"^Where rows are held out .*?\n\n", DOCUMENT, re.S | re.M)
+    assert f"`format` is {document['format']}" in told and "`hold_out`" in told
+    rows = {row[0].strip("`"): {*re.findall(r"`(\w+)`", row[1])} for row in table("key of `held_out`")}
+    held, (line,) = document["held_out"], document["held_out"]["table"]
+    assert held.keys() == rows.keys() and set(held["values"][0]) == rows["values"]
+    rows = {row[0].strip("`"): {*re.findall(r"`(\w+)`", row[1])} for row in table("key of a line of `held_out`")}
+    assert line.keys() == names("key of a line of `held_out`") and set(line["values"][0]) == rows["values"]
+    assert set(line["mean"]) == rows["mean"] and set(line["worst"]["auc"]) == {"value", *line["mean"]["auc"]}
+
+
 def test_what_is_left_of_an_ablation_under_way_is_as_listed() -> None:
     begun = ROOT / "tests" / "legacy" / "ablation-begun"
     assert read(begun / "plan.json").keys() == {"format", "kind", "plan"}
@@ -325,6 +354,7 @@ def test_what_is_left_of_an_ablation_under_way_is_as_listed() -> None:
         (("heads.runs.run", "_MAX_FILE"), (2**30, "any file 1 GiB")),
         (("heads.runs.run", "_MAX_TOTAL"), (2**31, "all files 2 GiB")),
         (("heads.head.saved", "_MAX_JSON"), (16 * 2**20, "`head.json` 16 MiB")),
+        (("heads.runs.likeness", "MAX_BYTES"), (8 * 2**20, "`novelty.safetensors` 8 MiB")),
         (("heads.head.saved", "_MAX_CLASSES"), (10_000, "10,000 classes")),
         (("heads.files.document", "_MAX_VALUES"), (2**20, "a million values")),
         (("heads.files.document", "_MAX_DEPTH"), (64, "64 levels")),

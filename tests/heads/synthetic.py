@@ -108,7 +108,8 @@ def train_run(store: FeatureStore, out: Path, **settings: Any) -> Run:
     config = parse_config({"fusion": "image", **(QUICK if head == "mlp" else {}), **settings})
     selections = choose_selections(store, fusion_modalities(config.fusion))
     fitted = fit_run(load_fit_features(store, selections), config)
-    return save_run(build_record(fitted, store, selections=selections), fitted.head, out=out)
+    record = build_record(fitted, store, selections=selections)
+    return save_run(record, fitted.head, out=out, likeness=fitted.likeness)
 
 
 def _write_vectors(cache: Cache, rows: Sequence[Row], modality: str, recipe: Recipe) -> None:

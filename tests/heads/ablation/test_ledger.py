@@ -20,19 +20,21 @@ X, Y = "0" * 32, "1" * 32
 SIZE: dict[str, Any] = {"n_heads": 2, "n_classes": (2, 5), "n_rows": 3}
 
 
-def result(decision: int = 1) -> TrialResult:
-    return TrialResult(
-        np.full((2, 2, 3), decision, np.int16), np.array([0.5, 1.0]), np.array([7, -1]), np.array([0, 3])
-    )
+def result(decision: int = 1, p_ai: float | None = None) -> TrialResult:
+    kept = None if p_ai is None else np.full((2, 3), p_ai, np.float32)
+    numbers = np.array([0.5, 1.0]), np.array([7, -1]), np.array([0, 3])
+    return TrialResult(np.full((2, 2, 3), decision, np.int16), *numbers, kept)
 
 
-def test_a_finished_trial_is_found_by_a_later_process(tmp_path: Path) -> None:
-    Ledger.open(tmp_path / "out", {"dims": [4]}).add(X, result())
+@pytest.mark.parametrize("p_ai", [None, 0.25])
+def test_a_finished_trial_is_found_by_a_later_process(tmp_path: Path, p_ai: float | None) -> None:
+    Ledger.open(tmp_path / "out", {"dims": [4]}).add(X, result(p_ai=p_ai))
     ledger = Ledger.open(tmp_path / "out", {"dims": (4,)})
-    found = ledger.find(X, **SIZE)
+    found = ledger.find(X, **SIZE, has_p_ai=p_ai is not None)
     assert found is not None
-    for name, value in vars(result()).items():
-        assert (getattr(found, name) == value).all()
+    for name, value in vars(result(p_ai=p_ai)).items():
+        np.testing.assert_array_equal(getattr(found, name), value)
+    assert ledger.find(X, **SIZE, has_p_ai=p_ai is None) is None
     assert ledger.find(Y, **SIZE) is None
 
 
@@ -62,8 +64,11 @@ def test_a_damaged_trial_is_done_again(tmp_path: Path, damage: bytes) -> None:
     assert ledger.find(X, **SIZE) is not None
 
 
-def test_decisions_that_are_no_class_are_not_believed(tmp_path: Path) -> None:
+def test_decisions_that_are_no_class_and_shares_that_are_none_are_not_believed(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "out", {})
+    for p_ai in (-0.1, 1.1):
+        ledger.add(X, result(p_ai=p_ai))
+        assert ledger.find(X, **SIZE, has_p_ai=True) is None
     for decision in (-1, 2):
         ledger.add(X, result(decision))
         assert ledger.find(X, **SIZE) is None

@@ -24,11 +24,12 @@ from featcache.synthetic import SyntheticView, write_synthetic
 from heads.commands import register
 from heads.commands.choices import parse_settings
 from heads.commands.detect import draw_bar
+from heads.commands.likeness_lines import print_statement
 from heads.commands.render import safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.runs.run import load_run
-from tests.heads.synthetic import Row, train_run, write_cache
+from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 
 COMMANDS = ("train", "evaluate", "calibrate", "predict", "pseudo-label", "ablate", "detect", "scan")
 QUICK = ("--set", "epochs=6", "--set", "lr=0.02", "--dim", "16")
@@ -191,6 +192,29 @@ def test_evaluate_shows_the_reference_beside_the_result() -> None:
     assert "transductive" not in text.lower()
 
 
+def test_whether_scores_are_known_is_said_first() -> None:
+    assert ok("evaluate", "run", "--split", "test").startswith("These scores are")
+    told = as_json("evaluate", "run", "--split", "test")["about"]["statement"]
+    assert {*told} == {"n", "n_known", "distance", "null", "p_value", "share", "is_unlike"} and told["n"] == 96
+    assert as_json("evaluate", "run", "--split", "valid")["about"]["statement"] is None
+
+
+def test_an_alarm_is_two_lines_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"n": 1200, "distance": 0.214, "null": 0.07, "share": 0.34}
+    print_statement({**values, "is_unlike": True})
+    text = capsys.readouterr().out
+    assert "not those of pictures like the training ones" in text and "do not carry over" in text
+    assert "D 0.214 (95 % of like sets: up to 0.070), n 1,200, nearest at 34% AI" in text
+    assert_fits(text)
+
+
+def test_too_few_held_out_groups_are_told_once_and_call_nothing_novel(tmp_path: Path) -> None:
+    text = ok("predict", "run", "--split", "test", "--abstain", "novel", "--out", tmp_path / "p.csv")
+    assert_fits(text)
+    assert text.count("rests on 8 groups of held-out rows: 99 are needed") == 1 and "0 unsure" in text
+    assert as_json("predict", "run", "--split", "test", "--out", tmp_path / "q.csv")["n_unlike"] == 0
+
+
 def test_evaluate_json_has_the_keys_that_were_promised() -> None:
     found = as_json("evaluate", "run", "--split", "test")
     assert found["n"] == 96
@@ -328,6 +352,19 @@ def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
     found = as_json(*words, "--out", tmp_path / "b")
     assert len(found["heads"]) == 8 + 6
     assert len(found["table"]) == 4 + 3
+
+
+def test_ablate_judges_what_it_holds_out_in_80_columns(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image,concat", "--no-controls", "--hold-out", "generator")
+    text = ok(*words, "--select", "held-out", "--out", tmp_path / "a")
+    assert_fits(text)
+    assert "the settings were chosen by this" in " ".join(text.split())
+    assert text.count("Without the generator that is judged: linear") == 2
+    (head, *_), lines = re.findall(r"^held out.*", text, re.M), re.findall(r"^(\w+) +(?:\d+ +\d+ +)?\d\.\d", text, re.M)
+    assert head.split() == ["held", "out", "n", "groups", "TPR", "FPR", "AUC"]
+    assert lines[-7:] == [*GENERATORS, "mean", "worst"]
+    assert "needs two origins or more" in str(call(*words[:-1], "origin", "--out", tmp_path / "b").exception)
+    assert call(*words[:-1], "caption").exit_code == 2
 
 
 def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from tests.heads.synthetic import train_run, write_cache
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("evaluating")
     store = write_cache(path / "cache", signal=0.8)
+    (path / "table.csv").write_text("image\nx.png\n")
+    (path / "v.csv").write_text("sample_id,p_ai\n" + "".join(f"{name},0.5\n" for name in store.sample_id[::2]))
     for name, fusion in (("image", "image"), ("text", "text")):
         train_run(store, path / name, head="linear", fusion=fusion)
     return path
@@ -63,6 +65,8 @@ def test_figures_stand_apart_and_fit_the_terminal() -> None:
 def test_the_file_has_what_the_json_has_and_counts_at_every_threshold() -> None:
     printed = json.loads(ok("evaluate", "image", "--by", "size", "--out", "report.json", "--json"))
     written = json.loads(Path("report.json").read_text())
+    assert "exists already" in fails("evaluate", "image", "--out", "report.json")
+    ok("evaluate", "image", "--out", "report.json", "--overwrite")
     assert (written["format"], written["kind"]) == (1, "heads-evaluation")
     assert written["about"] == printed["about"]
     (view,) = written["views"]
@@ -74,6 +78,12 @@ def test_the_file_has_what_the_json_has_and_counts_at_every_threshold() -> None:
     about = printed["about"]
     assert len(about["run_digest"]) == 64 and about["point"]["ai_from"] == printed["threshold"]
     assert (about["cache"], about["dataset"], about["split"]) == ("cache", "synthetic", "test")
+
+
+def test_of_rows_that_made_heads_or_have_no_score_the_count_is_told() -> None:
+    assert "rows of valid took part in making heads" in ok("evaluate", "image", "--split", "valid")
+    assert "labelled rows have no score and are left out" in ok("evaluate", "--cache", "cache", "--scores", "a=v.csv")
+    assert "view clean: 96 rows" not in ok("evaluate", "image", "--views", "all")
 
 
 def test_a_table_for_papers_holds_no_markup_of_others() -> None:
@@ -114,6 +124,10 @@ def test_operating_points_of_scores_are_printed_and_nothing_is_written(folder: P
         (("evaluate", "image", "--point", "strict"), "no operating point 'strict'"),
         (("evaluate", "image", "--prior", "1"), "prior is 1"),
         (("evaluate", "image", "--out", "."), "it is a folder"),
+        (("scan", "image", "table.csv", "--out", "table.csv", "--overwrite"), "is the data themselves"),
+        (("evaluate", "--cache", "cache", "--scores", "a=v.csv", "--prior", "0.1"), "are of a run"),
+        (("evaluate", "image", "--scores", "a=v.csv", "--scores", "a=v.csv"), "named twice"),
+        (("compare", "image", "--scores", "a=v.csv", "--views", "clean,blur:1"), "compare them in one"),
         (("compare", "image"), "there is one detector"),
         (("compare", "image", "image"), "named twice"),
     ],

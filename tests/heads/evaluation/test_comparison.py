@@ -32,7 +32,7 @@ class MadeUp:
         return BALANCED
 
     def score(self, truth: Truth, view: str, *, prior: float | None) -> Scored:
-        assert truth is TRUTH and prior is None and view
+        assert truth is TRUTH and prior == self.maps.prior and view
         return self.scored
 
 

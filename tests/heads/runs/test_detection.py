@@ -97,6 +97,21 @@ def test_the_verdict_is_that_of_the_row(
             assert (found.verdict == "ai") == (found.p_ai >= found.threshold)
 
 
+def test_a_picture_has_the_novelty_of_its_row(
+    image_only: Run, store: FeatureStore, encoders: list[FakeEncoder]
+) -> None:
+    rows = predict(image_only, store, "test").table()
+    found = detect(image_only, f"0 {rows['sample_id'][3]}".encode())
+    assert found.novelty == rows["novelty"][3] and not found.is_unlike
+    assert image_only.likeness is not None
+    novelty = replace(image_only.likeness.novelty, held_out=np.zeros(200, np.float32))
+    strict = replace(image_only, likeness=replace(image_only.likeness, novelty=novelty))
+    judge = PictureJudge(strict, abstain_novel=True)
+    assert judge.judge(b"0 test-000-sdxl").verdict == "unsure (unlike the training pictures)"
+    assert detect(strict, b"0 test-000-sdxl").is_unlike and detect(strict, b"0 test-000-sdxl").verdict == "ai"
+    assert detect(replace(image_only, likeness=None), b"0 test-000-sdxl").novelty is None
+
+
 def test_where_a_run_has_sets_a_picture_has_one(image_only: Run, encoders: list[FakeEncoder]) -> None:
     sets = GeneratorSets(0.9, (0.0, *(1.0,) * 4), (9,) * 5, "row", "clean", "d", "valid")
     record = replace(image_only.record, verdicts=replace(image_only.record.verdicts, sets=sets))

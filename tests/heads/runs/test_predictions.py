@@ -54,7 +54,8 @@ def found(run: Run, store: FeatureStore) -> Predictions:
 
 def test_every_row_gets_a_line_and_refused_ones_no_answer(found: Predictions) -> None:
     columns = found.table()
-    assert list(columns) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", *(f"p_{name}" for name in GENERATORS)]
+    makers = [f"p_{name}" for name in GENERATORS]
+    assert list(columns) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", *makers, "novelty"]
     assert {len(values) for values in columns.values()} == {96}
     assert found.n_refused == 2
     for name in list(columns)[1:]:
@@ -201,7 +202,7 @@ def test_ct2_knows_the_common_spellings_and_refuses_other_classes(tmp_path: Path
 def test_a_head_without_generators_predicts_real_or_ai(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("sdxl",))
     found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test")
-    assert list(found.table()) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b"]
+    assert list(found.table()) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", "novelty"]
     assert set(found.table()["pred_b"]) <= {"real", "ai"}
 
 

@@ -69,7 +69,7 @@ def test_the_record_says_all_that_identifies_a_run(saved: Run, store: FeatureSto
         fingerprint = producer["selection"]["fingerprint"]
         assert producer["document"] == store.document(fingerprint)
         assert producer["selection"]["modality"] == modality
-    assert set(record["files"]) == {"head/head.json", "head/weights.safetensors"}
+    assert set(record["files"]) == {"head/head.json", "head/weights.safetensors", "novelty.safetensors"}
     assert record["source"] == {"cache": str(store.path), "dataset": "synthetic"}
     assert {"python", "numpy", "torch", "featcache"} <= set(record["versions"])
 
@@ -285,7 +285,7 @@ def test_a_run_may_be_made_of_links(saved: Run, tmp_path: Path) -> None:
     """As a snapshot of the Hub is."""
     folder = tmp_path / "snapshot"
     (folder / "head").mkdir(parents=True)
-    for name in ("run.json", "head/head.json", "head/weights.safetensors"):
+    for name in ("run.json", "novelty.safetensors", "head/head.json", "head/weights.safetensors"):
         (folder / name).symlink_to(saved.path / name)
     assert load_run(folder).record == saved.record
 
@@ -383,7 +383,7 @@ def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("heads.files.folder.open_regular", count)
     load_run(folder)
-    assert sorted(opened) == ["head.json", "run.json", "weights.safetensors"]
+    assert sorted(opened) == ["head.json", "novelty.safetensors", "run.json", "weights.safetensors"]
 
 
 def test_a_run_that_waits_is_named_when_it_is_read_and_put_back_by_the_next_command(

@@ -25,7 +25,8 @@ from heads.verdicts.sets import GeneratorSets
 from tests.heads.synthetic import GENERATORS, train_run, write_cache
 
 FAULTS = {0: RowFault("decode", "no\npicture"), 3: RowFault("read", "gone"), 200: RowFault("decode", "half")}
-COLUMNS = ["path", "sample_id", "verdict", "p_ai", "p_ai_raw", *(f"p_{name}" for name in GENERATORS), "error", "stage"]
+MAKERS = [f"p_{name}" for name in GENERATORS]
+COLUMNS = ["path", "sample_id", "verdict", "p_ai", "p_ai_raw", *MAKERS, "novelty", "error", "stage"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,9 @@ def test_a_verdict_is_that_of_the_row_in_a_cache(run: Run, store: FeatureStore, 
         assert np.allclose([line[name] for line in lines], columns[name], atol=1e-6)
     assert {(line["error"], line["stage"]) for line in lines} == {(None, None)}
     n_ai = columns["pred_a"].count("ai")
-    assert done == Scan(len(store) - n_ai, n_ai, 0, {}, None) and len(done) == len(store)
+    n_unlike = int(predict(run, store).judgement.is_unlike.sum())
+    assert done == Scan(len(store) - n_ai, n_ai, 0, n_unlike, done.statement, {}, None) and len(done) == len(store)
+    assert done.statement is not None and done.statement.n == len(store)
 
 
 def test_where_a_run_has_sets_each_line_has_one(run: Run, store: FeatureStore, tmp_path: Path) -> None:
@@ -127,13 +130,13 @@ def test_a_vector_that_is_not_finite_is_no_verdict(
 def test_a_head_without_generators_has_no_columns_of_them(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("sdxl",))
     _, lines = scan(train_run(store, tmp_path / "run", head="linear"), ExtractedPictures(store, {}, (), 0), tmp_path)
-    assert list(lines[0]) == ["path", "sample_id", "verdict", "p_ai", "p_ai_raw", "error", "stage"]
+    assert list(lines[0]) == ["path", "sample_id", "verdict", "p_ai", "p_ai_raw", "novelty", "error", "stage"]
 
 
 def test_a_generator_called_ai_takes_no_other_column(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("ai", "sdxl", "generator_ai"))
     _, lines = scan(train_run(store, tmp_path / "run", head="linear"), ExtractedPictures(store, {}, (), 0), tmp_path)
-    assert list(lines[0])[3:-2] == ["p_ai", "p_ai_raw", "p_generator_ai_", "p_sdxl", "p_generator_ai"]
+    assert list(lines[0])[3:-3] == ["p_ai", "p_ai_raw", "p_generator_ai_", "p_sdxl", "p_generator_ai"]
     for line in lines:
         parts = [line[name] for name in ("p_generator_ai_", "p_sdxl", "p_generator_ai")]
         assert sum(parts) == pytest.approx(line["p_ai"], abs=1e-6)

@@ -205,9 +205,9 @@ def test_a_p_value_is_that_of_students_t(t: float, n_groups: int, p: float) -> N
     assert difference_p_value(estimate, 0.02, n_groups) == pytest.approx(p, abs=1e-10)
 
 
-def test_equal_heads_differ_by_chance_and_a_difference_without_spread_does_not() -> None:
+def test_equal_heads_differ_by_chance_and_a_difference_without_spread_by_its_groups() -> None:
     assert difference_p_value(0.0, 0.0, 10) == 1
-    assert difference_p_value(0.1, 0.0, 10) == 0
+    assert difference_p_value(0.1, 0.0, 10) == 2**-9
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
@@ -234,3 +234,14 @@ def test_an_interval_excludes_zero_if_it_lies_on_one_side_of_it(low: float, high
 def test_an_interval_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Interval(0, -1, 1, 0.95, 10).low = 0  # type: ignore[misc]
+
+
+def test_of_a_figure_near_zero_of_which_little_is_known_the_upper_end_stays_a_number() -> None:
+    found = t_interval(1e-6, 0.1, 20, scale="log")
+    assert found.low == 0 and found.high == pytest.approx(t_interval(1e-6, 0.1, 20).high) and found.high < 1
+
+
+def test_resamples_that_agree_are_as_many_signs() -> None:
+    assert difference_p_value(-1.0, 0.0, 8) == 2**-7
+    assert math.isnan(t_interval(-1.0, 0.0, 8).low)
+    assert (t_interval(0.0, 0.0, 8).low, t_interval(0.0, 0.0, 8).high) == (0, 0)

@@ -1,0 +1,57 @@
+"""What commands print of pictures that are unlike those of training, one by one and as a set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from heads.commands.render import console
+
+if TYPE_CHECKING:
+    from heads.runs.run import Run
+
+__all__ = ["print_statement", "print_too_few", "print_unlike"]
+
+
+def print_statement(found: Mapping[str, Any] | None) -> None:
+    """Say whether the scores of a set are those of pictures like the training ones.
+
+    Parameters
+    ----------
+    found : mapping or None
+        The JSON form of `heads.verdicts.mixture.SetStatement`; None: nothing can be said.
+    """
+    if found is None:
+        return
+    if found["is_unlike"]:
+        console.print(
+            "[bold red]These scores are not those of pictures like the training ones:[/] threshold,\n"
+            "guarantee and novelty do not carry over"
+        )
+    else:
+        console.print("[dim]These scores are a mixture of known ones:[/]")
+    console.print(
+        f"[dim]  D {found['distance']:.3f} (95 % of like sets: up to {found['null']:.3f}), n {found['n']:,}, "
+        f"nearest at {found['share']:.0%} AI[/]",
+        highlight=False,
+    )
+
+
+def print_unlike(n_unlike: int | None, run: Run) -> None:
+    """Say how many pictures are unlike those of training; nothing where the run cannot tell."""
+    if n_unlike is None:
+        return
+    if n_unlike:
+        console.print(f"[yellow]{n_unlike:,}[/] unlike the training pictures (novelty ≤ 0.01)")
+    print_too_few(run)
+
+
+def print_too_few(run: Run) -> None:
+    """Say once where there are too few held-out groups for any picture to be called unlike those of training."""
+    if run.likeness is not None and not run.likeness.novelty.can_be_novel:
+        n = len(run.likeness.novelty.held_out)
+        console.print(
+            f"[dim]Novelty rests on {n:,} groups of held-out rows: 99 are needed to call a picture\n"
+            "unlike those of training[/]",
+            highlight=False,
+        )

@@ -1,0 +1,144 @@
+"""What a run keeps of its training pictures, to tell what is unlike them: an attachment, read with suspicion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_safetensors
+from safetensors.numpy import save as format_safetensors
+
+from featcache import link_rows
+from heads.data.features import Features
+from heads.data.row_source import RowSource
+from heads.data.tasks import IntArray, Targets, Task, joint_tasks
+from heads.errors import HeadsError
+from heads.files.contents import Contents
+from heads.head.protocol import Prediction
+from heads.verdicts.mixture import KnownScores
+from heads.verdicts.novelty import MAX_AXES, Novelty, describe, one_a_group
+
+__all__ = ["LIKENESS_FILE", "MAX_BYTES", "Likeness", "build_likeness", "load_likeness", "parse_likeness"]
+
+LIKENESS_FILE = "novelty.safetensors"
+MAX_BYTES = 8 * 2**20
+_MAX_HELD_OUT, _MAX_KNOWN = 2**16, 2**13
+_SHAPES = {
+    "axes": (np.float32, 2),
+    "centres": (np.float32, 2),
+    "held_out": (np.float32, 1),
+    "p_ai": (np.float32, 1),
+    "y": (np.int8, 1),
+    "group": (np.int64, 1),
+}
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What pictures like those of training look like to a head.
+
+    Attributes
+    ----------
+    novelty : Novelty
+        Of their vectors.
+    known : KnownScores
+        Their scores: of calibrating rows.
+    """
+
+    novelty: Novelty
+    known: KnownScores
+
+    def to_bytes(self) -> bytes:
+        """Return the safetensors file."""
+        known, novelty = self.known, self.novelty
+        arrays = {
+            "axes": novelty.axes,
+            "centres": novelty.centres,
+            "held_out": novelty.held_out,
+            "p_ai": known.p_ai.astype(np.float32),
+            "y": known.y.astype(np.int8),
+            "group": known.group.astype(np.int64),
+        }
+        return format_safetensors({name: np.ascontiguousarray(values) for name, values in arrays.items()})
+
+
+def build_likeness(
+    source: RowSource, targets: Targets, fit_rows: IntArray, held: Features, *, held_rows: IntArray, said: Prediction
+) -> Likeness:
+    """Describe the rows that a head was fitted on, and what it says of those that it was calibrated on.
+
+    Parameters
+    ----------
+    source, targets
+        Vectors and targets of all rows.
+    fit_rows : int array
+        Those that were fitted, which are described in all views.
+    held : Features
+        The calibrating rows, and ``held_rows``, their places in the source; they are measured in the first view.
+    said : Prediction
+        Of the calibrating rows.
+    """
+    groups = link_rows(held)
+    places = held_rows[one_a_group(groups)[:_MAX_HELD_OUT]]
+    novelty = describe(source, fit_rows, _classes(targets, held.tasks), places)
+    a = joint_tasks(held.tasks)[0].name
+    rows = held.targets.applies[a]
+    known = KnownScores(said.proba[a][rows].astype(np.float32), held.targets.y[a][rows], groups[rows])
+    return Likeness(novelty, known.thin(_MAX_KNOWN))
+
+
+def load_likeness(contents: Contents, files: Collection[str], *, n_columns: int) -> Likeness | None:
+    """Read the attachment of a run, if it is among its files."""
+    if LIKENESS_FILE not in files:
+        return None
+    data = contents.read(LIKENESS_FILE, limit=MAX_BYTES)
+    return parse_likeness(data, str(contents.folder / LIKENESS_FILE), n_columns=n_columns)
+
+
+def parse_likeness(data: bytes, where: str, *, n_columns: int) -> Likeness:
+    """Read what `Likeness.to_bytes` wrote; it is not trusted.
+
+    Parameters
+    ----------
+    data : bytes
+    where : str
+        Its name, for messages.
+    n_columns : int
+        Columns of the vectors that the head takes.
+    """
+    try:
+        found = parse_safetensors(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise HeadsError(f"{where} is not a safetensors file of plain arrays: {error}") from error
+    if set(found) != set(_SHAPES):
+        raise HeadsError(f"{where} holds {sorted(found)!r:.200}, expected {sorted(_SHAPES)!r}")
+    for name, (dtype, n_dims) in _SHAPES.items():
+        values = found[name]
+        if values.dtype != dtype or values.ndim != n_dims or not np.isfinite(values).all():
+            raise HeadsError(f"{where} has {values.dtype} {values.shape!r} as {name!r}, or values that are not finite")
+    axes, centres, p_ai, y = (found[name] for name in ("axes", "centres", "p_ai", "y"))
+    is_sound = (
+        len(axes) == n_columns
+        and 0 < axes.shape[1] <= MAX_AXES
+        and centres.shape[1] == axes.shape[1]
+        and len(centres) > 0
+        and len(p_ai) == len(y) == len(found["group"])
+        and bool(((p_ai >= 0) & (p_ai <= 1)).all())
+        and bool(((y == 0) | (y == 1)).all())
+    )
+    if not is_sound:
+        raise HeadsError(f"{where} has arrays that do not fit a head of {n_columns} columns, or each other")
+    novelty = Novelty(axes, centres, np.sort(found["held_out"]))
+    return Likeness(novelty, KnownScores(p_ai, y.astype(np.int64), found["group"]))
+
+
+def _classes(targets: Targets, tasks: tuple[Task, ...]) -> IntArray:
+    """Return 0 real, 1 AI by an unknown generator, 2 + k generator k."""
+    a, b = joint_tasks(tasks)
+    found = np.where(targets.applies[a.name] & (targets.y[a.name] == 0), 0, 1)
+    if b is not None:
+        known = targets.applies[b.name]
+        found[known] = 2 + targets.y[b.name][known]
+    return found.astype(np.int64)

@@ -1,0 +1,120 @@
+"""The directions in which rows vary most, found in a few passes over blocks: no matrix of columns by columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.data.row_source import RowSource
+from heads.data.tasks import IntArray
+from heads.head.protocol import FloatArray
+from heads.head.scaling import Standardizer
+
+__all__ = ["Directions", "DrawnRows", "find_directions"]
+
+Float64Array = NDArray[np.float64]
+
+_BLOCK, _BLOCK_ROWS = 2**22, 1024  # values and rows that are held at a time
+_SPARE, _ROUNDS = 16, 2
+
+
+@dataclass(frozen=True)
+class DrawnRows:
+    """Rows of a source in certain views, read block by block.
+
+    Attributes
+    ----------
+    source : RowSource
+    rows, views : int array (n,)
+        Number and view of each, the views ascending.
+    """
+
+    source: RowSource
+    rows: IntArray
+    views: IntArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
+        """Yield float32 rows, (m, d), and their places; a block has one view."""
+        step = max(1, min(_BLOCK_ROWS, _BLOCK // self.source.n_columns))
+        ends = [0, *(np.flatnonzero(np.diff(self.views)) + 1).tolist(), len(self)]
+        for first, last in pairwise(ends):
+            for start in range(first, last, step):
+                part = slice(start, min(start + step, last))
+                yield part, self.source.read(self.rows[part], int(self.views[start])).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Rows seen along few directions.
+
+    Attributes
+    ----------
+    mean : float64 array (d,)
+        Of the rows.
+    axes : float64 array (d, k)
+        Directions, largest variance of the standardised rows first, divided by the columns' standard deviations.
+    coordinates : float64 array (n, k)
+        ``(X - mean) @ axes`` of the rows.
+    """
+
+    mean: Float64Array
+    axes: Float64Array
+    coordinates: Float64Array
+
+
+def find_directions(drawn: DrawnRows, n_directions: int, *, seed: int = 0) -> Directions:
+    """Find the directions of largest variance of the standardised rows.
+
+    A random subspace, two rounds of subspace iteration and a Rayleigh–Ritz step (Halko, Martinsson & Tropp, "Finding
+    structure with randomness", 2011, algorithms 4.4 and 5.1). Memory beside a block is a few times ``d * k`` numbers
+    and the coordinates.
+
+    Parameters
+    ----------
+    drawn : DrawnRows
+        At least one row.
+    n_directions : int
+        At most; there are no more than columns or rows.
+    seed : int
+        Of the random subspace.
+    """
+    d, n = drawn.source.n_columns, len(drawn)
+    k = min(n_directions, d, n)
+    width = min(d, k + _SPARE)
+    scale = _standardise(drawn)
+    if width == d:
+        basis = np.eye(d)
+    else:
+        basis = np.random.default_rng(seed).normal(size=(d, width))
+        for _ in range(_ROUNDS):
+            reached = np.zeros((d, width))
+            narrow = np.linalg.qr(basis)[0].astype(np.float32)
+            for _, X in drawn.blocks():
+                Z = scale.transform(X)
+                reached += Z.T @ (Z @ narrow)
+            basis = reached
+        basis = np.linalg.qr(basis)[0]
+    seen = np.empty((n, width))
+    narrow = basis.astype(np.float32)
+    for part, X in drawn.blocks():
+        seen[part] = scale.transform(X) @ narrow
+    turn = np.linalg.eigh(seen.T @ seen)[1][:, ::-1][:, :k]
+    return Directions(scale.mean, (scale.inverse_scale[:, None] * basis) @ turn, seen @ turn)
+
+
+def _standardise(drawn: DrawnRows) -> Standardizer:
+    mean, squares = np.zeros(drawn.source.n_columns), np.zeros(drawn.source.n_columns)
+    for _, X in drawn.blocks():
+        mean += X.sum(axis=0, dtype=np.float64)
+    mean /= len(drawn)
+    for _, X in drawn.blocks():
+        deviation = X - mean
+        squares += np.einsum("ij,ij->j", deviation, deviation)
+    return Standardizer.of_deviations(mean, np.sqrt(squares / len(drawn)))
