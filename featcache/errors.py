@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
-__all__ = ["FeatcacheError", "FingerprintMismatch", "ImageError", "ManifestError", "ModelError", "ShardError"]
+__all__ = [
+    "FeatcacheError",
+    "FingerprintMismatch",
+    "ImageError",
+    "ManifestError",
+    "ModelError",
+    "ShardError",
+    "did_you_mean",
+]
 
 
 class FeatcacheError(Exception):
@@ -57,3 +67,10 @@ class ShardError(FeatcacheError):
 
 class FingerprintMismatch(FeatcacheError):
     """Features come from another producer than the one that was asked for."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """End a message about a name that is not known: ``; did you mean 'x'?``, or nothing where none comes close."""
+    by_lower = {name.lower(): name for name in known}
+    close = get_close_matches(given.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""

@@ -311,17 +311,20 @@ def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
     project: Path, detector: Path, tmp_path: Path
 ) -> None:
     roll = write_roll(tmp_path / "roll", project)
-    scanned = run("heads", "scan", detector, "roll", "--out", "v.jsonl", "--device", "cpu", cwd=tmp_path)
+    words = ("--out", "v.jsonl", "--log", "log.jsonl", "--device", "cpu")
+    scanned = run("heads", "scan", detector, "roll", *words, cwd=tmp_path)
     assert scanned.returncode == 3, scanned.stderr
     assert f"weights expected in {project / 'clip'}" in scanned.stderr and "view" not in scanned.stderr
     assert "decides  point balanced: AI if raw P(AI) ≥ 0." in scanned.stderr
     assert scanned.stdout.startswith("9 files: ") and "2 failed (data 1, decode 1)" in scanned.stdout
     assert "Next: featcache failures v.featcache" in scanned.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["roll", "v.featcache", "v.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "roll", "v.featcache", "v.jsonl"]
     lines = read_lines(tmp_path / "v.jsonl")
     assert len(lines) == 9 and lines["broken.jpg"]["stage"] == "decode" and lines["broken.jpg"]["verdict"] is None
     assert lines["None"]["path"] == str(roll / "gone.png") and lines["None"]["stage"] == "data"
     assert lines["copy.png"]["p_ai"] == lines["DCIM/IMG_0001.JPG"]["p_ai"]
+    logged = {entry["path"]: entry for entry in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())}
+    assert len(logged) == 9 and logged[str(roll / "broken.jpg")]["stage"] == "decode"
     judged = [line for line in lines.values() if line["error"] is None]
     pictures = [word for line in judged for word in ("--image", line["path"])]
     told = run("heads", "detect", detector, *pictures, "--json", "--device", "cpu", cwd=project)
@@ -329,6 +332,8 @@ def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
         assert alone["image"] == line["path"] and alone["verdict"] == line["verdict"]
         assert alone["p_ai"] == pytest.approx(line["p_ai"], abs=5e-3)
         assert alone["probabilities"]["alpha"] == pytest.approx(line["p_alpha"], abs=5e-3)
+        for name in ("path", "image_sha256", "verdict", "point", "prior", "run_digest", "encoders", "versions"):
+            assert alone["entry"][name] == logged[line["path"]][name]
     assert str(roll) in str(lines["снимок.jpg"]["path"])
 
 

@@ -45,7 +45,7 @@ def interruptible(program: str = "featcache") -> Iterator[None]:
         with insistent():
             yield
     except KeyboardInterrupt:
-        notes.print("\ninterrupted; what was published stays. To go on:", soft_wrap=True)
+        notes.print("\ninterrupted; what is stored already stays. To go on:", soft_wrap=True)
         notes.print("  " + safe(shlex.join([program, *sys.argv[1:]])), soft_wrap=True)
         # Nothing is left to lose: should a thread hang in reading a file, the next signal ends the process.
         handler.deadline = 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.cells import escape_surrogates, quoted
 from featcache.dataset.readers.folders import parse_tree, read_folder
-from featcache.dataset.readers.left_out import Gap, kind_of, read_head
+from featcache.dataset.readers.left_out import Gap, Sieve, kind_of, read_head
 from featcache.dataset.readers.location import has_columns, locate, safe_name
 from featcache.dataset.readers.outcome import Parsed
 from featcache.dataset.readers.reading import TODAY
@@ -59,6 +59,8 @@ def read_pictures(data: str | Path | Sequence[str | Path], *, contents: Collecti
     path = None if isinstance(data, str) and data.startswith("hf:") else Path(data).absolute()
     if path is not None and _is_picture(path):
         found = Manifest(path.stem, str(path), *_read_picture(path, contents))
+    elif path is not None and path.is_file() and (reason := _why_not_taken(path)):
+        raise ManifestError(f"{quoted(str(data))} is no picture that can be taken: {reason}")
     elif path is not None and path.is_dir():
         # By the folder and not by a table in it, so that all of it is found again.
         found = replace(_read_folder(path.resolve(), contents), origin=str(path.resolve()))
@@ -88,6 +90,14 @@ def _is_picture(path: Path) -> bool:
         return False
     ending = kind_of(path.name)
     return ending in ENDINGS or (not ending and format_of_bytes(read_head(str(path))) is not None)
+
+
+def _why_not_taken(path: Path) -> str | None:
+    """Say why a file that looks like a picture is not taken; None: it does not."""
+    sieve = Sieve(is_early=False, root=str(path.parent))
+    if sieve.takes(path.name) is None:
+        sieve.takes_bytes(path.name, read_head(str(path)))
+    return next((left.reason for left in sieve.left_out), None)
 
 
 def _read_list(given: Sequence[Path], contents: Collection[Content]) -> Manifest:

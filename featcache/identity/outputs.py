@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, did_you_mean
 
 __all__ = [
     "CLASS_TOKENS",
@@ -153,7 +153,8 @@ def expand(
         missing = [name for name in wanted if name not in there]
         if missing:
             why = f": {reasons[missing[0]]}" if reasons and missing[0] in reasons else ""
-            raise error(f"{owner} has no output {missing[0]!r}{why}; it has: {abbreviate(there) or 'none'}")
+            near = did_you_mean(missing[0], there) if not why and ":" not in missing[0] else ""
+            raise error(f"{owner} has no output {missing[0]!r}{why}; it has: {abbreviate(there) or 'none'}{near}")
         names += wanted
     return tuple(dict.fromkeys(names))
 

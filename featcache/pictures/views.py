@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, did_you_mean
 from featcache.identity.terms import CLEAN
 
 if TYPE_CHECKING:
@@ -239,8 +239,9 @@ def _parse_part(part: str, text: str) -> Perturbation:
     if name not in _KINDS:
         if name in (CLEAN, *PRESETS):
             raise FeatcacheError(f"view {text!r} combines {name!r}, which stands alone")
-        known = ", ".join((*VIEW_RULES, *PRESETS))
-        raise FeatcacheError(f"view {text!r} has the part {part!r}, expected one of {known}")
+        known = (*VIEW_RULES, *PRESETS)
+        what = f"view {text!r} has the part {part!r}, expected one of {', '.join(known)}"
+        raise FeatcacheError(what + did_you_mean(name, known))
     if colon and not _NUMBER.fullmatch(number):
         raise FeatcacheError(f"view {text!r} has the number {number!r}, expected digits such as 75 or 0.05")
     return Perturbation(name, float(number) if colon else None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from featcache.cache.folder import Cache
 from featcache.cache.samples import read_samples
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, did_you_mean
 from featcache.store.soundness import CheckProgress, Soundness
 from featcache.store.store import FeatureStore
 
@@ -52,8 +52,9 @@ def open_store(
         dataset = names[0]
     if dataset is None or dataset not in names:
         asked = "which data set is meant" if dataset is None else f"no data set {dataset!r}"
+        near = "" if dataset is None else did_you_mean(dataset, names)
         raise FeatcacheError(
-            f"cache {str(path)!r}: {asked}; it has: {', '.join(names) or 'none yet'} (option --dataset)"
+            f"cache {str(path)!r}: {asked}; it has: {', '.join(names) or 'none yet'} (option --dataset){near}"
         )
     soundness = Soundness(cache.path, remember=remember, progress=progress) if check else None
     return FeatureStore(cache, read_samples(cache.sample_path(dataset)), soundness=soundness)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.samples import SampleTable
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, did_you_mean
 from featcache.files.string_column import StringColumn
 from featcache.identity.terms import CONTENTS, SPLITS
 from featcache.store.arrays import Arrays
@@ -57,6 +57,7 @@ class SampleRows:
             known = ", ".join(self.splits) or "none"
             raise FeatcacheError(
                 f"data set {self._samples.dataset!r} has no sample in split {split!r}; it has: {known}"
+                f"{did_you_mean(split, self.splits)}"
             )
         return rows
 

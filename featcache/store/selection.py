@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,6 +12,7 @@ from featcache.errors import FeatcacheError, FingerprintMismatch
 from featcache.identity.fingerprint import Fingerprint, check_same
 from featcache.identity.outputs import abbreviate, expand, is_layer, layer_family, natural_order
 from featcache.identity.terms import CLEAN, CONTENT_OF, DEFAULT_OUTPUTS, MODALITIES, Content, Modality
+from featcache.store.hints import hint_at_extract
 
 __all__ = [
     "Outputs",
@@ -117,10 +117,11 @@ def choose_defaults(cache: Cache, widths: Widths, view: str) -> Mapping[str, Sel
     in_view = {modality: view if CONTENT_OF[modality] == "image" else CLEAN for modality in modalities}
     if view != CLEAN:
         if not any(view in known for known in views.values()):
+            pictured = [f for f in cache.producers.values() if f.content == "image"]
             known = ", ".join(map(repr, sorted(set(chain.from_iterable(views.values()))))) or "none"
             raise FeatcacheError(
                 f"cache {str(cache.path)!r} has no vectors of view {view!r}; it has views: {known}; "
-                f"{_extract_hint(cache, '--views', view)}"
+                f"{hint_at_extract(cache, pictured, '--views', view)}"
             )
         in_view = {modality: v for modality, v in in_view.items() if v == CLEAN or v in views[modality]}
     return {m: choose(cache, widths, m, encoder=None, outputs=None, view=v) for m, v in in_view.items()}
@@ -185,7 +186,8 @@ def check_selection(cache: Cache, widths: Widths, selection: Selection, document
             raise FingerprintMismatch(f"{owner} is not in cache {str(cache.path)!r}; {known}")
         if name not in stored:
             known = f"it has outputs: {abbreviate(stored)}"
-            hint = _extract_hint(cache, f"--{selection.modality}-outputs", name)
+            producer = cache.producers[selection.fingerprint]
+            hint = hint_at_extract(cache, [producer], f"--{selection.modality}-outputs", name)
             raise FingerprintMismatch(f"{owner} is not in cache {str(cache.path)!r}; {known}; {hint}")
         if stored[name] != width:
             raise FingerprintMismatch(
@@ -196,9 +198,4 @@ def check_selection(cache: Cache, widths: Widths, selection: Selection, document
 def _views(cache: Cache, producer: Fingerprint, lacking: str) -> str:
     """Say which views of a producer are stored, and what would store another."""
     known = ", ".join(map(repr, stored_views(cache, [producer]))) or "none"
-    return f"it has those of views: {known}; {_extract_hint(cache, '--views', lacking)}"
-
-
-def _extract_hint(cache: Cache, option: str, value: str) -> str:
-    """Say how to add what a producer lacks; `featcache status` prints the whole command that made it."""
-    return f"`featcache extract … {option} {shlex.quote(value)} --cache {shlex.quote(str(cache.path))}` adds it"
+    return f"it has those of views: {known}; {hint_at_extract(cache, [producer], '--views', lacking)}"

@@ -12,7 +12,17 @@ from rich.table import Table
 from heads.commands.folders import has_test
 from heads.commands.guarantee_lines import other_views, print_promises
 from heads.commands.likeness_lines import print_too_few
-from heads.commands.options import Abstain, DeviceName, EncodingDevice, ImageModel, PointName, Prior, TextModel
+from heads.commands.logs import open_log
+from heads.commands.options import (
+    Abstain,
+    DeviceName,
+    EncodingDevice,
+    ImageModel,
+    LogFile,
+    PointName,
+    Prior,
+    TextModel,
+)
 from heads.commands.render import console, next_command, print_json, probability, safe
 from heads.verdicts.points import BALANCED
 
@@ -42,6 +52,7 @@ def detect(
     point: PointName = None,
     prior: Prior = None,
     abstain: Abstain = None,
+    log: LogFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
     """Run the encoders on single pictures and print the verdicts; `heads scan` takes a folder.
@@ -50,7 +61,8 @@ def detect(
     """
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
-    from heads.runs.detection import PictureJudge
+    from heads.runs.detection import PictureJudge, read_picture
+    from heads.runs.entries import Recorder
     from heads.runs.run import load_run
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
@@ -58,11 +70,20 @@ def detect(
     judge = PictureJudge(
         loaded, models=models, device=device.value, point=point, prior=prior, abstain_novel=abstain is not None
     )
-    found = _judge_all(judge, images, captions)
+    kept = None if log is None else open_log(log)
+    data = [None if path is None else read_picture(path) for path in images]
+    found = _judge_all(judge, images, data, captions)
+    recorder = Recorder.of(loaded, "detect", point=point, prior=prior)
+    entries = [
+        recorder.of_content(path, content, caption, verdict.to_dict())
+        for (path, verdict), content, caption in zip(found, data, captions, strict=True)
+    ]
+    if kept is not None:
+        kept.append(entries)
     decides, seen = loaded.point(point), [loaded.point(BALANCED).view]
     note = other_views(decides, seen)
     if as_json:
-        documents = [verdict.to_dict() for _, verdict in found]
+        documents = [verdict.to_dict() | {"entry": e} for (_, verdict), e in zip(found, entries, strict=True)]
         documents = [document | {"note": note} for document in documents]
         named = [{"image": str(path)} | document for (path, _), document in zip(found, documents, strict=True)]
         print_json(documents[0] if len(found) == 1 else named)
@@ -88,13 +109,13 @@ def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
     return given if len(given) > 1 else [given[0] if given else None] * n_images
 
 
-def _judge_all(judge: PictureJudge, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[Judged]:
-    """Judge pictures in their order; whether all can be read is known before any encoder is loaded."""
+def _judge_all(
+    judge: PictureJudge, images: Sequence[Path | None], data: Sequence[bytes | None], captions: Sequence[str | None]
+) -> list[Judged]:
+    """Judge pictures in their order; whether all can be judged is known before any encoder is loaded."""
     from featcache import ImageError
     from heads.errors import HeadsError
-    from heads.runs.detection import read_picture
 
-    data = [None if path is None else read_picture(path) for path in images]
     for content, caption in zip(data, captions, strict=True):
         judge.check(content, caption)
     found: list[Judged] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -30,6 +31,7 @@ __all__ = [
     "HeadName",
     "HoldOutAxis",
     "ImageModel",
+    "LogFile",
     "LossChoice",
     "LossName",
     "MaxFnr",
@@ -83,6 +85,12 @@ ImageModel = Annotated[
 TextModel = Annotated[
     str | None,
     typer.Option(metavar="M", help="Where the text encoder is now: hub id or folder.", rich_help_panel="Encoders"),
+]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="F.jsonl", help="Append a line for each picture: what was said of which bytes, by what, and when."
+    ),
 ]
 OutputsList = Annotated[
     str | None,

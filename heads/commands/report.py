@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from heads.evaluation.slices import Slice
     from heads.statistics.intervals import Interval
 
-__all__ = ["PlainTable", "comparison_tables", "markdown", "print_tables", "report_tables", "show_interval"]
+__all__ = [
+    "NAMES",
+    "PlainTable",
+    "comparison_tables",
+    "escape",
+    "figure_name",
+    "markdown",
+    "print_tables",
+    "report_tables",
+    "show_interval",
+    "show_number",
+]
 
 NAMES = {
     "fpr": "false positive rate",
@@ -93,8 +104,8 @@ def comparison_tables(found: Comparison) -> list[PlainTable]:
         rows = tuple(
             (
                 figure_name(each.figure),
-                _number(each.first),
-                _number(each.other),
+                show_number(each.first),
+                show_number(each.other),
                 "–" if math.isnan(each.difference.estimate) else f"{each.difference.estimate:+.3f}",
                 _signed(each.difference),
                 _p_value(each.p_value),
@@ -143,19 +154,19 @@ def markdown(tables: Sequence[PlainTable]) -> str:
     for table in tables:
         lines = [table.header, tuple("---:" if number else "---" for number in range(len(table.header))), *table.rows]
         marked = [
-            "| " + " | ".join(cell if number == 1 else _escape(cell) for cell in line) + " |"
+            "| " + " | ".join(cell if number == 1 else escape(cell) for cell in line) + " |"
             for number, line in enumerate(lines)
         ]
-        parts.append("\n".join([f"**{_escape(table.title)}**", "", *marked, ""]))
+        parts.append("\n".join([f"**{escape(table.title)}**", "", *marked, ""]))
     return "\n".join(parts)
 
 
 def _one_view(view: ViewReport, reference: Mapping[str, float]) -> Iterator[PlainTable]:
     for section, figures in view.figures.items():
-        beside = {name: _number(value) for name, value in reference.items()} if section != "probabilities" else {}
+        beside = {name: show_number(value) for name, value in reference.items()} if section != "probabilities" else {}
         beside |= {name: f"{floor:.3f} by chance" for name, floor in view.floors.items()}
         rows = [
-            (figure_name(name), _number(interval.estimate), show_interval(interval), beside.get(name, ""))
+            (figure_name(name), show_number(interval.estimate), show_interval(interval), beside.get(name, ""))
             for name, interval in figures.items()
         ]
         header = ("", "found", "95 % interval", "always AI" if section != "probabilities" and reference else "")
@@ -168,13 +179,13 @@ def _one_view(view: ViewReport, reference: Mapping[str, float]) -> Iterator[Plai
     yield PlainTable("Rows by class and verdict", ("", *(f"called {word}" for word in words)), counts)
     if view.decided is not None:
         decided = tuple(
-            (figure_name(name), _number(interval.estimate), show_interval(interval))
+            (figure_name(name), show_number(interval.estimate), show_interval(interval))
             for name, interval in view.decided.items()
             if name != "unsure"
         )
         yield PlainTable("Decisions where it is not unsure", ("", "found", "95 % interval"), decided)
     risks = tuple(
-        (f"{share * 100:g} %", _number(risk.estimate), show_interval(risk)) for share, risk in view.risk_coverage
+        (f"{share * 100:g} %", show_number(risk.estimate), show_interval(risk)) for share, risk in view.risk_coverage
     )
     yield PlainTable(
         "Errors of A where only the surest rows are decided", ("share decided", "wrong", "95 % interval"), risks
@@ -220,7 +231,7 @@ def _rate(value: Interval | float | None, *, is_short: bool) -> str:
 def _short(interval: Interval) -> str:
     """Return a figure and its interval in fifteen columns."""
     if math.isnan(interval.low):
-        return _number(interval.estimate)
+        return show_number(interval.estimate)
     low, high = (f"{end:.2f}".removeprefix("0") for end in (interval.low, interval.high))
     return f"{interval.estimate:.3f} {low}–{high}"
 
@@ -233,11 +244,12 @@ def _p_value(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}"
 
 
-def _number(value: float) -> str:
+def show_number(value: float) -> str:
+    """Return a figure with three digits, or a dash where it is undefined."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Return a text that means itself in Markdown: of one line, without markup."""
     plain = printable(" ".join(text.split()))
     return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>|#!&" else sign for sign in plain)

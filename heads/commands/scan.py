@@ -14,12 +14,14 @@ from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
 from heads.commands.guarantee_lines import other_views, print_promises
 from heads.commands.likeness_lines import print_statement, print_unlike
+from heads.commands.logs import open_log
 from heads.commands.options import (
     Abstain,
     AsJson,
     DeviceName,
     EncodingDevice,
     ImageModel,
+    LogFile,
     OverwriteFile,
     PointName,
     Prior,
@@ -53,6 +55,7 @@ def scan(
     point: PointName = None,
     prior: Prior = None,
     abstain: Abstain = None,
+    log: LogFile = None,
     overwrite: OverwriteFile = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,6 +70,7 @@ def scan(
     keep_heap()
     with interruptible("heads"):
         from featcache import read_pictures
+        from heads.runs.entries import Recorder, log_lines
         from heads.runs.run import load_run, read_record
         from heads.runs.scanning import encode_pictures, write_verdicts
 
@@ -74,10 +78,10 @@ def scan(
         contents = {producer.selection.content for producer in read_record(run).producers.values()}
         manifest = read_pictures(data, contents=contents)
         loaded = load_run(run)
-        loaded.point(point)
-        loaded.check_prior(prior)
+        recorder = Recorder.of(loaded, "scan", point=point, prior=prior)
         folder = cache or out.with_suffix(".featcache")
         _check_cache(loaded, folder)
+        kept = None if log is None else open_log(log, out=out)
         models = _models(loaded, {"image": image_model, "text": text_model})
         places = _tell(loaded, folder, models)
         _tell_rule(loaded, point, prior)
@@ -88,14 +92,18 @@ def scan(
                 loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
             )
         done = write_verdicts(
-            loaded, pictures, out, point=point, prior=prior, abstain_novel=abstain is not None, overwrite=overwrite
+            loaded,
+            pictures,
+            out,
+            point=point,
+            prior=prior,
+            abstain_novel=abstain is not None,
+            overwrite=overwrite,
+            log=None if kept is None else log_lines(recorder, pictures, kept),
         )
     if as_json:
-        print_json(
-            _document(done, out, folder)
-            | _rule(loaded, point, prior)
-            | {"n_encoded": pictures.n_encoded, "models": places}
-        )
+        made = {"n_encoded": pictures.n_encoded, "models": places, "conditions": recorder.conditions}
+        print_json(_document(done, out, folder) | _rule(loaded, point, prior) | made)
     else:
         _print(done, out, folder, loaded)
     if done.n_failed:

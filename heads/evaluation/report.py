@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,12 @@ from heads.evaluation.detectors import Detector, RunDetector, Scored
 from heads.evaluation.figures import UNSURE_DECISION, Figures, measure_all
 from heads.evaluation.slices import Slice, measure_slices
 from heads.evaluation.truth import Truth
-from heads.runs.record import format_record
 from heads.runs.run import Run
 from heads.statistics.intervals import Interval, bound_rate
 from heads.verdicts.mixture import SetStatement, state_set
 from heads.verdicts.points import OperatingPoint
 
-__all__ = ["Report", "ViewReport", "build_report", "run_digest"]
+__all__ = ["Report", "ViewReport", "build_report"]
 
 Rates = dict[str, dict[str, Slice]]
 
@@ -169,7 +167,7 @@ def build_report(
         )
     about = {
         "detector": detector.name,
-        "run_digest": run_digest(detector.run) if isinstance(detector, RunDetector) else None,
+        "run_digest": detector.run.record.digest if isinstance(detector, RunDetector) else None,
         "cache": str(store.path),
         "dataset": str(store.dataset),
         "split": truth.split,
@@ -188,11 +186,6 @@ def _state(run: Run, scored: Scored, split: str) -> SetStatement | None:
     if run.likeness is None or split in ("train", "valid"):
         return None
     return state_set(scored.raw, run.likeness.known)
-
-
-def run_digest(run: Run) -> str:
-    """Return the sha256 of what a run says of itself, the checksums of its files among it."""
-    return hashlib.sha256(format_record(run.record)).hexdigest()
 
 
 def _decided(figures: Figures) -> dict[str, Interval] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -127,6 +128,11 @@ class RunRecord:
     pseudo: Mapping[str, Any] | None
     folds: Mapping[str, Any] | None
     files: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of ``run.json``, which has the checksums of the other files; of format 1 as it would be now."""
+        return hashlib.sha256(format_record(self)).hexdigest()
 
     @property
     def division_rule(self) -> str:

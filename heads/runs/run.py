@@ -27,6 +27,7 @@ __all__ = [
     "PSEUDO_FILE",
     "Run",
     "check_files",
+    "known_files",
     "load_run",
     "load_run_features",
     "prepare_run_out",
@@ -40,8 +41,7 @@ PSEUDO_FILE = "pseudo_labels.csv"
 FOLDS_FILE = "folds.safetensors"
 """The attachment of a run with cross-fitted scores."""
 
-_RECORD = "run.json"
-_HEAD = "head"
+_RECORD, _HEAD = "run.json", "head"
 _IN_HEAD = f"{_HEAD}/"
 _MAX_RECORD = 24 * 2**20
 _MAX_FILES = 64
@@ -193,7 +193,7 @@ def load_run_features(run: Run, store: FeatureStore, *, splits: Sequence[str] | 
 
 def prepare_run_out(out: Path, *, overwrite: bool = False) -> None:
     """Undo what a killed command left at ``out``, and raise if a run must not be written there: before the work."""
-    prepare_out(out, marker=_RECORD, known=_known_files, overwrite=overwrite)
+    prepare_out(out, marker=_RECORD, known=known_files, overwrite=overwrite)
 
 
 def save_run(
@@ -220,7 +220,7 @@ def save_run(
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
-    with new_folder(out, marker=_RECORD, known=_known_files, overwrite=overwrite) as draft:
+    with new_folder(out, marker=_RECORD, known=known_files, overwrite=overwrite) as draft:
         (draft / _HEAD).mkdir()
         head.save(draft / _HEAD)
         more = {LIKENESS_FILE: likeness.to_bytes()} if likeness else {}
@@ -294,7 +294,7 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
     return Contents(path / _HEAD, of_head), Contents(path, beside)
 
 
-def _known_files(path: Path) -> set[str]:
+def known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
     return {_RECORD, PSEUDO_FILE, FOLDS_FILE, LIKENESS_FILE, _IN_HEAD, *of_head}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +115,7 @@ def write_verdicts(
     prior: float | None = None,
     abstain_novel: bool = False,
     overwrite: bool = False,
+    log: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
 ) -> Scan:
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
@@ -124,6 +125,7 @@ def write_verdicts(
     ``error`` and ``stage``. A line has either a verdict or an error. What is no sample, because there is nothing where
     the data say or it is not taken, has a line at the end, with a path and an error. Names that are not UTF-8 have
     backslashes. The file is whole or absent.
+    ``log`` gets the lines as soon as they are known (`heads.runs.entries.log_lines`).
 
     Raises
     ------
@@ -145,6 +147,8 @@ def write_verdicts(
             raw += [row["p_ai_raw"] for row in rows if row["verdict"]]
             n_unlike += sum(row.get(_NOVELTY) is not None and row[_NOVELTY] <= NOVEL_UP_TO for row in rows)
             first = first or next(((row["path"] or "", row["error"]) for row in rows if row["error"]), None)
+            if log is not None:
+                log(rows)
             write({name: [row[name] for row in rows] for name in schema})
     failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE, UNSURE_UNLIKE)}
     n_unsure, likeness = counts[UNSURE] + counts[UNSURE_UNLIKE], run.likeness

@@ -31,7 +31,8 @@ def print_overview(manifest: Manifest) -> None:
     for group, (split, label, count) in zip(lines, cells, strict=True):
         line = f"  {split}{label:{width}}  {count:>{n_digits}}  "
         console.print(safe(line + _cut(group.example, max(1, console.width - len(line)))), soft_wrap=True)
-    if all(group.label == UNLABELLED for group in lines) and not manifest.reading.labels:
+    is_stated = bool(manifest.reading.labels) or any("--labels" in note for note in manifest.notes)
+    if all(group.label == UNLABELLED for group in lines) and not is_stated:
         console.print("[dim]no labels: if there are some, --labels states them, such as '*=ai'[/]")
     print_left_out(manifest)
     for note in manifest.notes:

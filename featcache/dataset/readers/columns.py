@@ -4,13 +4,12 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from itertools import islice
 
 from featcache.dataset.readers.cells import FIELDS, LABELS, is_unicode, quoted
 from featcache.dataset.readers.inverted import is_inverted
 from featcache.dataset.readers.table import Table, load_columns
-from featcache.errors import ManifestError
+from featcache.errors import ManifestError, did_you_mean
 
 __all__ = [
     "describe_unread",
@@ -63,7 +62,10 @@ def parse_columns(text: str) -> dict[str, str]:
             continue
         field = name.strip()
         if field not in FIELDS or not column.strip():
-            raise ManifestError(f"--column {quoted(part)}: expected FIELD=COLUMN, FIELD one of {', '.join(FIELDS)}")
+            near = "" if field in FIELDS else did_you_mean(field, FIELDS)
+            raise ManifestError(
+                f"--column {quoted(part)}: expected FIELD=COLUMN, FIELD one of {', '.join(FIELDS)}{near}"
+            )
         if field in named:
             raise ManifestError(f"--column {quoted(part)}: {field} is {quoted(named[field])} already")
         named[field] = column
@@ -135,8 +137,7 @@ def _position(table: Table, field: str, name: str) -> int:
     what = f"--column {field}={name[:80]!r}: {table.origin}"
     if positions:
         raise ManifestError(f"{what} has {len(positions)} columns of this name, expected one")
-    close = get_close_matches(name, [column for column in table.header[:_MOST_TRIED] if len(column) <= 80], 1)
-    hint = f"; did you mean {quoted(close[0])}?" if close else ""
+    hint = did_you_mean(name, (column for column in table.header[:_MOST_TRIED] if len(column) <= 80))
     raise ManifestError(f"{what} has no such column, expected one of {listed(table.header)}{hint}")
 
 

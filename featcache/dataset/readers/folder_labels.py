@@ -29,7 +29,7 @@ def label_by_folders(
     Returns
     -------
     reading : Reading
-        By which the cells are to be read: what was stated about folders is done.
+        By which the cells are to be read: what was stated about folders is done, and their names stay what they are.
     notes : tuple of str
         Lines for the user.
 
@@ -48,4 +48,7 @@ def label_by_folders(
         cells.setdefault("split", split)
         if not has_labels:
             cells |= {"label_a": label_a, "label_b": label_b}
-    return (reading if has_labels else replace(reading, labels="auto")), notes
+    if has_labels:
+        return reading, notes
+    names = frozenset(label_b for _, label_a, label_b in labels.values() if label_a == 1 and label_b is not None)
+    return replace(reading, labels="auto", generators=names), notes

@@ -39,8 +39,8 @@ def read_folder(
 
     Hidden files and folders are ignored, links to folders are not followed. The caption of ``a/1.jpg`` is that of the
     first of ``a/1.txt``, ``a/1.caption`` (UTF-8, without newlines at the end) and ``a/1.json`` (an object with
-    ``caption``, ``text`` or ``prompt``) that has one. The object also says labels, split and group, as in tars. The
-    sample's id is ``a/1.jpg``, of several captions ``a/1.jpg#0``, …; by rules 1 ``a/1``, or ``a/1.jpg`` if another
+    ``caption``, ``text`` or ``prompt``) that has one. The object also says labels, split, group and origin, as in tars.
+    The sample's id is ``a/1.jpg``, of several captions ``a/1.jpg#0``, …; by rules 1 ``a/1``, or ``a/1.jpg`` if another
     picture has the same stem.
 
     Where no object has a label, labels come from the names of folders, and so do splits
@@ -75,8 +75,15 @@ def parse_tree(
     orphans = [Gap(f"{folder}/{name}", f"{quoted(str(folder / name))}: {alone}") for name in captions]
     settle_orphans(orphans, len(tree.pictures), on_orphan)
     parsed = _read_objects(source, on_orphan) if source.has_objects else _read_pictures(source, on_orphan)
-    notes = describe(texts, "texts that belong to no picture are not read")
-    notes += describe(tree.metadata, "tables of metadata are not read: name one, or the folder that it is in")
+    one, several = "text that belongs to no picture is not read", "texts that belong to no picture are not read"
+    notes = describe(texts, one, several)
+    how = "name one, or the folder that it is in"
+    notes += describe(
+        tree.metadata, f"table of metadata is not read ({how})", f"tables of metadata are not read ({how})"
+    )
+    if contents is None:
+        how = "name one as DATA, or call it metadata.csv"
+        notes += describe(tree.tables, f"table is not read ({how})", f"tables are not read ({how})")
     return parsed._replace(orphans=(*orphans, *parsed.orphans), notes=notes + parsed.notes, left_out=tree.left_out)
 
 

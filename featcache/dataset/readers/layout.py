@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from featcache.dataset.readers.cells import quoted
 from featcache.dataset.readers.class_folders import Class, in_shell, label_by_words
 from featcache.dataset.readers.earlier import EarlierLayout
+from featcache.dataset.readers.folder_hints import hint_at_classes
 from featcache.dataset.readers.reading import TODAY, Reading, as_generator
 from featcache.dataset.readers.split_folders import Folder, check_splits, find_splits
 from featcache.dataset.readers.words import canonical, is_thing, is_vague, split_of, verdict_of
@@ -67,11 +68,12 @@ def label_paths(where: str, paths: Iterable[str], reading: Reading) -> tuple[dic
         found = {folder: layout.label(folder) for folder in first}
         return found, _describe_earlier(where, first, counts, found)
     found = _label(where, first, reading)
+    hints = () if reading.labels else hint_at_classes({folder: labels[1:] for folder, labels in found.items()})
     strays = [folder for folder, labels in found.items() if labels[0] is None]
     if not strays or len(strays) == len(found):
-        return found, ()
+        return found, hints
     n = sum(counts[folder] for folder in strays)
-    return found, (f"in no split folder, and so in no split: {n:,}, the first {quoted(first[strays[0]])}",)
+    return found, (f"in no split folder, and so in no split: {n:,}, the first {quoted(first[strays[0]])}", *hints)
 
 
 def _label(where: str, first: Mapping[Folder, str], reading: Reading) -> dict[Folder, Labels]:
@@ -80,7 +82,7 @@ def _label(where: str, first: Mapping[Folder, str], reading: Reading) -> dict[Fo
     if reading.is_unlabelled:
         classes: dict[Folder, Class] = {}
     elif reading.stated or reading.rest is not None:
-        classes = _label_stated(where, first, reading)
+        classes = _label_stated(where, first, cuts, reading)
     else:
         classes = _label_by_words(where, first, cuts)
     unknown = (UNKNOWN, None)
@@ -104,8 +106,16 @@ def _is_word(part: str) -> bool:
     return verdict_of(part) is not None
 
 
-def _label_stated(where: str, first: Mapping[Folder, str], reading: Reading) -> dict[Folder, Class]:
+def _label_stated(
+    where: str, first: Mapping[Folder, str], cuts: Mapping[Folder, int], reading: Reading
+) -> dict[Folder, Class]:
     """Label folders by what the user states, and by nothing else."""
+    for folder, cut in cuts.items():
+        if reading.is_new and canonical(folder[cut]) in reading.stated:
+            raise ManifestError(
+                f"{where}: --labels says what {quoted(folder[cut])} means, which is the split of "
+                f"{quoted(first[folder])}: state what folders below it are, or all with --labels '*=ai'"
+            )
     found: dict[Folder, Class] = {}
     for folder, path in first.items():
         said = [part for part in folder if canonical(part) in reading.stated]

@@ -71,6 +71,9 @@ def locate(data: str | Path) -> Path:
         with os.scandir(path) as entries:
             files = [entry.name for entry in entries if not entry.is_dir()]
         inside = sorted(name for name in files if name.lower() in _MANIFEST_FILES)
+    except FileNotFoundError as error:
+        where = f": it is a link to {os.readlink(data)!r}" if os.path.islink(data) else ""  # noqa: PTH114, PTH115
+        raise ManifestError(f"there is no file {str(data)!r}{where}") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ManifestError(f"data {str(data)!r} cannot be read ({error}): expected {ACCEPTED}") from error
     if len(inside) > 1:

@@ -19,7 +19,7 @@ from featcache.dataset.readers.outcome import (
 )
 from featcache.dataset.readers.rebase import rebase
 from featcache.dataset.readers.table import Table, load_columns, refuse_rows
-from featcache.dataset.sample import Sample
+from featcache.dataset.sample import ImageFile, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
 from featcache.identity.terms import Content
@@ -66,7 +66,7 @@ def parse_table(table: Table, *, on_orphan: OnOrphan, contents: Collection[Conte
         for row, (split, group) in enumerate(zip(splits, groups, strict=True)):
             where, image = table.where(row), images[row]
             if isinstance(image, str):
-                image = find_image(below(image), folder)
+                image = _rebased(table, image, find_image(below(image), folder))
             if isinstance(image, Gap):
                 column = quoted(table.header[found["image"]])
                 orphans.append(Gap(image.path, f"{where}, column {column}: {image.message}"))
@@ -111,6 +111,13 @@ def _load(table: Table, found: dict[str, int]) -> dict[str, list[Any]]:
     names = ["captions" if field == "caption" else field for field, _ in wanted]
     columns = load_columns(table, zip(names, (position for _, position in wanted), strict=True))
     return {field: column for (field, _), column in zip(wanted, columns, strict=True)}
+
+
+def _rebased(table: Table, path: str, found: ImageFile | Gap) -> ImageFile | Gap:
+    """Say of what is not there how the table calls it, and below which root it was looked for."""
+    if isinstance(found, ImageFile) or not table.reading.root:
+        return found
+    return Gap(found.path, f"{found.message}, in the table {quoted(path)}, below --root {quoted(table.reading.root)}")
 
 
 def _likely(unread: Sequence[str]) -> str:

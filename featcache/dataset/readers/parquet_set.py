@@ -51,7 +51,8 @@ def read_parquet_set(paths: Sequence[Path], folder: Path, *, reading: Reading) -
     if reading.rules > 2:
         parts = list(map(_downloaded, parts))
     n_left = n_rows - sum(part.n_rows for part in parts)
-    notes = (f"{n_left:,} rows whose status is not success have no picture: left out",) if n_left else ()
+    what = "row whose status is not success has" if n_left == 1 else "rows whose status is not success have"
+    notes = (f"{n_left:,} {what} no picture: left out",) if n_left else ()
     return join_tables(parts, str(folder), reading), notes
 
 

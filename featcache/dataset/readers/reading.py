@@ -49,6 +49,8 @@ class Reading:
         The folder below which pictures are, however their paths begin; ``""``: where their paths say.
     is_new : bool
         What is stated is stated now, and not remembered: all of it has to be about something that is there.
+    generators : frozenset of str
+        Words that are names of generators here, since folders say so: ``deepfake``.
     """
 
     rules: int = LATEST
@@ -56,6 +58,7 @@ class Reading:
     columns: str = ""
     root: str = ""
     is_new: bool = field(default=False, compare=False)
+    generators: frozenset[str] = field(default=frozenset(), compare=False)
 
     def state(self, text: str) -> Reading:
         """Return this reading with what ``--labels`` says; ``"a,b"=ai`` speaks of a name with a comma.
@@ -171,6 +174,8 @@ class Reading:
             return "real" if text.lower() == "real" else text
         if is_missing(text) or value in UNLABELLED:
             return None
+        if text in self.generators:
+            return text
         return {0: "real", 1: AI_CLASS, None: text}[verdict_of(text)]
 
     def split_of(self, name: str) -> str | None:

@@ -26,7 +26,7 @@ __all__ = ["OBJECT_FIELDS", "SIDECAR_LIMIT", "ObjectReader", "SidecarReader", "c
 
 SIDECAR_LIMIT = 2**20
 """Bytes of a metadata object; a longer one is not read."""
-OBJECT_FIELDS = ("caption", "label_a", "label_b", "generator", "split", "group", "sample_id")
+OBJECT_FIELDS = ("caption", "label_a", "label_b", "generator", "split", "group", "origin", "sample_id")
 """Fields of a sample that the object beside its picture may have."""
 _MOST_KEYS = 1000
 
@@ -67,8 +67,9 @@ class ObjectReader:
                 f"pictures, expected one for {', '.join(fields)}"
             )
         self._named = {field: key.lower() for field, key in named.items()}
-        texts = FIELDS["caption"] if reading.rules > 1 else ("caption",)
-        by_name = [("caption", name) for name in texts] + [(field, field) for field in fields if field != "caption"]
+        several = {"caption": FIELDS["caption"] if reading.rules > 1 else ("caption",)}
+        several["origin"] = FIELDS["origin"] if reading.rules > 2 else ()
+        by_name = [(field, name) for field in fields for name in several.get(field, (field,))]
         taken = self._named.values()
         self._wanted = (
             *self._named.items(),
@@ -241,6 +242,6 @@ class SidecarReader:
     def _caption_alone(self, data: bytes) -> object:
         """Return the one caption of an object by rules 2, and count what else it says."""
         values = {key.lower(): value for key, value in parse_object(data).items()}
-        self._n_unread += any(values.get(name) is not None for name in OBJECT_FIELDS[1:-1])
+        self._n_unread += any(values.get(name) is not None for name in OBJECT_FIELDS[1:-2])
         caption = next((values[name] for name in FIELDS["caption"] if values.get(name) is not None), None)
         return parse_cell("caption", caption, TODAY)

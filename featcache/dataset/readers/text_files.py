@@ -13,6 +13,7 @@ __all__ = ["read_csv", "read_json", "read_jsonl"]
 
 _LINE_LIMIT = 2**24
 _ARRAY_LIMIT = 2**29
+_AS_UTF8 = ": save it as UTF-8 (in Excel: CSV UTF-8)"
 
 
 def read_csv(path: Path, *, delimiter: str) -> Table:
@@ -100,7 +101,7 @@ def _lines(path: Path) -> Iterator[str]:
                 except UnicodeDecodeError as error:
                     raise ManifestError(
                         f"{path.name} is not UTF-8: found {line[error.start : error.start + 1]!r} at byte "
-                        f"{start + error.start} (line {number})"
+                        f"{start + error.start} (line {number}){_AS_UTF8}"
                     ) from error
                 start += len(line)
     except OSError as error:
@@ -148,7 +149,9 @@ def read_json(path: Path) -> Table:
             return _read_objects(path, text)
         return _of_objects(path, list(parse_objects(text)))
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{path.name} is not UTF-8: found {data[error.start : error.start + 1]!r}") from error
+        raise ManifestError(
+            f"{path.name} is not UTF-8: found {data[error.start : error.start + 1]!r}{_AS_UTF8}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path.name} is no JSON array of objects: {error}") from error
 

@@ -28,6 +28,7 @@ _OTHER = frozenset(
     )
 )
 """Endings of files that are no pictures, which are not looked at."""
+_TABLES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx"))
 _METADATA = re.compile(r"metadata\.(csv|jsonl|parquet)", re.IGNORECASE)
 _ABOUT = ("readme", "license", "licence", "notice", "notes", "note.", "todo", "changelog", "credits", "source", "about")
 """How names of texts begin that are about a folder, and no captions."""
@@ -49,6 +50,8 @@ class Tree:
         Whether there are tars.
     left_out : tuple of LeftOut
         What looks like a picture and is not taken.
+    tables : tuple of str
+        Other tables, but for those of img2dataset about what it downloaded.
     """
 
     pictures: tuple[str, ...]
@@ -56,6 +59,7 @@ class Tree:
     metadata: tuple[str, ...]
     has_tars: bool
     left_out: tuple[LeftOut, ...]
+    tables: tuple[str, ...] = ()
 
     def texts(self) -> tuple[list[str], list[str]]:
         """Return the texts that have no picture beside them: captions, by their names, and others.
@@ -102,6 +106,7 @@ def read_tree(folder: Path, *, is_early: bool, takes_any_name: bool = False) -> 
     pictures: list[str] = []
     sidecars: dict[str, dict[str, str]] = {}
     metadata: list[str] = []
+    tables: list[str] = []
     has_tars, n_looks = False, 0
     for name in sorted(_walk(folder, takes_any_name=takes_any_name)):
         if splitext(name)[1].lower() in sieve.endings:  # most files are pictures, and there may be millions
@@ -113,13 +118,16 @@ def read_tree(folder: Path, *, is_early: bool, takes_any_name: bool = False) -> 
             sidecars.setdefault(stem_of(name), {})[ending] = name
         elif is_metadata(basename(name)):
             metadata.append(name)
+        elif ending in _TABLES:
+            tables.append(name)
         has_tars |= ending == ".tar"
         if is_taken is None and ending not in _OTHER and n_looks < _MAX_LOOKS:
             n_looks += bool(ending)
             is_taken = sieve.takes_bytes(name, read_head(f"{folder}/{name}"))
         if is_taken:
             pictures.append(name)
-    return Tree(tuple(pictures), sidecars, tuple(metadata), has_tars, sieve.left_out)
+    told = tuple(name for name in tables if f"{stem_of(name)}_stats" not in sidecars)
+    return Tree(tuple(pictures), sidecars, tuple(metadata), has_tars, sieve.left_out, told)
 
 
 def is_metadata(name: str) -> bool:
@@ -158,9 +166,11 @@ def _walk(folder: Path, *, takes_any_name: bool) -> Iterator[str]:
                 yield name
 
 
-def describe(names: Sequence[str], what: str) -> tuple[str, ...]:
+def describe(names: Sequence[str], one: str, several: str) -> tuple[str, ...]:
     """Say how many of some files there are, and which is the first; nothing of none."""
-    return (f"{len(names):,} {what}, the first {quoted(names[0])}",) if names else ()
+    if len(names) < 2:
+        return tuple(f"1 {one}: {quoted(name)}" for name in names)
+    return (f"{len(names):,} {several}, the first {quoted(names[0])}",)
 
 
 def _shape(stem: str) -> str:

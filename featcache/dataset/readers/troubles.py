@@ -23,6 +23,8 @@ def explain(path: str, folder: str) -> str | None:
     folder : str
         What a relative path is relative to.
     """
+    if (target := _target_of(folder, path)) is not None:
+        return f"it is a link to {target[:200]!r}, where nothing is"
     if _BASE64.match(path):
         return "it is a picture in base64, expected a path: write the pictures to files, or as bytes into Parquet"
     if _BYTES.match(path):
@@ -44,6 +46,14 @@ def explain(path: str, folder: str) -> str | None:
     if os.path.isabs(path):  # noqa: PTH117
         return "if it is a path of another machine, say with --root DIR where the pictures are here"
     return None
+
+
+def _target_of(folder: str, path: str) -> str | None:
+    """Return where a link leads; None: it is none."""
+    try:
+        return os.readlink(os.path.join(folder, path))  # noqa: PTH115, PTH118
+    except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate
+        return None
 
 
 def _is_there(folder: str, path: str) -> bool:

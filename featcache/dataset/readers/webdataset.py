@@ -30,9 +30,9 @@ def read_tars(
     case does not count. A picture has the extension jpg, png, webp, …, or none and the first bytes of one; ``txt``,
     ``caption`` and ``json`` have the caption, in this precedence; ``cls`` is label_b (a whole number, 0 for real
     pictures, or a word for them or AI pictures); ``json`` is an object of which caption (or text, or prompt), label_a,
-    label_b, generator, split, group and sample_id count (`featcache.dataset.readers.sidecars.ObjectReader`). Its
-    label_b goes before ``cls``. Other members are ignored, and hidden ones. The sample's id is its key unless the
-    object has another.
+    label_b, generator, split, group, origin (or source) and sample_id count
+    (`featcache.dataset.readers.sidecars.ObjectReader`). Its label_b goes before ``cls``. Other members are ignored, and
+    hidden ones. The sample's id is its key unless the object has another.
 
     Where several tars are all named like splits (train-000.tar, val-000.tar) and not all like the same one, a tar
     gives the split of its samples that have none. Where no sample has a label of its own, the folders in the keys give

@@ -129,8 +129,11 @@ def test_what_is_no_picture_and_what_is_not_there_is_told(tmp_path: Path) -> Non
         (tmp_path / name).write_text(text)
         with pytest.raises(ManifestError, match=r"ending that is not read|names neither images"):
             read_pictures(tmp_path / name, contents=IMAGE)
-    with pytest.raises(ManifestError, match=r"nowhere.* cannot be read"):
+    with pytest.raises(ManifestError, match=r"there is no file '.*nowhere'$"):
         read_pictures(tmp_path / "nowhere", contents=IMAGE)
+    (tmp_path / "d.jxl").write_bytes(b"x")
+    with pytest.raises(ManifestError, match=r"d\.jxl' is no picture that can be taken: their kind is not decoded"):
+        read_pictures(tmp_path / "d.jxl", contents=IMAGE)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "metadata.csv").write_text("id\n1\n")
     with pytest.raises(ManifestError, match="names neither images nor captions"):

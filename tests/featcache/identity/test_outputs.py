@@ -71,6 +71,7 @@ def test_both_families_of_layers_are_asked_for_in_the_same_way_and_apart() -> No
         ("layers_mean:all", blocks(1), "^model 'm' has no output 'layers_mean:all'; it has: layers:1$"),
         ("layers_mean:3..1", TWELVE, "'layers_mean:3..1' runs from layer 3 to 1"),
         ("best", [], "^model 'm' has no output 'best'; it has: none$"),
+        ("poled", ["cls", "pooled"], r"it has: cls, pooled; did you mean 'pooled'\?$"),
         ("layers:5..3", TWELVE, "runs from layer 5 to 3"),
     ],
 )

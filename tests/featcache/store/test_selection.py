@@ -119,7 +119,7 @@ def test_a_view_perturbs_pictures_and_leaves_captions_as_they_are(fill: Fill) ->
 
 def test_a_view_that_is_not_stored_is_refused_with_those_that_are(fill: Fill) -> None:
     store = fill(FakeSpec("text", ("cls",)), FakeSpec("image"), views=["clean", "hflip"])
-    has, hint = "it has views: 'clean', 'hflip'", r"`featcache extract … --views jpeg:50 --cache \S+` adds it$"
+    has, hint = "it has views: 'clean', 'hflip'", r"`featcache extract .* --views jpeg:50 --cache \S+` adds it, "
     with pytest.raises(FeatcacheError, match=rf"has no vectors of view 'jpeg:50'; {has}; {hint}"):
         store.arrays(view="jpeg:50")
     with pytest.raises(FeatcacheError, match=r"view 'jpeg:50', has no vectors yet; it has those of views: 'clean', "):

@@ -48,6 +48,8 @@ def test_splits_partition_the_samples(store: FeatureStore) -> None:
     )
     with pytest.raises(FeatcacheError, match="no sample in split 'holdout'; it has: train, valid, test"):
         store.arrays("holdout")
+    with pytest.raises(FeatcacheError, match="it has: train, valid, test; did you mean 'test'"):
+        store.arrays("TST")
 
 
 def test_labels_and_class_names_are_those_of_the_manifest(store: FeatureStore) -> None:

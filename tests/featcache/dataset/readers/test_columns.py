@@ -79,6 +79,8 @@ def test_one_column_may_be_named_for_two_fields(tmp_path: Path) -> None:
 def test_a_named_column_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"image='filname': m\.csv has no such column, .* did you mean 'filename'"):
         read(tmp_path, "filename,caption\na,b\n", columns="image=filname")
+    with pytest.raises(ManifestError, match="did you mean 'image'"):
+        read(tmp_path, "x,caption\na,b\n", columns="imag=x")
     with pytest.raises(ManifestError, match="has 2 columns of this name"):
         read(tmp_path, "x,x,caption\na,b,c\n", columns="image=x")
 

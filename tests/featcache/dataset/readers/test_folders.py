@@ -236,11 +236,20 @@ def test_what_is_stated_about_folders_holds(tmp_path: Path) -> None:
         Manifest.from_source(tmp_path)
 
 
-def test_tables_of_metadata_deep_in_a_folder_are_told(tmp_path: Path) -> None:
-    fill(tmp_path, "deep/in/1.jpg")
-    (tmp_path / "deep" / "in" / "metadata.csv").write_text("file_name,text\n1.jpg,a cat\n")
-    (note,) = Manifest.from_source(tmp_path).notes
-    assert note.startswith("1 tables of metadata are not read") and "'deep/in/metadata.csv'" in note
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("deep/in/metadata.csv",), "1 table of metadata is not read (name one, or the folder that it is in): "),
+        (("labels.csv",), "1 table is not read (name one as DATA, or call it metadata.csv): "),
+        (
+            ("deep/a.JSONL", "labels.tsv"),
+            "2 tables are not read (name one as DATA, or call it metadata.csv), the first ",
+        ),
+    ],
+)
+def test_tables_beside_pictures_are_told(names: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    fill(tmp_path, "deep/in/1.jpg", "00000/1.jpg", "00000.parquet", "00000_stats.json", *names)
+    assert Manifest.from_source(tmp_path).notes == (f"{told}{names[0]!r}",)
 
 
 def test_a_folder_of_nothing_that_can_be_taken_says_why(tmp_path: Path) -> None:

@@ -273,6 +273,14 @@ def test_a_statement_about_what_is_nowhere_is_refused(more: str) -> None:
     assert labels("real", "midjourney", reading=remembered, stated=remembered.labels)["real"] == REAL
 
 
+def test_a_split_is_no_class() -> None:
+    with pytest.raises(ManifestError, match=r"'train' means, which is the split of 'train/real/1.jpg': state what"):
+        labels("train/real", "train/fake", "test/fake", stated="train=ai")
+    remembered = Reading(labels="train=ai")
+    assert labels("train/x", reading=remembered) == {"train/x": ("train", 1, "train")}
+    assert labels("train", "cars", stated="train=ai,cars=ai")["train"] == (1, "train")
+
+
 def test_a_folder_with_a_comma_is_stated_in_quotes() -> None:
     found = labels("a=b,c", "A, B", 'say "x"', stated='"a=b,c"=real, "a, b"=ai,say "x"=ai')
     assert found == {"a=b,c": REAL, "A, B": (1, "A, B"), 'say "x"': (1, 'say "x"')}

@@ -45,6 +45,27 @@ def test_the_first_file_that_has_a_caption_counts(texts: dict[str, str], expecte
     assert caption(tmp_path, **texts) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "rules", "origin"),
+    [
+        ('{"Origin": "web", "source": "x"}', None, "web"),
+        ('{"source": "x"}', None, "x"),
+        ('{"source": {"a": 1}}', None, None),
+        ('{"origin": "web"}', 2, None),
+    ],
+)
+def test_an_object_says_where_its_picture_is_from_as_tables_do(
+    text: str, rules: int | None, origin: str | None, tmp_path: Path
+) -> None:
+    caption(tmp_path, json=text)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("1.jpg", "1.json"):
+            tar.add(tmp_path / name, name)
+    for source in (tmp_path, tmp_path / "a.tar"):
+        manifest = Manifest.from_source(source, earlier=lambda _: Reading(rules=rules) if rules else None)
+        assert [sample.origin for sample in manifest.samples] == [origin]
+
+
 @pytest.mark.parametrize("ending", ["caption", "json"])
 def test_data_sets_of_the_first_version_have_captions_of_txt_alone(ending: str, tmp_path: Path) -> None:
     assert caption(tmp_path, rules=1, **{ending: json.dumps({"caption": "new"})}) is None

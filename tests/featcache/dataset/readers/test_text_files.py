@@ -469,7 +469,8 @@ def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_json_that_is_no_utf8_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "m.json is not UTF-8: found b'\\xff'" in refusal(tmp_path, b'[{"caption": "\xff"}]', "m.json")
+    assert "m.json is not UTF-8: found b'\\xff': save it" in refusal(tmp_path, b'[{"caption": "\xff"}]', "m.json")
+    assert "(line 1): save it as UTF-8 (in Excel: CSV UTF-8)" in refusal(tmp_path, "caption\nx\n".encode("utf-16"))
     monkeypatch.setattr("featcache.dataset.readers.text_files._ARRAY_LIMIT", 19)
     assert "has more than 19 bytes: write one object a line" in refusal(tmp_path, '[{"caption": "abc"}]', "m.json")
 

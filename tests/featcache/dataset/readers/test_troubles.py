@@ -35,6 +35,13 @@ def test_names_in_another_unicode_form_are_told(stored: str, written: str, tmp_p
     assert f"another form of the same letters, Unicode {stored}: write the table in {stored}, or rename" in message
 
 
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("gone/a.jpg")
+    assert "there is no file 'a.jpg' (it is a link to 'gone/a.jpg', where nothing is)" in refusal(tmp_path, "a.jpg")
+    with pytest.raises(ManifestError, match=r"there is no file '.*a\.jpg': it is a link to 'gone/a\.jpg'$"):
+        Manifest.from_source(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("kind", ["http", "https", "s3", "gs", "file"])
 def test_addresses_are_told(kind: str, tmp_path: Path) -> None:
     assert f"it is an address ({kind}), expected a path: download" in refusal(tmp_path, f"{kind}://host/a.jpg")

@@ -599,6 +599,7 @@ def test_columns_of_tars_are_keys_of_their_metadata(tmp_path: Path) -> None:
 
 def test_the_folders_in_keys_give_labels_and_splits_where_no_sample_has_a_label(tmp_path: Path) -> None:
     members = {f"{split}/ADM/{word}/1.jpg": b"x" for split in ("train", "val") for word in ("nature", "ai")}
+    members |= {"train/deepfake/nature/1.jpg": b"x", "train/deepfake/ai/1.jpg": b"x"}
     path = write_tar(tmp_path / "a.tar", members | {"train/ADM/ai/1.txt": "nan"})
 
     def found(labels: str | None = None) -> dict[str, tuple[str | None, int, str | None]]:
@@ -610,6 +611,8 @@ def test_the_folders_in_keys_give_labels_and_splits_where_no_sample_has_a_label(
         "train/ADM/ai/1": ("train", 1, "ADM"),
         "val/ADM/nature/1": ("valid", 0, "real"),
         "val/ADM/ai/1": ("valid", 1, "ADM"),
+        "train/deepfake/nature/1": ("train", 0, "real"),
+        "train/deepfake/ai/1": ("train", 1, "deepfake"),
     }
     assert found("nature=ai,ai=real")["train/ADM/nature/1"] == ("train", 1, None)
     assert set(found("none").values()) == {("train", -1, None), ("valid", -1, None)}
