@@ -156,6 +156,7 @@ def _promise(name: str, found: Guarantee) -> Iterator[tuple[str, ...]]:
     for each in found.origins or (found,):
         origin = getattr(each, "origin", None)
         where = f"{found.rows} of {found.dataset}" + ("" if origin is None else f", origin {origin or '(none)'}")
+        where += f"; {found.note}" if found.note else ""
         n = f"{each.n:,} {found.unit}s"
         yield (
             name,

@@ -120,7 +120,7 @@ def test_a_card_has_the_figures_of_its_run_and_of_no_other(project: Path, tmp_pa
 def test_a_card_says_what_is_promised_and_means_names_as_they_are(tmp_path: Path) -> None:
     run = load_run(Path("run"))
     bounds = (OriginBound("", 80, 1, 0.049), OriginBound(EVIL, 90, 2, 0.048))
-    promise = Guarantee("fpr", 0.05, 0.95, "group", 80, 1, 0.049, 0.7, 0.6, 0.8, EVIL, "valid", bounds)
+    promise = Guarantee("fpr", 0.05, 0.95, "group", 80, 1, 0.049, 0.7, 0.6, 0.8, EVIL, "valid", bounds, EVIL)
     rules = VerdictRules(points=(OperatingPoint("strict", EVIL, 0.9, 0.4, (promise,)),), point="strict")
     producer = run.record.producers["image"]
     document = {**producer.document, "source": {"model": EVIL, "revision": EVIL, "path": None}}
@@ -140,6 +140,7 @@ def test_a_card_says_what_is_promised_and_means_names_as_they_are(tmp_path: Path
         "| strict | real pictures called AI | 5 % | 95 % | 80 groups | 1 | 4.90 % | 70.0 % (95 %: 60.0 – 80.0 %) |"
         in text
     )
+    assert re.search(r"origin \(none\\?\); .*x", text)
     assert "| 90 groups | 2 | 4.80 % |" in text and "strict decides" in text
     assert "Share of AI pictures that raw P(AI) stands for: unknown" in text
     # No line begins as a heading of others does, and no sign of theirs is without its backslash.
