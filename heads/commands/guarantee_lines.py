@@ -123,7 +123,7 @@ def print_sets(sets: GeneratorSets, tasks: Sequence[Task], *, mean_size: float) 
     few = [f"{name} ({n:,})" for name, cut, n in zip(classes, sets.cuts, sets.n, strict=True) if cut is None]
     console.print(
         f"• Sets of generators, view {safe(sets.view)}: of AI pictures by {safe(', '.join(sure))} each, at least "
-        f"{100 * sets.coverage:.4g} % have their generator in the set"
+        f"{100 * sets.coverage:.4g} % have their generator in the set{_condition(sets)}"
     )
     console.print(
         f"  (n): {sets.unit}s, {safe(sets.rows)} of {safe(sets.dataset)}; on average a set has {mean_size:.2f} of "
@@ -156,11 +156,14 @@ def print_folds(folds: Mapping[str, Any]) -> None:
 def _promise(found: Guarantee) -> str:
     wrong, called = _CALLED[found.rate]
     each = " of each origin" if found.origins else ""
-    condition = f", {safe(found.note)}" if found.note else ""
     return (
         f"at most {100 * found.budget:.4g} % of {wrong} pictures{each} are called {called}, with "
-        f"{100 * found.confidence:.4g} % confidence{condition}"
+        f"{100 * found.confidence:.4g} % confidence{_condition(found)}"
     )
+
+
+def _condition(found: Guarantee | GeneratorSets) -> str:
+    return f", {safe(found.note)}" if found.note else ""
 
 
 def _needed(found: Guarantee) -> int:

@@ -197,7 +197,7 @@ def _find_sets(prediction: Prediction, rows: CalibrationRows, coverage: float) -
     assert b is not None
     known = rows.features.targets.applies[b.name]
     y, groups = rows.features.targets.y[b.name][known], rows.groups[known]
-    about = {"view": rows.view, "dataset": rows.dataset, "rows": rows.part}
+    about = {"view": rows.view, "dataset": rows.dataset, "rows": rows.part, "note": rows.condition}
     proba = prediction.proba[b.name][known]
     sets = build_sets(proba, y, groups, classes=b.classes, coverage=coverage, about=about)
     return sets, float(sets.choose(proba).sum(axis=1).mean())

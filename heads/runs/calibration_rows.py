@@ -62,7 +62,12 @@ class CalibrationRows:
     def budgeted(self) -> BudgetedRows:
         """The labels of those rows whose label of task A is known."""
         rows = _budgeted(self.features, dataset=self.dataset, part=self.part, view=self.view)
-        return rows if self.note is None else replace(rows, note=_CONDITION)
+        return replace(rows, note=self.condition)
+
+    @property
+    def condition(self) -> str:
+        """On what a promise depends because it could not be found out; blank where all was."""
+        return _CONDITION if self.note else ""
 
     @classmethod
     def find(cls, run: Run, store: FeatureStore, *, view: str | None) -> CalibrationRows:

@@ -14,7 +14,7 @@ from heads.data.tasks import BoolArray
 from heads.errors import HeadsError
 from heads.files.ranges import Range
 
-__all__ = ["BALANCED", "Guarantee", "OperatingPoint", "OriginBound", "parse_point"]
+__all__ = ["BALANCED", "Guarantee", "OperatingPoint", "OriginBound", "is_note", "parse_point"]
 
 BALANCED = "balanced"
 """The point of every run: its threshold, by balanced accuracy, without a guarantee."""
@@ -159,13 +159,17 @@ def _parse_guarantee(document: Any, where: str) -> Guarantee:
         and _COUNT.holds(own["n_errors"])
         and isinstance(own["dataset"], str)
         and isinstance(own["rows"], str)
-        and isinstance(own["note"], str)
-        and len(own["note"]) <= _MAX_NOTE
+        and is_note(own["note"])
         and isinstance(origins, list)
     )
     if not is_sound:
         raise HeadsError(f"{where} has a malformed guarantee: {document!r:.80}")
     return Guarantee(**{**own, "origins": tuple(_parse_origin(each, where) for each in origins)})
+
+
+def is_note(found: object) -> bool:
+    """Whether something that is read may be the condition of a promise."""
+    return isinstance(found, str) and len(found) <= _MAX_NOTE
 
 
 def _parse_origin(document: Any, where: str) -> OriginBound:

@@ -19,6 +19,7 @@ from heads.errors import HeadsError
 from heads.files.ranges import Range
 from heads.head.protocol import FloatArray
 from heads.verdicts.draws import draw_one_a_group
+from heads.verdicts.points import is_note
 
 __all__ = ["GeneratorSets", "build_sets", "least_draws", "parse_sets"]
 
@@ -40,7 +41,7 @@ class GeneratorSets:
         Calibrating draws of each class.
     unit : {"row", "group"}
         What was drawn independently.
-    view, dataset, rows : str
+    view, dataset, rows, note : str
         As of `OperatingPoint` and `Guarantee`.
     """
 
@@ -51,6 +52,7 @@ class GeneratorSets:
     view: str
     dataset: str
     rows: str
+    note: str = ""
 
     def __post_init__(self) -> None:
         _COVERAGE.check(self.coverage, "--coverage")
@@ -100,7 +102,7 @@ def build_sets(
     classes : sequence of str
     coverage : float
     about : mapping
-        ``view``, ``dataset`` and ``rows`` of `GeneratorSets`.
+        ``view``, ``dataset``, ``rows`` and ``note`` of `GeneratorSets`.
 
     Raises
     ------
@@ -131,12 +133,13 @@ def parse_sets(document: Any, where: str) -> GeneratorSets:
     """Read what `GeneratorSets.to_json` wrote; it is not trusted."""
     is_sound = (
         isinstance(document, Mapping)
-        and set(document) == {field.name for field in fields(GeneratorSets)}
+        and set(document) | {"note"} == {field.name for field in fields(GeneratorSets)}
         and isinstance(document["cuts"], list)
         and isinstance(document["n"], list)
         and all(map(_COUNT.holds, document["n"]))
         and document["unit"] in ("row", "group")
         and all(isinstance(document[name], str) for name in ("view", "dataset", "rows"))
+        and is_note(document.get("note", ""))
     )
     if not is_sound:
         raise HeadsError(f"{where} has malformed sets of generators: {document!r:.80}")

@@ -179,7 +179,8 @@ def test_of_other_data_all_valid_rows_count_that_the_head_has_not_seen(run: Run,
 def test_where_the_cache_of_a_run_is_gone_nobody_knows_what_it_saw(run: Run, tmp_path: Path) -> None:
     other = write(tmp_path / "cache", seed=1, edit=other_data)
     gone = replace(run, record=replace(run.record, source={"cache": str(tmp_path / "gone"), "dataset": "mine"}))
-    result = calibrate_run(gone, other, FPR)
+    result = calibrate_run(gone, other, replace(FPR, coverage=0.9))
+    assert result.sets is not None and "if none of these pictures was trained on" in result.sets.note
     assert result.note is not None and "is not there" in result.note and result.n_shared == 0
     assert result.point is not None and "if none of these pictures was trained on" in result.point.guarantees[0].note
     assert parse_point(json.loads(json.dumps(result.point.to_json())), "x") == result.point

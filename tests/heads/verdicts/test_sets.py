@@ -118,10 +118,12 @@ def document(**changes: Any) -> dict[str, Any]:
         {"n": [-1] * 3},
         {"unit": "rows"},
         {"view": 1},
+        {"note": 1},
     ],
 )
 def test_sets_of_somebody_else_are_checked(change: dict[str, Any]) -> None:
-    assert parse_sets(document(), "x") == SETS
+    early = {name: value for name, value in document().items() if name != "note"}
+    assert parse_sets(document(), "x") == parse_sets(early, "x") == SETS
     with pytest.raises(HeadsError, match="malformed"):
         parse_sets(document(**change), "x")
 
