@@ -121,7 +121,7 @@ def test_a_group_counts_once_whatever_its_size() -> None:
     rows = make(y, np.concatenate([groups, 100 + np.arange(60)]))
     (found,) = build_point("p", raw, rows, Demand(max_fpr=0.05)).guarantees
     assert (found.unit, found.n) == ("group", 100)
-    with pytest.raises(HeadsError, match=r"needs 149 real groups .* found 100 "):
+    with pytest.raises(HeadsError, match=r"needs 149 groups with real rows .* found 100 "):
         check_enough(rows, Demand(max_fpr=0.02))
 
 
