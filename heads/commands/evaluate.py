@@ -168,7 +168,8 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
     if about["split"] in ("train", "valid"):
         console.print(seen_rows(about["split"]))
     console.print(_rule(report))
-    print_promises(report.point, [view.view for view in report.views])
+    views = [view.view for view in report.views]
+    print_promises(report.point, views, dataset=about["dataset"], split=about["split"])
     print_tables(tables)
 
 
