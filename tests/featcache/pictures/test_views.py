@@ -99,7 +99,7 @@ def test_refusals_say_what_would_do() -> None:
         "rescale:1": "from 0.05 to 2, except 1, which changes nothing; got 1",
         "blur": "'blur' has no number, expected blur:N with N from 0.25 to 20",
         "sepia:1": "the part 'sepia:1', expected one of clean, hflip, jpeg, blur, ",
-        "hflp": "crop, train, report; did you mean 'hflip'?",
+        "hflp": "train, report; did you mean 'hflip'?",
         "train+hflip": "combines 'train', which stands alone",
         "": "the name of a view is empty, expected one such as 'clean'",
         "jpeg:50+": "view 'jpeg:50+' has an empty part",
