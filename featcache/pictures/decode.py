@@ -256,7 +256,12 @@ def _reason(error: Exception) -> str:
 
 
 class _WhileDecoding:
-    """A module pattern for `warnings.filters` that matches only in threads that are decoding."""
+    """A module pattern for `warnings.filters` that matches only in threads that are decoding.
+
+    Whoever copies filters by their patterns, as scikit-learn does for its workers, gets one that matches nothing.
+    """
+
+    pattern = r"(?!)"
 
     def __init__(self) -> None:
         self.thread = threading.local()
