@@ -182,7 +182,8 @@ def test_a_point_of_another_view_says_where_it_promises_nothing(
     assert "promises nothing" not in call(*words, tmp_path / "t").stderr
     monkeypatch.setattr(heads.runs.detection, "load_encoder", lambda *_, **__: Zeros())
     (tmp_path / "x.png").write_bytes(b"x")
-    judge, note = ("--image", tmp_path / "x.png"), "this was promised for view jpeg:30, not for clean"
+    monkeypatch.chdir(tmp_path)  # a path that is longer than a line is not folded
+    judge, note = ("--image", "x.png"), "this was promised for view jpeg:30, not for clean"
     assert note in ok("detect", tmp_path / "s", *judge)
     assert json.loads(ok("detect", tmp_path / "s", *judge, "--json"))["note"] == note
     assert json.loads(ok("detect", tmp_path / "t", *judge, "--json"))["note"] is None
