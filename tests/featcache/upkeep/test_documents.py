@@ -23,6 +23,8 @@ from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, make_cache, write_dataset
 
+pytestmark = pytest.mark.slow
+
 TEXT, IMAGE, OTHER = FakeSpec("text", ("cls",)), FakeSpec("image"), FakeSpec("image", weights="w1")
 A, B = (spec.fingerprint.short for spec in (IMAGE, OTHER))
 KINDS = (

@@ -29,6 +29,8 @@ from featcache.upkeep.verify import verify
 
 from factories import FakeSpec, fake_pixels, fake_vector, make_cache, read_manifest, write_dataset
 
+pytestmark = pytest.mark.slow
+
 TEXT, IMAGE = FakeSpec("text", ("cls",)), FakeSpec("image")
 SPECTRAL = FakeSpec("spectral", ("radial",), width=3)
 SPECS = [TEXT, IMAGE, SPECTRAL]

@@ -25,7 +25,10 @@ from featcache.pictures.views import View, parse_view
 
 from factories import FakeSpec, children, make_cache, png, read_manifest, write_dataset
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need POSIX pipes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="workers need POSIX pipes"),
+]
 
 TESTS = Path(__file__).resolve().parents[3]
 IMAGE, SPECTRAL = FakeSpec("image"), FakeSpec("spectral", ("radial",), width=3)
