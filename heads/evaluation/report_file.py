@@ -104,8 +104,6 @@ def _parse_interval(found: Any) -> Interval:
     estimate, low, high, level = (
         math.nan if found[name] is None else _number(found[name]) for name in ("estimate", "low", "high", "level")
     )
-    # Null stands for both; an interval that has a lower end alone has no upper one.
-    high = math.inf if math.isnan(high) and not math.isnan(low) else high
     return Interval(estimate, low, high, level, _count(found["n_groups"]))
 
 

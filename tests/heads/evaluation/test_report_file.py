@@ -14,7 +14,7 @@ from heads.errors import HeadsError
 from heads.evaluation.report_file import SECTIONS, read_reports
 from heads.statistics.intervals import Interval
 
-INTERVAL = Interval(0.5, 0.25, math.inf, 0.95, 7)
+INTERVAL = Interval(0.5, 0.25, 0.75, 0.95, 7)
 UNKNOWN = Interval(0.5, math.nan, math.nan, 0.95, 1)
 
 
