@@ -66,6 +66,9 @@ class Way:
     kind: JpegKind | None = None
     doubt: Doubt | None = None
 
+    def __str__(self) -> str:
+        return f"{self.decoder}: {self.why}" if self.why else self.decoder
+
 
 PILLOW = Way()
 """The way of a picture that nobody but Pillow could have decoded."""
@@ -88,6 +91,12 @@ class Decoded:
     picture: Image.Image | ImageError
     way: Way = PILLOW
     check_seconds: float = 0.0
+
+    def upright(self) -> Image.Image:
+        """Return the picture, or raise what `decode_rgb` raised."""
+        if isinstance(self.picture, ImageError):
+            raise self.picture
+        return self.picture
 
 
 class CheckedDecoder:
