@@ -1,7 +1,7 @@
 """A decoder beside Pillow that is checked, not believed: samples of what it makes are compared with Pillow's pixels.
 
 Pillow reads every header and settles what is decided there; it decodes what the other one does not take, refuses or
-got wrong.
+got wrong. Reasons: docs/decisions/0029-who-decodes.md.
 """
 
 from __future__ import annotations
