@@ -1,7 +1,7 @@
 """A decoder beside Pillow that is checked, not believed: samples of what it makes are compared with Pillow's pixels.
 
 Pillow reads every header and settles what is decided there; it decodes what the other one does not take, refuses or
-got wrong.
+got wrong. Reasons: docs/decisions/0029-who-decodes.md.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ class Way:
     kind: JpegKind | None = None
     doubt: Doubt | None = None
 
+    def __str__(self) -> str:
+        return f"{self.decoder}: {self.why}" if self.why else self.decoder
+
 
 PILLOW = Way()
 """The way of a picture that nobody but Pillow could have decoded."""
@@ -88,6 +91,12 @@ class Decoded:
     picture: Image.Image | ImageError
     way: Way = PILLOW
     check_seconds: float = 0.0
+
+    def upright(self) -> Image.Image:
+        """Return the picture, or raise what `decode_rgb` raised."""
+        if isinstance(self.picture, ImageError):
+            raise self.picture
+        return self.picture
 
 
 class CheckedDecoder:

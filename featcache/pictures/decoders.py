@@ -104,7 +104,20 @@ def find_decoder(name: DecoderName) -> Decoder | None:
         case "auto":
             return _simplejpeg()
         case _:
-            raise FeatcacheError(f"--decoder {name}: this version has no decoder on a GPU, use --decoder auto")
+            raise FeatcacheError(f"--decoder {name} {_what_a_card_lacks()}, or --decoder auto")
+
+
+def _what_a_card_lacks() -> str:
+    """Say what there has to be for a GPU to decode."""
+    try:
+        import nvidia.nvimgcodec  # noqa: F401
+    except Exception:  # absent, or without what it needs of the driver
+        return "needs nvImageCodec: pip install 'featcache[gpu]'"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "needs an NVIDIA GPU, torch finds none: use --decoder pillow"
+    return "is not in this version: use --decoder pillow"
 
 
 def _simplejpeg() -> Decoder | None:

@@ -47,6 +47,15 @@ class Job:
         What to encode.
     storage_dtype : str
         What the vectors must fit into.
+
+    Attributes
+    ----------
+    failures : list of Failure
+        Its contents that have no vectors.
+    n_tried : int
+        Rows that were encoded.
+    decoders : dict of str to str
+        Versions of those who decoded some of its pictures, beside Pillow.
     """
 
     def __init__(self, side: int, unit: WorkUnit, storage_dtype: str) -> None:
@@ -54,6 +63,7 @@ class Job:
         self.unit = unit
         self.failures: list[Failure] = []
         self.n_tried = 0
+        self.decoders: dict[str, str] = {}
         self._storage_dtype = storage_dtype
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._has = np.zeros(len(unit.contents), bool)
@@ -120,9 +130,12 @@ class Batch:
         What the encoder takes, one for each row.
     is_last : bool
         Whether the job is complete with it.
+    is_void : bool
+        Whether what was encoded of the job up to now is not to be used: its unit is begun again, as another job.
     """
 
     job: Job
     rows: NDArray[np.int64]
     inputs: Sequence[Any]
     is_last: bool
+    is_void: bool = False

@@ -90,7 +90,16 @@ class Pass:
     def result(self) -> PassResult:
         """Say what was done."""
         feed = self._feed
-        return PassResult(self._content, feed.n_contents, self._n_rows, self.seconds, dict(feed.busy), feed.workers)
+        return PassResult(
+            self._content,
+            feed.n_contents,
+            self._n_rows,
+            self.seconds,
+            dict(feed.busy),
+            feed.workers,
+            dict(feed.ways),
+            tuple(self._tally.doubts),
+        )
 
     def turns(self, *, claim_timeout: float) -> Iterator[None]:
         """Do what is planned, a batch a turn; ends when all of it is published, by whomever.
@@ -197,6 +206,9 @@ class Pass:
                 self._tally.fail(job, row, fault)
             self._spend("forward", job.side)
             self._n_rows += len(batch.rows)
+        if batch.is_void:
+            self._n_rows -= job.n_tried
+            self._tally.forget(job)
         if batch.is_last:
             self._n_rows += len(job.unit.contents) - job.n_tried
 

@@ -113,7 +113,8 @@ class Side:
         if len(encoded.rows):
             header = ShardHeader(fingerprint.digest, view, self._storage_dtype)
             keys = self.keys[encoded.rows]
-            write_shard(self._shard_path(name), header, keys, encoded.vectors, root=self._cache.path)
+            path, root = self._shard_path(name), self._cache.path
+            write_shard(path, header, keys, encoded.vectors, root=root, decoders=job.decoders)
         # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
         if encoded.failures:
             folder = self._cache.failure_folder(fingerprint, view)
