@@ -1,7 +1,7 @@
 """JPEGs decoded on a GPU, many together, by the engine that some GPUs have for them: nvImageCodec.
 
-Only that engine, which H100, H200, A100 and others of their kind have: what else nvImageCodec does on a GPU differs from
-Pillow by up to three levels. What the engine refuses is for Pillow.
+Only that engine, which A100, H100, H200 and their kind have: what else nvImageCodec does on a GPU differs from Pillow
+by up to three levels. What the engine refuses is for Pillow.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.dlpack
 from torch import Tensor
 
 from featcache.pictures.decoders import is_plain
@@ -85,7 +86,7 @@ class CardDecoder:
 
     def _take(self, image: Any) -> Tensor | None:
         """Return an image as a tensor that shares its memory; None if it is not what was asked for."""
-        tensor: Tensor = torch.from_dlpack(image) if self._is_cuda else torch.from_numpy(np.array(image.cpu()))
+        tensor: Tensor = torch.utils.dlpack.from_dlpack(image) if self._is_cuda else torch.from_numpy(np.array(image.cpu()))
         is_rgb = tensor.dtype == torch.uint8 and tensor.ndim == 3 and tensor.shape[2] == 3
         if not is_rgb or tensor.stride(1) != 3 or tensor.stride(2) != 1:
             return None

@@ -148,8 +148,8 @@ class CardResizer:
                 self._tables.clear()
             firsts, weights = axis_taps(*axis, self._preprocessor.filter)
             stop = int((firsts + _used(weights)).max())
-            moved = [torch.from_numpy(each.astype(np.int32)).to(self._device) for each in (firsts, weights)]
-            self._tables[axis] = _Taps(*moved, int(firsts.min()), stop)
+            moved, own = (torch.from_numpy(each.astype(np.int32)).to(self._device) for each in (firsts, weights))
+            self._tables[axis] = _Taps(moved, own, int(firsts.min()), stop)
         return self._tables[axis]
 
 
@@ -162,7 +162,7 @@ def _between(placed: Placement, of_rows: _Taps, of_columns: _Taps, *, is_rows_fi
 
 def _used(weights: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return how many input pixels each pixel needs: up to its last weight that is not 0."""
-    return weights.shape[1] - (weights[:, ::-1] != 0).argmax(axis=1)
+    return np.asarray(weights.shape[1] - (weights[:, ::-1] != 0).argmax(axis=1), np.int64)
 
 
 def _round_up(n_taps: int) -> int:
