@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from heads.runs.neighbours import Neighbour
     from heads.runs.run import Run
 
-__all__ = ["print_neighbours", "print_statement", "print_too_few", "print_unlike"]
+__all__ = ["print_effect", "print_neighbours", "print_statement", "print_too_few", "print_unlike"]
 
 
 def print_statement(found: Mapping[str, Any] | None) -> None:
@@ -38,6 +38,27 @@ def print_statement(found: Mapping[str, Any] | None) -> None:
         f"nearest at {found['share']:.0%} AI[/]",
         highlight=False,
     )
+
+
+def print_effect(found: Mapping[str, Any] | None) -> None:
+    """Say how well a set is told from calibrating rows, or why that was left out.
+
+    Parameters
+    ----------
+    found : mapping or None
+        As `heads.commands.training.Training.effect_size` returns it; None: nothing is said.
+    """
+    if found is None:
+        return
+    if found["auc"] is None:
+        console.print(
+            f"[dim]  How far they are from calibrating rows is left out:\n  {safe(found['note'])}[/]", soft_wrap=True
+        )
+        return
+    auc = found["auc"]
+    interval = "" if auc["low"] is None else f" (95 %: {auc['low']:.3f}–{auc['high']:.3f})"
+    told = f"AUC {auc['estimate']:.3f}{interval}; chance 0.5"
+    console.print(f"[dim]  Told from {found['n_known']:,} calibrating rows: {told}[/]", highlight=False)
 
 
 def print_unlike(n_unlike: int | None, run: Run) -> None:
