@@ -198,7 +198,7 @@ def print_fitted(run: Run) -> None:
         score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
     )
     balanced = probability(run.point(BALANCED).ai_from)
-    console.print(f"Selection score {score(selecting['score'])}")
+    console.print(f"Score of the selecting rows {score(selecting['score'])}")
     console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:

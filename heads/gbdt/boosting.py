@@ -116,6 +116,7 @@ class BinnedColumns:
         def report(env: lgb.callback.CallbackEnv) -> None:
             assert isinstance(env.model, lgb.Booster)
             results = env.evaluation_result_list
+            assert isinstance(env.model, lgb.Booster)
             record(env.iteration + 1, float(results[0][2]) if results else None, _count_splits(env.model))
 
         callbacks: list[Callable[..., Any]] = [report]

@@ -32,7 +32,7 @@ _ROUNDS = Range(int, 0, 10_000)
 
 
 class GbdtHead:
-    """One LightGBM model a task, stopped early by the log loss of its select rows.
+    """One LightGBM model a task, stopped early by the log loss of its select rows in all views.
 
     A class that never occurs in training gets probability 0, and its select rows do not take part in stopping; with
     one class in training that class gets 1. Without select rows of a task, all rounds are kept. LightGBM prints
@@ -85,9 +85,9 @@ class GbdtHead:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on rows of a source, with all views of theirs in memory."""
+        """Fit on rows of a source, and stop by others, with all views of theirs in memory."""
         X, y = read_views(source, targets, fit_rows)
-        select = source.read(select_rows), targets.select(select_rows)
+        select = read_views(source, targets, select_rows)
         return self.fit(X, y, select=select, seed=seed, progress=progress)
 
     def _fit(

@@ -56,7 +56,10 @@ class Head(Protocol):
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on ``X``; choose epochs, strengths and the like on the rows of ``select`` only."""
+        """Fit on ``X``, rows in one view; choose epochs, strengths and the like on the rows of ``select`` only.
+
+        By what they are chosen, `heads.head.selecting` says.
+        """
         ...
 
     def fit_rows(
@@ -69,7 +72,9 @@ class Head(Protocol):
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on some rows of a source, in all views of theirs; choose on others, in view 0.
+        """Fit on some rows of a source and choose on others, of both in all their views.
+
+        With several views every task is chosen by its log loss over all of them (`heads.head.selecting`).
 
         Parameters
         ----------
