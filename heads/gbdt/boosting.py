@@ -114,7 +114,6 @@ class BinnedColumns:
         dataset.set_label(np.searchsorted(present, y))
 
         def report(env: lgb.callback.CallbackEnv) -> None:
-            assert isinstance(env.model, lgb.Booster)
             results = env.evaluation_result_list
             assert isinstance(env.model, lgb.Booster)
             record(env.iteration + 1, float(results[0][2]) if results else None, _count_splits(env.model))
