@@ -27,7 +27,7 @@ from heads.head.saved import (
 from heads.head.scaling import Standardizer, check_features, check_finite
 from heads.linear.path import SOLVERS, Layer, choose, solve_path
 from heads.linear.rows import LinearRows
-from heads.linear.shared_moments import PartMoments, SharedMoments
+from heads.head.shared_moments import PartMoments, SharedMoments
 
 __all__ = ["LinearConfig", "LinearHead"]
 

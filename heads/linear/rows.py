@@ -9,7 +9,7 @@ from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
 from heads.head.scaling import Standardizer
 from heads.linear.logistic import Curvature
-from heads.linear.shared_moments import PartMoments
+from heads.head.shared_moments import PartMoments
 
 __all__ = ["LinearRows"]
 
