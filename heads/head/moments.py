@@ -47,6 +47,11 @@ class Moments:
         """Number of rows."""
         return int(self.counts.sum())
 
+    @property
+    def centres(self) -> Float64Array:
+        """Where the groups' means lie from the mean of all rows: (g, d)."""
+        return self.means - self.counts @ self.means / self.n
+
     @classmethod
     def of(
         cls,
@@ -83,6 +88,9 @@ class Moments:
         for start in range(0, len(rows), step):
             chunk = rows[start : start + step]
             values, of = source.read(chunk), groups[chunk]
+            if not np.isfinite(values).all():
+                first = int(np.argmin(np.isfinite(values).all(axis=0)))
+                raise HeadsError(f"X has values that are NaN or infinite, the first in column {first}")
             found = np.bincount(of, minlength=n_groups)
             sums = np.equal.outer(np.arange(n_groups), of).astype(np.float64) @ values.astype(np.float64)
             own = sums / np.maximum(found, 1)[:, None]

@@ -25,9 +25,9 @@ from heads.head.saved import (
     write_tensors,
 )
 from heads.head.scaling import Standardizer, check_features, check_finite
+from heads.head.shared_moments import PartMoments, SharedMoments
 from heads.linear.path import SOLVERS, Layer, choose, solve_path
 from heads.linear.rows import LinearRows
-from heads.head.shared_moments import PartMoments, SharedMoments
 
 __all__ = ["LinearConfig", "LinearHead"]
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from heads.data.tasks import IntArray, Task
+from heads.head.class_scores import Scores, fit_factor
 from heads.head.protocol import FloatArray
 from heads.head.task_scores import task_score
 from heads.linear.logistic import fit_path
-from heads.linear.ridge import Scores, discriminant_path, fit_factor, ridge_path
+from heads.linear.ridge import discriminant_path, ridge_path
 from heads.linear.rows import LinearRows
 
 __all__ = ["SOLVERS", "Layer", "choose", "solve_path"]
