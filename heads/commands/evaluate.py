@@ -17,7 +17,6 @@ from heads.commands.detectors import (
     parse_slices,
     parse_views,
     seen_rows,
-    stored_views,
 )
 from heads.commands.folders import free_name
 from heads.commands.guarantee_lines import print_promises
@@ -90,6 +89,7 @@ def evaluate(
     from featcache import open_store
     from heads.evaluation.report import build_report
     from heads.evaluation.truth import read_truth
+    from heads.runs.stored_views import stored_views
 
     result, reports = None, []
     with show_checks() as checking:
@@ -100,7 +100,7 @@ def evaluate(
             own = open_detector(run, cache, dataset=dataset, encoders=encoders, check=check, progress=checking)
             own.run.point(point)
             own.run.check_prior(prior)
-            names = stored_views(own) if names == [ALL_VIEWS] else names
+            names = stored_views(own.run, own.store) if names == [ALL_VIEWS] else names
             store = own.store
         truth = read_truth(store, split)
         if run is not None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from heads.commands.render import console
+from rich.table import Table
+
+from heads.commands.render import console, safe
 
 if TYPE_CHECKING:
+    from heads.runs.neighbours import Neighbour
     from heads.runs.run import Run
 
-__all__ = ["print_statement", "print_too_few", "print_unlike"]
+__all__ = ["print_neighbours", "print_statement", "print_too_few", "print_unlike"]
 
 
 def print_statement(found: Mapping[str, Any] | None) -> None:
@@ -44,6 +47,14 @@ def print_unlike(n_unlike: int | None, run: Run) -> None:
     if n_unlike:
         console.print(f"[yellow]{n_unlike:,}[/] unlike the training pictures (novelty ≤ 0.01)")
     print_too_few(run)
+
+
+def print_neighbours(found: Sequence[Neighbour]) -> None:
+    """Name the training samples that are nearest to a picture."""
+    table = Table("nearest training samples", "label", "distance", box=None, header_style="dim", pad_edge=False)
+    for each in found:
+        table.add_row(safe(each.sample_id), safe(each.label), f"{each.distance:.3f}")
+    console.print(table)
 
 
 def print_too_few(run: Run) -> None:

@@ -177,6 +177,7 @@ def fitted_summary(run: Run) -> dict[str, Any]:
         "validation": dict(record.validation),
         "folds": record.folds,
         "n_steps": len(record.history),
+        "notes": list(_notes(run)),
     }
 
 
@@ -201,20 +202,29 @@ def print_fitted(run: Run) -> None:
         score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
     )
     balanced = probability(run.point(BALANCED).ai_from)
-    console.print(f"Selection score {score(selecting['score'])}")
+    console.print(f"Score of the selecting rows {score(selecting['score'])}")
     console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:
         console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
     console.print(_maps_line(maps))
-    if record.validation["note"]:
-        console.print(f"[yellow]Note:[/] {safe(record.validation['note'])}")
+    for note in _notes(run):
+        console.print(f"[yellow]Note:[/] {safe(note)}")
     if record.verdicts.points:
         print_point(run.point(), n_points=len(record.verdicts.points))
         console.print(f"{safe(run.point().name)} decides; [bold]--point {BALANCED}[/] takes the other threshold")
     if record.folds:
         print_folds(record.folds)
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    """Return what is better known of a new run: of its validation, and of its head."""
+    from heads.head.protocol import Noting
+
+    of_validation, head = run.record.validation["note"], run.head
+    own = head.notes_ if isinstance(head, Noting) else ()
+    return (*filter(None, [of_validation]), *own)
 
 
 def _maps_line(maps: ProbabilityMaps) -> str:

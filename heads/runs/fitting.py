@@ -145,8 +145,7 @@ def fit_run(
         As `parse_config` returns it.
     stored : StoredRows, optional
         The vectors of the rows of ``features``, which then needs none itself. With several views head ``mlp`` learns
-        from a random one per row and epoch, another head from all of them; it selects on the first, and calibrates on
-        all.
+        from a random one per row and epoch, another head from all of them; it selects and calibrates on all.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
     rule : str
