@@ -116,7 +116,7 @@ def train(
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
     names = view_names(views)
-    options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
+    options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
     options |= {"preset": preset and preset.value, "seed": seed, "invariant_to": further_views(invariant_to, names)}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},

@@ -228,7 +228,7 @@ def load_labels(
 def load_fit_rows(
     store: FeatureStore, views: Sequence[Mapping[str, Selection]], *, n_further: int = 0
 ) -> tuple[Features, StoredRows]:
-    """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store. See `load_rows`."""
+    """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store (`load_rows`)."""
     return load_rows(store, views, splits=fit_splits(store), n_further=n_further)
 
 

@@ -67,14 +67,14 @@ def test_one_view_leaves_nothing_to_weigh_and_b_takes_its_best_macro_f1() -> Non
 
 def test_views_without_labels_make_a_head_that_holds_under_them() -> None:
     views = np.stack([X, shifted(X, 5)])
-    fixed = {"gammas": (10.0,), "shrinkages": (0.1,)}
     plain = make_head("lda", shrinkages=(0.1,)).fit_rows(ArrayRows(X), TARGETS, FIT, CHOOSE)
-    head = make_head("lda", invariant_to=("moved",), **fixed)
+    head = make_head("lda", invariant_to=("moved",), gammas=(0.0, 10.0, 100.0), shrinkages=(0.1,))
     head.fit_rows(ArrayRows(views, n_further=1), TARGETS, FIT, CHOOSE)
     moved, rows = shifted(TEST[0], 6), TEST[1].applies["a"]
+    assert {record["gamma"] for record in head.history_} == {10.0}
     right = [((h.predict_proba(moved).proba["a"] >= 0.5) == TEST[1].y["a"])[rows].mean() for h in (plain, head)]
     assert right[1] > right[0] + 0.05
-    # Their scores choose nothing, and their labels count for nothing.
+    # Their scores choose nothing, so that the middle weight is taken, and their labels count for nothing.
     assert {record["labels"] for record in head.history_} == {"clean"}
 
 
@@ -90,7 +90,7 @@ def test_a_task_without_select_rows_takes_the_middle_strengths() -> None:
     source = ArrayRows(np.stack([X, shifted(X, 5)]))
     head = make_head("lda").fit_rows(source, build_targets(TASKS, y), FIT, CHOOSE)
     (record,) = (record for record in head.history_ if record["task"] == "b")
-    middle = {"labels": "clean", "gamma": 1.0, "shrinkage": 0.1, "factor": 1.0, "score": None, "select_loss": None}
+    middle = {"labels": "clean", "gamma": 1.0, "shrinkage": 0.3, "factor": 1.0, "score": None, "select_loss": None}
     assert record == {"task": "b", **middle}
 
 
