@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
@@ -32,6 +32,8 @@ class HeadKind:
         is read once (`heads.linear.head.LinearHead.fit_parts`).
     is_random : bool
         Whether heads differ from seed to seed.
+    former : mapping
+        Settings that early heads and ablations under way do not state, and what they were then.
     """
 
     package: str
@@ -41,10 +43,11 @@ class HeadKind:
     fits_packs: bool = False
     shares_parts: bool = False
     is_random: bool = True
+    former: Mapping[str, Any] = field(default_factory=dict)
 
 
 HEADS: Mapping[str, HeadKind] = {
-    "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True),
+    "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True, former={"components": 0}),
     "linear": HeadKind("heads.linear", "LinearHead", "LinearConfig", shares_parts=True, is_random=False),
     "gbdt": HeadKind("heads.gbdt", "GbdtHead", "GbdtConfig"),
 }
