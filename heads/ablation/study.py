@@ -100,4 +100,5 @@ class Study:
 def settings_of(head: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of some settings that a kind of head has."""
     known = {"preset", "loss", *parse_config({"head": head}).settings}
-    return {name: value for name, value in settings.items() if name in known}
+    of_members = find_kind(head).has_members
+    return {name: value for name, value in settings.items() if name in known or (of_members and "." in name)}
