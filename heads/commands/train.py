@@ -75,6 +75,14 @@ def train(
     preset: Annotated[
         PresetName | None, typer.Option(help="Settings of the paper's code.", rich_help_panel=HEAD)
     ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,…",
+            help="Of head ensemble: kinds, 'mlp*5' for five seeds, linear:image for some of the columns.",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.", rich_help_panel=HEAD)] = 0,
     settings: Annotated[
         list[str] | None,
@@ -117,7 +125,8 @@ def train(
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
     names = view_names(views)
     options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
-    options |= {"preset": preset and preset.value, "seed": seed, "invariant_to": further_views(invariant_to, names)}
+    options |= {"preset": preset and preset.value, "members": members, "seed": seed}
+    options |= {"invariant_to": further_views(invariant_to, names)}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -188,9 +197,11 @@ def print_fitted(run: Run) -> None:
 
     record, rows, maps = run.record, run.record.rows, run.record.verdicts.maps
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
+    members = record.config.settings.get("members")
+    made_of = f" of {safe(', '.join(members))}" if members else ""
     console.print(
-        f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
-        f"{extra}, {rows['valid']:,} validation rows"
+        f"Fitted [bold]{record.config.head}[/]{made_of} on {record.config.fusion} vectors: "
+        f"{rows['train']:,} training rows{extra}, {rows['valid']:,} validation rows"
     )
     for modality, producer in record.producers.items():
         vectors, width = vectors_of(producer.selection), sum(producer.selection.widths)
