@@ -11,7 +11,6 @@ from typing import Any, Self
 from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.errors import HeadsError
 from heads.head.kinds import HEADS, config_class, find_kind
-from heads.head.saved import check_settings
 
 __all__ = ["MOST_MEMBERS", "EnsembleConfig", "MemberSpec", "name_run"]
 
@@ -88,7 +87,13 @@ class EnsembleConfig:
         ``members`` may be a text with commas; ``KIND.name`` is the setting of a member as well as ``own`` is.
         """
         plain = {key: value for key, value in values.items() if "." not in key}
-        check_settings(cls, plain, kind="ensemble")
+        unknown = sorted(plain.keys() - cls.__dataclass_fields__.keys())
+        if unknown:
+            name = f"{unknown[0]:.80}"
+            raise HeadsError(
+                f"unknown setting {name!r} of head 'ensemble': settings of members have their kind before them, "
+                f"e.g. --set mlp.{name}=…"
+            )
         own = _parse_own(plain.pop("own", {}))
         for key in values.keys() - plain.keys() - {"own"}:
             kind, _, name = key.partition(".")

@@ -81,7 +81,9 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     settings = {name: value for name, value in values.items() if name not in own}
     config = TrainConfig(**own)
     if "members" in settings and not find_kind(config.head).has_members:
-        raise HeadsError(f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}")
+        raise HeadsError(
+            f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}: --head ensemble"
+        )
     if not find_kind(config.head).is_network:
         if config.fusion in STRUCTURED:
             plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
