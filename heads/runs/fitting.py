@@ -22,7 +22,7 @@ from heads.errors import HeadsError
 from heads.head.kinds import config_class, find_kind, make_head
 from heads.head.protocol import Device, Head, Progress
 from heads.runs.blocks import predict_rows
-from heads.runs.likeness import Likeness, build_likeness
+from heads.runs.likeness import Likeness, build_likeness, know_scores
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
@@ -185,8 +185,8 @@ def fit_run(
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
-    held, said = parts["calibrating"], predictions["calibrating"]
-    likeness = build_likeness(source, targets, fit_rows, held, held_rows=rows["calibrating"], said=said)
+    held, known = parts["calibrating"], know_scores(parts, predictions)
+    likeness = build_likeness(source, targets, fit_rows, held=held, held_rows=rows["calibrating"], known=known)
     return FittedRun(config, head, threshold, note, verdicts, validation, counts, likeness)
 
 

@@ -223,7 +223,7 @@ def test_an_alarm_is_two_lines_that_fit(capsys: pytest.CaptureFixture[str]) -> N
     print_statement({**values, "is_unlike": True})
     text = capsys.readouterr().out
     assert "not those of pictures like the training ones" in text and "do not carry over" in text
-    assert "D 0.214 (95 % of like sets: up to 0.070), n 1,200, nearest at 34% AI" in text
+    assert "D 0.214 (97.5 % of like sets: up to 0.070), n 1,200, nearest at 34% AI" in text
     assert_fits(text)
 
 
