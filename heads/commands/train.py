@@ -77,7 +77,7 @@ def train(
         str | None,
         typer.Option(
             metavar="M,…",
-            help="Of head ensemble: kinds, 'mlp*5' for five seeds, linear:image for some of the columns.",
+            help="Of head ensemble: kinds, 'mlp*5' (five seeds), linear:image (some columns); or folders of runs.",
             rich_help_panel=HEAD,
         ),
     ] = None,
@@ -137,15 +137,17 @@ def train(
     from heads.runs.calibration_rows import check_fit_rows
     from heads.runs.crossfit import cross_fit
     from heads.runs.fitting import build_record, fit_run, parse_config
+    from heads.runs.members import MemberRuns
     from heads.runs.run import Run, prepare_run_out
     from heads.verdicts.guarantees import Demand
 
     demand = Demand(max_fpr, max_fnr, confidence)
     check_apart(demand, folds)
+    runs, values = MemberRuns.find(values, folds=folds)
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
-    names, place = view_names(views), check_device(device.value if device else "cpu")
+    names, place = view_names(views or runs.views or None), check_device(device.value if device else "cpu")
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
@@ -154,9 +156,10 @@ def train(
     check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
         fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
-        fitted = fit(features, stored=stored)
+        fitted = fit(features, stored=stored, **runs.fitting(features, config, selected[0]))
         crossed = cross_fit(features, stored, folds=folds, fusion=config.fusion, fit=fit) if folds else None
-    record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
+    seen = names[1:] and names
+    record = build_record(fitted, store, selections=selected[0], views=seen, transductive=runs.transductive)
     new = Run(folder, record, fitted.head, fitted.likeness)
     run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
     if as_json:

@@ -118,8 +118,7 @@ def build_head(
     device, memory
         As of `fit_run`.
     """
-    options: dict[str, Any] = {}
-    kind = find_kind(config.head)
+    options, kind = dict[str, Any](), find_kind(config.head)
     if kind.is_network or kind.has_members:
         options = {"columns": columns, "device": device, "memory": memory}
     elif device != "cpu" or memory is not None:
@@ -133,6 +132,7 @@ def fit_run(
     *,
     stored: StoredRows | None = None,
     extra: Features | None = None,
+    head: Head | None = None,
     rule: str = CLASS_RULE,
     device: Device = "cpu",
     memory: str | None = None,
@@ -151,6 +151,8 @@ def fit_run(
         from a random one per row and epoch, another head from all of them; it selects and calibrates on all.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
+    head : Head, optional
+        What is fitted; default: a new head by ``config``.
     rule : str
         By which validation is divided (see `heads.data.division`).
     device : {"cpu", "cuda"}
@@ -166,7 +168,8 @@ def fit_run(
     train, train_counts = _usable(features, "train", config.fusion)
     valid, valid_counts = _usable(features, "valid", config.fusion)
     columns = features.columns(config.fusion)
-    head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
+    if head is None:
+        head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
     counts = {
         **train_counts,
         **valid_counts,
