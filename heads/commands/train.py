@@ -22,6 +22,7 @@ from heads.commands.options import (
     EncoderName,
     FusionName,
     HeadName,
+    InvariantTo,
     LossChoice,
     MaxFnr,
     MaxFpr,
@@ -32,6 +33,7 @@ from heads.commands.options import (
     ViewName,
     ViewNames,
     check_device,
+    further_views,
     view_names,
 )
 from heads.commands.render import (
@@ -99,6 +101,7 @@ def train(
     spectral_outputs: Outputs = None,
     view: ViewName = None,
     views: ViewNames = None,
+    invariant_to: InvariantTo = None,
     dataset: DatasetName = None,
     device: DeviceChoice = None,
     memory: MemorySize = None,
@@ -120,8 +123,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
-    options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
+    names = view_names(views)
+    options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
     options |= {"preset": preset and preset.value, "members": members, "seed": seed}
+    options |= {"invariant_to": further_views(invariant_to, names)}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -147,12 +152,13 @@ def train(
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
-    names, place = view_names(views or runs.views or None), check_device(device.value if device else "cpu")
+    place, further = check_device(device.value if device else "cpu"), config.settings.get("invariant_to", ())
+    names = names if views else view_names(runs.views or None)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
-        selected = choose_views(store, [config.fusion], views=names, choices=choices)
-        features, stored = load_fit_rows(store, selected)
+        selected = choose_views(store, [config.fusion], views=[*names, *further], choices=choices)
+        features, stored = load_fit_rows(store, selected, n_further=len(further))
     check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
         fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
