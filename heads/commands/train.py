@@ -50,6 +50,7 @@ from heads.commands.render import (
 )
 
 if TYPE_CHECKING:
+    from featcache import FeatureStore
     from heads.runs.run import Run
     from heads.verdicts.maps import ProbabilityMaps
 
@@ -170,10 +171,14 @@ def train(
     run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
-        return
-    print_fitted(run)
+    else:
+        print_fitted(run)
+        _say_next(run, store, cache=directory, dataset=dataset)
+
+
+def _say_next(run: Run, store: FeatureStore, *, cache: Path | None, dataset: str | None) -> None:
     scored = "test" if "test" in store.splits else "valid"
-    next_command("heads", "evaluate", run.path, split=scored, cache=directory, dataset=dataset)
+    next_command("heads", "evaluate", run.path, split=scored, cache=cache, dataset=dataset)
 
 
 def fitted_summary(run: Run) -> dict[str, Any]:
