@@ -213,7 +213,11 @@ def test_evaluate_shows_the_reference_beside_the_result() -> None:
 
 def test_whether_scores_are_known_is_said_first() -> None:
     assert ok("evaluate", "run", "--split", "test").startswith("These scores are")
-    told = as_json("evaluate", "run", "--split", "test")["about"]["statement"]
+    assert ok("evaluate", "run", "--split", "test").splitlines()[2].startswith("  Told from 48 calibrating rows: AUC ")
+    about = as_json("evaluate", "run", "--split", "test")["about"]
+    told, effect = about["statement"], about["effect_size"]
+    assert (effect["n"], effect["share"], effect["note"]) == (96, told["share"], None)
+    assert effect["auc"]["low"] < 0.5 < effect["auc"]["high"]
     assert {*told} == {"n", "n_known", "distance", "null", "p_value", "share", "is_unlike"} and told["n"] == 96
     assert as_json("evaluate", "run", "--split", "valid")["about"]["statement"] is None
 
