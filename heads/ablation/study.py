@@ -14,6 +14,7 @@ from heads.data.features import Features
 from heads.data.folds import Part
 from heads.data.row_source import RowSource
 from heads.data.tasks import Targets
+from heads.head.kinds import find_kind
 from heads.head.protocol import Device
 from heads.runs.fitting import parse_config
 from heads.runs.record import TrainConfig
@@ -95,4 +96,5 @@ class Study:
 def settings_of(head: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of some settings that a kind of head has."""
     known = {"preset", "loss", *parse_config({"head": head}).settings}
-    return {name: value for name, value in settings.items() if name in known}
+    of_members = find_kind(head).has_members
+    return {name: value for name, value in settings.items() if name in known or (of_members and "." in name)}

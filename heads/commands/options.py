@@ -275,7 +275,7 @@ def check_device(name: str) -> Literal["cpu", "cuda"]:
 
 
 def view_names(given: str | Sequence[str] | None) -> list[str]:
-    """Return the views to fit on; the clean one, on which heads select and are scored, comes first."""
+    """Return the views to fit on; the clean one, on which heads are scored, comes first."""
     if given is None:
         return ["clean"]
     from featcache import expand_views
@@ -283,5 +283,5 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
 
     names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
     if "clean" not in names:
-        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads select and are scored")
+        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads are scored")
     return ["clean", *(name for name in names if name != "clean")]

@@ -73,6 +73,14 @@ def train(
     preset: Annotated[
         PresetName | None, typer.Option(help="Settings of the paper's code.", rich_help_panel=HEAD)
     ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,…",
+            help="Of head ensemble: kinds, 'mlp*5' for five seeds, linear:image for some of the columns.",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.", rich_help_panel=HEAD)] = 0,
     settings: Annotated[
         list[str] | None,
@@ -113,7 +121,7 @@ def train(
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
     options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
-    options |= {"preset": preset and preset.value, "seed": seed}
+    options |= {"preset": preset and preset.value, "members": members, "seed": seed}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -173,6 +181,7 @@ def fitted_summary(run: Run) -> dict[str, Any]:
         "validation": dict(record.validation),
         "folds": record.folds,
         "n_steps": len(record.history),
+        "notes": list(_notes(run)),
     }
 
 
@@ -183,9 +192,11 @@ def print_fitted(run: Run) -> None:
 
     record, rows, maps = run.record, run.record.rows, run.record.verdicts.maps
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
+    members = record.config.settings.get("members")
+    made_of = f" of {safe(', '.join(members))}" if members else ""
     console.print(
-        f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
-        f"{extra}, {rows['valid']:,} validation rows"
+        f"Fitted [bold]{record.config.head}[/]{made_of} on {record.config.fusion} vectors: "
+        f"{rows['train']:,} training rows{extra}, {rows['valid']:,} validation rows"
     )
     for modality, producer in record.producers.items():
         vectors, width = vectors_of(producer.selection), sum(producer.selection.widths)
@@ -197,20 +208,29 @@ def print_fitted(run: Run) -> None:
         score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
     )
     balanced = probability(run.point(BALANCED).ai_from)
-    console.print(f"Selection score {score(selecting['score'])}")
+    console.print(f"Score of the selecting rows {score(selecting['score'])}")
     console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:
         console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
     console.print(_maps_line(maps))
-    if record.validation["note"]:
-        console.print(f"[yellow]Note:[/] {safe(record.validation['note'])}")
+    for note in _notes(run):
+        console.print(f"[yellow]Note:[/] {safe(note)}")
     if record.verdicts.points:
         print_point(run.point(), n_points=len(record.verdicts.points))
         console.print(f"{safe(run.point().name)} decides; [bold]--point {BALANCED}[/] takes the other threshold")
     if record.folds:
         print_folds(record.folds)
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    """Return what is better known of a new run: of its validation, and of its head."""
+    from heads.head.protocol import Noting
+
+    of_validation, head = run.record.validation["note"], run.head
+    own = head.notes_ if isinstance(head, Noting) else ()
+    return (*filter(None, [of_validation]), *own)
 
 
 def _maps_line(maps: ProbabilityMaps) -> str:

@@ -84,7 +84,7 @@ class LinearConfig:
 class LinearHead:
     """One linear layer a task: binary for A, over the AI rows and their generators for B.
 
-    The strength is chosen a task, on its select rows: best `task_score`, then lowest log loss, then the strongest
+    The strength is chosen a task, on its select rows, as `heads.head.selecting` says; of equal ones the strongest
     regularisation; without select rows of the task, the middle one. A class that never occurs in training gets
     probability 0. Nothing is random: ``seed`` is accepted and not used.
 
@@ -119,10 +119,8 @@ class LinearHead:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on ``X``; ``select`` chooses the strengths."""
-        check_fit_rows(self.tasks, X, targets, select=select)
-        shared = self._measure(X, targets, [np.arange(len(X))])
-        return self._fit(LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select), progress)
+        """Fit on ``X``, rows in one view; ``select`` chooses the strengths."""
+        return self._fit_views(X, targets, select=select, n_views=1, progress=progress)
 
     def fit_rows(
         self,
@@ -134,10 +132,10 @@ class LinearHead:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on rows of a source, with all views of theirs in memory."""
+        """Fit on rows of a source, and choose on others, with all views of theirs in memory."""
         X, y = read_views(source, targets, fit_rows)
-        select = source.read(select_rows), targets.select(select_rows)
-        return self.fit(X, y, select=select, seed=seed, progress=progress)
+        select = read_views(source, targets, select_rows)
+        return self._fit_views(X, y, select=select, n_views=source.n_views, progress=progress)
 
     @classmethod
     def fit_parts(
@@ -171,13 +169,27 @@ class LinearHead:
             # What moments say of the rows is all that their solvers ask for: no copy of them.
             given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
-            head._fit(LinearRows(given, targets.select(rows), select=select), progress)
+            head._fit(LinearRows(given, targets.select(rows), select=select), n_views=1, progress=progress)
         return heads
+
+    def _fit_views(
+        self,
+        X: FloatArray,
+        targets: Targets,
+        *,
+        select: tuple[FloatArray, Targets],
+        n_views: int,
+        progress: Progress | None,
+    ) -> Self:
+        check_fit_rows(self.tasks, X, targets, select=select)
+        shared = self._measure(X, targets, [np.arange(len(X))])
+        rows = LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select)
+        return self._fit(rows, n_views=n_views, progress=progress)
 
     def _measure(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> SharedMoments | None:
         return SharedMoments(X, targets, parts) if self.config.takes_moments else None
 
-    def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
+    def _fit(self, rows: LinearRows, *, n_views: int, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
         self._layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
@@ -189,7 +201,7 @@ class LinearHead:
                 history.append(record)
                 if progress is not None:
                     progress(record)
-            self._layers[task.name], best = choose(steps)
+            self._layers[task.name], best = choose(task, steps, n_views=n_views)
             self.strengths_[task.name] = best["strength"]
         self._history = tuple(history)
         return self

@@ -12,7 +12,8 @@ from scipy.special import expit, softmax
 
 from heads.data.tasks import IntArray, Task
 from heads.head.protocol import FloatArray
-from heads.head.task_scores import task_score
+from heads.head.selecting import task_merit
+from heads.head.task_scores import log_loss, task_score
 from heads.linear.logistic import fit_path
 from heads.linear.ridge import Scores, discriminant_path, fit_factor, ridge_path
 from heads.linear.rows import LinearRows
@@ -65,14 +66,26 @@ def solve_path(
         yield layer, {"task": task.name, "strength": strength, **record, **_score(task, layer, *select)}
 
 
-def choose(steps: Sequence[tuple[Layer, Record]]) -> tuple[Layer, Record]:
-    """Return the step with the best score, then the lowest log loss, then the strongest regularisation.
+def choose(task: Task, steps: Sequence[tuple[Layer, Record]], *, n_views: int) -> tuple[Layer, Record]:
+    """Return the best step by `task_merit`, of equal ones that with the strongest regularisation.
 
     Without select rows of the task: the middle one.
+
+    Parameters
+    ----------
+    task : Task
+    steps : sequence of (Layer, record)
+        As `solve_path` yields them.
+    n_views : int
+        That the head learns from.
     """
     if steps[0][1]["score"] is None:
         return steps[len(steps) // 2]
-    return max(steps, key=lambda step: (step[1]["score"], -step[1]["select_loss"]))
+
+    def merit(step: tuple[Layer, Record]) -> tuple[float, float]:
+        return task_merit(task, n_views=n_views, score=step[1]["score"], select_loss=step[1]["select_loss"])
+
+    return max(steps, key=merit)
 
 
 def _constant(rows: LinearRows, task: Task, strengths: Sequence[float], _: int) -> Iterator[Step]:
@@ -118,6 +131,4 @@ def _score(task: Task, layer: Layer, X: FloatArray, y: IntArray) -> Record:
     if len(y) == 0:
         return {"score": None, "select_loss": None}
     proba = layer.proba(X, binary=task.kind == "binary")
-    both = np.column_stack([1 - proba, proba]) if task.kind == "binary" else proba
-    picked = np.maximum(both[np.arange(len(y)), y].astype(np.float64), np.finfo(np.float32).tiny)
-    return {"score": task_score(task, y, proba), "select_loss": float(-np.log(picked).mean())}
+    return {"score": task_score(task, y, proba), "select_loss": log_loss(task, y, proba)}

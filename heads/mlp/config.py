@@ -53,7 +53,7 @@ class MlpConfig:
         Patience does not end training before so many steps of the optimiser: on little data an epoch is one or two
         of them, and says nothing. On 42,000 rows it is 3 epochs, fewer than the patience.
     select_by : {"all", "paper"}
-        `selection_score` over all tasks, or A's binary F1 alone.
+        By which the epoch is chosen: `heads.head.selecting.joint_merit` of all tasks, or A's binary F1 alone.
     fusion : str
         A key of `heads.data.fusion.FUSIONS`: the network, and the columns that it takes.
     """

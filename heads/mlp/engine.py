@@ -52,7 +52,7 @@ class HeadSpec:
     fit_rows : int array (n,)
         Rows of X that it may learn from, standardisation included; those without any label are left out.
     select_rows : int array (m,)
-        Rows of X that choose its epoch, in view 0.
+        Rows of X that choose its epoch, in all views.
     """
 
     config: MlpConfig

@@ -52,9 +52,10 @@ class MlpHead:
     fitted_ : FittedNetwork
         What was learnt.
     history_ : tuple of mapping
-        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score``.
+        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score`` and
+        ``merit`` (`heads.head.selecting.joint_merit`); the last three on the select rows, in all views.
     best_epoch_ : int
-        The epoch whose weights were kept: best score, then lowest ``select_loss``, then earliest.
+        The epoch whose weights were kept: largest ``merit``, then lowest ``select_loss``, then earliest.
     """
 
     kind: ClassVar[str] = "mlp"
@@ -124,7 +125,7 @@ class MlpHead:
     ) -> Self:
         """Fit on rows of a source that need not be in memory: a pack of one, see `engine.fit_pack`.
 
-        Each row takes a random one of its views in each epoch.
+        Each row takes a random one of its views in each epoch; the epoch is chosen on all views of the select rows.
         """
         (fitted,) = fit_pack(
             source,
