@@ -19,6 +19,7 @@ from PIL import Image, __version__
 
 from benchmarks.extraction_data import write_data
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
+from featcache.extraction.heap import keep_heap
 from featcache.pictures.checked_decoder import CheckedDecoder
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.decoders import find_decoder
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
+    keep_heap()  # as commands do
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="bench-pixels-") as made:
         folder = given.pictures or Path(made)

@@ -114,7 +114,7 @@ def _render(found: BenchResult) -> None:
     if found.n_pictures:
         console.print(_workers(found))
         if set(found.reading.ways) == {"pillow"} and find_decoder("auto") is None:
-            console.print(FAST_ADVICE, soft_wrap=True)
+            console.print(safe(FAST_ADVICE), soft_wrap=True)
 
 
 def _workers(found: BenchResult) -> str:

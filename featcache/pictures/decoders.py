@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from featcache.errors import FeatcacheError
 from featcache.pictures.jpeg_kind import JpegKind
 
-__all__ = ["DECODER_NAMES", "FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "find_decoder", "is_plain"]
+__all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "find_decoder", "is_plain"]
 
 DecoderName: TypeAlias = Literal["auto", "pillow", "card", "hybrid"]
-
-DECODER_NAMES: tuple[DecoderName, ...] = ("auto", "pillow", "card", "hybrid")
 
 FAST_ADVICE = "pip install 'featcache[fast]' decodes JPEGs to the same pixels in less time"
 

@@ -120,7 +120,7 @@ def _render_ways(done: PassResult) -> None:
     from featcache.pictures.decoders import FAST_ADVICE, find_decoder
 
     for doubt in done.doubts:
-        console.print(f"[yellow]decoder[/] {safe(doubt)}", soft_wrap=True)
+        console.print(f"[yellow]doubt[/] {safe(doubt)}", soft_wrap=True)
     reasons = [f"{n:,} {why}" for way, n in done.ways.items() if (why := way.partition(": ")[2])]
     counts: Counter[str] = Counter()
     for way, n in done.ways.items():
@@ -129,7 +129,7 @@ def _render_ways(done: PassResult) -> None:
         told = "; ".join(f"{n:,} by {name}" for name, n in sorted(counts.items(), key=lambda each: each[0] == "pillow"))
         console.print(safe(f"decoded {told}" + (f" ({', '.join(reasons)})" if reasons else "")), soft_wrap=True)
     elif counts["pillow"] >= _MANY_PICTURES and find_decoder("auto") is None:
-        console.print(f"decoded by Pillow: {FAST_ADVICE}", soft_wrap=True)
+        console.print(f"decoded by Pillow: {safe(FAST_ADVICE)}", soft_wrap=True)
 
 
 def _render_faults(result: ExtractResult, path: Path) -> None:

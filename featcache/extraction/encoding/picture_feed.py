@@ -108,6 +108,8 @@ class PictureFeed:
         self.ways[str(way)] += 1
         if way.kind is not None:
             group.taken.add(way.kind)
+            if self._is_void(group):
+                self._stop(group)
             version = self._reader.decoders[way.decoder]
             for side in prepared.inputs:
                 group.jobs[side, prepared.reading.row].decoders[way.decoder] = version
@@ -119,6 +121,9 @@ class PictureFeed:
         found = doubt.kind, doubt.is_wrong
         if found not in self._doubted:
             self._doubted.add(found)
+            for group in self._open.values():
+                if self._is_void(group):
+                    self._stop(group)
             names = ", ".join(f"{name} {version}" for name, version in self._reader.decoders.items())
             what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
             self._failures.doubt(f"decoder {names} {doubt.reason}: Pillow decodes {what} from now on")
@@ -126,6 +131,11 @@ class PictureFeed:
     def _is_void(self, group: _OpenUnits) -> bool:
         """Whether some pictures of a group may have other pixels than Pillow's."""
         return any((kind, True) in self._doubted for kind in group.taken)
+
+    def _stop(self, group: _OpenUnits) -> None:
+        """See to it that nothing more of the jobs of a group is published."""
+        for job in group.units.jobs:
+            job.is_void = True
 
     def _use(self, prepared: Prepared, group: _OpenUnits) -> Iterator[Batch]:
         """Record what could not be prepared, and yield batches that are full with what could."""
@@ -156,8 +166,8 @@ class PictureFeed:
         """Begin the units of a group again, and say of their jobs that what was encoded of them is void."""
         self.n_contents -= group.n_contents
         for job in group.units.jobs:
-            yield Batch(job, np.empty(0, np.int64), (), is_last=False, is_void=True)
-        jobs = tuple(self._sides[job.side].job(job.unit) for job in group.units.jobs)
+            yield Batch(job, np.empty(0, np.int64), (), is_last=False)
+        jobs = tuple(self._sides[job.side].again(job) for job in group.units.jobs)
         self._again.append(ClaimedUnits(group.units.number, jobs))
 
     def _readings(self, groups: Iterator[ClaimedUnits]) -> Iterator[Reading | None]:
@@ -190,7 +200,10 @@ class PictureFeed:
 
 
 def choose_sample(rows: Sequence[int], unit: str) -> frozenset[int]:
-    """Choose pictures of a unit that are decoded both ways: one of 64, at least 8, the same ones in every run."""
+    """Choose pictures of a unit that are decoded both ways: one of 64, at least 8, the same ones in every run.
+
+    They are from all over the unit, as what is done of it may be published before the rest.
+    """
     n = min(len(rows), max(_LEAST_SAMPLE, len(rows) // _SAMPLED_SHARE))
     rng = np.random.default_rng(int(unit, 16))
-    return frozenset(rng.choice(np.asarray(rows, np.int64), n, replace=False).tolist())
+    return frozenset(int(rng.choice(part)) for part in np.array_split(np.asarray(rows, np.int64), n))

@@ -105,8 +105,8 @@ def test_scores_are_those_of_heads_trains_head(data: SyntheticData, result: Abla
     features = load_fit_features(data.store, choose_selections(data.store, ["image"]))
     fitted = fit_run(features, parse_config({**QUICK, "fusion": "image", "dim": 8, "seed": 1}))
     (head,) = [head for head in result.heads if head.cell == Cell("mlp", "image", 8) and head.seed == 1]
-    assert head.score == pytest.approx(fitted.validation["selecting"]["score"])
-    assert head.calibrating_score == pytest.approx(fitted.validation["calibrating"]["score"])
+    assert head.score == head.calibrating_score == pytest.approx(fitted.validation["calibrating"]["score"])
+    assert result.n_rows["scored"] == fitted.validation["calibrating"]["n"]
 
 
 @pytest.mark.parametrize("head", ["linear", "gbdt"])
@@ -178,6 +178,20 @@ def test_text_that_tells_of_the_content_is_a_gain_and_shuffled_text_is_none(tmp_
     assert a == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("is_leaky", [False, True])
+def test_pictures_of_train_in_valid_are_a_leak(data: SyntheticData, is_leaky: bool) -> None:
+    trees = {"rounds": 30, "feature_fraction": 1.0, "min_data_in_leaf": 1}
+    grid = Grid(heads=("gbdt",), fusions=("image",), seeds=2, settings=trees)
+    rows = rows_of(data.store, grid)
+    valid, order = np.flatnonzero(rows.features.split == "valid"), np.arange(len(rows.features))
+    order[valid] = np.flatnonzero(rows.features.split == "train")[: len(valid)]
+    keys = {modality: key[order] for modality, key in rows.features.keys.items()}
+    features = replace(rows.features, keys=keys, targets=rows.features.targets.select(order))
+    leaky = replace(rows, features=features, numbers=rows.numbers[order])
+    found = ablate(leaky if is_leaky else rows, grid)
+    assert [finding.verdict for finding in found.findings] == ["leak"] * is_leaky
+
+
 def test_heads_are_fitted_on_all_views_that_are_given(data: SyntheticData) -> None:
     grid = Grid(fusions=("image",), dims=(16,), seeds=1, controls=False, settings={**QUICK, "epochs": 15})
     rows = rows_of(data.store, grid, views=("clean", "blur:1"))
@@ -247,6 +261,7 @@ def test_an_ablation_goes_on_by_the_rule_that_validation_was_divided_by_when_it_
     new = ablate(rows, grid, out=out)
     plan = json.loads((out / "plan.json").read_text())
     assert plan["plan"].pop("division") == new.conditions["division"] == CLASS_RULE
+    assert plan["plan"].pop("former") is False
     remove_ledger(out)
     (out / "plan.json").write_text(json.dumps(plan))  # as an earlier version left it
     old = ablate(rows, grid, out=out)
@@ -257,6 +272,18 @@ def test_an_ablation_goes_on_by_the_rule_that_validation_was_divided_by_when_it_
     (out / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(HeadsError, match="unknown rule, 'a newer one'"):
         ablate(rows, grid, out=out)
+
+
+def test_an_ablation_goes_on_with_the_settings_that_it_was_begun_with(data: SyntheticData, tmp_path: Path) -> None:
+    grid = Grid(fusions=("image",), dims=(4,), settings=QUICK, controls=False)
+    rows, out = rows_of(data.store, grid), tmp_path / "out"
+    new = ablate(rows, grid, out=out)
+    plan = json.loads((out / PLAN).read_text())
+    del plan["plan"]["former"]
+    remove_ledger(out)
+    (out / PLAN).write_text(json.dumps(plan))  # as an earlier version left it
+    as_they_are = replace(grid, settings={**QUICK, "components": 0})
+    assert ablate(rows, grid, out=out).best().score == ablate(rows, as_they_are).best().score != new.best().score
 
 
 def test_other_rows_or_another_grid_do_not_go_on_in_the_same_folder(data: SyntheticData, tmp_path: Path) -> None:
@@ -281,7 +308,7 @@ def test_tables_json_and_plots_are_written_and_the_folder_is_whole(result: Ablat
     with (out / "ablation.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == 7
-    assert table[0]["vs_image_low"] < table[0]["vs_image_high"]
+    assert float(table[0]["vs_image_low"]) < float(table[0]["vs_image_high"])
     with (out / "heads.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 14
     assert json.loads((out / "ablation.json").read_text()) == json.loads(json.dumps(ablation_document(result)))

@@ -22,6 +22,7 @@ from PIL import Image
 
 from featcache.dataset.manifest import Manifest
 from featcache.extraction import work
+from featcache.extraction.encoding import job
 from featcache.extraction.encoding.picture_feed import choose_sample
 from featcache.extraction.results import Event, PassResult
 from featcache.extraction.run import ExtractOptions, ExtractResult, extract
@@ -116,6 +117,16 @@ def rows_of(cache: Path) -> dict[str, list[bytes]]:
     return found
 
 
+def vectors_of(cache: Path) -> dict[tuple[str, bytes], bytes]:
+    """Vectors by view and key, in whatever shards they are."""
+    found = {}
+    for path in sorted(cache.glob("features/**/*.h5")):
+        with h5py.File(path) as shard:
+            for key, vector in zip(shard["key"][:], shard["features/pooled"][:], strict=True):
+                found[path.parent.name, key.tobytes()] = vector.tobytes()
+    return found
+
+
 def versions_of(cache: Path) -> list[dict[str, str]]:
     found = []
     for path in sorted(cache.glob("features/*/clean/*.h5")):
@@ -162,6 +173,19 @@ def test_what_a_lying_or_failing_decoder_did_is_done_again_by_pillow(
     assert doubt.startswith(f"decoder fake 7 {what}") and doubt.count("\n") == 0
     assert [event.fields["message"] for event in events if event.name == "doubt"] == [doubt]
     assert Counter(batches) <= Counter(others) and (kind is Lying or Counter(batches) == Counter(others))
+
+
+def test_what_was_split_off_before_stays_and_the_rest_is_done_again(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _, _ = run(data, tmp_path / "a", None, monkeypatch)
+    monkeypatch.setattr(job, "SPLIT_SECONDS", 0.0)
+    found, _, _ = run(data, tmp_path / "b", Lying(digests(data, range(8, 15))), monkeypatch)
+    assert vectors_of(tmp_path / "a") == vectors_of(tmp_path / "b") and len(vectors_of(tmp_path / "a")) == 2 * N - 2
+    assert [s.n_encoded for s in found.sides] == [N - 1] * 2 and len(pictures(found).doubts) == 1
+    assert pictures(found).n_rows == pictures(expected).n_rows
+    versions = [each.get("fake") for each in versions_of(tmp_path / "b")]
+    assert set(versions) == {"7", None} and len(versions) > 4
 
 
 @pytest.mark.slow
