@@ -89,7 +89,7 @@ class SimpleJpeg:
 
 
 def find_decoder(name: DecoderName) -> Decoder | None:
-    """Return who decodes JPEGs beside Pillow; None: Pillow alone.
+    """Return who decodes JPEGs on the CPU beside Pillow; None: Pillow alone.
 
     Raises
     ------
@@ -101,21 +101,23 @@ def find_decoder(name: DecoderName) -> Decoder | None:
             return None
         case "auto":
             return _simplejpeg()
-        case _:
-            raise FeatcacheError(f"--decoder {name} {_what_a_card_lacks()}, or --decoder auto")
+        case "card":
+            if lacking := _what_a_card_lacks():
+                raise FeatcacheError(f"--decoder card {lacking}, or --decoder auto")
+            return _simplejpeg()
+        case "hybrid":
+            raise FeatcacheError("--decoder hybrid is not in this version: use --decoder auto")
 
 
 def _what_a_card_lacks() -> str:
-    """Say what there has to be for a GPU to decode."""
+    """Say what there has to be for a GPU to decode; what else it needs is found out by trying it."""
     try:
         import nvidia.nvimgcodec  # noqa: F401
     except Exception:  # absent, or without what it needs of the driver
         return "needs nvImageCodec: pip install 'featcache[gpu]'"
     import torch
 
-    if not torch.cuda.is_available():
-        return "needs an NVIDIA GPU, torch finds none: use --decoder pillow"
-    return "is not in this version: use --decoder pillow"
+    return "" if torch.cuda.is_available() else "needs an NVIDIA GPU, torch finds none: use --decoder pillow"
 
 
 def _simplejpeg() -> Decoder | None:

@@ -11,6 +11,7 @@ from featcache.encoders.loading import is_cuda, resolve_device
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.card import Card, Resizer
 from featcache.extraction.preparing.recipe import Recipe
+from featcache.pictures.preprocess import Preprocessor
 
 __all__ = ["CardMissing", "find_card"]
 
@@ -18,7 +19,10 @@ _DRAWN = (192, 256)
 
 
 class CardMissing(Exception):
-    """Why pictures cannot be prepared on the card, in one line; what to type is in the second argument, if anything."""
+    """Pictures cannot be prepared on the card."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"--decoder card: {reason}; {advice}")
 
 
 def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
@@ -30,30 +34,32 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
         If there is none, something that it needs is not installed, or it does not do what it should.
     """
     if not is_cuda(options.device):
-        raise CardMissing("the device is no GPU", "--device cuda")
+        raise CardMissing("the device is no GPU", "run with --device cuda")
     products = Card.products_of(recipe)
     if not products:
-        raise CardMissing("no encoder takes the picture itself at its full size", "--decoder auto")
+        raise CardMissing("no encoder takes the picture itself at its full size", "use --decoder auto")
     from featcache.pictures.card.decoding import CardDecoder, find_codec
 
     codec = find_codec()
     if codec is None:
         raise CardMissing("nvImageCodec is not installed, or cannot be loaded", "pip install 'featcache[gpu]'")
     try:
+        import torch
+
         from featcache.pictures.card.resizing import CardResizer
 
-        device = resolve_device(options.device)
-        resizers: dict[int, Resizer] = {
-            number: CardResizer(spec.preprocessor, device)
-            for number, spec in products.items()
-            if CardResizer.takes(spec.preprocessor)
-        }
+        device = torch.device(resolve_device(options.device))
+        resizers: dict[int, Resizer] = {}
+        for number, spec in products.items():
+            preprocessor = spec.preprocessor
+            if isinstance(preprocessor, Preprocessor) and CardResizer.takes(preprocessor):
+                resizers[number] = CardResizer(preprocessor, device)
         card = Card(recipe, CardDecoder(codec, device, n_threads=options.threads), resizers)
         reason = _try_out(card)
     except Exception as error:  # no Triton, no compiler for it, a driver that is too old
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     if reason:
-        raise CardMissing(reason, "--decoder auto")
+        raise CardMissing(reason, "use --decoder auto")
     return card
 
 

@@ -86,7 +86,9 @@ class CardDecoder:
 
     def _take(self, image: Any) -> Tensor | None:
         """Return an image as a tensor that shares its memory; None if it is not what was asked for."""
-        tensor: Tensor = torch.utils.dlpack.from_dlpack(image) if self._is_cuda else torch.from_numpy(np.array(image.cpu()))
+        tensor: Tensor = (
+            torch.utils.dlpack.from_dlpack(image) if self._is_cuda else torch.from_numpy(np.array(image.cpu()))
+        )
         is_rgb = tensor.dtype == torch.uint8 and tensor.ndim == 3 and tensor.shape[2] == 3
         if not is_rgb or tensor.stride(1) != 3 or tensor.stride(2) != 1:
             return None
