@@ -212,7 +212,7 @@ def test_evaluate_shows_the_reference_beside_the_result() -> None:
 
 
 def test_whether_scores_are_known_is_said_first() -> None:
-    assert ok("evaluate", "run", "--split", "test").startswith("These scores are")
+    assert ok("evaluate", "run", "--split", "test").startswith("These scores ")
     told = as_json("evaluate", "run", "--split", "test")["about"]["statement"]
     assert {*told} == {"n", "n_known", "distance", "null", "p_value", "share", "is_unlike"} and told["n"] == 96
     assert as_json("evaluate", "run", "--split", "valid")["about"]["statement"] is None
