@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,7 @@ from heads.commands.render import (
     show_steps,
     vectors_of,
 )
+from heads.head.balance import BALANCES
 
 if TYPE_CHECKING:
     from heads.runs.run import Run
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fitted_summary", "print_fitted", "train"]
 
+BalanceName = StrEnum("BalanceName", {name: name for name in BALANCES})  # type: ignore[misc]
 _MLP, _CONCAT = HeadName("mlp"), FusionName("concat")
 
 
@@ -72,6 +75,14 @@ def train(
     ] = None,
     preset: Annotated[
         PresetName | None, typer.Option(help="Settings of the paper's code.", rich_help_panel=HEAD)
+    ] = None,
+    balance: Annotated[
+        BalanceName | None,
+        typer.Option(
+            metavar="B",
+            help="What weighs the same in the loss: none (rows, the default), class, or origin (within classes).",
+            rich_help_panel=HEAD,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.", rich_help_panel=HEAD)] = 0,
     settings: Annotated[
@@ -113,7 +124,7 @@ def train(
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
     options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
-    options |= {"preset": preset and preset.value, "seed": seed}
+    options |= {"preset": preset and preset.value, "balance": balance and balance.value, "seed": seed}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -202,7 +213,8 @@ def print_fitted(run: Run) -> None:
     console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:
-        console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
+        weighed = "" if record.config.settings.get("balance", "none") == "none" else ", as they weigh"
+        console.print(f"Training rows: {maps.prior:.1%} AI{weighed}, for which probabilities are given")
     console.print(_maps_line(maps))
     for note in _notes(run):
         console.print(f"[yellow]Note:[/] {safe(note)}")

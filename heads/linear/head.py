@@ -14,6 +14,7 @@ from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
+from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import (
@@ -52,11 +53,14 @@ class LinearConfig:
         regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
     max_iter : int
         Bound on the iterations of one fit of ``logistic``.
+    balance : {"none", "class", "origin"}
+        What weighs the same in the loss of ``logistic`` (`heads.head.balance`).
     """
 
     solver: str = "logistic"
     strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
     max_iter: int = 500
+    balance: str = "none"
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, str) or self.solver not in SOLVERS:
@@ -64,6 +68,9 @@ class LinearConfig:
         if not self.strengths or len(self.strengths) > 1000 or not all(map(_STRENGTH.holds, self.strengths)):
             raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
         _MAX_ITER.check(self.max_iter, "max_iter")
+        check_balance(self.balance)
+        if self.balance != "none" and self.takes_moments:
+            raise HeadsError(f"balance is {self.balance!r}, solver {self.solver!r} has 'none' alone: take 'logistic'")
 
     @property
     def takes_moments(self) -> bool:
@@ -169,7 +176,8 @@ class LinearHead:
             # What moments say of the rows is all that their solvers ask for: no copy of them.
             given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
-            head._fit(LinearRows(given, targets.select(rows), select=select), n_views=1, progress=progress)
+            own = LinearRows(given, targets.select(rows), select=select, balance=head.config.balance)
+            head._fit(own, n_views=1, progress=progress)
         return heads
 
     def _fit_views(
@@ -183,7 +191,8 @@ class LinearHead:
     ) -> Self:
         check_fit_rows(self.tasks, X, targets, select=select)
         shared = self._measure(X, targets, [np.arange(len(X))])
-        rows = LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select)
+        given = PartMoments(shared, 0) if shared else X
+        rows = LinearRows(given, targets, select=select, balance=self.config.balance)
         return self._fit(rows, n_views=n_views, progress=progress)
 
     def _measure(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> SharedMoments | None:
@@ -191,12 +200,13 @@ class LinearHead:
 
     def _fit(self, rows: LinearRows, *, n_views: int, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
+        solver, strengths, max_iter = self.config.solver, self.config.strengths, self.config.max_iter
         self._layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
         self._scaler = rows.scaler
         for task in self.tasks:
             steps = []
-            for layer, record in solve_path(rows, task, **asdict(self.config)):
+            for layer, record in solve_path(rows, task, solver=solver, strengths=strengths, max_iter=max_iter):
                 steps.append((layer, record))
                 history.append(record)
                 if progress is not None:

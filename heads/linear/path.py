@@ -63,7 +63,8 @@ def solve_path(
         kept = present[-len(found) :] if task.kind == "multiclass" else np.array([0])
         coef[kept], intercept[kept] = found, bias
         layer = Layer(coef, intercept, is_present)
-        yield layer, {"task": task.name, "strength": strength, **record, **_score(task, layer, *select)}
+        scores = _score(task, layer, *select, weights=rows.select_weights(task))
+        yield layer, {"task": task.name, "strength": strength, **record, **scores}
 
 
 def choose(task: Task, steps: Sequence[tuple[Layer, Record]], *, n_views: int) -> tuple[Layer, Record]:
@@ -95,7 +96,9 @@ def _constant(rows: LinearRows, task: Task, strengths: Sequence[float], _: int) 
 
 def _logistic(rows: LinearRows, task: Task, strengths: Sequence[float], max_iter: int) -> Iterator[Step]:
     y = np.unique(rows.y(task), return_inverse=True)[1]
-    for fit in fit_path(rows.X(task), y, strengths=strengths, curvature=rows.curvature, max_iter=max_iter):
+    X, weights = rows.X(task), rows.weights(task)
+    fits = fit_path(X, y, strengths=strengths, curvature=rows.curvature, max_iter=max_iter, weights=weights)
+    for fit in fits:
         yield fit.coef, fit.intercept, {"iterations": fit.iterations, "converged": fit.converged}
 
 
@@ -126,9 +129,9 @@ def _calibrated(rows: LinearRows, task: Task, path: Iterator[Scores]) -> Iterato
 SOLVERS: Mapping[str, Solver] = {"logistic": _logistic, "ridge": _ridge, "lda": _lda}
 
 
-def _score(task: Task, layer: Layer, X: FloatArray, y: IntArray) -> Record:
+def _score(task: Task, layer: Layer, X: FloatArray, y: IntArray, *, weights: Float64Array | None) -> Record:
     """Score a fit on select rows of its task; None without rows."""
     if len(y) == 0:
         return {"score": None, "select_loss": None}
     proba = layer.proba(X, binary=task.kind == "binary")
-    return {"score": task_score(task, y, proba), "select_loss": log_loss(task, y, proba)}
+    return {"score": task_score(task, y, proba), "select_loss": log_loss(task, y, proba, weights=weights)}

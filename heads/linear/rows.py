@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heads.data.tasks import IntArray, Targets, Task
+from heads.head.balance import task_weights
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
 from heads.head.scaling import Standardizer
@@ -12,6 +16,8 @@ from heads.linear.logistic import Curvature
 from heads.linear.shared_moments import PartMoments
 
 __all__ = ["LinearRows"]
+
+Float64Array = NDArray[np.float64]
 
 
 class LinearRows:
@@ -25,9 +31,19 @@ class LinearRows:
     targets : Targets
         Of these rows.
     select : (float32 array (m, d), Targets)
+    balance : str
+        What weighs the same, see `heads.head.balance`.
     """
 
-    def __init__(self, rows: FloatArray | PartMoments, targets: Targets, *, select: tuple[FloatArray, Targets]) -> None:
+    def __init__(
+        self,
+        rows: FloatArray | PartMoments,
+        targets: Targets,
+        *,
+        select: tuple[FloatArray, Targets],
+        balance: str = "none",
+    ) -> None:
+        self._balance = balance
         self._part: PartMoments | None = None
         self._X: FloatArray | None = None
         if isinstance(rows, PartMoments):
@@ -52,6 +68,14 @@ class LinearRows:
         """Return the standardised select rows of a task, and their classes."""
         rows = self._select.applies[task.name]
         return self._X_select if rows.all() else self._X_select[rows], self._select.y[task.name][rows]
+
+    def weights(self, task: Task) -> Float64Array | None:
+        """Return what the rows of a task weigh, in the order of `y`; None where all weigh the same."""
+        return task_weights(self._targets, task, self._balance, rows=self._targets.applies[task.name])
+
+    def select_weights(self, task: Task) -> Float64Array | None:
+        """Return what the select rows of a task weigh."""
+        return task_weights(self._select, task, self._balance, rows=self._select.applies[task.name])
 
     def moments(self, task: Task) -> Moments:
         """Return the moments of the standardised rows of a task, grouped by the classes that occur."""

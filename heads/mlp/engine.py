@@ -162,7 +162,7 @@ class _Trainer:
 
     def _lane_key(self, spec: HeadSpec) -> tuple[Any, ...]:
         seed = spec.seed if self.order == "own" else None
-        return seed, spec.config.batch_size, _digest(spec.select_rows)
+        return seed, spec.config.batch_size, spec.config.balance, _digest(spec.select_rows)
 
     def _member(self, place: int, spec: HeadSpec, n_rows: int) -> Member:
         config = spec.config
