@@ -23,6 +23,7 @@ from heads.commands.options import (
     EncoderName,
     FusionName,
     HeadName,
+    InvariantTo,
     LossChoice,
     MaxFnr,
     MaxFpr,
@@ -33,6 +34,7 @@ from heads.commands.options import (
     ViewName,
     ViewNames,
     check_device,
+    further_views,
     view_names,
 )
 from heads.commands.render import (
@@ -47,9 +49,10 @@ from heads.commands.render import (
     show_steps,
     vectors_of,
 )
-from heads.head.balance import BALANCES
+from heads.head.balance import BALANCES, balance_of
 
 if TYPE_CHECKING:
+    from featcache import FeatureStore
     from heads.runs.run import Run
     from heads.verdicts.maps import ProbabilityMaps
 
@@ -84,6 +87,14 @@ def train(
             rich_help_panel=HEAD,
         ),
     ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,…",
+            help="Of head ensemble: kinds, 'mlp*5' (five seeds), linear:image (some columns); or folders of runs.",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.", rich_help_panel=HEAD)] = 0,
     settings: Annotated[
         list[str] | None,
@@ -102,6 +113,7 @@ def train(
     spectral_outputs: Outputs = None,
     view: ViewName = None,
     views: ViewNames = None,
+    invariant_to: InvariantTo = None,
     dataset: DatasetName = None,
     device: DeviceChoice = None,
     memory: MemorySize = None,
@@ -123,8 +135,15 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
-    options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
-    options |= {"preset": preset and preset.value, "balance": balance and balance.value, "seed": seed}
+    names = view_names(views)
+    options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
+    options |= {
+        "preset": preset and preset.value,
+        "balance": balance and balance.value,
+        "members": members,
+        "seed": seed,
+    }
+    options |= {"invariant_to": further_views(invariant_to, names)}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -140,34 +159,42 @@ def train(
     from heads.runs.calibration_rows import check_fit_rows
     from heads.runs.crossfit import cross_fit
     from heads.runs.fitting import build_record, fit_run, parse_config
+    from heads.runs.members import MemberRuns
     from heads.runs.run import Run, prepare_run_out
     from heads.verdicts.guarantees import Demand
 
     demand = Demand(max_fpr, max_fnr, confidence)
     check_apart(demand, folds)
+    runs, values = MemberRuns.find(values, folds=folds)
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
-    names, place = view_names(views), check_device(device.value if device else "cpu")
+    place, further = check_device(device.value if device else "cpu"), config.settings.get("invariant_to", ())
+    names = names if views else view_names(runs.views or None)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
-        selected = choose_views(store, [config.fusion], views=names, choices=choices)
-        features, stored = load_fit_rows(store, selected)
+        selected = choose_views(store, [config.fusion], views=[*names, *further], choices=choices)
+        features, stored = load_fit_rows(store, selected, n_further=len(further))
     check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
         fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
-        fitted = fit(features, stored=stored)
+        fitted = fit(features, stored=stored, **runs.fitting(features, config, selected[0]))
         crossed = cross_fit(features, stored, folds=folds, fusion=config.fusion, fit=fit) if folds else None
-    record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
+    seen = names[1:] and names
+    record = build_record(fitted, store, selections=selected[0], views=seen, transductive=runs.transductive)
     new = Run(folder, record, fitted.head, fitted.likeness)
     run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
-        return
-    print_fitted(run)
+    else:
+        print_fitted(run)
+        _say_next(run, store, cache=directory, dataset=dataset)
+
+
+def _say_next(run: Run, store: FeatureStore, *, cache: Path | None, dataset: str | None) -> None:
     scored = "test" if "test" in store.splits else "valid"
-    next_command("heads", "evaluate", run.path, split=scored, cache=directory, dataset=dataset)
+    next_command("heads", "evaluate", run.path, split=scored, cache=cache, dataset=dataset)
 
 
 def fitted_summary(run: Run) -> dict[str, Any]:
@@ -195,9 +222,11 @@ def print_fitted(run: Run) -> None:
 
     record, rows, maps = run.record, run.record.rows, run.record.verdicts.maps
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
+    members = record.config.settings.get("members")
+    made_of = f" of {safe(', '.join(members))}" if members else ""
     console.print(
-        f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
-        f"{extra}, {rows['valid']:,} validation rows"
+        f"Fitted [bold]{record.config.head}[/]{made_of} on {record.config.fusion} vectors: "
+        f"{rows['train']:,} training rows{extra}, {rows['valid']:,} validation rows"
     )
     for modality, producer in record.producers.items():
         vectors, width = vectors_of(producer.selection), sum(producer.selection.widths)
@@ -213,7 +242,7 @@ def print_fitted(run: Run) -> None:
     console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:
-        weighed = "" if record.config.settings.get("balance", "none") == "none" else ", as they weigh"
+        weighed = "" if balance_of(record.config.settings) == "none" else ", as they weigh"
         console.print(f"Training rows: {maps.prior:.1%} AI{weighed}, for which probabilities are given")
     console.print(_maps_line(maps))
     for note in _notes(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from heads.data.tasks import BoolArray, IntArray, Targets, Task
 from heads.errors import HeadsError
 
-__all__ = ["BALANCES", "RowWeights", "check_balance", "fitted_share", "row_weights", "task_weights"]
+__all__ = ["BALANCES", "RowWeights", "balance_of", "check_balance", "fitted_share", "row_weights", "task_weights"]
 
 BALANCES = ("none", "class", "origin")
 """What weighs the same: rows; classes; classes, and in each class the origins that its rows come from."""
@@ -49,12 +50,18 @@ def task_weights(
     return None if weights is None else weights[task.name][rows]
 
 
-def fitted_share(share: float, settings: Mapping[str, object]) -> float:
+def fitted_share(share: float, settings: Mapping[str, Any]) -> float:
     """Return the share of AI rows that raw P(AI) of a head with such settings stands for.
 
     That of the rows that it was fitted on, ``share``, where all rows count the same; else one half.
     """
-    return share if settings.get("balance", "none") == "none" else 0.5
+    return share if balance_of(settings) == "none" else 0.5
+
+
+def balance_of(settings: Mapping[str, Any]) -> str:
+    """Return what weighs the same for a head with such settings; for an ensemble, what does so for its members."""
+    own = settings.get("own") or {}
+    return str(settings.get("balance", next((each["balance"] for each in own.values() if "balance" in each), "none")))
 
 
 def _weights_of(targets: Targets, task: Task, balance: str) -> NDArray[np.float64]:

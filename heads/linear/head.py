@@ -16,23 +16,15 @@ from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
-from heads.head.saved import (
-    Description,
-    check_settings,
-    read_description,
-    read_tensors,
-    write_description,
-    write_tensors,
-)
-from heads.head.scaling import Standardizer, check_features, check_finite
-from heads.linear.path import SOLVERS, Layer, choose, solve_path
+from heads.head.saved import Description, check_settings, read_description, write_description
+from heads.head.shared_moments import PartMoments, SharedMoments
+from heads.linear.path import SOLVERS, choose, solve_path
 from heads.linear.rows import LinearRows
-from heads.linear.shared_moments import PartMoments, SharedMoments
 
 __all__ = ["LinearConfig", "LinearHead"]
 
-_WEIGHTS = "weights.safetensors"
 _STRENGTH = Range(float, 1e-12, 1e12)
 _MAX_ITER = Range(int, 1, 10**6)
 
@@ -201,9 +193,8 @@ class LinearHead:
     def _fit(self, rows: LinearRows, *, n_views: int, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
         solver, strengths, max_iter = self.config.solver, self.config.strengths, self.config.max_iter
-        self._layers: dict[str, Layer] = {}
+        layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
-        self._scaler = rows.scaler
         for task in self.tasks:
             steps = []
             for layer, record in solve_path(rows, task, solver=solver, strengths=strengths, max_iter=max_iter):
@@ -211,36 +202,24 @@ class LinearHead:
                 history.append(record)
                 if progress is not None:
                     progress(record)
-            self._layers[task.name], best = choose(task, steps, n_views=n_views)
+            layers[task.name], best = choose(task, steps, n_views=n_views)
             self.strengths_[task.name] = best["strength"]
-        self._history = tuple(history)
+        self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
 
     @property
     def n_parameters(self) -> int:
         """Coefficients and intercepts of all tasks."""
-        return sum(layer.coef.size + layer.intercept.size for layer in self._layers.values())
+        return self._layers.n_parameters
 
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""
-        check_features(X, n_features=len(self._scaler.mean))
-        X = self._scaler.transform(X)
-        proba = {task.name: self._layers[task.name].proba(X, binary=task.kind == "binary") for task in self.tasks}
-        for name, values in proba.items():
-            check_finite(values, f"the prediction of task {name!r}")
-        return Prediction(proba)
+        return self._layers.predict(X, self.tasks)
 
     def save(self, folder: Path) -> None:
         """Write ``head.json`` and ``weights.safetensors`` into an existing folder."""
-        arrays: dict[str, Any] = {
-            "scaler.mean": self._scaler.mean,
-            "scaler.inverse_scale": self._scaler.inverse_scale,
-        }
-        for place, task in enumerate(self.tasks):
-            for name, value in vars(self._layers[task.name]).items():
-                arrays[f"{place}.{name}"] = value
-        write_tensors(folder / _WEIGHTS, arrays)
-        n_features, config, fitted = len(self._scaler.mean), asdict(self.config), {"strengths": self.strengths_}
+        self._layers.write(folder, self.tasks)
+        n_features, config, fitted = len(self._layers.scaler.mean), asdict(self.config), {"strengths": self.strengths_}
         description = Description(self.kind, self.tasks, n_features, config, self._history, fitted)
         write_description(folder, description)
 
@@ -252,21 +231,7 @@ class LinearHead:
         strengths: Any = found.fitted.get("strengths")
         if not _has_strengths(strengths, found.tasks):
             raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected a strength a task")
-        expected: dict[str, Any] = {
-            f"scaler.{name}": (np.float64, (found.n_features,)) for name in ("mean", "inverse_scale")
-        }
-        for place, task in enumerate(found.tasks):
-            expected[f"{place}.coef"] = (np.float32, (task.n_logits, found.n_features))
-            expected[f"{place}.intercept"] = (np.float32, (task.n_logits,))
-            expected[f"{place}.present"] = (np.bool_, (len(task.classes),))
-        arrays = read_tensors(contents, _WEIGHTS, expected)
-        head._scaler = Standardizer(arrays["scaler.mean"], arrays["scaler.inverse_scale"])
-        head._layers = {
-            task.name: Layer(*(arrays[f"{place}.{name}"] for name in ("coef", "intercept", "present")))
-            for place, task in enumerate(found.tasks)
-        }
-        if not all(layer.present.any() for layer in head._layers.values()):
-            raise HeadsError(f"{folder / _WEIGHTS} has a task without a class present")
+        head._layers = LinearLayers.read(contents, found)
         head.strengths_, head._history = strengths, found.history
         return head
 

@@ -25,6 +25,7 @@ _FEW = Range(int, 1, 10**6)
 _RATE = Range(float, 0, FINITE)
 _RANGES = {
     "dim": Range(int, 1, 65_536),
+    "components": Range(int, 0, 2**20),
     "batch_size": Range(int, 1, 2**31),
     "epochs": _FEW,
     "patience": _FEW,
@@ -44,6 +45,10 @@ class MlpConfig:
     ----------
     dim : int
         Width of the hidden layer (of each, where the fusion has several).
+    components : int
+        Principal axes of each modality's standardised columns to which these are turned for training, where there are
+        as many; 0 trains on the columns as they are, as fusion ``layers`` always does. Saved heads take raw columns
+        either way.
     loss : {"multitask", "paper", "joint"}
         See `heads.mlp.losses`.
     weight : float
@@ -67,6 +72,7 @@ class MlpConfig:
     """
 
     dim: int = 512
+    components: int = 1024
     loss: Literal["multitask", "paper", "joint"] = "multitask"
     weight: float = 1.0
     lr: float = 1e-3
@@ -91,7 +97,7 @@ class MlpConfig:
     @classmethod
     def paper(cls) -> Self:
         """Return the settings of NAU-QMUL's published code (but its encoders stay frozen)."""
-        return cls(loss="paper", lr=2e-5, epochs=8, patience=None, select_by="paper")
+        return cls(components=0, loss="paper", lr=2e-5, epochs=8, patience=None, select_by="paper")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

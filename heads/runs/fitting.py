@@ -20,10 +20,10 @@ from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.head.balance import fitted_share
-from heads.head.kinds import config_class, find_kind, head_class
+from heads.head.kinds import config_class, find_kind, make_head
 from heads.head.protocol import Device, Head, Progress
 from heads.runs.blocks import predict_rows
-from heads.runs.likeness import Likeness, build_likeness
+from heads.runs.likeness import Likeness, build_likeness, know_scores
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
@@ -81,6 +81,10 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     own = {name: values[name] for name in ("head", "fusion", "seed", "preset") if name in values}
     settings = {name: value for name, value in values.items() if name not in own}
     config = TrainConfig(**own)
+    if "members" in settings and not find_kind(config.head).has_members:
+        raise HeadsError(
+            f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}: --head ensemble"
+        )
     if not find_kind(config.head).is_network:
         if config.fusion in STRUCTURED:
             plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
@@ -115,14 +119,12 @@ def build_head(
     device, memory
         As of `fit_run`.
     """
-    options: dict[str, Any] = {}
-    if find_kind(config.head).is_network:
+    options, kind = dict[str, Any](), find_kind(config.head)
+    if kind.is_network or kind.has_members:
         options = {"columns": columns, "device": device, "memory": memory}
     elif device != "cpu" or memory is not None:
         raise HeadsError(f"device and memory are settings of head 'mlp', head is {config.head!r}")
-    build: Any = head_class(config.head)
-    head: Head = build(tasks, _head_config(config, config.settings), **options)
-    return head
+    return make_head(config.head, tasks, _head_config(config, config.settings), **options)
 
 
 def fit_run(
@@ -131,6 +133,7 @@ def fit_run(
     *,
     stored: StoredRows | None = None,
     extra: Features | None = None,
+    head: Head | None = None,
     rule: str = CLASS_RULE,
     device: Device = "cpu",
     memory: str | None = None,
@@ -149,6 +152,8 @@ def fit_run(
         from a random one per row and epoch, another head from all of them; it selects and calibrates on all.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
+    head : Head, optional
+        What is fitted; default: a new head by ``config``.
     rule : str
         By which validation is divided (see `heads.data.division`).
     device : {"cpu", "cuda"}
@@ -164,7 +169,8 @@ def fit_run(
     train, train_counts = _usable(features, "train", config.fusion)
     valid, valid_counts = _usable(features, "valid", config.fusion)
     columns = features.columns(config.fusion)
-    head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
+    if head is None:
+        head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
     counts = {
         **train_counts,
         **valid_counts,
@@ -181,11 +187,10 @@ def fit_run(
     views = [predict_rows(head, source, rows["calibrating"], view=view) for view in range(source.n_views)]
     predictions = {"selecting": predict_rows(head, source, rows["selecting"]), "calibrating": views[0]}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
-    prior = _prior(targets, fit_rows, config)
-    threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=prior)
+    threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows, config))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
-    held, said = parts["calibrating"], predictions["calibrating"]
-    likeness = build_likeness(source, targets, fit_rows, held, held_rows=rows["calibrating"], said=said)
+    held, known = parts["calibrating"], know_scores(parts, predictions)
+    likeness = build_likeness(source, targets, fit_rows, held=held, held_rows=rows["calibrating"], known=known)
     return FittedRun(config, head, threshold, note, verdicts, validation, counts, likeness)
 
 
@@ -240,9 +245,9 @@ def library_versions() -> dict[str, str]:
 
 
 def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
-    own = config_class(config.head)
+    own, kind = config_class(config.head), find_kind(config.head)
     given = asdict(own.paper()) if config.preset == "paper" else {}
-    fusion = {"fusion": config.fusion} if find_kind(config.head).is_network else {}
+    fusion = {"fusion": config.fusion} if kind.is_network or kind.has_members else {}
     return own.from_mapping({**given, **settings, **fusion})
 
 
@@ -281,8 +286,7 @@ def _gather(
 
 def _prior(targets: Targets, fit_rows: IntArray, config: TrainConfig) -> float | None:
     """Return what raw scores stand for: the share of AI rows, as they weigh, among those fitted; None of one class."""
-    of_fit = targets.select(fit_rows)
-    name = next(iter(of_fit.y))
+    of_fit, name = targets.select(fit_rows), next(iter(targets.y))
     y = of_fit.y[name][of_fit.applies[name]]
     share = float(np.mean(y == 1)) if len(y) else 0.0
     return fitted_share(share, config.settings) if PRIOR.holds(share) else None
