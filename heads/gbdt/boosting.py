@@ -107,11 +107,11 @@ class BinnedColumns:
         """
         rows = np.flatnonzero(targets.applies[task.name])
         y = targets.y[task.name][rows]
-        present, counts = np.unique(y, return_counts=True)
+        present = np.unique(y)
         if len(present) == 1:
             return TreeModel.build(present.tolist(), None, task=task, n_features=self.n_columns)
         params = {**self._params, **_objective(task, n_classes=len(present)), "seed": seed % 2**31}
-        params["min_data_in_leaf"] = self._config.leaf_rows_for(counts.tolist())
+        params["min_data_in_leaf"] = self._config.leaf_rows_for(len(y))
         dataset = self._dataset.subset(rows.tolist(), params=self._params).construct()
         dataset.set_label(np.searchsorted(present, y))
         dataset.set_weight(task_weights(targets, task, self._config.balance, rows=rows))
