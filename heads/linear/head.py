@@ -17,6 +17,7 @@ from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
@@ -249,6 +250,12 @@ class LinearHead:
         if not any(found) or rows.differences is None:
             return [0.0]
         return found if rows.n_views > 1 else [found[len(found) // 2]]
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say which strengths stand at an edge of what there was to choose from."""
+        found = self.strengths_.items()
+        return [note for name, value in found for note in edge_notes(name, "strengths", value, self.config.strengths)]
 
     @property
     def n_parameters(self) -> int:
