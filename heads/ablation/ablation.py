@@ -106,14 +106,19 @@ def ablate(
     check_settings(grid)
     if {modality: tuple(requests) for modality, requests in rows.outputs.items()} != dict(grid.outputs):
         raise HeadsError("the rows were loaded with other outputs to compare than the grid has")
-    rule = _division_rule(out)
+    begun = None if out is None else begun_plan(out)
+    # Early plans state neither the rule nor that settings are no former ones.
+    rule = CLASS_RULE if begun is None else str(begun.get("division", SIZE_RULE))
+    is_former = begun is not None and bool(begun.get("former", True))
     parts = build_parts(rows.features, grid.folds, rule=rule)
     held = None if grid.hold_out is None else build_held_out(rows.features, grid.hold_out, rule=rule)
-    study = Study(rows, parts, grid.settings, device, memory)
+    study = Study(rows, parts, grid.settings, device, memory, is_former=is_former)
     _check_columns(study, grid)
     ledger = None
     if out is not None:
         plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
+        if not is_former:
+            plan["former"] = False
         if grid.folds is None and rule != SIZE_RULE:
             plan["division"] = rule
         ledger = Ledger.open(out, plan)
@@ -135,7 +140,7 @@ def ablate(
         n_rows={
             "fit": len(study.parts[0].fit_rows),
             "select": len(study.parts[0].select_rows),
-            "scored": len(scorer.main),
+            "scored": len(scorer.rows),
             "refused": rows.n_refused,
         },
         conditions={**_conditions(study, grid), "division": None if grid.folds else rule},
@@ -153,12 +158,6 @@ def check_settings(grid: Grid) -> None:
     unknown = sorted(set(grid.settings) - known)
     if unknown:
         raise HeadsError(f"unknown setting {unknown[0]!r}: no head of {', '.join(grid.heads)} has it")
-
-
-def _division_rule(out: Path | None) -> str:
-    """Return by which rule validation is divided: that of the ablation that goes on; early plans do not name theirs."""
-    begun = None if out is None else begun_plan(out)
-    return CLASS_RULE if begun is None else str(begun.get("division", SIZE_RULE))
 
 
 def _check_columns(study: Study, grid: Grid) -> None:
@@ -198,7 +197,7 @@ def _best_cells(heads: Sequence[HeadScore]) -> list[Cell]:
 
 def _conditions(study: Study, grid: Grid) -> dict[str, Any]:
     if grid.folds is None:
-        scored_on = "the selecting part of validation, which chose the epochs too"
+        scored_on = "the calibrating part of validation, which chose no epoch"
     else:
         scored_on = f"all rows, by heads of {grid.folds} folds that saw nothing of them, not even to choose an epoch"
     return {

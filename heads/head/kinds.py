@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
@@ -45,6 +45,8 @@ class HeadKind:
     has_members : bool
         Whether the heads are made of heads of other kinds: a setting ``KIND.name`` is one of these, columns, device and
         memory are handed on to them, and their config tells whether they are random.
+    former : mapping
+        Settings that early heads and ablations under way do not state, and what they were then.
     """
 
     package: str
@@ -55,11 +57,13 @@ class HeadKind:
     shares_parts: bool = False
     is_random: bool = True
     has_members: bool = False
+    former: Mapping[str, Any] = field(default_factory=dict)
 
 
 HEADS: Mapping[str, HeadKind] = {
-    "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True),
+    "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True, former={"components": 0}),
     "linear": HeadKind("heads.linear", "LinearHead", "LinearConfig", shares_parts=True, is_random=False),
+    "lda": HeadKind("heads.lda", "LdaHead", "LdaConfig", is_random=False),
     "gbdt": HeadKind("heads.gbdt", "GbdtHead", "GbdtConfig"),
     "ensemble": HeadKind("heads.ensemble", "EnsembleHead", "EnsembleConfig", has_members=True),
 }

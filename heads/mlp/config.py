@@ -9,16 +9,23 @@ from typing import Any, Literal, Self
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.files.ranges import FINITE, Range
+from heads.head.balance import BALANCES
 from heads.head.saved import check_settings
 
 __all__ = ["MlpConfig"]
 
 _LEAST_EPOCHS = 50
-_CHOICES = {"loss": ("multitask", "paper", "joint"), "select_by": ("all", "paper"), "fusion": tuple(FUSIONS)}
+_CHOICES = {
+    "loss": ("multitask", "paper", "joint"),
+    "select_by": ("all", "paper"),
+    "fusion": tuple(FUSIONS),
+    "balance": BALANCES,
+}
 _FEW = Range(int, 1, 10**6)
 _RATE = Range(float, 0, FINITE)
 _RANGES = {
     "dim": Range(int, 1, 65_536),
+    "components": Range(int, 0, 2**20),
     "batch_size": Range(int, 1, 2**31),
     "epochs": _FEW,
     "patience": _FEW,
@@ -38,6 +45,10 @@ class MlpConfig:
     ----------
     dim : int
         Width of the hidden layer (of each, where the fusion has several).
+    components : int
+        Principal axes of each modality's standardised columns to which these are turned for training, where there are
+        as many; 0 trains on the columns as they are, as fusion ``layers`` always does. Saved heads take raw columns
+        either way.
     loss : {"multitask", "paper", "joint"}
         See `heads.mlp.losses`.
     weight : float
@@ -56,9 +67,12 @@ class MlpConfig:
         By which the epoch is chosen: `heads.head.selecting.joint_merit` of all tasks, or A's binary F1 alone.
     fusion : str
         A key of `heads.data.fusion.FUSIONS`: the network, and the columns that it takes.
+    balance : {"none", "class", "origin"}
+        What weighs the same in the loss (`heads.head.balance`).
     """
 
     dim: int = 512
+    components: int = 1024
     loss: Literal["multitask", "paper", "joint"] = "multitask"
     weight: float = 1.0
     lr: float = 1e-3
@@ -69,6 +83,7 @@ class MlpConfig:
     min_steps: int = 500
     select_by: Literal["all", "paper"] = "all"
     fusion: str = "concat"
+    balance: str = "none"
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -82,7 +97,7 @@ class MlpConfig:
     @classmethod
     def paper(cls) -> Self:
         """Return the settings of NAU-QMUL's published code (but its encoders stay frozen)."""
-        return cls(loss="paper", lr=2e-5, epochs=8, patience=None, select_by="paper")
+        return cls(components=0, loss="paper", lr=2e-5, epochs=8, patience=None, select_by="paper")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -17,6 +17,7 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.checks import check_fit_rows
+from heads.head.kinds import find_kind
 from heads.head.protocol import Device, FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import Standardizer
@@ -164,7 +165,7 @@ class MlpHead:
     def load(cls, contents: Contents) -> Self:
         """Read what `save` wrote; the folder is untrusted."""
         found = read_description(contents, cls.kind)
-        config = MlpConfig.from_mapping(found.config)
+        config = MlpConfig.from_mapping({**find_kind(cls.kind).former, **found.config})
         best_epoch, columns = _read_fitted(found, contents.folder)
         head = cls(found.tasks, config, columns=columns)
         network = Network.build(config, found.tasks, columns)

@@ -19,6 +19,7 @@ from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
+from heads.head.balance import fitted_share
 from heads.head.kinds import config_class, find_kind, make_head
 from heads.head.protocol import Device, Head, Progress
 from heads.runs.blocks import predict_rows
@@ -81,7 +82,9 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     settings = {name: value for name, value in values.items() if name not in own}
     config = TrainConfig(**own)
     if "members" in settings and not find_kind(config.head).has_members:
-        raise HeadsError(f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}")
+        raise HeadsError(
+            f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}: --head ensemble"
+        )
     if not find_kind(config.head).is_network:
         if config.fusion in STRUCTURED:
             plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
@@ -116,8 +119,7 @@ def build_head(
     device, memory
         As of `fit_run`.
     """
-    options: dict[str, Any] = {}
-    kind = find_kind(config.head)
+    options, kind = dict[str, Any](), find_kind(config.head)
     if kind.is_network or kind.has_members:
         options = {"columns": columns, "device": device, "memory": memory}
     elif device != "cpu" or memory is not None:
@@ -131,6 +133,7 @@ def fit_run(
     *,
     stored: StoredRows | None = None,
     extra: Features | None = None,
+    head: Head | None = None,
     rule: str = CLASS_RULE,
     device: Device = "cpu",
     memory: str | None = None,
@@ -149,6 +152,8 @@ def fit_run(
         from a random one per row and epoch, another head from all of them; it selects and calibrates on all.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
+    head : Head, optional
+        What is fitted; default: a new head by ``config``.
     rule : str
         By which validation is divided (see `heads.data.division`).
     device : {"cpu", "cuda"}
@@ -164,7 +169,8 @@ def fit_run(
     train, train_counts = _usable(features, "train", config.fusion)
     valid, valid_counts = _usable(features, "valid", config.fusion)
     columns = features.columns(config.fusion)
-    head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
+    if head is None:
+        head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
     counts = {
         **train_counts,
         **valid_counts,
@@ -181,7 +187,7 @@ def fit_run(
     views = [predict_rows(head, source, rows["calibrating"], view=view) for view in range(source.n_views)]
     predictions = {"selecting": predict_rows(head, source, rows["selecting"]), "calibrating": views[0]}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
-    threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))
+    threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows, config))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
     held, known = parts["calibrating"], know_scores(parts, predictions)
     likeness = build_likeness(source, targets, fit_rows, held=held, held_rows=rows["calibrating"], known=known)
@@ -278,13 +284,12 @@ def _gather(
     return ArrayRows(X), targets, np.arange(len(used), len(X))
 
 
-def _prior(targets: Targets, fit_rows: IntArray) -> float | None:
-    """Return what raw scores stand for: the share of AI rows among those that were fitted; None of one class."""
-    of_fit = targets.select(fit_rows)
-    name = next(iter(of_fit.y))
+def _prior(targets: Targets, fit_rows: IntArray, config: TrainConfig) -> float | None:
+    """Return what raw scores stand for: the share of AI rows, as they weigh, among those fitted; None of one class."""
+    of_fit, name = targets.select(fit_rows), next(iter(targets.y))
     y = of_fit.y[name][of_fit.applies[name]]
     share = float(np.mean(y == 1)) if len(y) else 0.0
-    return share if PRIOR.holds(share) else None
+    return fitted_share(share, config.settings) if PRIOR.holds(share) else None
 
 
 def _other_fusions(features: Features) -> str:
