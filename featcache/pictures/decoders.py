@@ -114,6 +114,8 @@ def _what_a_card_lacks() -> str:
     """Say what there has to be for a GPU to decode; what else it needs is found out by trying it."""
     if find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None:  # not loaded: that prints warnings
         return "needs nvImageCodec: pip install 'featcache[gpu]'"
+    if find_spec("triton") is None:
+        return "needs Triton: pip install triton"
     import torch
 
     return "" if torch.cuda.is_available() else "needs an NVIDIA GPU, torch finds none: use --decoder pillow"

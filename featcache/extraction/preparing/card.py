@@ -21,6 +21,7 @@ from PIL.Image import Transpose
 
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe, prepare
+from featcache.files.picture_formats import HEAD_BYTES, format_of_bytes
 from featcache.pictures.checked_decoder import Doubt, Way
 from featcache.pictures.decode import MAX_ASPECT, MAX_PIXELS
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind, read_jpeg_header
@@ -113,22 +114,25 @@ class Card:
         """Tell whether all that a reading asks for can be made on the device."""
         return not self.is_given_up and all(product in self.resizers for product in reading.products)
 
-    def load(self, reading: Reading) -> Loaded | None:
-        """Read a picture; None if it is for the CPU, whatever the reason. Any thread may ask."""
+    def load(self, reading: Reading) -> Loaded | str:
+        """Read a picture; why it is for the CPU if it is, as a `Way` says it. Any thread may ask."""
         started = time.perf_counter()
         try:
             data = reading.image.read_bytes()
         except OSError:
-            return None  # the CPU finds the same, and says so
-        header = read_jpeg_header(data)
-        if header is None or header.kind in self._distrusted or not self.decoder.takes(header.kind):
-            return None
+            return ""  # the CPU finds the same, and says so
+        if self.is_given_up:
+            return "not trusted"
+        if (header := read_jpeg_header(data)) is None:
+            return format_of_bytes(data[:HEAD_BYTES]) or "unknown"
+        if header.kind in self._distrusted:
+            return "not trusted"
         short, long = sorted((header.width, header.height))
-        if short * long > MAX_PIXELS or long > MAX_ASPECT * short:
-            return None
+        if not self.decoder.takes(header.kind) or short * long > MAX_PIXELS or long > MAX_ASPECT * short:
+            return str(header.kind)
         turn = _turn(data) if header.has_exif or header.has_xmp else None
         if not _is_same_file(data, reading.key):
-            return None
+            return ""
         return Loaded(data, header, turn, time.perf_counter() - started)
 
     def prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
@@ -149,7 +153,8 @@ class Card:
                 return [None]
             self.is_given_up = True
             reason = f"failed {_MOST_FAILURES} times, at last with {type(error).__name__}"
-            return [self._by_pillow(*work[0], Doubt(f"{reason}: {' '.join(str(error).split())[:120]}", None))]
+            reason += f": {' '.join(str(error).split())[:120]}"
+            return [self._by_pillow(*work[0], Doubt(self.decoder.name, reason, None))]
 
     def _prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
         clock = [time.perf_counter()]
@@ -191,7 +196,7 @@ class Card:
         )
         if not is_same:
             self._distrusted |= {kind}
-            doubt = Doubt(f"makes other pixels than Pillow of {kind}", kind, is_wrong=True)
+            doubt = Doubt(self.decoder.name, f"makes other pixels than Pillow of {kind}", kind, is_wrong=True)
             way = Way(why="not trusted", doubt=doubt)
         return replace(expected, way=way)
 

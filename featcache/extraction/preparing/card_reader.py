@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from featcache.extraction.preparing.card import Card, Loaded
 from featcache.extraction.preparing.recipe import Prepared, Reading
 from featcache.extraction.preparing.thread_reader import ThreadReader
+from featcache.pictures.checked_decoder import PILLOW, Way
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,11 +28,12 @@ _BYTES_A_PIXEL = 3
 
 @dataclass(eq=False)
 class _Place:
-    """A reading in its place in the order; ``is_left``: the others do it."""
+    """A reading in its place in the order; ``is_left``: the others do it, ``why``."""
 
     reading: Reading
     prepared: Prepared | None = None
     is_left: bool = False
+    why: str = ""
 
 
 class CardReader:
@@ -50,6 +52,7 @@ class CardReader:
     def __init__(self, card: Card, others: ThreadReader | ProcessReader, *, n_threads: int) -> None:
         self.recipe = others.recipe
         self.decoders = {**others.decoders, card.decoder.name: card.decoder.version}
+        self.hint = ""
         self._card, self._others = card, others
         self._files = ThreadPoolExecutor(n_threads, thread_name_prefix="read")
         self._lane = ThreadPoolExecutor(1, thread_name_prefix="card")
@@ -100,7 +103,7 @@ class CardReader:
                 return
             self._order.extend(places)
             mine = [place for place in places if self._card.takes(place.reading)]
-            self._leave([place for place in places if not self._card.takes(place.reading)])
+            self._leave([place for place in places if place not in mine], self._untrusted)
             if mine:
                 loading = [self._files.submit(self._card.load, place.reading) for place in mine]
                 self._windows.append((mine, self._lane.submit(self._carry_out, mine, loading)))
@@ -113,17 +116,26 @@ class CardReader:
             n_bytes += reading.n_bytes
         return places
 
-    def _carry_out(self, places: Sequence[_Place], loading: Sequence[Future[Loaded | None]]) -> None:
+    def _carry_out(self, places: Sequence[_Place], loading: Sequence[Future[Loaded | str]]) -> None:
         """Prepare a window on the card; what has nothing afterwards is left to the others."""
-        loaded = [(place, future.result()) for place, future in zip(places, loading, strict=True)]
-        mine = [(place, each) for place, each in loaded if each is not None]
+        mine: list[tuple[_Place, Loaded]] = []
+        for place, future in zip(places, loading, strict=True):
+            loaded = future.result()
+            if isinstance(loaded, Loaded):
+                mine.append((place, loaded))
+            else:
+                place.why = loaded
         found = self._card.prepare([(place.reading, each) for place, each in mine])
         for (place, _), prepared in zip(mine, found, strict=True):
-            place.prepared = prepared
+            place.prepared, place.why = prepared, self._untrusted or "refused"
 
-    def _leave(self, places: Sequence[_Place]) -> None:
+    @property
+    def _untrusted(self) -> str:
+        return "not trusted" if self._card.is_given_up else ""
+
+    def _leave(self, places: Sequence[_Place], why: str = "") -> None:
         for place in places:
-            place.is_left = True
+            place.is_left, place.why = True, place.why or why
         self._left.extend(places)
 
     def _wait_for_others(self) -> None:
@@ -134,7 +146,9 @@ class CardReader:
         if prepared is None:  # they had nothing left, and ended
             self._coming = None
         else:
-            self._sent.popleft().prepared = prepared
+            place = self._sent.popleft()
+            is_explained = prepared.way != PILLOW or not place.why
+            place.prepared = prepared if is_explained else replace(prepared, way=Way(why=place.why))
 
     def _draw_left(self) -> Iterator[Reading | None]:
         while True:

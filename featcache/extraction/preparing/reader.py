@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, Self
 
 from featcache.encoders.loading import is_cuda
-from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.find_card import CardMissing, find_card
@@ -37,6 +36,11 @@ class Reader(Protocol):
         """Versions of those who decode some pictures beside Pillow, by the names that a `Way` has for them."""
         ...
 
+    @property
+    def hint(self) -> str:
+        """Why a GPU that could decode does not, and what to do; empty if none could, or one does."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -55,7 +59,7 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
 
     Raises
     ------
-    FeatcacheError
+    CardMissing
         If the card is asked for, and cannot.
     """
     others = _open_others(recipe, options, n_contents)
@@ -66,7 +70,8 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
         return CardReader(find_card(recipe, options), others, n_threads=options.threads)
     except CardMissing as missing:
         if options.decoder == "card":
-            raise FeatcacheError(str(missing)) from None
+            raise
+        others.hint = missing.hint
         return others
 
 

@@ -6,7 +6,6 @@ by up to three levels. What the engine refuses is for Pillow.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,21 +17,11 @@ from torch import Tensor
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegKind
 
-__all__ = ["CardDecoder", "find_codec"]
+__all__ = ["CardDecoder"]
 
 _ON_CPU = -99999
 _SMOOTH = ":fancy_upsampling=1"
 """Chroma is interpolated as libjpeg does by default; without, the pixels are others."""
-
-
-def find_codec() -> Any | None:
-    """Return the module nvImageCodec; None if it is not there or cannot be loaded."""
-    os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")  # what it refuses is told once, by the caller
-    try:
-        from nvidia import nvimgcodec
-    except Exception:  # absent, or without the libraries that it needs
-        return None
-    return nvimgcodec
 
 
 class CardDecoder:
@@ -41,7 +30,7 @@ class CardDecoder:
     Parameters
     ----------
     codec : module
-        What `find_codec` found.
+        What `featcache.pictures.card.codec.find_codec` found.
     device : torch.device
         A GPU; on a CPU libjpeg-turbo stands in for the engine, so that all around it can be tried.
     n_threads : int

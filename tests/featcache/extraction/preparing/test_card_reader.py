@@ -1,17 +1,14 @@
-"""A card that is made up: a decoder that asks Pillow, or lies, and a resizer that does what the encoder does."""
+"""A GPU, made up, and others share pictures: each takes its way, in one order, and all have Pillow's pixels."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from io import BytesIO
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from featcache.dataset.sample import ImageFile
@@ -21,10 +18,10 @@ from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
-from featcache.pictures.decoders import is_plain
-from featcache.pictures.jpeg_kind import JpegKind
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
+
+from cards import FakeCardDecoder, FakeCardResizer
 
 N = 40
 
@@ -39,40 +36,7 @@ class Spec(ImageSpec):
 RECIPE = Recipe(((parse_view("clean"), Spec()),))
 
 
-@dataclass
-class Decoder:
-    """Decodes by Pillow; ``wrong`` are numbers of pictures, by their order, of which a byte is wrong."""
-
-    wrong: frozenset[int] = frozenset()
-    refused: frozenset[int] = frozenset()
-    most: int = 1000
-    error: Exception | None = None
-    n_seen: int = 0
-    calls: list[int] = field(default_factory=list)
-    name: str = "fake"
-    version: str = "1.0"
-
-    def takes(self, kind: JpegKind) -> bool:
-        return is_plain(kind)
-
-    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
-        self.calls.append(len(files))
-        if self.error is not None or len(files) > self.most:
-            raise self.error or torch.OutOfMemoryError("CUDA out of memory")
-        found: list[torch.Tensor | None] = []
-        for data in files:
-            levels = np.array(Image.open(BytesIO(data)).convert("RGB"))
-            if self.n_seen in self.wrong:
-                levels ^= 255
-            found.append(None if self.n_seen in self.refused else torch.from_numpy(levels))
-            self.n_seen += 1
-        return found
-
-
-class Resizer:
-    def resize(self, pictures: Sequence[torch.Tensor]) -> np.ndarray:
-        spec = RECIPE.products[0][1]
-        return np.stack([spec.prepare(Image.fromarray(each.numpy())) for each in pictures])
+RESIZER = FakeCardResizer(RECIPE.products[0][1].prepare)
 
 
 @pytest.fixture
@@ -96,8 +60,8 @@ def readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Reading]:
     return found
 
 
-def run(readings: list[Reading], decoder: Decoder) -> tuple[list[Prepared], Card]:
-    card = Card(RECIPE, decoder, {0: Resizer()})
+def run(readings: list[Reading], decoder: FakeCardDecoder) -> tuple[list[Prepared], Card]:
+    card = Card(RECIPE, decoder, {0: RESIZER})
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     with CardReader(card, others, n_threads=2) as reader:
         return list(reader.prepare(iter(readings))), card
@@ -119,7 +83,7 @@ def ways(found: list[Prepared]) -> dict[str, int]:
 
 
 def test_each_picture_takes_its_way_and_all_keep_their_order(readings: list[Reading]) -> None:
-    found, _ = run(readings, Decoder(refused=frozenset({3, 5})))
+    found, _ = run(readings, FakeCardDecoder(refused=frozenset({3, 5})))
     check(found, readings)
     assert ways(found)["fake"] > 20
     assert not [each for each in found if each.way and each.way.doubt]
@@ -128,14 +92,14 @@ def test_each_picture_takes_its_way_and_all_keep_their_order(readings: list[Read
 
 
 def test_turned_pictures_stand_upright(readings: list[Reading]) -> None:
-    found, _ = run(readings, Decoder())
+    found, _ = run(readings, FakeCardDecoder())
     turned = [each for each in found if each.reading.row % 5 == 2 and each.way and each.way.decoder == "fake"]
     assert len({each.reading.row % 8 for each in turned}) >= 5
     check(found, readings)
 
 
 def test_a_lie_about_a_sample_ends_the_trust_in_its_kind(readings: list[Reading]) -> None:
-    decoder = Decoder(wrong=frozenset(range(15, 1000)))
+    decoder = FakeCardDecoder(wrong=frozenset(range(15, 1000)))
     found, card = run(readings, decoder)
     doubts = [each.way.doubt for each in found if each.way and each.way.doubt]
     assert len(doubts) == 1
@@ -152,7 +116,7 @@ def run_on(card: Card, readings: list[Reading]) -> Iterator[Prepared]:
 
 
 def test_what_does_not_fit_together_is_done_in_parts(readings: list[Reading]) -> None:
-    decoder = Decoder(most=2)
+    decoder = FakeCardDecoder(most=2)
     found, card = run(readings, decoder)
     check(found, readings)
     assert not card.is_given_up
@@ -161,7 +125,7 @@ def test_what_does_not_fit_together_is_done_in_parts(readings: list[Reading]) ->
 
 
 def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Reading]) -> None:
-    found, card = run(readings, Decoder(error=RuntimeError("an illegal memory access\nwas encountered")))
+    found, card = run(readings, FakeCardDecoder(error=RuntimeError("an illegal memory access\nwas encountered")))
     check(found, readings)
     assert card.is_given_up
     doubts = [each.way.doubt for each in found if each.way and each.way.doubt]
@@ -171,7 +135,7 @@ def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Readin
 
 
 def test_readings_may_pause(readings: list[Reading]) -> None:
-    card, n = Card(RECIPE, Decoder(), {0: Resizer()}), 0
+    card, n = Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), 0
 
     def some() -> Iterator[Reading | None]:
         for reading in readings:
@@ -191,13 +155,13 @@ def test_readings_may_pause(readings: list[Reading]) -> None:
 def test_products_under_views_are_for_the_others(readings: list[Reading]) -> None:
     view = Recipe(((parse_view("clean"), Spec()), (parse_view("hflip"), Spec())))
     assert list(Card.products_of(view)) == [0]
-    card = Card(view, Decoder(), {0: Resizer()})
+    card = Card(view, FakeCardDecoder(), {0: RESIZER})
     assert card.takes(readings[0])
     assert not card.takes(Reading(0, 0, readings[0].image, b"", (0, 1), 1))
 
 
 def test_an_end_in_between_leaves_nobody(readings: list[Reading]) -> None:
-    card = Card(RECIPE, Decoder(), {0: Resizer()})
+    card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     with pytest.raises(KeyboardInterrupt), CardReader(card, others, n_threads=2) as reader:
         for number, _ in enumerate(reader.prepare(iter(readings))):
