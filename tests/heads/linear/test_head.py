@@ -63,10 +63,10 @@ def test_weak_strengths_are_tried_as_long_as_they_are_better_and_an_end_is_told(
         ]
         assert len(merits) in (3, 4) and (len(merits) == 4) == (merits[2] > max(merits[:2]))
         told += head.strengths_[task.name] in (0.1, 100.0) or (head.strengths_[task.name] == 10 and len(merits) == 3)
-    assert len(head.notes_) == told and all("that was tried" in note for note in head.notes_)
+    assert len(head.notes_) == told and all("of its strengths" in note for note in head.notes_)
     few = make_rows(40, seed=1, signal=2)
-    ends = LinearHead(TASKS, LinearConfig(strengths=(1e-5, 1e-4))).fit(*few, select=SELECT)
-    assert "took strength 0.0001, the largest" in ends.notes_[0]
+    ends = LinearHead(TASKS, LinearConfig(strengths=(1e-6, 1e-5, 1e-4))).fit(*few, select=SELECT)
+    assert "takes the largest of its strengths, 0.0001" in ends.notes_[0]
 
 
 def test_a_task_without_select_rows_takes_the_middle_strength() -> None:
