@@ -21,7 +21,6 @@ from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
-from heads.head.selecting import edge_note
 from heads.head.shared_moments import PartMoments, SharedMoments
 from heads.head.view_differences import check_further, check_names, measure_differences
 from heads.linear.path import SOLVERS, choose, solve_path
@@ -233,16 +232,6 @@ class LinearHead:
             self.strengths_[task.name] = best["strength"]
         self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
-
-    @property
-    def notes_(self) -> Sequence[str]:
-        """Say which tasks took the strongest or the weakest regularisation that was tried."""
-        notes = []
-        for name, best in self.strengths_.items():
-            tried = [record["strength"] for record in self._history if record["task"] == name]
-            if all(record["score"] is not None for record in self._history if record["task"] == name):
-                notes.append(edge_note(name, "strength", best, tried=tried))
-        return tuple(filter(None, notes))
 
     def _invariances(self, rows: LinearRows) -> Sequence[float]:
         """Return those of the config that can be chosen from."""
