@@ -233,16 +233,6 @@ class LinearHead:
         self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
 
-    @property
-    def notes_(self) -> Sequence[str]:
-        """Say which tasks took the strongest or the weakest regularisation that was tried."""
-        notes: list[str] = []
-        for name, best in self.strengths_.items():
-            records = [record for record in self._history if record["task"] == name]
-            if all(record["score"] is not None for record in records):
-                notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
-        return notes
-
     def _invariances(self, rows: LinearRows) -> Sequence[float]:
         """Return those of the config that can be chosen from."""
         found = sorted(set(self.config.invariances))
