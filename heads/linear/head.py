@@ -21,6 +21,7 @@ from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
+from heads.head.selecting import edge_note
 from heads.head.shared_moments import PartMoments, SharedMoments
 from heads.head.view_differences import check_further, check_names, measure_differences
 from heads.linear.path import SOLVERS, choose, solve_path
@@ -45,7 +46,8 @@ class LinearConfig:
         whatever the number of strengths and of folds; a softmax whose temperature is fitted on the select rows makes
         their scores probabilities.
     strengths : tuple of float
-        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. ``ridge`` and ``lda`` are
+        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. Those above 1 are tried one after
+        another, as long as each is better than all before it. ``ridge`` and ``lda`` are
         regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
     max_iter : int
         Bound on the iterations of one fit of ``logistic``.
@@ -60,7 +62,7 @@ class LinearConfig:
     """
 
     solver: str = "logistic"
-    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     max_iter: int = 500
     balance: str = "none"
     invariances: tuple[float, ...] = (0.0,)
@@ -231,6 +233,16 @@ class LinearHead:
             self.strengths_[task.name] = best["strength"]
         self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say which tasks took the strongest or the weakest regularisation that was tried."""
+        notes = []
+        for name, best in self.strengths_.items():
+            tried = [record["strength"] for record in self._history if record["task"] == name]
+            if all(record["score"] is not None for record in self._history if record["task"] == name):
+                notes.append(edge_note(name, "strength", best, tried=tried))
+        return tuple(filter(None, notes))
 
     def _invariances(self, rows: LinearRows) -> Sequence[float]:
         """Return those of the config that can be chosen from."""
