@@ -21,7 +21,6 @@ from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
-from heads.head.selecting import edge_note
 from heads.head.shared_moments import PartMoments, SharedMoments
 from heads.head.view_differences import check_further, check_names, measure_differences
 from heads.linear.path import SOLVERS, choose, solve_path
@@ -237,12 +236,12 @@ class LinearHead:
     @property
     def notes_(self) -> Sequence[str]:
         """Say which tasks took the strongest or the weakest regularisation that was tried."""
-        notes = []
+        notes: list[str] = []
         for name, best in self.strengths_.items():
-            tried = [record["strength"] for record in self._history if record["task"] == name]
-            if all(record["score"] is not None for record in self._history if record["task"] == name):
-                notes.append(edge_note(name, "strength", best, tried=tried))
-        return tuple(filter(None, notes))
+            records = [record for record in self._history if record["task"] == name]
+            if all(record["score"] is not None for record in records):
+                notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
+        return notes
 
     def _invariances(self, rows: LinearRows) -> Sequence[float]:
         """Return those of the config that can be chosen from."""
@@ -250,12 +249,6 @@ class LinearHead:
         if not any(found) or rows.differences is None:
             return [0.0]
         return found if rows.n_views > 1 else [found[len(found) // 2]]
-
-    @property
-    def notes_(self) -> Sequence[str]:
-        """Say which strengths stand at an edge of what there was to choose from."""
-        found = self.strengths_.items()
-        return [note for name, value in found for note in edge_notes(name, "strengths", value, self.config.strengths)]
 
     @property
     def n_parameters(self) -> int:
