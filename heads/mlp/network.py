@@ -117,11 +117,15 @@ class Network:
             for p in self.projections
         ]
 
-    def finish(self, projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the logits of K heads from their projections, by output: (K, n), or (K, n, C) with several logits."""
+    def hidden(self, projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+        """Return the hidden units of K heads from their projections: (K, n, h)."""
         n_heads = len(next(iter(weights.values())))  # every network has classifiers beside its projections
         parts = [unstack(value, n_heads, p) for value, p in zip(projected, self.projections, strict=True)]
-        logits = self._network.logits(parts, weights)
+        return self._network.hidden(parts, weights)
+
+    def logits(self, hidden: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the logits of K heads from their hidden units, by output: (K, n), or (K, n, C) with several logits."""
+        logits = self._network.logits(hidden, weights)
         outputs = zip(self._sizes, torch.split(logits, list(self._sizes.values()), dim=2), strict=True)
         return {name: part.squeeze(2) if part.shape[2] == 1 else part for name, part in outputs}
 
