@@ -31,6 +31,7 @@ __all__ = [
     "HeadName",
     "HoldOutAxis",
     "ImageModel",
+    "InvariantTo",
     "LogFile",
     "LossChoice",
     "LossName",
@@ -54,6 +55,7 @@ __all__ = [
     "ViewName",
     "ViewNames",
     "check_device",
+    "further_views",
     "view_names",
 ]
 
@@ -165,6 +167,13 @@ ViewNames = Annotated[
     str | None,
     typer.Option(
         metavar="V,…", help="Fit on a random one of these stored views per row and epoch, e.g. train.",
+        rich_help_panel=_VECTORS,
+    ),
+]  # fmt: skip
+InvariantTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="V,…", help="Of head lda, linear: stored views that show what not to see; no label of theirs is used.",
         rich_help_panel=_VECTORS,
     ),
 ]  # fmt: skip
@@ -285,3 +294,12 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
     if "clean" not in names:
         raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads are scored")
     return ["clean", *(name for name in names if name != "clean")]
+
+
+def further_views(given: str | None, names: Sequence[str]) -> list[str] | None:
+    """Return the views of ``--invariant-to`` that are not among those to fit on; None: it was not given."""
+    if given is None:
+        return None
+    from featcache import expand_views
+
+    return [view for view in map(str, expand_views(given)) if view not in names]

@@ -22,6 +22,7 @@ from heads.commands.options import (
     EncoderName,
     FusionName,
     HeadName,
+    InvariantTo,
     LossChoice,
     MaxFnr,
     MaxFpr,
@@ -32,6 +33,7 @@ from heads.commands.options import (
     ViewName,
     ViewNames,
     check_device,
+    further_views,
     view_names,
 )
 from heads.commands.render import (
@@ -48,6 +50,7 @@ from heads.commands.render import (
 )
 
 if TYPE_CHECKING:
+    from featcache import FeatureStore
     from heads.runs.run import Run
     from heads.verdicts.maps import ProbabilityMaps
 
@@ -77,7 +80,7 @@ def train(
         str | None,
         typer.Option(
             metavar="M,…",
-            help="Of head ensemble: kinds, 'mlp*5' for five seeds, linear:image for some of the columns.",
+            help="Of head ensemble: kinds, 'mlp*5' (five seeds), linear:image (some columns); or folders of runs.",
             rich_help_panel=HEAD,
         ),
     ] = None,
@@ -99,6 +102,7 @@ def train(
     spectral_outputs: Outputs = None,
     view: ViewName = None,
     views: ViewNames = None,
+    invariant_to: InvariantTo = None,
     dataset: DatasetName = None,
     device: DeviceChoice = None,
     memory: MemorySize = None,
@@ -120,8 +124,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
-    options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
+    names = view_names(views)
+    options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
     options |= {"preset": preset and preset.value, "members": members, "seed": seed}
+    options |= {"invariant_to": further_views(invariant_to, names)}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -137,34 +143,42 @@ def train(
     from heads.runs.calibration_rows import check_fit_rows
     from heads.runs.crossfit import cross_fit
     from heads.runs.fitting import build_record, fit_run, parse_config
+    from heads.runs.members import MemberRuns
     from heads.runs.run import Run, prepare_run_out
     from heads.verdicts.guarantees import Demand
 
     demand = Demand(max_fpr, max_fnr, confidence)
     check_apart(demand, folds)
+    runs, values = MemberRuns.find(values, folds=folds)
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
-    names, place = view_names(views), check_device(device.value if device else "cpu")
+    place, further = check_device(device.value if device else "cpu"), config.settings.get("invariant_to", ())
+    names = names if views else view_names(runs.views or None)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
-        selected = choose_views(store, [config.fusion], views=names, choices=choices)
-        features, stored = load_fit_rows(store, selected)
+        selected = choose_views(store, [config.fusion], views=[*names, *further], choices=choices)
+        features, stored = load_fit_rows(store, selected, n_further=len(further))
     check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
         fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
-        fitted = fit(features, stored=stored)
+        fitted = fit(features, stored=stored, **runs.fitting(features, config, selected[0]))
         crossed = cross_fit(features, stored, folds=folds, fusion=config.fusion, fit=fit) if folds else None
-    record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
+    seen = names[1:] and names
+    record = build_record(fitted, store, selections=selected[0], views=seen, transductive=runs.transductive)
     new = Run(folder, record, fitted.head, fitted.likeness)
     run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
-        return
-    print_fitted(run)
+    else:
+        print_fitted(run)
+        _say_next(run, store, cache=directory, dataset=dataset)
+
+
+def _say_next(run: Run, store: FeatureStore, *, cache: Path | None, dataset: str | None) -> None:
     scored = "test" if "test" in store.splits else "valid"
-    next_command("heads", "evaluate", run.path, split=scored, cache=directory, dataset=dataset)
+    next_command("heads", "evaluate", run.path, split=scored, cache=cache, dataset=dataset)
 
 
 def fitted_summary(run: Run) -> dict[str, Any]:

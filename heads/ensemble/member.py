@@ -59,6 +59,10 @@ class _ColumnRows:
         return self._source.n_views
 
     @property
+    def n_all_views(self) -> int:
+        return self._source.n_all_views
+
+    @property
     def n_rows(self) -> int:
         return self._source.n_rows
 

@@ -105,11 +105,11 @@ class BinnedColumns:
 
         ``record`` is called with each round, from 1, its loss, and the splits of all trees up to it.
         """
-        present, counts = np.unique(y, return_counts=True)
+        present = np.unique(y)
         if len(present) == 1:
             return TreeModel.build(present.tolist(), None, task=task, n_features=self.n_columns)
         params = {**self._params, **_objective(task, n_classes=len(present)), "seed": seed % 2**31}
-        params["min_data_in_leaf"] = self._config.leaf_rows_for(counts.tolist())
+        params["min_data_in_leaf"] = self._config.leaf_rows_for(len(y))
         dataset = self._dataset.subset(rows.tolist(), params=self._params).construct()
         dataset.set_label(np.searchsorted(present, y))
 

@@ -63,6 +63,7 @@ class HeadKind:
 HEADS: Mapping[str, HeadKind] = {
     "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True, former={"components": 0}),
     "linear": HeadKind("heads.linear", "LinearHead", "LinearConfig", shares_parts=True, is_random=False),
+    "lda": HeadKind("heads.lda", "LdaHead", "LdaConfig", is_random=False),
     "gbdt": HeadKind("heads.gbdt", "GbdtHead", "GbdtConfig"),
     "ensemble": HeadKind("heads.ensemble", "EnsembleHead", "EnsembleConfig", has_members=True),
 }

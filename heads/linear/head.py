@@ -4,35 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from heads.data.row_source import RowSource, read_views
+from heads.data.row_source import ArrayRows, RowSource, read_views
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
-from heads.head.saved import (
-    Description,
-    check_settings,
-    read_description,
-    read_tensors,
-    write_description,
-    write_tensors,
-)
-from heads.head.scaling import Standardizer, check_features, check_finite
-from heads.linear.path import SOLVERS, Layer, choose, solve_path
+from heads.head.saved import Description, check_settings, read_description, write_description
+from heads.head.shared_moments import PartMoments, SharedMoments
+from heads.head.view_differences import check_further, check_names, measure_differences
+from heads.linear.path import SOLVERS, choose, solve_path
 from heads.linear.rows import LinearRows
-from heads.linear.shared_moments import PartMoments, SharedMoments
 
 __all__ = ["LinearConfig", "LinearHead"]
 
-_WEIGHTS = "weights.safetensors"
 _STRENGTH = Range(float, 1e-12, 1e12)
+_INVARIANCE = Range(float, 0, 1e6)
 _MAX_ITER = Range(int, 1, 10**6)
 
 
@@ -52,11 +47,19 @@ class LinearConfig:
         regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
     max_iter : int
         Bound on the iterations of one fit of ``logistic``.
+    invariances : tuple of float
+        Of ``logistic``, to choose from: the penalty is ``coef^T (I + invariance * differences) coef / (2 C)``, with the
+        mean outer product of what a row is in a view less what it is in the clean one. The middle one is taken where
+        the clean view alone is trained on: rows of it cannot choose.
+    invariant_to : tuple of str
+        Names of views that show no more than how views differ: neither their labels nor their scores are used.
     """
 
     solver: str = "logistic"
     strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
     max_iter: int = 500
+    invariances: tuple[float, ...] = (0.0,)
+    invariant_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, str) or self.solver not in SOLVERS:
@@ -64,6 +67,15 @@ class LinearConfig:
         if not self.strengths or len(self.strengths) > 1000 or not all(map(_STRENGTH.holds, self.strengths)):
             raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
         _MAX_ITER.check(self.max_iter, "max_iter")
+        if not 0 < len(self.invariances) <= 1000 or not all(map(_INVARIANCE.holds, self.invariances)):
+            raise HeadsError(f"invariances are {self.invariances!r:.80}, expected 1 to 1000 times {_INVARIANCE}")
+        check_names(self.invariant_to)
+        if self.takes_moments and any(self.invariances):
+            raise HeadsError(
+                f"invariances are of solver logistic, solver is {self.solver!r}: expected [0] or --head lda"
+            )
+        if self.invariant_to and not any(self.invariances):
+            raise HeadsError("invariant_to needs invariances above 0: --set invariances=[3], or --head lda")
 
     @property
     def takes_moments(self) -> bool:
@@ -74,10 +86,11 @@ class LinearConfig:
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Build from parsed JSON or TOML; unknown keys are refused."""
         check_settings(cls, values, kind="linear")
-        if "strengths" in values:
-            if not isinstance(values["strengths"], list | tuple):
-                raise HeadsError(f"strengths are {values['strengths']!r:.80}, expected a list of numbers")
-            values = {**values, "strengths": tuple(values["strengths"])}
+        lists = {"strengths": "numbers", "invariances": "numbers", "invariant_to": "views"}
+        for name in lists.keys() & values.keys():
+            if not isinstance(values[name], list | tuple):
+                raise HeadsError(f"{name} are {values[name]!r:.80}, expected a list of {lists[name]}")
+            values = {**values, name: tuple(values[name])}
         return cls(**values)
 
 
@@ -91,9 +104,9 @@ class LinearHead:
     Attributes
     ----------
     history_ : tuple of mapping
-        One record a fit: ``task``, ``strength``, ``score`` and ``select_loss`` (None without select rows of the
-        task), and ``iterations`` and ``converged`` of ``logistic`` or ``factor``, the inverse temperature, of
-        ``ridge`` and ``lda``.
+        One record a fit: ``task``, ``strength``, ``invariance``, ``score`` and ``select_loss`` (None without select
+        rows of the task), and ``iterations`` and ``converged`` of ``logistic`` or ``factor``, the inverse
+        temperature, of ``ridge`` and ``lda``.
     strengths_ : mapping of task name to float
         The chosen ones.
     """
@@ -120,7 +133,9 @@ class LinearHead:
         progress: Progress | None = None,
     ) -> Self:
         """Fit on ``X``, rows in one view; ``select`` chooses the strengths."""
-        return self._fit_views(X, targets, select=select, n_views=1, progress=progress)
+        check_fit_rows(self.tasks, X, targets, select=select)
+        check_further(ArrayRows(X), self.config.invariant_to)
+        return self._fit(LinearRows(self._given(X, targets), targets, select=select), progress)
 
     def fit_rows(
         self,
@@ -133,9 +148,13 @@ class LinearHead:
         progress: Progress | None = None,
     ) -> Self:
         """Fit on rows of a source, and choose on others, with all views of theirs in memory."""
+        check_further(source, self.config.invariant_to)
         X, y = read_views(source, targets, fit_rows)
         select = read_views(source, targets, select_rows)
-        return self._fit_views(X, y, select=select, n_views=source.n_views, progress=progress)
+        check_fit_rows(self.tasks, X, y, select=select)
+        measure = partial(measure_differences, source, fit_rows)
+        rows = LinearRows(self._given(X, y), y, select=select, n_views=source.n_views, measure=measure)
+        return self._fit(rows, progress)
 
     @classmethod
     def fit_parts(
@@ -169,68 +188,54 @@ class LinearHead:
             # What moments say of the rows is all that their solvers ask for: no copy of them.
             given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
-            head._fit(LinearRows(given, targets.select(rows), select=select), n_views=1, progress=progress)
+            head._fit(LinearRows(given, targets.select(rows), select=select), progress)
         return heads
 
-    def _fit_views(
-        self,
-        X: FloatArray,
-        targets: Targets,
-        *,
-        select: tuple[FloatArray, Targets],
-        n_views: int,
-        progress: Progress | None,
-    ) -> Self:
-        check_fit_rows(self.tasks, X, targets, select=select)
+    def _given(self, X: FloatArray, targets: Targets) -> FloatArray | PartMoments:
         shared = self._measure(X, targets, [np.arange(len(X))])
-        rows = LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select)
-        return self._fit(rows, n_views=n_views, progress=progress)
+        return PartMoments(shared, 0) if shared else X
 
     def _measure(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> SharedMoments | None:
         return SharedMoments(X, targets, parts) if self.config.takes_moments else None
 
-    def _fit(self, rows: LinearRows, *, n_views: int, progress: Progress | None) -> Self:
+    def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
-        self._layers: dict[str, Layer] = {}
+        layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
-        self._scaler = rows.scaler
+        settings = asdict(self.config) | {"invariances": self._invariances(rows)}
+        del settings["invariant_to"]
         for task in self.tasks:
             steps = []
-            for layer, record in solve_path(rows, task, **asdict(self.config)):
+            for layer, record in solve_path(rows, task, **settings):
                 steps.append((layer, record))
                 history.append(record)
                 if progress is not None:
                     progress(record)
-            self._layers[task.name], best = choose(task, steps, n_views=n_views)
+            layers[task.name], best = choose(task, steps, n_views=rows.n_views)
             self.strengths_[task.name] = best["strength"]
-        self._history = tuple(history)
+        self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
+
+    def _invariances(self, rows: LinearRows) -> Sequence[float]:
+        """Return those of the config that can be chosen from."""
+        found = sorted(set(self.config.invariances))
+        if not any(found) or rows.differences is None:
+            return [0.0]
+        return found if rows.n_views > 1 else [found[len(found) // 2]]
 
     @property
     def n_parameters(self) -> int:
         """Coefficients and intercepts of all tasks."""
-        return sum(layer.coef.size + layer.intercept.size for layer in self._layers.values())
+        return self._layers.n_parameters
 
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""
-        check_features(X, n_features=len(self._scaler.mean))
-        X = self._scaler.transform(X)
-        proba = {task.name: self._layers[task.name].proba(X, binary=task.kind == "binary") for task in self.tasks}
-        for name, values in proba.items():
-            check_finite(values, f"the prediction of task {name!r}")
-        return Prediction(proba)
+        return self._layers.predict(X, self.tasks)
 
     def save(self, folder: Path) -> None:
         """Write ``head.json`` and ``weights.safetensors`` into an existing folder."""
-        arrays: dict[str, Any] = {
-            "scaler.mean": self._scaler.mean,
-            "scaler.inverse_scale": self._scaler.inverse_scale,
-        }
-        for place, task in enumerate(self.tasks):
-            for name, value in vars(self._layers[task.name]).items():
-                arrays[f"{place}.{name}"] = value
-        write_tensors(folder / _WEIGHTS, arrays)
-        n_features, config, fitted = len(self._scaler.mean), asdict(self.config), {"strengths": self.strengths_}
+        self._layers.write(folder, self.tasks)
+        n_features, config, fitted = len(self._layers.scaler.mean), asdict(self.config), {"strengths": self.strengths_}
         description = Description(self.kind, self.tasks, n_features, config, self._history, fitted)
         write_description(folder, description)
 
@@ -242,21 +247,7 @@ class LinearHead:
         strengths: Any = found.fitted.get("strengths")
         if not _has_strengths(strengths, found.tasks):
             raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected a strength a task")
-        expected: dict[str, Any] = {
-            f"scaler.{name}": (np.float64, (found.n_features,)) for name in ("mean", "inverse_scale")
-        }
-        for place, task in enumerate(found.tasks):
-            expected[f"{place}.coef"] = (np.float32, (task.n_logits, found.n_features))
-            expected[f"{place}.intercept"] = (np.float32, (task.n_logits,))
-            expected[f"{place}.present"] = (np.bool_, (len(task.classes),))
-        arrays = read_tensors(contents, _WEIGHTS, expected)
-        head._scaler = Standardizer(arrays["scaler.mean"], arrays["scaler.inverse_scale"])
-        head._layers = {
-            task.name: Layer(*(arrays[f"{place}.{name}"] for name in ("coef", "intercept", "present")))
-            for place, task in enumerate(found.tasks)
-        }
-        if not all(layer.present.any() for layer in head._layers.values()):
-            raise HeadsError(f"{folder / _WEIGHTS} has a task without a class present")
+        head._layers = LinearLayers.read(contents, found)
         head.strengths_, head._history = strengths, found.history
         return head
 

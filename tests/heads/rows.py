@@ -15,13 +15,15 @@ from heads.files.contents import Contents
 from heads.gbdt.head import GbdtConfig, GbdtHead
 from heads.head.kinds import head_class
 from heads.head.protocol import Head, Prediction
+from heads.lda.config import LdaConfig
+from heads.lda.head import LdaHead
 from heads.linear.head import LinearConfig, LinearHead
 from heads.mlp.head import MlpConfig, MlpHead
 
 torch.set_num_threads(1)  # on a busy machine two threads that wait for each other are 50 times slower than one
 
 TASKS = default_tasks(["x", "y", "z"])
-KINDS = ("mlp", "mlp-paper", "mlp-joint", "linear", "gbdt", "ensemble")
+KINDS = ("mlp", "mlp-paper", "mlp-joint", "linear", "lda", "gbdt", "ensemble")
 Rows = tuple[np.ndarray, Targets]
 
 
@@ -57,6 +59,8 @@ def make_head(kind: str, tasks: Any = TASKS, **settings: Any) -> Head:
         return MlpHead(tasks, MlpConfig(**{**quick, "loss": loss or "multitask", **settings}))
     if kind == "linear":
         return LinearHead(tasks, LinearConfig(**settings))
+    if kind == "lda":
+        return LdaHead(tasks, LdaConfig(**settings))
     return GbdtHead(tasks, GbdtConfig(**{"rounds": 15, "feature_fraction": 1.0, "num_leaves": 7, **settings}))
 
 

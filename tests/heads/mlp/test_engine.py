@@ -156,7 +156,8 @@ def test_equal_views_are_one_view() -> None:
 class Recorder:
     """Rows of three views that note which were read."""
 
-    n_views, n_rows, n_columns = 3, len(X), X.shape[1]
+    n_views = n_all_views = 3
+    n_rows, n_columns = X.shape
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, np.ndarray]] = []
