@@ -45,20 +45,18 @@ class Parameter:
     Attributes
     ----------
     shape : tuple of int
-    n_inputs : int or None
-        Drawn from U(±1/sqrt(n_inputs)), as torch.nn.Linear does; None begins with zeros.
+    bound : float or None
+        Drawn from U(±bound); None begins with zeros.
     """
 
     shape: tuple[int, ...]
-    n_inputs: int | None
+    bound: float | None
 
 
 def affine(name: str, n_inputs: int, n_outputs: int) -> dict[str, Parameter]:
-    """Return the parameters of a linear map with biases."""
-    return {
-        f"{name}.weight": Parameter((n_outputs, n_inputs), n_inputs),
-        f"{name}.bias": Parameter((n_outputs,), n_inputs),
-    }
+    """Return the parameters of a linear map with biases, which begins as torch.nn.Linear does."""
+    bound = n_inputs**-0.5
+    return {f"{name}.weight": Parameter((n_outputs, n_inputs), bound), f"{name}.bias": Parameter((n_outputs,), bound)}
 
 
 def apply_affine(name: str, X: Tensor, weights: Mapping[str, Tensor]) -> Tensor:

@@ -14,12 +14,20 @@ from heads.mlp.fusions.layers import project_layers, weigh_layers
 __all__ = ["RINE"]
 
 
+def _rectified(name: str, dim: int) -> dict[str, Parameter]:
+    """Return the parameters of a map that a ReLU follows (He, Zhang, Ren & Sun 2015, equation 10, arXiv:1502.01852).
+
+    Begun as torch.nn.Linear does, so many of them let little through, and task B is learnt late.
+    """
+    return {f"{name}.weight": Parameter((dim, dim), (6 / dim) ** 0.5), f"{name}.bias": Parameter((dim,), None)}
+
+
 def _parameters(columns: Columns, dim: int, n_logits: int) -> dict[str, Parameter]:
     return {
-        **affine("layer", dim, dim),
+        **_rectified("layer", dim),
         "importance": Parameter((len(columns.blocks), dim), None),
-        **affine("summary0", dim, dim),
-        **affine("summary1", dim, dim),
+        **_rectified("summary0", dim),
+        **_rectified("summary1", dim),
         **affine("classifiers", dim, n_logits),
     }
 
