@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from heads.files.ranges import Range
+from heads.head.balance import check_balance
 from heads.head.saved import check_settings
 
 __all__ = ["GbdtConfig"]
@@ -52,6 +53,8 @@ class GbdtConfig:
         stands for the columns as they are. None: 0 for a matrix of up to 16 million values, else 512.
     num_threads : int
         At most; never more than the machine's processors, and one for a small matrix. The trees do not depend on it.
+    balance : {"none", "class", "origin"}
+        What weighs the same in the loss (`heads.head.balance`).
     """
 
     rounds: int = 100
@@ -63,12 +66,14 @@ class GbdtConfig:
     feature_fraction: float = 0.15
     components: int | None = None
     num_threads: int = 4
+    balance: str = "none"
 
     def __post_init__(self) -> None:
         for name, numbers in _RANGES.items():
             value = getattr(self, name)
             if not (name in _OPTIONAL and value is None):
                 numbers.check(value, name)
+        check_balance(self.balance)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -15,7 +15,9 @@ from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
+from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
@@ -43,10 +45,13 @@ class LinearConfig:
         whatever the number of strengths and of folds; a softmax whose temperature is fitted on the select rows makes
         their scores probabilities.
     strengths : tuple of float
-        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. ``ridge`` and ``lda`` are
+        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. Those above 1 are tried one after
+        another, as long as each is better than all before it. ``ridge`` and ``lda`` are
         regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
     max_iter : int
         Bound on the iterations of one fit of ``logistic``.
+    balance : {"none", "class", "origin"}
+        What weighs the same in the loss of ``logistic`` (`heads.head.balance`).
     invariances : tuple of float
         Of ``logistic``, to choose from: the penalty is ``coef^T (I + invariance * differences) coef / (2 C)``, with the
         mean outer product of what a row is in a view less what it is in the clean one. The middle one is taken where
@@ -56,8 +61,9 @@ class LinearConfig:
     """
 
     solver: str = "logistic"
-    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     max_iter: int = 500
+    balance: str = "none"
     invariances: tuple[float, ...] = (0.0,)
     invariant_to: tuple[str, ...] = ()
 
@@ -67,6 +73,9 @@ class LinearConfig:
         if not self.strengths or len(self.strengths) > 1000 or not all(map(_STRENGTH.holds, self.strengths)):
             raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
         _MAX_ITER.check(self.max_iter, "max_iter")
+        check_balance(self.balance)
+        if self.balance != "none" and self.takes_moments:
+            raise HeadsError(f"balance is {self.balance!r}, solver {self.solver!r} has 'none' alone: take 'logistic'")
         if not 0 < len(self.invariances) <= 1000 or not all(map(_INVARIANCE.holds, self.invariances)):
             raise HeadsError(f"invariances are {self.invariances!r:.80}, expected 1 to 1000 times {_INVARIANCE}")
         check_names(self.invariant_to)
@@ -135,7 +144,8 @@ class LinearHead:
         """Fit on ``X``, rows in one view; ``select`` chooses the strengths."""
         check_fit_rows(self.tasks, X, targets, select=select)
         check_further(ArrayRows(X), self.config.invariant_to)
-        return self._fit(LinearRows(self._given(X, targets), targets, select=select), progress)
+        rows = LinearRows(self._given(X, targets), targets, select=select, balance=self.config.balance)
+        return self._fit(rows, progress)
 
     def fit_rows(
         self,
@@ -152,8 +162,14 @@ class LinearHead:
         X, y = read_views(source, targets, fit_rows)
         select = read_views(source, targets, select_rows)
         check_fit_rows(self.tasks, X, y, select=select)
-        measure = partial(measure_differences, source, fit_rows)
-        rows = LinearRows(self._given(X, y), y, select=select, n_views=source.n_views, measure=measure)
+        rows = LinearRows(
+            self._given(X, y),
+            y,
+            select=select,
+            n_views=source.n_views,
+            measure=partial(measure_differences, source, fit_rows),
+            balance=self.config.balance,
+        )
         return self._fit(rows, progress)
 
     @classmethod
@@ -188,7 +204,8 @@ class LinearHead:
             # What moments say of the rows is all that their solvers ask for: no copy of them.
             given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
-            head._fit(LinearRows(given, targets.select(rows), select=select), progress)
+            own = LinearRows(given, targets.select(rows), select=select, balance=head.config.balance)
+            head._fit(own, progress)
         return heads
 
     def _given(self, X: FloatArray, targets: Targets) -> FloatArray | PartMoments:
@@ -203,7 +220,7 @@ class LinearHead:
         layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
         settings = asdict(self.config) | {"invariances": self._invariances(rows)}
-        del settings["invariant_to"]
+        del settings["invariant_to"], settings["balance"]  # what the rows know
         for task in self.tasks:
             steps = []
             for layer, record in solve_path(rows, task, **settings):
@@ -215,6 +232,16 @@ class LinearHead:
             self.strengths_[task.name] = best["strength"]
         self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say which tasks took the strongest or the weakest regularisation that was tried."""
+        notes: list[str] = []
+        for name, best in self.strengths_.items():
+            records = [record for record in self._history if record["task"] == name]
+            if all(record["score"] is not None for record in records):
+                notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
+        return notes
 
     def _invariances(self, rows: LinearRows) -> Sequence[float]:
         """Return those of the config that can be chosen from."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heads.data.tasks import IntArray, Targets, Task
+from heads.head.balance import task_weights
 from heads.head.class_scores import Scores
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
@@ -39,6 +40,8 @@ class LinearRows:
         That the head learns from.
     measure : callable, optional
         Returns how views differ, of rows standardised so (`measure_differences`); default: there is one view.
+    balance : str
+        What weighs the same, see `heads.head.balance`.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class LinearRows:
         select: tuple[FloatArray, Targets],
         n_views: int = 1,
         measure: Measure | None = None,
+        balance: str = "none",
     ) -> None:
         self.n_views, self._measure = n_views, measure
+        self._balance = balance
         self._bend: Bend | None = None
         self._last: tuple[float, LinearRows] | None = None
         self._part: PartMoments | None = None
@@ -77,6 +82,14 @@ class LinearRows:
         """Return the standardised select rows of a task, and their classes."""
         rows = self._select.applies[task.name]
         return self._X_select if rows.all() else self._X_select[rows], self._select.y[task.name][rows]
+
+    def weights(self, task: Task) -> Float64Array | None:
+        """Return what the rows of a task weigh, in the order of `y`; None where all weigh the same."""
+        return task_weights(self._targets, task, self._balance, rows=self._targets.applies[task.name])
+
+    def select_weights(self, task: Task) -> Float64Array | None:
+        """Return what the select rows of a task weigh."""
+        return task_weights(self._select, task, self._balance, rows=self._select.applies[task.name])
 
     def moments(self, task: Task) -> Moments:
         """Return the moments of the standardised rows of a task, grouped by the classes that occur."""

@@ -118,6 +118,15 @@ def test_heads_without_a_dimension_are_fitted_once_a_fusion(data: SyntheticData,
     assert found.table[0].scores["score_sd"] is None
 
 
+def test_an_ensemble_takes_the_columns_and_settings_of_its_members(data: SyntheticData) -> None:
+    members = {"members": "linear:image,mlp", "linear.strengths": [0.01], "mlp.epochs": 1, "mlp.dim": 4}
+    grid = Grid(heads=("ensemble", "linear"), fusions=("concat",), seeds=2, controls=False, settings=members)
+    found = ablate(rows_of(data.store, grid), grid)
+    assert [(score.cell.head, score.seed) for score in found.heads] == [("ensemble", 0), ("ensemble", 1), ("linear", 0)]
+    n_logits = len(data.store.class_names)  # one of A, and one a generator
+    assert found.heads[0].n_parameters == n_logits * (12 + 1) + 4 * (18 + 1) + n_logits * (4 + 1)
+
+
 def test_all_fusions_see_the_same_rows(tmp_path: Path) -> None:
     captions = {"train": 30, "valid": 20}
     data = write_synthetic(tmp_path / "c", captions=captions, outputs=OUTPUTS, missing={"text": 0.2})

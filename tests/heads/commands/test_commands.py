@@ -212,7 +212,7 @@ def test_evaluate_shows_the_reference_beside_the_result() -> None:
 
 
 def test_whether_scores_are_known_is_said_first() -> None:
-    assert ok("evaluate", "run", "--split", "test").startswith("These scores are")
+    assert ok("evaluate", "run", "--split", "test").startswith("These scores ")
     assert ok("evaluate", "run", "--split", "test").splitlines()[2].startswith("  Told from 48 calibrating rows: AUC ")
     about = as_json("evaluate", "run", "--split", "test")["about"]
     told, effect = about["statement"], about["effect_size"]

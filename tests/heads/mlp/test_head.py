@@ -36,7 +36,7 @@ def test_the_network_is_linear_relu_linear_of_standardised_rows(tmp_path: Path) 
 
 
 def test_one_epoch_of_one_batch_is_one_step_of_adamw_from_the_drawn_weights() -> None:
-    head = MlpHead(TASKS, MlpConfig(dim=5, epochs=1, batch_size=1000, lr=0.01, weight_decay=0.1))
+    head = MlpHead(TASKS, MlpConfig(dim=5, components=0, epochs=1, batch_size=1000, lr=0.01, weight_decay=0.1))
     head.fit(*TRAIN, select=SELECT, seed=3)
     X, targets = TRAIN
     Z = torch.from_numpy(((X - X.mean(0, dtype=float)) / X.std(0, dtype=float)).astype(np.float32))
@@ -65,7 +65,7 @@ def test_the_best_epoch_has_the_largest_merit_then_the_lowest_loss_then_comes_fi
     assert head.best_epoch_ == best["epoch"]  # type: ignore[attr-defined]
     prediction = head.predict_proba(SELECT[0])
     assert selection_score(prediction, SELECT[1], TASKS) == best["score"]
-    assert joint_merit(prediction, SELECT[1], TASKS, n_views=1) == pytest.approx(best["merit"], abs=1e-5)
+    assert joint_merit(prediction, SELECT[1], TASKS) == pytest.approx(best["merit"], abs=1e-5)
 
 
 def test_training_stops_patience_epochs_after_the_best() -> None:

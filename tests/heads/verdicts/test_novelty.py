@@ -95,11 +95,13 @@ def test_directions_are_the_principal_ones() -> None:
     rng = np.random.default_rng(0)
     X = (rng.normal(size=(500, 6)) * [20, 15, 10, 8, 6, 5] @ rng.normal(size=(6, 120))).astype(np.float32)
     X += rng.normal(size=X.shape).astype(np.float32) * 0.01
-    found = find_directions(DrawnRows(ArrayRows(X), np.arange(500), np.zeros(500, np.int64)), 4)
+    drawn = DrawnRows(ArrayRows(X), np.arange(500), np.zeros(500, np.int64))
+    scale = drawn.standardizer()
+    found = find_directions(drawn, scale, 4)
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     expected = np.linalg.svd(Z, compute_uv=False)[:4]
     np.testing.assert_allclose(np.linalg.norm(found.coordinates, axis=0), expected, rtol=1e-4)
-    np.testing.assert_allclose((X - found.mean) @ found.axes, found.coordinates, atol=1e-3)
+    np.testing.assert_allclose(scale.transform(X) @ found.axes, found.coordinates, atol=1e-3)
 
 
 def test_views_are_all_seen() -> None:
