@@ -89,8 +89,8 @@ class ExtractOptions:
     compile : bool
         Hand the forwards to ``torch.compile``: it takes minutes, and pays in hours of work on a GPU.
     unit_rows : int or None
-        Contents a work unit, that is rows a shard: what an interruption can lose. None: 4096, fewer if their
-        vectors would take more than 512 MB.
+        Contents a work unit, that is rows a shard: what an interruption can lose, and no more than five minutes of
+        work. None: 4096, fewer if their vectors would take more than 512 MB.
     retry_failed : bool
         Try contents again that failed before, and no others.
     max_failures : FailureLimit or None

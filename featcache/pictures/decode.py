@@ -8,13 +8,10 @@ docs/decisions/0001-rgb-conversion.md.
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TypeAlias
 
 from PIL import Image, UnidentifiedImageError, features
 from PIL.Image import Transpose
@@ -23,14 +20,16 @@ from featcache.errors import ImageError
 from featcache.files.picture_formats import HEAD_BYTES, HEIF, HEIF_ADVICE, PICTURE_FORMATS, format_of_bytes
 from featcache.pictures.compositing import detach, to_rgb, whiten_around
 from featcache.pictures.decode_rules import DECODE_RULES
+from featcache.pictures.orientation import ORIENTATION, SWAPPING, TURNS, orientation_of
+from featcache.pictures.quiet import quietly
 
 __all__ = [
     "MAX_ASPECT",
     "MAX_PIXELS",
     "ImageInfo",
+    "Shortcut",
     "decode_rgb",
     "probe_image",
-    "quietly",
 ]
 
 MAX_PIXELS = 178_956_970
@@ -48,19 +47,12 @@ _FORMATS = tuple(
     and (each.name not in _OPTIONAL or features.check(_OPTIONAL[each.name]))
 )
 _SCALABLE = frozenset({"JPEG", "MPO"})
-_ORIENTATION = 0x0112
 _EXIF_BLOCK = 0x8769
 _WEBP_EXIF = 0x08
-_LYING = (5, 6, 7, 8)  # orientations that swap width and height
-_TURN = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
+
+
+Shortcut: TypeAlias = Callable[[tuple[int, int]], Image.Image | None]
+"""Called with the (width, height) of a JPEG; returns its pixels in RGB, as stored, or None: Pillow is to decode it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +93,20 @@ def probe_image(data: bytes) -> ImageInfo | None:
         with quietly():
             image = _open(data)
             width, height = image.size
-            if image.format == "TIFF" and image.getexif().get(_ORIENTATION) in _LYING:
+            if image.format == "TIFF" and image.getexif().get(ORIENTATION) in SWAPPING:
                 width, height = height, width  # Pillow reports TIFF sizes as rotated
             return ImageInfo(width, height, image.format or "", _has_exif(image))
     except Exception:  # hostile bytes raise anything
         return None
 
 
-def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None, rules: int = DECODE_RULES) -> Image.Image:
+def decode_rgb(
+    data: bytes,
+    *,
+    at_least: tuple[int, int] | None = None,
+    rules: int = DECODE_RULES,
+    shortcut: Shortcut | None = None,
+) -> Image.Image:
     """Decode the bytes of a picture file to RGB, turned the way its EXIF orientation says.
 
     Transparency is composited over white; 16-bit grey is divided by 257 and rounded; colour profiles are
@@ -124,6 +122,8 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None, rules: i
         exactly.
     rules : int
         By which rules, from 1 to `DECODE_RULES`: those of the vectors that the picture's are compared with.
+    shortcut : callable, optional
+        Asked for the pixels of a JPEG at its full size, once its header is known to be in order.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def decode_rgb(data: bytes, *, at_least: tuple[int, int] | None = None, rules: i
     """
     try:
         with quietly():
-            rgb, turn = _decode(data, at_least, rules)
+            rgb, turn = _decode(data, at_least, rules, shortcut)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -165,18 +165,25 @@ def _open(data: bytes) -> Image.Image:
     return opened
 
 
-def _decode(data: bytes, at_least: tuple[int, int] | None, rules: int) -> tuple[Image.Image, Transpose | None]:
+def _decode(
+    data: bytes, at_least: tuple[int, int] | None, rules: int, shortcut: Shortcut | None
+) -> tuple[Image.Image, Transpose | None]:
     """Decode, and tell how the picture is to be turned."""
     _check_size(*(_webp_size(data) or (1, 1)))
     image = _open(data)
     _check_size(*image.size)
     _scale_transparency(image)
     frame = _first_frame(image) if rules > 1 else None
-    if at_least is not None and image.format in _SCALABLE:
-        _scale(image, at_least[::-1] if _orientation(image) not in _LYING else at_least)
+    if image.format in _SCALABLE:
+        size = image.size
+        if at_least is not None:
+            _scale(image, at_least[::-1] if orientation_of(image) not in SWAPPING else at_least)
+        rgb = shortcut(size) if shortcut is not None and image.size == size else None
+        if rgb is not None:
+            return rgb, TURNS.get(orientation_of(image))
     image.load()
     _check_size(*image.size)  # what decodes HEIF may find another size than the header says
-    format, turn = image.format, _TURN.get(_orientation(image))
+    format, turn = image.format, TURNS.get(orientation_of(image))
     rgb = to_rgb(detach(image), format)
     return (rgb if frame is None else whiten_around(rgb, frame)), turn
 
@@ -220,13 +227,6 @@ def _scale_transparency(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in stored)
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a corrupt EXIF block is no reason to lose the picture
-        return 1
-
-
 def _webp_size(data: bytes) -> tuple[int, int] | None:
     """Read the canvas of a WebP: Pillow would set up its decoder, canvas included, to tell the size."""
     if "WEBP" not in _FORMATS or len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
@@ -253,40 +253,3 @@ def _has_exif(image: Image.Image) -> bool:
 def _reason(error: Exception) -> str:
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-class _WhileDecoding:
-    """A module pattern for `warnings.filters` that matches only in threads that are decoding.
-
-    Whoever copies filters by their patterns, as scikit-learn does for its workers, gets one that matches nothing.
-    """
-
-    pattern = r"(?!)"
-
-    def __init__(self) -> None:
-        self.thread = threading.local()
-
-    def match(self, module: str) -> bool:
-        return getattr(self.thread, "depth", 0) > 0 and module.startswith("PIL.")
-
-
-_WHILE_DECODING = _WhileDecoding()
-_FILTER: Any = ("ignore", None, Warning, _WHILE_DECODING, 0)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Silence Pillow's warnings in this thread.
-
-    `warnings.catch_warnings` swaps the filters of the whole process and so breaks under threads. This adds
-    one filter that stays, and that matches only while its own thread is in here.
-    """
-    filters: Any = warnings.filters
-    if not filters or filters[0] is not _FILTER:
-        filters.insert(0, _FILTER)
-    thread = _WHILE_DECODING.thread
-    thread.depth = getattr(thread, "depth", 0) + 1
-    try:
-        yield
-    finally:
-        thread.depth -= 1

@@ -20,7 +20,8 @@ from PIL.Image import Resampling, Transpose
 
 from featcache.errors import ImageError
 from featcache.pictures.compositing import detach
-from featcache.pictures.decode import MAX_PIXELS, quietly
+from featcache.pictures.decode import MAX_PIXELS
+from featcache.pictures.quiet import quietly
 from featcache.pictures.strips import by_strips, to_array
 
 __all__ = ["PERTURBATIONS", "blur", "brightness", "crop", "hflip", "jpeg", "noise", "rescale"]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
-__all__ = ["WHOLE_PIXELS", "by_strips", "cut_rows", "to_array"]
+__all__ = ["WHOLE_PIXELS", "by_strips", "cut_rows", "is_same", "to_array"]
 
 WHOLE_PIXELS = 1 << 20
 """Pictures of so many pixels, as most are, are not cut."""
@@ -43,6 +43,16 @@ def cut_rows(picture: Image.Image, top: int, bottom: int) -> Image.Image:
     """Return some rows of a picture; all of them: the picture itself."""
     is_whole = bottom - top == picture.height
     return picture if is_whole else picture.crop((0, top, picture.width, bottom))
+
+
+def is_same(picture: Image.Image, other: Image.Image) -> bool:
+    """Tell whether two RGB pictures have the same pixels, all of them."""
+    if picture.size != other.size:
+        return False
+    return all(
+        ImageChops.difference(cut_rows(picture, *rows), cut_rows(other, *rows)).getbbox() is None
+        for rows in _strips(picture.size)
+    )
 
 
 def to_array(picture: Image.Image, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:

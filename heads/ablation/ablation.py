@@ -106,14 +106,19 @@ def ablate(
     check_settings(grid)
     if {modality: tuple(requests) for modality, requests in rows.outputs.items()} != dict(grid.outputs):
         raise HeadsError("the rows were loaded with other outputs to compare than the grid has")
-    rule = _division_rule(out)
+    begun = None if out is None else begun_plan(out)
+    # Early plans state neither the rule nor that settings are no former ones.
+    rule = CLASS_RULE if begun is None else str(begun.get("division", SIZE_RULE))
+    is_former = begun is not None and bool(begun.get("former", True))
     parts = build_parts(rows.features, grid.folds, rule=rule)
     held = None if grid.hold_out is None else build_held_out(rows.features, grid.hold_out, rule=rule)
-    study = Study(rows, parts, grid.settings, device, memory)
+    study = Study(rows, parts, grid.settings, device, memory, is_former=is_former)
     _check_columns(study, grid)
     ledger = None
     if out is not None:
         plan = {**grid.to_dict(), "rows": rows.digest(), "device": device, "memory": memory}
+        if not is_former:
+            plan["former"] = False
         if grid.folds is None and rule != SIZE_RULE:
             plan["division"] = rule
         ledger = Ledger.open(out, plan)
@@ -153,12 +158,6 @@ def check_settings(grid: Grid) -> None:
     unknown = sorted(set(grid.settings) - known)
     if unknown:
         raise HeadsError(f"unknown setting {unknown[0]!r}: no head of {', '.join(grid.heads)} has it")
-
-
-def _division_rule(out: Path | None) -> str:
-    """Return by which rule validation is divided: that of the ablation that goes on; early plans do not name theirs."""
-    begun = None if out is None else begun_plan(out)
-    return CLASS_RULE if begun is None else str(begun.get("division", SIZE_RULE))
 
 
 def _check_columns(study: Study, grid: Grid) -> None:

@@ -58,7 +58,8 @@ class Components:
                 blocks.append(Block(modality, "components", self._bases[-1].shape[1]))
                 start += width
         self.columns = Columns(tuple(blocks))
-        self.n_views, self.n_rows, self.n_columns = source.n_views, source.n_rows, self.columns.width
+        self.n_views = self.n_all_views = source.n_views
+        self.n_rows, self.n_columns = source.n_rows, self.columns.width
         self._X = np.empty((self.n_views, self.n_rows, self.n_columns), np.float32)
         for view in range(self.n_views):
             for start in range(0, self.n_rows, _CHUNK):

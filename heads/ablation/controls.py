@@ -34,7 +34,8 @@ class ShuffledColumns:
 
     def __init__(self, source: RowSource, span: slice, order: IntArray) -> None:
         self._source, self._span, self._order = source, span, order
-        self.n_views, self.n_rows, self.n_columns = source.n_views, source.n_rows, source.n_columns
+        self.n_views, self.n_all_views = source.n_views, source.n_all_views
+        self.n_rows, self.n_columns = source.n_rows, source.n_columns
 
     def read(self, rows: IntArray, view: int = 0) -> NDArray[np.float32]:
         """Return some rows of a view."""

@@ -13,7 +13,7 @@ from heads.data.fusion import FUSIONS, STRUCTURED, fusion_modalities, takes_outp
 from heads.data.held_out import Axis
 from heads.errors import HeadsError
 from heads.files.ranges import Range
-from heads.head.kinds import HEADS, find_kind
+from heads.head.kinds import HEADS, differs_by_seed, find_kind
 
 __all__ = ["SELECTS", "Cell", "CellOutputs", "Grid", "Group", "name_outputs"]
 
@@ -178,7 +178,7 @@ class Grid:
 
     def seeds_of(self, head: str) -> range:
         """Return the seeds of a kind of head: of one without randomness the first alone."""
-        return range(self.seeds if find_kind(head).is_random else 1)
+        return range(self.seeds if differs_by_seed(head, self.settings) else 1)
 
     def controls_of(self, fusion: str) -> tuple[str, ...]:
         """Return the controls of a fusion: text is shuffled where it stands beside something else."""

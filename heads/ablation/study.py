@@ -14,6 +14,7 @@ from heads.data.features import Features
 from heads.data.folds import Part
 from heads.data.row_source import RowSource
 from heads.data.tasks import Targets
+from heads.head.kinds import find_kind
 from heads.head.protocol import Device
 from heads.runs.fitting import parse_config
 from heads.runs.record import TrainConfig
@@ -57,6 +58,8 @@ class Study:
         How much the matrix of networks may take, e.g. ``"2GB"``; None: as much as it needs.
     holds_out : bool
         Whether each part leaves something out: then P(AI) of its scored rows is kept, for thresholds and ranks.
+    is_former : bool
+        Whether settings that are not given are what they were in early ablations, of which one goes on.
     """
 
     rows: StudyRows
@@ -65,6 +68,7 @@ class Study:
     device: Device = "cpu"
     memory: str | None = None
     holds_out: bool = False
+    is_former: bool = False
 
     @property
     def features(self) -> Features:
@@ -73,7 +77,8 @@ class Study:
 
     def config(self, cell: Cell, **changes: object) -> TrainConfig:
         """Return how a head of a configuration is made; ``changes`` are settings that come before all others."""
-        return parse_config({**settings_of(cell.head, self.settings), **cell.settings, **changes})
+        former = find_kind(cell.head).former if self.is_former else {}
+        return parse_config({**former, **settings_of(cell.head, self.settings), **cell.settings, **changes})
 
     def source(self, cell: Cell, *, seed: int = 0) -> RowSource:
         """Return the vectors of a configuration, all views; with shuffled text where that is the control."""
@@ -95,4 +100,5 @@ class Study:
 def settings_of(head: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of some settings that a kind of head has."""
     known = {"preset", "loss", *parse_config({"head": head}).settings}
-    return {name: value for name, value in settings.items() if name in known}
+    of_members = find_kind(head).has_members
+    return {name: value for name, value in settings.items() if name in known or (of_members and "." in name)}

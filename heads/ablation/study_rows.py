@@ -36,7 +36,7 @@ class StudyRows:
         Without vectors.
     store : FeatureStore
     views : tuple of mapping of modality to Selection
-        The clean view first: on it heads select and are scored; fitting takes a random one per row and epoch.
+        The clean view first: on it heads are scored; they fit on a random one per row and epoch and select on all.
     numbers : int array (n,)
         Of the rows in the store.
     n_refused : int

@@ -14,6 +14,7 @@ from heads.api.vectors import Vectors, fuse_vectors
 from heads.errors import HeadsError
 from heads.head.protocol import FloatArray
 from heads.runs.detection import PictureJudge, Verdict, read_picture
+from heads.runs.judge_options import JudgeOptions
 from heads.runs.run import Run, load_run
 from heads.verdicts.judging import Judgement, verdict_classes
 
@@ -53,8 +54,9 @@ class Detector:
         point: str | None = None,
         prior: float | None = None,
     ) -> None:
-        self._judge = PictureJudge(run, models=models, device=device, point=point, prior=prior)
-        self._models, self._device, self._point, self._prior = models, device, point, prior
+        self._options = JudgeOptions(point, prior)
+        self._judge = PictureJudge(run, models=models, device=device, options=self._options)
+        self._models, self._device = models, device
         self.run, self.classes = run, verdict_classes(run.tasks)
 
     @classmethod
@@ -89,10 +91,10 @@ class Detector:
         X
             As of `predict_proba`.
         """
-        run = self.run
+        run, asked = self.run, self._options
         widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
         vectors = fuse_vectors(X, run.fusion, widths=widths)
-        return run.judge(run.head.predict_proba(vectors), vectors=vectors, point=self._point, prior=self._prior)
+        return run.judge(run.head.predict_proba(vectors), vectors=vectors, point=asked.point, prior=asked.prior)
 
     def detect(self, image: str | Path | None = None, *, caption: str | None = None) -> Verdict:
         """Judge one picture, as ``heads detect`` does; encoders are loaded once, for the first.
@@ -143,5 +145,5 @@ class Detector:
             _LOGGER.warning("%s", note)
         with nullcontext(cache) if cache is not None else TemporaryDirectory(prefix="heads-scan-") as folder:
             pictures = encode_pictures(self.run, manifest, cache=Path(folder), models=self._models, device=self._device)
-            blocks = judge_pictures(self.run, pictures, point=self._point, prior=self._prior)
+            blocks = judge_pictures(self.run, pictures, options=self._options)
             return [line for block in blocks for line in block]

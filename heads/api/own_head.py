@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from heads.data.tasks import Targets, Task
 from heads.errors import InputError
-from heads.head.kinds import HEADS, config_class, head_class
+from heads.head.kinds import HEADS, config_class, make_head
 from heads.head.protocol import FloatArray, Prediction
 
 __all__ = ["HeadMaker", "OwnHead", "SavedHead", "build_head"]
@@ -54,10 +54,7 @@ def build_head(head: str | HeadMaker, tasks: Sequence[Task], settings: Mapping[s
         kind.
     """
     if isinstance(head, str):
-        config = config_class(head).from_mapping(dict(settings or {}))
-        build: Any = head_class(head)
-        made: OwnHead = build(tasks, config)
-        return made
+        return make_head(head, tasks, config_class(head).from_mapping(dict(settings or {})))
     if settings:
         raise InputError("settings are those of a kind of heads: give your own head its own, e.g. by functools.partial")
     own = head(tasks)

@@ -33,6 +33,7 @@ from heads.commands.options import (
     view_names,
 )
 from heads.commands.render import notes, print_json, safe, show_checks, show_grid
+from heads.head.kinds import HEADS
 
 if TYPE_CHECKING:
     from heads.ablation.ablation import AblationResult
@@ -44,7 +45,7 @@ def ablate(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     head: Annotated[
         str | None,
-        typer.Option(metavar="H,…", help="Kinds of head: mlp, linear, gbdt; default: mlp.", rich_help_panel=GRID),
+        typer.Option(metavar="H,…", help=f"Kinds of head: {', '.join(HEADS)}; default: mlp.", rich_help_panel=GRID),
     ] = None,
     fusion: Annotated[
         str | None, typer.Option(metavar="F,…", help="Fusions; default: concat,image,text.", rich_help_panel=GRID)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.console import CheckDigests, cache_folder
-from heads.commands.detectors import ALL_VIEWS, open_detector, open_scores, parse_views, seen_rows, stored_views
+from heads.commands.detectors import ALL_VIEWS, open_detector, open_scores, parse_views, seen_rows
 from heads.commands.options import (
     PRINTED,
     AsJson,
@@ -56,13 +56,14 @@ def compare(
     from heads.evaluation.comparison import compare as library_compare
     from heads.evaluation.detectors import Detector
     from heads.evaluation.truth import read_truth
+    from heads.runs.stored_views import stored_views
 
     with show_checks() as checking:
         own = [open_detector(run, cache, dataset=dataset, check=check, progress=checking) for run in runs or []]
         store = own[0].store if own else open_store(cache_folder(cache), dataset=dataset, check=check)
         truth = read_truth(store, split)
         detectors: list[Detector] = [*own, *others]
-        names = stored_views(own[0]) if names == [ALL_VIEWS] and own else names
+        names = stored_views(own[0].run, own[0].store) if names == [ALL_VIEWS] and own else names
         chosen = names or ([own[0].own_view] if own else ["clean"])
         found = library_compare(detectors, truth, views=chosen, shared=shared, point=point)
     if as_json:

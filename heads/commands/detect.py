@@ -11,7 +11,7 @@ from rich.table import Table
 
 from heads.commands.folders import has_test
 from heads.commands.guarantee_lines import other_views, print_promises
-from heads.commands.likeness_lines import print_too_few
+from heads.commands.likeness_lines import print_neighbours, print_too_few
 from heads.commands.logs import open_log
 from heads.commands.options import (
     Abstain,
@@ -24,6 +24,8 @@ from heads.commands.options import (
     TextModel,
 )
 from heads.commands.render import console, next_command, print_json, probability, safe
+from heads.commands.training import NeighbourCount, TrainCache, judge_options
+from heads.errors import HeadsError
 from heads.verdicts.points import BALANCED
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ def detect(
     point: PointName = None,
     prior: Prior = None,
     abstain: Abstain = None,
+    neighbours: NeighbourCount = None,
+    train_cache: TrainCache = None,
     log: LogFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; of several pictures a list.")] = False,
 ) -> None:
@@ -59,6 +63,8 @@ def detect(
 
     They are encoded under the view that the head was fitted on: of several views the clean one.
     """
+    if train_cache is not None and neighbours is None:
+        raise HeadsError("--train-cache is where neighbours are looked for: name --neighbours K as well")
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
     from heads.runs.detection import PictureJudge, read_picture
@@ -67,9 +73,15 @@ def detect(
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
-    judge = PictureJudge(
-        loaded, models=models, device=device.value, point=point, prior=prior, abstain_novel=abstain is not None
+    options = judge_options(
+        loaded,
+        point=point,
+        prior=prior,
+        abstains=abstain is not None,
+        neighbours=neighbours,
+        train_cache=train_cache,
     )
+    judge = PictureJudge(loaded, models=models, device=device.value, options=options)
     kept = None if log is None else open_log(log)
     data = [None if path is None else read_picture(path) for path in images]
     found = _judge_all(judge, images, data, captions)
@@ -114,7 +126,6 @@ def _judge_all(
 ) -> list[Judged]:
     """Judge pictures in their order; whether all can be judged is known before any encoder is loaded."""
     from featcache import ImageError
-    from heads.errors import HeadsError
 
     for content, caption in zip(data, captions, strict=True):
         judge.check(content, caption)
@@ -151,6 +162,8 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
     console.print(table)
     if found.set_b is not None and found.verdict != "real":
         console.print(f"If AI, it may be by {safe(', '.join(found.set_b))}: the generators that calibration leaves")
+    if found.neighbours is not None:
+        print_neighbours(found.neighbours)
 
 
 def _print_rule(run: Run, point: OperatingPoint, prior: float | None) -> None:

@@ -12,7 +12,7 @@ from heads.errors import HeadsError
 if TYPE_CHECKING:
     from heads.evaluation.detectors import RunDetector, ScoreFile
 
-__all__ = ["ALL_VIEWS", "open_detector", "open_scores", "parse_slices", "parse_views", "seen_rows", "stored_views"]
+__all__ = ["ALL_VIEWS", "open_detector", "open_scores", "parse_slices", "parse_views", "seen_rows"]
 
 ALL_VIEWS = "all"
 
@@ -53,17 +53,6 @@ def open_scores(given: Sequence[str], *, has_run: bool) -> list[ScoreFile]:
     return found
 
 
-def stored_views(own: RunDetector) -> list[str]:
-    """Return the views that the cache has of all vectors that a run takes, that of the run first."""
-    found: list[Sequence[str]] = [
-        own.store.views(modality, encoder=selection.fingerprint)
-        for modality, selection in own.run.selections.items()
-        if modality != "text"
-    ]
-    shared = [view for view in found[0] if all(view in views for views in found)] if found else [own.own_view]
-    return [own.own_view, *(view for view in shared if view != own.own_view)]
-
-
 def seen_rows(split: str) -> str:
     """Say that heads were made with the rows of a split."""
     return f"[yellow]Note:[/] rows of {split} took part in making heads; test has those that no head saw"
@@ -81,7 +70,7 @@ def parse_slices(given: str | None) -> tuple[str, ...]:
 
 
 def parse_views(view: str | None, views: str | None) -> list[str]:
-    """Read ``--view`` or ``--views``; neither: none is named. ``all`` of `stored_views` stands alone."""
+    """Read ``--view`` or ``--views``; neither: none is named. ``all`` that are stored stands alone."""
     if view is not None and views is not None:
         raise HeadsError("--view and --views are both given: name all views in --views")
     if views is None:

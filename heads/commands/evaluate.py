@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +17,10 @@ from heads.commands.detectors import (
     parse_slices,
     parse_views,
     seen_rows,
-    stored_views,
 )
 from heads.commands.folders import free_name
 from heads.commands.guarantee_lines import print_promises
-from heads.commands.likeness_lines import print_statement
+from heads.commands.likeness_lines import KNOWN_SCORES, UNLIKE_SCORES, describe_statement, print_statement
 from heads.commands.options import (
     PRINTED,
     AsJson,
@@ -90,6 +89,7 @@ def evaluate(
     from featcache import open_store
     from heads.evaluation.report import build_report
     from heads.evaluation.truth import read_truth
+    from heads.runs.stored_views import stored_views
 
     result, reports = None, []
     with show_checks() as checking:
@@ -100,7 +100,7 @@ def evaluate(
             own = open_detector(run, cache, dataset=dataset, encoders=encoders, check=check, progress=checking)
             own.run.point(point)
             own.run.check_prior(prior)
-            names = stored_views(own) if names == [ALL_VIEWS] else names
+            names = stored_views(own.run, own.store) if names == [ALL_VIEWS] else names
             store = own.store
         truth = read_truth(store, split)
         if run is not None:
@@ -154,7 +154,7 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
     reference = None if result is None else _reference(result)
     tables = report_tables(report, reference)
     if form is ReportFormat.markdown:
-        typer.echo(markdown(tables))
+        typer.echo(_statement_line(report.about["statement"]) + markdown(tables))
         return
     about, first = report.about, report.views[0]
     print_statement(about["statement"])
@@ -171,6 +171,18 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
     views = [view.view for view in report.views]
     print_promises(report.point, views, dataset=about["dataset"], split=about["split"])
     print_tables(tables)
+
+
+def _statement_line(found: Mapping[str, Any] | None) -> str:
+    """Return the statement on the set as a paragraph of Markdown; nothing where nothing can be said."""
+    if found is None:
+        return ""
+    said = (
+        f"**{UNLIKE_SCORES}**: threshold, guarantee and novelty do not carry over"
+        if found["is_unlike"]
+        else KNOWN_SCORES
+    )
+    return f"{said}. {describe_statement(found)}.\n\n"
 
 
 def _reference(result: EvalResult) -> dict[str, float]:

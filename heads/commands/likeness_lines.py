@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from heads.commands.render import console
+from rich.table import Table
+
+from heads.commands.render import console, safe
 
 if TYPE_CHECKING:
+    from heads.runs.neighbours import Neighbour
     from heads.runs.run import Run
 
-__all__ = ["print_statement", "print_too_few", "print_unlike"]
+__all__ = [
+    "KNOWN_SCORES",
+    "UNLIKE_SCORES",
+    "describe_statement",
+    "print_neighbours",
+    "print_statement",
+    "print_too_few",
+    "print_unlike",
+]
+
+UNLIKE_SCORES = "These scores are not those of pictures like the training ones"
+KNOWN_SCORES = "These scores are a mixture of known ones"
 
 
 def print_statement(found: Mapping[str, Any] | None) -> None:
@@ -24,16 +38,17 @@ def print_statement(found: Mapping[str, Any] | None) -> None:
     if found is None:
         return
     if found["is_unlike"]:
-        console.print(
-            "[bold red]These scores are not those of pictures like the training ones:[/] threshold,\n"
-            "guarantee and novelty do not carry over"
-        )
+        console.print(f"[bold red]{UNLIKE_SCORES}:[/] threshold,\nguarantee and novelty do not carry over")
     else:
-        console.print("[dim]These scores are a mixture of known ones:[/]")
-    console.print(
-        f"[dim]  D {found['distance']:.3f} (95 % of like sets: up to {found['null']:.3f}), n {found['n']:,}, "
-        f"nearest at {found['share']:.0%} AI[/]",
-        highlight=False,
+        console.print(f"[dim]{KNOWN_SCORES}:[/]")
+    console.print(f"[dim]  {describe_statement(found)}[/]", highlight=False)
+
+
+def describe_statement(found: Mapping[str, Any]) -> str:
+    """Return the figures of a statement in one line."""
+    return (
+        f"D {found['distance']:.3f} (97.5 % of like sets: up to {found['null']:.3f}), n {found['n']:,}, "
+        f"nearest at {found['share']:.0%} AI"
     )
 
 
@@ -44,6 +59,14 @@ def print_unlike(n_unlike: int | None, run: Run) -> None:
     if n_unlike:
         console.print(f"[yellow]{n_unlike:,}[/] unlike the training pictures (novelty ≤ 0.01)")
     print_too_few(run)
+
+
+def print_neighbours(found: Sequence[Neighbour]) -> None:
+    """Name the training samples that are nearest to a picture."""
+    table = Table("nearest training samples", "label", "distance", box=None, header_style="dim", pad_edge=False)
+    for each in found:
+        table.add_row(safe(each.sample_id), safe(each.label), f"{each.distance:.3f}")
+    console.print(table)
 
 
 def print_too_few(run: Run) -> None:

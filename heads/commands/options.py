@@ -31,6 +31,7 @@ __all__ = [
     "HeadName",
     "HoldOutAxis",
     "ImageModel",
+    "InvariantTo",
     "LogFile",
     "LossChoice",
     "LossName",
@@ -54,6 +55,7 @@ __all__ = [
     "ViewName",
     "ViewNames",
     "check_device",
+    "further_views",
     "view_names",
 ]
 
@@ -168,6 +170,13 @@ ViewNames = Annotated[
         rich_help_panel=_VECTORS,
     ),
 ]  # fmt: skip
+InvariantTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="V,…", help="Of head lda, linear: stored views that show what not to see; no label of theirs is used.",
+        rich_help_panel=_VECTORS,
+    ),
+]  # fmt: skip
 
 
 class Abstention(StrEnum):
@@ -275,7 +284,7 @@ def check_device(name: str) -> Literal["cpu", "cuda"]:
 
 
 def view_names(given: str | Sequence[str] | None) -> list[str]:
-    """Return the views to fit on; the clean one, on which heads select and are scored, comes first."""
+    """Return the views to fit on; the clean one, on which heads are scored, comes first."""
     if given is None:
         return ["clean"]
     from featcache import expand_views
@@ -283,5 +292,14 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
 
     names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
     if "clean" not in names:
-        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads select and are scored")
+        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads are scored")
     return ["clean", *(name for name in names if name != "clean")]
+
+
+def further_views(given: str | None, names: Sequence[str]) -> list[str] | None:
+    """Return the views of ``--invariant-to`` that are not among those to fit on; None: it was not given."""
+    if given is None:
+        return None
+    from featcache import expand_views
+
+    return [view for view in map(str, expand_views(given)) if view not in names]

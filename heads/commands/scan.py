@@ -28,6 +28,7 @@ from heads.commands.options import (
     TextModel,
 )
 from heads.commands.render import console, next_command, notes, print_json, probability, safe, vectors_of
+from heads.commands.training import NeighbourCount, TrainCache, judge_options
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file
 from heads.files.table import check_table_ending
@@ -55,6 +56,8 @@ def scan(
     point: PointName = None,
     prior: Prior = None,
     abstain: Abstain = None,
+    neighbours: NeighbourCount = None,
+    train_cache: TrainCache = None,
     log: LogFile = None,
     overwrite: OverwriteFile = False,
     as_json: AsJson = False,
@@ -85,6 +88,14 @@ def scan(
         models = _models(loaded, {"image": image_model, "text": text_model})
         places = _tell(loaded, folder, models)
         _tell_rule(loaded, point, prior)
+        options = judge_options(
+            loaded,
+            point=point,
+            prior=prior,
+            abstains=abstain is not None,
+            neighbours=neighbours,
+            train_cache=train_cache,
+        )
         for note in manifest.notes:
             notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
         with ExtractDisplay(notes) as display:
@@ -95,9 +106,7 @@ def scan(
             loaded,
             pictures,
             out,
-            point=point,
-            prior=prior,
-            abstain_novel=abstain is not None,
+            options=options,
             overwrite=overwrite,
             log=None if kept is None else log_lines(recorder, pictures, kept),
         )

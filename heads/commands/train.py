@@ -22,6 +22,7 @@ from heads.commands.options import (
     EncoderName,
     FusionName,
     HeadName,
+    InvariantTo,
     LossChoice,
     MaxFnr,
     MaxFpr,
@@ -32,6 +33,7 @@ from heads.commands.options import (
     ViewName,
     ViewNames,
     check_device,
+    further_views,
     view_names,
 )
 from heads.commands.render import (
@@ -73,6 +75,14 @@ def train(
     preset: Annotated[
         PresetName | None, typer.Option(help="Settings of the paper's code.", rich_help_panel=HEAD)
     ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,…",
+            help="Of head ensemble: kinds, 'mlp*5' for five seeds, linear:image for some of the columns.",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.", rich_help_panel=HEAD)] = 0,
     settings: Annotated[
         list[str] | None,
@@ -91,6 +101,7 @@ def train(
     spectral_outputs: Outputs = None,
     view: ViewName = None,
     views: ViewNames = None,
+    invariant_to: InvariantTo = None,
     dataset: DatasetName = None,
     device: DeviceChoice = None,
     memory: MemorySize = None,
@@ -112,8 +123,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
-    options = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
-    options |= {"preset": preset and preset.value, "seed": seed}
+    names = view_names(views)
+    options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
+    options |= {"preset": preset and preset.value, "members": members, "seed": seed}
+    options |= {"invariant_to": further_views(invariant_to, names)}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
         outputs={"text": text_outputs, "image": image_outputs, "spectral": spectral_outputs},
@@ -137,12 +150,12 @@ def train(
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
-    names, place = view_names(views), check_device(device.value if device else "cpu")
+    place, further = check_device(device.value if device else "cpu"), config.settings.get("invariant_to", ())
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
-        selected = choose_views(store, [config.fusion], views=names, choices=choices)
-        features, stored = load_fit_rows(store, selected)
+        selected = choose_views(store, [config.fusion], views=[*names, *further], choices=choices)
+        features, stored = load_fit_rows(store, selected, n_further=len(further))
     check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
         fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
@@ -173,6 +186,7 @@ def fitted_summary(run: Run) -> dict[str, Any]:
         "validation": dict(record.validation),
         "folds": record.folds,
         "n_steps": len(record.history),
+        "notes": list(_notes(run)),
     }
 
 
@@ -183,9 +197,11 @@ def print_fitted(run: Run) -> None:
 
     record, rows, maps = run.record, run.record.rows, run.record.verdicts.maps
     extra = f" and {rows['pseudo']:,} pseudo-labelled" if rows["pseudo"] else ""
+    members = record.config.settings.get("members")
+    made_of = f" of {safe(', '.join(members))}" if members else ""
     console.print(
-        f"Fitted [bold]{record.config.head}[/] on {record.config.fusion} vectors: {rows['train']:,} training rows"
-        f"{extra}, {rows['valid']:,} validation rows"
+        f"Fitted [bold]{record.config.head}[/]{made_of} on {record.config.fusion} vectors: "
+        f"{rows['train']:,} training rows{extra}, {rows['valid']:,} validation rows"
     )
     for modality, producer in record.producers.items():
         vectors, width = vectors_of(producer.selection), sum(producer.selection.widths)
@@ -197,20 +213,29 @@ def print_fitted(run: Run) -> None:
         score_table({f"selecting ({selecting['n']:,})": selecting, f"calibrating ({calibrating['n']:,})": calibrating})
     )
     balanced = probability(run.point(BALANCED).ai_from)
-    console.print(f"Selection score {score(selecting['score'])}")
+    console.print(f"Score of the selecting rows {score(selecting['score'])}")
     console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:
         console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
     console.print(_maps_line(maps))
-    if record.validation["note"]:
-        console.print(f"[yellow]Note:[/] {safe(record.validation['note'])}")
+    for note in _notes(run):
+        console.print(f"[yellow]Note:[/] {safe(note)}")
     if record.verdicts.points:
         print_point(run.point(), n_points=len(record.verdicts.points))
         console.print(f"{safe(run.point().name)} decides; [bold]--point {BALANCED}[/] takes the other threshold")
     if record.folds:
         print_folds(record.folds)
     console.print(f"Saved [bold]{safe(run.path)}[/]", soft_wrap=True)
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    """Return what is better known of a new run: of its validation, and of its head."""
+    from heads.head.protocol import Noting
+
+    of_validation, head = run.record.validation["note"], run.head
+    own = head.notes_ if isinstance(head, Noting) else ()
+    return (*filter(None, [of_validation]), *own)
 
 
 def _maps_line(maps: ProbabilityMaps) -> str:

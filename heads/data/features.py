@@ -165,6 +165,7 @@ def load_rows(
     *,
     splits: Sequence[str],
     tasks: Sequence[Task] | None = None,
+    n_further: int = 0,
 ) -> tuple[Features, StoredRows]:
     """Read everything but the vectors, and say where those of several views can be read.
 
@@ -176,6 +177,8 @@ def load_rows(
         For each view what stands for each modality; the first is the clean one.
     splits, tasks
         As of `load_features`.
+    n_further : int
+        How many of the last views show no more than how views differ.
 
     Returns
     -------
@@ -185,7 +188,7 @@ def load_rows(
         Its row i has the vectors of the i-th of ``features``.
     """
     features, numbers = load_labels(store, views, splits=splits, tasks=tasks)
-    return features, StoredRows(store, views, numbers)
+    return features, StoredRows(store, views, numbers, n_further=n_further)
 
 
 def load_labels(
@@ -222,9 +225,11 @@ def load_labels(
     return features_of([arrays], views[0], tasks=tasks), numbers
 
 
-def load_fit_rows(store: FeatureStore, views: Sequence[Mapping[str, Selection]]) -> tuple[Features, StoredRows]:
-    """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store."""
-    return load_rows(store, views, splits=fit_splits(store))
+def load_fit_rows(
+    store: FeatureStore, views: Sequence[Mapping[str, Selection]], *, n_further: int = 0
+) -> tuple[Features, StoredRows]:
+    """Find the rows of splits ``train`` and ``valid`` and no other; their vectors stay in the store (`load_rows`)."""
+    return load_rows(store, views, splits=fit_splits(store), n_further=n_further)
 
 
 def fit_splits(store: FeatureStore, *, needs_valid: bool = True) -> list[str]:

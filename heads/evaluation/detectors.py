@@ -20,6 +20,7 @@ from heads.errors import HeadsError
 from heads.evaluation.truth import Truth
 from heads.files.folder import read_file
 from heads.runs.run import Run, load_run_features
+from heads.runs.stored_views import own_view
 from heads.verdicts.maps import RAW, ProbabilityMaps
 from heads.verdicts.points import OperatingPoint
 
@@ -107,7 +108,7 @@ class RunDetector:
     @property
     def own_view(self) -> str:
         """The view that the head is fitted for: the clean one of a head that looks at captions alone."""
-        return self.run.points["balanced"].view
+        return own_view(self.run)
 
     @property
     def points(self) -> Sequence[OperatingPoint]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 
 from heads.errors import HeadsError
@@ -26,6 +27,17 @@ class Contents:
         self.folder = folder
         self._checksums = checksums
         self._unread = set(checksums or ())
+        self._prefix = ""
+
+    def within(self, prefix: str) -> Contents:
+        """Return the files whose names begin with ``prefix``, by what follows it; what is read there is read here."""
+        part = copy(self)
+        part._prefix = self._prefix + prefix
+        return part
+
+    def path(self, name: str) -> Path:
+        """Return where a file is."""
+        return self.folder / (self._prefix + name)
 
     def read(self, name: str, *, limit: int) -> bytes:
         """Return the bytes of a regular file of at most ``limit`` bytes.
@@ -35,9 +47,9 @@ class Contents:
         HeadsError
             If there is no such file, it is longer, or its bytes do not have their checksum.
         """
-        data = read_file(self.folder / name, limit)
+        data = read_file(self.path(name), limit)
         if self._checksums is not None:
-            self._check(name, hashlib.sha256(data).hexdigest())
+            self._check(self._prefix + name, hashlib.sha256(data).hexdigest())
         return data
 
     def check_unread(self, *, limit: int) -> None:

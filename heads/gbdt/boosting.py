@@ -19,11 +19,11 @@ from heads.head.protocol import FloatArray
 
 __all__ = ["BinnedColumns", "TreeModel", "count_threads"]
 
-Record = Callable[[int, float | None], None]
+Record = Callable[[int, float | None, int], None]
 
 _SMALL = 2**20  # values of a matrix
 _BINNED_ROWS = 10_000  # that LightGBM looks at for the edges of its bins
-_NOT_OF_LIGHTGBM = ("rounds", "patience", "components", "num_threads")
+_NOT_OF_BINS = ("rounds", "patience", "components", "num_threads", "min_data_in_leaf")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class TreeModel:
         except lgb.basic.LightGBMError as error:
             raise HeadsError(f"the model of task {task.name!r} is not one that LightGBM reads: {error}") from error
         return cls(tuple(present), text, booster)
+
+    @property
+    def n_splits(self) -> int:
+        """Splits of all trees; 0 stands for a model that says the same of every row."""
+        return _count_splits(self.booster) if self.booster else 0
 
     def proba(self, X: FloatArray, *, task: Task, num_threads: int) -> FloatArray:
         """Return the class probabilities of rows (n, d), as in `heads.head.protocol.Prediction`."""
@@ -80,9 +85,10 @@ class BinnedColumns:
             self.principal = Principal.fit(X, n_components, seed=seed)
             X = self.principal.transform(X)
         self.n_columns = X.shape[1]
-        self._params = {name: value for name, value in asdict(config).items() if name not in _NOT_OF_LIGHTGBM}
+        self._params = {name: value for name, value in asdict(config).items() if name not in _NOT_OF_BINS}
         self._params |= {"num_threads": count_threads(config, X), "bin_construct_sample_cnt": _BINNED_ROWS}
         self._params |= {"deterministic": True, "force_col_wise": True, "verbosity": -1}
+        self._params["feature_pre_filter"] = False  # would fix the least rows of a leaf for all tasks
         self._dataset = lgb.Dataset(X, np.zeros(len(X)), params=self._params).construct()
 
     def boost(
@@ -97,18 +103,20 @@ class BinnedColumns:
     ) -> TreeModel:
         """Fit a task on some rows, in rising order; stop by the log loss of the select rows, if there are any.
 
-        ``record`` is called with each round, from 1, and its loss.
+        ``record`` is called with each round, from 1, its loss, and the splits of all trees up to it.
         """
-        present = np.unique(y)
+        present, counts = np.unique(y, return_counts=True)
         if len(present) == 1:
             return TreeModel.build(present.tolist(), None, task=task, n_features=self.n_columns)
         params = {**self._params, **_objective(task, n_classes=len(present)), "seed": seed % 2**31}
+        params["min_data_in_leaf"] = self._config.leaf_rows_for(counts.tolist())
         dataset = self._dataset.subset(rows.tolist(), params=self._params).construct()
         dataset.set_label(np.searchsorted(present, y))
 
         def report(env: lgb.callback.CallbackEnv) -> None:
             results = env.evaluation_result_list
-            record(env.iteration + 1, float(results[0][2]) if results else None)
+            assert isinstance(env.model, lgb.Booster)
+            record(env.iteration + 1, float(results[0][2]) if results else None, _count_splits(env.model))
 
         callbacks: list[Callable[..., Any]] = [report]
         valid = []
@@ -127,6 +135,10 @@ def count_threads(config: GbdtConfig, X: FloatArray) -> int:
     # LightGBM waits for all its threads a thousand times a second: on a busy machine a fit of 800 x 24 values took
     # 25 s with two threads and 0.07 s with one.
     return 1 if X.size < _SMALL else min(config.num_threads, os.cpu_count() or 1)
+
+
+def _count_splits(booster: lgb.Booster) -> int:
+    return int(booster.feature_importance("split").sum())
 
 
 def _objective(task: Task, *, n_classes: int) -> dict[str, Any]:

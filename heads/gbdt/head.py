@@ -32,7 +32,7 @@ _ROUNDS = Range(int, 0, 10_000)
 
 
 class GbdtHead:
-    """One LightGBM model a task, stopped early by the log loss of its select rows.
+    """One LightGBM model a task, stopped early by the log loss of its select rows in all views.
 
     A class that never occurs in training gets probability 0, and its select rows do not take part in stopping; with
     one class in training that class gets 1. Without select rows of a task, all rounds are kept. LightGBM prints
@@ -41,8 +41,8 @@ class GbdtHead:
     Attributes
     ----------
     history_ : tuple of mapping
-        One record a round and task: ``task``, ``round`` (from 1), ``select_loss``. None where a task has no
-        booster or no select rows.
+        One record a round and task: ``task``, ``round`` (from 1), ``select_loss``, None where the task has no select
+        rows, and ``n_splits``, of all trees up to this round. None of a task without a booster.
     best_rounds_ : mapping of task name to int
         Rounds kept; 0 where a task has no booster.
     """
@@ -85,9 +85,9 @@ class GbdtHead:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on rows of a source, with all views of theirs in memory."""
+        """Fit on rows of a source, and stop by others, with all views of theirs in memory."""
         X, y = read_views(source, targets, fit_rows)
-        select = source.read(select_rows), targets.select(select_rows)
+        select = read_views(source, targets, select_rows)
         return self.fit(X, y, select=select, seed=seed, progress=progress)
 
     def _fit(
@@ -101,8 +101,8 @@ class GbdtHead:
     ) -> Self:
         history: list[Mapping[str, Any]] = []
 
-        def record(task: str, round_: int, select_loss: float | None) -> None:
-            history.append({"task": task, "round": round_, "select_loss": select_loss})
+        def record(task: str, round_: int, select_loss: float | None, n_splits: int) -> None:
+            history.append({"task": task, "round": round_, "select_loss": select_loss, "n_splits": n_splits})
             if progress is not None:
                 progress(history[-1])
 
@@ -126,6 +126,24 @@ class GbdtHead:
     def best_rounds_(self) -> dict[str, int]:
         """Rounds kept of each task."""
         return {name: model.booster.current_iteration() if model.booster else 0 for name, model in self._models.items()}
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say whether components stand in for columns, and which boosters never split."""
+        notes = []
+        if self._principal is not None:
+            d, k = self._principal.axes.shape
+            notes.append(
+                f"trees learn from {k:,} principal components of {d:,} columns: --set components=0 gives them all "
+                "columns, and takes longer"
+            )
+        for name, model in self._models.items():
+            if model.booster and not model.n_splits:
+                notes.append(
+                    f"no tree of task {name!r} splits, all rows get the same probabilities: "
+                    "--set min_data_in_leaf=1 lets leaves have a single row"
+                )
+        return tuple(notes)
 
     @property
     def n_parameters(self) -> None:

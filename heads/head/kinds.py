@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
+from heads.data.tasks import Task
 from heads.errors import HeadsError
 from heads.head.protocol import Head
 
-__all__ = ["HEADS", "HeadKind", "config_class", "find_kind", "head_class", "is_head_file"]
+__all__ = [
+    "HEADS",
+    "HeadKind",
+    "config_class",
+    "differs_by_seed",
+    "find_kind",
+    "head_class",
+    "is_head_file",
+    "make_head",
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,11 @@ class HeadKind:
         is read once (`heads.linear.head.LinearHead.fit_parts`).
     is_random : bool
         Whether heads differ from seed to seed.
+    has_members : bool
+        Whether the heads are made of heads of other kinds: a setting ``KIND.name`` is one of these, columns, device and
+        memory are handed on to them, and their config tells whether they are random.
+    former : mapping
+        Settings that early heads and ablations under way do not state, and what they were then.
     """
 
     package: str
@@ -41,14 +56,20 @@ class HeadKind:
     fits_packs: bool = False
     shares_parts: bool = False
     is_random: bool = True
+    has_members: bool = False
+    former: Mapping[str, Any] = field(default_factory=dict)
 
 
 HEADS: Mapping[str, HeadKind] = {
-    "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True),
+    "mlp": HeadKind("heads.mlp", "MlpHead", "MlpConfig", is_network=True, fits_packs=True, former={"components": 0}),
     "linear": HeadKind("heads.linear", "LinearHead", "LinearConfig", shares_parts=True, is_random=False),
+    "lda": HeadKind("heads.lda", "LdaHead", "LdaConfig", is_random=False),
     "gbdt": HeadKind("heads.gbdt", "GbdtHead", "GbdtConfig"),
+    "ensemble": HeadKind("heads.ensemble", "EnsembleHead", "EnsembleConfig", has_members=True),
 }
-_FILE = re.compile(r"head\.json|(weights|components)\.safetensors|model-(0|[1-9]\d{0,4})\.txt")
+_FILE = re.compile(
+    r"(member-(0|[1-9]\d?)\.)?(head\.json|(weights|components)\.safetensors|model-(0|[1-9]\d{0,4})\.txt)"
+)
 
 
 def find_kind(name: str) -> HeadKind:
@@ -68,6 +89,22 @@ def config_class(name: str) -> Any:
     """Import and return the config of a kind of head, a dataclass."""
     kind = find_kind(name)
     return getattr(import_module(kind.package), kind.config)
+
+
+def make_head(name: str, tasks: Sequence[Task], config: Any, **options: Any) -> Head:
+    """Return a head of a kind that is to be fitted; ``options`` are those that its class takes beside the config."""
+    build: Any = head_class(name)
+    head: Head = build(tasks, config, **options)
+    return head
+
+
+def differs_by_seed(name: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether heads of a kind with these settings differ from seed to seed."""
+    kind = find_kind(name)
+    if not kind.has_members:
+        return kind.is_random
+    named = {key: settings[key] for key in ("members",) if key in settings}
+    return bool(config_class(name).from_mapping(named).is_random)
 
 
 def is_head_file(name: str) -> bool:

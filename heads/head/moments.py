@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from heads.data.row_source import RowSource, as_source
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 from heads.head.protocol import FloatArray
@@ -46,20 +47,28 @@ class Moments:
         """Number of rows."""
         return int(self.counts.sum())
 
+    @property
+    def centres(self) -> Float64Array:
+        """Where the groups' means lie from the mean of all rows: (g, d)."""
+        return self.means - self.counts @ self.means / self.n
+
     @classmethod
     def of(
         cls,
-        X: FloatArray,
+        X: FloatArray | RowSource,
         *,
         rows: IntArray | None = None,
         groups: IntArray | None = None,
         dtype: DTypeLike = np.float64,
     ) -> Self:
-        """Measure rows of ``X`` (n, d), chunk by chunk: memory beside ``X`` and the result is a few dozen MB.
+        """Measure rows of ``X`` (n, d) in one reading: memory beside the result is a few dozen MB.
+
+        Chunks are measured around their own means, and joined as `join` does.
 
         Parameters
         ----------
-        X : float32 array (n, d)
+        X : float32 array (n, d), or RowSource
+            Of a source, the clean view.
         rows : int array, optional
             Which ones; default all.
         groups : int array (n,), optional
@@ -67,21 +76,33 @@ class Moments:
         dtype : {float64, float32}
             Precision of the products within a chunk; chunks are summed in float64. float32 is twice as fast.
         """
-        rows = np.arange(len(X)) if rows is None else rows
-        groups = np.zeros(len(X), dtype=np.int64) if groups is None else groups
+        source = as_source(X)
+        rows = np.arange(source.n_rows) if rows is None else rows
+        groups = np.zeros(source.n_rows, dtype=np.int64) if groups is None else groups
         if len(rows) == 0:
             raise HeadsError("X has no rows to measure, expected at least one")
-        n_groups, step = int(groups.max()) + 1, max(1, _CHUNK // X.shape[1])
-        chunks = [rows[start : start + step] for start in range(0, len(rows), step)]
-        counts = np.bincount(groups[rows], minlength=n_groups).astype(np.int64)
-        means = np.zeros((n_groups, X.shape[1]))
-        for chunk in chunks:
-            means += np.equal.outer(np.arange(n_groups), groups[chunk]).astype(np.float64) @ X[chunk].astype(np.float64)
-        means /= np.maximum(counts, 1)[:, None]
-        scatter = np.zeros((X.shape[1], X.shape[1]))
-        for chunk in chunks:
-            deviation = (X[chunk] - means[groups[chunk]]).astype(dtype, copy=False)
+        n_groups, d = int(groups.max()) + 1, source.n_columns
+        counts = np.zeros(n_groups, dtype=np.int64)
+        means, scatter = np.zeros((n_groups, d)), np.zeros((d, d))
+        step = max(1, _CHUNK // d)
+        for start in range(0, len(rows), step):
+            chunk = rows[start : start + step]
+            values, of = source.read(chunk), groups[chunk]
+            if not np.isfinite(values).all():
+                first = int(np.argmin(np.isfinite(values).all(axis=0)))
+                raise HeadsError(f"X has values that are NaN or infinite, the first in column {first}")
+            found = np.bincount(of, minlength=n_groups)
+            sums = np.equal.outer(np.arange(n_groups), of).astype(np.float64) @ values.astype(np.float64)
+            own = sums / np.maximum(found, 1)[:, None]
+            deviation = (values - own[of]).astype(dtype, copy=False)
             scatter += deviation.T @ deviation
+            share = found / np.maximum(counts + found, 1)
+            moved = own - means
+            if counts.any():
+                between = np.sqrt(counts * share)[:, None] * moved
+                scatter += between.T @ between
+            means += share[:, None] * moved
+            counts += found
         return cls(counts, means, scatter)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from heads.data.row_source import RowSource
     from heads.files.contents import Contents
 
-__all__ = ["Device", "Head", "Prediction", "Progress"]
+__all__ = ["Device", "Head", "Noting", "Prediction", "Progress"]
 
 FloatArray = NDArray[np.float32]
 Device = Literal["cpu", "cuda"]
@@ -56,7 +56,10 @@ class Head(Protocol):
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on ``X``; choose epochs, strengths and the like on the rows of ``select`` only."""
+        """Fit on ``X``, rows in one view; choose epochs, strengths and the like on the rows of ``select`` only.
+
+        By what they are chosen, `heads.head.selecting` says.
+        """
         ...
 
     def fit_rows(
@@ -69,7 +72,9 @@ class Head(Protocol):
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on some rows of a source, in all views of theirs; choose on others, in view 0.
+        """Fit on some rows of a source and choose on others, of both in all their views.
+
+        With several views every task is chosen by its log loss over all of them (`heads.head.selecting`).
 
         Parameters
         ----------
@@ -103,4 +108,14 @@ class Head(Protocol):
     @classmethod
     def load(cls, contents: Contents) -> Self:
         """Read what `save` wrote; the folder is untrusted."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A fitted head that may have something to say to whoever fitted it."""
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """What is better known, a sentence each; none where all is as usual."""
         ...

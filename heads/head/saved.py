@@ -22,6 +22,8 @@ from heads.files.document import is_version, parse_document
 from heads.files.ranges import Range
 
 __all__ = [
+    "DESCRIPTION",
+    "MAX_DESCRIPTION",
     "Description",
     "check_settings",
     "read_description",
@@ -30,9 +32,12 @@ __all__ = [
     "write_tensors",
 ]
 
+DESCRIPTION = "head.json"
+"""The file of a description."""
+MAX_DESCRIPTION = 16 * 2**20
+"""Bytes that it may have."""
+
 _FORMAT = 1
-_DESCRIPTION = "head.json"
-_MAX_JSON = 16 * 2**20
 _MAX_TENSORS = 2**30
 _MAX_HEADER = 2**20
 _MAX_ENTRY = 4096  # bytes that one array takes in the header of a file
@@ -77,13 +82,13 @@ class Description:
 def write_description(folder: Path, description: Description) -> None:
     """Write ``head.json``."""
     text = json.dumps({"format": _FORMAT, **asdict(description)}, indent=1, allow_nan=False)
-    (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
 def read_description(contents: Contents, kind: str) -> Description:
     """Read and check ``head.json`` of an untrusted folder."""
-    path = contents.folder / _DESCRIPTION
-    found = parse_document(contents.read(_DESCRIPTION, limit=_MAX_JSON), str(path))
+    path = contents.path(DESCRIPTION)
+    found = parse_document(contents.read(DESCRIPTION, limit=MAX_DESCRIPTION), str(path))
     names = {"format", *Description.__dataclass_fields__}
     if not isinstance(found, dict) or set(found) != names:
         raise HeadsError(f"{path} does not have exactly the keys {sorted(names)!r}")
@@ -110,7 +115,7 @@ def read_tensors(
     contents: Contents, name: str, expected: Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
 ) -> dict[str, NDArray[Any]]:
     """Read an untrusted safetensors file: the ``expected`` names, dtypes and shapes, all values finite."""
-    path = contents.folder / name
+    path = contents.path(name)
     n_bytes = sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in expected.values())
     limit = min(n_bytes + _MAX_HEADER + _MAX_ENTRY * len(expected), _MAX_TENSORS)
     try:

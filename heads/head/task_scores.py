@@ -1,4 +1,4 @@
-"""Which fitted state is best: scores on the rows kept for selection."""
+"""How good a fitted state is on the rows kept for selection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from heads.errors import HeadsError
 from heads.head.metrics import balanced_accuracy, binary_metrics, macro_f1
 from heads.head.protocol import Prediction
 
-__all__ = ["paper_score", "selection_score", "task_score"]
+__all__ = ["log_loss", "paper_score", "selection_score", "task_score"]
+
+_LEAST = float(np.finfo(np.float32).eps)  # what float32 keeps of 1 - p
 
 
 def task_score(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> float:
@@ -26,8 +28,17 @@ def task_score(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> flo
     return macro_f1(y, proba.argmax(axis=1))
 
 
+def log_loss(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> float:
+    """Return the mean of ``-log`` of the probability of each row's class, over at least one row of one task.
+
+    A probability counts as 1.2e-7 at least: to float32 one that is as close to 1 is 1.
+    """
+    picked = np.where(y == 1, proba, 1 - proba) if task.kind == "binary" else proba[np.arange(len(y)), y]
+    return float(-np.log(np.maximum(picked.astype(np.float64), _LEAST)).mean())
+
+
 def selection_score(prediction: Prediction, targets: Targets, tasks: Sequence[Task]) -> float:
-    """Return the mean `task_score` over the tasks that have rows: both tasks choose, not A's F1 alone.
+    """Return the mean `task_score` over the tasks that have rows.
 
     A task's rows are those to which it applies: B is scored on true AI rows whose generator is known.
 

@@ -15,23 +15,15 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
-from heads.head.saved import (
-    Description,
-    check_settings,
-    read_description,
-    read_tensors,
-    write_description,
-    write_tensors,
-)
-from heads.head.scaling import Standardizer, check_features, check_finite
-from heads.linear.path import SOLVERS, Layer, choose, solve_path
+from heads.head.saved import Description, check_settings, read_description, write_description
+from heads.head.shared_moments import PartMoments, SharedMoments
+from heads.linear.path import SOLVERS, choose, solve_path
 from heads.linear.rows import LinearRows
-from heads.linear.shared_moments import PartMoments, SharedMoments
 
 __all__ = ["LinearConfig", "LinearHead"]
 
-_WEIGHTS = "weights.safetensors"
 _STRENGTH = Range(float, 1e-12, 1e12)
 _MAX_ITER = Range(int, 1, 10**6)
 
@@ -84,7 +76,7 @@ class LinearConfig:
 class LinearHead:
     """One linear layer a task: binary for A, over the AI rows and their generators for B.
 
-    The strength is chosen a task, on its select rows: best `task_score`, then lowest log loss, then the strongest
+    The strength is chosen a task, on its select rows, as `heads.head.selecting` says; of equal ones the strongest
     regularisation; without select rows of the task, the middle one. A class that never occurs in training gets
     probability 0. Nothing is random: ``seed`` is accepted and not used.
 
@@ -119,10 +111,8 @@ class LinearHead:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on ``X``; ``select`` chooses the strengths."""
-        check_fit_rows(self.tasks, X, targets, select=select)
-        shared = self._measure(X, targets, [np.arange(len(X))])
-        return self._fit(LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select), progress)
+        """Fit on ``X``, rows in one view; ``select`` chooses the strengths."""
+        return self._fit_views(X, targets, select=select, n_views=1, progress=progress)
 
     def fit_rows(
         self,
@@ -134,10 +124,10 @@ class LinearHead:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Fit on rows of a source, with all views of theirs in memory."""
+        """Fit on rows of a source, and choose on others, with all views of theirs in memory."""
         X, y = read_views(source, targets, fit_rows)
-        select = source.read(select_rows), targets.select(select_rows)
-        return self.fit(X, y, select=select, seed=seed, progress=progress)
+        select = read_views(source, targets, select_rows)
+        return self._fit_views(X, y, select=select, n_views=source.n_views, progress=progress)
 
     @classmethod
     def fit_parts(
@@ -171,17 +161,30 @@ class LinearHead:
             # What moments say of the rows is all that their solvers ask for: no copy of them.
             given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
-            head._fit(LinearRows(given, targets.select(rows), select=select), progress)
+            head._fit(LinearRows(given, targets.select(rows), select=select), n_views=1, progress=progress)
         return heads
+
+    def _fit_views(
+        self,
+        X: FloatArray,
+        targets: Targets,
+        *,
+        select: tuple[FloatArray, Targets],
+        n_views: int,
+        progress: Progress | None,
+    ) -> Self:
+        check_fit_rows(self.tasks, X, targets, select=select)
+        shared = self._measure(X, targets, [np.arange(len(X))])
+        rows = LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select)
+        return self._fit(rows, n_views=n_views, progress=progress)
 
     def _measure(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> SharedMoments | None:
         return SharedMoments(X, targets, parts) if self.config.takes_moments else None
 
-    def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
+    def _fit(self, rows: LinearRows, *, n_views: int, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
-        self._layers: dict[str, Layer] = {}
+        layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
-        self._scaler = rows.scaler
         for task in self.tasks:
             steps = []
             for layer, record in solve_path(rows, task, **asdict(self.config)):
@@ -189,36 +192,24 @@ class LinearHead:
                 history.append(record)
                 if progress is not None:
                     progress(record)
-            self._layers[task.name], best = choose(steps)
+            layers[task.name], best = choose(task, steps, n_views=n_views)
             self.strengths_[task.name] = best["strength"]
-        self._history = tuple(history)
+        self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
 
     @property
     def n_parameters(self) -> int:
         """Coefficients and intercepts of all tasks."""
-        return sum(layer.coef.size + layer.intercept.size for layer in self._layers.values())
+        return self._layers.n_parameters
 
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the class probabilities of ``X`` (n, d)."""
-        check_features(X, n_features=len(self._scaler.mean))
-        X = self._scaler.transform(X)
-        proba = {task.name: self._layers[task.name].proba(X, binary=task.kind == "binary") for task in self.tasks}
-        for name, values in proba.items():
-            check_finite(values, f"the prediction of task {name!r}")
-        return Prediction(proba)
+        return self._layers.predict(X, self.tasks)
 
     def save(self, folder: Path) -> None:
         """Write ``head.json`` and ``weights.safetensors`` into an existing folder."""
-        arrays: dict[str, Any] = {
-            "scaler.mean": self._scaler.mean,
-            "scaler.inverse_scale": self._scaler.inverse_scale,
-        }
-        for place, task in enumerate(self.tasks):
-            for name, value in vars(self._layers[task.name]).items():
-                arrays[f"{place}.{name}"] = value
-        write_tensors(folder / _WEIGHTS, arrays)
-        n_features, config, fitted = len(self._scaler.mean), asdict(self.config), {"strengths": self.strengths_}
+        self._layers.write(folder, self.tasks)
+        n_features, config, fitted = len(self._layers.scaler.mean), asdict(self.config), {"strengths": self.strengths_}
         description = Description(self.kind, self.tasks, n_features, config, self._history, fitted)
         write_description(folder, description)
 
@@ -230,21 +221,7 @@ class LinearHead:
         strengths: Any = found.fitted.get("strengths")
         if not _has_strengths(strengths, found.tasks):
             raise HeadsError(f"{folder} has fitted values {found.fitted!r:.80}, expected a strength a task")
-        expected: dict[str, Any] = {
-            f"scaler.{name}": (np.float64, (found.n_features,)) for name in ("mean", "inverse_scale")
-        }
-        for place, task in enumerate(found.tasks):
-            expected[f"{place}.coef"] = (np.float32, (task.n_logits, found.n_features))
-            expected[f"{place}.intercept"] = (np.float32, (task.n_logits,))
-            expected[f"{place}.present"] = (np.bool_, (len(task.classes),))
-        arrays = read_tensors(contents, _WEIGHTS, expected)
-        head._scaler = Standardizer(arrays["scaler.mean"], arrays["scaler.inverse_scale"])
-        head._layers = {
-            task.name: Layer(*(arrays[f"{place}.{name}"] for name in ("coef", "intercept", "present")))
-            for place, task in enumerate(found.tasks)
-        }
-        if not all(layer.present.any() for layer in head._layers.values()):
-            raise HeadsError(f"{folder / _WEIGHTS} has a task without a class present")
+        head._layers = LinearLayers.read(contents, found)
         head.strengths_, head._history = strengths, found.history
         return head
 

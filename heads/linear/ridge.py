@@ -8,19 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from heads.data.tasks import IntArray
 from heads.errors import HeadsError
+from heads.head.class_scores import Scores, gaussian_scores
 from heads.head.moments import Moments
 
-__all__ = ["Scores", "discriminant_path", "fit_factor", "ridge_path"]
+__all__ = ["discriminant_path", "ridge_path"]
 
 _ROUNDING = 1e-14
-_LOG_TOLERANCE = 1e-3
-_LOG_FACTOR = (-8.0, 8.0)
 
 Float64Array = NDArray[np.float64]
-Scores = tuple[Float64Array, Float64Array]
-"""Coefficients (k, d) and intercepts (k,), one a class."""
 
 
 def ridge_path(moments: Moments, strengths: Sequence[float]) -> Iterator[Scores]:
@@ -43,11 +39,11 @@ def ridge_path(moments: Moments, strengths: Sequence[float]) -> Iterator[Scores]
 
 
 def discriminant_path(moments: Moments, strengths: Sequence[float]) -> Iterator[Scores]:
-    """Return the log posteriors, up to a constant, of Gaussians with a common covariance.
+    """Return the `gaussian_scores` of each strength.
 
     The covariance within the classes is shrunk towards a multiple of the identity (Friedman 1989, eq. 18) as if
     ``1 / strength`` more rows had been seen that vary alike in every direction: scikit-learn's
-    ``LinearDiscriminantAnalysis(solver="lsqr", shrinkage=1 / (1 + strength * n))``. Priors are those of the rows.
+    ``LinearDiscriminantAnalysis(solver="lsqr", shrinkage=1 / (1 + strength * n))``.
 
     Parameters
     ----------
@@ -55,35 +51,12 @@ def discriminant_path(moments: Moments, strengths: Sequence[float]) -> Iterator[
         Of standardised rows, grouped by class; each class has a row.
     strengths : sequence of float
     """
-    n, mean = moments.n, moments.merge().means[0]
-    centres = moments.means - mean
-    variance = float(np.trace(moments.scatter)) / n / len(mean)
+    n, centres = moments.n, moments.centres
+    variance = float(np.trace(moments.scatter)) / n / centres.shape[1]
     # Rows that all sit on their class mean have no covariance: any will do, as no shrinkage changes its shape.
     ridges = [variance / strength or 1.0 for strength in strengths]
     for strength, solved in zip(strengths, _solve(moments.scatter, ridges, centres.T), strict=True):
-        coef = (n + 1 / strength) * solved.T
-        intercept = np.log(moments.counts / n) - ((centres / 2 + mean) * coef).sum(axis=1)
-        yield coef, intercept
-
-
-def fit_factor(scores: Float64Array, y: IntArray) -> float:
-    """Return the number by which scores (n, k) have to be multiplied for the lowest log loss as a softmax.
-
-    The inverse of a temperature. It keeps the order of the classes in every row: it changes how sure the
-    probabilities are, not what they say (Guo, Pleiss, Sun & Weinberger 2017, section 4.2).
-    """
-    from scipy.optimize import minimize_scalar  # half a second, which only a fit has to spend
-
-    # What is taken from all scores of a row changes no softmax: with the largest at 0 no factor overflows.
-    below = scores - scores.max(axis=1, keepdims=True)
-    true = float(below[np.arange(len(y)), y].mean())
-
-    def loss(log_factor: float) -> float:
-        factor = np.exp(log_factor)
-        return float(np.log(np.exp(factor * below).sum(axis=1)).mean() - factor * true)
-
-    found = minimize_scalar(loss, bounds=_LOG_FACTOR, method="bounded", options={"xatol": _LOG_TOLERANCE})
-    return float(np.exp(found.x))
+        yield gaussian_scores(moments, (n + 1 / strength) * solved.T)
 
 
 def _solve(scatter: Float64Array, ridges: Sequence[float], right: Float64Array) -> list[Float64Array]:

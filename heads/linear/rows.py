@@ -8,8 +8,8 @@ from heads.data.tasks import IntArray, Targets, Task
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
 from heads.head.scaling import Standardizer
+from heads.head.shared_moments import PartMoments
 from heads.linear.logistic import Curvature
-from heads.linear.shared_moments import PartMoments
 
 __all__ = ["LinearRows"]
 

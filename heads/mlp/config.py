@@ -19,6 +19,7 @@ _FEW = Range(int, 1, 10**6)
 _RATE = Range(float, 0, FINITE)
 _RANGES = {
     "dim": Range(int, 1, 65_536),
+    "components": Range(int, 0, 2**20),
     "batch_size": Range(int, 1, 2**31),
     "epochs": _FEW,
     "patience": _FEW,
@@ -38,6 +39,10 @@ class MlpConfig:
     ----------
     dim : int
         Width of the hidden layer (of each, where the fusion has several).
+    components : int
+        Principal axes of each modality's standardised columns to which these are turned for training, where there are
+        as many; 0 trains on the columns as they are, as fusion ``layers`` always does. Saved heads take raw columns
+        either way.
     loss : {"multitask", "paper", "joint"}
         See `heads.mlp.losses`.
     weight : float
@@ -53,12 +58,13 @@ class MlpConfig:
         Patience does not end training before so many steps of the optimiser: on little data an epoch is one or two
         of them, and says nothing. On 42,000 rows it is 3 epochs, fewer than the patience.
     select_by : {"all", "paper"}
-        `selection_score` over all tasks, or A's binary F1 alone.
+        By which the epoch is chosen: `heads.head.selecting.joint_merit` of all tasks, or A's binary F1 alone.
     fusion : str
         A key of `heads.data.fusion.FUSIONS`: the network, and the columns that it takes.
     """
 
     dim: int = 512
+    components: int = 1024
     loss: Literal["multitask", "paper", "joint"] = "multitask"
     weight: float = 1.0
     lr: float = 1e-3
@@ -82,7 +88,7 @@ class MlpConfig:
     @classmethod
     def paper(cls) -> Self:
         """Return the settings of NAU-QMUL's published code (but its encoders stay frozen)."""
-        return cls(loss="paper", lr=2e-5, epochs=8, patience=None, select_by="paper")
+        return cls(components=0, loss="paper", lr=2e-5, epochs=8, patience=None, select_by="paper")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

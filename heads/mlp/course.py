@@ -25,9 +25,10 @@ class Course:
     Attributes
     ----------
     history : list of mapping
-        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score``.
+        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score``,
+        ``merit``.
     best_epoch : int
-        Best score, then lowest ``select_loss``, then earliest; 0 if there was none.
+        Largest ``merit``, then lowest ``select_loss``, then earliest; 0 if there was none.
     best : mapping
         The weights of that epoch.
     diverged : int or None
@@ -60,20 +61,25 @@ class Course:
         loss: float,
         select_loss: float,
         *,
-        score: Callable[[], float],
+        judge: Callable[[], Mapping[str, float]],
         weights: Callable[[], Mapping[str, Tensor]],
     ) -> None:
-        """Note an epoch; ``weights`` is called for the head's parameters if it is the best so far."""
+        """Note an epoch.
+
+        Parameters
+        ----------
+        loss, select_loss : float
+        judge : callable
+            Returns ``score`` and ``merit``; called if the losses are finite.
+        weights : callable
+            Returns the head's parameters; called if the epoch is the best so far.
+        """
         epoch = len(self.history) + 1
         if not np.isfinite([loss, select_loss]).all():
             self.diverged = epoch
         else:
-            self._note(epoch, loss, select_loss, score=score(), weights=weights)
-
-    def _note(
-        self, epoch: int, loss: float, select_loss: float, *, score: float, weights: Callable[[], Mapping[str, Tensor]]
-    ) -> None:
-        self.history.append({"epoch": epoch, "loss": loss, "select_loss": select_loss, "score": score})
-        if (score, -select_loss) > self._best_key:
-            self._best_key, self.best_epoch = (score, -select_loss), epoch
-            self.best = weights()
+            judged = judge()
+            self.history.append({"epoch": epoch, "loss": loss, "select_loss": select_loss, **judged})
+            key = judged["merit"], -select_loss
+            if key > self._best_key:
+                self._best_key, self.best_epoch, self.best = key, epoch, weights()

@@ -7,7 +7,7 @@ them. Those of a lane that have the same network are stacked into a pack, whose 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -24,8 +24,9 @@ from heads.errors import HeadsError
 from heads.head.checks import check_labels
 from heads.head.scaling import Standardizer
 from heads.mlp.config import MlpConfig
+from heads.mlp.inputs import Inputs
 from heads.mlp.lane import Lane, Member
-from heads.mlp.matrix import Matrix, Resident, Streamed, measure_rows
+from heads.mlp.matrix import Matrix, Resident, Streamed
 from heads.mlp.network import FittedNetwork, Network
 from heads.mlp.order import SHARED_ORDER, RowOrder
 from heads.mlp.precision import Precision, matrix_dtype
@@ -52,7 +53,7 @@ class HeadSpec:
     fit_rows : int array (n,)
         Rows of X that it may learn from, standardisation included; those without any label are left out.
     select_rows : int array (m,)
-        Rows of X that choose its epoch, in view 0.
+        Rows of X that choose its epoch, in all views.
     """
 
     config: MlpConfig
@@ -79,8 +80,8 @@ def fit_pack(
     Parameters
     ----------
     X : array (n, d) or (n_views, n, d), float32 or float16; or RowSource
-        Raw vectors, of which each head standardises its own columns by its own ``fit_rows``. With several views each
-        row takes a random one in each epoch.
+        Raw vectors, of which each head standardises its own columns by its own ``fit_rows``, and turns them to their
+        principal axes if its config says so. With several views each row takes a random one in each epoch.
     targets : Targets
         Of the rows of X.
     specs : sequence of HeadSpec
@@ -113,7 +114,7 @@ def fit_pack(
         raise HeadsError(f"X has {source.n_rows} rows, the targets have {len(targets)}")
     trainer = _Trainer(source, targets, tasks, columns, device, matrix_dtype(device, precision), order, memory)
     fitted: dict[int, FittedNetwork] = {}
-    for group in _group(range(len(specs)), lambda k: _digest(specs[k].fit_rows)):
+    for group in _group(range(len(specs)), lambda k: (_digest(specs[k].fit_rows), trainer.components(specs[k]))):
         fitted |= trainer.train({k: specs[k] for k in group}, progress)
     return [fitted[k] for k in range(len(specs))]
 
@@ -132,16 +133,17 @@ class _Trainer:
     memory: int | str | None
 
     def train(self, specs: Mapping[int, HeadSpec], progress: PackProgress | None) -> dict[int, FittedNetwork]:
-        """Train heads that learn from the same rows, and so are standardised alike."""
+        """Train heads that learn from the same rows, and see the same inputs."""
         rows = np.asarray(next(iter(specs.values())).fit_rows, dtype=np.int64)
         for spec in specs.values():
             check_labels(self.tasks, self.targets.select(rows), self.targets.select(spec.select_rows))
         rows = rows[np.any([self.targets.applies[task.name][rows] for task in self.tasks], axis=0)]
-        scaler = measure_rows(self.source, rows)
-        matrix, window = self._matrix(scaler, [rows, *(spec.select_rows for spec in specs.values())])
+        components = self.components(next(iter(specs.values())))
+        inputs = Inputs.fit(self.source, rows, self.columns, components=components)
+        matrix, window = self._matrix(inputs, [rows, *(spec.select_rows for spec in specs.values())])
         fitted: dict[int, FittedNetwork] = {}
         for lane in _group(specs, lambda k: self._lane_key(specs[k])):
-            members = {k: self._member(k, specs[k], len(rows)) for k in lane}
+            members = {k: self._member(k, specs[k], inputs, n_rows=len(rows)) for k in lane}
             first = specs[lane[0]]
             seed = first.seed if self.order == "own" else SHARED_ORDER
             order = RowOrder(torch.from_numpy(rows), seed=seed, n_views=self.source.n_views, window=window)
@@ -157,44 +159,61 @@ class _Trainer:
             for member in epochs:
                 if progress is not None:
                     progress(member.place, member.course.history[-1])
-            fitted |= {k: _finish(member, scaler) for k, member in members.items()}
+            fitted |= {k: _finish(member, inputs) for k, member in members.items()}
         return fitted
 
     def _lane_key(self, spec: HeadSpec) -> tuple[Any, ...]:
         seed = spec.seed if self.order == "own" else None
         return seed, spec.config.batch_size, _digest(spec.select_rows)
 
-    def _member(self, place: int, spec: HeadSpec, n_rows: int) -> Member:
-        config = spec.config
-        own, span = self.columns, slice(0, self.columns.width)
-        if own.is_known:
-            modalities = fusion_modalities(config.fusion)
-            span, own = own.span(modalities), own.of(modalities)
-        network = Network.build(config, self.tasks, own)
-        return Member(place, network, config, span=span, seed=spec.seed, n_rows=n_rows)
+    def components(self, spec: HeadSpec) -> int:
+        """Return to how many axes of each modality the columns of a head are turned; 0: to none."""
+        columns = self.columns.of(_modalities(self.columns, spec.config))
+        projections = Network.build(spec.config, self.tasks, columns).projections
+        return 0 if any(p.n_blocks > 1 for p in projections) else spec.config.components
 
-    def _matrix(self, scaler: Standardizer, rows: Sequence[IntArray]) -> tuple[Matrix, int | None]:
+    def _member(self, place: int, spec: HeadSpec, inputs: Inputs, *, n_rows: int) -> Member:
+        modalities = _modalities(self.columns, spec.config)
+        network = Network.build(spec.config, self.tasks, inputs.columns.of(modalities))
+        span = inputs.columns.span(modalities)
+        return Member(place, network, spec.config, span=span, seed=spec.seed, n_rows=n_rows)
+
+    def _matrix(self, inputs: Inputs, rows: Sequence[IntArray]) -> tuple[Matrix, int | None]:
         """Return a matrix that has some rows, and the rows of its window (None: it is resident)."""
         source = self.source
         needed = np.zeros(source.n_rows, dtype=np.bool_)
         for part in rows:
             needed[part] = True
-        n_needed, width = int(np.count_nonzero(needed)), source.n_columns * self.dtype.itemsize
+        n_needed, width = int(np.count_nonzero(needed)), inputs.columns.width * self.dtype.itemsize
         # The other half is left to the heads and to what is read at a time.
         room = None if self.memory is None else parse_memory(self.memory) // 2 - _ROW_BYTES * n_needed
         if room is None or source.n_views * n_needed * width <= room:
             kept = np.flatnonzero(needed)
-            return Resident(source, kept, scaler=scaler, device=self.device, dtype=self.dtype), None
+            return Resident(source, kept, inputs=inputs, device=self.device, dtype=self.dtype), None
         window = max(room // width, _LEAST_WINDOW)
-        return Streamed(source, scaler=scaler, window=window, device=self.device, dtype=self.dtype), window
+        return Streamed(source, inputs=inputs, window=window, device=self.device, dtype=self.dtype), window
 
 
-def _finish(member: Member, scaler: Standardizer) -> FittedNetwork:
-    course, span = member.course, member.span
+def _modalities(columns: Columns, config: MlpConfig) -> tuple[str, ...]:
+    """Return those that a head takes, which have to be there: all, where nothing is known of the columns."""
+    modalities = fusion_modalities(config.fusion) if columns.is_known else columns.modalities
+    columns.span(modalities)
+    return modalities
+
+
+def _finish(member: Member, inputs: Inputs) -> FittedNetwork:
+    """Return a trained head as one of raw columns: the turn of its inputs goes into the weights that they meet."""
+    course, modalities, weights = member.course, member.network.columns.modalities, dict(member.course.best)
+    span = inputs.raw.span(modalities)
+    network, turn = replace(member.network, columns=inputs.raw.of(modalities)), inputs.turn(modalities)
+    if turn is not None:
+        for seen, raw in zip(member.network.projections, network.projections, strict=True):
+            back = torch.from_numpy(turn[raw.start : raw.stop, seen.start : seen.stop]).mT
+            weights[f"{seen.name}.weight"] = weights[f"{seen.name}.weight"] @ back
     return FittedNetwork(
-        network=member.network,
-        scaler=Standardizer(scaler.mean[span], scaler.inverse_scale[span]),
-        weights=dict(course.best),
+        network=network,
+        scaler=Standardizer(inputs.scaler.mean[span], inputs.scaler.inverse_scale[span]),
+        weights=weights,
         history=tuple(course.history),
         best_epoch=course.best_epoch,
         seconds=course.seconds,

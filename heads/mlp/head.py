@@ -17,6 +17,7 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.checks import check_fit_rows
+from heads.head.kinds import find_kind
 from heads.head.protocol import Device, FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, read_tensors, write_description, write_tensors
 from heads.head.scaling import Standardizer
@@ -52,9 +53,10 @@ class MlpHead:
     fitted_ : FittedNetwork
         What was learnt.
     history_ : tuple of mapping
-        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score``.
+        One record an epoch: ``epoch`` (from 1), ``loss`` (mean over the batches), ``select_loss``, ``score`` and
+        ``merit`` (`heads.head.selecting.joint_merit`); the last three on the select rows, in all views.
     best_epoch_ : int
-        The epoch whose weights were kept: best score, then lowest ``select_loss``, then earliest.
+        The epoch whose weights were kept: largest ``merit``, then lowest ``select_loss``, then earliest.
     """
 
     kind: ClassVar[str] = "mlp"
@@ -124,7 +126,7 @@ class MlpHead:
     ) -> Self:
         """Fit on rows of a source that need not be in memory: a pack of one, see `engine.fit_pack`.
 
-        Each row takes a random one of its views in each epoch.
+        Each row takes a random one of its views in each epoch; the epoch is chosen on all views of the select rows.
         """
         (fitted,) = fit_pack(
             source,
@@ -163,7 +165,7 @@ class MlpHead:
     def load(cls, contents: Contents) -> Self:
         """Read what `save` wrote; the folder is untrusted."""
         found = read_description(contents, cls.kind)
-        config = MlpConfig.from_mapping(found.config)
+        config = MlpConfig.from_mapping({**find_kind(cls.kind).former, **found.config})
         best_epoch, columns = _read_fitted(found, contents.folder)
         head = cls(found.tasks, config, columns=columns)
         network = Network.build(config, found.tasks, columns)

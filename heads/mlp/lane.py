@@ -14,6 +14,7 @@ from torch import Tensor
 
 from heads.data.tasks import Targets
 from heads.head.protocol import Prediction
+from heads.head.selecting import joint_merit
 from heads.head.task_scores import paper_score, selection_score
 from heads.mlp.config import MlpConfig
 from heads.mlp.course import Course
@@ -28,7 +29,6 @@ __all__ = ["Lane", "Member"]
 IntArray = NDArray[np.int64]
 
 _SCORE_ROWS = 8192
-_SCORES = {"all": selection_score, "paper": paper_score}
 
 
 class Member:
@@ -53,6 +53,7 @@ class Lane:
     order : RowOrder
         Of the rows to learn from.
     select_rows : int array (m,)
+        Heads are judged on them in all views that they learn from.
     device : str
     dtype : torch.dtype
     """
@@ -71,8 +72,10 @@ class Lane:
         self._matrix, self._order, self._device = matrix, order, device
         self._batch_size = members[0].config.batch_size
         self._labels = _labels(targets.select(order.rows.numpy()), device)
-        self._select_rows = torch.from_numpy(select_rows)
-        self._select_targets = targets.select(select_rows)
+        self._n_views, n_rows = order.n_views, len(select_rows)
+        self._select_rows = torch.from_numpy(select_rows).repeat(self._n_views)
+        self._select_views = torch.arange(self._n_views, dtype=torch.int16).repeat_interleave(n_rows)
+        self._select_targets = targets.select(self._select_rows.numpy())
         self._select_labels = _labels(self._select_targets, device)
         stacks: dict[Any, list[Member]] = {}
         for member in members:
@@ -125,7 +128,7 @@ class Lane:
                 member.course.record(
                     float(loss[k]),
                     select_loss[k],
-                    score=partial(self._score, member, proba, k),
+                    judge=partial(self._score, member, proba, k),
                     weights=partial(pack.copy, k),
                 )
         members = [member for _, stack in self._stacks for member in stack]
@@ -134,13 +137,20 @@ class Lane:
             member.course.seconds += elapsed * member.network.n_parameters / total
         return [member for member in members if member.course.diverged is None]
 
-    def _score(self, member: Member, proba: Mapping[str, NDArray[np.float32]], place: int) -> float:
+    def _score(self, member: Member, proba: Mapping[str, NDArray[np.float32]], place: int) -> dict[str, float]:
+        """Return the score of a head's epoch, and its merit, by which the best one is chosen."""
         prediction = Prediction({name: value[place] for name, value in proba.items()})
-        return _SCORES[member.config.select_by](prediction, self._select_targets, member.network.tasks)
+        targets, tasks = self._select_targets, member.network.tasks
+        if member.config.select_by == "paper":
+            score = paper_score(prediction, targets, tasks)
+            return {"score": score, "merit": score}
+        merit = joint_merit(prediction, targets, tasks, n_views=self._n_views)
+        return {"score": selection_score(prediction, targets, tasks), "merit": merit}
 
     def _select_logits(self) -> list[dict[str, Tensor]]:
         parts: list[list[Mapping[str, Tensor]]] = [[] for _ in self._stacks]
-        for X in self._matrix.batches(self._select_rows, None, batch_size=_SCORE_ROWS):
+        views = None if self._n_views == 1 else self._select_views
+        for X in self._matrix.batches(self._select_rows, views, batch_size=_SCORE_ROWS):
             for (pack, stack), seen in zip(self._stacks, parts, strict=True):
                 seen.append(pack.logits(X[:, stack[0].span]))
         return [{name: torch.cat([part[name] for part in seen], dim=1) for name in seen[0]} for seen in parts]

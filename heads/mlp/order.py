@@ -33,16 +33,16 @@ class RowOrder:
     """
 
     def __init__(self, rows: Tensor, *, seed: int, n_views: int, window: int | None) -> None:
-        self.rows, self._n_views, self._window = rows, n_views, window
+        self.rows, self.n_views, self._window = rows, n_views, window
         self._generator = torch.Generator().manual_seed(_OFFSET + seed)
 
     def epoch(self) -> tuple[Tensor, Tensor | None]:
         """Return the next epoch: places in ``rows``, and views (None: there is one)."""
         n, generator = len(self.rows), self._generator
         order = torch.randperm(n, generator=generator) if self._window is None else torch.cat(list(self._windows()))
-        if self._n_views == 1:
+        if self.n_views == 1:
             return order, None
-        return order, torch.randint(self._n_views, (n,), generator=generator, dtype=torch.int16)
+        return order, torch.randint(self.n_views, (n,), generator=generator, dtype=torch.int16)
 
     def _windows(self) -> Iterator[Tensor]:
         assert self._window is not None

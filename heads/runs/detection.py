@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +13,11 @@ from featcache import ContentEncoder, ImageFile, load_encoder
 from heads.data.features import FloatArray
 from heads.data.fusion import check_columns, fuse
 from heads.errors import HeadsError
+from heads.runs.judge_options import JudgeOptions
+from heads.runs.neighbours import Neighbour
 from heads.runs.record import Producer
 from heads.runs.run import Run
+from heads.runs.stored_views import own_view
 from heads.verdicts.novelty import NOVEL_UP_TO
 
 __all__ = ["PictureJudge", "Verdict", "model_place", "read_picture"]
@@ -46,6 +49,10 @@ class Verdict:
         The generators that the picture may be by if it is AI; None where the run has no sets.
     novelty : float or None
         P-value of being like the training pictures; None where the run cannot tell.
+    views : mapping of str to float
+        Raw P(AI) under each view that was looked at.
+    neighbours : tuple of Neighbour or None
+        The nearest training samples; None where they were not asked for.
     """
 
     verdict: str
@@ -60,6 +67,8 @@ class Verdict:
     models: Mapping[str, str]
     set_b: tuple[str, ...] | None
     novelty: float | None = None
+    views: Mapping[str, float] = field(default_factory=dict)
+    neighbours: tuple[Neighbour, ...] | None = None
 
     @property
     def is_unlike(self) -> bool:
@@ -80,12 +89,7 @@ class PictureJudge:
     models : mapping of modality to str, optional
         Where the weights of an encoder are now, if not where the run says: hub id or folder.
     device : {"auto", "cuda", "cpu"}
-    point : str, optional
-        Name of the operating point that decides; default: the run's own choice.
-    prior : float, optional
-        Share of AI pictures at which probabilities are given; default: that of the rows that were fitted.
-    abstain_novel : bool
-        Whether pictures that are unlike those of training are unsure.
+    options : JudgeOptions, optional
     """
 
     def __init__(
@@ -94,13 +98,11 @@ class PictureJudge:
         *,
         models: Mapping[str, str] | None = None,
         device: Literal["auto", "cuda", "cpu"] = "auto",
-        point: str | None = None,
-        prior: float | None = None,
-        abstain_novel: bool = False,
+        options: JudgeOptions | None = None,
     ) -> None:
-        self._run, self._abstain_novel = run, abstain_novel
-        self._point = run.point(point)
-        self._prior = run.check_prior(prior)
+        self._run, self._options = run, options or JudgeOptions()
+        self._point = run.point(self._options.point)
+        self._prior = run.check_prior(self._options.prior)
         self._models = models or {}
         self._device = device
         self._encoders: dict[str, ContentEncoder] = {}
@@ -152,9 +154,9 @@ class PictureJudge:
         run, point, maps = self._run, self._point, self._run.record.verdicts.maps
         widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
         check_columns(X, run.fusion, widths=widths)
-        prediction, abstains = run.head.predict_proba(X), self._abstain_novel
+        prediction, abstains = run.head.predict_proba(X), self._options.abstain_novel
         found = run.judge(prediction, vectors=X, point=point.name, prior=self._prior, abstain_novel=abstains)
-        code = int(found.verdict[0])
+        code, neighbours = int(found.verdict[0]), self._options.neighbours(X)
         return Verdict(
             verdict=found.words[0],
             generator=found.names[0] if code > 0 and run.knows_generators else None,
@@ -170,6 +172,8 @@ class PictureJudge:
             if found.in_set is None
             else tuple(name for name, is_in in zip(found.classes[1:], found.in_set[0], strict=True) if is_in),
             novelty=None if found.novelty is None else float(found.novelty[0]),
+            views={own_view(run): float(found.raw[0])},
+            neighbours=None if neighbours is None else neighbours[0],
         )
 
 

@@ -22,7 +22,7 @@ from heads.runs.run import Run
 __all__ = ["ENTRY_FORMAT", "Recorder", "log_lines"]
 
 ENTRY_FORMAT = 1
-_SAID = ("verdict", "p_ai", "p_ai_raw", "novelty", "error", "stage")
+_SAID = ("verdict", "p_ai", "p_ai_raw", "views", "novelty", "neighbours", "error", "stage")
 """What an entry takes over of a verdict; null where the verdict does not say it."""
 
 

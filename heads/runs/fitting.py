@@ -19,10 +19,10 @@ from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
-from heads.head.kinds import config_class, find_kind, head_class
+from heads.head.kinds import config_class, find_kind, make_head
 from heads.head.protocol import Device, Head, Progress
 from heads.runs.blocks import predict_rows
-from heads.runs.likeness import Likeness, build_likeness
+from heads.runs.likeness import Likeness, build_likeness, know_scores
 from heads.runs.record import RunRecord, TrainConfig
 from heads.runs.run import producers_of
 from heads.runs.validation import calibrate, summarise
@@ -80,6 +80,8 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     own = {name: values[name] for name in ("head", "fusion", "seed", "preset") if name in values}
     settings = {name: value for name, value in values.items() if name not in own}
     config = TrainConfig(**own)
+    if "members" in settings and not find_kind(config.head).has_members:
+        raise HeadsError(f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}")
     if not find_kind(config.head).is_network:
         if config.fusion in STRUCTURED:
             plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
@@ -115,13 +117,12 @@ def build_head(
         As of `fit_run`.
     """
     options: dict[str, Any] = {}
-    if find_kind(config.head).is_network:
+    kind = find_kind(config.head)
+    if kind.is_network or kind.has_members:
         options = {"columns": columns, "device": device, "memory": memory}
     elif device != "cpu" or memory is not None:
         raise HeadsError(f"device and memory are settings of head 'mlp', head is {config.head!r}")
-    build: Any = head_class(config.head)
-    head: Head = build(tasks, _head_config(config, config.settings), **options)
-    return head
+    return make_head(config.head, tasks, _head_config(config, config.settings), **options)
 
 
 def fit_run(
@@ -145,8 +146,7 @@ def fit_run(
         As `parse_config` returns it.
     stored : StoredRows, optional
         The vectors of the rows of ``features``, which then needs none itself. With several views head ``mlp`` learns
-        from a random one per row and epoch, another head from all of them; it selects on the first, and calibrates on
-        all.
+        from a random one per row and epoch, another head from all of them; it selects and calibrates on all.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
     rule : str
@@ -183,8 +183,8 @@ def fit_run(
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
     threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
-    held, said = parts["calibrating"], predictions["calibrating"]
-    likeness = build_likeness(source, targets, fit_rows, held, held_rows=rows["calibrating"], said=said)
+    held, known = parts["calibrating"], know_scores(parts, predictions)
+    likeness = build_likeness(source, targets, fit_rows, held=held, held_rows=rows["calibrating"], known=known)
     return FittedRun(config, head, threshold, note, verdicts, validation, counts, likeness)
 
 
@@ -239,9 +239,9 @@ def library_versions() -> dict[str, str]:
 
 
 def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:
-    own = config_class(config.head)
+    own, kind = config_class(config.head), find_kind(config.head)
     given = asdict(own.paper()) if config.preset == "paper" else {}
-    fusion = {"fusion": config.fusion} if find_kind(config.head).is_network else {}
+    fusion = {"fusion": config.fusion} if kind.is_network or kind.has_members else {}
     return own.from_mapping({**given, **settings, **fusion})
 
 

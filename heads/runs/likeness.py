@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,15 @@ from heads.head.protocol import Prediction
 from heads.verdicts.mixture import KnownScores
 from heads.verdicts.novelty import MAX_AXES, Novelty, describe, one_a_group
 
-__all__ = ["LIKENESS_FILE", "MAX_BYTES", "Likeness", "build_likeness", "load_likeness", "parse_likeness"]
+__all__ = [
+    "LIKENESS_FILE",
+    "MAX_BYTES",
+    "Likeness",
+    "build_likeness",
+    "know_scores",
+    "load_likeness",
+    "parse_likeness",
+]
 
 LIKENESS_FILE = "novelty.safetensors"
 MAX_BYTES = 8 * 2**20
@@ -44,7 +52,7 @@ class Likeness:
     novelty : Novelty
         Of their vectors.
     known : KnownScores
-        Their scores: of calibrating rows.
+        Their scores: of all of validation.
     """
 
     novelty: Novelty
@@ -65,9 +73,9 @@ class Likeness:
 
 
 def build_likeness(
-    source: RowSource, targets: Targets, fit_rows: IntArray, held: Features, *, held_rows: IntArray, said: Prediction
+    source: RowSource, targets: Targets, fit_rows: IntArray, *, held: Features, held_rows: IntArray, known: KnownScores
 ) -> Likeness:
-    """Describe the rows that a head was fitted on, and what it says of those that it was calibrated on.
+    """Describe the rows that a head was fitted on, and how far from them those are that it was calibrated on.
 
     Parameters
     ----------
@@ -77,16 +85,30 @@ def build_likeness(
         Those that were fitted, which are described in all views.
     held : Features
         The calibrating rows, and ``held_rows``, their places in the source; they are measured in the first view.
-    said : Prediction
-        Of the calibrating rows.
+    known : KnownScores
+        As `know_scores` gives them.
     """
-    groups = link_rows(held)
-    places = held_rows[one_a_group(groups)[:_MAX_HELD_OUT]]
+    places = held_rows[one_a_group(link_rows(held))[:_MAX_HELD_OUT]]
     novelty = describe(source, fit_rows, _classes(targets, held.tasks), places)
-    a = joint_tasks(held.tasks)[0].name
-    rows = held.targets.applies[a]
-    known = KnownScores(said.proba[a][rows].astype(np.float32), held.targets.y[a][rows], groups[rows])
     return Likeness(novelty, known.thin(_MAX_KNOWN))
+
+
+def know_scores(parts: Mapping[str, Features], predictions: Mapping[str, Prediction]) -> KnownScores:
+    """Return the scores of both parts of validation, which share no group.
+
+    The selecting part chose a strength or an epoch, which moves its scores by less than chance does, and with it there
+    are twice as many groups to tell chance by.
+    """
+    found: list[KnownScores] = []
+    n_groups = 0
+    for name, part in parts.items():
+        a, groups = joint_tasks(part.tasks)[0].name, link_rows(part)
+        rows = part.targets.applies[a]
+        p_ai = predictions[name].proba[a][rows].astype(np.float32)
+        found.append(KnownScores(p_ai, part.targets.y[a][rows], n_groups + groups[rows]))
+        n_groups += len(np.unique(groups))
+    p_ai, y, group = (np.concatenate([getattr(each, name) for each in found]) for name in ("p_ai", "y", "group"))
+    return KnownScores(p_ai, y, group)
 
 
 def load_likeness(contents: Contents, files: Collection[str], *, n_columns: int) -> Likeness | None:

@@ -14,6 +14,7 @@ from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.files.document import is_version, parse_document
 from heads.files.ranges import Range
+from heads.head.kinds import HEADS
 from heads.verdicts.record import VerdictRules, parse_rules
 
 __all__ = ["RUN_FORMAT", "Producer", "RunRecord", "TrainConfig", "format_record", "parse_record"]
@@ -198,7 +199,8 @@ def _parse_config(fields: Mapping[str, Any], where: str) -> TrainConfig:
         raise HeadsError(f"{where} has a malformed config: {fields!r:.80}")
     if not (fields["preset"] is None or _is_text(fields["preset"])):
         raise HeadsError(f"{where} has a malformed preset: {fields['preset']!r:.80}")
-    return TrainConfig(**fields)
+    former = HEADS[fields["head"]].former if fields["head"] in HEADS else {}
+    return TrainConfig(**{**fields, "settings": {**former, **fields["settings"]}})
 
 
 def _parse_producer(modality: str, fields: Any, where: str) -> Producer:

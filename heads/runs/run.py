@@ -44,7 +44,7 @@ FOLDS_FILE = "folds.safetensors"
 _RECORD, _HEAD = "run.json", "head"
 _IN_HEAD = f"{_HEAD}/"
 _MAX_RECORD = 24 * 2**20
-_MAX_FILES = 64
+_MAX_FILES = 128
 _MAX_FILE, _MAX_TOTAL = 2**30, 2**31
 
 

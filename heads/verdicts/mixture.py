@@ -19,7 +19,8 @@ __all__ = ["LEAST_SET", "KnownScores", "SetStatement", "state_set"]
 
 LEAST_SET = 10
 """Of fewer pictures nothing is said."""
-_LEVEL = 0.95
+_LEVEL = 0.975
+_WIDENED_AT = 0.95  # Student's t is compared with the normal distribution there
 _DRAWS = 400
 _THRESHOLDS = 512
 _STEPS = 40
@@ -31,7 +32,7 @@ Float64Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class KnownScores:
-    """Raw scores of ``m`` rows that a head was neither fitted nor selected on.
+    """Raw scores of ``m`` rows that a head was not fitted on.
 
     Attributes
     ----------
@@ -76,7 +77,7 @@ class SetStatement:
     distance : float
         The least Kolmogorov–Smirnov distance to a mixture of known real and AI scores.
     null : float
-        Sets of known rows are closer with probability 0.95.
+        Sets of known rows are closer with probability 0.975.
     p_value : float
     share : float
         Share of AI of the nearest mixture.
@@ -200,7 +201,8 @@ def _draw_differences(
     from scipy.special import ndtri, stdtrit  # a tenth of a second, which not every command spends
 
     n_groups = max(float(sizes.sum()) ** 2 / float((sizes**2).sum()), 2.0)
-    wider = float(stdtrit(n_groups - 1, _LEVEL) / ndtri(_LEVEL) * np.sqrt(n_groups / (n_groups - 1)))
+    student = float(stdtrit(n_groups - 1, _WIDENED_AT) / ndtri(_WIDENED_AT))
+    wider = student * float(np.sqrt(n_groups / (n_groups - 1)))
     return np.asarray(found * wider)
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from heads.data.row_source import RowSource
 from heads.data.tasks import BoolArray, IntArray
 from heads.head.protocol import FloatArray
-from heads.head.scaling import draw_rows
-from heads.verdicts.subspace import DrawnRows, find_directions
+from heads.head.subspace import DrawnRows, find_directions
 
 __all__ = ["LEAST_HELD_OUT", "MAX_AXES", "MAX_VALUES", "NOVEL_UP_TO", "Novelty", "describe", "one_a_group"]
 
@@ -95,18 +94,18 @@ def describe(source: RowSource, rows: IntArray, classes: IntArray, held_out: Int
     seed : int
         Of what is drawn.
     """
-    places = draw_rows(len(rows) * source.n_views, _DRAWN, seed=seed)
-    drawn = DrawnRows(source, rows[places % len(rows)], places // len(rows))
+    drawn = DrawnRows.draw(source, rows, _DRAWN, seed=seed)
     most = min(MAX_AXES, MAX_VALUES // source.n_columns, max(1, len(drawn) // _ROWS_AN_AXIS))
-    found = find_directions(drawn, most, seed=seed)
+    scale = drawn.standardizer()
+    found = find_directions(drawn, scale, most, seed=seed)
     own, used = _merge_classes(classes[drawn.rows])
     coordinates, own = found.coordinates[used], own[used]
     counts = np.bincount(own)
     means = np.stack([np.bincount(own, weights=column) / counts for column in coordinates.T], axis=1)
     whiten = _whiten(coordinates - means[own])
-    axes = (found.axes @ whiten).astype(np.float32)
+    axes = ((scale.inverse_scale[:, None] * found.axes) @ whiten).astype(np.float32)
     # What the mean of all rows is along the rounded axes: distances are then exact of what is kept.
-    centres = (means @ whiten + found.mean @ axes.astype(np.float64)).astype(np.float32)
+    centres = (means @ whiten + scale.mean @ axes.astype(np.float64)).astype(np.float32)
     novelty = Novelty(axes, centres, np.empty(0, np.float32))
     step = max(1, _BLOCK // source.n_columns)
     measured = [novelty.measure(source.read(held_out[i : i + step])) for i in range(0, len(held_out), step)]

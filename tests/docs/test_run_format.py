@@ -36,6 +36,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     "ridge": {"head": "linear", "solver": "ridge", "strengths": [0.01]},
     "gbdt": {"head": "gbdt", "rounds": 2},
     "gbdt-components": {"head": "gbdt", "rounds": 2, "components": 3},
+    "ensemble": {"head": "ensemble", "members": "linear,gbdt", "gbdt.rounds": 2, "gbdt.components": 3},
 }
 
 
@@ -107,7 +108,8 @@ def test_every_kind_of_head_is_tried_and_named(runs: dict[str, Run]) -> None:
     kinds = {run.record.config.head for run in runs.values()}
     assert kinds == set(HEADS)
     told = dict(table("key of `config`"))["`head`"]
-    assert all(f"arrays of `{kind}`" in DOCUMENT and f"`{kind}`" in told for kind in kinds)
+    assert all(f"arrays of `{kind}`" in DOCUMENT for kind in kinds - {"ensemble"})
+    assert all(f"`{kind}`" in told for kind in kinds)
 
 
 def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path, calibrated: Path) -> None:
@@ -176,7 +178,8 @@ def test_a_head_has_the_keys_and_records_that_are_listed(runs: dict[str, Run], n
     solver = head["config"].get("solver")
     (row,) = [r for r in table("kind") if f"`{config.head}`" in r[0] and (solver is None or f"`{solver}`" in r[0])]
     assert set(head["fitted"]) == set(re.findall(r"`(\w+)`", row[1]))
-    assert all(set(record) == set(re.findall(r"`(\w+)`", row[2])) for record in head["history"]) and head["history"]
+    told = set(re.findall(r"`(\w+)`", row[2]))
+    assert all(config.head == "ensemble" or set(record) == told for record in head["history"]) and head["history"]
     record = read(runs[name].path / "run.json")
     assert head["config"] == record["config"]["settings"] and head["history"] == record["history"]
     assert head["tasks"] == record["tasks"]
@@ -241,6 +244,28 @@ def test_the_arrays_of_every_fusion_are_listed() -> None:
         parameters = Network(fusion, columns, 8, "multitask", default_tasks(["x", "y"])).parameters
         seen |= set(match(parameters, told).values())
     assert seen == {pattern for pattern in told if "scaler" not in pattern}
+
+
+def test_an_ensemble_is_made_of_the_files_that_are_listed(store: FeatureStore, runs: dict[str, Run]) -> None:
+    run, told = runs["ensemble"], section("Members")
+    folder = run.path / "head"
+    files = {re.sub(r"^member-\d+\.", "", path.name) for path in folder.iterdir() if path.name != "head.json"}
+    assert files == {"head.json", "weights.safetensors", "components.safetensors", "model-0.txt", "model-1.txt"}
+    head, X = read(folder / "head.json"), load_run_features(run, store, splits=("test",)).matrix("image")
+    said = []
+    for place, (kind, ranges) in enumerate(zip(head["fitted"]["kinds"], head["fitted"]["ranges"], strict=True)):
+        own = read(folder / f"member-{place}.head.json")
+        assert own["kind"] == kind and ranges == [[0, X.shape[1]]] and own["tasks"] == head["tasks"]
+        records = [record for record in head["history"] if record["member"] == place]
+        assert [{"member": place, **record} for record in own["history"]] == records
+        said.append(run.head.members[place].predict(X).proba)  # type: ignore[attr-defined]
+    assert "1e-7" in told
+    p = np.clip(np.stack([proba["a"] for proba in said]).astype(np.float64), 1e-7, 1 - 1e-7)
+    logits = np.log(p / (1 - p)).mean(axis=0)
+    found = load_run(run.path).head.predict_proba(X).proba
+    np.testing.assert_allclose(found["a"], 1 / (1 + np.exp(-logits)), atol=1e-6)
+    shares = np.exp(np.log(np.maximum(np.stack([proba["b"] for proba in said]), 1e-7)).mean(axis=0))
+    np.testing.assert_allclose(found["b"], shares / shares.sum(axis=1, keepdims=True), atol=1e-5)
 
 
 def test_trees_see_the_components_that_are_listed(runs: dict[str, Run]) -> None:
@@ -350,16 +375,17 @@ def test_what_is_left_of_an_ablation_under_way_is_as_listed() -> None:
     ("place", "told"),
     [
         (("heads.runs.run", "_MAX_RECORD"), (24 * 2**20, "`run.json` 24 MiB")),
-        (("heads.runs.run", "_MAX_FILES"), (64, "64 files")),
+        (("heads.runs.run", "_MAX_FILES"), (128, "128 files")),
         (("heads.runs.run", "_MAX_FILE"), (2**30, "any file 1 GiB")),
         (("heads.runs.run", "_MAX_TOTAL"), (2**31, "all files 2 GiB")),
-        (("heads.head.saved", "_MAX_JSON"), (16 * 2**20, "`head.json` 16 MiB")),
+        (("heads.head.saved", "MAX_DESCRIPTION"), (16 * 2**20, "`head.json` 16 MiB")),
         (("heads.runs.likeness", "MAX_BYTES"), (8 * 2**20, "`novelty.safetensors` 8 MiB")),
         (("heads.head.saved", "_MAX_CLASSES"), (10_000, "10,000 classes")),
         (("heads.files.document", "_MAX_VALUES"), (2**20, "a million values")),
         (("heads.files.document", "_MAX_DEPTH"), (64, "64 levels")),
         (("heads.files.document", "_MAX_DIGITS"), (300, "300 digits")),
         (("heads.data.columns", "_MAX_BLOCKS"), (4096, "4,096 blocks")),
+        (("heads.ensemble.config", "MOST_MEMBERS"), (16, "16 members")),
         (("heads.gbdt.head", "_MAX_TEXT"), (256 * 2**20, "`model-<i>.txt` 256 MiB")),
     ],
 )

@@ -10,17 +10,20 @@ import numpy as np
 import torch
 
 from heads.data.tasks import Targets, build_targets, default_tasks
+from heads.ensemble.head import EnsembleConfig, EnsembleHead
 from heads.files.contents import Contents
 from heads.gbdt.head import GbdtConfig, GbdtHead
 from heads.head.kinds import head_class
 from heads.head.protocol import Head, Prediction
+from heads.lda.config import LdaConfig
+from heads.lda.head import LdaHead
 from heads.linear.head import LinearConfig, LinearHead
 from heads.mlp.head import MlpConfig, MlpHead
 
 torch.set_num_threads(1)  # on a busy machine two threads that wait for each other are 50 times slower than one
 
 TASKS = default_tasks(["x", "y", "z"])
-KINDS = ("mlp", "mlp-paper", "mlp-joint", "linear", "gbdt")
+KINDS = ("mlp", "mlp-paper", "mlp-joint", "linear", "lda", "gbdt", "ensemble")
 Rows = tuple[np.ndarray, Targets]
 
 
@@ -48,11 +51,16 @@ def replace_y(targets: Targets, **y: np.ndarray) -> Targets:
 def make_head(kind: str, tasks: Any = TASKS, **settings: Any) -> Head:
     """Build a small, quick head; ``mlp-paper`` and ``mlp-joint`` are losses of ``mlp``."""
     kind, _, loss = kind.partition("-")
+    quick: Mapping[str, Any] = {"dim": 16, "epochs": 12, "batch_size": 64, "lr": 0.01}
+    if kind == "ensemble":
+        own = {"members": ("linear", "mlp"), "own": {"mlp": quick}}
+        return EnsembleHead(tasks, EnsembleConfig.from_mapping({**own, **settings}))
     if kind == "mlp":
-        quick: Mapping[str, Any] = {"dim": 16, "epochs": 12, "batch_size": 64, "lr": 0.01}
         return MlpHead(tasks, MlpConfig(**{**quick, "loss": loss or "multitask", **settings}))
     if kind == "linear":
         return LinearHead(tasks, LinearConfig(**settings))
+    if kind == "lda":
+        return LdaHead(tasks, LdaConfig(**settings))
     return GbdtHead(tasks, GbdtConfig(**{"rounds": 15, "feature_fraction": 1.0, "num_leaves": 7, **settings}))
 
 

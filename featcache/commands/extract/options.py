@@ -227,8 +227,8 @@ Memory = Annotated[
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_PACE)]
 ShardRows = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Rows a shard, which an interruption can lose; default 4096 or 512 MB.",
-                 rich_help_panel=_PARTS),
+    typer.Option(min=1, metavar="N", rich_help_panel=_PARTS,
+                 help="Rows a shard; default 4096 or 512 MB. What takes over 5 minutes is published as it goes."),
 ]  # fmt: skip
 Shard = Annotated[
     str | None,

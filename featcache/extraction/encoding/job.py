@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +15,20 @@ from featcache.cache.shard_writing import storable
 from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import WorkUnit
 
-__all__ = ["Batch", "EncodedUnit", "Job"]
+__all__ = ["SPLIT_SECONDS", "Batch", "EncodedUnit", "Job"]
+
+SPLIT_SECONDS = 300.0
+"""Age of a unit in work from which on what is done of it is split off and published."""
 
 
 @dataclass(frozen=True)
 class EncodedUnit:
-    """What came of a work unit.
+    """What came of a work unit, or is split off of one.
 
     Attributes
     ----------
+    unit : WorkUnit
+        Which it was.
     rows : (m,) int64
         Rows of the sample table, ascending.
     vectors : mapping of output name to (m, d) float32
@@ -31,13 +37,14 @@ class EncodedUnit:
         Contents that have none.
     """
 
+    unit: WorkUnit
     rows: NDArray[np.int64]
     vectors: Mapping[str, NDArray[np.float32]]
     failures: tuple[Failure, ...]
 
 
 class Job:
-    """One work unit of one encoder and view, in work.
+    """One work unit of one encoder and view, in work; what is done of it may be split off.
 
     Parameters
     ----------
@@ -47,16 +54,23 @@ class Job:
         What to encode.
     storage_dtype : str
         What the vectors must fit into.
+
+    Attributes
+    ----------
+    in_hand : WorkUnit
+        The unit, or what is left of it since something was split off.
+    failures : list of Failure
+        Contents of this one that failed.
     """
 
     def __init__(self, side: int, unit: WorkUnit, storage_dtype: str) -> None:
         self.side = side
         self.unit = unit
-        self.failures: list[Failure] = []
         self.n_tried = 0
         self._storage_dtype = storage_dtype
         self._vectors: dict[str, NDArray[np.float32]] = {}
-        self._has = np.zeros(len(unit.contents), bool)
+        self._has, self._has_failed, self._is_published = np.zeros((3, len(unit.contents)), bool)
+        self._begin(unit)
 
     @property
     def key(self) -> tuple[int, str]:
@@ -97,13 +111,38 @@ class Job:
         self._has[at] = True
         return faults
 
+    @property
+    def is_due(self) -> bool:
+        """Whether what is done should be published, as the rest may take long."""
+        return time.monotonic() - self._since >= SPLIT_SECONDS
+
+    @property
+    def left(self) -> NDArray[np.int64]:
+        """Contents that neither have their vectors nor failed."""
+        return self.unit.contents[~(self._has | self._has_failed)]
+
+    def fail(self, row: int, failure: Failure) -> None:
+        """Take in that a content has failed."""
+        self.failures.append(failure)
+        self._has_failed[np.searchsorted(self.unit.contents, row)] = True
+
+    def split(self, rest: WorkUnit) -> EncodedUnit:
+        """Return what is done of the unit in hand; ``rest``, of the contents that are left, takes its place."""
+        done = self.finish()
+        self._begin(rest)
+        return done
+
     def finish(self) -> EncodedUnit:
-        """Return what came of the unit; nothing can be added afterwards."""
-        has = self._has
-        if not has.any():
-            return EncodedUnit(np.empty(0, np.int64), {}, tuple(self.failures))
-        vectors = self._vectors if has.all() else {name: vectors[has] for name, vectors in self._vectors.items()}
-        return EncodedUnit(self.unit.contents[has], vectors, tuple(self.failures))
+        """Return what came of the unit in hand."""
+        fresh = self._has & ~self._is_published
+        self._is_published |= fresh
+        vectors = self._vectors if fresh.all() else {name: vectors[fresh] for name, vectors in self._vectors.items()}
+        return EncodedUnit(self.in_hand, self.unit.contents[fresh], vectors, tuple(self.failures))
+
+    def _begin(self, unit: WorkUnit) -> None:
+        self.in_hand = unit
+        self.failures: list[Failure] = []
+        self._since = time.monotonic()
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import groupby
 
 import numpy as np
 
 from featcache.encoders.base import Vectors
 from featcache.extraction.encoding.feeds import ClaimedUnits, Feed
-from featcache.extraction.encoding.job import Batch, Job
+from featcache.extraction.encoding.job import Batch, EncodedUnit
 from featcache.extraction.encoding.loaded import LoadedEncoders
 from featcache.extraction.encoding.publisher import Publisher
 from featcache.extraction.encoding.side import Side
@@ -80,7 +81,7 @@ class Pass:
         self._n_rows_todo = sum(map(len, todo))
         self._n_contents_todo = len(np.unique(np.concatenate(todo))) if todo else 0
         self._n_waiting = 0
-        self._published: deque[Job] = deque()
+        self._published: deque[Event] = deque()
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -121,7 +122,7 @@ class Pass:
                 self._tell_progress()
                 time.sleep(min(_POLL_SECONDS, claim_timeout / 8))
                 left = yield from self._work(waiting, claims, publisher)
-                if len(left) < len(waiting):
+                if [unit.name for _, unit in left] != [unit.name for _, unit in waiting]:
                     started = time.monotonic()
                 elif time.monotonic() - started > _PATIENCE_TIMEOUTS * claim_timeout:
                     # Alive, but publishes nothing: better done twice than never.
@@ -149,14 +150,9 @@ class Pass:
         for _, together in groupby(units, key=lambda work: work[1].number):
             mine: list[_Waiting] = []
             for side, unit in together:
-                if side.is_done_elsewhere(unit):
-                    continue
-                if not claims[side.number].take(unit.name):
-                    left.append((side, unit))
-                elif side.is_done_elsewhere(unit):
-                    claims[side.number].release(unit.name)
-                else:
-                    mine.append((side, unit))
+                found, is_claimed = _claim(side, unit, claims[side.number])
+                if found is not None:
+                    (mine if is_claimed else left).append((side, found))
             if mine:
                 yield _group(mine)
 
@@ -197,17 +193,21 @@ class Pass:
                 self._tally.fail(job, row, fault)
             self._spend("forward", job.side)
             self._n_rows += len(batch.rows)
+        done: EncodedUnit | None = None
         if batch.is_last:
             self._n_rows += len(job.unit.contents) - job.n_tried
-
-            def publish() -> None:
-                side.publish(job, claims[side.number])
-                self._published.append(job)
-
-            publisher.submit(publish)
+            done = side.finish(job)
+        elif job.is_due:
+            done = side.split(job, claims[side.number])
+        if done is not None:
+            publisher.submit(partial(self._publish, side, done, claims[side.number]))
             self._spend("write")
         self._tell_progress()
         self._tally.check()
+
+    def _publish(self, side: Side, encoded: EncodedUnit, claims: Claims) -> None:
+        side.publish(encoded, claims)
+        self._published.append(_unit_event(side, encoded))
 
     def _spend(self, step: str, side: int | None = None) -> None:
         """Book the time since the last call."""
@@ -233,8 +233,7 @@ class Pass:
 
     def _tell_progress(self) -> None:
         while self._published:
-            job = self._published.popleft()
-            self._tell(_unit_event(self._sides[job.side], job))
+            self._tell(self._published.popleft())
         elsewhere = sum(side.n_elsewhere + side.n_failed_elsewhere for side in self._sides)
         total, n_failed = self._n_contents_todo, self._tally.n_failed
         done = (self._n_rows + elsewhere) * total // max(1, self._n_rows_todo)
@@ -245,8 +244,21 @@ def _group(units: Sequence[_Waiting]) -> ClaimedUnits:
     return ClaimedUnits(units[0][1].number, tuple(side.job(unit) for side, unit in units))
 
 
-def _unit_event(side: Side, job: Job) -> Event:
-    plan, unit = side.plan, job.unit
+def _claim(side: Side, unit: WorkUnit, claims: Claims) -> tuple[WorkUnit | None, bool]:
+    """Return what others left of a unit, None if that is nothing, and whether it is claimed now."""
+    while not side.is_done_elsewhere(unit):
+        if not claims.take(unit.name):
+            return unit, False
+        rest = side.left_of(unit)  # under its name nobody publishes any more
+        if rest is unit:
+            return unit, True
+        claims.release(unit.name)
+        unit = rest
+    return None, False
+
+
+def _unit_event(side: Side, encoded: EncodedUnit) -> Event:
+    plan, unit = side.plan, encoded.unit
     names = {"modality": plan.spec.modality, "encoder": plan.spec.fingerprint.short, "view": plan.view}
-    counts = {"n_rows": len(unit.contents) - len(job.failures), "n_failed": len(job.failures)}
+    counts = {"n_rows": len(encoded.rows), "n_failed": len(encoded.failures)}
     return Event("unit", names | {"unit": unit.name, "run": unit.number} | counts)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache.failures import Failure, read_failure_file, write_failures
-from featcache.cache.folder import Cache
+from featcache.cache.folder import Cache, unit_name
 from featcache.cache.samples import SampleTable
 from featcache.cache.shard import SUFFIX, ShardHeader, read_shard
 from featcache.cache.shard_writing import write_shard
-from featcache.extraction.encoding.job import Job
+from featcache.extraction.encoding.job import EncodedUnit, Job
 from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import Plan, WorkUnit
 from featcache.extraction.results import SideResult
@@ -82,21 +83,42 @@ class Side:
 
     def is_done_elsewhere(self, unit: WorkUnit) -> bool:
         """Look whether another writer finished a unit since it was planned; if so, count its contents."""
-        keys, shard = self.keys[unit.contents], self._shard_path(unit.name)
-        stored = KeyIndex.from_shards([_read_keys(shard)] if shard.exists() else []).contains(keys)
-        if not stored.any() and self._n_failed_again(unit) < len(keys):
+        stored, failed = self._done_since(unit)
+        if not (stored | failed).all():
             return False
-        # What of a unit is not in its shard has failed, whether or not that is on record yet.
-        self._failed_elsewhere += [bytes(key).hex() for key in keys[~stored]]
-        self.n_elsewhere += int(stored.sum())
+        self._count_elsewhere(unit, stored, failed)
         self._forget_claim(unit.name)
         return True
 
-    def _n_failed_again(self, unit: WorkUnit) -> int:
-        """Count the contents of a unit of which a later failure than the planned ones is on record."""
+    def left_of(self, unit: WorkUnit) -> WorkUnit:
+        """Return what is left of a claimed unit since it was planned, and count the rest; itself if that is all of it.
+
+        Its last writer may have split something off, and not have come to the rest.
+        """
+        stored, failed = self._done_since(unit)
+        if not (stored | failed).any():
+            return unit
+        self._count_elsewhere(unit, stored, failed)
+        return self._rest(unit, unit.contents[~(stored | failed)])
+
+    def _done_since(self, unit: WorkUnit) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which contents of a unit are stored under its name, and which others failed since it was planned."""
+        keys, shard = self.keys[unit.contents], self._shard_path(unit.name)
+        stored = KeyIndex.from_shards([_read_keys(shard)] if shard.exists() else []).contains(keys)
         record = self._cache.failure_folder(self.plan.spec.fingerprint, self.plan.view) / f"{unit.name}.json"
         failures = read_failure_file(record) if record.exists() else ()
-        return sum(failure.attempt > self._attempts.get(failure.key, 0) for failure in failures)
+        again = {failure.key for failure in failures if failure.attempt > self._attempts.get(failure.key, 0)}
+        failed = np.array([bytes(key).hex() in again for key in keys], bool) if again else np.zeros(len(keys), bool)
+        return stored, failed & ~stored
+
+    def _count_elsewhere(self, unit: WorkUnit, stored: NDArray[np.bool_], failed: NDArray[np.bool_]) -> None:
+        self._failed_elsewhere += [bytes(key).hex() for key in self.keys[unit.contents[failed]]]
+        self.n_elsewhere += int(stored.sum())
+
+    def _rest(self, unit: WorkUnit, contents: NDArray[np.int64]) -> WorkUnit:
+        """Return the unit of some contents of another: the one that would be planned if the others were done."""
+        name = unit_name(self.keys[contents], self.plan.view, unit.outputs)
+        return replace(unit, name=name, contents=contents)
 
     def forget_finished_claims(self) -> None:
         """Remove claims on units whose shards are there: whoever left them, they are of no use any more."""
@@ -105,30 +127,51 @@ class Side:
             if self._shard_path(path.name.removesuffix(CLAIM_SUFFIX)).exists():
                 self._forget_claim(path.name.removesuffix(CLAIM_SUFFIX))
 
-    def publish(self, job: Job, claims: Claims) -> None:
-        """Write what came of a unit, and give up its claim."""
+    def split(self, job: Job, claims: Claims) -> EncodedUnit | None:
+        """Return what is done of a unit in work, to be published; what is left is claimed, and becomes the unit.
+
+        None if nothing is done, or left, or another writer has what is left in hand.
+        """
+        rest = self._rest(job.in_hand, job.left)
+        is_some = 0 < len(rest.contents) < len(job.in_hand.contents)
+        return job.split(rest) if is_some and claims.take(rest.name) else None
+
+    def finish(self, job: Job) -> EncodedUnit:
+        """End a unit; what came of it is to be published."""
+        self._jobs.pop(job.unit.name, None)
+        return job.finish()
+
+    def publish(self, encoded: EncodedUnit, claims: Claims) -> None:
+        """Write what came of a unit, or was split off of it, and give up its claim."""
         started = time.perf_counter()
-        fingerprint, view, name = self.plan.spec.fingerprint, self.plan.view, job.unit.name
-        encoded = job.finish()
+        fingerprint, view, name = self.plan.spec.fingerprint, self.plan.view, encoded.unit.name
         if len(encoded.rows):
-            header = ShardHeader(fingerprint.digest, view, self._storage_dtype)
-            keys = self.keys[encoded.rows]
-            write_shard(self._shard_path(name), header, keys, encoded.vectors, root=self._cache.path)
+            self._write(encoded)
         # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
         if encoded.failures:
             folder = self._cache.failure_folder(fingerprint, view)
             write_failures(folder, name, encoded.failures, root=self._cache.path)
         self._n_encoded += len(encoded.rows)
         self._failures += encoded.failures
-        self._jobs.pop(name, None)
         claims.release(name)
         self._write_seconds += time.perf_counter() - started
+
+    def _write(self, encoded: EncodedUnit) -> None:
+        header = ShardHeader(self.plan.spec.fingerprint.digest, self.plan.view, self._storage_dtype)
+        keys, root, path = self.keys[encoded.rows], self._cache.path, self._shard_path(encoded.unit.name)
+        if write_shard(path, header, keys, encoded.vectors, root=root):
+            return
+        # Whoever was at work on the same unit may have published less of it under its name.
+        if not KeyIndex.from_shards([_read_keys(path)]).contains(keys).all():
+            name = self._rest(encoded.unit, encoded.rows).name
+            write_shard(self._shard_path(name), header, keys, encoded.vectors, root=root)
 
     def record_failures(self) -> None:
         """Put on record what failed in units that are not going to be published: only the rest is planned again."""
         folder = self._cache.failure_folder(self.plan.spec.fingerprint, self.plan.view)
-        for name, job in self._jobs.items():
+        for job in self._jobs.values():
             if job.failures:
+                name = job.in_hand.name
                 record, new = folder / f"{name}.json", {failure.key for failure in job.failures}
                 earlier = read_failure_file(record) if record.exists() else ()
                 write_failures(

@@ -86,7 +86,7 @@ class Tally:
         """Record a failure in a job."""
         side = self._sides[job.side]
         failure = side.failure(row, fault)
-        job.failures.append(failure)
+        job.fail(row, failure)
         if row not in self._failed:
             self._failed[row] = failure
             self._toll.n_failed += 1

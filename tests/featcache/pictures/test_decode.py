@@ -1,7 +1,6 @@
 import io
 import pickle
 import random
-import re
 import struct
 import sys
 import threading
@@ -19,7 +18,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from featcache.errors import ImageError
 from featcache.files.digests import canonical_json
-from featcache.pictures.decode import MAX_ASPECT, MAX_PIXELS, ImageInfo, decode_rgb, probe_image, quietly
+from featcache.pictures.decode import MAX_ASPECT, MAX_PIXELS, ImageInfo, decode_rgb, probe_image
 from featcache.pictures.decode_rules import DECODE_DOCUMENT, DECODE_RULES, decode_document
 
 OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
@@ -573,9 +572,3 @@ def test_heic_without_its_library_says_what_to_install(monkeypatch: pytest.Monke
     assert probe_image(data) is None
     with pytest.raises(ImageError, match=r"pip install 'featcache\[heif\]'"):
         decode_rgb(data)
-
-
-def test_the_filter_of_warnings_can_be_copied_by_its_pattern() -> None:
-    with quietly():
-        patterns: list[Any] = [each[3] for each in warnings.filters if hasattr(each[3], "thread")]
-    assert patterns and all(re.match(each.pattern, "PIL.Image") is None for each in patterns)

@@ -247,6 +247,7 @@ def test_an_ablation_goes_on_by_the_rule_that_validation_was_divided_by_when_it_
     new = ablate(rows, grid, out=out)
     plan = json.loads((out / "plan.json").read_text())
     assert plan["plan"].pop("division") == new.conditions["division"] == CLASS_RULE
+    assert plan["plan"].pop("former") is False
     remove_ledger(out)
     (out / "plan.json").write_text(json.dumps(plan))  # as an earlier version left it
     old = ablate(rows, grid, out=out)
@@ -257,6 +258,18 @@ def test_an_ablation_goes_on_by_the_rule_that_validation_was_divided_by_when_it_
     (out / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(HeadsError, match="unknown rule, 'a newer one'"):
         ablate(rows, grid, out=out)
+
+
+def test_an_ablation_goes_on_with_the_settings_that_it_was_begun_with(data: SyntheticData, tmp_path: Path) -> None:
+    grid = Grid(fusions=("image",), dims=(4,), settings=QUICK, controls=False)
+    rows, out = rows_of(data.store, grid), tmp_path / "out"
+    new = ablate(rows, grid, out=out)
+    plan = json.loads((out / PLAN).read_text())
+    del plan["plan"]["former"]
+    remove_ledger(out)
+    (out / PLAN).write_text(json.dumps(plan))  # as an earlier version left it
+    as_they_are = replace(grid, settings={**QUICK, "components": 0})
+    assert ablate(rows, grid, out=out).best().score == ablate(rows, as_they_are).best().score != new.best().score
 
 
 def test_other_rows_or_another_grid_do_not_go_on_in_the_same_folder(data: SyntheticData, tmp_path: Path) -> None:

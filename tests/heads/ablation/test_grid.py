@@ -30,6 +30,11 @@ def test_heads_without_a_dimension_have_one_cell_a_fusion_and_pass_networks_by()
     assert [len(grid.seeds_of(head)) for head in grid.heads] == [2, 1, 2]
 
 
+@pytest.mark.parametrize(("members", "n_seeds"), [("linear,linear:image", 1), ("linear,gbdt", 3)])
+def test_an_ensemble_has_one_seed_if_nothing_in_its_members_is_random(members: str, n_seeds: int) -> None:
+    assert len(Grid(heads=("ensemble",), settings={"members": members}).seeds_of("ensemble")) == n_seeds
+
+
 @pytest.mark.parametrize(("fusion", "has_text"), [("image", False), ("text", False), ("concat", True), ("mlb", True)])
 def test_text_is_shuffled_where_it_stands_beside_something(fusion: str, has_text: bool) -> None:
     expected = (TEXT_SHUFFLED, LABELS_SHUFFLED) if has_text else (LABELS_SHUFFLED,)

@@ -25,6 +25,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "linear": {"strengths": [0.01, 1.0]},
     "gbdt": {"rounds": 15, "num_leaves": 7, "feature_fraction": 1.0},
     "mlp": {"dim": 32, "lr": 0.01, "epochs": 30},
+    "ensemble": {"members": "linear,gbdt", "linear.strengths": [0.01], "gbdt.rounds": 15, "gbdt.feature_fraction": 1.0},
 }
 NAMES = np.array(["dalle3", "real", "sdxl", "sd21"])
 
@@ -92,7 +93,7 @@ def test_one_class_beside_the_real_one_is_no_second_question() -> None:
         ({"settings": {"dim": 3}}, r"^unknown setting 'dim' of head 'linear'"),
         ({"held_out": 0.9}, r"^held_out is 0.9, expected a number from 0.01 to 0.5$"),
         ({"head": "mlp", "settings": {"loss": "joint"}}, r"^joint classes need a binary task"),
-        ({"head": lambda _: object()}, r"is of kind None, expected a name other than mlp, linear, gbdt$"),
+        ({"head": lambda _: object()}, r"is of kind None, expected a name other than mlp, linear, gbdt, ensemble$"),
         ({"head": lambda _: object(), "settings": {"x": 1}}, r"^settings are those of a kind of heads"),
     ],
 )

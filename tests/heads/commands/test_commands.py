@@ -117,6 +117,14 @@ def test_train_json_is_one_object(tmp_path: Path) -> None:
     assert found["verdicts"]["maps"]["prior"] == 5 / 6
 
 
+def test_train_tells_of_components_and_of_trees_that_never_split(tmp_path: Path) -> None:
+    words = ("train", "--head", "gbdt", "--fusion", "image", "--set", "rounds=2", "--set", "components=3")
+    text = " ".join(ok(*words, "--set", "min_data_in_leaf=1000", "--out", tmp_path / "run").split())
+    assert "Note: trees learn from 3 principal components of 12 columns" in text
+    assert text.count("min_data_in_leaf=1 lets") == 2
+    assert as_json(*words, "--out", tmp_path / "other")["notes"][1:] == []
+
+
 def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:
     ok("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
     result = call("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
@@ -215,7 +223,7 @@ def test_an_alarm_is_two_lines_that_fit(capsys: pytest.CaptureFixture[str]) -> N
     print_statement({**values, "is_unlike": True})
     text = capsys.readouterr().out
     assert "not those of pictures like the training ones" in text and "do not carry over" in text
-    assert "D 0.214 (95 % of like sets: up to 0.070), n 1,200, nearest at 34% AI" in text
+    assert "D 0.214 (97.5 % of like sets: up to 0.070), n 1,200, nearest at 34% AI" in text
     assert_fits(text)
 
 

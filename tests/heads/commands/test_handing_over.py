@@ -74,13 +74,16 @@ def test_detect_logs_what_its_json_says_and_tells_of_a_torn_line(
     monkeypatch.setattr(heads.runs.detection, "load_encoder", lambda *_, **__: Known())
     log, picture = tmp_path / "log.jsonl", tmp_path / "1.png"
     picture.write_text("1")
-    words = ("detect", "run", "--image", picture, "--log", log)
+    words = ("detect", "run", "--image", picture, "--neighbours", 2, "--log", log)
+    assert "--neighbours K as well" in fails("detect", "run", "--image", picture, "--train-cache", "cache")
     first = json.loads(ok(*words, "--json").stdout)["entry"]
     with log.open("ab") as file:
         file.write(b'{"previous": "')
     assert "line 2 is no whole JSON object" in fails("verify-log", log)
-    told = " ".join(ok(*words).stderr.split())
+    again = ok(*words)
+    told = " ".join(again.stderr.split())
     assert f"the last line of {log} was torn: moved to {log}.torn-1" in told
+    assert [near["sample_id"] for near in first["neighbours"]] == re.findall(r"train-\S+", again.stdout)
     assert {"previous": None, **first} == json.loads(log.read_text().splitlines()[0])
     found = json.loads(ok("verify-log", log, "--json").stdout)
     assert found == {"log": str(log), "n": 2, "digest": check_log(log).digest}

@@ -30,7 +30,7 @@ def fit(**settings: Any) -> GbdtHead:
 
 
 def test_it_is_lightgbm_with_the_settings_of_the_config() -> None:
-    found = fit(rounds=8).predict_proba(TEST[0])
+    found = fit(rounds=8, min_data_in_leaf=20).predict_proba(TEST[0])
     shared = {"max_bin": 63, "num_leaves": 7, "deterministic": True, "force_col_wise": True, "verbosity": -1}
     shared |= {"num_threads": 1, "seed": 0, "learning_rate": 0.15}
     binned = lgb.Dataset(TRAIN[0], np.zeros(300), params=shared).construct()
@@ -67,14 +67,26 @@ def test_select_rows_of_a_class_that_training_lacks_do_not_count() -> None:
     assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
 
 
-def test_rows_too_few_to_split_give_the_prior(tmp_path: Path) -> None:
-    rows = slice(0, 12)
-    few = TRAIN[0][rows], TRAIN[1].select(np.arange(12))
-    head = make_head("gbdt").fit(*few, select=SELECT)
+def test_rows_too_few_to_split_give_the_prior_and_that_is_said(tmp_path: Path) -> None:
+    few = TRAIN[0][:12], TRAIN[1].select(np.arange(12))
+    head = GbdtHead(TASKS, GbdtConfig(rounds=3, min_data_in_leaf=20)).fit(*few, select=SELECT)
     proba = head.predict_proba(TEST[0]).proba
     np.testing.assert_allclose(proba["a"], few[1].y["a"].mean(), atol=1e-6)
+    assert {record["n_splits"] for record in head.history_} == {0}
     head.save(tmp_path)
-    assert_equal(head.predict_proba(TEST[0]), GbdtHead.load(Contents(tmp_path)).predict_proba(TEST[0]))
+    found = GbdtHead.load(Contents(tmp_path))
+    assert_equal(head.predict_proba(TEST[0]), found.predict_proba(TEST[0]))
+    assert head.notes_ == found.notes_ and ["'a' splits" in head.notes_[0], "'b' splits" in head.notes_[1]] == [1, 1]
+
+
+def test_small_classes_get_small_leaves() -> None:
+    few = TRAIN[0][:24], TRAIN[1].select(np.arange(24))
+    head = GbdtHead(TASKS, GbdtConfig()).fit(*few, select=SELECT)
+    assert not head.notes_ and head.history_[-1]["n_splits"] > 0
+    assert np.ptp(head.predict_proba(TEST[0]).proba["a"]) > 0.1
+    counts = ([10_000, 80], [500, 79], [9, 8, 70], [1, 4_000])
+    assert [GbdtConfig().leaf_rows_for(each) for each in counts] == [20, 19, 2, 1]
+    assert GbdtConfig(min_data_in_leaf=30).leaf_rows_for([8, 8]) == 30
 
 
 def test_constant_columns_are_survived() -> None:
@@ -97,12 +109,13 @@ def test_components_stand_in_for_the_columns(tmp_path: Path) -> None:
     direct = make_head("gbdt").fit(scores(TRAIN[0]), TRAIN[1], select=(scores(SELECT[0]), SELECT[1]))
     assert_equal(head.predict_proba(TEST[0]), direct.predict_proba(scores(TEST[0])))
     assert_equal(head.predict_proba(TEST[0]), reload(head, tmp_path).predict_proba(TEST[0]))
+    assert "3 principal components of 6 columns" in head.notes_[0]
     assert_equal(fit(components=6).predict_proba(TEST[0]), fit(components=0).predict_proba(TEST[0]))
 
 
 def test_many_values_are_learnt_from_as_components_and_few_are_not() -> None:
-    found = [GbdtConfig().components_for(shape) for shape in ((2**13, 2**10), (2**13 + 1, 2**10), (10**6, 100))]
-    assert found == [0, 128, 0]
+    found = [GbdtConfig().components_for(shape) for shape in ((2**14, 2**10), (2**14 + 1, 2**10), (10**6, 100))]
+    assert found == [0, 512, 0]
     assert [GbdtConfig(components=5).components_for((10, d)) for d in (5, 6)] == [0, 5]
 
 

@@ -16,7 +16,8 @@ from tests.heads.rows import TASKS, make_head, make_rows, reload
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(HeadsError, match="unknown kind of head 'svm', expected one of mlp, linear, gbdt"):
+    known = "mlp, linear, lda, gbdt, ensemble"
+    with pytest.raises(HeadsError, match=f"unknown kind of head 'svm', expected one of {known}"):
         head_class("svm")
 
 

@@ -8,7 +8,7 @@ import pytest
 from heads.data.tasks import build_targets
 from heads.errors import HeadsError
 from heads.head.moments import Moments
-from heads.linear.shared_moments import SharedMoments
+from heads.head.shared_moments import SharedMoments
 from tests.heads.rows import TASKS, make_rows
 
 RNG = np.random.default_rng(0)

@@ -137,7 +137,7 @@ def test_a_class_without_training_rows_is_survived(kind: str, tmp_path: Path) ->
     head = make_head(kind).fit(X[rows], targets.select(rows), select=SELECT)
     proba = head.predict_proba(TEST[0]).proba["b"]
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
-    if kind in ("linear", "gbdt"):
+    if kind in ("linear", "lda", "gbdt"):
         assert (proba[:, 1] == 0).all()
     assert_equal(head.predict_proba(TEST[0]), reload(head, tmp_path).predict_proba(TEST[0]))
 
@@ -149,7 +149,7 @@ def test_one_generator_alone_in_training_is_certain_or_survived(kind: str, tmp_p
     head = make_head(kind).fit(X[rows], targets.select(rows), select=SELECT)
     proba = head.predict_proba(TEST[0]).proba["b"]
     assert (proba.argmax(axis=1) == 2).mean() > 0.9
-    if kind in ("linear", "gbdt"):
+    if kind in ("linear", "lda", "gbdt"):
         assert (proba[:, 2] == 1).all()
     assert_equal(head.predict_proba(TEST[0]), reload(head, tmp_path).predict_proba(TEST[0]))
 

@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
 from heads.head.moments import Moments
-from heads.linear.ridge import discriminant_path, fit_factor, ridge_path
+from heads.linear.ridge import discriminant_path, ridge_path
 
 STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
 
@@ -58,15 +58,3 @@ def test_columns_without_variance_and_classes_without_spread_are_survived() -> N
             for coef, intercept in path(Moments.of(data, groups=y), (1e-12, 1.0, 1e12)):
                 assert np.isfinite(coef).all() and np.isfinite(intercept).all()
                 assert path is ridge_path or np.abs(coef[:, 3]).max() < 1e-6 or data is flat
-
-
-def test_the_factor_is_the_one_of_the_lowest_log_loss() -> None:
-    rng = np.random.default_rng(1)
-    logits = rng.normal(size=(20_000, 3)) * 2
-    y = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)  # drawn from the softmax of the logits
-    for scale in (0.01, 1, 50):
-        assert fit_factor(logits / scale, y) == pytest.approx(scale, rel=0.05)
-
-
-def test_scores_that_are_never_wrong_get_a_finite_factor() -> None:
-    assert np.isfinite(fit_factor(np.eye(3), np.arange(3)))

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from heads.data.tasks import Task, build_targets
 from heads.errors import HeadsError
 from heads.files.contents import Contents
+from heads.head.selecting import joint_merit
 from heads.head.task_scores import paper_score, selection_score
 from heads.mlp.head import MlpConfig, MlpHead
 from tests.heads.rows import TASKS, assert_equal, make_head, make_rows, replace_y
@@ -57,12 +58,14 @@ def test_one_epoch_of_one_batch_is_one_step_of_adamw_from_the_drawn_weights() ->
     assert head.history_[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_the_best_epoch_has_the_best_score_then_the_lowest_loss_then_comes_first() -> None:
+def test_the_best_epoch_has_the_largest_merit_then_the_lowest_loss_then_comes_first() -> None:
     head = make_head("mlp", patience=None, epochs=25)
     head.fit(*TRAIN, select=SELECT)
-    best = max(head.history_, key=lambda record: (record["score"], -record["select_loss"]))
+    best = max(head.history_, key=lambda record: (record["merit"], -record["select_loss"]))
     assert head.best_epoch_ == best["epoch"]  # type: ignore[attr-defined]
-    assert selection_score(head.predict_proba(SELECT[0]), SELECT[1], TASKS) == best["score"]
+    prediction = head.predict_proba(SELECT[0])
+    assert selection_score(prediction, SELECT[1], TASKS) == best["score"]
+    assert joint_merit(prediction, SELECT[1], TASKS, n_views=1) == pytest.approx(best["merit"], abs=1e-5)
 
 
 def test_training_stops_patience_epochs_after_the_best() -> None:

@@ -15,6 +15,7 @@ from featcache import FeatureStore
 from featcache.synthetic import write_synthetic
 from heads.errors import HeadsError
 from heads.runs.detection import PictureJudge, Verdict, model_place
+from heads.runs.judge_options import JudgeOptions
 from heads.runs.predictions import predict
 from heads.runs.record import Producer
 from heads.runs.run import Run
@@ -106,7 +107,7 @@ def test_a_picture_has_the_novelty_of_its_row(
     assert image_only.likeness is not None
     novelty = replace(image_only.likeness.novelty, held_out=np.zeros(200, np.float32))
     strict = replace(image_only, likeness=replace(image_only.likeness, novelty=novelty))
-    judge = PictureJudge(strict, abstain_novel=True)
+    judge = PictureJudge(strict, options=JudgeOptions(abstain_novel=True))
     assert judge.judge(b"0 test-000-sdxl").verdict == "unsure (unlike the training pictures)"
     assert detect(strict, b"0 test-000-sdxl").is_unlike and detect(strict, b"0 test-000-sdxl").verdict == "ai"
     assert detect(replace(image_only, likeness=None), b"0 test-000-sdxl").novelty is None

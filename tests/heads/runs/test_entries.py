@@ -20,6 +20,7 @@ from featcache.dataset.readers.left_out import Gap
 from featcache.extraction.pictures import RowFault
 from heads.files.chained_log import ChainedLog, check_log
 from heads.runs.entries import Recorder, log_lines
+from heads.runs.judge_options import JudgeOptions
 from heads.runs.run import Run, load_run
 from heads.runs.scanning import write_verdicts
 from heads.verdicts.points import Guarantee, OperatingPoint
@@ -41,7 +42,7 @@ def run(request: pytest.FixtureRequest, store: FeatureStore, tmp_path_factory: p
 
 
 def of_content(run: Run, caption: str | None = None, **conditions: Any) -> dict[str, Any]:
-    said = {"verdict": "ai", "p_ai": 0.9, "p_ai_raw": 0.8, "probabilities": {}}
+    said = {"verdict": "ai", "p_ai": 0.9, "p_ai_raw": 0.8, "views": {"clean": 0.8}, "probabilities": {}}
     return Recorder.of(run, "detect", **conditions).of_content(Path("caf\udce9.png"), b"bytes", caption, said)
 
 
@@ -58,7 +59,9 @@ def test_an_entry_says_of_which_bytes_by_what_under_which_rule_and_when(run: Run
         "verdict": "ai",
         "p_ai": 0.9,
         "p_ai_raw": 0.8,
+        "views": {"clean": 0.8},
         "novelty": None,
+        "neighbours": None,
         "error": None,
         "stage": None,
         "command": "detect",
@@ -99,7 +102,7 @@ def test_a_scan_logs_every_line_of_its_table(run: Run, store: FeatureStore, tmp_
     pictures = ExtractedPictures(seen, {1: RowFault("read", "gone")}, (Gap("/d/a.png", "not there"),), 0)
     log = ChainedLog(tmp_path / "log.jsonl", told=lambda _: None)
     append = log_lines(Recorder.of(run, "scan", point="strict"), pictures, log)
-    write_verdicts(run, pictures, tmp_path / "v.jsonl", point="strict", log=append)
+    write_verdicts(run, pictures, tmp_path / "v.jsonl", options=JudgeOptions("strict"), log=append)
     entries, lines = (
         [json.loads(line) for line in (tmp_path / name).read_text().splitlines()] for name in ("log.jsonl", "v.jsonl")
     )

@@ -38,6 +38,8 @@ def test_settings_come_from_the_head_and_unknown_ones_are_refused() -> None:
         parse_config({"dimm": 64})
     with pytest.raises(HeadsError, match="unknown kind of head 'svm'"):
         parse_config({"head": "svm"})
+    with pytest.raises(HeadsError, match="members 'linear,mlp' are of head 'ensemble', head is 'linear'"):
+        parse_config({"head": "linear", "members": "linear,mlp"})
 
 
 def test_the_paper_preset_gives_way_to_what_is_said() -> None:

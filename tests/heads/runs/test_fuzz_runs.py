@@ -55,6 +55,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "mlp": {"epochs": 2},
         "linear": {"strengths": [0.01, 1.0]},
         "gbdt": {"rounds": 4, "components": 6},
+        "ensemble": {"members": "linear,gbdt", "gbdt.rounds": 4, "gbdt.components": 6, "linear.strengths": [0.01]},
     }
     return {kind: train_run(store, folder / kind, head=kind, fusion="concat", **settings[kind]).path for kind in HEADS}
 

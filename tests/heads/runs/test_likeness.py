@@ -67,12 +67,12 @@ def test_a_run_that_cannot_tell_says_nothing(run: Run, store: FeatureStore) -> N
     assert not found.judgement.is_unlike.any()
 
 
-def test_known_scores_are_those_of_the_calibrating_rows(run: Run) -> None:
+def test_known_scores_are_those_of_both_parts_of_validation(run: Run) -> None:
     assert run.likeness is not None
-    known, calibrating = run.likeness.known, run.record.validation["calibrating"]
-    assert len(known) == calibrating["n"] == 300 and len(np.unique(known.group)) == 100
+    known, parts = run.likeness.known, [run.record.validation[name] for name in ("selecting", "calibrating")]
+    assert len(known) == sum(part["n"] for part in parts) == 600 and len(np.unique(known.group)) == 200
     is_right = (known.p_ai >= run.threshold) == (known.y == 1)
-    assert is_right.mean() == pytest.approx(calibrating["tasks"]["a"]["accuracy"])
+    assert is_right.mean() == pytest.approx(np.mean([part["tasks"]["a"]["accuracy"] for part in parts]))
 
 
 @pytest.mark.parametrize(

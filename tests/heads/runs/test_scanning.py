@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+import heads.runs.scan_lines
 import heads.runs.scanning
 from featcache import ExtractedPictures, FeatureStore, Manifest
 from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.sample_list import SampleList
 from featcache.extraction.pictures import RowFault
+from featcache.synthetic import SyntheticView, write_synthetic
 from heads.data.features import IntArray
 from heads.data.row_source import StoredRows
 from heads.errors import HeadsError
+from heads.runs.judge_options import JudgeOptions
+from heads.runs.neighbours import find_training_rows
 from heads.runs.predictions import predict
 from heads.runs.run import Run
-from heads.runs.scanning import Scan, encode_pictures, write_verdicts
+from heads.runs.scanning import Scan, encode_pictures, judge_pictures, write_verdicts
+from heads.runs.stored_views import readable_views, stored_views
 from heads.verdicts.sets import GeneratorSets
 from tests.heads.synthetic import GENERATORS, train_run, write_cache
 
@@ -93,12 +98,41 @@ def test_the_size_of_blocks_changes_nothing(
 ) -> None:
     pictures = ExtractedPictures(store, FAULTS, (), 0)
     whole = scan(run, pictures, tmp_path)
-    monkeypatch.setattr(heads.runs.scanning, "_FEWEST_ROWS", 1)
-    monkeypatch.setattr(heads.runs.scanning, "_MOST_ROWS", 7)
+    monkeypatch.setattr(heads.runs.scan_lines, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(heads.runs.scan_lines, "_MOST_ROWS", 7)
     done, lines = scan(run, pictures, tmp_path)
     assert done == whole[0]
     for line, other in zip(lines, whole[1], strict=True):
         assert line == pytest.approx(other, abs=1e-6)
+
+
+def test_other_views_and_neighbours_have_columns_and_stand_in_a_log_by_name(tmp_path: Path) -> None:
+    names = {"train": 12, "valid": 8, "test": 4}
+    views = {"jpeg:30": SyntheticView(noise=0.5)}
+    store = write_synthetic(tmp_path / "cache", captions=names, views=views).store
+    run = train_run(store, tmp_path / "run", head="linear")
+    logged: list[Any] = []
+    options = JudgeOptions(training=find_training_rows(run, store), n_neighbours=2)
+    pictures = ExtractedPictures(store, {1: FAULTS[3]}, (), 0)
+    write_verdicts(run, pictures, tmp_path / "v.jsonl", options=options, log=logged.extend)
+    lines = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    expected = predict(run.in_view("jpeg:30"), store).table()["p_ai_raw"]
+    for row, (line, entry) in enumerate(zip(lines, logged, strict=True)):
+        if row == 1:
+            assert line["p_ai_raw_jpeg:30"] is None and (entry["views"], entry["neighbours"]) == (None, None)
+            continue
+        assert line["p_ai_raw_jpeg:30"] == pytest.approx(expected[row], abs=1e-6)
+        assert entry["views"] == {"clean": line["p_ai_raw"], "jpeg:30": line["p_ai_raw_jpeg:30"]}
+        for place, near in enumerate(entry["neighbours"], start=1):
+            own = [line[f"neighbour_{place}{what}"] for what in ("", "_label", "_distance")]
+            assert own == [near["sample_id"], near["label"], near["distance"]]
+    assert lines[0]["neighbour_1"] == lines[0]["sample_id"] and lines[0]["neighbour_2_distance"] > 0
+    assert [*judge_pictures(run, pictures, options=options)] == [lines]
+    few = replace(run.selections["image"], outputs=("pooled", "none"), widths=(24, 1))
+    other = replace(
+        run, record=replace(run.record, producers={"image": replace(run.record.producers["image"], selection=few)})
+    )
+    assert readable_views(other, store) == ["clean"] and stored_views(other, store) == ["clean", "jpeg:30"]
 
 
 def test_where_nothing_can_be_judged_no_vectors_are_looked_up(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from heads.data.row_source import ArrayRows
+from heads.head.subspace import DrawnRows, find_directions
 from heads.verdicts.novelty import LEAST_HELD_OUT, NOVEL_UP_TO, Novelty, describe, one_a_group
-from heads.verdicts.subspace import DrawnRows, find_directions
 
 N, DIM = 600, 12
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heads.data.row_source import RowSource
 from heads.data.tasks import BoolArray, IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.head.moments import Moments
@@ -25,16 +26,17 @@ class SharedMoments:
 
     Parameters
     ----------
-    X : float32 array (n, d)
+    X : float32 array (n, d), or RowSource
+        Of a source, the clean view: each row that a part names is read once.
     targets : Targets
         Of the rows of ``X``.
     parts : sequence of int array
         Row numbers of each part, none twice; rows to which no task applies are left out.
     """
 
-    def __init__(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> None:
+    def __init__(self, X: FloatArray | RowSource, targets: Targets, parts: Sequence[IntArray]) -> None:
         applies = np.array(list(targets.applies.values()))  # (tasks, n)
-        members = np.zeros((len(parts), len(X)), dtype=np.bool_)
+        members = np.zeros((len(parts), len(targets)), dtype=np.bool_)
         for place, rows in enumerate(parts):
             if len(np.unique(rows)) != len(rows):
                 raise HeadsError(f"part {place} names a row twice, expected each row once at most")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from heads.data.row_source import RowSource
 from heads.data.tasks import IntArray
 from heads.head.protocol import FloatArray
-from heads.head.scaling import Standardizer
+from heads.head.scaling import Standardizer, draw_rows
 
 __all__ = ["Directions", "DrawnRows", "find_directions"]
 
@@ -37,6 +37,12 @@ class DrawnRows:
     rows: IntArray
     views: IntArray
 
+    @classmethod
+    def draw(cls, source: RowSource, rows: IntArray, most: int, *, seed: int = 0) -> DrawnRows:
+        """Draw at most so many of some rows (n,) at random, counting each view as one."""
+        places = draw_rows(len(rows) * source.n_views, most, seed=seed)
+        return cls(source, rows[places % len(rows)], places // len(rows))
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -49,27 +55,37 @@ class DrawnRows:
                 part = slice(start, min(start + step, last))
                 yield part, self.source.read(self.rows[part], int(self.views[start])).astype(np.float32, copy=False)
 
+    def standardizer(self) -> Standardizer:
+        """Measure the columns of these rows, in two passes."""
+        mean, squares = np.zeros(self.source.n_columns), np.zeros(self.source.n_columns)
+        for _, X in self.blocks():
+            mean += X.sum(axis=0, dtype=np.float64)
+        mean /= len(self)
+        for _, X in self.blocks():
+            deviation = X - mean
+            squares += np.einsum("ij,ij->j", deviation, deviation)
+        return Standardizer.of_deviations(mean, np.sqrt(squares / len(self)))
+
 
 @dataclass(frozen=True)
 class Directions:
-    """Rows seen along few directions.
+    """Standardised rows seen along few directions.
 
     Attributes
     ----------
-    mean : float64 array (d,)
-        Of the rows.
     axes : float64 array (d, k)
-        Directions, largest variance of the standardised rows first, divided by the columns' standard deviations.
+        Orthonormal, largest variance of the standardised rows first.
     coordinates : float64 array (n, k)
-        ``(X - mean) @ axes`` of the rows.
+        ``Z @ axes`` of the standardised rows.
     """
 
-    mean: Float64Array
     axes: Float64Array
     coordinates: Float64Array
 
 
-def find_directions(drawn: DrawnRows, n_directions: int, *, seed: int = 0) -> Directions:
+def find_directions(
+    drawn: DrawnRows, scale: Standardizer, n_directions: int, *, columns: slice = slice(None), seed: int = 0
+) -> Directions:
     """Find the directions of largest variance of the standardised rows.
 
     A random subspace, two rounds of subspace iteration and a Rayleigh–Ritz step (Halko, Martinsson & Tropp, "Finding
@@ -80,15 +96,22 @@ def find_directions(drawn: DrawnRows, n_directions: int, *, seed: int = 0) -> Di
     ----------
     drawn : DrawnRows
         At least one row.
+    scale : Standardizer
+        Of all columns.
     n_directions : int
         At most; there are no more than columns or rows.
+    columns : slice
+        Those to look at; d is their number.
     seed : int
         Of the random subspace.
     """
-    d, n = drawn.source.n_columns, len(drawn)
+
+    def blocks() -> Iterator[tuple[slice, FloatArray]]:
+        return ((part, scale.transform(X)[:, columns]) for part, X in drawn.blocks())
+
+    d, n = len(scale.mean[columns]), len(drawn)
     k = min(n_directions, d, n)
     width = min(d, k + _SPARE)
-    scale = _standardise(drawn)
     if width == d:
         basis = np.eye(d)
     else:
@@ -96,25 +119,13 @@ def find_directions(drawn: DrawnRows, n_directions: int, *, seed: int = 0) -> Di
         for _ in range(_ROUNDS):
             reached = np.zeros((d, width))
             narrow = np.linalg.qr(basis)[0].astype(np.float32)
-            for _, X in drawn.blocks():
-                Z = scale.transform(X)
+            for _, Z in blocks():
                 reached += Z.T @ (Z @ narrow)
             basis = reached
         basis = np.linalg.qr(basis)[0]
     seen = np.empty((n, width))
     narrow = basis.astype(np.float32)
-    for part, X in drawn.blocks():
-        seen[part] = scale.transform(X) @ narrow
+    for part, Z in blocks():
+        seen[part] = Z if width == d else Z @ narrow
     turn = np.linalg.eigh(seen.T @ seen)[1][:, ::-1][:, :k]
-    return Directions(scale.mean, (scale.inverse_scale[:, None] * basis) @ turn, seen @ turn)
-
-
-def _standardise(drawn: DrawnRows) -> Standardizer:
-    mean, squares = np.zeros(drawn.source.n_columns), np.zeros(drawn.source.n_columns)
-    for _, X in drawn.blocks():
-        mean += X.sum(axis=0, dtype=np.float64)
-    mean /= len(drawn)
-    for _, X in drawn.blocks():
-        deviation = X - mean
-        squares += np.einsum("ij,ij->j", deviation, deviation)
-    return Standardizer.of_deviations(mean, np.sqrt(squares / len(drawn)))
+    return Directions(basis @ turn, seen @ turn)

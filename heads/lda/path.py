@@ -1,0 +1,119 @@
+"""Fits of one task with strengths of a grid, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, Self
+
+from heads.data.tasks import IntArray, Task
+from heads.errors import HeadsError
+from heads.head.class_scores import calibrate
+from heads.head.linear_layers import Layer
+from heads.head.protocol import FloatArray
+from heads.head.selecting import choose_criterion, task_merit
+from heads.lda.config import GAMMA, LABELS, SHRINKAGE, LdaConfig
+from heads.lda.discriminants import invariant_scores
+from heads.lda.rows import ViewMoments
+from heads.lda.search import Place, climb, every_place
+
+__all__ = ["Strengths", "fit_task"]
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """What a fit of one task is made with: see `LdaConfig`."""
+
+    labels: str
+    gamma: float
+    shrinkage: float
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Self:
+        """Read the strengths of an untrusted file."""
+        if not isinstance(value, dict) or set(value) != set(cls.__dataclass_fields__) or value["labels"] not in LABELS:
+            raise HeadsError(f"{where} has strengths {value!r:.80}, expected labels, gamma and shrinkage")
+        GAMMA.check(value["gamma"], f"gamma of {where}")
+        SHRINKAGE.check(value["shrinkage"], f"shrinkage of {where}")
+        return cls(**value)
+
+
+def fit_task(
+    task: Task, rows: ViewMoments, config: LdaConfig, *, select: tuple[FloatArray, IntArray], report: Report
+) -> tuple[Layer, Strengths]:
+    """Fit a task with strengths of the config; return the fit that its select rows prefer, and its strengths.
+
+    Parameters
+    ----------
+    task : Task
+    rows : ViewMoments
+    config : LdaConfig
+    select : (float32 array (m, d), int array (m,))
+        Standardised select rows of the task, in all views to learn from, and their classes.
+    report : callable
+        Given the record of each fit.
+    """
+    gammas, shrinkages = sorted(set(config.gammas)), sorted(set(config.shrinkages))
+    if rows.differences is None:
+        gammas = [0.0]  # of no differences
+    elif rows.n_views == 1:
+        # Clean select rows cannot tell what it is worth to hold under other views: they would say nothing.
+        gammas = [gammas[len(gammas) // 2]]
+    sizes = len(gammas), len(shrinkages)
+    place: Place = tuple(size // 2 for size in sizes)
+    searches = bool(len(select[1])) and len(rows.classes(task)) > 1
+    smooth = choose_criterion(task, n_views=rows.n_views) == "log_loss"
+    ends: list[_Fit] = []
+    for labels in [name for name in LABELS if name in config.labels][: rows.n_views if searches else 1]:
+        fits = _Fits(task, labels, rows, select=select, report=report)
+
+        def merit(at: Place, fits: _Fits = fits) -> tuple[float, float]:
+            return fits.at(gammas[at[0]], shrinkages[at[1]]).merit
+
+        if searches:
+            place = climb(sizes, place, merit) if smooth else max(every_place(sizes), key=merit)
+        ends.append(fits.at(gammas[place[0]], shrinkages[place[1]]))
+    best = max(ends, key=lambda fit: fit.merit) if searches else ends[0]
+    return best.layer, best.strengths
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A fit, and what is largest for the best one: without select rows of the task nothing is."""
+
+    strengths: Strengths
+    layer: Layer
+    merit: tuple[float, float]
+
+
+class _Fits:
+    """Fits of a task with labels of the same views, each made once."""
+
+    def __init__(
+        self,
+        task: Task,
+        labels: str,
+        rows: ViewMoments,
+        *,
+        select: tuple[FloatArray, IntArray],
+        report: Report,
+    ) -> None:
+        self._task, self._labels, self._rows = task, labels, rows
+        self._moments, self._present = rows.of_task(task, labels), rows.classes(task)
+        self._select, self._report = select, report
+        self.at = cache(self._fit)
+
+    def _fit(self, gamma: float, shrinkage: float) -> _Fit:
+        task, strengths = self._task, Strengths(self._labels, gamma, shrinkage)
+        scores = invariant_scores(self._moments, self._rows.differences, gamma=gamma, shrinkage=shrinkage)
+        ((logits, factor),) = calibrate([scores], self._present, *self._select)
+        layer = Layer.build(task, self._present, logits)
+        judged = layer.score(task, *self._select)
+        self._report({"task": task.name, **asdict(strengths), "factor": factor, **judged})
+        score, loss = judged["score"], judged["select_loss"]
+        if score is None or loss is None:
+            return _Fit(strengths, layer, (0.0, 0.0))
+        return _Fit(strengths, layer, task_merit(task, n_views=self._rows.n_views, score=score, select_loss=loss))
