@@ -45,7 +45,7 @@ HEADS: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"head": "mlp"},
     "linear": {"head": "linear"},
     "lda": {"head": "lda"},
-    "ensemble": {"head": "ensemble"},
+    "ensemble": {"head": "ensemble", "members": ("lda", "linear")},
 }
 SETTING = """\
 Real and AI-generated pictures of 2022-23 from several public repositories without a common licence, for local use \
