@@ -1,6 +1,6 @@
 """What runs notice of pictures that are unlike those of training, one by one and as a set.
 
-``python -m benchmarks.bench_novelty [--cache DIR] [--quick]``
+``python -m benchmarks.bench_novelty [--cache DIR] [--only pictures|sets|held-out] [--quick]``
 
 It needs the material of the slow tests (FEATCACHE_TEST_MATERIAL) and keeps what it extracts in ``--cache``.
 """
@@ -19,26 +19,30 @@ from numpy.typing import NDArray
 
 from benchmarks.ablate_pictures import extract_layers
 from benchmarks.drawings import draw_families
-from benchmarks.record import Measure, print_record, write_record
+from benchmarks.novelty_held_out import count_held_out
+from benchmarks.record import RESULTS, Measure, print_record, write_record
 from featcache import FeatureStore, Selection, extract_pictures, link_rows, read_pictures
-from heads.data.choices import choose_views
-from heads.data.features import load_features, load_fit_rows
+from heads.data.features import Features, load_features, load_fit_rows
 from heads.data.row_source import StoredRows
 from heads.runs.crossfit import cross_fit
-from heads.runs.fitting import fit_run, parse_config
+from heads.runs.fitting import FittedRun, fit_run, parse_config
 from heads.statistics.ranking import auc
 from heads.verdicts.mixture import KnownScores, state_set
 from heads.verdicts.novelty import NOVEL_UP_TO, Novelty
 
 VIEWS = ("clean", "jpeg:30", "blur:1.5")
-PICTURES, DRAWS, FOLDS = 100, 100, 5
+FOLDS = 5
 SIZES, SHARES = (50, 200), (0.0, 0.1, 0.5, 0.9, 1.0)
 SETTING = """\
 Real and AI-generated pictures of 2022-23 from several public repositories without a common licence, for local use \
 only. Linear head on DeiT-tiny's layers. Novelty: AUC of the distance, drawn pictures (seeded, 256 x 256, JPEG 90) \
 against test pictures. Sets: test rows, groups drawn with replacement until a class has its rows, beside the one \
-set of calibrating rows that there is; and test and calibrating rows divided again and again by group, so that chance \
-is in both. A real row is a group, AI rows are grouped by prompt: 15 in test, 7 among the calibrating rows."""
+validation that there is; the same of real rows, blurred; and test and validation divided again and \
+again by group, so that chance is in both. Held out: fitted, selected and calibrated on train and valid without one \
+generator or origin; a set is half rows of it, from any split and of groups that were not fitted, half test rows of \
+the other class, whole groups in random order, at most as many as there are; detection is the balanced accuracy at the \
+frozen threshold over all such rows. A real row is a group, AI rows are grouped by prompt: 15 in test, 14 in \
+validation."""
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -51,37 +55,61 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, help="where the vectors of the pictures are kept")
     parser.add_argument("--quick", action="store_true", help="few pictures and draws: see that it runs")
+    parser.add_argument("--only", choices=sorted(PARTS), help="one part: drawn pictures, sets, or what is held out")
     options = parser.parse_args()
-    n_pictures, n_draws = (5, 5) if options.quick else (PICTURES, DRAWS)
+    n = 5 if options.quick else 100
     measures: list[Measure] = []
     with tempfile.TemporaryDirectory(prefix="bench-novelty-") as scratch:
-        place = options.cache or Path(scratch) / "cache"
-        store = extract_layers(place, VIEWS)
+        store = extract_layers(options.cache or Path(scratch) / "cache", VIEWS)
+        for name, measure in PARTS.items():
+            if options.only in (None, name):
+                measures += measure(store, n)
+        folder = Path(scratch) if options.quick else RESULTS
+        words = f"--only {options.only}" if options.only else ""
+        print_record(write_record("novelty", measures, setting=SETTING, options=words, folder=folder))
+
+
+def measure_pictures(store: FeatureStore, n: int) -> Iterator[Measure]:
+    """Compare drawn pictures with test pictures, for heads that were fitted on one view and on several."""
+    with tempfile.TemporaryDirectory(prefix="bench-novelty-") as scratch:
         for views in (VIEWS[:1], VIEWS):
-            selected = choose_views(store, ["image"], views=views, choices={"image": {"outputs": "layers:all"}})
-            features, rows = load_fit_rows(store, selected)
-            config = parse_config({"head": "linear", "fusion": "image"})
-            fitted = fit_run(features, config, stored=rows)
-            test = load_features(store, selected[0], splits=("test",), tasks=features.tasks)
-            drawn = encode_families(store, selected[0]["image"], Path(scratch), n_pictures)
+            features, _, fitted = fit_views(store, views)
+            selected = _choose(store, VIEWS[0])
+            test = load_features(store, selected, splits=("test",), tasks=features.tasks)
+            drawn = encode_families(store, selected["image"], Path(scratch), n)
             name = f"fitted on {', '.join(views)}"
-            measures += tell_families(fitted.likeness.novelty, test.matrix("image"), drawn, name)
-            if len(views) == 1:
-                own = Rows(
-                    fitted.head.predict_proba(test.matrix("image")).proba["a"], test.targets.y["a"], link_rows(test)
-                )
-                known, fit = fitted.likeness.known, partial(fit_run, config=config)
-                measures += count_alarms(resample_test(own, known), "test rows resampled", n_draws)
-                again, shares = divide_again(own, known), SHARES[::2]
-                measures += count_alarms(again, "test and calibrating rows divided again", n_draws, shares=shares)
-                crossed = cross_fit(features, rows, folds=FOLDS, fusion="image", fit=fit)
-                folds = resample_test(own, KnownScores(crossed.p_ai, crossed.y, crossed.group))
-                name_of_folds = "not taken: cross-fitted scores as known ones"
-                measures += count_alarms(folds, name_of_folds, n_draws, shares=SHARES[:1], goal=None)
-        if options.quick:
-            print_record(write_record("novelty", measures, setting=SETTING, options="--quick", folder=Path(scratch)))
-        else:
-            print_record(write_record("novelty", measures, setting=SETTING))
+            yield from tell_families(fitted.likeness.novelty, test.matrix("image"), drawn, name)
+
+
+def fit_views(store: FeatureStore, views: Sequence[str]) -> tuple[Features, StoredRows, FittedRun]:
+    """Fit a head on train, in some views."""
+    features, rows = load_fit_rows(store, [_choose(store, view) for view in views])
+    return features, rows, fit_run(features, parse_config({"head": "linear", "fusion": "image"}), stored=rows)
+
+
+def _choose(store: FeatureStore, view: str) -> dict[str, Selection]:
+    return {"image": store.select("image", outputs=("layers:all",), view=view)}
+
+
+def measure_sets(store: FeatureStore, n_draws: int) -> Iterator[Measure]:
+    """Count alarms on sets of test rows, and on such sets with the pictures blurred."""
+    features, rows, fitted = fit_views(store, VIEWS[:1])
+
+    def read(view: str) -> Rows:
+        test = load_features(store, _choose(store, view), splits=("test",), tasks=features.tasks)
+        p_ai = fitted.head.predict_proba(test.matrix("image")).proba["a"]
+        return Rows(p_ai, test.targets.y["a"], link_rows(test))
+
+    own, blurred, known = read(VIEWS[0]), read(VIEWS[-1]), fitted.likeness.known
+    yield from count_alarms(resample_test(own, known), "test rows resampled", n_draws)
+    again, shares = divide_again(own, known), SHARES[::2]
+    yield from count_alarms(again, "test and validation divided again", n_draws, shares=shares)
+    of_real = resample_test(blurred, known)
+    yield from count_alarms(of_real, f"{VIEWS[-1]}, not fitted on", n_draws, shares=SHARES[:1], goal=None)
+    crossed = cross_fit(features, rows, folds=FOLDS, fusion="image", fit=partial(fit_run, config=fitted.config))
+    folds = resample_test(own, KnownScores(crossed.p_ai, crossed.y, crossed.group))
+    name_of_folds = "not taken: cross-fitted scores as known ones"
+    yield from count_alarms(folds, name_of_folds, n_draws, shares=SHARES[:1], goal=None)
 
 
 def encode_families(store: FeatureStore, selection: Selection, scratch: Path, n: int) -> dict[str, FloatArray]:
@@ -183,6 +211,13 @@ def count_alarms(
             name = f"{what}; alarms, {size} rows, AI share {share:g}"
             value = float(np.mean([each.is_unlike for each in found]))
             yield Measure(name, "", (value,), at_most=goal, note=note)
+
+
+PARTS: dict[str, Callable[[FeatureStore, int], Iterator[Measure]]] = {
+    "pictures": measure_pictures,
+    "sets": measure_sets,
+    "held-out": lambda store, n_draws: count_held_out(store, _choose(store, VIEWS[0]), n_draws),
+}
 
 
 if __name__ == "__main__":

@@ -77,6 +77,12 @@ class ExtractedPictures:
     def __len__(self) -> int:
         return len(self.store)
 
+    @property
+    def complete(self) -> NDArray[np.int64]:
+        """Rows of the samples that have all vectors, ascending: (m,)."""
+        lacking = np.fromiter(self.faults, np.int64, len(self.faults))
+        return np.setdiff1d(np.arange(len(self)), lacking)
+
     def sample_id(self, row: int) -> str:
         """Return the name of one sample."""
         return self.store.samples.sample_id[row]

@@ -119,7 +119,8 @@ class TrialRunner:
         (cell,) = trial.cells
         study, part = self.study, self.study.parts[trial.part]
         config = study.config(cell, seed=trial.seed)
-        head = build_head(study.features.tasks, config)
+        device, memory = (study.device, study.memory) if find_kind(cell.head).has_members else ("cpu", None)
+        head = build_head(study.features.tasks, config, columns=study.columns(cell), device=device, memory=memory)
         if find_kind(cell.head).shares_parts and len(study.parts) > 1 and source.n_views == 1:
             from heads.linear.head import LinearConfig
 

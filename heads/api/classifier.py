@@ -41,7 +41,7 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     Parameters
     ----------
-    head : {"linear", "mlp", "gbdt", "ensemble"} or callable
+    head : {"linear", "lda", "mlp", "gbdt", "ensemble"} or callable
         A kind of heads, or what makes one's own of a sequence of tasks (`heads.api.own_head`), as its class does.
     real : class, optional
         The one that is real; it must occur. Default: no class is special, and `predict` is the likeliest one.

@@ -9,14 +9,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featcache import ImageError, read_pictures
 from heads.api.vectors import Vectors, fuse_vectors
 from heads.errors import HeadsError
+from heads.files.chained_log import ChainedLog
 from heads.head.protocol import FloatArray
 from heads.runs.detection import PictureJudge, Verdict, read_picture
+from heads.runs.entries import Recorder, log_lines
 from heads.runs.judge_options import JudgeOptions
 from heads.runs.run import Run, load_run
 from heads.verdicts.judging import Judgement, verdict_classes
+from heads.verdicts.mixture import SetStatement, state_set
 
 __all__ = ["Detector"]
 
@@ -96,7 +102,25 @@ class Detector:
         vectors = fuse_vectors(X, run.fusion, widths=widths)
         return run.judge(run.head.predict_proba(vectors), vectors=vectors, point=asked.point, prior=asked.prior)
 
-    def detect(self, image: str | Path | None = None, *, caption: str | None = None) -> Verdict:
+    def compare_set(self, p_ai_raw: NDArray[np.floating[Any]]) -> SetStatement | None:
+        """Say whether scores are those of a set of pictures like the training ones, at whatever share of AI.
+
+        Parameters
+        ----------
+        p_ai_raw : float array (n,)
+            ``raw`` of `verdicts`, or ``p_ai_raw`` of the lines of `scan` that have a verdict.
+
+        Returns
+        -------
+        SetStatement or None
+            None where the run cannot tell, or there are fewer than `heads.verdicts.mixture.LEAST_SET` scores.
+        """
+        likeness = self.run.likeness
+        return None if likeness is None else state_set(p_ai_raw, likeness.known)
+
+    def detect(
+        self, image: str | Path | None = None, *, caption: str | None = None, log: str | Path | None = None
+    ) -> Verdict:
         """Judge one picture, as ``heads detect`` does; encoders are loaded once, for the first.
 
         Parameters
@@ -105,6 +129,8 @@ class Detector:
             A picture file; a run that looks at captions alone needs none.
         caption : str, optional
             Needed by a run that looks at captions, ignored by any other.
+        log : str or Path, optional
+            A log of verdicts, to append the evidence to.
 
         Raises
         ------
@@ -115,11 +141,21 @@ class Detector:
         """
         content = None if image is None else read_picture(image)
         try:
-            return self._judge.judge(content, caption)
+            found = self._judge.judge(content, caption)
         except ImageError as error:
             raise HeadsError(f"{image}: {error}") from error
+        if log is not None:
+            path = None if image is None else Path(image)
+            _open_log(log).append([self._recorder("detect").of_content(path, content, caption, found.to_dict())])
+        return found
 
-    def scan(self, data: str | Path | Sequence[str | Path], *, cache: str | Path | None = None) -> list[dict[str, Any]]:
+    def scan(
+        self,
+        data: str | Path | Sequence[str | Path],
+        *,
+        cache: str | Path | None = None,
+        log: str | Path | None = None,
+    ) -> list[dict[str, Any]]:
         """Judge many pictures, as ``heads scan`` does; each has a line, also those that cannot be judged.
 
         What should be known about captions and tables in the data is logged as warnings.
@@ -131,6 +167,8 @@ class Detector:
         cache : str or Path, optional
             The folder to keep the vectors in, so that the next scan encodes only what is new; not one that heads are
             fitted on. Default: they are not kept.
+        log : str or Path, optional
+            A log of verdicts, to append the evidence of each line to.
 
         Returns
         -------
@@ -146,4 +184,17 @@ class Detector:
         with nullcontext(cache) if cache is not None else TemporaryDirectory(prefix="heads-scan-") as folder:
             pictures = encode_pictures(self.run, manifest, cache=Path(folder), models=self._models, device=self._device)
             blocks = judge_pictures(self.run, pictures, options=self._options)
-            return [line for block in blocks for line in block]
+            lines = [line for block in blocks for line in block]
+            if log is not None:
+                log_lines(self._recorder("scan"), pictures, _open_log(log))(lines)
+            return lines
+
+    def _recorder(self, command: str) -> Recorder:
+        return Recorder.of(self.run, command, point=self._options.point, prior=self._options.prior)
+
+
+def _open_log(path: str | Path) -> ChainedLog:
+    def tell(place: Path) -> None:
+        _LOGGER.warning("the last line of %s was torn: moved to %s", path, place)
+
+    return ChainedLog(Path(path), told=tell)

@@ -32,7 +32,8 @@ def print_ablation(
     rows, grid = result.n_rows, result.grid
     n_full = len([s for s in result.table if s.stage == "full" and not s.cell.control])
     looked = f" of {len(grid.cells)}, the others screened" if n_full < len(grid.cells) else ""
-    console.print(f"{n_full} configurations{looked}; {rows['fit']:,} rows fit, {rows['scored']:,} are scored")
+    noun = "configuration" if n_full == 1 else "configurations"
+    console.print(f"{n_full} {noun}{looked}; {rows['fit']:,} rows fit, {rows['scored']:,} are scored")
     if rows["refused"]:
         console.print(f"[yellow]{rows['refused']:,}[/] rows refused: without labels or without some vector")
     if len(result.conditions["views"]) > 1:

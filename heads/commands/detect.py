@@ -24,7 +24,7 @@ from heads.commands.options import (
     TextModel,
 )
 from heads.commands.render import console, next_command, print_json, probability, safe
-from heads.commands.training import NeighbourCount, TrainCache, judge_options
+from heads.commands.training import NeighbourCount, TrainCache, Training
 from heads.errors import HeadsError
 from heads.verdicts.points import BALANCED
 
@@ -69,18 +69,14 @@ def detect(
     captions = _captions(caption or [], len(images))
     from heads.runs.detection import PictureJudge, read_picture
     from heads.runs.entries import Recorder
+    from heads.runs.judge_options import JudgeOptions
     from heads.runs.run import load_run
 
     models = {name: model for name, model in (("image", image_model), ("text", text_model)) if model}
     loaded = load_run(run)
-    options = judge_options(
-        loaded,
-        point=point,
-        prior=prior,
-        abstains=abstain is not None,
-        neighbours=neighbours,
-        train_cache=train_cache,
-    )
+    options = JudgeOptions(point, prior, abstain is not None)
+    if neighbours is not None:
+        options = Training.find(loaded, train_cache, is_needed=True).with_neighbours(options, neighbours)
     judge = PictureJudge(loaded, models=models, device=device.value, options=options)
     kept = None if log is None else open_log(log)
     data = [None if path is None else read_picture(path) for path in images]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,13 @@ from heads.commands.detectors import (
 )
 from heads.commands.folders import free_name
 from heads.commands.guarantee_lines import print_promises
-from heads.commands.likeness_lines import KNOWN_SCORES, UNLIKE_SCORES, describe_statement, print_statement
+from heads.commands.likeness_lines import (
+    KNOWN_SCORES,
+    UNLIKE_SCORES,
+    describe_statement,
+    print_effect,
+    print_statement,
+)
 from heads.commands.options import (
     PRINTED,
     AsJson,
@@ -36,6 +43,7 @@ from heads.commands.options import (
 )
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.commands.report import markdown, print_tables, report_tables
+from heads.commands.training import TrainCache, Training
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file, write_file
 
@@ -75,6 +83,7 @@ def evaluate(
         typer.Option(metavar="F.json", help="Write it, with counts at every threshold.", rich_help_panel=PRINTED),
     ] = None,
     overwrite: OverwriteFile = False,
+    train_cache: TrainCache = None,
     check: CheckDigests = True,
     as_json: AsJson = False,
 ) -> None:
@@ -105,7 +114,7 @@ def evaluate(
         truth = read_truth(store, split)
         if run is not None:
             result, report = _score_run(own, truth, names, by=slices, point=point, prior=prior)
-            reports.append(report)
+            reports.append(_with_effect(own, report, train_cache))
     reports += [build_report(each, truth, store, views=["clean"], by=slices) for each in others]
     if out is not None:
         documents = [report.to_file() for report in reports]
@@ -141,6 +150,15 @@ def _score_run(
     return result, build_report(own, truth, own.store, views=views, by=by, point=point, prior=prior)
 
 
+def _with_effect(own: RunDetector, report: Report, train_cache: Path | None) -> Report:
+    """Say of the set that is stated something of how far it is from the calibrating rows too."""
+    training = Training.find(own.run, train_cache, at_hand=own.store)
+    numbers = own.store.row_numbers(report.about["split"])
+    numbers = numbers[own.store.read(numbers, selections={}).label_a >= 0]
+    found = training.effect_size(own.store, numbers, report.about["statement"])
+    return replace(report, about={**report.about, "effect_size": found})
+
+
 def _document(result: EvalResult | None, reports: Sequence[Report], names: Sequence[str]) -> dict[str, Any]:
     """Return the JSON form: of a run what it has ever been, and what is new beside it."""
     if result is None:
@@ -158,6 +176,7 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
         return
     about, first = report.about, report.views[0]
     print_statement(about["statement"])
+    print_effect(about.get("effect_size"))
     seen = f", view {safe(first.view)}" if len(report.views) == 1 and first.view != "clean" else ""
     where = f"[bold]{safe(about['detector'])}[/] on split {safe(about['split'])} of {safe(about['cache'])}{seen}"
     console.print(f"{where}: {first.n:,} rows in {first.n_groups:,} groups", soft_wrap=True)

@@ -19,7 +19,10 @@ __all__ = ["print_held_out"]
 
 _NAMES = {"tpr": "TPR", "fpr": "FPR", "auc": "AUC"}
 _WIDEST = 16
-_CHOSEN = {"score": "the settings were", "held-out": "the settings were chosen by this, so that the best is optimistic"}
+_CHOSEN = {
+    "score": "the settings were chosen with it",
+    "held-out": "the settings were chosen by this, so that the best is optimistic",
+}
 
 
 def print_held_out(result: HoldOutResult, ranked: Sequence[Cell], *, select: str) -> None:
@@ -30,12 +33,16 @@ def print_held_out(result: HoldOutResult, ranked: Sequence[Cell], *, select: str
         dim = f", dim {cell.dim}" if cell.dim else ""
         console.print(f"Without the {axis} that is judged: [bold]{safe(f'{cell.head} {cell.name}{dim}')}[/]")
         console.print(_table(result, line))
-    against = "FPR, AUC: real rows of valid, which chose too" if axis == "generator" else "FPR, AUC: within the origin"
+    has_auc = any("auc" in line.mean for line in result.lines)
+    if axis == "generator":
+        against = " FPR, AUC: real rows of valid, which chose too."
+    else:
+        against = " AUC: within the origin." if has_auc else ""
     console.print(
-        f"[dim]Neither fitted nor chosen with it: head, epoch, threshold; {_CHOSEN[select]}. {against}; 95 % "
-        f"intervals over groups, those of the mean over groups of these {axis}s. All lines are in ablation.json[/]"
+        f"[dim]Head, epoch and threshold know nothing of it; {_CHOSEN[select]}.{against} 95 % intervals are over "
+        f"groups, those of the mean over groups of these {axis}s. All lines are in ablation.json[/]"
     )
-    if axis == "origin" and not any("auc" in line.mean for line in result.lines):
+    if axis == "origin" and not has_auc:
         console.print("[yellow]Note:[/] real and AI rows share no origin: false and true positive rates alone")
     for value, why in result.held.refused.items():
         console.print(f"[yellow]Note:[/] {safe(value)} is not held out: {why}")

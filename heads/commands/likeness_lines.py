@@ -17,6 +17,7 @@ __all__ = [
     "KNOWN_SCORES",
     "UNLIKE_SCORES",
     "describe_statement",
+    "print_effect",
     "print_neighbours",
     "print_statement",
     "print_too_few",
@@ -50,6 +51,27 @@ def describe_statement(found: Mapping[str, Any]) -> str:
         f"D {found['distance']:.3f} (97.5 % of like sets: up to {found['null']:.3f}), n {found['n']:,}, "
         f"nearest at {found['share']:.0%} AI"
     )
+
+
+def print_effect(found: Mapping[str, Any] | None) -> None:
+    """Say how well a set is told from calibrating rows, or why that was left out.
+
+    Parameters
+    ----------
+    found : mapping or None
+        As `heads.commands.training.Training.effect_size` returns it; None: nothing is said.
+    """
+    if found is None:
+        return
+    if found["auc"] is None:
+        console.print(
+            f"[dim]  How far they are from calibrating rows is left out:\n  {safe(found['note'])}[/]", soft_wrap=True
+        )
+        return
+    auc = found["auc"]
+    interval = "" if auc["low"] is None else f" (95 %: {auc['low']:.3f}–{auc['high']:.3f})"
+    told = f"AUC {auc['estimate']:.3f}{interval}; chance 0.5"
+    console.print(f"[dim]  Told from {found['n_known']:,} calibrating rows: {told}[/]", highlight=False)
 
 
 def print_unlike(n_unlike: int | None, run: Run) -> None:

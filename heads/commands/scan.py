@@ -13,7 +13,7 @@ from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
 from heads.commands.guarantee_lines import other_views, print_promises
-from heads.commands.likeness_lines import print_statement, print_unlike
+from heads.commands.likeness_lines import print_effect, print_statement, print_unlike
 from heads.commands.logs import open_log
 from heads.commands.options import (
     Abstain,
@@ -28,7 +28,7 @@ from heads.commands.options import (
     TextModel,
 )
 from heads.commands.render import console, next_command, notes, print_json, probability, safe, vectors_of
-from heads.commands.training import NeighbourCount, TrainCache, judge_options
+from heads.commands.training import NeighbourCount, TrainCache, Training
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file
 from heads.files.table import check_table_ending
@@ -74,6 +74,7 @@ def scan(
     with interruptible("heads"):
         from featcache import read_pictures
         from heads.runs.entries import Recorder, log_lines
+        from heads.runs.judge_options import JudgeOptions
         from heads.runs.run import load_run, read_record
         from heads.runs.scanning import encode_pictures, write_verdicts
 
@@ -88,33 +89,23 @@ def scan(
         models = _models(loaded, {"image": image_model, "text": text_model})
         places = _tell(loaded, folder, models)
         _tell_rule(loaded, point, prior)
-        options = judge_options(
-            loaded,
-            point=point,
-            prior=prior,
-            abstains=abstain is not None,
-            neighbours=neighbours,
-            train_cache=train_cache,
-        )
+        training = Training.find(loaded, train_cache, is_needed=neighbours is not None)
+        options = training.with_neighbours(JudgeOptions(point, prior, abstain is not None), neighbours)
         for note in manifest.notes:
             notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
         with ExtractDisplay(notes) as display:
             pictures = encode_pictures(
                 loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
             )
-        done = write_verdicts(
-            loaded,
-            pictures,
-            out,
-            options=options,
-            overwrite=overwrite,
-            log=None if kept is None else log_lines(recorder, pictures, kept),
-        )
+        record = None if kept is None else log_lines(recorder, pictures, kept)
+        done = write_verdicts(loaded, pictures, out, options=options, overwrite=overwrite, log=record)
+        document = _document(done, out, folder)
+        document["effect_size"] = training.effect_size(pictures.store, pictures.complete, document["statement"])
     if as_json:
         made = {"n_encoded": pictures.n_encoded, "models": places, "conditions": recorder.conditions}
-        print_json(_document(done, out, folder) | _rule(loaded, point, prior) | made)
+        print_json(document | _rule(loaded, point, prior) | made)
     else:
-        _print(done, out, folder, loaded)
+        _print(document, done, loaded)
     if done.n_failed:
         raise typer.Exit(3)
 
@@ -192,8 +183,9 @@ def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
     return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed), "statement": statement}
 
 
-def _print(done: Scan, out: Path, folder: Path, run: Run) -> None:
-    print_statement(None if done.statement is None else done.statement.to_dict())
+def _print(document: Mapping[str, Any], done: Scan, run: Run) -> None:
+    print_statement(document["statement"])
+    print_effect(document["effect_size"])
     files = "file" if len(done) == 1 else "files"
     unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
     found = f"[bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {unsure}{_failed(done)}"
@@ -202,9 +194,9 @@ def _print(done: Scan, out: Path, folder: Path, run: Run) -> None:
     if done.first is not None:
         path, error = done.first
         console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)
-    console.print(f"Wrote [bold]{safe(out)}[/]", soft_wrap=True)
+    console.print(f"Wrote [bold]{safe(document['out'])}[/]", soft_wrap=True)
     if done.failed.keys() - {"data"}:
-        next_command("featcache", "failures", folder)
+        next_command("featcache", "failures", document["cache"])
 
 
 def _failed(done: Scan) -> str:

@@ -50,6 +50,7 @@ from heads.commands.render import (
 )
 
 if TYPE_CHECKING:
+    from featcache import FeatureStore
     from heads.runs.run import Run
     from heads.verdicts.maps import ProbabilityMaps
 
@@ -79,7 +80,7 @@ def train(
         str | None,
         typer.Option(
             metavar="M,…",
-            help="Of head ensemble: kinds, 'mlp*5' for five seeds, linear:image for some of the columns.",
+            help="Of head ensemble: kinds, 'mlp*5' (five seeds), linear:image (some columns); or folders of runs.",
             rich_help_panel=HEAD,
         ),
     ] = None,
@@ -142,15 +143,18 @@ def train(
     from heads.runs.calibration_rows import check_fit_rows
     from heads.runs.crossfit import cross_fit
     from heads.runs.fitting import build_record, fit_run, parse_config
+    from heads.runs.members import MemberRuns
     from heads.runs.run import Run, prepare_run_out
     from heads.verdicts.guarantees import Demand
 
     demand = Demand(max_fpr, max_fnr, confidence)
     check_apart(demand, folds)
+    runs, values = MemberRuns.find(values, folds=folds)
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
     place, further = check_device(device.value if device else "cpu"), config.settings.get("invariant_to", ())
+    names = names if views else view_names(runs.views or None)
     prepare_run_out(folder, overwrite=overwrite)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
@@ -159,17 +163,22 @@ def train(
     check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
         fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
-        fitted = fit(features, stored=stored)
+        fitted = fit(features, stored=stored, **runs.fitting(features, config, selected[0]))
         crossed = cross_fit(features, stored, folds=folds, fusion=config.fusion, fit=fit) if folds else None
-    record = build_record(fitted, store, selections=selected[0], views=names[1:] and names)
+    seen = names[1:] and names
+    record = build_record(fitted, store, selections=selected[0], views=seen, transductive=runs.transductive)
     new = Run(folder, record, fitted.head, fitted.likeness)
     run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
-        return
-    print_fitted(run)
+    else:
+        print_fitted(run)
+        _say_next(run, store, cache=directory, dataset=dataset)
+
+
+def _say_next(run: Run, store: FeatureStore, *, cache: Path | None, dataset: str | None) -> None:
     scored = "test" if "test" in store.splits else "valid"
-    next_command("heads", "evaluate", run.path, split=scored, cache=directory, dataset=dataset)
+    next_command("heads", "evaluate", run.path, split=scored, cache=cache, dataset=dataset)
 
 
 def fitted_summary(run: Run) -> dict[str, Any]:

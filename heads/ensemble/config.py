@@ -11,14 +11,14 @@ from typing import Any, Self
 from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.errors import HeadsError
 from heads.head.kinds import HEADS, config_class, find_kind
-from heads.head.saved import check_settings
 
 __all__ = ["MOST_MEMBERS", "EnsembleConfig", "MemberSpec", "name_run"]
 
 MOST_MEMBERS = 16
+_FUSION, _VIEWS = "fusion", "invariant_to"
 _MEMBER = re.compile(r"([a-z0-9_]+)(?:\*([1-9][0-9]?))?(?::([a-z-]+))?")
 _RUN = re.compile(r"run:[0-9a-f]{12}")
-_EXAMPLES = "e.g. linear, mlp*5 (five seeds), linear:image (these columns alone)"
+_EXAMPLES = "e.g. lda, mlp*5 (five seeds), linear:image (these columns alone)"
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,14 @@ class EnsembleConfig:
         Settings of all members of a kind, by kind; what is not given is the kind's default.
     fusion : str
         A key of `heads.data.fusion.FUSIONS`: the columns that there are.
+    invariant_to : tuple of str
+        That of the members that have it (`heads.lda`): names of views that show no more than how views differ.
     """
 
-    members: tuple[str, ...] = ("linear", "mlp")
+    members: tuple[str, ...] = ("lda", "linear")
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fusion: str = "concat"
+    invariant_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSIONS:
@@ -74,6 +77,11 @@ class EnsembleConfig:
         for kind in self.own:
             if kind not in self.kinds:
                 raise HeadsError(f"settings of {kind!r:.80} were given, the members are {', '.join(self.members):.200}")
+        if not isinstance(self.invariant_to, tuple):
+            raise HeadsError(f"invariant_to are {self.invariant_to!r:.80}, expected a list")
+        if self.invariant_to and not any(_takes(kind, _VIEWS) for kind in self.kinds):
+            named = ", ".join(self.members)
+            raise HeadsError(f"invariant_to is no setting of the members {named:.200}: add one that has it, e.g. lda")
         fixed = [(spec.kind, spec.fusion) for spec in specs if not find_kind(spec.kind).is_random]
         if len(set(fixed)) < len(fixed):
             raise HeadsError(
@@ -88,13 +96,21 @@ class EnsembleConfig:
         ``members`` may be a text with commas; ``KIND.name`` is the setting of a member as well as ``own`` is.
         """
         plain = {key: value for key, value in values.items() if "." not in key}
-        check_settings(cls, plain, kind="ensemble")
+        unknown = sorted(plain.keys() - cls.__dataclass_fields__.keys())
+        if unknown:
+            name = f"{unknown[0]:.80}"
+            raise HeadsError(
+                f"unknown setting {name!r} of head 'ensemble': settings of members have their kind before them, "
+                f"e.g. --set mlp.{name}=…"
+            )
         own = _parse_own(plain.pop("own", {}))
         for key in values.keys() - plain.keys() - {"own"}:
             kind, _, name = key.partition(".")
             own.setdefault(kind, {})[name] = values[key]
         if "members" in plain:
             plain["members"] = _parse_members(plain["members"])
+        if isinstance(plain.get(_VIEWS), list):
+            plain[_VIEWS] = tuple(plain[_VIEWS])
         given = cls(**plain, own=own)
         return cls(**plain, own={kind: _complete(kind, own.get(kind, {})) for kind in given.kinds})
 
@@ -131,6 +147,8 @@ class EnsembleConfig:
         values = dict(self.own.get(spec.kind, {}))
         if find_kind(spec.kind).is_network:
             values["fusion"] = spec.fusion or self.fusion
+        if _takes(spec.kind, _VIEWS):
+            values[_VIEWS] = self.invariant_to
         return config_class(spec.kind).from_mapping(values)
 
 
@@ -168,9 +186,14 @@ def _parse_own(value: Any) -> dict[str, dict[str, Any]]:
 
 
 def _complete(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every setting of a kind but the fusion, which is said of each member."""
-    if "fusion" in settings:
-        raise HeadsError(f"{kind}.fusion is {settings['fusion']!r:.80}, expected it in members, e.g. {kind}:image")
-    return {
-        name: value for name, value in asdict(config_class(kind).from_mapping(settings)).items() if name != "fusion"
-    }
+    """Return every setting of a kind but those that are said of the ensemble."""
+    if _FUSION in settings:
+        raise HeadsError(f"{kind}.fusion is {settings[_FUSION]!r:.80}, expected it in members, e.g. {kind}:image")
+    if _VIEWS in settings:
+        raise HeadsError(f"{kind}.{_VIEWS} is {settings[_VIEWS]!r:.80}, expected it of the ensemble: {_VIEWS}")
+    complete = asdict(config_class(kind).from_mapping(settings))
+    return {name: value for name, value in complete.items() if name not in (_FUSION, _VIEWS)}
+
+
+def _takes(kind: str, name: str) -> bool:
+    return name in config_class(kind).__dataclass_fields__

@@ -19,7 +19,7 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.head.checks import check_fit_rows
 from heads.head.kinds import find_kind, make_head
-from heads.head.protocol import Device, FloatArray, Prediction, Progress
+from heads.head.protocol import Device, FloatArray, Noting, Prediction, Progress
 from heads.head.saved import Description, read_description, write_description
 from heads.head.scaling import check_features
 
@@ -64,7 +64,7 @@ class EnsembleHead:
         if self.config.are_runs and not members:
             named = ", ".join(self.config.members)
             raise HeadsError(
-                f"members are {named}, fitted runs, which cannot be fitted anew: name kinds, e.g. --members linear,mlp"
+                f"members are {named}, fitted runs, which cannot be fitted anew: name kinds, e.g. --members lda,linear"
             )
         options = {"columns": columns, "device": device, "memory": memory}
         self.members = tuple(members) or tuple(self._build(spec, options) for spec in self.config.specs)
@@ -93,6 +93,17 @@ class EnsembleHead:
         return tuple(
             {"member": place, **record} for place, member in enumerate(self.members) for record in member.head.history_
         )
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """What members say to whoever fitted them, each thing once."""
+        told = (
+            f"member {member.head.kind}: {note}"
+            for member in self.members
+            if isinstance(member.head, Noting)
+            for note in member.head.notes_
+        )
+        return tuple(dict.fromkeys(told))
 
     @property
     def n_parameters(self) -> int | None:

@@ -18,7 +18,8 @@ from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, write_description
 from heads.head.scaling import check_features
-from heads.lda.config import LdaConfig
+from heads.head.view_differences import check_further
+from heads.lda.config import LABELS, LdaConfig
 from heads.lda.path import Strengths, fit_task
 from heads.lda.rows import ViewMoments
 
@@ -97,9 +98,7 @@ class LdaHead:
         select: tuple[FloatArray, Targets],
         progress: Progress | None,
     ) -> Self:
-        n_further = source.n_all_views - source.n_views
-        if len(self.config.invariant_to) != n_further:
-            raise HeadsError(f"invariant_to names {len(self.config.invariant_to)} views, the rows have {n_further}")
+        check_further(source, self.config.invariant_to)
         history: list[Mapping[str, Any]] = []
 
         def report(record: Mapping[str, Any]) -> None:
@@ -107,7 +106,8 @@ class LdaHead:
             if progress is not None:
                 progress(record)
 
-        moments = ViewMoments(source, targets, rows)
+        labels = self.config.labels if source.n_views > 1 else LABELS[:1]
+        moments = ViewMoments(source, targets, rows, labels=labels)
         Z = moments.scaler.transform(select[0])
         layers: dict[str, Layer] = {}
         self.strengths_: dict[str, Strengths] = {}

@@ -67,7 +67,7 @@ def fit_task(
     searches = bool(len(select[1])) and len(rows.classes(task)) > 1
     smooth = choose_criterion(task, n_views=rows.n_views) == "log_loss"
     ends: list[_Fit] = []
-    for labels in [name for name in LABELS if name in config.labels][: rows.n_views if searches else 1]:
+    for labels in rows.labels if searches else rows.labels[:1]:
         fits = _Fits(task, labels, rows, select=select, report=report)
 
         def merit(at: Place, fits: _Fits = fits) -> tuple[float, float]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.data.row_source import RowSource, StackedViews, ViewDifferences
+from heads.data.row_source import RowSource, StackedViews
 from heads.data.tasks import IntArray, Targets, Task
 from heads.head.moments import Moments
 from heads.head.scaling import Standardizer
 from heads.head.shared_moments import SharedMoments
+from heads.head.view_differences import measure_differences
 from heads.lda.config import LABELS
 
 __all__ = ["ViewMoments"]
@@ -27,21 +29,25 @@ class ViewMoments:
         Of all its rows.
     rows : int array (m,)
         Those to fit. Rows without any label take part in nothing but `differences`.
+    labels : sequence of str
+        Which of `LABELS` will be asked for. Only where "views" is among them are moments of all views taken.
 
     Attributes
     ----------
     scaler : Standardizer
-        Of the labelled rows in all views to learn from.
+        Of the labelled rows in all views that moments are taken of.
     n_views : int
         Views to learn from.
+    labels : list of str
+        In the order of `LABELS`.
     """
 
-    def __init__(self, source: RowSource, targets: Targets, rows: IntArray) -> None:
+    def __init__(self, source: RowSource, targets: Targets, rows: IntArray, *, labels: Sequence[str]) -> None:
         self._source, self._rows, self.n_views = source, rows, source.n_views
-        self._targets = targets.select(rows)
-        every = np.arange(source.n_views * len(rows))
-        parts = [every[: len(rows)], every]
-        tiled, parts = targets.select(np.tile(rows, self.n_views)), parts[: self.n_views]
+        self._targets, self.labels = targets.select(rows), [name for name in LABELS if name in labels]
+        every = np.arange(self.n_views * len(rows))
+        parts = [every[: len(rows)] if name == "clean" else every for name in self.labels]
+        tiled = targets.select(np.tile(rows, self.n_views))
         self._shared = SharedMoments(StackedViews(source, rows), tiled, parts)
         self.scaler = Standardizer.of(self._shared.labelled(len(parts) - 1))
 
@@ -54,7 +60,7 @@ class ViewMoments:
         labels : {"clean", "views"}
             Which views count as rows of their class.
         """
-        found = self._shared.of_task(min(LABELS.index(labels), self.n_views - 1), task)
+        found = self._shared.of_task(self.labels.index(labels), task)
         return found.transform(self.scaler.mean, self.scaler.inverse_scale)
 
     def classes(self, task: Task) -> IntArray:
@@ -63,12 +69,5 @@ class ViewMoments:
 
     @cached_property
     def differences(self) -> NDArray[np.float64] | None:
-        """The mean outer product of what a standardised row is in a view, less what it is in the clean one: (d, d).
-
-        The mean is over rows and views, those included that show no more than this. None without a second view.
-        """
-        if self._source.n_all_views == 1:
-            return None
-        found = Moments.of(ViewDifferences(self._source, self._rows), dtype=np.float32)
-        found = found.transform(np.zeros_like(self.scaler.mean), self.scaler.inverse_scale)
-        return found.scatter / found.n + np.outer(found.means[0], found.means[0])
+        """What `measure_differences` says of these rows."""
+        return measure_differences(self._source, self._rows, self.scaler)

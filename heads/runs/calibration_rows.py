@@ -19,7 +19,7 @@ from heads.runs.run import Run
 from heads.verdicts.draws import BudgetedRows
 from heads.verdicts.guarantees import Demand, check_enough
 
-__all__ = ["CalibrationRows", "check_fit_rows"]
+__all__ = ["CalibrationRows", "check_fit_rows", "own_rows"]
 
 _OWN, _OTHER = "calibrating", "valid"
 _CONDITION = "if none of these pictures was trained on, which nobody could check"
@@ -84,7 +84,7 @@ class CalibrationRows:
         selections = chosen.selections
         _check_store(chosen, store)
         features, numbers = load_labels(store, [selections], splits=("valid",), tasks=run.tasks)
-        own = _own_rows(run, store)
+        own = own_rows(run, store)
         meant = features.labelled if own is None else own
         usable = features.usable(run.fusion)
         shared, note = _seen_rows(run, features, store) if own is None else (~meant, None)
@@ -132,7 +132,7 @@ def _check_store(run: Run, store: FeatureStore) -> None:
         )
 
 
-def _own_rows(run: Run, store: FeatureStore) -> BoolArray | None:
+def own_rows(run: Run, store: FeatureStore) -> BoolArray | None:
     """Return which valid rows of a store are the calibrating ones of a run; None if the store has other rows.
 
     Raises
@@ -194,7 +194,7 @@ def _source(run: Run, store: FeatureStore) -> FeatureStore | None:
         pass
     try:
         moved = open_store(store.path, dataset=dataset, remember=False)
-        return moved if _own_rows(run, moved) is not None else None
+        return moved if own_rows(run, moved) is not None else None
     except (FeatcacheError, HeadsError, OSError):
         return None
 

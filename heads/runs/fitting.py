@@ -81,7 +81,9 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
     settings = {name: value for name, value in values.items() if name not in own}
     config = TrainConfig(**own)
     if "members" in settings and not find_kind(config.head).has_members:
-        raise HeadsError(f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}")
+        raise HeadsError(
+            f"members {settings['members']!r:.80} are of head 'ensemble', head is {config.head!r}: --head ensemble"
+        )
     if not find_kind(config.head).is_network:
         if config.fusion in STRUCTURED:
             plain = next(name for name in FUSIONS if FUSIONS[name] == FUSIONS[config.fusion] and name not in STRUCTURED)
@@ -116,8 +118,7 @@ def build_head(
     device, memory
         As of `fit_run`.
     """
-    options: dict[str, Any] = {}
-    kind = find_kind(config.head)
+    options, kind = dict[str, Any](), find_kind(config.head)
     if kind.is_network or kind.has_members:
         options = {"columns": columns, "device": device, "memory": memory}
     elif device != "cpu" or memory is not None:
@@ -131,6 +132,7 @@ def fit_run(
     *,
     stored: StoredRows | None = None,
     extra: Features | None = None,
+    head: Head | None = None,
     rule: str = CLASS_RULE,
     device: Device = "cpu",
     memory: str | None = None,
@@ -149,6 +151,8 @@ def fit_run(
         from a random one per row and epoch, another head from all of them; it selects and calibrates on all.
     extra : Features, optional
         Further training rows, whose targets were made by another head. Not together with ``stored``.
+    head : Head, optional
+        What is fitted; default: a new head by ``config``.
     rule : str
         By which validation is divided (see `heads.data.division`).
     device : {"cpu", "cuda"}
@@ -164,7 +168,8 @@ def fit_run(
     train, train_counts = _usable(features, "train", config.fusion)
     valid, valid_counts = _usable(features, "valid", config.fusion)
     columns = features.columns(config.fusion)
-    head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
+    if head is None:
+        head = build_head(features.tasks, config, columns=columns, device=device, memory=memory)
     counts = {
         **train_counts,
         **valid_counts,

@@ -131,10 +131,11 @@ def pseudo_label(
     if split in ("train", "valid"):
         why = "its rows have labels" if split == "train" else "validation never changes"
         raise HeadsError(f"split {split!r} cannot be pseudo-labelled: {why}; choose another --split, e.g. test")
-    if run.record.views:
+    views = (*run.record.views, *run.record.config.settings.get("invariant_to", ()))
+    if views:
         raise HeadsError(
-            f"{run.path} was fitted on views {', '.join(run.record.views)}: a pseudo-label round refits on one view "
-            "alone; start it from a run without --views"
+            f"{run.path} was fitted on views {', '.join(views)}: a pseudo-label round refits on one view alone; "
+            "start it from a run without --views and --invariant-to"
         )
     fit_rows = load_run_features(run, store, splits=("train", "valid"))
     _check_validation(run, _validation_digest(run, fit_rows))

@@ -15,7 +15,7 @@ _ADVICE = "name the folder where it is now: --train-cache DIR"
 
 
 def open_training(run: Run, given: Path | None = None, *, at_hand: FeatureStore | None = None) -> FeatureStore:
-    """Open the data set that a run was fitted on.
+    """Open the data set that a run was fitted on; digests are not checked, as nothing is decided by what is read.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def open_training(run: Run, given: Path | None = None, *, at_hand: FeatureStore 
     if given is None and at_hand is not None and _is_own(at_hand, own, dataset):
         return at_hand
     if not (given or own).exists():
-        raise HeadsError(f"the training cache {given or own} of {run.path} is not there: {_ADVICE}")
+        raise HeadsError(f"the training cache {given or own} of run {run.path} is not there: {_ADVICE}")
     try:
-        return _check(run, open_store(given or own, dataset=dataset, check=True, remember=False))
+        return _check(run, open_store(given or own, dataset=dataset))
     except (FeatcacheError, OSError) as error:
-        raise HeadsError(f"the training cache of {run.path} cannot be used: {error}; {_ADVICE}") from error
+        raise HeadsError(f"the training cache of run {run.path} cannot be used: {error}; {_ADVICE}") from error
 
 
 def _is_own(store: FeatureStore, own: Path, dataset: str) -> bool:

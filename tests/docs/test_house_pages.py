@@ -15,6 +15,7 @@ from featcache import ExtractedPictures, ManifestError, open_store
 from featcache.dataset.manifest import Manifest
 from heads.data.fusion import check_columns
 from heads.errors import HeadsError
+from heads.files.chained_log import check_log
 from tests.docs.pages import ROOT
 from tests.heads.synthetic import Row, train_run, write_cache
 
@@ -138,6 +139,8 @@ def test_the_python_of_a_page_runs(page: str, project: Path, monkeypatch: pytest
     test = store.arrays("test")
     X, truth = test.features["image"], np.array(test.class_names)[test.label_b]
     assert names["found"].names == names["detector"].verdicts(test.features).names
+    assert names["of_set"].n == len(names["found"].novelty) == len(test.features["image"])
+    assert check_log(project / "verdicts.jsonl").n == 1 + len(store)
     assert np.array_equal(names["same"].predict_proba(X), names["classifier"].predict_proba(X))
     assert min(names["classifier"].score(X, truth), names["own"].score(X, truth)) > 0.9
     (head,) = [block for block in blocks if "class Centroids" in block]

@@ -34,6 +34,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"fusion": "concat", "epochs": 2},
     "logistic": {"head": "linear", "strengths": [0.01, 0.1]},
     "ridge": {"head": "linear", "solver": "ridge", "strengths": [0.01]},
+    "lda": {"head": "lda", "shrinkages": [0.1]},
     "gbdt": {"head": "gbdt", "rounds": 2},
     "gbdt-components": {"head": "gbdt", "rounds": 2, "components": 3},
     "ensemble": {"head": "ensemble", "members": "linear,gbdt", "gbdt.rounds": 2, "gbdt.components": 3},
@@ -176,7 +177,8 @@ def test_a_head_has_the_keys_and_records_that_are_listed(runs: dict[str, Run], n
     assert head["tasks"][0].keys() == {"name", "kind", "classes", "parent", "parent_class"}
     config = runs[name].record.config
     solver = head["config"].get("solver")
-    (row,) = [r for r in table("kind") if f"`{config.head}`" in r[0] and (solver is None or f"`{solver}`" in r[0])]
+    own = [row for row in table("kind") if row[0].startswith(f"`{config.head}`")]
+    (row,) = [row for row in own if solver is None or f"`{solver}`" in row[0]]
     assert set(head["fitted"]) == set(re.findall(r"`(\w+)`", row[1]))
     told = set(re.findall(r"`(\w+)`", row[2]))
     assert all(config.head == "ensemble" or set(record) == told for record in head["history"]) and head["history"]
@@ -203,9 +205,10 @@ def match(found: Iterable[str], told: Mapping[str, str]) -> dict[str, str]:
     return result
 
 
-@pytest.mark.parametrize("name", ["logistic", "ridge"])
+@pytest.mark.parametrize("name", ["logistic", "ridge", "lda"])
 def test_a_linear_head_has_the_arrays_that_are_listed(runs: dict[str, Run], name: str) -> None:
-    arrays, told = load_file(runs[name].path / "head" / "weights.safetensors"), arrays_of("linear")
+    told = arrays_of(runs[name].record.config.head)
+    arrays = load_file(runs[name].path / "head" / "weights.safetensors")
     places = match(arrays, told)
     assert set(places.values()) == set(told)
     for array, pattern in places.items():
@@ -281,7 +284,7 @@ def test_the_reader_in_the_document_predicts_what_the_run_does(store: FeatureSto
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.S)
     known: dict[str, Any] = {}
     exec(code, known)
-    for name in ("logistic", "ridge"):
+    for name in ("logistic", "ridge", "lda"):
         run = load_run(runs[name].path)
         rows = load_run_features(run, store, splits=("test",))
         expected = run.predict(rows).proba

@@ -63,6 +63,10 @@ def test_rows_get_what_predict_says_of_them(run: Run, store: FeatureStore) -> No
         assert (verdicts.words, verdicts.names) == (expected["pred_a"], expected["pred_b"])
         np.testing.assert_allclose(1 - proba[:, 0], expected["p_ai"], atol=1e-6)
         np.testing.assert_allclose(proba[:, 3], expected["p_sd3"], atol=1e-6)
+        assert verdicts.novelty is not None and verdicts.novelty.tolist() == expected["novelty"]
+        of_set = found.compare_set(verdicts.raw)
+        assert of_set is not None and (of_set.n, of_set.n_known) == (len(matrix), len(store.arrays("valid")))
+    assert found.compare_set(verdicts.raw[:9]) is None
     assert found.classes == ("real", *GENERATORS) and found.run.path == load_run(run.path).path == run.path
     with pytest.raises(HeadsError, match="no operating point 'strict'"):
         Detector.load(run.path, point="strict")

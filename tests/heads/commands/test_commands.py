@@ -213,7 +213,11 @@ def test_evaluate_shows_the_reference_beside_the_result() -> None:
 
 def test_whether_scores_are_known_is_said_first() -> None:
     assert ok("evaluate", "run", "--split", "test").startswith("These scores are")
-    told = as_json("evaluate", "run", "--split", "test")["about"]["statement"]
+    assert ok("evaluate", "run", "--split", "test").splitlines()[2].startswith("  Told from 48 calibrating rows: AUC ")
+    about = as_json("evaluate", "run", "--split", "test")["about"]
+    told, effect = about["statement"], about["effect_size"]
+    assert (effect["n"], effect["share"], effect["note"]) == (96, told["share"], None)
+    assert effect["auc"]["low"] < 0.5 < effect["auc"]["high"]
     assert {*told} == {"n", "n_known", "distance", "null", "p_value", "share", "is_unlike"} and told["n"] == 96
     assert as_json("evaluate", "run", "--split", "valid")["about"]["statement"] is None
 
@@ -516,6 +520,21 @@ def test_train_takes_views_and_memory_and_the_run_says_so(viewed: Path, tmp_path
     assert "was fitted on views clean, blur:1" in str(refused.exception)
     assert "lacks clean" in str(call(*words, "--views", "blur:1").exception)
     assert "2 parsecs" in str(call(*words, "--memory", "2 parsecs").exception)
+
+
+def test_train_reads_views_that_are_not_to_be_seen_and_the_run_says_so(viewed: Path, tmp_path: Path) -> None:
+    words = ("train", viewed, "--fusion", "image", "--invariant-to", "clean,blur:1")
+    ok(*words, "--head", "lda", "--out", tmp_path / "run")
+    record = load_run(tmp_path / "run").record
+    assert record.config.settings["invariant_to"] == ["blur:1"] and record.views == ()
+    assert {fit["gamma"] for fit in record.history} == {1.0} and {fit["labels"] for fit in record.history} == {"clean"}
+    assert as_json("evaluate", tmp_path / "run", "--cache", viewed)["tasks"]["a"]["auc"] > 0.5
+    refused = call("pseudo-label", tmp_path / "run", viewed, "--split", "test", "--out", tmp_path / "second")
+    assert "was fitted on views blur:1" in str(refused.exception)
+    ok(*words, "--views", "clean,blur:1", "--head", "lda", "--out", tmp_path / "both")
+    assert load_run(tmp_path / "both").record.config.settings["invariant_to"] == []
+    for head in ("mlp", "gbdt"):
+        assert f"unknown setting 'invariant_to' of head '{head}'" in str(call(*words, "--head", head).exception)
 
 
 def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -33,6 +34,13 @@ def test_settings_of_members_are_complete_and_read_back() -> None:
     assert EnsembleConfig.from_mapping(asdict(config)) == config
 
 
+def test_views_that_members_learn_to_ignore_are_named_once() -> None:
+    config = EnsembleConfig.from_mapping({"invariant_to": ["flip", "blur:1"]})
+    assert [spec.kind for spec in config.specs] == ["lda", "linear"]
+    assert config.of(config.specs[0]).invariant_to == ("flip", "blur:1")
+    assert EnsembleConfig.from_mapping(json.loads(json.dumps(asdict(config)))).invariant_to == ("flip", "blur:1")
+
+
 @pytest.mark.parametrize(("members", "is_random"), [("linear,mlp", True), ("linear,linear:image", False)])
 def test_an_ensemble_is_random_if_a_member_is(members: str, is_random: bool) -> None:
     assert EnsembleConfig.from_mapping({"members": members}).is_random == is_random
@@ -44,7 +52,7 @@ def test_an_ensemble_is_random_if_a_member_is(members: str, is_random: bool) -> 
         ({"members": "linear"}, "members are 1 heads, expected 2 to 16"),
         ({"members": "mlp*17"}, "members are 17 heads"),
         ({"members": ["linear"] * 10_000}, "members are 10000, expected 2 to 16"),
-        ({"members": "linear,svm"}, "member is 'svm', expected one of mlp, linear, gbdt"),
+        ({"members": "linear,svm"}, "member is 'svm', expected one of mlp, linear, lda, gbdt"),
         ({"members": "linear,ensemble"}, "member is 'ensemble', expected one of mlp"),
         ({"members": "linear,mlp*0"}, "member is 'mlp\\*0'"),
         ({"members": "mlp,linear:gated"}, "member is 'linear:gated', expected a fusion among concat, image"),
@@ -56,6 +64,9 @@ def test_an_ensemble_is_random_if_a_member_is(members: str, is_random: bool) -> 
         ({"own": {"linear": 3}}, "own is"),
         ({"members": "linear,mlp", "gbdt.rounds": 3}, "settings of 'gbdt' were given, the members are linear, mlp"),
         ({"members": "linear,mlp", "linear.rounds": 3}, "unknown setting 'rounds' of head 'linear'"),
+        ({"members": "gbdt,mlp", "invariant_to": ["flip"]}, "invariant_to is no setting of the members gbdt, mlp"),
+        ({"lda.invariant_to": ["flip"]}, "expected it of the ensemble"),
+        ({"invariant_to": "flip"}, "invariant_to are 'flip', expected"),
         ({"members": "linear,mlp", "mlp.fusion": "image"}, "expected it in members, e.g. mlp:image"),
     ],
 )

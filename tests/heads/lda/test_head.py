@@ -16,7 +16,7 @@ from heads.data.row_source import ArrayRows
 from heads.data.tasks import build_targets
 from heads.errors import HeadsError
 from heads.files.contents import Contents
-from heads.lda.config import LdaConfig
+from heads.lda.config import LABELS, LdaConfig
 from heads.lda.head import LdaHead
 from tests.heads.rows import TASKS, assert_equal, make_head, make_rows
 
@@ -47,7 +47,8 @@ def test_it_is_scikit_learns_with_a_temperature() -> None:
 
 def test_each_task_takes_the_strengths_that_its_select_rows_prefer() -> None:
     source = ArrayRows(np.stack([X, shifted(X, 5)]))
-    head = make_head("lda").fit_rows(source, TARGETS, FIT, CHOOSE)
+    head = make_head("lda", labels=LABELS).fit_rows(source, TARGETS, FIT, CHOOSE)
+    assert {record["labels"] for record in head.history_} == set(LABELS)
     for task in TASKS:
         records = [record for record in head.history_ if record["task"] == task.name]
         best = min(records, key=lambda record: record["select_loss"])

@@ -89,6 +89,7 @@ def test_a_line_has_either_a_verdict_or_an_error(run: Run, store: FeatureStore, 
         assert line["sample_id"] == store.sample_id[row]
     told = {"path": r"/d/caf\udce9.png", "error": "there is no file 'x'", "stage": "data"}
     assert lines[-1] == dict.fromkeys(COLUMNS) | told
+    assert pictures.complete.tolist() == [row for row in range(len(store)) if row not in FAULTS]
     assert done.failed == {"data": 1, "decode": 2, "read": 1} and done.n_failed == 4
     assert done.first == ("", "no\npicture")
 
