@@ -1,6 +1,6 @@
 """Which head is best from the same vectors: repeated grouped folds over train and valid, paired with one of them.
 
-``python -m benchmarks.bench_quality [--cache DIR] [--heads NAME,…] [--against NAME] [--repeats N] [--test] [--quick]``
+``python -m benchmarks.bench_quality [--cache DIR] [--heads NAME;…] [--against NAME] [--repeats N] [--test] [--quick]``
 
 Heads learn from the views of the preset ``train`` and are judged on those of ``report``, which are all more severe. It
 needs the material of the slow tests (FEATCACHE_TEST_MATERIAL) and keeps what it extracts in ``--cache``. Scores are
@@ -45,7 +45,8 @@ HEADS: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"head": "mlp"},
     "linear": {"head": "linear"},
     "lda": {"head": "lda"},
-    "ensemble": {"head": "ensemble", "members": ("lda", "linear")},
+    "ensemble lda, linear": {"head": "ensemble", "members": ("lda", "linear")},
+    "ensemble lda, mlp": {"head": "ensemble", "members": ("lda", "mlp")},
 }
 SETTING = """\
 Real and AI-generated pictures of 2022-23 from several public repositories without a common licence, for local use \
@@ -138,7 +139,7 @@ def main() -> None:
     """Fit, judge, write the record and print it."""
     options = parse_options()
     fitted, judged = QUICK if options.quick else (TRAIN, REPORT)
-    names = [name for name in options.heads.split(",") if name]
+    names = [name for name in options.heads.split(";") if name]
     with tempfile.TemporaryDirectory(prefix="bench-quality-") as scratch:
         views = tuple(dict.fromkeys((*fitted, *judged)))
         store = extract_layers(options.cache or Path(scratch) / "cache", views, dtype="bfloat16")
@@ -161,7 +162,7 @@ def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, help="where the vectors of the pictures are kept")
-    parser.add_argument("--heads", default=",".join(HEADS), help="names, with commas; blank: none")
+    parser.add_argument("--heads", default=";".join(HEADS), help="names, with semicolons; blank: none")
     parser.add_argument("--against", default="mlp", help="the head that the others are compared with")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="divisions into folds")
     parser.add_argument("--test", action="store_true", help="look at the test rows as well, which bind nothing")
