@@ -73,7 +73,7 @@ def bench_screen(shape: Shape, rounds: int, cache: Path | None) -> list[Measure]
                 found[name] = ablate(rows, build_grid(shape, is_screened=name == "screen"))
                 seconds[name].append(time.perf_counter() - start)
     plain = [time_plain_loop(shape) for _ in range(rounds)]
-    best = {name: result.best() for name, result in found.items()}
+    best = {name: found[name].best() for name in ("screen", "full")}
     full_score = {summary.cell: summary for summary in found["full"].table}[best["screen"].cell]
     lost = best["full"].score - full_score.score
     spread = best["full"].scores["score_sd"] or 0.0
@@ -82,7 +82,7 @@ def bench_screen(shape: Shape, rounds: int, cache: Path | None) -> list[Measure]
         f"{statistics.median(plain):.0f} s (extrapolated)"
     )
     what = f"{len(found['full'].heads)} heads"
-    chosen = f"{best['screen'].cell.describe()}; full grid: {best['full'].cell.describe()}"
+    chosen = "; full grid: ".join(f"dim {found.cell.dim}, lr {found.cell.lr:g}" for found in best.values())
     return [
         Measure(
             f"{what}, plain DataLoader loop / screened grid",

@@ -1,4 +1,4 @@
-"""What decoding, views and resizing cost a picture, on one thread.
+"""What decoding, views and resizing cost a picture, in processor time of one thread.
 
 ``OMP_NUM_THREADS=1 python -m benchmarks.bench_pixels [--pictures DIR] [--n N] [--rounds N]``; without DIR the pictures
 are noise with the spectrum of photographs, 436 to 640 pixels, JPEG of quality 90.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,10 @@ from PIL import Image, __version__
 
 from benchmarks.extraction_data import write_data
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
+from featcache.extraction.heap import keep_heap
+from featcache.pictures.checked_decoder import CheckedDecoder
 from featcache.pictures.decode import decode_rgb
+from featcache.pictures.decoders import find_decoder
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import View, expand_views
 
@@ -30,6 +34,33 @@ def decode_all(contents: list[bytes], at_least: tuple[int, int] | None) -> None:
     """Decode every file."""
     for content in contents:
         decode_rgb(content, at_least=at_least)
+
+
+def decode_checked(contents: list[bytes], checked: CheckedDecoder, p: Preprocessor | None = None) -> None:
+    """Decode every file as an extraction does: one of 64 both ways. Resize them as well, if it is said how."""
+    for number, content in enumerate(contents):
+        picture = checked.decode(content, is_sample=number % 64 == 63).upright()
+        if p is not None:
+            p.pixels(picture)
+
+
+def decode_and_resize(contents: list[bytes], p: Preprocessor) -> None:
+    """Do the same by Pillow."""
+    for content in contents:
+        p.pixels(decode_rgb(content))
+
+
+def compare(contents: list[bytes]) -> CheckedDecoder | None:
+    """Return the decoder beside Pillow, made familiar with the pictures, all of which have to be the same."""
+    decoder = find_decoder("auto")
+    if decoder is None:
+        return None
+    checked = CheckedDecoder(decoder)
+    ways = [checked.decode(content, is_sample=True).way for content in contents]
+    assert not any(way.doubt for way in ways), "a picture differs from Pillow's"
+    n = sum(way.kind is not None for way in ways)
+    print(f"{decoder.name} {decoder.version}: {n} of {len(contents)} pictures, all equal to Pillow's in every bit")
+    return checked
 
 
 def resize_all(pictures: list[Image.Image], p: Preprocessor) -> None:
@@ -56,13 +87,30 @@ def measure(contents: list[bytes], rounds: int) -> list[Measure]:
         "resize with pillow": partial(resize_all, pictures, by_pillow),
         "resize with torch": partial(resize_all, pictures, by_torch),
     }
+    checked = compare(contents)
+    if checked is not None:
+        calls["decode exactly, with simplejpeg"] = partial(decode_checked, contents, checked)
+        calls["decode and resize with pillow"] = partial(decode_and_resize, contents, by_pillow)
+        calls["decode and resize, with simplejpeg"] = partial(decode_checked, contents, checked, by_pillow)
     calls |= {f"view {view}": partial(apply_all, pictures, keys, view) for view in expand_views(VIEWS)}
-    seconds = time_rounds(calls, rounds=rounds)
+    seconds = time_rounds(calls, rounds=rounds, clock=time.process_time)
     fastest = ratios(seconds["decode exactly"], seconds["decode fast, 112 pixels wanted"])
+    faster = [] if checked is None else _faster(seconds)
     return [
+        *faster,
         Measure("resize: pillow / torch", "ratio", ratios(seconds["resize with pillow"], seconds["resize with torch"])),
         Measure("decode: exact / fast, 112 pixels wanted", "ratio", fastest),
         *(Measure(name, "ms", tuple(1e3 * s / len(contents) for s in values)) for name, values in seconds.items()),
+    ]
+
+
+def _faster(seconds: dict[str, list[float]]) -> list[Measure]:
+    """Divide what Pillow takes by what the other decoder takes for the same pixels, its checks included."""
+    alone = ratios(seconds["decode exactly"], seconds["decode exactly, with simplejpeg"])
+    both = ratios(seconds["decode and resize with pillow"], seconds["decode and resize, with simplejpeg"])
+    return [
+        Measure("decode: pillow / simplejpeg, same pixels", "ratio", alone),
+        Measure("decode and resize: pillow / simplejpeg, same pixels", "ratio", both, at_least=1.3),
     ]
 
 
@@ -73,6 +121,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
+    keep_heap()  # as commands do
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="bench-pixels-") as made:
         folder = given.pictures or Path(made)
@@ -83,7 +132,7 @@ def main() -> None:
     sides = sorted(decode_rgb(content).width for content in contents)
     kilobytes = sum(map(len, contents)) / len(contents) / 1e3
     setting = (
-        f"Time a picture on one thread, {len(contents)} JPEGs of {kilobytes:.0f} kB, "
+        f"Processor time a picture on one thread, {len(contents)} JPEGs of {kilobytes:.0f} kB, "
         f"{sides[0]} to {sides[-1]} pixels wide, Pillow {__version__}. Resizing is by the shorter side to {EDGE}, "
         "bicubic, and a centre crop; views act on the whole picture."
     )

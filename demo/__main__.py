@@ -159,7 +159,7 @@ def _run_story(shell: _Shell) -> None:
     shell.run("heads", "pseudo-label", "runs/base", "cache", "--split", "test", "--out", "runs/pseudo")
     shell.run("heads", "evaluate", "runs/base", "--split", "test")
     shell.run("heads", "evaluate", "runs/pseudo", "--split", "test")
-    grid = ("--fusion", "concat,image,text", "--dim", "32,128", "--seeds", "2")
+    grid = ("--fusion", "concat,image,text", "--dim", "32,128", "--seeds", "2", "--folds", "3")
     shell.run("heads", "ablate", "cache", *grid, *small, "--out", "ablation")
     row = _choose_picture(shell.folder / "data" / "manifest.csv")
     shell.console.print(f"\nOne picture of the test split; in truth: {row['generator']}")

@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -29,6 +30,7 @@ def write_shard(
     features: Mapping[str, NDArray[np.float32]],
     *,
     root: Path,
+    decoders: Mapping[str, str] = MappingProxyType({}),
 ) -> bool:
     """Write and publish a shard; never replaces one.
 
@@ -44,6 +46,8 @@ def write_shard(
         Raw vectors, finite and within the range of the storage dtype (see `storable`).
     root : Path
         The folder of the cache, below which no link is followed.
+    decoders : mapping of str to str
+        Versions of those who decoded some of the pictures, beside Pillow.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def write_shard(
             raise ShardError(f"output {name!r} has values that {header.storage_dtype} cannot hold")
         datasets[f"features/{name}"] = np.ascontiguousarray(vectors, dtype=header.storage_dtype)
         datasets[f"norm/{name}"] = np.linalg.norm(vectors.astype(np.float64), axis=1).astype(np.float32)
-    return _publish(path, header, datasets, root)
+    return _publish(path, header, datasets, root, decoders)
 
 
 def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path, *, root: Path) -> bool:
@@ -65,9 +69,15 @@ def copy_rows(shard: Shard, rows: NDArray[np.int64], path: Path, *, root: Path) 
     return _publish(path, shard.header, datasets, root)
 
 
-def _publish(path: Path, header: ShardHeader, datasets: Mapping[str, NDArray[Any]], root: Path) -> bool:
+def _publish(
+    path: Path,
+    header: ShardHeader,
+    datasets: Mapping[str, NDArray[Any]],
+    root: Path,
+    decoders: Mapping[str, str] = MappingProxyType({}),
+) -> bool:
     digests = {name: dataset_digest(data) for name, data in datasets.items()}
-    attributes = _attributes(header, len(datasets["key"]))
+    attributes = _attributes(header, len(datasets["key"]), decoders)
 
     def fill(file: Any) -> None:
         for name, value in attributes.items():
@@ -85,8 +95,8 @@ def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
     return np.asarray((np.isfinite(vectors) & (np.abs(vectors) <= limit)).all(axis=1))
 
 
-def _attributes(header: ShardHeader, n_rows: int) -> dict[str, Any]:
-    versions = {"h5py": h5py.__version__, "numpy": np.__version__, "python": platform.python_version()}
+def _attributes(header: ShardHeader, n_rows: int, decoders: Mapping[str, str]) -> dict[str, Any]:
+    versions = {**decoders, "h5py": h5py.__version__, "numpy": np.__version__, "python": platform.python_version()}
     versions["pillow"] = _pillow_version()
     return {
         "format_version": np.int64(FORMAT_VERSION),

@@ -79,6 +79,8 @@ def bench(request: BenchRequest) -> None:
 
 
 def _render(found: BenchResult) -> None:
+    from featcache.pictures.decoders import FAST_ADVICE, find_decoder
+
     console.print(
         f"[bold]{safe(found.dataset)}[/] {found.n_samples:,} samples, {found.n_captions:,} captions, "
         f"{found.n_pictures:,} pictures; {found.device}, {found.cores} cores"
@@ -97,6 +99,7 @@ def _render(found: BenchResult) -> None:
         table.add_row(f"{f.modality} forward", how, f"{f.rate:,.1f}/s", f"{f.seconds:.2f}")
     if found.n_pictures:
         spent = ", ".join(f"{name} {1e3 * part:.2f}" for name, part in found.reading.seconds.items() if part)
+        spent += f"; by {safe(', '.join(sorted({way.partition(':')[0] for way in found.reading.ways})))}"
         rate = f"{found.reading.rate:,.1f}/s"
         table.add_row("reading, 1 core", f"ms: {spent}", rate, f"{found.n_pictures / found.reading.rate:.2f}")
         table.add_row(f"reading, {found.workers} workers", "", "", f"{found.reading_seconds:.2f}")
@@ -110,6 +113,8 @@ def _render(found: BenchResult) -> None:
     console.print(f"bound {found.bound:.2f} s: {shared}; [bold]{found.binds}[/] binds", soft_wrap=True)
     if found.n_pictures:
         console.print(_workers(found))
+        if set(found.reading.ways) == {"pillow"} and find_decoder("auto") is None:
+            console.print(safe(FAST_ADVICE), soft_wrap=True)
 
 
 def _workers(found: BenchResult) -> str:

@@ -26,6 +26,7 @@ from featcache.extraction.results import Progress
 from featcache.extraction.run import ExtractResult, extract
 from featcache.extraction.work import Work
 from featcache.identity.terms import CLEAN, CONTENT_OF, Content
+from featcache.pictures.decoders import find_decoder
 
 __all__ = ["BenchResult", "bench", "thin", "time_extraction"]
 
@@ -148,7 +149,8 @@ def bench(
     work = Work.of(specs, views)
     of_pictures = [spec for spec in specs if CONTENT_OF[spec.modality] == "image"]
     tell("reading")
-    reading = measure_reading(pictures if of_pictures else (), work.recipe(), seconds=seconds)
+    recipe = replace(work.recipe(), decoder=find_decoder(options.decoder))
+    reading = measure_reading(pictures if of_pictures else (), recipe, seconds=seconds)
     if of_pictures and reading.n_failed >= reading.n_pictures:
         raise FeatcacheError(f"none of the {reading.n_failed} pictures tried of {manifest.name!r} can be read")
     forwards, loaded, n_rows = _measure_forwards(work, options, captions, len(pictures), seconds=seconds, tell=tell)

@@ -84,4 +84,6 @@ def _merge_passes(same: Sequence[PassResult]) -> PassResult:
         n_rows=sum(each.n_rows for each in same),
         busy={step: sum(each.busy.get(step, 0.0) for each in same) for step in slowest.busy},
         workers=f"{len(same)} × {slowest.workers}",
+        ways=dict(sum((Counter(each.ways) for each in same), Counter())),
+        doubts=tuple(dict.fromkeys(doubt for each in same for doubt in each.doubts)),
     )

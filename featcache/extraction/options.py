@@ -11,6 +11,7 @@ from featcache.encoders.base import Device
 from featcache.errors import FeatcacheError
 from featcache.extraction.memory import available_memory
 from featcache.extraction.partition import Partition
+from featcache.pictures.decoders import DecoderName
 
 __all__ = ["ExtractOptions", "FailureLimit", "available_cores", "parse_gpus"]
 
@@ -86,6 +87,9 @@ class ExtractOptions:
     memory : int or None
         Bytes that pictures may take while they are prepared, in all workers together; None: half of what is left when
         they begin. A picture that alone takes more is prepared all the same, while no other large one is.
+    decoder : {"auto", "pillow", "card", "hybrid"}
+        Who decodes JPEGs, to Pillow's pixels: ``auto`` is a faster decoder that is installed, checked against Pillow,
+        which decodes what that one does not take. ``hybrid`` alone makes other pixels, up to 3 levels off.
     compile : bool
         Hand the forwards to ``torch.compile``: it takes minutes, and pays in hours of work on a GPU.
     unit_rows : int or None
@@ -113,6 +117,7 @@ class ExtractOptions:
     workers: int | None = None
     processes: bool | None = None
     memory: int | None = None
+    decoder: DecoderName = "auto"
     compile: bool = False
     unit_rows: int | None = None
     retry_failed: bool = False

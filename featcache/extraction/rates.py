@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
@@ -21,6 +22,7 @@ from featcache.extraction.encoding.batching import token_batches
 from featcache.extraction.encoding.loaded import CPU_ROWS
 from featcache.extraction.preparing.recipe import STEPS, Reading, Recipe, prepare
 from featcache.identity.terms import CONTENT_OF, Modality
+from featcache.pictures.checked_decoder import CheckedDecoder
 
 __all__ = ["ForwardRate", "ReadingCost", "example_of", "measure_forward", "measure_reading"]
 
@@ -65,13 +67,15 @@ class ReadingCost:
     n_pictures, n_failed : int
         How many were measured, and how many of them could not be used.
     seconds : mapping
-        Of one picture that can be used, by step: ``read`` (with the check of its digest), ``decode``, ``views``,
-        ``resize``.
+        Of one picture that can be used, by step, as `STEPS` names them: ``read`` with the check of its digest.
+    ways : mapping of str to int
+        Pictures by who decoded them, as in `featcache.extraction.results.PassResult`.
     """
 
     n_pictures: int
     n_failed: int
     seconds: Mapping[str, float]
+    ways: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -92,7 +96,8 @@ def measure_reading(pictures: Iterable[ImageSource], recipe: Recipe, *, seconds:
     seconds : float
         About how long it may take; at least one good picture is read.
     """
-    spent = np.zeros(len(STEPS))
+    spent, decoder = np.zeros(len(STEPS)), CheckedDecoder(recipe.decoder)
+    ways: Counter[str] = Counter()
     n_read = n_failed = 0
     everything = tuple(range(len(recipe.products)))
     with _one_thread():
@@ -103,15 +108,16 @@ def measure_reading(pictures: Iterable[ImageSource], recipe: Recipe, *, seconds:
             except OSError:
                 n_failed += 1
                 continue
-            prepared = prepare(recipe, Reading(0, row, image, key, everything, n_bytes=0))
+            prepared = prepare(recipe, Reading(0, row, image, key, everything, n_bytes=0), decoder=decoder)
             if prepared.faults:
                 n_failed += 1
                 continue
             spent += prepared.seconds
+            ways[str(prepared.way)] += 1
             if spent.sum() >= seconds:
                 break
     spent /= max(1, n_read - n_failed)
-    return ReadingCost(n_read, n_failed, dict(zip(STEPS, spent.tolist(), strict=True)))
+    return ReadingCost(n_read, n_failed, dict(zip(STEPS, spent.tolist(), strict=True)), dict(ways))
 
 
 @contextmanager

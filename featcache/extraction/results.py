@@ -25,8 +25,8 @@ class Progress:
         Contents of this stage, each once for all encoders and views. One that some of these have encoded counts for
         that share.
     seconds : mapping
-        Time of this stage by step, which add up to the time that has passed: ``read``, ``decode``, ``views``,
-        ``resize``, ``spectral`` (waiting for pictures, each wait divided as the work was that came of it),
+        Time of this stage by step, which add up to the time that has passed: ``read``, ``decode``, ``check``,
+        ``views``, ``resize``, ``spectral`` (waiting for pictures, each wait divided as the work was that came of it),
         ``tokenise``, ``load`` (of weights), ``forward``, ``write``. None of them ever decreases.
     n_waiting : int
         Work units that another writer has in hand, when all others are done.
@@ -46,7 +46,7 @@ class Event:
 
     Attributes
     ----------
-    name : {"start", "plan", "unit", "failure", "end"}
+    name : {"start", "plan", "unit", "failure", "doubt", "end"}
         What.
     fields : mapping
         Plain values that tell of it.
@@ -74,6 +74,12 @@ class PassResult:
         Seconds of work that went into the preparation, over all threads or processes.
     workers : str
         Who prepared: ``"4 threads"``, ``"16 processes"``.
+    ways : mapping of str to int
+        Pictures by who decoded them, ``simplejpeg`` or ``pillow``, and why if that is worth telling:
+        ``pillow: PNG``, ``pillow: JPEG progressive 4:2:0``, ``pillow: refused``. Those that were decoded again count
+        again.
+    doubts : tuple of str
+        One line for each time that a decoder was not trusted any more.
     """
 
     content: str
@@ -82,6 +88,8 @@ class PassResult:
     seconds: Mapping[str, float]
     busy: Mapping[str, float]
     workers: str
+    ways: Mapping[str, int] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _prepare_pictures(planned: ExtractionPlan) -> dict[int, tuple[list[Any], flo
     if not rows:
         return {}
     products = tuple(number for number, plan in enumerate(mine) if plan.n_todo)
-    recipe = extraction.work.recipe()
+    recipe = extraction.recipe()
     readings = (
         recipe.reading(table, row, image, products=products)
         for row in rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from featcache.cache.folder import Cache
@@ -15,6 +15,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.identity.terms import CLEAN, CONTENT_OF, Content
+from featcache.pictures.decoders import find_decoder
 from featcache.pictures.views import expand_views, parse_view
 
 __all__ = ["Extraction", "Work"]
@@ -128,3 +129,7 @@ class Extraction:
     manifest: Manifest
     cache: Cache
     options: ExtractOptions
+
+    def recipe(self) -> Recipe:
+        """Return what is made of a picture, and who decodes it."""
+        return replace(self.work.recipe(), decoder=find_decoder(self.options.decoder))

@@ -1,7 +1,7 @@
 """A decoder beside Pillow that is checked, not believed: samples of what it makes are compared with Pillow's pixels.
 
 Pillow reads every header and settles what is decided there; it decodes what the other one does not take, refuses or
-got wrong.
+got wrong. Reasons: docs/decisions/0029-who-decodes.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, _imaging
 
 from featcache.errors import ImageError
 from featcache.files.picture_formats import HEAD_BYTES, format_of_bytes
@@ -66,6 +67,9 @@ class Way:
     kind: JpegKind | None = None
     doubt: Doubt | None = None
 
+    def __str__(self) -> str:
+        return f"{self.decoder}: {self.why}" if self.why else self.decoder
+
 
 PILLOW = Way()
 """The way of a picture that nobody but Pillow could have decoded."""
@@ -88,6 +92,12 @@ class Decoded:
     picture: Image.Image | ImageError
     way: Way = PILLOW
     check_seconds: float = 0.0
+
+    def upright(self) -> Image.Image:
+        """Return the picture, or raise what `decode_rgb` raised."""
+        if isinstance(self.picture, ImageError):
+            raise self.picture
+        return self.picture
 
 
 class CheckedDecoder:
@@ -187,11 +197,23 @@ class _Attempt:
             self._doubt(f"makes {pixels.dtype} of shape {pixels.shape} of {self.kind} of {size[0]} × {size[1]}")
             return None
         self.why = ""
-        raw_mode = "RGB" if pixels.shape[-1] == 3 else "RGBX"
-        return Image.frombytes("RGB", size, np.ascontiguousarray(pixels), "raw", raw_mode)
+        return _to_picture(np.ascontiguousarray(pixels), size)
 
     def _doubt(self, reason: str) -> None:
         self.why, self.doubt = "not trusted", Doubt(reason, self.kind)
+
+
+def _to_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """Return RGB pixels as a picture; those with a fourth byte lie as Pillow has them, and are not copied."""
+    if pixels.shape[-1] == 3:
+        return Image.frombytes("RGB", size, pixels, "raw", "RGB")
+    try:
+        # Image.frombuffer would call it RGBX, and a conversion would copy. No documented function gives it its name.
+        picture = Image.new("RGB", (0, 0))._new(_imaging.map_buffer(pixels, size, "raw", 0, ("RGB", 0, 1)))
+    except Exception:  # another Pillow
+        return Image.frombytes("RGB", size, pixels, "raw", "RGBX")
+    picture.readonly = 1
+    return picture
 
 
 def _try(

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from featcache.errors import FeatcacheError
 from featcache.pictures.jpeg_kind import JpegKind
 
-__all__ = ["DECODER_NAMES", "FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "find_decoder", "is_plain"]
+__all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "find_decoder", "is_plain"]
 
 DecoderName: TypeAlias = Literal["auto", "pillow", "card", "hybrid"]
-
-DECODER_NAMES: tuple[DecoderName, ...] = ("auto", "pillow", "card", "hybrid")
 
 FAST_ADVICE = "pip install 'featcache[fast]' decodes JPEGs to the same pixels in less time"
 
@@ -104,7 +102,20 @@ def find_decoder(name: DecoderName) -> Decoder | None:
         case "auto":
             return _simplejpeg()
         case _:
-            raise FeatcacheError(f"--decoder {name}: this version has no decoder on a GPU, use --decoder auto")
+            raise FeatcacheError(f"--decoder {name} {_what_a_card_lacks()}, or --decoder auto")
+
+
+def _what_a_card_lacks() -> str:
+    """Say what there has to be for a GPU to decode."""
+    try:
+        import nvidia.nvimgcodec  # noqa: F401
+    except Exception:  # absent, or without what it needs of the driver
+        return "needs nvImageCodec: pip install 'featcache[gpu]'"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "needs an NVIDIA GPU, torch finds none: use --decoder pillow"
+    return "is not in this version: use --decoder pillow"
 
 
 def _simplejpeg() -> Decoder | None:

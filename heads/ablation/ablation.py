@@ -140,7 +140,7 @@ def ablate(
         n_rows={
             "fit": len(study.parts[0].fit_rows),
             "select": len(study.parts[0].select_rows),
-            "scored": len(scorer.main),
+            "scored": len(scorer.rows),
             "refused": rows.n_refused,
         },
         conditions={**_conditions(study, grid), "division": None if grid.folds else rule},
@@ -197,7 +197,7 @@ def _best_cells(heads: Sequence[HeadScore]) -> list[Cell]:
 
 def _conditions(study: Study, grid: Grid) -> dict[str, Any]:
     if grid.folds is None:
-        scored_on = "the selecting part of validation, which chose the epochs too"
+        scored_on = "the calibrating part of validation, which chose no epoch"
     else:
         scored_on = f"all rows, by heads of {grid.folds} folds that saw nothing of them, not even to choose an epoch"
     return {

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heads.ablation.bootstrap import GroupCounts, resample_scores
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
 from heads.ablation.findings import Contrast, Finding, Resampled, weigh
@@ -34,7 +37,7 @@ class HeadScore:
     a_balanced_accuracy, b_f1_macro : float or None
         At the threshold 0.5; over the AI rows.
     calibrating_score : float or None
-        The same on the calibrating part of validation; None with folds.
+        The score where it is of the calibrating part of validation; None with folds.
     n_parameters : int or None
         Numbers that were learnt; None where that has no meaning (trees).
     best_epoch : float or None
@@ -150,7 +153,7 @@ def compare(
         if weights is not None
     }
     summaries = [_summarise(found, resampled, grid) for found in by_cell.values()]
-    findings = list(_findings(summaries, resampled, grid, heads[0].counts)) if resampled else []
+    findings = list(_findings(summaries, resampled, grid, by_cell)) if resampled else []
     return (*summaries, *screened), tuple(findings)
 
 
@@ -186,7 +189,9 @@ def _summarise(heads: Sequence[HeadScore], resampled: Resampled, grid: Grid) -> 
     )
 
 
-def _findings(summaries: Sequence[Summary], resampled: Resampled, grid: Grid, counts: GroupCounts) -> Iterator[Finding]:
+def _findings(
+    summaries: Sequence[Summary], resampled: Resampled, grid: Grid, heads: Mapping[Cell, Sequence[HeadScore]]
+) -> Iterator[Finding]:
     """Set the best of each group against the best with `REFERENCE` and against the best with the first outputs."""
     best: dict[Group, Summary] = {}
     for summary in sorted(summaries, key=lambda summary: -summary.score):
@@ -195,7 +200,8 @@ def _findings(summaries: Sequence[Summary], resampled: Resampled, grid: Grid, co
     controls = {(s.cell.group, s.cell.control): s for s in summaries if s.cell.control}
     for group, true in best.items():
         if (shuffled := controls.get((group, LABELS_SHUFFLED))) is not None:
-            yield from _leaks(shuffled, true, counts.chance)
+            counts = [head.counts for head in heads[shuffled.cell]]
+            yield from _leaks(shuffled, true, resampled[shuffled.cell], counts)
     contrasts = []
     for group, found in best.items():
         image = best.get(grid.counterpart(found.cell, REFERENCE).group)
@@ -206,15 +212,20 @@ def _findings(summaries: Sequence[Summary], resampled: Resampled, grid: Grid, co
         first = best.get(grid.first_of(found.cell).group)
         if first is not None and first is not found:
             contrasts.append(Contrast(found.cell, first.cell))
-    yield from weigh(contrasts, resampled, n_groups=counts.n_independent)
+    n_groups = next(iter(heads.values()))[0].counts.n_independent
+    yield from weigh(contrasts, resampled, n_groups=n_groups)
 
 
-def _leaks(shuffled: Summary, true: Summary, chance: float) -> Iterator[Finding]:
+def _leaks(
+    shuffled: Summary, true: Summary, resampled: NDArray[np.float64], counts: Sequence[GroupCounts]
+) -> Iterator[Finding]:
     """Say so if a head that was fitted to shuffled labels does a good part of what it does with true ones.
 
-    Some of it is luck: a random direction separates classes that lie apart better, or worse, than chance.
+    Some of it may be luck, most where groups are few: its interval has to be above chance, too.
     """
-    if shuffled.score - chance > _LEAK_SHARE * max(true.score - chance, 0.0) and shuffled.score > chance + _LEAK_LEAST:
+    chance = statistics.fmean(each.chance for each in counts)
+    found = bound(resampled, min(each.n_independent for each in counts), scale="logit")
+    if found.low > chance and shuffled.score - chance > max(_LEAK_LEAST, _LEAK_SHARE * (true.score - chance)):
         cell = shuffled.cell
         sentence = (
             f"{cell.head} {cell.name} scores {shuffled.score:.3f} after learning shuffled labels, where chance is "

@@ -1,15 +1,21 @@
 """Controls: the same heads on data from which what they are supposed to use was taken away.
 
 A fusion that gains over the picture alone, and gains as much when every picture has another's caption, did not gain
-from captions. A head that learns much from shuffled labels has seen what it must not see.
+from captions. A head that learns much from shuffled labels has seen what it must not see: rows that share a picture, or
+group and labels, get the same new labels in all splits, and it is scored on these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache import link_rows
 from heads.data.features import BoolArray, Features
+from heads.data.folds import label_codes
 from heads.data.row_source import RowSource
 from heads.data.tasks import IntArray, Targets
 
@@ -55,8 +61,39 @@ def shuffle_rows(features: Features, movable: BoolArray, *, seed: int) -> IntArr
 
 
 def shuffle_labels(features: Features, *, seed: int) -> Targets:
-    """Return targets in which rows of a split have exchanged their labels, of all tasks together.
+    """Return targets in which rows have exchanged their labels, of all tasks together.
 
-    For fitting and selecting; scores are taken against the true ones.
+    Rows of one picture, or of one group (caption, where no group is given) and the same labels, get the same new ones,
+    whatever splits they are in. Each split keeps the shares of its labels, counted by such sets.
     """
-    return features.targets.select(shuffle_rows(features, features.labelled, seed=seed))
+    rng = np.random.default_rng(seed)
+    order, codes, labelled = np.arange(len(features)), label_codes(features), features.labelled
+    numbers, firsts, place = np.unique(_label_sets(features, codes)[labelled], return_index=True, return_inverse=True)
+    firsts = np.flatnonzero(labelled)[firsts]
+    new = np.empty(len(numbers), dtype=np.int64)
+    for split in np.unique(features.split[firsts]):
+        mine = np.flatnonzero(features.split[firsts] == split)
+        pool = np.flatnonzero(labelled & (features.split == split))
+        pool = pool[np.argsort(codes[pool], kind="stable")]
+        # Evenly spaced, the ends included: both classes of A stay.
+        drawn = pool[np.linspace(0, len(pool) - 1, len(mine)).round().astype(np.int64)]
+        new[mine] = rng.permutation(drawn)
+    order[labelled] = new[place.reshape(-1)]
+    return features.targets.select(order)
+
+
+@dataclass(frozen=True)
+class _Linked:
+    group: NDArray[np.str_]
+    keys: Mapping[str, NDArray[np.uint8]]
+
+
+def _label_sets(features: Features, codes: IntArray) -> IntArray:
+    """Number the sets of rows among which a head could know the label of one from another."""
+    group, keys = features.group.tolist(), dict(features.keys)
+    if "text" in keys:
+        captions = keys.pop("text")
+        known = np.asarray(captions.any(axis=1))
+        group = [own or (captions[row].tobytes().hex() if known[row] else "") for row, own in enumerate(group)]
+    named = [f"{code} {own}" if own else "" for code, own in zip(codes.tolist(), group, strict=True)]
+    return link_rows(_Linked(np.array(named), keys))

@@ -98,7 +98,7 @@ class Grid:
     seeds : int
         Seeds 0 to n - 1; ``linear`` has nothing random and is fitted once.
     folds : int or None
-        Folds over ``train`` and ``valid``; None scores on ``valid``.
+        Folds over ``train`` and ``valid``; None scores on the calibrating part of ``valid``, which selects nothing.
     controls : bool
         Fit the best configuration of each fusion on shuffled data too.
     screen : bool

@@ -53,6 +53,10 @@ def _integer(value: Any, where: str) -> int:
     return int(value)
 
 
+def _whole_or_none(value: Any, where: str) -> int:
+    return 0 if type(value) is int and value == 0 else _integer(value, where)
+
+
 def _flag(value: Any, where: str) -> bool:
     if type(value) is not bool:
         raise HeadsError(f"{where} is {value!r:.80}, expected true or false")
@@ -84,7 +88,7 @@ _PARSERS: Mapping[str, Callable[[Any, str], Any]] = {
     "lr": _floats,
     "weight_decay": _floats,
     "seeds": _integer,
-    "folds": _integer,
+    "folds": _whole_or_none,
     "views": parse_texts,
     "controls": _flag,
     "screen": _flag,

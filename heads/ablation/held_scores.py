@@ -16,6 +16,7 @@ from heads.ablation.ledger import TrialResult
 from heads.ablation.study import Study
 from heads.data.held_out import HeldOut, HeldOuts
 from heads.data.tasks import IntArray, joint_tasks
+from heads.head.balance import fitted_share
 from heads.statistics.decisions import DecisionCounts, false_positive_rate, true_positive_rate
 from heads.statistics.intervals import Interval, bound
 from heads.statistics.ranking import RankedScores
@@ -180,10 +181,15 @@ class _Judge:
         own = division.tested if self.held.axis == "origin" else division.tested[self.y[division.tested] == 1]
         return len(np.unique(self.sets[own]))
 
+    def prior(self, cell: Cell, division: HeldOut) -> float:
+        """Return the share of AI rows that raw scores of a configuration stand for."""
+        share = float(np.mean(self.y[division.part.fit_rows] == 1))
+        return fitted_share(share, self.study.config(cell).settings)
+
     def score(self, cell: Cell, seeds: Sequence[Sequence[tuple[TrialResult, int]]]) -> HeldLine:
         """Score one configuration, of which each seed has a trial a division."""
         judged = [
-            [_Judged.build(self, division, *seed[place]) for seed in seeds]
+            [_Judged.build(self, division, *seed[place], prior=self.prior(cell, division)) for seed in seeds]
             for place, division in enumerate(self.held.divisions)
         ]
 
@@ -226,12 +232,11 @@ class _Judged:
     decisions: DecisionCounts
 
     @classmethod
-    def build(cls, judge: _Judge, division: HeldOut, result: TrialResult, place: int) -> _Judged:
+    def build(cls, judge: _Judge, division: HeldOut, result: TrialResult, place: int, *, prior: float) -> _Judged:
         assert result.p_ai is not None
         p_ai = np.zeros(len(judge.y), dtype=np.float32)
         p_ai[division.part.score_rows] = result.p_ai[place]
         rows, y, sets = division.calibrating, judge.y, judge.sets
-        prior = float(np.mean(y[division.part.fit_rows] == 1))
         scores = Scores(y[rows], p_ai[None, rows], sets[rows])
         threshold = choose_balanced(scores, prior=prior) if scores.has_all_classes else neutral_threshold(prior)
         tested = division.tested

@@ -26,6 +26,7 @@ __all__ = [
     "PLAN",
     "Ledger",
     "TrialResult",
+    "begun_folds",
     "begun_plan",
     "ledger_files",
     "remove_ledger",
@@ -151,6 +152,13 @@ def begun_plan(folder: Path) -> Mapping[str, Any] | None:
     """Return what an ablation was begun with that is under way in a folder; None if none is."""
     path = folder / PLAN
     return _read_plan(path) if os.path.lexists(path) else None
+
+
+def begun_folds(folder: Path) -> int | None:
+    """Return the folds of an ablation that is under way in a folder, 0 for none; None if none is under way."""
+    plan = begun_plan(folder)
+    folds = None if plan is None else plan.get("folds") or 0
+    return folds if isinstance(folds, int) else None
 
 
 def ledger_files(folder: Path) -> set[str]:

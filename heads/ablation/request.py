@@ -11,10 +11,13 @@ from heads.data.held_out import parse_axis
 from heads.errors import HeadsError
 from heads.files.ranges import FINITE, Range
 
-__all__ = ["WHOLE", "AblationRequest", "parse_numbers", "parse_texts", "split_outputs"]
+__all__ = ["FOLDS", "WHOLE", "AblationRequest", "parse_numbers", "parse_texts", "split_outputs"]
 
 WHOLE = Range(int, 1, 2**31 - 1)
 """Numbers of seeds, folds and hidden units."""
+
+FOLDS = 5
+"""Folds where neither their number nor what to hold out is asked for."""
 
 _RATE = Range(float, 0, FINITE)
 
@@ -31,7 +34,9 @@ class AblationRequest:
     head, fusion, views : str or sequence of str
         Lists may be comma-separated texts.
     dim, lr, weight_decay : str or sequence of numbers
-    seeds, folds : int
+    seeds : int
+    folds : int
+        0 asks for none.
     controls, screen : bool
     hold_out : {"generator", "origin"}
     select : {"score", "held-out"}
@@ -80,6 +85,12 @@ class AblationRequest:
         tables = {"text": self.text, "image": self.image, "spectral": self.spectral}
         return {modality: table for modality, table in tables.items() if table}
 
+    @property
+    def _n_folds(self) -> int | None:
+        if self.folds is None:
+            return FOLDS if self.hold_out is None else None
+        return self.folds or None
+
     def grid(self, settings: Mapping[str, object], *, outputs: Mapping[str, tuple[str, ...]] | None = None) -> Grid:
         """Return the grid that is asked for, with some common settings and outputs that are compared."""
         return Grid(
@@ -89,7 +100,7 @@ class AblationRequest:
             lrs=_rates(self.lr, "--lr"),
             weight_decays=_rates(self.weight_decay, "--weight-decay"),
             seeds=Grid.seeds if self.seeds is None else self.seeds,
-            folds=self.folds,
+            folds=self._n_folds,
             controls=self.controls is not False,
             screen=self.screen is True,
             settings=settings,

@@ -38,7 +38,8 @@ class Round:
         Share of the epochs that a full fit may take.
     seeds : int
     keep : float
-        Share of the configurations that go on.
+        Share of the configurations of each learning rate that go on. Rates are not compared before all epochs are
+        given: in fewer, low ones do not come as far.
     """
 
     effort: float
@@ -97,14 +98,23 @@ def screen(
         for place, cell in enumerate(alive):
             scores = tuple(seed[place][0] for seed in found)
             reached[cell] = Screened(cell, number, scores, found[0][place][1])
-        n_kept = max(FINALISTS, round(len(alive) * rung.keep))
         ranked = sorted((reached[cell] for cell in alive), key=lambda screened: -screened.score)
         if number == len(ROUNDS):
             total = sum(screened.n_parameters for screened in reached.values())
             alive = list(choose_finalists(ranked, room=_FINAL_SHARE * total))
         else:
-            alive = [screened.cell for screened in ranked[:n_kept]]
+            alive = _best_of_rates([screened.cell for screened in ranked], share=rung.keep)
     return tuple(alive), tuple(reached.values())
+
+
+def _best_of_rates(ranked: Sequence[Cell], *, share: float) -> list[Cell]:
+    """Return a share of the configurations of each learning rate, best first: of each one at least, of all two."""
+    kept = []
+    for rate in dict.fromkeys(cell.lr for cell in ranked):
+        mine = [cell for cell in ranked if cell.lr == rate]
+        kept += mine[: max(1, round(len(mine) * share))]
+    kept += [cell for cell in ranked if cell not in kept][: max(0, FINALISTS - len(kept))]
+    return sorted(kept, key=ranked.index)
 
 
 def choose_finalists(ranked: Sequence[Screened], *, room: float = 0.0) -> tuple[Cell, ...]:

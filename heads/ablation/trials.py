@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heads.ablation.bootstrap import decide
+from heads.ablation.controls import LABELS_SHUFFLED
 from heads.ablation.grid import Cell
 from heads.ablation.ledger import Ledger, TrialResult
 from heads.ablation.study import EpochProgress, Study, Trial
@@ -143,7 +144,10 @@ class TrialRunner:
 
 
 def _name(trial: Trial, *, holds_out: bool) -> str:
-    what = [[cell.to_dict() for cell in trial.cells], trial.seed, trial.part, *(["held out"] if holds_out else [])]
+    # Labels were once shuffled row by row, and such trials scored on the true ones.
+    marks = {"held out": holds_out, "labels by set": trial.cells[0].control == LABELS_SHUFFLED}
+    marked = [mark for mark, is_so in marks.items() if is_so]
+    what = [[cell.to_dict() for cell in trial.cells], trial.seed, trial.part, *marked]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 

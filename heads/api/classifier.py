@@ -19,6 +19,7 @@ from heads.api.own_head import HeadMaker, OwnHead, build_head
 from heads.api.saved_classifier import SavedClassifier, load_classifier, save_classifier
 from heads.data.tasks import IntArray, Targets
 from heads.files.ranges import Range
+from heads.head.balance import fitted_share
 from heads.head.protocol import FloatArray, Prediction
 from heads.verdicts.balanced import choose_balanced, neutral_threshold
 from heads.verdicts.fitting import Scores
@@ -122,7 +123,7 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _calibrate(self, X: FloatArray, targets: Targets, groups: IntArray, rows: HeldOut) -> float:
         y, chosen = targets.y["a"], rows.calibrate_rows
-        prior = float(y[rows.fit_rows].mean())
+        prior = fitted_share(float(y[rows.fit_rows].mean()), self.settings or {})
         if len(np.unique(y[chosen])) < 2:
             return neutral_threshold(prior)
         proba = self.head_.predict_proba(X[chosen]).proba["a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,9 +69,9 @@ def ablate(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=3,
+            min=0,
             metavar="K",
-            help="Score all of train and valid in K folds; default: score on valid.",
+            help="Score all of train and valid in K folds; default: 5; 0: only the half of valid that selects nothing.",
             rich_help_panel=TRIALS,
         ),
     ] = None,
@@ -160,13 +161,17 @@ def ablate(
     from featcache import open_store, parse_memory
     from heads.ablation.ablation import ablate as library_ablate
     from heads.ablation.files import prepare_ablation_out
+    from heads.ablation.ledger import begun_folds
     from heads.ablation.study_rows import StudyRows
     from heads.data.choices import choose_outputs, choose_views
 
+    folder = new_run_folder(out)
+    if request.folds is None and not overwrite:
+        request = replace(request, folds=begun_folds(folder))
     grid = request.grid(common, outputs=compared)
     if request.memory is not None:
         parse_memory(request.memory)
-    place, folder, names = check_device(request.device or "cpu"), new_run_folder(out), view_names(request.views)
+    place, names = check_device(request.device or "cpu"), view_names(request.views)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=request.dataset, check=check, progress=checking)
         selections = choose_views(store, grid.fusions, views=names, choices=choices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +49,7 @@ from heads.commands.render import (
     show_steps,
     vectors_of,
 )
+from heads.head.balance import BALANCES, balance_of
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fitted_summary", "print_fitted", "train"]
 
+BalanceName = StrEnum("BalanceName", {name: name for name in BALANCES})  # type: ignore[misc]
 _MLP, _CONCAT = HeadName("mlp"), FusionName("concat")
 
 
@@ -75,6 +78,14 @@ def train(
     ] = None,
     preset: Annotated[
         PresetName | None, typer.Option(help="Settings of the paper's code.", rich_help_panel=HEAD)
+    ] = None,
+    balance: Annotated[
+        BalanceName | None,
+        typer.Option(
+            metavar="B",
+            help="What weighs the same in the loss: none (rows, the default), class, or origin (within classes).",
+            rich_help_panel=HEAD,
+        ),
     ] = None,
     members: Annotated[
         str | None,
@@ -126,7 +137,12 @@ def train(
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
     names = view_names(views)
     options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
-    options |= {"preset": preset and preset.value, "members": members, "seed": seed}
+    options |= {
+        "preset": preset and preset.value,
+        "balance": balance and balance.value,
+        "members": members,
+        "seed": seed,
+    }
     options |= {"invariant_to": further_views(invariant_to, names)}
     given = build_choices(
         encoders={"text": text_encoder, "image": image_encoder, "spectral": spectral_encoder},
@@ -226,7 +242,8 @@ def print_fitted(run: Run) -> None:
     console.print(f"Operating point {BALANCED}: AI if raw P(AI) ≥ {balanced}")
     console.print(f"Threshold: {safe(record.verdicts.threshold_rule)}")
     if maps.prior is not None:
-        console.print(f"Training rows: {maps.prior:.1%} AI, for which probabilities are given")
+        weighed = "" if balance_of(record.config.settings) == "none" else ", as they weigh"
+        console.print(f"Training rows: {maps.prior:.1%} AI{weighed}, for which probabilities are given")
     console.print(_maps_line(maps))
     for note in _notes(run):
         console.print(f"[yellow]Note:[/] {safe(note)}")

@@ -262,6 +262,7 @@ def features_of(
         tasks = default_tasks(known_generators(label_b[complete], first.class_names))
     y_b, unseen = _map_generators(label_b, first.class_names, tasks)
     y = {task.name: y_b if task.parent is not None else label_a for task in tasks}
+    origin = _join([part.origin for part in parts])
     return Features(
         np.concatenate([part.sample_id for part in parts]),
         split,
@@ -269,12 +270,12 @@ def features_of(
         {m: np.concatenate([part.features[m] for part in parts]) for m in first.features},
         present,
         {m: np.concatenate([part.keys[m] for part in parts]) for m in first.keys},
-        build_targets(tasks, y),
+        replace(build_targets(tasks, y), origin=origin),
         tuple(tasks),
         unseen,
         {m: dict(zip(s.outputs, s.widths, strict=True)) for m, s in selections.items()},
         _join([part.draw_name for part in parts]),
-        _join([part.origin for part in parts]),
+        origin,
     )
 
 

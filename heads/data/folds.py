@@ -13,7 +13,7 @@ from heads.data.features import Features
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 
-__all__ = ["MIN_FOLDS", "Part", "assign_folds", "build_parts"]
+__all__ = ["MIN_FOLDS", "Part", "assign_folds", "build_parts", "label_codes"]
 
 MIN_FOLDS = 3
 
@@ -80,8 +80,9 @@ def assign_folds(features: Features, sets: IntArray, folds: int) -> IntArray:
     """
     n_sets = int(sets.max()) + 1 if len(sets) else 0
     if n_sets < folds:
-        raise HeadsError(f"{len(sets)} rows make {n_sets} sets of one group or picture, expected {folds} folds or more")
-    classes = _classes(features)
+        found = f"{len(sets)} rows make {n_sets} sets of one group or picture"
+        raise HeadsError(f"{found}, expected {folds} or more: ask for fewer --folds")
+    classes = label_codes(features)
     ranked = rank_sets(sets, features.names.tolist())
     counts = np.zeros((n_sets, int(classes.max()) + 1))
     np.add.at(counts, (ranked, classes), 1)
@@ -90,8 +91,8 @@ def assign_folds(features: Features, sets: IntArray, folds: int) -> IntArray:
     return fold
 
 
-def _classes(features: Features) -> IntArray:
-    """Return a number for each row's known labels, so that folds can have their share of each."""
+def label_codes(features: Features) -> IntArray:
+    """Return a number for each row's known labels, of all tasks together: (n,)."""
     code = np.zeros(len(features), dtype=np.int64)
     for task in features.tasks:
         known = np.where(features.targets.applies[task.name], features.targets.y[task.name] + 1, 0)

@@ -19,6 +19,7 @@ UNKNOWN = -1
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
+StrArray = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,13 @@ class Targets:
         Class indices; ``-1`` where unknown. Values of rows to which a task does not apply mean nothing.
     applies : mapping of task name to bool array (n,)
         Where the task is defined *and* its target known.
+    origin : str array (n,) or None
+        Where each row comes from, ``""`` where that is not said. None: it is said of no row.
     """
 
     y: Mapping[str, IntArray]
     applies: Mapping[str, BoolArray]
+    origin: StrArray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.y.values())))
@@ -89,13 +93,18 @@ class Targets:
 
     def select(self, rows: BoolArray | IntArray) -> Targets:
         """Return the targets of some rows, in the order of ``rows``."""
-        return Targets({k: v[rows] for k, v in self.y.items()}, {k: v[rows] for k, v in self.applies.items()})
+        return Targets(
+            {k: v[rows] for k, v in self.y.items()},
+            {k: v[rows] for k, v in self.applies.items()},
+            None if self.origin is None else self.origin[rows],
+        )
 
     def join(self, other: Targets) -> Targets:
         """Return these targets and, after them, those of other rows for the same tasks."""
         return Targets(
             {name: np.concatenate([y, other.y[name]]) for name, y in self.y.items()},
             {name: np.concatenate([applies, other.applies[name]]) for name, applies in self.applies.items()},
+            None if self.origin is None or other.origin is None else np.concatenate([self.origin, other.origin]),
         )
 
 

@@ -82,6 +82,8 @@ class EnsembleConfig:
         if self.invariant_to and not any(_takes(kind, _VIEWS) for kind in self.kinds):
             named = ", ".join(self.members)
             raise HeadsError(f"invariant_to is no setting of the members {named:.200}: add one that has it, e.g. lda")
+        if len({str(self.own.get(kind, {}).get("balance", "none")) for kind in self.kinds}) > 1:
+            raise HeadsError(f"balance is not that of all members, {', '.join(self.members):.200}: give each the same")
         fixed = [(spec.kind, spec.fusion) for spec in specs if not find_kind(spec.kind).is_random]
         if len(set(fixed)) < len(fixed):
             raise HeadsError(

@@ -10,11 +10,12 @@ from typing import Any, Self
 import lightgbm as lgb
 import numpy as np
 
-from heads.data.tasks import IntArray, Task
+from heads.data.tasks import Targets, Task
 from heads.errors import HeadsError
 from heads.gbdt.config import GbdtConfig
 from heads.gbdt.lightgbm_text import check_model_text
 from heads.gbdt.principal import Principal
+from heads.head.balance import task_weights
 from heads.head.protocol import FloatArray
 
 __all__ = ["BinnedColumns", "TreeModel", "count_threads"]
@@ -23,7 +24,7 @@ Record = Callable[[int, float | None, int], None]
 
 _SMALL = 2**20  # values of a matrix
 _BINNED_ROWS = 10_000  # that LightGBM looks at for the edges of its bins
-_NOT_OF_BINS = ("rounds", "patience", "components", "num_threads", "min_data_in_leaf")
+_NOT_OF_BINS = ("rounds", "patience", "components", "num_threads", "min_data_in_leaf", "balance")
 
 
 @dataclass(frozen=True)
@@ -94,24 +95,26 @@ class BinnedColumns:
     def boost(
         self,
         task: Task,
+        targets: Targets,
         *,
-        rows: IntArray,
-        y: IntArray,
-        select: tuple[FloatArray, IntArray],
+        select: tuple[FloatArray, Targets],
         seed: int,
         record: Record,
     ) -> TreeModel:
-        """Fit a task on some rows, in rising order; stop by the log loss of the select rows, if there are any.
+        """Fit a task on the rows to which it applies; stop by the log loss of its select rows, if there are any.
 
         ``record`` is called with each round, from 1, its loss, and the splits of all trees up to it.
         """
-        present, counts = np.unique(y, return_counts=True)
+        rows = np.flatnonzero(targets.applies[task.name])
+        y = targets.y[task.name][rows]
+        present = np.unique(y)
         if len(present) == 1:
             return TreeModel.build(present.tolist(), None, task=task, n_features=self.n_columns)
         params = {**self._params, **_objective(task, n_classes=len(present)), "seed": seed % 2**31}
-        params["min_data_in_leaf"] = self._config.leaf_rows_for(counts.tolist())
+        params["min_data_in_leaf"] = self._config.leaf_rows_for(len(y))
         dataset = self._dataset.subset(rows.tolist(), params=self._params).construct()
         dataset.set_label(np.searchsorted(present, y))
+        dataset.set_weight(task_weights(targets, task, self._config.balance, rows=rows))
 
         def report(env: lgb.callback.CallbackEnv) -> None:
             results = env.evaluation_result_list
@@ -120,10 +123,11 @@ class BinnedColumns:
 
         callbacks: list[Callable[..., Any]] = [report]
         valid = []
-        known = np.isin(select[1], present)
-        if known.any():
-            found = select[0][known], np.searchsorted(present, select[1][known])
-            valid = [lgb.Dataset(*found, reference=dataset, params=params)]
+        known = np.flatnonzero(select[1].applies[task.name] & np.isin(select[1].y[task.name], present))
+        if len(known):
+            labels = np.searchsorted(present, select[1].y[task.name][known])
+            weights = task_weights(select[1], task, self._config.balance, rows=known)
+            valid = [lgb.Dataset(select[0][known], labels, weight=weights, reference=dataset, params=params)]
             callbacks.append(lgb.early_stopping(self._config.patience, verbose=False))
         booster = lgb.train(params, dataset, self._config.rounds, valid_sets=valid, callbacks=callbacks)
         text = booster.model_to_string(num_iteration=booster.best_iteration or -1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from heads.files.ranges import Range
+from heads.head.balance import check_balance
 from heads.head.saved import check_settings
 
 __all__ = ["GbdtConfig"]
@@ -44,7 +45,7 @@ class GbdtConfig:
     patience : int
         Stop after so many rounds without a lower loss on the select rows; the best round is kept.
     min_data_in_leaf : int or None
-        None: 20, or a quarter of the rows of a task's smallest class where that is fewer, at least 1.
+        None: 20, or a quarter of the rows of a task where that is fewer, at least 1.
     feature_fraction : float
         Share of the components, or columns, that a tree may use.
     components : int or None
@@ -52,6 +53,8 @@ class GbdtConfig:
         stands for the columns as they are. None: 0 for a matrix of up to 16 million values, else 512.
     num_threads : int
         At most; never more than the machine's processors, and one for a small matrix. The trees do not depend on it.
+    balance : {"none", "class", "origin"}
+        What weighs the same in the loss (`heads.head.balance`).
     """
 
     rounds: int = 100
@@ -63,12 +66,14 @@ class GbdtConfig:
     feature_fraction: float = 0.15
     components: int | None = None
     num_threads: int = 4
+    balance: str = "none"
 
     def __post_init__(self) -> None:
         for name, numbers in _RANGES.items():
             value = getattr(self, name)
             if not (name in _OPTIONAL and value is None):
                 numbers.check(value, name)
+        check_balance(self.balance)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -82,6 +87,9 @@ class GbdtConfig:
         wanted = (0 if n * d <= _FEW else _COMPONENTS) if self.components is None else self.components
         return wanted if wanted < d else 0
 
-    def leaf_rows_for(self, counts: Sequence[int]) -> int:
-        """Return the least rows of a leaf, for a task whose classes have so many rows."""
-        return self.min_data_in_leaf or max(1, min(_LEAF_ROWS, min(counts) // 4))
+    def leaf_rows_for(self, n_rows: int) -> int:
+        """Return the least rows of a leaf, for a task of so many rows.
+
+        Measured on 30 to 2,400 pictures of 8 generators: leaves as small as the smallest class asks for overfit.
+        """
+        return self.min_data_in_leaf or max(1, min(_LEAF_ROWS, n_rows // 4))

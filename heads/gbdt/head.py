@@ -110,14 +110,8 @@ class GbdtHead:
         reduced = self._reduce(select[0])
         self._models: dict[str, TreeModel] = {}
         for task in self.tasks:
-            applies, chosen = targets.applies[task.name], select[1].applies[task.name]
             self._models[task.name] = bins.boost(
-                task,
-                rows=np.flatnonzero(applies),
-                y=targets.y[task.name][applies],
-                select=(reduced[chosen], select[1].y[task.name][chosen]),
-                seed=seed,
-                record=partial(record, task.name),
+                task, targets, select=(reduced, select[1]), seed=seed, record=partial(record, task.name)
             )
         self._history = tuple(history)
         return self

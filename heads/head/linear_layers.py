@@ -65,12 +65,17 @@ class Layer:
             logits[:, ~self.present] = -np.inf
             return np.asarray(softmax(logits, axis=1), dtype=np.float32)
 
-    def score(self, task: Task, X: FloatArray, y: IntArray) -> dict[str, float | None]:
-        """Return ``score`` and ``select_loss`` on standardised select rows of the task; None for each without rows."""
+    def score(
+        self, task: Task, X: FloatArray, y: IntArray, *, weights: NDArray[np.float64] | None = None
+    ) -> dict[str, float | None]:
+        """Return ``score`` and ``select_loss`` on standardised select rows of the task; None for each without rows.
+
+        The loss is that of `log_loss`, with ``weights`` of the rows where the head is fitted with such.
+        """
         if len(y) == 0:
             return {"score": None, "select_loss": None}
         proba = self.proba(X, binary=task.kind == "binary")
-        return {"score": task_score(task, y, proba), "select_loss": log_loss(task, y, proba)}
+        return {"score": task_score(task, y, proba), "select_loss": log_loss(task, y, proba, weights=weights)}
 
 
 @dataclass(frozen=True)

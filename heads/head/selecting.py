@@ -1,8 +1,9 @@
-"""By what the best fitted state (epoch, strength …) is chosen on the select rows: log loss, or macro F1.
+"""By what the best fitted state (strength, epoch …) is chosen on the select rows.
 
 Scores at a threshold are flat where one class is rare, so a binary task is chosen by its log loss. A multiclass one is
 chosen by its macro F1, or, of a head that learns from several views, by its log loss over all of them: chosen by log
-loss on one view, heads do worse on views that they have not seen.
+loss on one view, heads do worse on views that they have not seen. Epochs of networks are chosen for all tasks at once,
+by ranks: `joint_merit`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Literal
 from heads.data.tasks import Targets, Task
 from heads.errors import HeadsError
 from heads.head.protocol import Prediction
-from heads.head.task_scores import log_loss, task_score
+from heads.head.task_scores import task_score
+from heads.statistics.ranking import auc
 
 __all__ = ["Criterion", "choose_criterion", "joint_merit", "task_merit"]
 
@@ -41,10 +43,12 @@ def task_merit(task: Task, *, n_views: int, score: float, select_loss: float) ->
     return score, -select_loss
 
 
-def joint_merit(prediction: Prediction, targets: Targets, tasks: Sequence[Task], *, n_views: int) -> float:
-    """Return what is largest for the best state of all tasks together, e.g. an epoch of one network.
+def joint_merit(prediction: Prediction, targets: Targets, tasks: Sequence[Task]) -> float:
+    """Return what is largest for the best state of all tasks together: an epoch of one network.
 
-    The sum over the tasks that have rows: macro F1, or minus the log loss, by the task's `choose_criterion`.
+    The sum over the tasks of the AUC of a binary one and of the macro F1 of a multiclass one; a task without rows, or a
+    binary one with rows of one class alone, says nothing. Not the log loss: a network is too sure of itself long before
+    it ranks best, and maps that are fitted afterwards set that right.
 
     Parameters
     ----------
@@ -53,20 +57,20 @@ def joint_merit(prediction: Prediction, targets: Targets, tasks: Sequence[Task],
     targets : Targets
         Of the same rows.
     tasks : sequence of Task
-    n_views : int
 
     Raises
     ------
     HeadsError
         If no task applies to any row.
     """
-    merits = []
+    if not targets.labelled.any():
+        raise HeadsError(f"none of the {len(targets)} select rows has a label, expected at least one")
+    merit = 0.0
     for task in tasks:
         rows = targets.applies[task.name]
-        if rows.any():
-            y, proba = targets.y[task.name][rows], prediction.proba[task.name][rows]
-            by_loss = choose_criterion(task, n_views=n_views) == "log_loss"
-            merits.append(-log_loss(task, y, proba) if by_loss else task_score(task, y, proba))
-    if not merits:
-        raise HeadsError(f"none of the {len(targets)} select rows has a label, expected at least one")
-    return sum(merits)
+        y, proba = targets.y[task.name][rows], prediction.proba[task.name][rows]
+        if task.kind == "multiclass":
+            merit += task_score(task, y, proba) if len(y) else 0.0
+        elif y.any() and not y.all():
+            merit += auc(y, proba)
+    return merit

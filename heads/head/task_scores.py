@@ -28,13 +28,18 @@ def task_score(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> flo
     return macro_f1(y, proba.argmax(axis=1))
 
 
-def log_loss(task: Task, y: IntArray, proba: NDArray[np.floating[Any]]) -> float:
+def log_loss(
+    task: Task, y: IntArray, proba: NDArray[np.floating[Any]], *, weights: NDArray[np.float64] | None = None
+) -> float:
     """Return the mean of ``-log`` of the probability of each row's class, over at least one row of one task.
+
+    With ``weights`` (n,) each is multiplied by that of its row.
 
     A probability counts as 1.2e-7 at least: to float32 one that is as close to 1 is 1.
     """
     picked = np.where(y == 1, proba, 1 - proba) if task.kind == "binary" else proba[np.arange(len(y)), y]
-    return float(-np.log(np.maximum(picked.astype(np.float64), _LEAST)).mean())
+    losses = -np.log(np.maximum(picked.astype(np.float64), _LEAST))
+    return float(losses.mean() if weights is None else (weights * losses).mean())
 
 
 def selection_score(prediction: Prediction, targets: Targets, tasks: Sequence[Task]) -> float:

@@ -13,7 +13,13 @@ from heads.errors import HeadsError
 from heads.head.moments import Moments
 from heads.head.scaling import Standardizer
 
-__all__ = ["check_further", "measure_differences"]
+__all__ = ["check_further", "check_names", "measure_differences"]
+
+
+def check_names(invariant_to: Sequence[object]) -> None:
+    """Refuse what are no names of views."""
+    if not all(isinstance(view, str) and 0 < len(view) <= 200 for view in invariant_to):
+        raise HeadsError(f"invariant_to are {invariant_to!r:.80}, expected names of views")
 
 
 def check_further(source: RowSource, invariant_to: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from heads.errors import HeadsError
 from heads.files.ranges import Range
 from heads.head.saved import check_settings
+from heads.head.view_differences import check_names
 
 __all__ = ["GAMMA", "LABELS", "SHRINKAGE", "LdaConfig"]
 
@@ -51,8 +52,7 @@ class LdaConfig:
                 raise HeadsError(f"{name} are {values!r:.80}, expected 1 to {_MOST} times {numbers}")
         if not self.labels or not all(name in LABELS for name in self.labels):
             raise HeadsError(f"labels are {self.labels!r:.80}, expected some of {', '.join(LABELS)}")
-        if not all(isinstance(view, str) and 0 < len(view) <= 200 for view in self.invariant_to):
-            raise HeadsError(f"invariant_to are {self.invariant_to!r:.80}, expected names of views")
+        check_names(self.invariant_to)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -14,6 +14,7 @@ from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.head.checks import check_fit_rows, check_labels
+from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, read_description, write_description
@@ -54,6 +55,15 @@ class LdaHead:
     def history_(self) -> Sequence[Mapping[str, Any]]:
         """One record a fit; see the class."""
         return self._history
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say which strengths stand at an edge of what there was to choose from."""
+        notes = []
+        for name, found in self.strengths_.items():
+            notes += edge_notes(name, "gammas", found.gamma, self.config.gammas)
+            notes += edge_notes(name, "shrinkages", found.shrinkage, self.config.shrinkages)
+        return notes
 
     @property
     def n_parameters(self) -> int:

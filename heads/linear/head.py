@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from heads.data.row_source import RowSource, read_views
+from heads.data.row_source import ArrayRows, RowSource, read_views
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.ranges import Range
+from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
 from heads.head.shared_moments import PartMoments, SharedMoments
+from heads.head.view_differences import check_further, check_names, measure_differences
 from heads.linear.path import SOLVERS, choose, solve_path
 from heads.linear.rows import LinearRows
 
 __all__ = ["LinearConfig", "LinearHead"]
 
 _STRENGTH = Range(float, 1e-12, 1e12)
+_INVARIANCE = Range(float, 0, 1e6)
 _MAX_ITER = Range(int, 1, 10**6)
 
 
@@ -44,11 +49,22 @@ class LinearConfig:
         regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
     max_iter : int
         Bound on the iterations of one fit of ``logistic``.
+    balance : {"none", "class", "origin"}
+        What weighs the same in the loss of ``logistic`` (`heads.head.balance`).
+    invariances : tuple of float
+        Of ``logistic``, to choose from: the penalty is ``coef^T (I + invariance * differences) coef / (2 C)``, with the
+        mean outer product of what a row is in a view less what it is in the clean one. The middle one is taken where
+        the clean view alone is trained on: rows of it cannot choose.
+    invariant_to : tuple of str
+        Names of views that show no more than how views differ: neither their labels nor their scores are used.
     """
 
     solver: str = "logistic"
     strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
     max_iter: int = 500
+    balance: str = "none"
+    invariances: tuple[float, ...] = (0.0,)
+    invariant_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, str) or self.solver not in SOLVERS:
@@ -56,6 +72,18 @@ class LinearConfig:
         if not self.strengths or len(self.strengths) > 1000 or not all(map(_STRENGTH.holds, self.strengths)):
             raise HeadsError(f"strengths are {self.strengths!r:.80}, expected 1 to 1000 times {_STRENGTH}")
         _MAX_ITER.check(self.max_iter, "max_iter")
+        check_balance(self.balance)
+        if self.balance != "none" and self.takes_moments:
+            raise HeadsError(f"balance is {self.balance!r}, solver {self.solver!r} has 'none' alone: take 'logistic'")
+        if not 0 < len(self.invariances) <= 1000 or not all(map(_INVARIANCE.holds, self.invariances)):
+            raise HeadsError(f"invariances are {self.invariances!r:.80}, expected 1 to 1000 times {_INVARIANCE}")
+        check_names(self.invariant_to)
+        if self.takes_moments and any(self.invariances):
+            raise HeadsError(
+                f"invariances are of solver logistic, solver is {self.solver!r}: expected [0] or --head lda"
+            )
+        if self.invariant_to and not any(self.invariances):
+            raise HeadsError("invariant_to needs invariances above 0: --set invariances=[3], or --head lda")
 
     @property
     def takes_moments(self) -> bool:
@@ -66,10 +94,11 @@ class LinearConfig:
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Build from parsed JSON or TOML; unknown keys are refused."""
         check_settings(cls, values, kind="linear")
-        if "strengths" in values:
-            if not isinstance(values["strengths"], list | tuple):
-                raise HeadsError(f"strengths are {values['strengths']!r:.80}, expected a list of numbers")
-            values = {**values, "strengths": tuple(values["strengths"])}
+        lists = {"strengths": "numbers", "invariances": "numbers", "invariant_to": "views"}
+        for name in lists.keys() & values.keys():
+            if not isinstance(values[name], list | tuple):
+                raise HeadsError(f"{name} are {values[name]!r:.80}, expected a list of {lists[name]}")
+            values = {**values, name: tuple(values[name])}
         return cls(**values)
 
 
@@ -83,9 +112,9 @@ class LinearHead:
     Attributes
     ----------
     history_ : tuple of mapping
-        One record a fit: ``task``, ``strength``, ``score`` and ``select_loss`` (None without select rows of the
-        task), and ``iterations`` and ``converged`` of ``logistic`` or ``factor``, the inverse temperature, of
-        ``ridge`` and ``lda``.
+        One record a fit: ``task``, ``strength``, ``invariance``, ``score`` and ``select_loss`` (None without select
+        rows of the task), and ``iterations`` and ``converged`` of ``logistic`` or ``factor``, the inverse
+        temperature, of ``ridge`` and ``lda``.
     strengths_ : mapping of task name to float
         The chosen ones.
     """
@@ -112,7 +141,10 @@ class LinearHead:
         progress: Progress | None = None,
     ) -> Self:
         """Fit on ``X``, rows in one view; ``select`` chooses the strengths."""
-        return self._fit_views(X, targets, select=select, n_views=1, progress=progress)
+        check_fit_rows(self.tasks, X, targets, select=select)
+        check_further(ArrayRows(X), self.config.invariant_to)
+        rows = LinearRows(self._given(X, targets), targets, select=select, balance=self.config.balance)
+        return self._fit(rows, progress)
 
     def fit_rows(
         self,
@@ -125,9 +157,19 @@ class LinearHead:
         progress: Progress | None = None,
     ) -> Self:
         """Fit on rows of a source, and choose on others, with all views of theirs in memory."""
+        check_further(source, self.config.invariant_to)
         X, y = read_views(source, targets, fit_rows)
         select = read_views(source, targets, select_rows)
-        return self._fit_views(X, y, select=select, n_views=source.n_views, progress=progress)
+        check_fit_rows(self.tasks, X, y, select=select)
+        rows = LinearRows(
+            self._given(X, y),
+            y,
+            select=select,
+            n_views=source.n_views,
+            measure=partial(measure_differences, source, fit_rows),
+            balance=self.config.balance,
+        )
+        return self._fit(rows, progress)
 
     @classmethod
     def fit_parts(
@@ -161,41 +203,47 @@ class LinearHead:
             # What moments say of the rows is all that their solvers ask for: no copy of them.
             given = PartMoments(shared, part) if shared else X[rows]
             select = X[chosen], targets.select(chosen)
-            head._fit(LinearRows(given, targets.select(rows), select=select), n_views=1, progress=progress)
+            own = LinearRows(given, targets.select(rows), select=select, balance=head.config.balance)
+            head._fit(own, progress)
         return heads
 
-    def _fit_views(
-        self,
-        X: FloatArray,
-        targets: Targets,
-        *,
-        select: tuple[FloatArray, Targets],
-        n_views: int,
-        progress: Progress | None,
-    ) -> Self:
-        check_fit_rows(self.tasks, X, targets, select=select)
+    def _given(self, X: FloatArray, targets: Targets) -> FloatArray | PartMoments:
         shared = self._measure(X, targets, [np.arange(len(X))])
-        rows = LinearRows(PartMoments(shared, 0) if shared else X, targets, select=select)
-        return self._fit(rows, n_views=n_views, progress=progress)
+        return PartMoments(shared, 0) if shared else X
 
     def _measure(self, X: FloatArray, targets: Targets, parts: Sequence[IntArray]) -> SharedMoments | None:
         return SharedMoments(X, targets, parts) if self.config.takes_moments else None
 
-    def _fit(self, rows: LinearRows, *, n_views: int, progress: Progress | None) -> Self:
+    def _fit(self, rows: LinearRows, progress: Progress | None) -> Self:
         history: list[Mapping[str, Any]] = []
         layers: dict[str, Layer] = {}
         self.strengths_: dict[str, float] = {}
+        settings = asdict(self.config) | {"invariances": self._invariances(rows)}
+        del settings["invariant_to"], settings["balance"]  # what the rows know
         for task in self.tasks:
             steps = []
-            for layer, record in solve_path(rows, task, **asdict(self.config)):
+            for layer, record in solve_path(rows, task, **settings):
                 steps.append((layer, record))
                 history.append(record)
                 if progress is not None:
                     progress(record)
-            layers[task.name], best = choose(task, steps, n_views=n_views)
+            layers[task.name], best = choose(task, steps, n_views=rows.n_views)
             self.strengths_[task.name] = best["strength"]
         self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
+
+    def _invariances(self, rows: LinearRows) -> Sequence[float]:
+        """Return those of the config that can be chosen from."""
+        found = sorted(set(self.config.invariances))
+        if not any(found) or rows.differences is None:
+            return [0.0]
+        return found if rows.n_views > 1 else [found[len(found) // 2]]
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say which strengths stand at an edge of what there was to choose from."""
+        found = self.strengths_.items()
+        return [note for name, value in found for note in edge_notes(name, "strengths", value, self.config.strengths)]
 
     @property
     def n_parameters(self) -> int:

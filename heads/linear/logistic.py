@@ -77,7 +77,7 @@ class LogisticFit:
     intercept : float64 array (k,)
         ``k`` is 1 for two classes, else their number.
     objective : float
-        Sum of the log losses plus ``|coef|^2 / (2 strength)``.
+        Sum of the weighted log losses plus ``|coef|^2 / (2 strength)``.
     iterations : int
         Of this strength; each reads ``X`` twice.
     converged : bool
@@ -92,7 +92,13 @@ class LogisticFit:
 
 
 def fit_path(
-    X: FloatArray, y: IntArray, *, strengths: Sequence[float], curvature: Curvature, max_iter: int = 500
+    X: FloatArray,
+    y: IntArray,
+    *,
+    strengths: Sequence[float],
+    curvature: Curvature,
+    max_iter: int = 500,
+    weights: Float64Array | None = None,
 ) -> Iterator[LogisticFit]:
     """Fit from the strongest regularisation to the weakest, each from where the last one ended.
 
@@ -111,12 +117,14 @@ def fit_path(
         Of these rows, or of others like them: it decides the speed, not the optimum.
     max_iter : int
         Bound on the iterations of one strength.
+    weights : float64 array (n,), optional
+        By which the losses of the rows are multiplied, above 0: scikit-learn's ``sample_weight``.
 
     Yields
     ------
     LogisticFit
     """
-    solver = _Solver(X, y, curvature)
+    solver = _Solver(X, y, curvature, np.ones(len(y)) if weights is None else weights)
     for strength in sorted(strengths):
         iterations, converged = solver.run(ridge=1 / strength, max_iter=max_iter)
         coef, intercept = solver.weights
@@ -126,12 +134,14 @@ def fit_path(
 class _Solver:
     """Weights (1 + d, k), the intercepts first, of the centred columns, and the logits (n, k) that they give."""
 
-    def __init__(self, X: FloatArray, y: IntArray, curvature: Curvature) -> None:
+    def __init__(self, X: FloatArray, y: IntArray, curvature: Curvature, weights: Float64Array) -> None:
         n_classes = int(y.max()) + 1
         self._X, self._curvature = X, curvature
         self._mean = X.mean(axis=0, dtype=np.float64)
         columns = np.arange(n_classes) if n_classes > 2 else np.array([1])
         self._hot = y[:, None] == columns
+        self._weights = weights[:, None]
+        self._of_hot = np.broadcast_to(self._weights, self._hot.shape)[self._hot]
         self._w = np.zeros((1 + X.shape[1], len(columns)))
         self._logits = np.zeros((len(X), len(columns)))
         self._pairs: list[tuple[Float64Array, Float64Array]] = []  # step, change of the loss's gradient
@@ -165,7 +175,7 @@ class _Solver:
 
     def _gradient(self, proba: Float64Array) -> Float64Array:
         """Gradient of the loss."""
-        residual = proba - self._hot
+        residual = self._weights * (proba - self._hot)
         sums = residual.sum(axis=0)
         gradient = np.empty_like(self._w)
         gradient[0] = sums
@@ -174,15 +184,15 @@ class _Solver:
         return gradient
 
     def _loss(self, logits: Float64Array) -> tuple[float, Float64Array]:
-        """Return the sum of the log losses, and the probabilities (n, k)."""
+        """Return the sum of the weighted log losses, and the probabilities (n, k)."""
         if logits.shape[1] == 1:
             proba = expit(logits)
             signed = np.where(self._hot, -logits, logits)
-            return float(np.logaddexp(0, signed).sum()), proba
+            return float((self._weights * np.logaddexp(0, signed)).sum()), proba
         top = logits.max(axis=1, keepdims=True)
         proba = np.exp(logits - top)
         total = proba.sum(axis=1, keepdims=True)
-        loss = float((np.log(total) + top).sum() - logits[self._hot].sum())
+        loss = float((self._weights * (np.log(total) + top)).sum() - (self._of_hot * logits[self._hot]).sum())
         proba /= total
         return loss, proba
 
@@ -210,7 +220,8 @@ class _Solver:
 
     def _precondition(self, q: Float64Array, proba: Float64Array) -> Float64Array:
         n, k = proba.shape
-        weight = n * max(float(np.mean(proba * (1 - proba))), _LEAST_CURVATURE) * (k / (k - 1) if k > 1 else 1)
+        mean = float(np.mean(self._weights * proba * (1 - proba)))
+        weight = n * max(mean, _LEAST_CURVATURE) * (k / (k - 1) if k > 1 else 1)
         return np.concatenate([q[:1] / weight, self._curvature.solve(q[1:], weight=weight, ridge=self._ridge)])
 
     def _search(self, direction: Float64Array, slope: float) -> tuple[float, float, Float64Array]:
@@ -226,15 +237,15 @@ class _Solver:
         low, high, step = 0.0, np.inf, 1.0
         for _ in range(_SEARCHES):
             loss, proba = self._loss(self._logits + step * along)
-            pulled = proba * along
-            rise = float(pulled.sum() - along[self._hot].sum()) + linear + step * square
+            pulled = self._weights * proba * along
+            rise = float(pulled.sum() - (self._of_hot * along[self._hot]).sum()) + linear + step * square
             if abs(rise) <= abs(slope) / 10:
                 self._logits += step * along
                 self._w += step * direction
                 return step, loss, proba
             low, high = (step, high) if rise < 0 else (low, step)
             total = pulled.sum(axis=1) ** 2 if along.shape[1] > 1 else pulled[:, 0] ** 2
-            bend = float(np.vdot(pulled, along) - total.sum()) + square
+            bend = float(np.vdot(pulled, along) - (total / self._weights[:, 0]).sum()) + square
             step = step - rise / bend if bend > 0 else np.inf
             if not low < step < high:
                 step = (low + high) / 2 if high < np.inf else 2 * low

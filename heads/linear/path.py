@@ -25,14 +25,24 @@ Solver = Callable[[LinearRows, Task, Sequence[float], int], Iterator[Step]]
 
 
 def solve_path(
-    rows: LinearRows, task: Task, *, solver: str, strengths: Sequence[float], max_iter: int
+    rows: LinearRows,
+    task: Task,
+    *,
+    solver: str,
+    strengths: Sequence[float],
+    invariances: Sequence[float],
+    max_iter: int,
 ) -> Iterator[tuple[Layer, Record]]:
     """Fit a task from the strongest regularisation to the weakest; yield each layer with its record, scored."""
     present, strengths, select = np.unique(rows.y(task)), sorted(strengths), rows.select(task)
     solve = SOLVERS[solver] if len(present) > 1 else _constant
-    for strength, (scores, record) in zip(strengths, solve(rows, task, strengths, max_iter), strict=True):
-        layer = Layer.build(task, present, scores)
-        yield layer, {"task": task.name, "strength": strength, **record, **layer.score(task, *select)}
+    weights = rows.select_weights(task)
+    for invariance in sorted(invariances, reverse=True):
+        bent = rows.bent(invariance)
+        for strength, (scores, found) in zip(strengths, solve(bent, task, strengths, max_iter), strict=True):
+            layer = Layer.build(task, present, bent.straighten(scores))
+            record = {"task": task.name, "strength": strength, "invariance": invariance, **found}
+            yield layer, {**record, **layer.score(task, *select, weights=weights)}
 
 
 def choose(task: Task, steps: Sequence[tuple[Layer, Record]], *, n_views: int) -> tuple[Layer, Record]:
@@ -64,7 +74,9 @@ def _constant(rows: LinearRows, task: Task, strengths: Sequence[float], _: int) 
 
 def _logistic(rows: LinearRows, task: Task, strengths: Sequence[float], max_iter: int) -> Iterator[Step]:
     y = np.unique(rows.y(task), return_inverse=True)[1]
-    for fit in fit_path(rows.X(task), y, strengths=strengths, curvature=rows.curvature, max_iter=max_iter):
+    X, weights = rows.X(task), rows.weights(task)
+    fits = fit_path(X, y, strengths=strengths, curvature=rows.curvature, max_iter=max_iter, weights=weights)
+    for fit in fits:
         yield (fit.coef, fit.intercept), {"iterations": fit.iterations, "converged": fit.converged}
 
 

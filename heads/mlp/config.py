@@ -9,12 +9,18 @@ from typing import Any, Literal, Self
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.files.ranges import FINITE, Range
+from heads.head.balance import BALANCES
 from heads.head.saved import check_settings
 
 __all__ = ["MlpConfig"]
 
 _LEAST_EPOCHS = 50
-_CHOICES = {"loss": ("multitask", "paper", "joint"), "select_by": ("all", "paper"), "fusion": tuple(FUSIONS)}
+_CHOICES = {
+    "loss": ("multitask", "paper", "joint"),
+    "select_by": ("all", "paper"),
+    "fusion": tuple(FUSIONS),
+    "balance": BALANCES,
+}
 _FEW = Range(int, 1, 10**6)
 _RATE = Range(float, 0, FINITE)
 _RANGES = {
@@ -61,6 +67,8 @@ class MlpConfig:
         By which the epoch is chosen: `heads.head.selecting.joint_merit` of all tasks, or A's binary F1 alone.
     fusion : str
         A key of `heads.data.fusion.FUSIONS`: the network, and the columns that it takes.
+    balance : {"none", "class", "origin"}
+        What weighs the same in the loss (`heads.head.balance`).
     """
 
     dim: int = 512
@@ -75,6 +83,7 @@ class MlpConfig:
     min_steps: int = 500
     select_by: Literal["all", "paper"] = "all"
     fusion: str = "concat"
+    balance: str = "none"
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():

@@ -164,7 +164,7 @@ class _Trainer:
 
     def _lane_key(self, spec: HeadSpec) -> tuple[Any, ...]:
         seed = spec.seed if self.order == "own" else None
-        return seed, spec.config.batch_size, _digest(spec.select_rows)
+        return seed, spec.config.batch_size, spec.config.balance, _digest(spec.select_rows)
 
     def components(self, spec: HeadSpec) -> int:
         """Return to how many axes of each modality the columns of a head are turned; 0: to none."""

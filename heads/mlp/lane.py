@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from heads.data.tasks import Targets
+from heads.data.tasks import Targets, Task
+from heads.head.balance import row_weights
 from heads.head.protocol import Prediction
 from heads.head.selecting import joint_merit
 from heads.head.task_scores import paper_score, selection_score
@@ -49,7 +50,7 @@ class Lane:
     targets : Targets
         Of all rows of the source.
     members : sequence of Member
-        With one batch size.
+        With one batch size and one balance.
     order : RowOrder
         Of the rows to learn from.
     select_rows : int array (m,)
@@ -71,12 +72,13 @@ class Lane:
     ) -> None:
         self._matrix, self._order, self._device = matrix, order, device
         self._batch_size = members[0].config.batch_size
-        self._labels = _labels(targets.select(order.rows.numpy()), device)
+        tasks, balance = members[0].network.tasks, members[0].config.balance
+        self._labels = _labels(targets.select(order.rows.numpy()), tasks, balance=balance, device=device)
         self._n_views, n_rows = order.n_views, len(select_rows)
         self._select_rows = torch.from_numpy(select_rows).repeat(self._n_views)
         self._select_views = torch.arange(self._n_views, dtype=torch.int16).repeat_interleave(n_rows)
         self._select_targets = targets.select(self._select_rows.numpy())
-        self._select_labels = _labels(self._select_targets, device)
+        self._select_labels = _labels(self._select_targets, tasks, balance=balance, device=device)
         stacks: dict[Any, list[Member]] = {}
         for member in members:
             stacks.setdefault((member.network, member.config.weight), []).append(member)
@@ -144,7 +146,7 @@ class Lane:
         if member.config.select_by == "paper":
             score = paper_score(prediction, targets, tasks)
             return {"score": score, "merit": score}
-        merit = joint_merit(prediction, targets, tasks, n_views=self._n_views)
+        merit = joint_merit(prediction, targets, tasks)
         return {"score": selection_score(prediction, targets, tasks), "merit": merit}
 
     def _select_logits(self) -> list[dict[str, Tensor]]:
@@ -156,10 +158,12 @@ class Lane:
         return [{name: torch.cat([part[name] for part in seen], dim=1) for name in seen[0]} for seen in parts]
 
 
-def _labels(targets: Targets, device: str) -> Labels:
+def _labels(targets: Targets, tasks: Sequence[Task], *, balance: str, device: str) -> Labels:
+    weights = row_weights(targets, tasks, balance) or {}
     return Labels(
         {name: torch.tensor(y, device=device, dtype=torch.int16) for name, y in targets.y.items()},
         {name: torch.tensor(applies, device=device) for name, applies in targets.applies.items()},
+        {name: torch.tensor(own, device=device, dtype=torch.float32) for name, own in weights.items()},
     )
 
 

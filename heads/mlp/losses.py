@@ -17,12 +17,13 @@ Tensors = Mapping[str, Tensor]
 
 
 def _mean(losses: Tensor, counts: Tensor, row_weight: Tensor | None) -> Tensor:
-    """Average the losses (..., n) over the rows that ``counts``; of none (or without weight) it is 0, as its gradient.
+    """Average the losses (..., n), each times its weight, over the rows that ``counts``; of none it is 0.
 
     The losses of other rows must be finite.
     """
-    weights = counts.to(losses.dtype) if row_weight is None else torch.where(counts, row_weight, 0)
-    total = weights.sum()
+    kept = counts.to(losses.dtype)
+    total = kept.sum()
+    weights = kept if row_weight is None else torch.where(counts, row_weight, 0)
     return (losses * weights).sum(-1) / torch.where(total > 0, total, torch.ones_like(total))
 
 
@@ -51,7 +52,7 @@ def multitask_loss(
     tasks: Sequence[Task],
     applies: Tensors,
     weight: float = 1.0,
-    row_weight: Tensor | None = None,
+    row_weight: Tensors | None = None,
 ) -> Tensor:
     """Add up each task's mean loss over the rows to which it applies; conditional tasks ``weight`` times.
 
@@ -69,8 +70,8 @@ def multitask_loss(
     tasks : sequence of Task
     applies : mapping of task name to bool tensor (n,)
     weight : float
-    row_weight : float tensor (n,), optional
-        Means become weighted means, ``sum(w * loss) / sum(w)``; weights are not negative.
+    row_weight : mapping of task name to float tensor (n,), optional
+        By which each row's loss is multiplied in the mean; 1 on average over all rows of the task that are trained on.
 
     Returns
     -------
@@ -80,7 +81,8 @@ def multitask_loss(
     terms = []
     for task in tasks:
         rows = applies[task.name]
-        term = _task_loss(logits[task.name], task, y[task.name], applies=rows, row_weight=row_weight)
+        own = None if row_weight is None else row_weight[task.name]
+        term = _task_loss(logits[task.name], task, y[task.name], applies=rows, row_weight=own)
         terms.append(term if task.parent is None else weight * term)
     return torch.stack(terms).sum(0)
 
@@ -92,7 +94,7 @@ def paper_loss(
     tasks: Sequence[Task],
     applies: Tensors,
     weight: float = 1.0,
-    row_weight: Tensor | None = None,
+    row_weight: Tensors | None = None,
 ) -> Tensor:
     """Compute the loss as NAU-QMUL's published code has it: `multitask_loss` with a spare logit in task B.
 
@@ -128,7 +130,7 @@ def joint_loss(
     known_ai, known_generator : bool tensor (n,)
         A generator counts only where the row is known to be AI.
     row_weight : float tensor (n,), optional
-        As in `multitask_loss`.
+        By which each row's loss is multiplied in the mean.
     """
     logits = torch.where(known_ai.unsqueeze(-1), logits, 0)
     ai = known_ai & (is_ai == 1)
@@ -195,11 +197,14 @@ def _joint_objective(
     tasks: Sequence[Task],
     applies: Tensors,
     weight: float = 1.0,
-    row_weight: Tensor | None = None,
+    row_weight: Tensors | None = None,
 ) -> Tensor:
     a, b = tasks[0].name, tasks[-1].name  # with one task alone the only "generator" is AI, and is never named
     known = applies[b] if len(tasks) > 1 else torch.zeros_like(applies[a])
-    return joint_loss(logits["joint"], y[a], y[b], known_ai=applies[a], known_generator=known, row_weight=row_weight)
+    own = None
+    if row_weight is not None:  # a generator's share of what the AI rows weigh
+        own = row_weight[a] if len(tasks) == 1 else row_weight[a] * row_weight[b]
+    return joint_loss(logits["joint"], y[a], y[b], known_ai=applies[a], known_generator=known, row_weight=own)
 
 
 def _joint_proba(logits: Tensors, tasks: Sequence[Task]) -> dict[str, Tensor]:

@@ -19,10 +19,14 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Labels:
-    """Targets of some rows as tensors: class indices, and the rows to which each task applies."""
+    """Targets of some rows as tensors: class indices, the rows to which each task applies, and what they weigh.
+
+    Without weights by task all rows weigh the same.
+    """
 
     y: Mapping[str, Tensor]
     applies: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
 
     def pick(self, rows: Tensor | slice) -> Labels:
         """Return the targets of some rows."""
@@ -30,11 +34,11 @@ class Labels:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Labels:
         """Return what a function makes of each tensor."""
-        return Labels(*({k: function(v) for k, v in values.items()} for values in (self.y, self.applies)))
+        return Labels(*({k: function(v) for k, v in values.items()} for values in vars(self).values()))
 
     def copy_(self, other: Labels) -> None:
         """Take over the values of as many other rows."""
-        for own, given in ((self.y, other.y), (self.applies, other.applies)):
+        for own, given in zip(vars(self).values(), vars(other).values(), strict=True):
             for name, values in own.items():
                 values.copy_(given[name])
 
@@ -120,7 +124,12 @@ class Pack:
     def _loss(self, logits: Mapping[str, Tensor], labels: Labels) -> Tensor:
         network = self.network
         return network.objective.loss(
-            logits, labels.y, tasks=network.tasks, applies=labels.applies, weight=self._loss_weight
+            logits,
+            labels.y,
+            tasks=network.tasks,
+            applies=labels.applies,
+            weight=self._loss_weight,
+            row_weight=labels.weights or None,
         )
 
     def _allocate(self) -> None:

@@ -20,7 +20,7 @@ from heads.verdicts.effect_size import SET, EffectSize, measure_effect
 
 __all__ = ["measure_set"]
 
-_MOST_ROWS, _LEAST_ROWS, _VALUES = 1000, 50, 2**24
+_MOST_ROWS, _LEAST_ROWS, _VALUES = 1000, 50, 2**23
 
 
 @dataclass(frozen=True)

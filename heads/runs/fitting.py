@@ -19,6 +19,7 @@ from heads.data.fusion import FUSIONS, STRUCTURED
 from heads.data.row_source import ArrayRows, RowSource, StoredRows
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
+from heads.head.balance import fitted_share
 from heads.head.kinds import config_class, find_kind, make_head
 from heads.head.protocol import Device, Head, Progress
 from heads.runs.blocks import predict_rows
@@ -186,7 +187,7 @@ def fit_run(
     views = [predict_rows(head, source, rows["calibrating"], view=view) for view in range(source.n_views)]
     predictions = {"selecting": predict_rows(head, source, rows["selecting"]), "calibrating": views[0]}
     parts = {name: used.select(chosen) for name, chosen in rows.items()}
-    threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows))
+    threshold, note, verdicts = calibrate(views, parts["calibrating"], prior=_prior(targets, fit_rows, config))
     validation = summarise(parts, predictions, division=division, threshold=threshold)
     held, known = parts["calibrating"], know_scores(parts, predictions)
     likeness = build_likeness(source, targets, fit_rows, held=held, held_rows=rows["calibrating"], known=known)
@@ -283,13 +284,12 @@ def _gather(
     return ArrayRows(X), targets, np.arange(len(used), len(X))
 
 
-def _prior(targets: Targets, fit_rows: IntArray) -> float | None:
-    """Return what raw scores stand for: the share of AI rows among those that were fitted; None of one class."""
-    of_fit = targets.select(fit_rows)
-    name = next(iter(of_fit.y))
+def _prior(targets: Targets, fit_rows: IntArray, config: TrainConfig) -> float | None:
+    """Return what raw scores stand for: the share of AI rows, as they weigh, among those fitted; None of one class."""
+    of_fit, name = targets.select(fit_rows), next(iter(targets.y))
     y = of_fit.y[name][of_fit.applies[name]]
     share = float(np.mean(y == 1)) if len(y) else 0.0
-    return share if PRIOR.holds(share) else None
+    return fitted_share(share, config.settings) if PRIOR.holds(share) else None
 
 
 def _other_fusions(features: Features) -> str:

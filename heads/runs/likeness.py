@@ -97,7 +97,8 @@ def know_scores(parts: Mapping[str, Features], predictions: Mapping[str, Predict
     """Return the scores of both parts of validation, which share no group.
 
     The selecting part chose a strength or an epoch, which moves its scores by less than chance does, and with it there
-    are twice as many groups to tell chance by.
+    are twice as many groups to tell chance by. Cross-fitted scores of training rows are those of other heads, on scales
+    of their own.
     """
     found: list[KnownScores] = []
     n_groups = 0

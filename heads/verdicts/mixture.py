@@ -1,7 +1,7 @@
 """Whether the scores of a set of pictures are a mixture of known ones: of real and of AI rows like those of training.
 
-A row's novelty does not notice another's photographs. Their scores do: no share of AI rows among rows like those that
-a head was calibrated on gives such scores.
+A row's novelty does not notice another's photographs. Their scores do: no share of AI rows among rows like those of
+validation gives such scores.
 """
 
 from __future__ import annotations

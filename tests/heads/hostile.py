@@ -63,7 +63,7 @@ def _record(folder: Path) -> Path:
 
 
 def _document(folder: Path, rng: random.Random) -> Path:
-    return rng.choice((_record(folder), folder / "head" / "head.json"))
+    return rng.choice((_record(folder), *sorted((folder / "head").glob("*head.json"))))
 
 
 def _read(path: Path) -> bytes:
@@ -162,7 +162,7 @@ def _change_weights(folder: Path, rng: random.Random) -> None:
 
 
 def _change_tree(folder: Path, rng: random.Random) -> None:
-    path = rng.choice(sorted((folder / "head").glob("model-*.txt")))
+    path = rng.choice(sorted((folder / "head").glob("*model-*.txt")))
     text = _read(path).decode()
     for _ in range(rng.randint(1, 3)):
         found = rng.choice(list(re.finditer(r"(?<=[ =])[^ =\n]+", text)))
@@ -175,7 +175,7 @@ def _change_tree(folder: Path, rng: random.Random) -> None:
 
 
 def _exchange_lines(folder: Path, rng: random.Random) -> None:
-    path = rng.choice(sorted((folder / "head").glob("model-*.txt")))
+    path = rng.choice(sorted((folder / "head").glob("*model-*.txt")))
     lines = _read(path).decode().split("\n")
     a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
     lines[a] = lines[b]

@@ -51,6 +51,15 @@ class DecodeName(StrEnum):
     fast = "fast"
 
 
+class DecoderName(StrEnum):
+    """Who decodes JPEGs."""
+
+    auto = "auto"
+    pillow = "pillow"
+    card = "card"
+    hybrid = "hybrid"
+
+
 class FitName(StrEnum):
     """How pictures of another aspect come to a square."""
 
@@ -223,6 +232,11 @@ Memory = Annotated[
     str | None,
     typer.Option(metavar="SIZE", rich_help_panel=_PACE,
                  help="What all pictures in preparation may take, e.g. 4GB; default: half of what is free."),
+]  # fmt: skip
+Decoder = Annotated[
+    DecoderName,
+    typer.Option(metavar="WHO", rich_help_panel=_PACE,
+                 help="Who decodes JPEGs: auto (a fast one that gives Pillow's pixels), pillow, card or hybrid (GPU)."),
 ]  # fmt: skip
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_PACE)]
 ShardRows = Annotated[

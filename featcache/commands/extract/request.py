@@ -167,6 +167,7 @@ class PaceRequest:
     batch_size: o.BatchSize = "auto"
     workers: o.Workers = "auto"
     memory: o.Memory = None
+    decoder: o.Decoder = o.DecoderName.auto
     compile_: o.Compile = False
 
     def options(self, device: o.DeviceName) -> ExtractOptions:
@@ -186,6 +187,7 @@ class PaceRequest:
             workers=None if self.workers == "auto" else int(self.workers) or None,
             processes=False if self.workers != "auto" and not int(self.workers) else None,
             memory=None if self.memory is None else parse_memory(self.memory),
+            decoder=self.decoder.value,
             compile=self.compile_,
         )
 

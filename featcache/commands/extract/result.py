@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["print_broken", "render_result", "result_document"]
 
 _SHOWN = 5
+_MANY_PICTURES = 1000
 
 
 def result_document(result: ExtractResult) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def render_result(result: ExtractResult, path: Path) -> None:
         _render_encoder(sides)
     for done in result.passes:
         _render_pass(done)
+        _render_ways(done)
     notes = [f"{n:,} without {'caption' if m == 'text' else 'image'}" for m, n in _missing(result).items() if n]
     notes += [f"{result.n_orphans:,} entries skipped: no regular file there"] if result.n_orphans else []
     notes += [f"{result.n_left_out:,} pictures left out"] if result.n_left_out else []
@@ -110,6 +113,23 @@ def _render_pass(done: PassResult) -> None:
     rates += f", {done.n_rows / total:.1f} rows/s" if done.n_rows != done.n_contents else ""
     workers = f", {done.workers}" if done.content == "image" else ""
     console.print(f"{rates} in {total:.1f} s{workers}: {', '.join(shares)}", soft_wrap=True)
+
+
+def _render_ways(done: PassResult) -> None:
+    """Print who decoded how many pictures, and why; nothing where it was Pillow alone that could have."""
+    from featcache.pictures.decoders import FAST_ADVICE, find_decoder
+
+    for doubt in done.doubts:
+        console.print(f"[yellow]doubt[/] {safe(doubt)}", soft_wrap=True)
+    reasons = [f"{n:,} {why}" for way, n in done.ways.items() if (why := way.partition(": ")[2])]
+    counts: Counter[str] = Counter()
+    for way, n in done.ways.items():
+        counts[way.partition(":")[0]] += n
+    if len(counts) > 1 or reasons:
+        told = "; ".join(f"{n:,} by {name}" for name, n in sorted(counts.items(), key=lambda each: each[0] == "pillow"))
+        console.print(safe(f"decoded {told}" + (f" ({', '.join(reasons)})" if reasons else "")), soft_wrap=True)
+    elif counts["pillow"] >= _MANY_PICTURES and find_decoder("auto") is None:
+        console.print(f"decoded by Pillow: {safe(FAST_ADVICE)}", soft_wrap=True)
 
 
 def _render_faults(result: ExtractResult, path: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from featcache.encoders.loading import is_cuda
-from featcache.extraction.encoding.feeds import Feed, PictureFeed, TextFeed
+from featcache.extraction.encoding.feeds import Feed, TextFeed
 from featcache.extraction.encoding.loaded import LoadedEncoders
 from featcache.extraction.encoding.passes import Pass
+from featcache.extraction.encoding.picture_feed import PictureFeed
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.encoding.tally import Tally, Toll
 from featcache.extraction.planning.extraction_plan import ExtractionPlan
@@ -64,7 +65,7 @@ def _reading(plan: ExtractionPlan) -> Iterator[Reader | None]:
     if not n_contents:
         yield None
         return
-    with open_reader(plan.extraction.work.recipe(), plan.extraction.options, n_contents) as reader:
+    with open_reader(plan.extraction.recipe(), plan.extraction.options, n_contents) as reader:
         yield reader
 
 

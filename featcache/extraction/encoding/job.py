@@ -35,12 +35,15 @@ class EncodedUnit:
         Their vectors.
     failures : tuple of Failure
         Contents that have none.
+    decoders : mapping of str to str
+        Versions of those who decoded some of the pictures, beside Pillow.
     """
 
     unit: WorkUnit
     rows: NDArray[np.int64]
     vectors: Mapping[str, NDArray[np.float32]]
     failures: tuple[Failure, ...]
+    decoders: Mapping[str, str]
 
 
 class Job:
@@ -61,12 +64,20 @@ class Job:
         The unit, or what is left of it since something was split off.
     failures : list of Failure
         Contents of this one that failed.
+    n_tried : int
+        Rows that were encoded.
+    decoders : dict of str to str
+        Versions of those who decoded some of its pictures, beside Pillow.
+    is_void : bool
+        Whether what is in hand is not to be used: it is begun again, as another job.
     """
 
     def __init__(self, side: int, unit: WorkUnit, storage_dtype: str) -> None:
         self.side = side
         self.unit = unit
         self.n_tried = 0
+        self.decoders: dict[str, str] = {}
+        self.is_void = False
         self._storage_dtype = storage_dtype
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._has, self._has_failed, self._is_published = np.zeros((3, len(unit.contents)), bool)
@@ -114,7 +125,12 @@ class Job:
     @property
     def is_due(self) -> bool:
         """Whether what is done should be published, as the rest may take long."""
-        return time.monotonic() - self._since >= SPLIT_SECONDS
+        return not self.is_void and time.monotonic() - self._since >= SPLIT_SECONDS
+
+    @property
+    def n_void(self) -> int:
+        """Rows that were encoded in vain, if it is void: all but those that were split off."""
+        return self.n_tried - (len(self.unit.contents) - len(self.in_hand.contents))
 
     @property
     def left(self) -> NDArray[np.int64]:
@@ -137,7 +153,8 @@ class Job:
         fresh = self._has & ~self._is_published
         self._is_published |= fresh
         vectors = self._vectors if fresh.all() else {name: vectors[fresh] for name, vectors in self._vectors.items()}
-        return EncodedUnit(self.in_hand, self.unit.contents[fresh], vectors, tuple(self.failures))
+        rows = self.unit.contents[fresh]
+        return EncodedUnit(self.in_hand, rows, vectors, tuple(self.failures), dict(self.decoders))
 
     def _begin(self, unit: WorkUnit) -> None:
         self.in_hand = unit
@@ -154,7 +171,7 @@ class Batch:
     job : Job
         Whose.
     rows : (m,) int64
-        Rows of the sample table; none if only the end of the job is to be told.
+        Rows of the sample table; none if only the end of the job is to be told, or that it is void.
     inputs : sequence
         What the encoder takes, one for each row.
     is_last : bool

@@ -91,7 +91,16 @@ class Pass:
     def result(self) -> PassResult:
         """Say what was done."""
         feed = self._feed
-        return PassResult(self._content, feed.n_contents, self._n_rows, self.seconds, dict(feed.busy), feed.workers)
+        return PassResult(
+            self._content,
+            feed.n_contents,
+            self._n_rows,
+            self.seconds,
+            dict(feed.busy),
+            feed.workers,
+            dict(feed.ways),
+            tuple(self._tally.doubts),
+        )
 
     def turns(self, *, claim_timeout: float) -> Iterator[None]:
         """Do what is planned, a batch a turn; ends when all of it is published, by whomever.
@@ -193,6 +202,9 @@ class Pass:
                 self._tally.fail(job, row, fault)
             self._spend("forward", job.side)
             self._n_rows += len(batch.rows)
+        if job.is_void and not len(batch.rows):
+            self._n_rows -= job.n_void
+            self._tally.forget(job)
         done: EncodedUnit | None = None
         if batch.is_last:
             self._n_rows += len(job.unit.contents) - job.n_tried

@@ -141,6 +141,11 @@ class Side:
         self._jobs.pop(job.unit.name, None)
         return job.finish()
 
+    def again(self, job: Job) -> Job:
+        """Begin again what is in hand of a unit whose job is void."""
+        self._jobs.pop(job.unit.name, None)
+        return self.job(job.in_hand)
+
     def publish(self, encoded: EncodedUnit, claims: Claims) -> None:
         """Write what came of a unit, or was split off of it, and give up its claim."""
         started = time.perf_counter()
@@ -159,12 +164,13 @@ class Side:
     def _write(self, encoded: EncodedUnit) -> None:
         header = ShardHeader(self.plan.spec.fingerprint.digest, self.plan.view, self._storage_dtype)
         keys, root, path = self.keys[encoded.rows], self._cache.path, self._shard_path(encoded.unit.name)
-        if write_shard(path, header, keys, encoded.vectors, root=root):
+        decoders = encoded.decoders
+        if write_shard(path, header, keys, encoded.vectors, root=root, decoders=decoders):
             return
         # Whoever was at work on the same unit may have published less of it under its name.
         if not KeyIndex.from_shards([_read_keys(path)]).contains(keys).all():
             name = self._rest(encoded.unit, encoded.rows).name
-            write_shard(self._shard_path(name), header, keys, encoded.vectors, root=root)
+            write_shard(self._shard_path(name), header, keys, encoded.vectors, root=root, decoders=decoders)
 
     def record_failures(self) -> None:
         """Put on record what failed in units that are not going to be published: only the rest is planned again."""

@@ -54,7 +54,12 @@ class Tally:
     toll : Toll
         The failures of the whole extraction: those of other passes count towards the limit.
     tell : callable
-        Called with each failure.
+        Called with each failure and doubt.
+
+    Attributes
+    ----------
+    doubts : list of str
+        What was told of decoders that are not trusted any more.
     """
 
     def __init__(self, sides: Sequence[Side], content: Content, *, toll: Toll, tell: Callable[[Event], None]) -> None:
@@ -65,6 +70,7 @@ class Tally:
         self._tried = np.zeros(len(sides[0].keys), bool)
         self._n_tried = 0
         self._failed: dict[int, Failure] = {}
+        self.doubts: list[str] = []
 
     @property
     def is_over(self) -> bool:
@@ -91,6 +97,17 @@ class Tally:
             self._failed[row] = failure
             self._toll.n_failed += 1
         self._tell(_failure_event(side, failure))
+
+    def forget(self, job: Job) -> None:
+        """Take back the failures of a job that is begun again."""
+        for row in [row for row, failure in self._failed.items() if failure in job.failures]:
+            del self._failed[row]
+            self._toll.n_failed -= 1
+
+    def doubt(self, message: str) -> None:
+        """Tell that something that made inputs is not trusted any more."""
+        self.doubts.append(message)
+        self._tell(Event("doubt", {"content": self.content, "message": message}))
 
     def check(self) -> None:
         """Give up if too many have failed; to be called when all is recorded that is known to have failed.

@@ -11,6 +11,7 @@ from featcache.extraction.planning.freeze import check_division
 from featcache.extraction.work import Extraction
 from featcache.identity.outputs import check_names
 from featcache.identity.terms import CONTENT_OF
+from featcache.pictures.decoders import find_decoder
 from featcache.store.shard_set import ShardSet
 
 __all__ = ["check_extraction"]
@@ -25,12 +26,13 @@ def check_extraction(extraction: Extraction) -> None:
     Raises
     ------
     FeatcacheError
-        If the data set has nothing for these encoders, an encoder names no outputs or cannot be loaded with them,
-        or the data set is being divided otherwise.
+        If the decoder that is asked for is not there, the data set has nothing for these encoders, an encoder names no
+        outputs or cannot be loaded with them, or the data set is being divided otherwise.
     """
     manifest, cache, work, options = extraction.manifest, extraction.cache, extraction.work, extraction.options
     if not len(manifest.samples):
         raise ManifestError(f"data set {manifest.name!r} has no samples, expected at least one")
+    find_decoder(options.decoder)
     has = {"text": manifest.samples.caption.is_filled.any(), "image": manifest.samples.has_image.any()}
     for spec, _ in work.items:
         owner = f"{spec.modality} encoder {spec.fingerprint.model_name}"

@@ -24,7 +24,7 @@ from featcache.errors import FeatcacheError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Crew", "Worker", "answer"]
+__all__ = ["Crew", "Worker", "WorkerDeath", "answer"]
 
 _TASKS_A_WORKER = 2
 _END_SECONDS = 2.0
@@ -32,10 +32,27 @@ _START = (
     "import json, sys; from importlib import import_module; sys.path[:] = json.loads(sys.argv[1]); "
     "import_module(sys.argv[2]).serve(*map(int, sys.argv[3:]))"
 )
+_ENDED_BY_OTHERS = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT})
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-@dataclass
+class WorkerDeath(FeatcacheError):
+    """A worker has ended while it had something to do.
+
+    Attributes
+    ----------
+    summary : str
+        Which process, and how it ended.
+    is_crash : bool
+        Whether what it did may have ended it: it was not killed by others, or for want of memory.
+    """
+
+    def __init__(self, message: str, *, summary: str, is_crash: bool) -> None:
+        super().__init__(message)
+        self.summary, self.is_crash = summary, is_crash
+
+
+@dataclass(eq=False)
 class Worker:
     """One process, with what was sent to it and is not answered yet: a number of tasks, and what is in them."""
 
@@ -50,7 +67,7 @@ class Worker:
         return self.n_tasks < _TASKS_A_WORKER
 
     def send(self, task: Any, doing: str) -> None:
-        """Give it a task; `FeatcacheError` if it is dead."""
+        """Give it a task; `WorkerDeath` if it is dead."""
         try:
             self.pipe.send(task)
         except OSError:
@@ -58,7 +75,7 @@ class Worker:
         self.n_tasks += 1
 
     def receive(self, doing: str) -> Any:
-        """Return its next answer; `FeatcacheError` if it is dead, or says that it failed."""
+        """Return its next answer; `WorkerDeath` if it is dead, `FeatcacheError` if it says that it failed."""
         try:
             found = self.pipe.recv()
         except (EOFError, OSError):
@@ -71,7 +88,7 @@ class Worker:
     def _near(self, preposition: str) -> str:
         return f"{preposition} {str(self.orders[0])!r}" if self.orders else ""
 
-    def _death(self, doing: str) -> FeatcacheError:
+    def _death(self, doing: str) -> WorkerDeath:
         """Describe the end of a worker."""
         try:
             code = self.process.wait(_END_SECONDS)
@@ -79,10 +96,9 @@ class Worker:
             code = 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         hint = "; memory may have run out: try fewer --workers or less --memory" if code == -signal.SIGKILL else ""
-        return FeatcacheError(
-            f"worker process {self.process.pid} ended ({how}) while it {doing}{self._near(' near')}{hint}; "
-            "what was published stays, run the same again"
-        )
+        summary = f"worker process {self.process.pid} ended ({how})"
+        message = f"{summary} while it {doing}{self._near(' near')}{hint}; what was published stays, run the same again"
+        return WorkerDeath(message, summary=summary, is_crash=code not in _ENDED_BY_OTHERS)
 
 
 class Crew:
@@ -109,8 +125,7 @@ class Crew:
         try:
             for _ in range(self._n_workers):
                 self.workers.append(self._start())
-                if self._greeting is not None:
-                    self.workers[-1].pipe.send(self._greeting)
+                self._greet(self.workers[-1], self._greeting)
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -132,6 +147,13 @@ class Crew:
                 worker.process.kill()
                 worker.process.wait()
 
+    def replace(self, worker: Worker, greeting: Any) -> Worker:
+        """Start another worker in the place of one that is dead, and return it."""
+        worker.pipe.close()
+        new = self.workers[self.workers.index(worker)] = self._start()
+        self._greet(new, greeting)
+        return new
+
     def ready(self) -> list[Worker]:
         """Wait for answers; returns who has one. Some worker must have a task."""
         busy = {worker.pipe: worker for worker in self.workers if worker.n_tasks}
@@ -147,6 +169,10 @@ class Crew:
                 return
             for worker in self.ready():
                 yield worker.receive(doing)
+
+    def _greet(self, worker: Worker, greeting: Any) -> None:
+        if greeting is not None:
+            worker.pipe.send(greeting)
 
     def _start(self) -> Worker:
         ours, theirs = Pipe()

@@ -10,57 +10,30 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Self, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
 from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile
 from featcache.extraction.fault import Fault
-from featcache.extraction.preparing.crew import Crew, Worker, answer
-from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing import picture_worker
+from featcache.extraction.preparing.crew import Crew, Worker, WorkerDeath
+from featcache.extraction.preparing.picture_worker import Answer, Greeting, Order, Task
+from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe
 from featcache.extraction.preparing.room import Budget
 from featcache.extraction.preparing.slots import SlotLayout, Slots, shared_file
+from featcache.pictures.checked_decoder import Doubt
+from featcache.pictures.jpeg_kind import JpegKind
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["ProcessReader", "serve"]
+__all__ = ["ProcessReader"]
 
 _RING_BYTES = 256 << 20
 _MOST_A_TASK = 8
 _TASKS_AHEAD = 4
 _DOING = "prepared pictures"
-
-
-_Data: TypeAlias = bytes | Fault | None
-"""Bytes of a picture that its worker cannot read, or why there are none; None: the worker reads it."""
-
-
-@dataclass(frozen=True)
-class _Order:
-    """One picture for a worker; ``counted`` is what it counts as of the memory for pictures."""
-
-    slot: int
-    reading: Reading
-    counted: int
-
-    def __str__(self) -> str:
-        return self.reading.image.name
-
-
-_Parcel: TypeAlias = tuple[_Order, _Data]
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What became of an order; the pixels are in its slot."""
-
-    slot: int
-    products: tuple[int, ...]
-    faults: dict[int, Fault]
-    seconds: tuple[float, ...]
 
 
 class ProcessReader:
@@ -82,18 +55,21 @@ class ProcessReader:
         layout = SlotLayout.of(recipe.shapes())
         n_slots = max(2 * n_processes, min(n_ahead, _RING_BYTES // layout.n_bytes))
         self.recipe = recipe
+        self.decoders = recipe.decoders
         self._budget = Budget(memory, n_processes)
         self._free = deque(range(n_slots))
         self._a_task = max(1, min(_MOST_A_TASK, n_slots // (_TASKS_AHEAD * n_processes)))
         self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="fetch")
         self._fetched: deque[tuple[Reading, Future[tuple[bytes | Fault, float]] | None]] = deque()
         self._fetch_seconds: dict[int, float] = {}
-        self._waiting: deque[_Parcel] = deque()
+        self._waiting: deque[Order] = deque()
+        self._distrusted: frozenset[JpegKind] = frozenset()
+        self._by_pillow: set[Worker] = set()
+        self._doubts: deque[Doubt] = deque()
         self._file = shared_file(n_slots * layout.n_bytes)
         self._slots = Slots(self._file, layout, n_slots)
-        self._crew = Crew(
-            n_processes, __name__, descriptors=(self._file,), greeting=(recipe, self._budget, layout, n_slots)
-        )
+        self._greeting = Greeting(recipe, self._budget, layout, n_slots)
+        self._crew = Crew(n_processes, picture_worker.__name__, descriptors=(self._file,), greeting=self._greeting)
 
     def __str__(self) -> str:
         n = self._budget.n_workers
@@ -118,8 +94,8 @@ class ProcessReader:
         FeatcacheError
             If a worker ends, or fails for another reason than the picture.
         """
-        order: deque[_Order] = deque()
-        done: dict[int, _Answer] = {}
+        order: deque[Order] = deque()
+        done: dict[int, Answer] = {}
         while True:
             self._send(readings, order)
             if not order and not self._fetched:
@@ -130,7 +106,7 @@ class ProcessReader:
             if order:
                 yield self._take(order.popleft(), done)
 
-    def _send(self, readings: Iterator[Reading | None], order: deque[_Order]) -> None:
+    def _send(self, readings: Iterator[Reading | None], order: deque[Order]) -> None:
         """Give work to workers that have little, as long as there are readings, slots and memory."""
         while any(self._give(worker, readings, order) for worker in self._idle()):
             pass
@@ -143,30 +119,34 @@ class ProcessReader:
             if not self._waiting:
                 return
 
-    def _give(self, worker: Worker, readings: Iterator[Reading | None], order: deque[_Order]) -> bool:
+    def _give(self, worker: Worker, readings: Iterator[Reading | None], order: deque[Order]) -> bool:
         """Send a task to a worker; what there is no memory for, if this worker does it, waits."""
-        task: list[_Parcel] = []
+        task: list[Order] = []
         left, self._waiting = self._waiting, deque()
         # Where every worker could have one that waits, memory is what lacks, and not work.
         while len(task) < self._a_task and (left or len(self._waiting) < self._budget.n_workers):
             found = left.popleft() if left else self._draw(readings, order)
             if found is None:
                 break
-            (task if self._has_room(found[0], worker, task) else self._waiting).append(found)
+            (task if self._has_room(found, worker, task) else self._waiting).append(found)
         self._waiting.extend(left)
         if task:
-            worker.orders.extend(each for each, _ in task)
-            worker.send([(_portable(each, data), data) for each, data in task], _DOING)
+            worker.orders.extend(task)
+            orders = tuple(each.portable() for each in task)
+            try:
+                worker.send(Task(orders, self._distrusted, bool(self._by_pillow)), _DOING)
+            except WorkerDeath as death:
+                self._replace(worker, death)
         return bool(task)
 
-    def _has_room(self, order: _Order, worker: Worker, task: Sequence[_Parcel]) -> bool:
+    def _has_room(self, order: Order, worker: Worker, task: Sequence[Order]) -> bool:
         """Tell whether a worker may do an order after all that it has, one by one, beside what the others have."""
-        if not order.counted or order.counted <= _most((*worker.orders, *(each for each, _ in task))):
+        if not order.counted or order.counted <= _most((*worker.orders, *task)):
             return True
         others = sum(_most(other.orders) for other in self._crew.workers if other is not worker)
         return self._budget.allows(order.counted, others)
 
-    def _draw(self, readings: Iterator[Reading | None], order: deque[_Order]) -> _Parcel | None:
+    def _draw(self, readings: Iterator[Reading | None], order: deque[Order]) -> Order | None:
         """Make the next order; None: there is none, no slot, or nothing but its bytes to wait for."""
         if not self._free:
             return None
@@ -177,12 +157,12 @@ class ProcessReader:
         if future is not None and not future.done() and order:
             return None
         self._fetched.popleft()
-        new = _Order(self._free.popleft(), reading, self._budget.count(reading.n_bytes))
+        slot, data = self._free.popleft(), None
+        if future is not None:
+            data, self._fetch_seconds[slot] = future.result()
+        new = Order(slot, reading, self._budget.count(reading.n_bytes), data)
         order.append(new)
-        if future is None:
-            return new, None
-        data, self._fetch_seconds[new.slot] = future.result()
-        return new, data
+        return new
 
     def _fetch(self, readings: Iterator[Reading | None]) -> None:
         """Draw readings; pictures that only this process can read are read by a thread, in their order."""
@@ -190,34 +170,47 @@ class ProcessReader:
             is_theirs = isinstance(reading.image, ImageFile | TarImage)
             self._fetched.append((reading, None if is_theirs else self._fetcher.submit(_read, reading)))
 
-    def _receive(self) -> list[_Answer]:
+    def _receive(self) -> list[Answer]:
         """Wait for answers."""
-        answers: list[_Answer] = []
+        answers: list[Answer] = []
         for worker in self._crew.ready():
-            found = worker.receive(_DOING)
-            for _ in found:
+            try:
+                found: list[Answer] = worker.receive(_DOING)
+            except WorkerDeath as death:
+                self._replace(worker, death)
+                continue
+            for answer in found:
                 worker.orders.popleft()
+                if answer.way and answer.way.doubt and answer.way.doubt.kind:
+                    self._distrusted |= {answer.way.doubt.kind}
             answers += found
         return answers
 
-    def _take(self, order: _Order, done: dict[int, _Answer]) -> Prepared:
+    def _replace(self, worker: Worker, death: WorkerDeath) -> None:
+        """Go on without the decoder that may have ended a worker; raises where there was none, or it cannot have."""
+        recipe = self.recipe
+        if recipe.decoder is None or worker in self._by_pillow or not death.is_crash:
+            raise death
+        if not self._by_pillow:
+            self._doubts.append(Doubt(f"was at work when {death.summary}", None))
+        self._waiting.extendleft(reversed(worker.orders))
+        by_pillow = replace(self._greeting, recipe=replace(recipe, decoder=None))
+        self._by_pillow.add(self._crew.replace(worker, by_pillow))
+
+    def _take(self, order: Order, done: dict[int, Answer]) -> Prepared:
         answer = done.pop(order.slot)
         inputs = {p: self._slots[order.slot, p].copy() for p in answer.products}
         self._free.append(order.slot)
         read, *others = answer.seconds
         seconds = (read + self._fetch_seconds.pop(order.slot, 0.0), *others)
-        return Prepared(order.reading, inputs, answer.faults, seconds)
+        way = answer.way
+        if way and not way.doubt and self._doubts:
+            way = replace(way, doubt=self._doubts.popleft())
+        return Prepared(order.reading, inputs, answer.faults, seconds, way)
 
 
-def _most(orders: Iterable[_Order]) -> int:
+def _most(orders: Iterable[Order]) -> int:
     return max((order.counted for order in orders), default=0)
-
-
-def _portable(order: _Order, data: _Data) -> _Order:
-    """Return an order as it can be sent: without the source of a picture whose bytes go with it."""
-    if data is None:
-        return order
-    return replace(order, reading=replace(order.reading, image=ImageFile(order.reading.image.name)))
 
 
 def _read(reading: Reading) -> tuple[bytes | Fault, float]:
@@ -227,23 +220,3 @@ def _read(reading: Reading) -> tuple[bytes | Fault, float]:
     except OSError as error:
         data = Fault.of("read", error)
     return data, time.perf_counter() - started
-
-
-def serve(pipe_descriptor: int, memory_descriptor: int) -> None:
-    """Prepare pictures until the pipe ends: what a worker process does."""
-    pipe = Connection(pipe_descriptor)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        recipe, budget, layout, n_slots = pipe.recv()
-        slots = Slots(memory_descriptor, layout, n_slots)
-        answer(pipe, lambda task: [_carry_out(order, data, recipe, budget, slots) for order, data in task])
-
-
-def _carry_out(order: _Order, data: _Data, recipe: Recipe, budget: Budget, slots: Slots) -> _Answer:
-    if isinstance(data, Fault):
-        faults = dict.fromkeys(order.reading.products, data)
-        return _Answer(order.slot, (), faults, (0.0,) * len(STEPS))
-    with budget.tidy(order.counted):
-        prepared = prepare(recipe, order.reading, data)
-    for product, pixels in prepared.inputs.items():
-        slots[order.slot, product][...] = pixels
-    return _Answer(order.slot, tuple(prepared.inputs), dict(prepared.faults), prepared.seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, Self
 
 from featcache.encoders.loading import is_cuda
@@ -27,6 +27,11 @@ class Reader(Protocol):
     @property
     def recipe(self) -> Recipe:
         """What can be made of a picture."""
+        ...
+
+    @property
+    def decoders(self) -> Mapping[str, str]:
+        """Versions of those who decode some pictures beside Pillow, by the names that a `Way` has for them."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -17,8 +17,9 @@ from featcache.cache.file_facts import FORMATS
 from featcache.encoders.base import EncoderSpec, decode_rules, decode_size
 from featcache.errors import FeatcacheError, ImageError
 from featcache.extraction.fault import Fault
-from featcache.pictures.decode import decode_rgb
+from featcache.pictures.checked_decoder import CheckedDecoder, Way
 from featcache.pictures.decode_rules import DECODE_RULES
+from featcache.pictures.decoders import Decoder
 from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "Prepared", "Reading", "Recipe", "prepare"]
 
-STEPS = ("read", "decode", "views", "resize", "spectral")
-"""What preparing a picture consists of, in the order of the times that are told of it."""
+STEPS = ("read", "decode", "check", "views", "resize", "spectral")
+"""What preparing a picture consists of, in the order of the times that are told of it;
+``check`` is decoding a sample again with Pillow."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,14 @@ class Recipe:
         Down to which size a JPEG may be decoded; None: only at its full size.
     decode_rules : int
         By which rules pictures become RGB.
+    decoder : Decoder or None
+        Who decodes what JPEGs it takes; None: Pillow decodes everything. The pixels are the same.
     """
 
     products: tuple[tuple[View, EncoderSpec], ...]
     at_least: tuple[int, int] | None = None
     decode_rules: int = DECODE_RULES
+    decoder: Decoder | None = None
 
     @classmethod
     def of(cls, products: Sequence[tuple[View, EncoderSpec]]) -> Self:
@@ -71,7 +76,12 @@ class Recipe:
         if len(rules) > 1:
             known = " and ".join(map(str, sorted(rules)))
             raise FeatcacheError(f"encoders want pictures decoded by the rules {known}: give all of them the same")
-        return cls(tuple(products), size, *rules)
+        return cls(tuple(products), size, next(iter(rules)))
+
+    @property
+    def decoders(self) -> Mapping[str, str]:
+        """Version of the decoder beside Pillow, by its name; none if there is none."""
+        return {} if self.decoder is None else {self.decoder.name: self.decoder.version}
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -79,13 +89,20 @@ class Recipe:
         return Footprint.of({view for view, _ in self.products})
 
     def reading(
-        self, table: SampleTable, row: int, image: ImageSource, *, group: int = 0, products: tuple[int, ...]
+        self,
+        table: SampleTable,
+        row: int,
+        image: ImageSource,
+        *,
+        group: int = 0,
+        products: tuple[int, ...],
+        is_sample: bool = False,
     ) -> Reading:
         """Make the request for the picture of a row of a sample table."""
         n_pixels, files = int(table.width[row]) * int(table.height[row]), table.files
         format, file_bytes = ("", 0) if files is None else (FORMATS[files.format[row]], int(files.n_bytes[row]))
         n_bytes = self.footprint.n_bytes(n_pixels, format, file_bytes)
-        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes)
+        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes, is_sample)
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each product, found out with a blank picture."""
@@ -111,6 +128,8 @@ class Reading:
         Numbers of the recipe's products.
     n_bytes : int
         Memory that it takes at most.
+    is_sample : bool
+        Whether it is decoded by Pillow too, where another decoder takes it.
     """
 
     group: int
@@ -119,6 +138,7 @@ class Reading:
     key: bytes
     products: tuple[int, ...]
     n_bytes: int
+    is_sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,15 +155,20 @@ class Prepared:
         What could not.
     seconds : tuple of float
         Time by step, as `STEPS` names them.
+    way : Way or None
+        Who decoded it; None if nobody came to that.
     """
 
     reading: Reading
     inputs: Mapping[int, NDArray[np.uint8]]
     faults: Mapping[int, Fault]
     seconds: tuple[float, ...]
+    way: Way | None = None
 
 
-def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prepared:
+def prepare(
+    recipe: Recipe, reading: Reading, data: bytes | None = None, *, decoder: CheckedDecoder | None = None
+) -> Prepared:
     """Carry out a reading.
 
     Parameters
@@ -154,8 +179,10 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
         Which of them to make.
     data : bytes, optional
         The picture's bytes, if they were read already.
+    decoder : CheckedDecoder, optional
+        The recipe's, as far as it is trusted by now; default: as far as this one picture shows.
     """
-    clock = _Clock()
+    clock, way = _Clock(), None
     inputs: dict[int, NDArray[np.uint8]] = {}
     faults: dict[int, Fault] = {}
     stage = "read"
@@ -165,12 +192,15 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
             raise OSError("its bytes changed while the extraction ran: run it again")
         clock.stop("read")
         stage = "decode"
-        picture = decode_rgb(data, at_least=recipe.at_least, rules=recipe.decode_rules)
-        clock.stop("decode")
+        checked = decoder or CheckedDecoder(recipe.decoder)
+        decoded = checked.decode(data, at_least=recipe.at_least, rules=recipe.decode_rules, is_sample=reading.is_sample)
+        way = decoded.way
+        picture = decoded.upright()
+        clock.stop("decode", check=decoded.check_seconds)
     except (ImageError, OSError) as error:
         clock.stop(stage)
         faults = dict.fromkeys(reading.products, Fault.of(stage, error))
-        return Prepared(reading, {}, faults, clock.seconds)
+        return Prepared(reading, {}, faults, clock.seconds, way)
     by_view: dict[View, list[int]] = {}
     for product in reading.products:
         by_view.setdefault(recipe.products[product][0], []).append(product)
@@ -187,7 +217,7 @@ def prepare(recipe: Recipe, reading: Reading, data: bytes | None = None) -> Prep
         except ImageError as error:
             fault = Fault.of(stage, error)
             faults |= {product: fault for product in products if product not in inputs}
-    return Prepared(reading, inputs, faults, clock.seconds)
+    return Prepared(reading, inputs, faults, clock.seconds, way)
 
 
 class _Clock:
@@ -197,9 +227,10 @@ class _Clock:
         self._spent = dict.fromkeys(STEPS, 0.0)
         self._since = time.perf_counter()
 
-    def stop(self, step: str) -> None:
+    def stop(self, step: str, *, check: float = 0.0) -> None:
         now = time.perf_counter()
-        self._spent[step] += now - self._since
+        self._spent[step] += now - self._since - check
+        self._spent["check"] += check
         self._since = now
 
     @property

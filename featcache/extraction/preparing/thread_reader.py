@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.room import Budget, Room
+from featcache.pictures.checked_decoder import CheckedDecoder
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,9 +34,11 @@ class ThreadReader:
 
     def __init__(self, recipe: Recipe, *, n_threads: int, n_ahead: int, memory: int) -> None:
         self.recipe = recipe
+        self.decoders = recipe.decoders
         self._n_threads = n_threads
         self._n_ahead = n_ahead
         self._room = Room(Budget(memory, n_threads))
+        self._decoder = CheckedDecoder(recipe.decoder)
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="prepare")
 
     def __str__(self) -> str:
@@ -62,4 +65,4 @@ class ThreadReader:
 
     def _prepare(self, reading: Reading) -> Prepared:
         with self._room.take(reading.n_bytes):
-            return prepare(self.recipe, reading)
+            return prepare(self.recipe, reading, decoder=self._decoder)

@@ -18,6 +18,7 @@ from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe
 from featcache.extraction.rates import ForwardRate, ReadingCost
+from featcache.pictures.checked_decoder import CheckedDecoder
 from featcache.pictures.views import parse_view
 
 from factories import FakeSpec, read_manifest, write_bert, write_dataset, write_vision
@@ -96,8 +97,8 @@ def test_pictures_that_cannot_be_used_cost_no_reading(tmp_path: Path, monkeypatc
     recipe = Recipe.of([(parse_view("clean"), FakeSpec("image"))])
     real = rates.prepare
 
-    def prepare(recipe: Recipe, reading: Reading) -> Prepared:
-        return replace(real(recipe, reading), seconds=(1.0, 2.0, 0.0, 1.0, 0.0))
+    def prepare(recipe: Recipe, reading: Reading, *, decoder: CheckedDecoder) -> Prepared:
+        return replace(real(recipe, reading, decoder=decoder), seconds=(1.0, 2.0, 0.0, 0.0, 1.0, 0.0))
 
     monkeypatch.setattr(rates, "prepare", prepare)
     cost = rates.measure_reading(pictures, recipe, seconds=1000)

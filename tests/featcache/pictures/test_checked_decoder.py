@@ -68,6 +68,14 @@ def test_its_pixels_are_turned_and_profiles_are_ignored(n_channels: int, orienta
     found = CheckedDecoder(Fake(lambda data: np.pad(stored(data), ((0, 0), (0, 0), (0, n_channels - 3))))).decode(data)
     assert isinstance(found.picture, Image.Image) and found.way.decoder == "fake"
     assert found.picture.size == ((40, 30) if orientation == 1 else (30, 40)) and not found.picture.info
+    assert found.picture.tobytes() == decode_rgb(data).tobytes()
+
+
+def test_what_is_done_to_a_picture_is_not_done_to_the_memory_of_its_decoder() -> None:
+    memory = np.dstack([stored(jpeg()), np.full((30, 40), 255, np.uint8)])
+    before, found = memory.copy(), CheckedDecoder(Fake(lambda _: memory)).decode(jpeg()).upright()
+    found.paste((0, 0, 0), (0, 0, 40, 30))
+    assert not np.asarray(found).any() and (memory == before).all()
 
 
 LEFT: list[tuple[bytes, dict[str, Any], str]] = [

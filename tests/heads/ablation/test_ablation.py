@@ -105,8 +105,8 @@ def test_scores_are_those_of_heads_trains_head(data: SyntheticData, result: Abla
     features = load_fit_features(data.store, choose_selections(data.store, ["image"]))
     fitted = fit_run(features, parse_config({**QUICK, "fusion": "image", "dim": 8, "seed": 1}))
     (head,) = [head for head in result.heads if head.cell == Cell("mlp", "image", 8) and head.seed == 1]
-    assert head.score == pytest.approx(fitted.validation["selecting"]["score"])
-    assert head.calibrating_score == pytest.approx(fitted.validation["calibrating"]["score"])
+    assert head.score == head.calibrating_score == pytest.approx(fitted.validation["calibrating"]["score"])
+    assert result.n_rows["scored"] == fitted.validation["calibrating"]["n"]
 
 
 @pytest.mark.parametrize("head", ["linear", "gbdt"])
@@ -116,6 +116,15 @@ def test_heads_without_a_dimension_are_fitted_once_a_fusion(data: SyntheticData,
     assert [line.cell for line in found.table] == [Cell(head, "image"), Cell(head, "spectral")]
     assert (found.heads[0].n_parameters is None) == (head == "gbdt")
     assert found.table[0].scores["score_sd"] is None
+
+
+def test_an_ensemble_takes_the_columns_and_settings_of_its_members(data: SyntheticData) -> None:
+    members = {"members": "linear:image,mlp", "linear.strengths": [0.01], "mlp.epochs": 1, "mlp.dim": 4}
+    grid = Grid(heads=("ensemble", "linear"), fusions=("concat",), seeds=2, controls=False, settings=members)
+    found = ablate(rows_of(data.store, grid), grid)
+    assert [(score.cell.head, score.seed) for score in found.heads] == [("ensemble", 0), ("ensemble", 1), ("linear", 0)]
+    n_logits = len(data.store.class_names)  # one of A, and one a generator
+    assert found.heads[0].n_parameters == n_logits * (12 + 1) + 4 * (18 + 1) + n_logits * (4 + 1)
 
 
 def test_all_fusions_see_the_same_rows(tmp_path: Path) -> None:
@@ -176,6 +185,20 @@ def test_text_that_tells_of_the_content_is_a_gain_and_shuffled_text_is_none(tmp_
     assert lines["concat", TEXT_SHUFFLED].score < lines["concat", None].score - 0.03
     a = lines["text", None].scores["a_balanced_accuracy"]
     assert a == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("is_leaky", [False, True])
+def test_pictures_of_train_in_valid_are_a_leak(data: SyntheticData, is_leaky: bool) -> None:
+    trees = {"rounds": 30, "feature_fraction": 1.0, "min_data_in_leaf": 1}
+    grid = Grid(heads=("gbdt",), fusions=("image",), seeds=2, settings=trees)
+    rows = rows_of(data.store, grid)
+    valid, order = np.flatnonzero(rows.features.split == "valid"), np.arange(len(rows.features))
+    order[valid] = np.flatnonzero(rows.features.split == "train")[: len(valid)]
+    keys = {modality: key[order] for modality, key in rows.features.keys.items()}
+    features = replace(rows.features, keys=keys, targets=rows.features.targets.select(order))
+    leaky = replace(rows, features=features, numbers=rows.numbers[order])
+    found = ablate(leaky if is_leaky else rows, grid)
+    assert [finding.verdict for finding in found.findings] == ["leak"] * is_leaky
 
 
 def test_heads_are_fitted_on_all_views_that_are_given(data: SyntheticData) -> None:
@@ -294,7 +317,7 @@ def test_tables_json_and_plots_are_written_and_the_folder_is_whole(result: Ablat
     with (out / "ablation.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == 7
-    assert table[0]["vs_image_low"] < table[0]["vs_image_high"]
+    assert float(table[0]["vs_image_low"]) < float(table[0]["vs_image_high"])
     with (out / "heads.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 14
     assert json.loads((out / "ablation.json").read_text()) == json.loads(json.dumps(ablation_document(result)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from heads.ablation.controls import ShuffledColumns, shuffle_labels, shuffle_rows
 from heads.data.choices import choose_selections
 from heads.data.features import Features
+from heads.data.folds import label_codes
 from heads.data.row_source import ArrayRows
 from tests.heads.synthetic import Row, load_fit_features, write_cache
 
@@ -45,6 +48,24 @@ def test_shuffled_labels_keep_their_frequencies_and_lose_their_rows(features: Fe
     assert not known[4]
     assert (shuffled.applies["b"] == (known & (shuffled.y["a"] == 1))).all()
     assert (shuffled.y["a"] != features.targets.y["a"]).any()
+
+
+def test_a_picture_or_a_group_and_label_has_one_new_label_whatever_its_split(features: Features) -> None:
+    n = len(features)
+    rng = np.random.default_rng(0)
+    picture, family = rng.integers(0, n // 2, n), rng.integers(0, n // 8, n)
+    own = np.zeros((n, 32), dtype=np.uint8)
+    own[:, :2] = 1 + np.stack([picture // 250, picture % 250], axis=1)
+    some = np.where(np.arange(n) % 2 == 0, np.char.add("g", family.astype(str)), "")
+    crossing = replace(features, group=some, keys={**features.keys, "image": own})
+    codes, known = label_codes(features), np.flatnonzero(features.labelled)
+    for seed in range(3):
+        new = label_codes(replace(crossing, targets=shuffle_labels(crossing, seed=seed)))
+        for same in (picture, np.where(some != "", family * 100 + codes, -1 - np.arange(n))):
+            for value in np.unique(same[known]):
+                assert len(set(new[known][same[known] == value])) == 1
+        assert (new != codes)[known].mean() > 0.3
+        assert set(shuffle_labels(crossing, seed=seed).y["a"][known]) == {0, 1}
 
 
 @pytest.mark.parametrize("view", [0, 1])

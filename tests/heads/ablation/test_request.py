@@ -12,8 +12,14 @@ def test_the_options_of_the_command_line_go_over_those_of_a_file() -> None:
     assert joined == AblationRequest(dim="16", seeds=1, controls=False, loss="paper", set={"lr": 0.1})
     assert joined.settings == {"loss": "paper", "lr": 0.1}
     grid = joined.grid({"lr": 0.1})
-    assert grid == Grid(dims=(16,), seeds=1, controls=False, settings={"lr": 0.1})
-    assert AblationRequest().grid({}) == Grid()
+    assert grid == Grid(dims=(16,), seeds=1, controls=False, folds=5, settings={"lr": 0.1})
+    assert AblationRequest().grid({}) == Grid(folds=5)
+
+
+def test_rows_are_scored_in_folds_unless_something_else_is_asked_for() -> None:
+    asked = [AblationRequest(folds=folds).grid({}).folds for folds in (None, 0, 3)]
+    assert asked == [5, None, 3]
+    assert AblationRequest(hold_out="generator").grid({}).folds is None
 
 
 def test_lists_are_read_from_texts() -> None:
@@ -27,4 +33,4 @@ def test_outputs_with_semicolons_are_compared_and_the_first_stands_for_all() -> 
     chosen, compared = split_outputs(choices)
     assert chosen == {"image": {"outputs": "cls", "view": "blur:1"}, "text": {"outputs": "cls,mean"}}
     assert compared == {"image": ("cls", "layers:all")}
-    assert AblationRequest().grid({}, outputs=compared) == Grid(outputs=compared)
+    assert AblationRequest().grid({}, outputs=compared) == Grid(folds=5, outputs=compared)

@@ -35,7 +35,26 @@ def test_the_best_configuration_is_a_finalist_and_every_other_has_its_stage() ->
     assert len(finalists) == FINALISTS
     assert {s.cell for s in screened} == set(CELLS)
     assert sorted({s.stage for s in screened}) == [1, 2]
-    assert looks == [(12, 0, ROUNDS[0]), (4, 0, ROUNDS[1]), (4, 1, ROUNDS[1])]
+    assert looks == [(12, 0, ROUNDS[0]), (3, 0, ROUNDS[1]), (3, 1, ROUNDS[1])]
+
+
+def test_low_rates_that_need_all_epochs_are_not_dropped_in_the_first_round() -> None:
+    def trial(cells: Sequence[Cell], seed: int, rung: Round) -> list[tuple[float, int]]:
+        late = {cell: rung.effort if cell.lr == 0.1 else min(1.0, 4 * rung.effort) for cell in cells}
+        return [((quality(cell) + (0.2 if cell.lr == 0.1 else 0)) * late[cell], 1) for cell in cells]
+
+    best = Cell("mlp", "image", 64, 0.1)
+    finalists, screened = screen(CELLS, trial)
+    assert best in finalists
+    assert {s.cell.lr for s in screened if s.stage == 2} == {0.1, 0.2, 0.3}
+
+
+def test_where_there_is_one_rate_as_many_go_on_as_are_looked_at_in_full() -> None:
+    def trial(cells: Sequence[Cell], seed: int, rung: Round) -> list[tuple[float, int]]:
+        return [(float(cell.dim or 0), 1) for cell in cells]
+
+    cells = tuple(Cell("mlp", "image", dim) for dim in (8, 16, 32))
+    assert [s.stage for s in screen(cells, trial)[1]] == [1, 2, 2]
 
 
 def test_a_grid_of_finalists_is_not_screened() -> None:

@@ -212,7 +212,7 @@ def test_evaluate_shows_the_reference_beside_the_result() -> None:
 
 
 def test_whether_scores_are_known_is_said_first() -> None:
-    assert ok("evaluate", "run", "--split", "test").startswith("These scores are")
+    assert ok("evaluate", "run", "--split", "test").startswith("These scores ")
     assert ok("evaluate", "run", "--split", "test").splitlines()[2].startswith("  Told from 48 calibrating rows: AUC ")
     about = as_json("evaluate", "run", "--split", "test")["about"]
     told, effect = about["statement"], about["effect_size"]
@@ -358,7 +358,7 @@ def test_pseudo_label_on_valid_is_refused() -> None:
     assert "validation never changes" in str(call("pseudo-label", "run", "--split", "valid").exception)
 
 
-ABLATE = ("ablate", "--seeds", 2, "--set", "epochs=2", "--set", "min_steps=0", "--set", "lr=0.02")
+ABLATE = ("ablate", "--folds", 0, "--seeds", 2, "--set", "epochs=2", "--set", "min_steps=0", "--set", "lr=0.02")
 
 
 def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
@@ -395,6 +395,8 @@ def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:
         "ablate",
         "--head",
         "mlp,linear",
+        "--folds",
+        "0",
         "--fusion",
         "image,concat,logit-mean",
         "--lr",
@@ -406,6 +408,20 @@ def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:
     assert_fits(text)
     assert "linear concat" in text
     assert "mlp logit-mean" in text
+
+
+def test_ablate_scores_in_folds_unless_it_goes_on_with_what_was_begun_without(tmp_path: Path) -> None:
+    words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls")
+    found = as_json(*words, "--out", tmp_path / "a")
+    assert (found["grid"]["folds"], found["n_rows"]["scored"]) == (5, 276)
+    assert "by heads of 5 folds that saw nothing of them" in found["conditions"]["scored_on"]
+    without = as_json(*words, "--folds", 0, "--out", tmp_path / "b")
+    assert without["grid"]["folds"] is None and without["n_rows"]["scored"] == 276 - 180 - 48
+    assert "which chose no epoch" in without["conditions"]["scored_on"]
+    (tmp_path / "c").mkdir()
+    plan = {**without["grid"], "rows": "", "device": "cpu", "memory": None}
+    (tmp_path / "c" / "plan.json").write_text(json.dumps({"format": 1, "kind": "heads-ablation-plan", "plan": plan}))
+    assert "begun with rows '', now" in str(call(*words, "--out", tmp_path / "c").exception)
 
 
 def test_a_finished_ablation_is_not_replaced_unasked_for(tmp_path: Path) -> None:

@@ -79,14 +79,13 @@ def test_rows_too_few_to_split_give_the_prior_and_that_is_said(tmp_path: Path) -
     assert head.notes_ == found.notes_ and ["'a' splits" in head.notes_[0], "'b' splits" in head.notes_[1]] == [1, 1]
 
 
-def test_small_classes_get_small_leaves() -> None:
+def test_few_rows_get_small_leaves() -> None:
     few = TRAIN[0][:24], TRAIN[1].select(np.arange(24))
     head = GbdtHead(TASKS, GbdtConfig()).fit(*few, select=SELECT)
     assert not head.notes_ and head.history_[-1]["n_splits"] > 0
     assert np.ptp(head.predict_proba(TEST[0]).proba["a"]) > 0.1
-    counts = ([10_000, 80], [500, 79], [9, 8, 70], [1, 4_000])
-    assert [GbdtConfig().leaf_rows_for(each) for each in counts] == [20, 19, 2, 1]
-    assert GbdtConfig(min_data_in_leaf=30).leaf_rows_for([8, 8]) == 30
+    assert [GbdtConfig().leaf_rows_for(n) for n in (10_000, 80, 79, 9, 3)] == [20, 20, 19, 2, 1]
+    assert GbdtConfig(min_data_in_leaf=30).leaf_rows_for(16) == 30
 
 
 def test_constant_columns_are_survived() -> None:

@@ -79,6 +79,14 @@ def test_views_without_labels_make_a_head_that_holds_under_them() -> None:
     assert {record["labels"] for record in head.history_} == {"clean"}
 
 
+def test_strengths_at_an_edge_are_told() -> None:
+    head = make_head("lda", shrinkages=(100.0, 1000.0, 1e4)).fit(*TRAIN, select=SELECT)
+    at_edges = [name for name, found in head.strengths_.items() if found.shrinkage != 1000.0]  # type: ignore[attr-defined]
+    assert at_edges
+    notes = head.notes_  # type: ignore[attr-defined]
+    assert [note.split(" takes")[0] for note in notes] == [f"task {name!r}" for name in at_edges]
+
+
 def test_further_views_that_are_named_have_to_be_there() -> None:
     for n_further, names in ((1, ()), (0, ("moved",))):
         source = ArrayRows(np.stack([X, X]), n_further=n_further)

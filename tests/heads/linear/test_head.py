@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
+from heads.data.row_source import ArrayRows
 from heads.data.tasks import build_targets
 from heads.errors import HeadsError
 from heads.files.contents import Contents
@@ -152,6 +154,52 @@ def test_without_select_rows_of_a_task_scores_are_taken_as_they_are(solver: str)
     assert {record["factor"] for record in head.history_ if record["task"] == "b"} == {1.0}
 
 
+VIEWS = np.stack(
+    [TRAIN[0], TRAIN[0] + np.random.default_rng(4).normal(size=(300, 6)).astype(np.float32) * TRAIN[0].std(0)]
+)
+
+
+@pytest.mark.parametrize("n_further", [0, 1])
+def test_the_penalty_on_differences_is_the_one_that_is_told(n_further: int) -> None:
+    C, weight, fit, chosen = 0.1, 3.0, np.arange(250), np.arange(250, 300)
+    names = ("noise",) * n_further
+    head = LinearHead(TASKS, LinearConfig(strengths=(C,), invariances=(weight,), invariant_to=names))
+    head.fit_rows(ArrayRows(VIEWS, n_further=n_further), TRAIN[1], fit, chosen)
+    taught = VIEWS[: 2 - n_further, fit].reshape(-1, 6).astype(np.float64)
+    Z = (VIEWS[:, fit] - taught.mean(axis=0)) / taught.std(axis=0)
+    delta = Z[1] - Z[0]
+    metric = np.eye(6) + weight * delta.T @ delta / len(delta)
+    rows = np.concatenate(list(Z[: 2 - n_further]))
+    y = np.tile(TRAIN[1].y["a"][fit], 2 - n_further)
+    # At the optimum the gradient of the loss is that of the penalty.
+    p = head.predict_proba(taught.astype(np.float32)).proba["a"]
+    coef = head._layers.of_task["a"].coef[0]
+    np.testing.assert_allclose(rows.T @ (y - p), metric @ coef / C, atol=0.02 * np.abs(rows.T @ (y - 0.5)).max())
+    assert {record["invariance"] for record in head.history_} == {weight}
+
+
+def test_an_invariance_is_chosen_on_select_rows_of_views_and_by_no_others() -> None:
+    fit, chosen = np.arange(250), np.arange(250, 300)
+    config = LinearConfig(strengths=(0.01, 1.0), invariances=(0.0, 1.0, 100.0))
+    head = LinearHead(TASKS, config).fit_rows(ArrayRows(VIEWS), TRAIN[1], fit, chosen)
+    for task in TASKS:
+        records = [record for record in head.history_ if record["task"] == task.name]
+        assert [record["invariance"] for record in records] == [100.0, 100.0, 1.0, 1.0, 0.0, 0.0]
+        best = min(records, key=lambda record: record["select_loss"])
+        assert head.strengths_[task.name] == best["strength"]
+    unseen = LinearHead(TASKS, replace(config, invariant_to=("noise",)))
+    unseen.fit_rows(ArrayRows(VIEWS, n_further=1), TRAIN[1], fit, chosen)
+    assert {record["invariance"] for record in unseen.history_} == {1.0}
+    alone = LinearHead(TASKS, config).fit(*TRAIN, select=SELECT)
+    assert {record["invariance"] for record in alone.history_} == {0.0}
+    assert_equal(
+        alone.predict_proba(TEST[0]),
+        LinearHead(TASKS, LinearConfig(strengths=(0.01, 1.0))).fit(*TRAIN, select=SELECT).predict_proba(TEST[0]),
+    )
+    with pytest.raises(HeadsError, match="invariant_to names 1 views, the rows have 0"):
+        unseen.fit(*TRAIN, select=SELECT)
+
+
 def test_the_seed_does_not_matter() -> None:
     one, other = (make_head("linear").fit(*TRAIN, select=SELECT, seed=seed) for seed in (0, 1))
     assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
@@ -173,6 +221,12 @@ def test_the_seed_does_not_matter() -> None:
         {"max_iter": 10**400},
         {"strengths": [10**400]},
         {"strengths": [True]},
+        {"invariances": []},
+        {"invariances": [-1.0]},
+        {"invariances": 3.0},
+        {"invariances": [1.0], "solver": "ridge"},
+        {"invariant_to": "blur:1.5"},
+        {"invariant_to": [3]},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:

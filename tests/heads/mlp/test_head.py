@@ -65,7 +65,7 @@ def test_the_best_epoch_has_the_largest_merit_then_the_lowest_loss_then_comes_fi
     assert head.best_epoch_ == best["epoch"]  # type: ignore[attr-defined]
     prediction = head.predict_proba(SELECT[0])
     assert selection_score(prediction, SELECT[1], TASKS) == best["score"]
-    assert joint_merit(prediction, SELECT[1], TASKS, n_views=1) == pytest.approx(best["merit"], abs=1e-5)
+    assert joint_merit(prediction, SELECT[1], TASKS) == pytest.approx(best["merit"], abs=1e-5)
 
 
 def test_training_stops_patience_epochs_after_the_best() -> None:

@@ -54,6 +54,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     settings: dict[str, dict[str, object]] = {
         "mlp": {"epochs": 2},
         "linear": {"strengths": [0.01, 1.0]},
+        "lda": {"shrinkages": [0.1, 1.0]},
         "gbdt": {"rounds": 4, "components": 6},
         "ensemble": {"members": "linear,gbdt", "gbdt.rounds": 4, "gbdt.components": 6, "linear.strengths": [0.01]},
     }

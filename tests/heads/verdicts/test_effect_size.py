@@ -39,6 +39,15 @@ def test_rows_that_differ_are_told_apart_by_how_much_they_do() -> None:
     assert measure(100, share=0.5, shift=1.0).to_dict()["auc"]["estimate"] == near.estimate
 
 
+@pytest.mark.parametrize(("n", "n_known"), [(30, 300), (300, 30)])
+def test_few_rows_beside_many_are_told_apart_as_well(n: int, n_known: int) -> None:
+    side = np.repeat([SET, 0], [n, n_known])
+    X = np.random.default_rng(2).normal(size=(330, 200)).astype(np.float32)
+    X[side == SET] += 3 / 200**0.5
+    found = measure_effect(X, side, np.arange(330), share=0.0)
+    assert found is not None and found.auc.estimate > 0.85
+
+
 def test_what_a_group_has_in_common_tells_nothing_of_the_set() -> None:
     rng = np.random.default_rng(1)
     side = np.repeat([0, SET], 150)

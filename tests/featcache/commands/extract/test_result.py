@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from featcache.cache.folder import Cache
-from featcache.commands.extract.result import _render_next, render_result, result_document
+from featcache.commands.extract.result import _render_next, _render_ways, render_result, result_document
 from featcache.dataset.manifest import Manifest
+from featcache.extraction.results import PassResult
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.upkeep.status import cache_status
 
@@ -72,3 +74,24 @@ def test_damage_elsewhere_is_told_at_the_end(tmp_path: Path, capsys: pytest.Capt
     path.write_bytes(b"{")
     _render_next("d", made.path)
     assert path.name in capsys.readouterr().out.replace("\n", "")
+
+
+def test_who_decoded_is_told_with_reasons_and_doubts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = {"forward": 1.0}
+    ways = {"simplejpeg": 1970, "pillow: PNG": 20, "pillow: refused": 2, "pillow": 1}
+    _render_ways(PassResult("image", 9, 9, seconds, {}, "1 thread", ways, ("decoder simplejpeg 1 lies",)))
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "doubt decoder simplejpeg 1 lies",
+        "decoded 1,970 by simplejpeg; 23 by pillow (20 PNG, 2 refused)",
+    ]
+    _render_ways(PassResult("image", 9, 9, seconds, {}, "1 thread", {"pillow": 20}))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_faster_decoder_is_named_where_many_pictures_were_pillows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    _render_ways(PassResult("image", 9, 9, {"forward": 1.0}, {}, "1 thread", {"pillow": 2000}))
+    assert "pip install 'featcache[fast]'" in capsys.readouterr().out

@@ -24,6 +24,8 @@ from featcache.extraction.partition import Partition
 from featcache.extraction.preparing import recipe
 from featcache.extraction.results import Event
 from featcache.extraction.run import ExtractOptions, ExtractResult, FailureLimit, Progress, extract
+from featcache.pictures import checked_decoder
+from featcache.pictures.decode import decode_rgb
 from featcache.store.shard_set import ShardSet
 from featcache.upkeep.verify import verify
 
@@ -72,13 +74,13 @@ def data(tmp_path: Path) -> Path:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
     """How often each picture is decoded."""
     count: Counter[bytes] = Counter()
-    real = recipe.decode_rgb
+    real = checked_decoder.decode_rgb
 
     def decode(content: bytes, **options: Any) -> Any:
         count[content] += 1
         return real(content, **options)
 
-    monkeypatch.setattr(recipe, "decode_rgb", decode)
+    monkeypatch.setattr(checked_decoder, "decode_rgb", decode)
     return count
 
 
@@ -134,7 +136,7 @@ def test_the_vector_of_a_view_is_that_of_the_perturbed_picture(data: Path, tmp_p
     stored = all_vectors(tmp_path / "c")
     for sample, key in zip(read_manifest(data).samples, _keys(tmp_path / "c"), strict=True):
         assert sample.image is not None
-        picture = recipe.decode_rgb(sample.image.read_bytes())
+        picture = decode_rgb(sample.image.read_bytes())
         for view in VIEWS:
             seen = fake_pixels(recipe.View.apply(_view(view), picture, key))
             vector = fake_vector(seen, "pooled").astype(np.float16).astype(np.float32)

@@ -185,7 +185,7 @@ def test_of_two_writers_without_claims_none_loses_rows_to_the_name_of_the_other(
     with own.open_claims(timeout=60) as claims:
         for n in (2, 5):
             rows = unit.contents[:n]
-            own.publish(job.EncodedUnit(unit, rows, {"cls": np.ones((n, 4), np.float32)}, ()), claims)
+            own.publish(job.EncodedUnit(unit, rows, {"cls": np.ones((n, 4), np.float32)}, (), {}), claims)
     assert stored(cache, spec).contains("cls", table.keys("text")[unit.contents]).sum() == 5
 
 

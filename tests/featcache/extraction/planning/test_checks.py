@@ -306,3 +306,12 @@ def test_spectral_outputs_are_some_and_each_once() -> None:
     with pytest.raises(ModelError, match="no spectral output is named, expected some of radial"):
         SpectralSpec(())
     assert SpectralSpec(("grid", "dct", "grid")).outputs == ("grid", "dct")
+
+
+def test_a_decoder_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    data = read_manifest(write_dataset(tmp_path / "d"))
+    with pytest.raises(FeatcacheError, match=r"--decoder card .*--decoder"):
+        extract(
+            data, Cache(tmp_path / "c", Defaults("float32", "float16")), [IMAGE], options=replace(SMALL, decoder="card")
+        )
+    assert not (tmp_path / "c").exists()

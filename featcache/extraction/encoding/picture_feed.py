@@ -1,0 +1,209 @@
+"""From claimed work to batches of pictures: each is prepared once for all who want it.
+
+Pictures of a kind that was decoded wrongly are prepared again, and with them the whole of their units: batches are then
+those that they would have been with Pillow alone, so that vectors are the same to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.dataset.manifest import Manifest
+from featcache.extraction.encoding.feeds import ClaimedUnits, Failures
+from featcache.extraction.encoding.job import Batch, Job
+from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders
+from featcache.extraction.encoding.side import Side
+from featcache.extraction.preparing.reader import Reader
+from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading
+from featcache.pictures.checked_decoder import Doubt
+from featcache.pictures.jpeg_kind import JpegKind
+
+__all__ = ["PictureFeed", "choose_sample"]
+
+_OPEN_GROUPS = 2
+_SAMPLED_SHARE = 64
+_LEAST_SAMPLE = 8
+
+
+@dataclass
+class _Pending:
+    """A batch that is not full yet."""
+
+    encoder: LoadedEncoder
+    rows: list[int] = field(default_factory=list)
+    inputs: list[NDArray[np.uint8]] = field(default_factory=list)
+
+
+@dataclass
+class _OpenUnits:
+    """Units whose pictures are in preparation; ``taken`` are kinds of which another decoder than Pillow made some."""
+
+    units: ClaimedUnits
+    jobs: dict[tuple[int, int], Job]
+    n_contents: int
+    n_left: int
+    pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
+    taken: set[JpegKind] = field(default_factory=set)
+
+
+class PictureFeed:
+    """Each picture is read once for all jobs of its group that want it.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Where the pictures are.
+    sides : sequence of Side
+        Their numbers are those of the reader's products.
+    reader : Reader
+        Prepares them.
+    encoders : LoadedEncoders
+        Tell how large a batch is.
+    failures : Failures
+        Told of what cannot be prepared, and of a decoder that is not trusted.
+    """
+
+    def __init__(
+        self, manifest: Manifest, sides: Sequence[Side], *, reader: Reader, encoders: LoadedEncoders, failures: Failures
+    ) -> None:
+        self.busy = dict.fromkeys(STEPS, 0.0)
+        self.n_contents = 0
+        self.ways: Counter[str] = Counter()
+        self.workers = str(reader)
+        self._samples = manifest.samples
+        self._sides = sides
+        self._reader = reader
+        self._encoders = encoders
+        self._failures = failures
+        self._open: dict[int, _OpenUnits] = {}
+        self._again: deque[ClaimedUnits] = deque()
+        self._doubted: set[tuple[JpegKind | None, bool]] = set()
+
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
+        """Yield full batches in the order of the pictures, and at the end of a group the rest of each of its jobs."""
+        for prepared in self._reader.prepare(self._readings(groups)):
+            number = prepared.reading.group
+            group = self._open[number]
+            self._note(prepared, group)
+            if not self._is_void(group):
+                yield from self._use(prepared, group)
+            group.n_left -= 1
+            if not group.n_left:
+                del self._open[number]
+                yield from self._drop(group) if self._is_void(group) else self._rest(group)
+
+    def _note(self, prepared: Prepared, group: _OpenUnits) -> None:
+        """Count what was done, by whom."""
+        self.n_contents += 1
+        for step, seconds in zip(STEPS, prepared.seconds, strict=True):
+            self.busy[step] += seconds
+        way = prepared.way
+        if way is None:
+            return
+        self.ways[str(way)] += 1
+        if way.kind is not None:
+            group.taken.add(way.kind)
+            if self._is_void(group):
+                self._stop(group)
+            version = self._reader.decoders[way.decoder]
+            for side in prepared.inputs:
+                group.jobs[side, prepared.reading.row].decoders[way.decoder] = version
+        if way.doubt is not None:
+            self._doubt(way.doubt)
+
+    def _doubt(self, doubt: Doubt) -> None:
+        """Tell once of each kind that a decoder is not trusted with."""
+        found = doubt.kind, doubt.is_wrong
+        if found not in self._doubted:
+            self._doubted.add(found)
+            for group in self._open.values():
+                if self._is_void(group):
+                    self._stop(group)
+            names = ", ".join(f"{name} {version}" for name, version in self._reader.decoders.items())
+            what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
+            self._failures.doubt(f"decoder {names} {doubt.reason}: Pillow decodes {what} from now on")
+
+    def _is_void(self, group: _OpenUnits) -> bool:
+        """Whether some pictures of a group may have other pixels than Pillow's."""
+        return any((kind, True) in self._doubted for kind in group.taken)
+
+    def _stop(self, group: _OpenUnits) -> None:
+        """See to it that nothing more of the jobs of a group is published."""
+        for job in group.units.jobs:
+            job.is_void = True
+
+    def _use(self, prepared: Prepared, group: _OpenUnits) -> Iterator[Batch]:
+        """Record what could not be prepared, and yield batches that are full with what could."""
+        row = prepared.reading.row
+        self._failures.try_row(row)
+        for side, fault in prepared.faults.items():
+            self._failures.fail(group.jobs[side, row], row, fault)
+        self._failures.check()
+        for side, pixels in prepared.inputs.items():
+            job = group.jobs[side, row]
+            pending = group.pending.get(job.key)
+            if pending is None:
+                pending = _Pending(self._encoders.of(self._sides[side].plan.spec, pixels))
+                group.pending[job.key] = pending
+            pending.rows.append(row)
+            pending.inputs.append(pixels)
+            if len(pending.rows) >= pending.encoder.n_rows:
+                del group.pending[job.key]
+                yield Batch(job, np.array(pending.rows, np.int64), pending.inputs, is_last=False)
+
+    def _rest(self, group: _OpenUnits) -> Iterator[Batch]:
+        for job in group.units.jobs:
+            pending = group.pending.get(job.key)
+            rows, inputs = (pending.rows, pending.inputs) if pending else ([], [])
+            yield Batch(job, np.array(rows, np.int64), inputs, is_last=True)
+
+    def _drop(self, group: _OpenUnits) -> Iterator[Batch]:
+        """Begin the units of a group again, and say of their jobs that what was encoded of them is void."""
+        self.n_contents -= group.n_contents
+        for job in group.units.jobs:
+            yield Batch(job, np.empty(0, np.int64), (), is_last=False)
+        jobs = tuple(self._sides[job.side].again(job) for job in group.units.jobs)
+        self._again.append(ClaimedUnits(group.units.number, jobs))
+
+    def _readings(self, groups: Iterator[ClaimedUnits]) -> Iterator[Reading | None]:
+        """Yield the readings of one group after the other; None while enough groups are in work."""
+        while True:
+            while len(self._open) >= _OPEN_GROUPS:
+                yield None
+            if self._again:
+                yield from self._open_group(self._again.popleft())
+            elif (group := next(groups, None)) is not None:
+                yield from self._open_group(group)
+            elif self._open:  # some of it may have to be read again
+                yield None
+            else:
+                return
+
+    def _open_group(self, group: ClaimedUnits) -> Iterator[Reading]:
+        jobs = {(job.side, int(row)): job for job in group.jobs for row in job.unit.contents}
+        wanted: dict[int, list[int]] = {}
+        for side, row in jobs:
+            wanted.setdefault(row, []).append(side)
+        number, rows = group.number, sorted(wanted)
+        self._open[number] = _OpenUnits(group, jobs, len(wanted), len(wanted))
+        recipe, table = self._reader.recipe, self._sides[0].table
+        sample = choose_sample(rows, group.jobs[0].unit.name)
+        for row in rows:
+            image = self._samples.image(row)
+            assert image is not None
+            yield recipe.reading(table, row, image, group=number, products=tuple(wanted[row]), is_sample=row in sample)
+
+
+def choose_sample(rows: Sequence[int], unit: str) -> frozenset[int]:
+    """Choose pictures of a unit that are decoded both ways: one of 64, at least 8, the same ones in every run.
+
+    They are from all over the unit, as what is done of it may be published before the rest.
+    """
+    n = min(len(rows), max(_LEAST_SAMPLE, len(rows) // _SAMPLED_SHARE))
+    rng = np.random.default_rng(int(unit, 16))
+    return frozenset(int(rng.choice(part)) for part in np.array_split(np.asarray(rows, np.int64), n))
