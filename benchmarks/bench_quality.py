@@ -47,6 +47,7 @@ HEADS: Mapping[str, Mapping[str, Any]] = {
     "lda": {"head": "lda"},
     "ensemble lda, linear": {"head": "ensemble", "members": ("lda", "linear")},
     "ensemble lda, mlp": {"head": "ensemble", "members": ("lda", "mlp")},
+    "ensemble lda, mlp*3": {"head": "ensemble", "members": ("lda", "mlp*3")},
 }
 SETTING = """\
 Real and AI-generated pictures of 2022-23 from several public repositories without a common licence, for local use \
