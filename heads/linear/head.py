@@ -17,7 +17,6 @@ from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
-from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
