@@ -17,7 +17,7 @@ from heads.head.protocol import Prediction
 from heads.head.task_scores import task_score
 from heads.statistics.ranking import auc
 
-__all__ = ["Criterion", "choose_criterion", "edge_note", "joint_merit", "task_merit"]
+__all__ = ["Criterion", "choose_criterion", "joint_merit", "task_merit"]
 
 Criterion = Literal["log_loss", "macro_f1"]
 
@@ -41,27 +41,6 @@ def task_merit(task: Task, *, n_views: int, score: float, select_loss: float) ->
     if choose_criterion(task, n_views=n_views) == "log_loss":
         return -select_loss, score
     return score, -select_loss
-
-
-def edge_note(task: str, setting: str, best: float, *, tried: Sequence[float]) -> str | None:
-    """Say that the best value of a setting is the smallest or the largest that was tried; None if it is neither.
-
-    Parameters
-    ----------
-    task : str
-        Its name.
-    setting : str
-        What the value is of; its values are given by ``--set SETTINGs=[…]``.
-    best : float
-    tried : sequence of float
-    """
-    if min(tried) == max(tried) or min(tried) < best < max(tried):
-        return None
-    end = "smallest" if best == min(tried) else "largest"
-    return (
-        f"task {task!r} took {setting} {best:g}, the {end} that was tried: others may be better, "
-        f"--set '{setting}s=[…]' tries them"
-    )
 
 
 def joint_merit(prediction: Prediction, targets: Targets, tasks: Sequence[Task]) -> float:

@@ -10,7 +10,7 @@ from heads.data.row_source import ArrayRows
 from heads.data.tasks import build_targets, default_tasks
 from heads.errors import HeadsError
 from heads.head.protocol import Prediction
-from heads.head.selecting import choose_criterion, edge_note, joint_merit, task_merit
+from heads.head.selecting import choose_criterion, joint_merit, task_merit
 from heads.head.task_scores import log_loss, selection_score
 from tests.heads.rows import TASKS, make_head, make_rows
 
@@ -65,15 +65,6 @@ def test_the_merit_of_all_tasks_is_the_sum_over_those_with_rows() -> None:
     none = build_targets(TASKS, {"a": np.full(90, -1), "b": np.full(90, -1)})
     with pytest.raises(HeadsError, match="none of the 90 select rows has a label"):
         joint_merit(prediction, none, TASKS)
-
-
-def test_the_best_value_at_an_end_of_those_that_were_tried_is_told() -> None:
-    assert edge_note("b", "strength", 0.1, tried=(1.0, 0.1, 0.01)) is None
-    assert edge_note("b", "strength", 0.1, tried=(0.1,)) is None
-    assert edge_note("b", "strength", 100.0, tried=(1.0, 100.0, 0.1)) == (
-        "task 'b' took strength 100, the largest that was tried: others may be better, --set 'strengths=[…]' tries them"
-    )
-    assert "1e-05, the smallest" in str(edge_note("a", "strength", 1e-5, tried=(1e-5, 1e-4)))
 
 
 def test_a_probability_that_float32_rounds_to_0_costs_as_much_as_float32_can_say() -> None:
