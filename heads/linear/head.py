@@ -17,6 +17,7 @@ from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
@@ -244,6 +245,16 @@ class LinearHead:
         if not any(found) or rows.differences is None:
             return [0.0]
         return found if rows.n_views > 1 else [found[len(found) // 2]]
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say which tasks took the strongest or the weakest regularisation that was tried."""
+        notes: list[str] = []
+        for name, best in self.strengths_.items():
+            records = [record for record in self._history if record["task"] == name]
+            if all(record["score"] is not None for record in records):
+                notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
+        return notes
 
     @property
     def n_parameters(self) -> int:

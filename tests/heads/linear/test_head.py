@@ -63,6 +63,13 @@ def test_weak_strengths_are_tried_as_long_as_they_are_better_than_all_before() -
     assert min(tried) == 3
 
 
+def test_a_strength_at_an_end_of_those_that_were_tried_is_told() -> None:
+    few = make_rows(40, seed=1, signal=2)
+    ends = LinearHead(TASKS, LinearConfig(strengths=(1e-6, 1e-5, 1e-4))).fit(*few, select=SELECT)
+    assert "takes the largest of its strengths, 0.0001" in ends.notes_[0]
+    assert not LinearHead(TASKS, LinearConfig(strengths=(1e-4,))).fit(*few, select=SELECT).notes_
+
+
 def test_a_task_without_select_rows_takes_the_middle_strength() -> None:
     y = {"a": SELECT[1].y["a"], "b": np.full(150, -1)}
     head = LinearHead(TASKS, LinearConfig(strengths=(1e-3, 1.0, 0.1))).fit(
