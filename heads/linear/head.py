@@ -17,7 +17,6 @@ from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
-from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
@@ -232,16 +231,6 @@ class LinearHead:
             self.strengths_[task.name] = best["strength"]
         self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
-
-    @property
-    def notes_(self) -> Sequence[str]:
-        """Say which tasks took the strongest or the weakest regularisation that was tried."""
-        notes: list[str] = []
-        for name, best in self.strengths_.items():
-            records = [record for record in self._history if record["task"] == name]
-            if all(record["score"] is not None for record in records):
-                notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
-        return notes
 
     def _invariances(self, rows: LinearRows) -> Sequence[float]:
         """Return those of the config that can be chosen from."""
