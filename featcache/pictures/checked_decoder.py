@@ -161,7 +161,8 @@ class CheckedDecoder:
         if attempt.doubt:
             self.distrust(frozenset({kind}))
         if attempt.why:
-            return Decoded(made, Way(why=attempt.why, doubt=attempt.doubt))
+            is_early = attempt.why == "scaled" and isinstance(made, ImageError)  # its header was enough
+            return Decoded(made, PILLOW if is_early else Way(why=attempt.why, doubt=attempt.doubt))
         way = Way(attempt.decoder.name, kind=kind)
         self._met[kind] += 1
         if not is_sample and self._met[kind] > _FIRST_OF_A_KIND:

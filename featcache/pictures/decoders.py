@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -107,9 +108,7 @@ def find_decoder(name: DecoderName) -> Decoder | None:
 
 def _what_a_card_lacks() -> str:
     """Say what there has to be for a GPU to decode."""
-    try:
-        import nvidia.nvimgcodec  # noqa: F401
-    except Exception:  # absent, or without what it needs of the driver
+    if find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None:  # not loaded: that prints warnings
         return "needs nvImageCodec: pip install 'featcache[gpu]'"
     import torch
 

@@ -125,7 +125,7 @@ def _render_ways(done: PassResult) -> None:
     counts: Counter[str] = Counter()
     for way, n in done.ways.items():
         counts[way.partition(":")[0]] += n
-    if len(counts) > 1 or reasons:
+    if reasons or counts.keys() - {"pillow"}:
         told = "; ".join(f"{n:,} by {name}" for name, n in sorted(counts.items(), key=lambda each: each[0] == "pillow"))
         console.print(safe(f"decoded {told}" + (f" ({', '.join(reasons)})" if reasons else "")), soft_wrap=True)
     elif counts["pillow"] >= _MANY_PICTURES and find_decoder("auto") is None:

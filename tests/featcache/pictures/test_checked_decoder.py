@@ -107,6 +107,7 @@ def test_refusals_and_failures_are_those_of_pillow() -> None:
         found = CheckedDecoder(Fake(lambda _: None)).decode(data)
         assert isinstance(found.picture, ImageError) and str(found.picture) == str(expected.value)
     assert CheckedDecoder(Fake(lambda _: None)).decode(whole).way == Way(why="refused")
+    assert CheckedDecoder(Fake()).decode(jpeg(size=(500, 2))).way == PILLOW
     assert CheckedDecoder(None).decode(whole).way == PILLOW
 
 

@@ -211,6 +211,12 @@ def test_an_invariance_is_chosen_on_select_rows_of_views_and_by_no_others() -> N
         unseen.fit(*TRAIN, select=SELECT)
 
 
+def test_views_that_are_named_are_punished_unless_it_is_said_otherwise() -> None:
+    for settings, weights in (({}, (0.0,)), ({"invariant_to": ["x"]}, (3.0,)), ({"invariances": [0, 1]}, (0, 1))):
+        assert LinearConfig.from_mapping(settings).weights == weights
+    assert LinearConfig.from_mapping({"invariances": None}) == LinearConfig()
+
+
 def test_the_seed_does_not_matter() -> None:
     one, other = (make_head("linear").fit(*TRAIN, select=SELECT, seed=seed) for seed in (0, 1))
     assert_equal(one.predict_proba(TEST[0]), other.predict_proba(TEST[0]))
@@ -236,6 +242,7 @@ def test_the_seed_does_not_matter() -> None:
         {"invariances": [-1.0]},
         {"invariances": 3.0},
         {"invariances": [1.0], "solver": "ridge"},
+        {"invariances": ["a"]},
         {"invariant_to": "blur:1.5"},
         {"invariant_to": [3]},
     ],

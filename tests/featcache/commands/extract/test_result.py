@@ -85,6 +85,8 @@ def test_who_decoded_is_told_with_reasons_and_doubts(tmp_path: Path, capsys: pyt
         "doubt decoder simplejpeg 1 lies",
         "decoded 1,970 by simplejpeg; 23 by pillow (20 PNG, 2 refused)",
     ]
+    _render_ways(PassResult("image", 9, 9, seconds, {}, "1 thread", {"simplejpeg": 128}))
+    assert capsys.readouterr().out == "decoded 128 by simplejpeg\n"
     _render_ways(PassResult("image", 9, 9, seconds, {}, "1 thread", {"pillow": 20}))
     assert capsys.readouterr().out == ""
 
