@@ -169,7 +169,7 @@ class Recorder:
 
 def test_every_row_takes_any_view_in_training_and_all_in_selection() -> None:
     source = Recorder()
-    fit([spec(epochs=40, patience=None, components=0)], source, memory=1000)
+    fit([spec(epochs=40, components=0, patience=None)], source, memory=1000)
     read = np.zeros((3, len(X)), dtype=int)
     for view, rows in source.seen:
         np.add.at(read[view], rows, 1)
