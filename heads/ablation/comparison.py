@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from heads.ablation.bootstrap import GroupCounts, resample_scores
 from heads.ablation.controls import LABELS_SHUFFLED, TEXT_SHUFFLED
-from heads.ablation.findings import Contrast, Finding, Resampled, weigh
+from heads.ablation.findings import Contrast, Finding, Resampled, find_edges, weigh
 from heads.ablation.grid import Cell, Grid, Group
 from heads.statistics.intervals import Interval, bound
 from heads.statistics.resampling import draw_weights
@@ -154,7 +154,7 @@ def compare(
     }
     summaries = [_summarise(found, resampled, grid) for found in by_cell.values()]
     findings = list(_findings(summaries, resampled, grid, by_cell)) if resampled else []
-    return (*summaries, *screened), tuple(findings)
+    return (*summaries, *screened), (*findings, *_edges(summaries, grid))
 
 
 def mean_scores(heads: Sequence[HeadScore]) -> dict[str, float | None]:
@@ -214,6 +214,16 @@ def _findings(
             contrasts.append(Contrast(found.cell, first.cell))
     n_groups = next(iter(heads.values()))[0].counts.n_independent
     yield from weigh(contrasts, resampled, n_groups=n_groups)
+
+
+def _edges(summaries: Sequence[Summary], grid: Grid) -> Iterator[Finding]:
+    """Say where the best configuration of a kind of head stands at an end of the grid."""
+    best: dict[str, Cell] = {}
+    for summary in sorted(summaries, key=lambda summary: -summary.score):
+        if summary.cell.control is None:
+            best.setdefault(summary.cell.head, summary.cell)
+    for cell in best.values():
+        yield from find_edges(cell, {"dim": grid.dims, "lr": grid.lrs, "weight_decay": grid.weight_decays})
 
 
 def _leaks(

@@ -13,7 +13,7 @@ from heads.ablation.grid import Cell, CellOutputs, name_outputs
 from heads.statistics.intervals import Interval, bound, difference_p_value, holm
 from heads.statistics.resampling import standard_error
 
-__all__ = ["Contrast", "Finding", "Resampled", "weigh"]
+__all__ = ["Contrast", "Finding", "Resampled", "find_edges", "weigh"]
 
 Resampled = Mapping[Cell, NDArray[np.float64]]
 
@@ -27,7 +27,7 @@ class Finding:
     Attributes
     ----------
     head, fusion : str
-    verdict : {"gain", "no gain", "not from the text", "worse", "leak"}
+    verdict : {"gain", "no gain", "not from the text", "worse", "leak", "edge"}
     sentence : str
         The same for people, with the figures.
     outputs : CellOutputs
@@ -86,6 +86,23 @@ def weigh(contrasts: Sequence[Contrast], resampled: Resampled, *, n_groups: int)
         verdict, words = _decide(contrast, gain, resampled, is_sure=p < 1 - _LEVEL)
         said = f"{contrast.cell.head} {contrast.cell.name}: {_show(gain)} against {contrast.against.name}"
         yield Finding.of(contrast.cell, verdict, f"{said}{words}{among}")
+
+
+def find_edges(cell: Cell, axes: Mapping[str, Sequence[float]]) -> Iterator[Finding]:
+    """Say of which axes the best configuration has the smallest or the largest value: the best may lie beyond.
+
+    Parameters
+    ----------
+    cell : Cell
+    axes : mapping of str to sequence of float
+        The values of a grid by the name of a setting; axes of fewer than three have nothing but ends.
+    """
+    for name, values in axes.items():
+        own = getattr(cell, name)
+        if own is not None and len(values) > 2 and own in (min(values), max(values)):
+            end, option = "smallest" if own == min(values) else "largest", f"--{name.replace('_', '-')}s"
+            said = f"{cell.head} {cell.name}: its best {name} {own:g} is the {end} of the grid"
+            yield Finding.of(cell, "edge", f"{said}: try others by {option}")
 
 
 def _decide(contrast: Contrast, gain: Interval, resampled: Resampled, *, is_sure: bool) -> tuple[str, str]:

@@ -106,8 +106,8 @@ class Grid:
     settings : mapping
         What all heads have in common: ``epochs``, ``loss`` …
     outputs : mapping of modality to tuple of str
-        Requests of outputs that are compared, two or more; the others are set against the first. Fusion ``layers``
-        passes by what names a single output.
+        Requests of outputs that are compared, two or more; the others are set against the first. Fusions that
+        map each output alike (`heads.data.fusion.LAYERED`) pass by what names a single output.
     hold_out : str or None
         Of `heads.data.held_out.HOLD_OUTS`: fit once more without each generator, or origin, and judge these rows.
     select : {"score", "held-out"}

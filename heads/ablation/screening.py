@@ -17,6 +17,7 @@ from heads.ablation.comparison import Summary
 from heads.ablation.components import Components
 from heads.ablation.grid import Cell, Grid
 from heads.ablation.study import EpochProgress, Study, Trial
+from heads.data.fusion import LAYERED
 from heads.head.kinds import find_kind
 
 __all__ = ["FINALISTS", "MOST_FINALISTS", "ROUNDS", "Round", "Screened", "choose_finalists", "screen", "screen_grid"]
@@ -186,7 +187,7 @@ def _trial_of(
     """Return what fits configurations of the group of one on components of its vectors."""
     columns = study.columns(first)
     fit_rows = study.parts[0].fit_rows
-    components = Components(study.source(first), columns, rows=fit_rows, is_shared=first.fusion == "layers")
+    components = Components(study.source(first), columns, rows=fit_rows, is_shared=first.fusion in LAYERED)
     # A step of AdamW moves a hidden unit in proportion to its inputs: with fewer of them the same rate does less, but
     # they are the ones that matter. Measured: with the root of the ratio the rates keep their ranks.
     gain = math.sqrt(columns.width / components.n_columns)

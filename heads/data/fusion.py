@@ -11,6 +11,7 @@ from heads.errors import HeadsError
 
 __all__ = [
     "FUSIONS",
+    "LAYERED",
     "STRUCTURED",
     "check_columns",
     "check_fusion",
@@ -33,11 +34,15 @@ FUSIONS: Mapping[str, tuple[str, ...]] = {
     "gated": ("text", "image"),
     "mlb": ("text", "image"),
     "layers": ("image",),
+    "rine": ("image",),
 }
 """Modalities that each fusion needs, in the order of their columns."""
 
-STRUCTURED = ("logit-mean", "gated", "mlb", "layers")
+STRUCTURED = ("logit-mean", "gated", "mlb", "layers", "rine")
 """Fusions that are a network of their own (`heads.mlp.fusions`); the others put the vectors side by side."""
+
+LAYERED = ("layers", "rine")
+"""Those that map each output of the modality with the same weights: they need several, all of one width."""
 
 
 def fusion_modalities(fusion: str) -> tuple[str, ...]:
@@ -70,9 +75,9 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
 
 
 def takes_outputs(fusion: str, outputs: str) -> bool:
-    """Return whether a fusion can take these outputs of a modality: ``layers`` needs more than one."""
+    """Return whether a fusion can take these outputs of a modality: one of `LAYERED` needs more than one."""
     numbers = outputs.partition(":")[2]
-    return fusion != "layers" or "," in outputs or (numbers != "" and not numbers.isdigit())
+    return fusion not in LAYERED or "," in outputs or (numbers != "" and not numbers.isdigit())
 
 
 def fuse(fusion: str, vectors: Mapping[str, FloatArray]) -> FloatArray:

@@ -15,7 +15,7 @@ from heads.head.kinds import HEADS, config_class, find_kind
 __all__ = ["MOST_MEMBERS", "EnsembleConfig", "MemberSpec", "name_run"]
 
 MOST_MEMBERS = 16
-_FUSION, _VIEWS = "fusion", "invariant_to"
+_FUSION, _VIEWS, _WEIGHTS = "fusion", "invariant_to", "invariances"
 _MEMBER = re.compile(r"([a-z0-9_]+)(?:\*([1-9][0-9]?))?(?::([a-z-]+))?")
 _RUN = re.compile(r"run:[0-9a-f]{12}")
 _EXAMPLES = "e.g. lda, mlp*5 (five seeds), linear:image (these columns alone)"
@@ -59,7 +59,7 @@ class EnsembleConfig:
     fusion : str
         A key of `heads.data.fusion.FUSIONS`: the columns that there are.
     invariant_to : tuple of str
-        That of the members that have it (`heads.lda`): names of views that show no more than how views differ.
+        That of the members that look at it (`sees_further`): names of views that show no more than how views differ.
     """
 
     members: tuple[str, ...] = ("lda", "linear")
@@ -79,7 +79,7 @@ class EnsembleConfig:
                 raise HeadsError(f"settings of {kind!r:.80} were given, the members are {', '.join(self.members):.200}")
         if not isinstance(self.invariant_to, tuple):
             raise HeadsError(f"invariant_to are {self.invariant_to!r:.80}, expected a list")
-        if self.invariant_to and not any(_takes(kind, _VIEWS) for kind in self.kinds):
+        if self.invariant_to and not any(self.sees_further(spec) for spec in specs):
             named = ", ".join(self.members)
             raise HeadsError(f"invariant_to is no setting of the members {named:.200}: add one that has it, e.g. lda")
         if len({str(self.own.get(kind, {}).get("balance", "none")) for kind in self.kinds}) > 1:
@@ -144,12 +144,19 @@ class EnsembleConfig:
         """Whether a member differs from seed to seed."""
         return any(find_kind(kind).is_random for kind in self.kinds)
 
+    def sees_further(self, spec: MemberSpec) -> bool:
+        """Return whether one of `specs` looks at ``invariant_to``; one that gives those views no weight does not."""
+        known = config_class(spec.kind).__dataclass_fields__
+        if _WEIGHTS not in known:
+            return _VIEWS in known
+        return any(self.own.get(spec.kind, {}).get(_WEIGHTS, known[_WEIGHTS].default))
+
     def of(self, spec: MemberSpec) -> Any:
         """Return the config of one of `specs`."""
         values = dict(self.own.get(spec.kind, {}))
         if find_kind(spec.kind).is_network:
             values["fusion"] = spec.fusion or self.fusion
-        if _takes(spec.kind, _VIEWS):
+        if self.sees_further(spec):
             values[_VIEWS] = self.invariant_to
         return config_class(spec.kind).from_mapping(values)
 
@@ -195,7 +202,3 @@ def _complete(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise HeadsError(f"{kind}.{_VIEWS} is {settings[_VIEWS]!r:.80}, expected it of the ensemble: {_VIEWS}")
     complete = asdict(config_class(kind).from_mapping(settings))
     return {name: value for name, value in complete.items() if name not in (_FUSION, _VIEWS)}
-
-
-def _takes(kind: str, name: str) -> bool:
-    return name in config_class(kind).__dataclass_fields__

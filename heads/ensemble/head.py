@@ -98,7 +98,7 @@ class EnsembleHead:
     def notes_(self) -> Sequence[str]:
         """What members say to whoever fitted them, each thing once."""
         told = (
-            f"member {member.head.kind}: {note}"
+            f"member {member.head.kind}: {note}".replace("--set ", f"--set {member.head.kind}.")
             for member in self.members
             if isinstance(member.head, Noting)
             for note in member.head.notes_
@@ -125,8 +125,8 @@ class EnsembleHead:
         self._n_features = X.shape[1]
         for place, member in self._to_fit():
             own = member.take(select[0]), select[1]
-            told = _tell(place, progress)
-            member.head.fit(member.take(X), targets, select=own, seed=self._seed(place, seed), progress=told)
+            its, told = self.config.specs[place].seed(seed), _tell(place, progress)
+            member.head.fit(member.take(X), targets, select=own, seed=its, progress=told)
         return self
 
     def fit_rows(
@@ -142,16 +142,13 @@ class EnsembleHead:
         """Fit each member on rows of a source, as it does by itself."""
         self._n_features = source.n_columns
         for place, member in self._to_fit():
-            rows, told = member.take_rows(source), _tell(place, progress)
-            own = self._seed(place, seed)
-            member.head.fit_rows(rows, targets, fit_rows, select_rows, seed=own, progress=told)
+            spec, told = self.config.specs[place], _tell(place, progress)
+            rows = member.take_rows(source, sees_further=self.config.sees_further(spec))
+            member.head.fit_rows(rows, targets, fit_rows, select_rows, seed=spec.seed(seed), progress=told)
         return self
 
     def _to_fit(self) -> Sequence[tuple[int, Member]]:
         return () if self.config.are_runs else tuple(enumerate(self.members))
-
-    def _seed(self, place: int, seed: int) -> int:
-        return self.config.specs[place].seed(seed)
 
     def predict_proba(self, X: FloatArray) -> Prediction:
         """Return the mean of what the members say of ``X`` (n, d)."""

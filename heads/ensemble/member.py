@@ -29,9 +29,9 @@ class Member:
         """Return the columns of ``X`` (n, d) that are the head's."""
         return X if self.ranges is None else _take(X, self.ranges)
 
-    def take_rows(self, source: RowSource) -> RowSource:
-        """Return a source of the same rows with the head's columns."""
-        return source if self.ranges is None else _ColumnRows(source, self.ranges)
+    def take_rows(self, source: RowSource, *, sees_further: bool) -> RowSource:
+        """Return the same rows with the head's columns; without the views that show only how views differ, or with."""
+        return _MemberRows(source, self.ranges, source.n_all_views if sees_further else source.n_views)
 
     def predict(self, X: FloatArray) -> Prediction:
         """Return what the head says of rows of all columns."""
@@ -48,19 +48,15 @@ def first_unused(ranges: Iterable[Ranges], n_columns: int) -> int | None:
     return reached if reached < n_columns else None
 
 
-class _ColumnRows:
-    """Some columns of the rows of another source."""
+class _MemberRows:
+    """The rows of another source, with some columns and views of theirs."""
 
-    def __init__(self, source: RowSource, ranges: Ranges) -> None:
-        self._source, self._ranges = source, ranges
+    def __init__(self, source: RowSource, ranges: Ranges | None, n_all_views: int) -> None:
+        self._source, self._ranges, self.n_all_views = source, ranges, n_all_views
 
     @property
     def n_views(self) -> int:
         return self._source.n_views
-
-    @property
-    def n_all_views(self) -> int:
-        return self._source.n_all_views
 
     @property
     def n_rows(self) -> int:
@@ -68,10 +64,11 @@ class _ColumnRows:
 
     @property
     def n_columns(self) -> int:
-        return sum(stop - start for start, stop in self._ranges)
+        return sum(stop - start for start, stop in self._ranges or ((0, self._source.n_columns),))
 
     def read(self, rows: IntArray, view: int = 0) -> NDArray[np.float16] | NDArray[np.float32]:
-        return _take(self._source.read(rows, view), self._ranges)
+        found = self._source.read(rows, view)
+        return found if self._ranges is None else _take(found, self._ranges)
 
 
 def _take(X: FloatArray, ranges: Ranges) -> FloatArray:

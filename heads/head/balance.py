@@ -67,6 +67,8 @@ def balance_of(settings: Mapping[str, Any]) -> str:
 def _weights_of(targets: Targets, task: Task, balance: str) -> NDArray[np.float64]:
     weights = np.ones(len(targets))
     rows = np.flatnonzero(targets.applies[task.name])
+    if not len(rows):
+        return weights
     classes, y = np.unique(targets.y[task.name][rows], return_inverse=True)
     if balance == "class":
         weights[rows] = len(rows) / len(classes) / np.bincount(y)[y]

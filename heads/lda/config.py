@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from heads.errors import HeadsError
 from heads.files.ranges import Range
+from heads.head.balance import check_balance
 from heads.head.saved import check_settings
 from heads.head.view_differences import check_names
 
@@ -38,12 +39,16 @@ class LdaConfig:
         rule: their differences say as much.
     invariant_to : tuple of str
         Names of views that show no more than how views differ: neither their labels nor their scores are used.
+    balance : {"none", "class"}
+        With ``class`` all classes have the same prior, and weigh the same where strengths and temperature are chosen
+        (`heads.head.balance`). The covariance, which they have in common, is that of the rows.
     """
 
     gammas: tuple[float, ...] = (0.0, 0.3, 1.0, 3.0, 10.0)
     shrinkages: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     labels: tuple[str, ...] = LABELS[:1]
     invariant_to: tuple[str, ...] = ()
+    balance: str = "none"
 
     def __post_init__(self) -> None:
         for name, numbers in (("gammas", GAMMA), ("shrinkages", SHRINKAGE)):
@@ -53,12 +58,18 @@ class LdaConfig:
         if not self.labels or not all(name in LABELS for name in self.labels):
             raise HeadsError(f"labels are {self.labels!r:.80}, expected some of {', '.join(LABELS)}")
         check_names(self.invariant_to)
+        check_balance(self.balance)
+        if self.balance == "origin":
+            raise HeadsError(
+                "balance is 'origin', head lda has 'none' and 'class': take one of these, or --head linear"
+            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Build from parsed JSON or TOML; unknown keys are refused."""
         check_settings(cls, values, kind="lda")
-        for name, given in values.items():
+        lists = {name: given for name, given in values.items() if name != "balance"}
+        for name, given in lists.items():
             if not isinstance(given, list | tuple):
                 raise HeadsError(f"{name} are {given!r:.80}, expected a list")
-        return cls(**{name: tuple(given) for name, given in values.items()})
+        return cls(**{**values, **{name: tuple(given) for name, given in lists.items()}})

@@ -14,7 +14,12 @@ __all__ = ["invariant_scores"]
 
 
 def invariant_scores(
-    moments: Moments, differences: NDArray[np.float64] | None, *, gamma: float, shrinkage: float
+    moments: Moments,
+    differences: NDArray[np.float64] | None,
+    *,
+    gamma: float,
+    shrinkage: float,
+    has_priors: bool = True,
 ) -> Scores:
     """Return the `gaussian_scores` of the covariance ``within + gamma * differences + shrinkage * variance * I``.
 
@@ -31,6 +36,8 @@ def invariant_scores(
     differences : float64 array (d, d) or None
         Mean outer product of the differences between views.
     gamma, shrinkage : float
+    has_priors : bool
+        As of `gaussian_scores`.
     """
     covariance = moments.scatter / moments.n
     variance = float(np.trace(covariance)) / len(covariance)
@@ -44,4 +51,4 @@ def invariant_scores(
             f"the covariance of {len(covariance)} columns is not positive definite with shrinkage {shrinkage:.3g}"
         )
     solved, _ = lapack.dpotrs(factor, moments.centres.T, lower=1)
-    return gaussian_scores(moments, (1 + shrinkage) * solved.T)
+    return gaussian_scores(moments, (1 + shrinkage) * solved.T, has_priors=has_priors)

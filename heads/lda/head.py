@@ -13,6 +13,7 @@ from heads.data.row_source import ArrayRows, RowSource, read_views
 from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.files.contents import Contents
+from heads.head.balance import task_weights
 from heads.head.checks import check_fit_rows, check_labels
 from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
@@ -21,7 +22,7 @@ from heads.head.saved import Description, read_description, write_description
 from heads.head.scaling import check_features
 from heads.head.view_differences import check_further
 from heads.lda.config import LABELS, LdaConfig
-from heads.lda.path import Strengths, fit_task
+from heads.lda.path import SelectRows, Strengths, fit_task
 from heads.lda.rows import ViewMoments
 
 __all__ = ["LdaHead"]
@@ -123,7 +124,8 @@ class LdaHead:
         self.strengths_: dict[str, Strengths] = {}
         for task in self.tasks:
             chosen = select[1].applies[task.name]
-            of_task = Z if chosen.all() else Z[chosen], select[1].y[task.name][chosen]
+            weights = task_weights(select[1], task, self.config.balance, rows=chosen)
+            of_task = SelectRows(Z if chosen.all() else Z[chosen], select[1].y[task.name][chosen], weights)
             found = fit_task(task, moments, self.config, select=of_task, report=report)
             layers[task.name], self.strengths_[task.name] = found
         self._layers, self._history = LinearLayers(moments.scaler, layers), tuple(history)

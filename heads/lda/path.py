@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heads.data.tasks import IntArray, Task
 from heads.errors import HeadsError
 from heads.head.class_scores import calibrate
@@ -18,7 +21,7 @@ from heads.lda.discriminants import invariant_scores
 from heads.lda.rows import ViewMoments
 from heads.lda.search import Place, climb, every_place
 
-__all__ = ["Strengths", "fit_task"]
+__all__ = ["SelectRows", "Strengths", "fit_task"]
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -41,8 +44,26 @@ class Strengths:
         return cls(**value)
 
 
+@dataclass(frozen=True)
+class SelectRows:
+    """Standardised select rows of one task, in all views to learn from.
+
+    Attributes
+    ----------
+    X : float32 array (m, d)
+    y : int array (m,)
+        Their classes.
+    weights : float64 array (m,) or None
+        What they weigh; None where all weigh the same.
+    """
+
+    X: FloatArray
+    y: IntArray
+    weights: NDArray[np.float64] | None
+
+
 def fit_task(
-    task: Task, rows: ViewMoments, config: LdaConfig, *, select: tuple[FloatArray, IntArray], report: Report
+    task: Task, rows: ViewMoments, config: LdaConfig, *, select: SelectRows, report: Report
 ) -> tuple[Layer, Strengths]:
     """Fit a task with strengths of the config; return the fit that its select rows prefer, and its strengths.
 
@@ -51,8 +72,7 @@ def fit_task(
     task : Task
     rows : ViewMoments
     config : LdaConfig
-    select : (float32 array (m, d), int array (m,))
-        Standardised select rows of the task, in all views to learn from, and their classes.
+    select : SelectRows
     report : callable
         Given the record of each fit.
     """
@@ -64,11 +84,11 @@ def fit_task(
         gammas = [gammas[len(gammas) // 2]]
     sizes = len(gammas), len(shrinkages)
     place: Place = tuple(size // 2 for size in sizes)
-    searches = bool(len(select[1])) and len(rows.classes(task)) > 1
+    searches = bool(len(select.y)) and len(rows.classes(task)) > 1
     smooth = choose_criterion(task, n_views=rows.n_views) == "log_loss"
     ends: list[_Fit] = []
     for labels in rows.labels if searches else rows.labels[:1]:
-        fits = _Fits(task, labels, rows, select=select, report=report)
+        fits = _Fits(task, labels, rows, select=select, has_priors=config.balance == "none", report=report)
 
         def merit(at: Place, fits: _Fits = fits) -> tuple[float, float]:
             return fits.at(gammas[at[0]], shrinkages[at[1]]).merit
@@ -98,20 +118,23 @@ class _Fits:
         labels: str,
         rows: ViewMoments,
         *,
-        select: tuple[FloatArray, IntArray],
+        select: SelectRows,
+        has_priors: bool,
         report: Report,
     ) -> None:
         self._task, self._labels, self._rows = task, labels, rows
         self._moments, self._present = rows.of_task(task, labels), rows.classes(task)
-        self._select, self._report = select, report
+        self._select, self._has_priors, self._report = select, has_priors, report
         self.at = cache(self._fit)
 
     def _fit(self, gamma: float, shrinkage: float) -> _Fit:
-        task, strengths = self._task, Strengths(self._labels, gamma, shrinkage)
-        scores = invariant_scores(self._moments, self._rows.differences, gamma=gamma, shrinkage=shrinkage)
-        ((logits, factor),) = calibrate([scores], self._present, *self._select)
+        task, select, strengths = self._task, self._select, Strengths(self._labels, gamma, shrinkage)
+        scores = invariant_scores(
+            self._moments, self._rows.differences, gamma=gamma, shrinkage=shrinkage, has_priors=self._has_priors
+        )
+        ((logits, factor),) = calibrate([scores], self._present, select.X, select.y, weights=select.weights)
         layer = Layer.build(task, self._present, logits)
-        judged = layer.score(task, *self._select)
+        judged = layer.score(task, select.X, select.y, weights=select.weights)
         self._report({"task": task.name, **asdict(strengths), "factor": factor, **judged})
         score, loss = judged["score"], judged["select_loss"]
         if score is None or loss is None:

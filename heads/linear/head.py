@@ -45,7 +45,8 @@ class LinearConfig:
         whatever the number of strengths and of folds; a softmax whose temperature is fitted on the select rows makes
         their scores probabilities.
     strengths : tuple of float
-        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. ``ridge`` and ``lda`` are
+        Values of scikit-learn's ``C`` to choose from; a lower one regularises more. Those above 1 are tried one after
+        another, as long as each is better than all before it. ``ridge`` and ``lda`` are
         regularised as if ``1 / C`` more rows had been seen that vary alike in every direction.
     max_iter : int
         Bound on the iterations of one fit of ``logistic``.
@@ -60,7 +61,7 @@ class LinearConfig:
     """
 
     solver: str = "logistic"
-    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+    strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     max_iter: int = 500
     balance: str = "none"
     invariances: tuple[float, ...] = (0.0,)
@@ -241,9 +242,13 @@ class LinearHead:
 
     @property
     def notes_(self) -> Sequence[str]:
-        """Say which strengths stand at an edge of what there was to choose from."""
-        found = self.strengths_.items()
-        return [note for name, value in found for note in edge_notes(name, "strengths", value, self.config.strengths)]
+        """Say which tasks took the strongest or the weakest regularisation that was tried."""
+        notes: list[str] = []
+        for name, best in self.strengths_.items():
+            records = [record for record in self._history if record["task"] == name]
+            if all(record["score"] is not None for record in records):
+                notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
+        return notes
 
     @property
     def n_parameters(self) -> int:

@@ -17,6 +17,8 @@ from heads.linear.rows import LinearRows
 
 __all__ = ["SOLVERS", "choose", "solve_path"]
 
+_WEAK = 1.0
+
 Record = dict[str, Any]
 
 
@@ -33,16 +35,24 @@ def solve_path(
     invariances: Sequence[float],
     max_iter: int,
 ) -> Iterator[tuple[Layer, Record]]:
-    """Fit a task from the strongest regularisation to the weakest; yield each layer with its record, scored."""
+    """Fit a task from the strongest regularisation to the weakest; yield each layer with its record, scored.
+
+    Beyond a strength of 1, where fits take longest, it ends with the first one that is no better than all before it.
+    """
     present, strengths, select = np.unique(rows.y(task)), sorted(strengths), rows.select(task)
     solve = SOLVERS[solver] if len(present) > 1 else _constant
     weights = rows.select_weights(task)
     for invariance in sorted(invariances, reverse=True):
         bent = rows.bent(invariance)
+        merits: list[tuple[float, float]] = []
         for strength, (scores, found) in zip(strengths, solve(bent, task, strengths, max_iter), strict=True):
             layer = Layer.build(task, present, bent.straighten(scores))
             record = {"task": task.name, "strength": strength, "invariance": invariance, **found}
-            yield layer, {**record, **layer.score(task, *select, weights=weights)}
+            record |= layer.score(task, *select, weights=weights)
+            yield layer, record
+            merits.append(_merit(task, record, n_views=rows.n_views))
+            if strength > _WEAK and merits[-1] <= max(merits[:-1], default=(-np.inf, -np.inf)):
+                break
 
 
 def choose(task: Task, steps: Sequence[tuple[Layer, Record]], *, n_views: int) -> tuple[Layer, Record]:
@@ -60,11 +70,14 @@ def choose(task: Task, steps: Sequence[tuple[Layer, Record]], *, n_views: int) -
     """
     if steps[0][1]["score"] is None:
         return steps[len(steps) // 2]
+    return max(steps, key=lambda step: _merit(task, step[1], n_views=n_views))
 
-    def merit(step: tuple[Layer, Record]) -> tuple[float, float]:
-        return task_merit(task, n_views=n_views, score=step[1]["score"], select_loss=step[1]["select_loss"])
 
-    return max(steps, key=merit)
+def _merit(task: Task, record: Record, *, n_views: int) -> tuple[float, float]:
+    """Return `task_merit` of a step; all are alike where the task has no select rows."""
+    if record["score"] is None:
+        return 0.0, 0.0
+    return task_merit(task, n_views=n_views, score=record["score"], select_loss=record["select_loss"])
 
 
 def _constant(rows: LinearRows, task: Task, strengths: Sequence[float], _: int) -> Iterator[Step]:

@@ -31,6 +31,7 @@ _RANGES = {
     "patience": _FEW,
     "min_steps": Range(int, 0, 10**9),
     "weight": _RATE,
+    "contrast": _RATE,
     "lr": _RATE,
     "weight_decay": _RATE,
 }
@@ -47,12 +48,15 @@ class MlpConfig:
         Width of the hidden layer (of each, where the fusion has several).
     components : int
         Principal axes of each modality's standardised columns to which these are turned for training, where there are
-        as many; 0 trains on the columns as they are, as fusion ``layers`` always does. Saved heads take raw columns
-        either way.
+        as many; 0 trains on the columns as they are. Fusions that map each output alike always do. Saved heads take
+        raw columns either way.
     loss : {"multitask", "paper", "joint"}
         See `heads.mlp.losses`.
     weight : float
         λ of the conditional tasks; the joint loss has none.
+    contrast : float
+        ξ: so many times `heads.mlp.losses.contrastive_loss` of the hidden units is added in training. RINE
+        takes 0.1 to 0.2.
     lr, weight_decay : float
         Of AdamW.
     batch_size : int
@@ -75,6 +79,7 @@ class MlpConfig:
     components: int = 1024
     loss: Literal["multitask", "paper", "joint"] = "multitask"
     weight: float = 1.0
+    contrast: float = 0.0
     lr: float = 1e-3
     weight_decay: float = 0.01
     batch_size: int = 256

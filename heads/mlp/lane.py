@@ -81,8 +81,8 @@ class Lane:
         self._select_labels = _labels(self._select_targets, tasks, balance=balance, device=device)
         stacks: dict[Any, list[Member]] = {}
         for member in members:
-            stacks.setdefault((member.network, member.config.weight), []).append(member)
-        self._stacks = [(_stack(network, stack, device, dtype), stack) for (network, _), stack in stacks.items()]
+            stacks.setdefault((member.network, member.config.weight, member.config.contrast), []).append(member)
+        self._stacks = [(_stack(network, stack, device, dtype), stack) for (network, *_), stack in stacks.items()]
         self._step = self._stepper()
 
     def run(self) -> Iterator[Member]:

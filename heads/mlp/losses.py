@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from heads.data.tasks import Task
 
-__all__ = ["OBJECTIVES", "Objective", "joint_loss", "multitask_loss", "paper_loss"]
+__all__ = ["OBJECTIVES", "Objective", "contrastive_loss", "joint_loss", "multitask_loss", "paper_loss"]
 
 Tensors = Mapping[str, Tensor]
+_TEMPERATURE = 0.07
 
 
 def _mean(losses: Tensor, counts: Tensor, row_weight: Tensor | None) -> Tensor:
@@ -139,6 +140,33 @@ def joint_loss(
     marginal = F.softplus(logits[..., 0] - logits[..., 1:].logsumexp(-1))
     losses = torch.where(ai & ~named, marginal, _cross_entropy(logits, target))
     return _mean(losses, known_ai, row_weight)
+
+
+def contrastive_loss(hidden: Tensor, y: Tensors, *, applies: Tensors) -> Tensor:
+    """Pull together the hidden units of rows of one class, and away from those of other rows.
+
+    Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu & Krishnan, "Supervised Contrastive Learning" (2020),
+    equation 2, at temperature 0.07, arXiv:2004.11362; the mean over rows that another row is like. Rows are of one
+    class that are in all tasks: real, or of one generator.
+
+    Parameters
+    ----------
+    hidden : float tensor (..., n, h)
+        The leading axes count heads.
+    y, applies : mapping of task name to tensor (n,)
+        As of `multitask_loss`.
+    """
+    z = F.normalize(hidden, dim=-1)
+    own = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
+    same = ~own
+    for name, rows in applies.items():
+        label = torch.where(rows, y[name], -1)
+        same = same & (label == label.unsqueeze(-1))
+    similarity = (z @ z.mT) / _TEMPERATURE
+    log_share = similarity - similarity.masked_fill(own, -torch.inf).logsumexp(-1, keepdim=True)
+    n_same = same.sum(-1)
+    losses = -torch.where(same, log_share, 0).sum(-1) / n_same.clamp(min=1)
+    return _mean(losses, n_same > 0, None)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from heads.data.tasks import Task
 from heads.errors import HeadsError
 from heads.head.scaling import Standardizer
 from heads.mlp.config import MlpConfig
-from heads.mlp.fusions import Fusion, Parameter, Projection, fusion_network
+from heads.mlp.fusions import Fusion, Parameter, Projection, affine, fusion_network
 from heads.mlp.losses import OBJECTIVES, Objective
 
 __all__ = ["FittedNetwork", "Network", "columns_of", "unstack"]
@@ -68,10 +68,9 @@ class Network:
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
         """All parameters of one head, in the order in which they are drawn."""
-        maps = {}
+        maps: dict[str, Parameter] = {}
         for p in self.projections:
-            maps[f"{p.name}.weight"] = Parameter((self.dim, p.width), p.width)
-            maps[f"{p.name}.bias"] = Parameter((self.dim,), p.width)
+            maps |= affine(p.name, p.width, self.dim)
         return {**maps, **self._network.parameters(self.columns, self.dim, sum(self._sizes.values()))}
 
     @cached_property
@@ -91,10 +90,10 @@ class Network:
     def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the parameters of one head; a task's classifiers do not depend on its place among the tasks."""
         weights = {}
-        for name, (shape, n_inputs) in ((n, (p.shape, p.n_inputs)) for n, p in self.parameters.items()):
-            value = torch.zeros(shape)
-            if n_inputs is not None:
-                value.uniform_(-(n_inputs**-0.5), n_inputs**-0.5, generator=generator)
+        for name, parameter in self.parameters.items():
+            value = torch.zeros(parameter.shape)
+            if parameter.bound is not None:
+                value.uniform_(-parameter.bound, parameter.bound, generator=generator)
             weights[name] = value[self._places] if name.startswith("classifier") else value
         return weights
 
@@ -117,11 +116,15 @@ class Network:
             for p in self.projections
         ]
 
-    def finish(self, projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the logits of K heads from their projections, by output: (K, n), or (K, n, C) with several logits."""
+    def hidden(self, projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+        """Return the hidden units of K heads from their projections: (K, n, h)."""
         n_heads = len(next(iter(weights.values())))  # every network has classifiers beside its projections
         parts = [unstack(value, n_heads, p) for value, p in zip(projected, self.projections, strict=True)]
-        logits = self._network.logits(parts, weights)
+        return self._network.hidden(parts, weights)
+
+    def logits(self, hidden: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the logits of K heads from their hidden units, by output: (K, n), or (K, n, C) with several logits."""
+        logits = self._network.logits(hidden, weights)
         outputs = zip(self._sizes, torch.split(logits, list(self._sizes.values()), dim=2), strict=True)
         return {name: part.squeeze(2) if part.shape[2] == 1 else part for name, part in outputs}
 

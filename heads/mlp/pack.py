@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from heads.mlp.config import MlpConfig
+from heads.mlp.losses import contrastive_loss
 from heads.mlp.network import Network, columns_of
 from heads.mlp.optim import AdamW
 
@@ -50,7 +51,7 @@ class Pack:
     ----------
     network : Network
     configs : sequence of K MlpConfig
-        They differ in learning rate, decay, patience and the like alone.
+        They differ in learning rate, decay, patience and the like alone: not in what the loss is made of.
     weights : sequence of K mapping
         What each head begins with.
     dtype : torch.dtype
@@ -67,7 +68,7 @@ class Pack:
         dtype: torch.dtype,
     ) -> None:
         self.network, self._dtype = network, dtype
-        self._loss_weight = configs[0].weight
+        self._loss_weight, self._contrast = configs[0].weight, configs[0].contrast
         self._weights = {name: torch.stack([w[name] for w in weights]).to(device) for name in network.parameters}
         rates, decays = [c.lr for c in configs], [c.weight_decay for c in configs]
         self._optimizer = AdamW(self._weights, lr=rates, weight_decay=decays)
@@ -81,7 +82,11 @@ class Pack:
         network = self.network
         projected = [value.float().requires_grad_() for value in network.project(X, self._operands())]
         small = {name: self._weights[name].requires_grad_() for name in self._further}
-        loss = self._loss(network.finish(projected, {**self._weights, **small}), labels)
+        weights = {**self._weights, **small}
+        hidden = network.hidden(projected, weights)
+        loss = self._loss(network.logits(hidden, weights), labels)
+        if self._contrast:
+            loss = loss + self._contrast * contrastive_loss(hidden, labels.y, applies=labels.applies)
         gradients = torch.autograd.grad(loss.sum(), [*projected, *small.values()])
         for value in small.values():
             value.requires_grad_(False)
@@ -99,7 +104,7 @@ class Pack:
         """Return the logits of all heads for rows (n, d) of the matrix."""
         with torch.inference_mode():
             projected = [value.float() for value in self.network.project(X, self._operands())]
-            return self.network.finish(projected, self._weights)
+            return self.network.logits(self.network.hidden(projected, self._weights), self._weights)
 
     def evaluate(self, logits: Mapping[str, Tensor], labels: Labels) -> Tensor:
         """Return the loss of each head, (K,)."""

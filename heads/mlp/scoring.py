@@ -114,7 +114,7 @@ def _proba(network: Network, values: Iterator[Tensor], weights: Mapping[str, Ten
     for p in network.projections:
         blocks = [next(values) for _ in range(p.n_blocks)]
         projected.append(blocks[0] if p.n_blocks == 1 else torch.stack(blocks, dim=1).flatten(0, 1))
-    logits = network.finish(projected, weights)
+    logits = network.logits(network.hidden(projected, weights), weights)
     for name, value in logits.items():
         check_finite(value.numpy(), f"the prediction of {name!r}")
     return network.objective.proba(logits, network.tasks)

@@ -18,6 +18,7 @@ from heads.ensemble.config import EnsembleConfig, name_run
 from heads.ensemble.head import EnsembleHead
 from heads.ensemble.member import Member, Ranges
 from heads.errors import HeadsError
+from heads.head.balance import balance_of
 from heads.runs.record import TrainConfig
 from heads.runs.run import Run, load_run
 
@@ -62,6 +63,8 @@ class MemberRuns:
         for run in runs:
             if isinstance(run.head, EnsembleHead):
                 raise HeadsError(f"{run.path} is an ensemble itself: name its members, {_EXAMPLE}")
+            if (balance := balance_of(run.record.config.settings)) != "none":
+                raise HeadsError(f"{run.path} was fitted with balance {balance!r}, expected 'none' of runs to average")
             if run.tasks != runs[0].tasks:
                 raise HeadsError(f"{run.path} has classes {_classes(run)}, {runs[0].path} has {_classes(runs[0])}")
         names = {"members": [name_run(run.record.digest) for run in runs]} if runs else {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from heads.data.columns import Columns
 
-__all__ = ["Fusion", "Parameter", "Projection", "classifier", "classify"]
+__all__ = ["Fusion", "Parameter", "Projection", "affine", "apply_affine"]
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,27 @@ class Parameter:
     Attributes
     ----------
     shape : tuple of int
-    n_inputs : int or None
-        Drawn from U(±1/sqrt(n_inputs)), as torch.nn.Linear does; None begins with zeros.
+    bound : float or None
+        Drawn from U(±bound); None begins with zeros.
     """
 
     shape: tuple[int, ...]
-    n_inputs: int | None
+    bound: float | None
+
+
+def affine(name: str, n_inputs: int, n_outputs: int) -> dict[str, Parameter]:
+    """Return the parameters of a linear map with biases, which begins as torch.nn.Linear does."""
+    bound = n_inputs**-0.5
+    return {f"{name}.weight": Parameter((n_outputs, n_inputs), bound), f"{name}.bias": Parameter((n_outputs,), bound)}
+
+
+def apply_affine(name: str, X: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+    """Map units (K, n, n_inputs) of K heads, each by its own weights: (K, n, n_outputs)."""
+    return torch.baddbmm(weights[f"{name}.bias"].unsqueeze(1), X, weights[f"{name}.weight"].mT)
+
+
+def _classify(hidden: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+    return apply_affine("classifiers", hidden, weights)
 
 
 @dataclass(frozen=True)
@@ -64,21 +79,15 @@ class Fusion:
     parameters : callable
         ``(columns, dim, n_logits) -> {name: Parameter}``: the further parameters of a head. Those whose name begins
         with ``classifier`` have the logits on axis 0.
+    hidden : callable
+        ``(projected, weights) -> (K, n, h)``: the hidden units of K heads at once. ``projected`` has one tensor a
+        projection, (K, n, dim), or (K, n, n_blocks, dim) with several blocks; ``weights`` the further parameters,
+        (K, …).
     logits : callable
-        ``(projected, weights) -> (K, n, n_logits)``: of K heads at once. ``projected`` has one tensor a projection,
-        (K, n, dim), or (K, n, n_blocks, dim) with several blocks; ``weights`` the further parameters, (K, …).
+        ``(hidden, weights) -> (K, n, n_logits)``; by default one linear map, ``classifiers``.
     """
 
     projections: Callable[[Columns], tuple[Projection, ...]]
     parameters: Callable[[Columns, int, int], dict[str, Parameter]]
-    logits: Callable[[Sequence[Tensor], Mapping[str, Tensor]], Tensor]
-
-
-def classifier(name: str, dim: int, n_logits: int) -> dict[str, Parameter]:
-    """Return the parameters of a linear map of ``dim`` units to the logits."""
-    return {f"{name}.weight": Parameter((n_logits, dim), dim), f"{name}.bias": Parameter((n_logits,), dim)}
-
-
-def classify(name: str, hidden: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """Map the hidden units (K, n, dim) of K heads to their logits (K, n, n_logits)."""
-    return torch.baddbmm(weights[f"{name}.bias"].unsqueeze(1), hidden, weights[f"{name}.weight"].mT)
+    hidden: Callable[[Sequence[Tensor], Mapping[str, Tensor]], Tensor]
+    logits: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = _classify

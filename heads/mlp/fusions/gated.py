@@ -9,7 +9,7 @@ from torch import Tensor
 
 from heads.data.columns import Columns
 from heads.errors import HeadsError
-from heads.mlp.fusions.base import Fusion, Parameter, Projection, classifier, classify
+from heads.mlp.fusions.base import Fusion, Parameter, Projection, affine
 
 __all__ = ["GATED"]
 
@@ -27,16 +27,15 @@ def _projections(columns: Columns) -> tuple[Projection, ...]:
 
 
 def _parameters(columns: Columns, dim: int, n_logits: int) -> dict[str, Parameter]:
-    return classifier("classifiers", dim, n_logits)
+    return affine("classifiers", dim, n_logits)
 
 
-def _logits(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+def _hidden(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
     first, second, gate = projected
-    hidden = torch.lerp(second.tanh(), first.tanh(), gate.sigmoid())
-    return classify("classifiers", hidden, weights)
+    return torch.lerp(second.tanh(), first.tanh(), gate.sigmoid())
 
 
-GATED = Fusion(_projections, _parameters, _logits)
+GATED = Fusion(_projections, _parameters, _hidden)
 """The bimodal gated multimodal unit: ``h = z * tanh(W1 x1) + (1 - z) * tanh(W2 x2)``, ``z = σ(Wz [x1, x2])``.
 
 Arevalo, Solorio, Montes-y-Gómez & González, "Gated Multimodal Units for Information Fusion" (2017), section 3.1,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from heads.data.columns import Columns
 from heads.errors import HeadsError
-from heads.mlp.fusions.base import Fusion, Parameter, Projection, classifier, classify
+from heads.mlp.fusions.base import Fusion, Parameter, Projection, affine
 
 __all__ = ["MLB"]
 
@@ -22,15 +22,15 @@ def _projections(columns: Columns) -> tuple[Projection, ...]:
 
 
 def _parameters(columns: Columns, dim: int, n_logits: int) -> dict[str, Parameter]:
-    return classifier("classifiers", dim, n_logits)
+    return affine("classifiers", dim, n_logits)
 
 
-def _logits(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+def _hidden(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
     first, second = projected
-    return classify("classifiers", first.tanh() * second.tanh(), weights)
+    return first.tanh() * second.tanh()
 
 
-MLB = Fusion(_projections, _parameters, _logits)
+MLB = Fusion(_projections, _parameters, _hidden)
 """Multimodal low-rank bilinear pooling: ``P (tanh(U x) ∘ tanh(V y)) + b``; ``dim`` is the rank.
 
 Kim, On, Lim, Kim, Ha & Zhang, "Hadamard Product for Low-rank Bilinear Pooling" (2017), equations 8 and 9,

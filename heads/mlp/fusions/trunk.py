@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from heads.data.columns import Columns
-from heads.mlp.fusions.base import Fusion, Parameter, Projection, classifier, classify
+from heads.mlp.fusions.base import Fusion, Parameter, Projection, affine
 
 __all__ = ["TRUNK"]
 
@@ -17,11 +17,11 @@ def _projections(columns: Columns) -> tuple[Projection, ...]:
 
 
 def _parameters(columns: Columns, dim: int, n_logits: int) -> dict[str, Parameter]:
-    return classifier("classifiers", dim, n_logits)
+    return affine("classifiers", dim, n_logits)
 
 
-def _logits(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
-    return classify("classifiers", projected[0].relu(), weights)
+def _hidden(projected: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    return projected[0].relu()
 
 
-TRUNK = Fusion(_projections, _parameters, _logits)
+TRUNK = Fusion(_projections, _parameters, _hidden)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heads.ablation.findings import Contrast, Finding, weigh
+from heads.ablation.findings import Contrast, Finding, find_edges, weigh
 from heads.ablation.grid import Cell
 
 IMAGE = Cell("mlp", "image")
@@ -42,6 +42,16 @@ def test_few_groups_show_less() -> None:
     assert weigh_fusions({"concat": 0.023}, n_groups=5)["concat"].verdict == "no gain"
     found = weigh_fusions({"concat": 0.5}, n_groups=1)["concat"]
     assert found.verdict == "no gain" and "no gain that these rows could show" in found.sentence
+
+
+def test_the_best_setting_at_an_end_of_its_grid_is_told() -> None:
+    axes = {"dim": (32, 64, 128), "lr": (1e-4, 1e-3, 1e-2), "weight_decay": (0.0, 0.1)}
+    found = list(find_edges(Cell("mlp", "image", dim=128, lr=1e-4, weight_decay=0.1), axes))
+    assert [finding.verdict for finding in found] == ["edge", "edge"]
+    assert found[0].sentence == "mlp image: its best dim 128 is the largest of the grid: try others by --dims"
+    assert found[1].sentence == "mlp image: its best lr 0.0001 is the smallest of the grid: try others by --lrs"
+    inside = Cell("mlp", "image", dim=64, lr=1e-3, weight_decay=0.0)  # of two values each is an end
+    assert not list(find_edges(inside, axes)) and not list(find_edges(Cell("linear", "image"), axes))
 
 
 def test_nothing_is_found_where_nothing_is_compared() -> None:

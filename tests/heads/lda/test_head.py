@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
@@ -79,6 +79,30 @@ def test_views_without_labels_make_a_head_that_holds_under_them() -> None:
     assert {record["labels"] for record in head.history_} == {"clean"}
 
 
+def test_classes_may_weigh_the_same_whatever_their_shares() -> None:
+    rare = np.flatnonzero((TRAIN[1].y["a"] == 1) | (np.arange(300) % 8 == 0))
+    rows, targets = TRAIN[0][rare], TRAIN[1].select(rare)
+    plain, head = (
+        make_head("lda", shrinkages=(0.1,), balance=balance).fit(rows, targets, select=(rows, targets))
+        for balance in ("none", "class")
+    )
+    real = TEST[1].y["a"] == 0
+    wrong = [(h.predict_proba(TEST[0][real]).proba["a"] >= 0.5).mean() for h in (plain, head)]
+    assert wrong[1] < wrong[0]
+    scaler = StandardScaler().fit(rows.astype(np.float64))
+    Z, y = scaler.transform(rows.astype(np.float64)), targets.y["a"]
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1 / 1.1).fit(Z, y)
+    odds = model.decision_function(scaler.transform(TEST[0].astype(np.float64))) - np.log(
+        (y == 1).sum() / (y == 0).sum()
+    )
+    (factor,) = (record["factor"] for record in head.history_ if record["task"] == "a")
+    np.testing.assert_allclose(head.predict_proba(TEST[0]).proba["a"], expit(factor * odds), atol=1e-4)
+    unknown = build_targets(TASKS, {"a": targets.y["a"], "b": np.full(len(rare), -1)})
+    make_head("lda", balance="class").fit(rows, targets, select=(rows, unknown))
+    with pytest.raises(HeadsError, match="head lda has 'none' and 'class'"):
+        make_head("lda", balance="origin")
+
+
 def test_strengths_at_an_edge_are_told() -> None:
     head = make_head("lda", shrinkages=(100.0, 1000.0, 1e4)).fit(*TRAIN, select=SELECT)
     at_edges = [name for name, found in head.strengths_.items() if found.shrinkage != 1000.0]  # type: ignore[attr-defined]
@@ -121,6 +145,8 @@ def test_a_task_without_select_rows_takes_the_middle_strengths() -> None:
         {"invariant_to": [3]},
         {"invariant_to": [""]},
         {"invariant_to": "blur:1.5"},
+        {"balance": "groups"},
+        {"balance": ["class"]},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def test_the_network_is_linear_relu_linear_of_standardised_rows(tmp_path: Path) 
 
 
 def test_one_epoch_of_one_batch_is_one_step_of_adamw_from_the_drawn_weights() -> None:
-    head = MlpHead(TASKS, MlpConfig(dim=5, epochs=1, batch_size=1000, lr=0.01, weight_decay=0.1))
+    head = MlpHead(TASKS, MlpConfig(dim=5, components=0, epochs=1, batch_size=1000, lr=0.01, weight_decay=0.1))
     head.fit(*TRAIN, select=SELECT, seed=3)
     X, targets = TRAIN
     Z = torch.from_numpy(((X - X.mean(0, dtype=float)) / X.std(0, dtype=float)).astype(np.float32))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from heads.data.tasks import Task, default_tasks
-from heads.mlp.losses import OBJECTIVES, joint_loss, multitask_loss, paper_loss
+from heads.mlp.losses import OBJECTIVES, contrastive_loss, joint_loss, multitask_loss, paper_loss
 
 K = 3
 TASKS = default_tasks(["x", "y", "z"])
@@ -312,3 +312,28 @@ def test_only_a_conditional_task_of_many_classes_has_a_spare_logit() -> None:
 def test_an_objective_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         OBJECTIVES["joint"].loss = multitask_loss  # type: ignore[misc]
+
+
+def test_the_contrastive_loss_is_its_formula_and_of_each_head() -> None:
+    rows = [(0, -1), (1, 0), (1, 0), (0, -1), (1, 2), (1, -1), (0, -1), (1, 0)]
+    y, applies = mark(rows)
+    hidden = torch.randn((2, len(rows), 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = []
+    for units in hidden:
+        z = units / units.norm(dim=1, keepdim=True)
+        losses = []
+        for i, row in enumerate(rows):
+            like = [p for p in range(len(rows)) if p != i and rows[p] == row]
+            total = sum(torch.exp(z[i] @ z[k] / 0.07) for k in range(len(rows)) if k != i)
+            shares = [-torch.log(torch.exp(z[i] @ z[p] / 0.07) / total) for p in like]
+            losses += [torch.stack(shares).mean()] if like else []
+        expected.append(torch.stack(losses).mean())
+    torch.testing.assert_close(contrastive_loss(hidden, y, applies=applies), torch.stack(expected))
+
+
+def test_the_contrastive_loss_of_units_that_are_all_off_or_of_no_two_alike_has_a_finite_gradient() -> None:
+    for rows, hidden in (([(0, -1), (0, -1), (1, 0)], torch.zeros(3, 4)), ([(0, -1), (1, 0)], torch.ones(2, 4))):
+        hidden.requires_grad_()
+        y, applies = mark(rows)
+        loss = contrastive_loss(hidden, y, applies=applies)
+        assert torch.autograd.grad(loss, hidden)[0].isfinite().all() and loss.isfinite()

@@ -86,6 +86,9 @@ def test_runs_that_do_not_fit_together_are_told(folder: Path, store: FeatureStor
     train_run(other, tmp_path / "two", head="linear", fusion="image", strengths=[0.01])
     with pytest.raises(HeadsError, match=r"two has classes real, ai, sd21, sdxl, .*image has real, ai, sd21"):
         MemberRuns.find({"members": f"{folder / 'image'},{tmp_path / 'two'}"}, folds=None)
+    train_run(store, tmp_path / "even", head="linear", fusion="image", strengths=[0.01], balance="class")
+    with pytest.raises(HeadsError, match="even was fitted with balance 'class', expected 'none'"):
+        MemberRuns.find({"members": f"{folder / 'image'},{tmp_path / 'even'}"}, folds=None)
     with pytest.raises(HeadsError, match="names kinds of heads and folders of runs"):
         MemberRuns.find({"members": f"linear,{folder / 'image'}"}, folds=None)
     with pytest.raises(HeadsError, match="--folds fits heads anew"):

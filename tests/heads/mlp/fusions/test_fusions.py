@@ -13,6 +13,7 @@ import torch
 from heads.data.columns import Block, Columns
 from heads.data.fusion import (
     FUSIONS,
+    LAYERED,
     STRUCTURED,
     check_columns,
     check_fusion,
@@ -82,7 +83,14 @@ def layers(X: np.ndarray, w: Weights) -> np.ndarray:
     return linear(hidden, w, "classifiers")
 
 
-FORMULAS = {"logit-mean": logit_mean, "gated": gated, "mlb": mlb, "layers": layers}
+def rine(X: np.ndarray, w: Weights) -> np.ndarray:
+    share = np.exp(w["importance"]) / np.exp(w["importance"]).sum(axis=0)
+    first, second = (relu(linear(relu(linear(part, w, "hidden")), w, "layer")) for part in (X[:, :4], X[:, 4:]))
+    summary = relu(linear(share[0] * first + share[1] * second, w, "summary0"))
+    return linear(relu(linear(summary, w, "summary1")), w, "classifiers")
+
+
+FORMULAS = {"logit-mean": logit_mean, "gated": gated, "mlb": mlb, "layers": layers, "rine": rine}
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -113,8 +121,9 @@ def test_a_head_of_every_fusion_is_saved_with_its_columns(fusion: str, tmp_path:
     assert fields["fitted"]["columns"] == columns_for(fusion).to_json()
 
 
-def test_the_layers_begin_with_equal_shares() -> None:
-    network = Network("layers", columns_for("layers"), DIM, "multitask", TASKS)
+@pytest.mark.parametrize("fusion", LAYERED)
+def test_the_layers_begin_with_equal_shares(fusion: str) -> None:
+    network = Network(fusion, columns_for(fusion), DIM, "multitask", TASKS)
     assert not network.draw(torch.Generator().manual_seed(0))["importance"].any()
 
 
