@@ -17,6 +17,7 @@ from heads.files.contents import Contents
 from heads.files.ranges import Range
 from heads.head.balance import check_balance
 from heads.head.checks import check_fit_rows, check_parts
+from heads.head.edges import edge_notes
 from heads.head.linear_layers import Layer, LinearLayers
 from heads.head.protocol import FloatArray, Prediction, Progress
 from heads.head.saved import Description, check_settings, read_description, write_description
@@ -29,7 +30,6 @@ __all__ = ["LinearConfig", "LinearHead"]
 
 _STRENGTH = Range(float, 1e-12, 1e12)
 _INVARIANCE = Range(float, 0, 1e6)
-_WEIGHT = 3.0
 _MAX_ITER = Range(int, 1, 10**6)
 
 
@@ -52,11 +52,10 @@ class LinearConfig:
         Bound on the iterations of one fit of ``logistic``.
     balance : {"none", "class", "origin"}
         What weighs the same in the loss of ``logistic`` (`heads.head.balance`).
-    invariances : tuple of float or None
+    invariances : tuple of float
         Of ``logistic``, to choose from: the penalty is ``coef^T (I + invariance * differences) coef / (2 C)``, with the
         mean outer product of what a row is in a view less what it is in the clean one. The middle one is taken where
-        the clean view alone is trained on: rows of it cannot choose. None: 3 where ``invariant_to`` names views, else
-        0.
+        the clean view alone is trained on: rows of it cannot choose.
     invariant_to : tuple of str
         Names of views that show no more than how views differ: neither their labels nor their scores are used.
     """
@@ -65,7 +64,7 @@ class LinearConfig:
     strengths: tuple[float, ...] = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     max_iter: int = 500
     balance: str = "none"
-    invariances: tuple[float, ...] | None = None
+    invariances: tuple[float, ...] = (0.0,)
     invariant_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,17 +76,15 @@ class LinearConfig:
         check_balance(self.balance)
         if self.balance != "none" and self.takes_moments:
             raise HeadsError(f"balance is {self.balance!r}, solver {self.solver!r} has 'none' alone: take 'logistic'")
-        if not 0 < len(self.weights) <= 1000 or not all(map(_INVARIANCE.holds, self.weights)):
+        if not 0 < len(self.invariances) <= 1000 or not all(map(_INVARIANCE.holds, self.invariances)):
             raise HeadsError(f"invariances are {self.invariances!r:.80}, expected 1 to 1000 times {_INVARIANCE}")
         check_names(self.invariant_to)
-        if self.takes_moments and any(self.weights):
-            raise HeadsError(f"invariances are of solver logistic, solver is {self.solver!r}: expected none of them")
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """The invariances to choose from."""
-        default = (_WEIGHT,) if self.invariant_to else (0.0,)
-        return default if self.invariances is None else self.invariances
+        if self.takes_moments and any(self.invariances):
+            raise HeadsError(
+                f"invariances are of solver logistic, solver is {self.solver!r}: expected [0] or --head lda"
+            )
+        if self.invariant_to and not any(self.invariances):
+            raise HeadsError("invariant_to needs invariances above 0: --set invariances=[3], or --head lda")
 
     @property
     def takes_moments(self) -> bool:
@@ -100,8 +97,6 @@ class LinearConfig:
         check_settings(cls, values, kind="linear")
         lists = {"strengths": "numbers", "invariances": "numbers", "invariant_to": "views"}
         for name in lists.keys() & values.keys():
-            if name == "invariances" and values[name] is None:
-                continue
             if not isinstance(values[name], list | tuple):
                 raise HeadsError(f"{name} are {values[name]!r:.80}, expected a list of {lists[name]}")
             values = {**values, name: tuple(values[name])}
@@ -240,10 +235,20 @@ class LinearHead:
 
     def _invariances(self, rows: LinearRows) -> Sequence[float]:
         """Return those of the config that can be chosen from."""
-        found = sorted(set(self.config.weights))
+        found = sorted(set(self.config.invariances))
         if not any(found) or rows.differences is None:
             return [0.0]
         return found if rows.n_views > 1 else [found[len(found) // 2]]
+
+    @property
+    def notes_(self) -> Sequence[str]:
+        """Say which tasks took the strongest or the weakest regularisation that was tried."""
+        notes: list[str] = []
+        for name, best in self.strengths_.items():
+            records = [record for record in self._history if record["task"] == name]
+            if all(record["score"] is not None for record in records):
+                notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
+        return notes
 
     @property
     def n_parameters(self) -> int:

@@ -119,5 +119,5 @@ def test_views_that_teach_nothing_but_how_views_differ_reach_the_members_that_lo
     lda = make_head("lda", invariant_to=("far",))
     lda.fit_rows(ArrayRows(views[:, :, 2:].copy(), n_further=1), y, *rows)
     assert_equal(head.members[0].predict(TEST[0]), lda.predict_proba(TEST[0][:, 2:].copy()))
-    linear = make_head("linear", invariant_to=("far",)).fit_rows(ArrayRows(views, n_further=1), y, *rows)
+    linear = make_head("linear").fit_rows(ArrayRows(views[:2]), y, *rows)
     assert_equal(head.members[1].predict(TEST[0]), linear.predict_proba(TEST[0]))
