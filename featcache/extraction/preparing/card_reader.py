@@ -80,6 +80,7 @@ class CardReader:
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order."""
         while True:
+            self._settle()
             self._open_windows(readings)
             if not self._order:
                 return
@@ -88,12 +89,18 @@ class CardReader:
                 if first.is_left:
                     self._wait_for_others()
                 else:
-                    places, done = self._windows.popleft()
-                    done.result()
-                    self._leave([each for each in places if each.prepared is None and not each.is_left])
+                    self._settle(is_waiting=True)
                     self._open_windows(readings)
             self._order.popleft()
             yield first.prepared
+
+    def _settle(self, *, is_waiting: bool = False) -> None:
+        """Leave to the others what the card has left of windows that it is done with; wait for one if there is none."""
+        while self._windows and (is_waiting or self._windows[0][1].done()):
+            places, done = self._windows.popleft()
+            done.result()
+            self._leave([each for each in places if each.prepared is None])
+            is_waiting = False
 
     def _open_windows(self, readings: Iterator[Reading | None]) -> None:
         """Draw readings, as many as may be in work."""

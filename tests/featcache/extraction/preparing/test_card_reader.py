@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing import card_reader
-from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card import Card, Loaded
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
@@ -132,6 +133,18 @@ def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Readin
     assert [doubt.reason for doubt in doubts] == [
         "failed 3 times, at last with RuntimeError: an illegal memory access was encountered"
     ]
+
+
+def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(readings: list[Reading]) -> None:
+    others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
+    card, found = Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), []
+    plain = [reading for reading in readings if isinstance(card.load(reading), Loaded) and reading.row != 20]
+    assert len(plain) > 3 * 8
+    with CardReader(card, others, n_threads=2) as reader:
+        for prepared in reader.prepare(iter(plain)):
+            found.append(prepared.reading)
+            wait([done for _, done in reader._windows])
+    assert found == plain
 
 
 def test_readings_may_pause(readings: list[Reading]) -> None:
