@@ -135,11 +135,14 @@ def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Readin
     ]
 
 
-def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(readings: list[Reading]) -> None:
+def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(
+    readings: list[Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_reader, "_WINDOW", 4)
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     card, found = Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), []
     plain = [reading for reading in readings if isinstance(card.load(reading), Loaded) and reading.row != 20]
-    assert len(plain) > 3 * 8
+    assert len(plain) > 5 * 4
     with CardReader(card, others, n_threads=2) as reader:
         for prepared in reader.prepare(iter(plain)):
             found.append(prepared.reading)
