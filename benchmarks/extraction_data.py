@@ -23,7 +23,7 @@ _WORDS = (
 _VOCABULARY = 30_522
 
 
-def write_data(folder: Path, n_scenes: int, *, n_drawn: int = 512) -> Path:
+def write_data(folder: Path, n_scenes: int, *, n_drawn: int = 512, shrink: int = 1) -> Path:
     """Write six pictures of about 500 pixels (JPEG, quality 90) and one caption of about 13 tokens a scene.
 
     Pictures are noise with the falling spectrum of photographs, so that the files are about as large as theirs, and
@@ -37,6 +37,8 @@ def write_data(folder: Path, n_scenes: int, *, n_drawn: int = 512) -> Path:
         How many.
     n_drawn : int
         Scenes with pictures of their own; the files of further ones differ from theirs only in bytes after the end.
+    shrink : int
+        How many times smaller pictures are a side.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -49,7 +51,11 @@ def write_data(folder: Path, n_scenes: int, *, n_drawn: int = 512) -> Path:
             for number, (name, size) in enumerate(zip(("real", *GENERATORS), _SIZES, strict=True)):
                 path = folder / f"{scene:05d}-{name}.jpg"
                 drawn = folder / f"{scene % n_drawn:05d}-{name}.jpg"
-                data = _jpeg(rng, size, 1.0 + 0.1 * number) if drawn == path else drawn.read_bytes()
+                data = (
+                    _jpeg(rng, (size[0] // shrink, size[1] // shrink), 1.0 + 0.1 * number)
+                    if drawn == path
+                    else drawn.read_bytes()
+                )
                 path.write_bytes(data if drawn == path else data + str(scene).encode())
                 split = ("train", "train", "valid", "test")[scene % 4]
                 rows.writerow((path.stem, path.name, caption, int(number > 0), name, split, scene))
