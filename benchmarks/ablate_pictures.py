@@ -79,11 +79,11 @@ def bench_pictures(folder: Path | None, *, is_quick: bool) -> list[Measure]:
     return [*measures, Measure(name, "", (difference.high,), at_least=0.0, note=note)]
 
 
-def extract_layers(folder: Path, views: Sequence[str]) -> FeatureStore:
+def extract_layers(folder: Path, views: Sequence[str], *, dtype: str = "float32") -> FeatureStore:
     """Encode what the cache lacks: every layer's class token of the pictures, under each view."""
-    cache = Cache.open_or_create(folder, Defaults("float32", "float16"))
+    cache = Cache.open_or_create(folder, Defaults(dtype, "float16"))
     model = resolve_model(str(MODEL))
-    spec = ImageSpec(model, tuple(f"layers:{k}" for k in range(1, 13)))
+    spec = ImageSpec(model, tuple(f"layers:{k}" for k in range(1, 13)), compute_dtype=dtype)
     extract(Manifest.from_source(DATA), cache, [spec], views=views, options=ExtractOptions(device="cpu"))
     return open_store(folder)
 

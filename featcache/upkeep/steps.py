@@ -276,7 +276,7 @@ def _uses(status: CacheStatus) -> list[Step]:
                 words += [f"--{modality}-encoder", stored[0]]
         fusion = ("--fusion", _FUSIONS[there]) if there in _FUSIONS else ()
         if dataset.is_trainable:
-            steps.append(Step("train a head", ("heads", "train", *words, *fusion, "--loss", "multitask")))
+            steps.append(Step("train a head", ("heads", "train", *words, *fusion)))
         else:
             out = str(Path(f"{dataset.name}.npz"))
             steps.append(Step("take the vectors out", ("featcache", "export", *words, "--out", out)))

@@ -59,14 +59,19 @@ if TYPE_CHECKING:
 __all__ = ["fitted_summary", "print_fitted", "train"]
 
 BalanceName = StrEnum("BalanceName", {name: name for name in BALANCES})  # type: ignore[misc]
-_MLP, _CONCAT = HeadName("mlp"), FusionName("concat")
+_CONCAT = FusionName("concat")
 
 
 def train(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     head: Annotated[
-        HeadName, typer.Option(metavar="H", help=f"Kind of head: {', '.join(HeadName)}.", rich_help_panel=HEAD)
-    ] = _MLP,
+        HeadName | None,
+        typer.Option(
+            metavar="H",
+            help=f"Kind of head: {', '.join(HeadName)}; default: ensemble of lda and mlp, or mlp with options of mlp.",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
     loss: LossChoice = None,
     fusion: Annotated[
         FusionName,
@@ -136,7 +141,12 @@ def train(
 ) -> None:
     """Fit one head on split train; select and calibrate on split valid; never look at test."""
     names = view_names(views)
-    options: dict[str, object] = {"head": head.value, "loss": loss and loss.value, "fusion": fusion.value, "dim": dim}
+    options: dict[str, object] = {
+        "head": head and head.value,
+        "loss": loss and loss.value,
+        "fusion": fusion.value,
+        "dim": dim,
+    }
     options |= {
         "preset": preset and preset.value,
         "balance": balance and balance.value,
@@ -158,6 +168,7 @@ def train(
     from heads.runs.calibration import check_apart, save_fitted
     from heads.runs.calibration_rows import check_fit_rows
     from heads.runs.crossfit import cross_fit
+    from heads.runs.default_head import name_head
     from heads.runs.fitting import build_record, fit_run, parse_config
     from heads.runs.members import MemberRuns
     from heads.runs.run import Run, prepare_run_out
@@ -165,6 +176,7 @@ def train(
 
     demand = Demand(max_fpr, max_fnr, confidence)
     check_apart(demand, folds)
+    values = name_head(values, on_network=device is not None or memory is not None)
     runs, values = MemberRuns.find(values, folds=folds)
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:

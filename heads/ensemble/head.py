@@ -98,7 +98,7 @@ class EnsembleHead:
     def notes_(self) -> Sequence[str]:
         """What members say to whoever fitted them, each thing once."""
         told = (
-            f"member {member.head.kind}: {note}"
+            f"member {member.head.kind}: {note}".replace("--set ", f"--set {member.head.kind}.")
             for member in self.members
             if isinstance(member.head, Noting)
             for note in member.head.notes_

@@ -233,6 +233,13 @@ class LinearHead:
         self._layers, self._history = LinearLayers(rows.scaler, layers), tuple(history)
         return self
 
+    def _invariances(self, rows: LinearRows) -> Sequence[float]:
+        """Return those of the config that can be chosen from."""
+        found = sorted(set(self.config.invariances))
+        if not any(found) or rows.differences is None:
+            return [0.0]
+        return found if rows.n_views > 1 else [found[len(found) // 2]]
+
     @property
     def notes_(self) -> Sequence[str]:
         """Say which tasks took the strongest or the weakest regularisation that was tried."""
@@ -242,13 +249,6 @@ class LinearHead:
             if all(record["score"] is not None for record in records):
                 notes += edge_notes(name, "strengths", best, [record["strength"] for record in records])
         return notes
-
-    def _invariances(self, rows: LinearRows) -> Sequence[float]:
-        """Return those of the config that can be chosen from."""
-        found = sorted(set(self.config.invariances))
-        if not any(found) or rows.differences is None:
-            return [0.0]
-        return found if rows.n_views > 1 else [found[len(found) // 2]]
 
     @property
     def n_parameters(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from featcache.extraction.board import Board
-from featcache.extraction.results import Event, Progress
+from featcache.extraction.board import Board, merge_results
+from featcache.extraction.results import Event, ExtractResult, PassResult, Progress
 
 
 def test_a_broken_picture_is_one_failure_for_all_views_and_processes() -> None:
@@ -16,3 +16,11 @@ def test_a_broken_picture_is_one_failure_for_all_views_and_processes() -> None:
         board.note(Event("unit", names | {"n_rows": 3, "n_failed": 1}))
     board.note(Event("failure", {"stage": "scan", "sample_id": "b", "message": "m"}))
     assert [(s.done, s.total, s.failed) for s in states] == [(4, 4, 1), (4, 4, 1)]
+
+
+def test_ways_of_all_processes_are_added_up_and_doubts_told_once() -> None:
+    ways = ({"simplejpeg": 5, "pillow: PNG": 1}, {"simplejpeg": 2, "pillow": 3})
+    passes = [PassResult("image", 6, 6, {"read": 1.0}, {"read": 1.0}, "1 thread", each, ("it lies",)) for each in ways]
+    results = [ExtractResult("d", 12, 0, {}, (), (), passes=(each,)) for each in passes]
+    (merged,) = merge_results(results).passes
+    assert merged.ways == {"simplejpeg": 7, "pillow: PNG": 1, "pillow": 3} and merged.doubts == ("it lies",)

@@ -32,6 +32,7 @@ from featcache.pictures.decode import probe_image
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.spectral.encoder import SpectralSpec
 from featcache.extraction.preparing.recipe import Reading, Recipe, prepare
+from featcache.pictures.decoders import find_decoder
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import expand_views
 
@@ -51,7 +52,7 @@ specs += [
     Resize(resize=224, crop=(224, 224), backend=sys.argv[2], square_crop=True),
 ]
 views = expand_views(sys.argv[3])
-recipe = Recipe(tuple((view, spec) for view in views for spec in specs))
+recipe = Recipe(tuple((view, spec) for view in views for spec in specs), decoder=find_decoder("auto"))
 for view in views:
     for spec in specs:
         spec.prepare(view.apply(Image.new("RGB", (300, 300)), bytes(32)))

@@ -54,6 +54,14 @@ def test_seeds_of_one_kind_differ_and_repeat() -> None:
     assert_equal(head.predict_proba(TEST[0]), again.predict_proba(TEST[0]))
 
 
+def test_what_members_note_names_the_settings_that_are_theirs() -> None:
+    values = {"members": "linear,gbdt", "gbdt.min_data_in_leaf": 1000, "gbdt.rounds": 1}
+    head = EnsembleHead(TASKS, EnsembleConfig.from_mapping(values)).fit(*TRAIN, select=SELECT)
+    notes = [note for note in head.notes_ if note.startswith("member gbdt: ")]
+    assert notes and all("--set gbdt.min_data_in_leaf=1 " in note for note in notes)
+    assert len(set(head.notes_)) == len(head.notes_)
+
+
 def test_columns_that_are_not_known_or_not_used_are_told() -> None:
     with pytest.raises(HeadsError, match=r"member linear:image takes some of the columns .* expected linear$"):
         build(columns=None)
