@@ -2,6 +2,10 @@
 
 ``python -m benchmarks.bench_extract [--rows paper,bound,…] [--rounds N] [--quick] [--folder DIR]`` makes its data and
 models (of real size, random weights) under DIR: 2 GB; the rows ``gpu`` and ``gpu-torch`` need another 6 GB, and CUDA.
+
+The row ``card`` does so too: it compares a GPU's decoder and resizing with Pillow, then times reading and extraction.
+It is to be run by itself, and takes pictures of FEATCACHE_TEST_MATERIAL, where that is set. With ``--quick`` and
+without a GPU the stand-ins of a CPU are tried (``TRITON_INTERPRET=1``): what they do is no measurement.
 """
 
 from __future__ import annotations
@@ -14,13 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.contestant import Contestant
+from benchmarks.extraction_card import bench_card
 from benchmarks.extraction_data import write_data, write_models, write_tiny_data
 from benchmarks.extraction_gpu import bench_gpu
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
@@ -245,6 +250,10 @@ def _bench_gpu(setup: Setup, *, resize: Literal["pillow", "torch"]) -> list[Meas
     return bench_gpu(setup.folder, resize=resize, is_quick=setup.is_quick)
 
 
+def _bench_card(setup: Setup) -> Iterator[Measure]:
+    return bench_card(setup.folder, is_quick=setup.is_quick)
+
+
 def main() -> None:
     """Run the rows that are asked for, write the record and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -256,7 +265,8 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-extract-", dir=options.folder))
     setup = Setup(folder, options.rounds, 2 if options.quick else options.scenes, options.quick)
-    rows = ROWS | {name: partial(_bench_gpu, resize=resize) for name, resize in GPU_ROWS.items()}
+    rows: dict[str, Callable[[Setup], Iterable[Measure]]] = {**ROWS, "card": _bench_card}
+    rows |= {name: partial(_bench_gpu, resize=resize) for name, resize in GPU_ROWS.items()}
     native = "multiplies" if has_native_bfloat16() else "emulates"
     said = "" if options.rows == ",".join(ROWS) else f"--rows {options.rows}"
     said += "" if options.scenes == parser.get_default("scenes") else f" --scenes {options.scenes}"
@@ -264,9 +274,10 @@ def main() -> None:
         measures: list[Measure] = []
         record = partial(write_record, "extract", measures, setting=f"{SETTING} This CPU {native} bfloat16.")
         for name in options.rows.split(","):
-            measures += rows[name](setup)
-            # After each row: what was measured outlives a row that fails.
-            written = record(options="--quick", folder=setup.folder) if setup.is_quick else record(options=said)
+            for measure in rows[name](setup):
+                measures.append(measure)
+                # After each: what was measured outlives a row that fails, and a limit of time.
+                written = record(options="--quick", folder=setup.folder) if setup.is_quick else record(options=said)
         print_record(written)
     finally:
         shutil.rmtree(setup.folder)

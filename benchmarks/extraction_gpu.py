@@ -28,7 +28,7 @@ from featcache.extraction.preparing.reader import open_reader
 from featcache.extraction.preparing.recipe import Reading
 from featcache.extraction.work import Work
 
-__all__ = ["bench_gpu"]
+__all__ = ["Utilisation", "bench_gpu"]
 
 
 def bench_gpu(folder: Path, *, resize: Literal["pillow", "torch"], is_quick: bool) -> list[Measure]:

@@ -80,6 +80,8 @@ class PassResult:
         again.
     doubts : tuple of str
         One line for each time that a decoder was not trusted any more.
+    hint : str
+        Why the GPU does not decode, and what to do about it; empty if there is none, or it does.
     """
 
     content: str
@@ -90,6 +92,7 @@ class PassResult:
     workers: str
     ways: Mapping[str, int] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Doubt:
 
     Attributes
     ----------
+    decoder : str
+        Its name.
     reason : str
         One sentence without its subject: ``makes other pixels than Pillow of …``.
     kind : JpegKind or None
@@ -41,6 +43,7 @@ class Doubt:
         Whether its pixels were others: what else it made of this kind has to be made again.
     """
 
+    decoder: str
     reason: str
     kind: JpegKind | None
     is_wrong: bool = False
@@ -171,7 +174,7 @@ class CheckedDecoder:
         expected = _try(attempt.data, at_least, rules)
         if not _is_same(made, expected):
             self.distrust(frozenset({kind}))
-            doubt = Doubt(f"makes other pixels than Pillow of {kind}", kind, is_wrong=True)
+            doubt = Doubt(attempt.decoder.name, f"makes other pixels than Pillow of {kind}", kind, is_wrong=True)
             way = Way(why="not trusted", doubt=doubt)
         return Decoded(expected, way, time.perf_counter() - started)
 
@@ -201,7 +204,7 @@ class _Attempt:
         return _to_picture(np.ascontiguousarray(pixels), size)
 
     def _doubt(self, reason: str) -> None:
-        self.why, self.doubt = "not trusted", Doubt(reason, self.kind)
+        self.why, self.doubt = "not trusted", Doubt(self.decoder.name, reason, self.kind)
 
 
 def _to_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:

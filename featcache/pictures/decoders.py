@@ -90,7 +90,7 @@ class SimpleJpeg:
 
 
 def find_decoder(name: DecoderName) -> Decoder | None:
-    """Return who decodes JPEGs beside Pillow; None: Pillow alone.
+    """Return who decodes JPEGs on the CPU beside Pillow; None: Pillow alone.
 
     Raises
     ------
@@ -102,19 +102,23 @@ def find_decoder(name: DecoderName) -> Decoder | None:
             return None
         case "auto":
             return _simplejpeg()
-        case _:
-            raise FeatcacheError(f"--decoder {name} {_what_a_card_lacks()}, or --decoder auto")
+        case "card":
+            if lacking := _what_a_card_lacks():
+                raise FeatcacheError(f"--decoder card {lacking}, or --decoder auto")
+            return _simplejpeg()
+        case "hybrid":
+            raise FeatcacheError("--decoder hybrid is not in this version: use --decoder auto")
 
 
 def _what_a_card_lacks() -> str:
-    """Say what there has to be for a GPU to decode."""
+    """Say what there has to be for a GPU to decode; what else it needs is found out by trying it."""
     if find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None:  # not loaded: that prints warnings
         return "needs nvImageCodec: pip install 'featcache[gpu]'"
+    if find_spec("triton") is None:
+        return "needs Triton: pip install triton"
     import torch
 
-    if not torch.cuda.is_available():
-        return "needs an NVIDIA GPU, torch finds none: use --decoder pillow"
-    return "is not in this version: use --decoder pillow"
+    return "" if torch.cuda.is_available() else "needs an NVIDIA GPU, torch finds none: use --decoder pillow"
 
 
 def _simplejpeg() -> Decoder | None:

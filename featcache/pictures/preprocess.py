@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from featcache.errors import ModelError
+from featcache.pictures.placement import Middle, Placement, middle_box
 from featcache.pictures.processor_config import parse_processor_config
 from featcache.pictures.resample import COLUMNS_FIRST, pass_order, resize_crop
 from featcache.pictures.strips import to_array
@@ -23,7 +24,6 @@ __all__ = ["Backend", "Fit", "Preprocessor"]
 
 Backend: TypeAlias = Literal["pillow", "torch"]
 Fit: TypeAlias = Literal["crop", "squash", "pad"]
-Middle: TypeAlias = Literal["down", "even"]
 
 # From this many times the box's pixels on, the whole resized picture is not worth computing.
 _MANY_TIMES = {"pillow": 2, "torch": 8}
@@ -187,26 +187,37 @@ class Preprocessor:
         """
         if image.mode != "RGB":
             raise ValueError(f"picture has mode {image.mode!r}, expected 'RGB' as decode_rgb makes it")
+        placed = self.place(image.height, image.width)
         if self.square_crop:
-            image = _square(image)
-        height, width = self._resized(image.height, image.width)
-        rows, columns = _middle(height, self.size[0], self.middle), _middle(width, self.size[1], self.middle)
-        box = (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
-        if self.resize is not None and height * width > _MANY_TIMES[self.backend] * box[2] * box[3]:
+            top, left, height, width = placed.source
+            image = image.crop((left, top, left + width, top + height))
+        (height, width), (top, left, *part_size) = placed.size, placed.box
+        if self.resize is not None and height * width > _MANY_TIMES[self.backend] * part_size[0] * part_size[1]:
             passes = COLUMNS_FIRST if self._is_by_torch else pass_order()
-            part = resize_crop(image, (height, width), box, filter=self.filter, passes=passes)
+            part = resize_crop(image, (height, width), placed.box, filter=self.filter, passes=passes)
         elif self._is_by_torch:
             whole_rgb = _resize_by_torch(image, (height, width), _TORCH_MODES[self.filter])
-            part = np.array(whole_rgb[rows, columns], order="C")
+            part = np.array(whole_rgb[top : top + part_size[0], left : left + part_size[1]], order="C")
         else:
             whole = image if self.resize is None else image.resize((width, height), self.filter)
-            part = np.array(whole.crop((columns.start, rows.start, columns.stop, rows.stop)))
-        return _padded(part, self.size, self._fill)
+            part = np.array(whole.crop((left, top, left + part_size[1], top + part_size[0])))
+        return _padded(part, self.size, placed.at, self.fill)
+
+    def place(self, height: int, width: int) -> Placement:
+        """Say which pixels of a picture of this size are seen."""
+        source = (0, 0, height, width)
+        if self.square_crop:
+            side = min(height, width)
+            source = ((height - side) // 2, (width - side) // 2, side, side)
+        size = self._resized(*source[2:])
+        box = middle_box(size, self.size, self.middle)
+        # The odd line above and to the left.
+        return Placement(source, size, box, ((self.size[0] - box[2] + 1) // 2, (self.size[1] - box[3] + 1) // 2))
 
     def document(self) -> dict[str, Any]:
         """Describe all that decides the pixels and their normalisation, for a fingerprint.
 
-                ``passes`` is the order in which the installed Pillow resamples the axes: Pillow 13 changed it, and
+        ``passes`` is the order in which the installed Pillow resamples the axes: Pillow 13 changed it, and
         with it the last bit of some pixels. Torch does columns first.
         """
         match self.resize:
@@ -235,13 +246,13 @@ class Preprocessor:
         if self.fit is not None:
             document |= {"fit": self.fit}
         if self.fit == "pad":
-            document |= {"fill": list(self._fill)}
+            document |= {"fill": list(self.fill)}
         if self.middle != "down":
             document |= {"middle": self.middle}
         return document
 
     @property
-    def _fill(self) -> tuple[int, ...]:
+    def fill(self) -> tuple[int, ...]:
         """What is around a picture that is smaller than the result."""
         if self.fit != "pad":
             return (0, 0, 0)
@@ -266,19 +277,6 @@ class Preprocessor:
                 return height, width
 
 
-def _middle(length: int, wanted: int, rounded: Middle) -> slice:
-    """Middle part of an axis, or all of it where it is too short."""
-    over = max(0, length - wanted)
-    start = over // 2 if rounded == "down" else round(over / 2)
-    return slice(start, start + min(length, wanted))
-
-
-def _square(image: Image.Image) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
-
-
 def _resize_by_torch(image: Image.Image, size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
     import torch
 
@@ -289,12 +287,13 @@ def _resize_by_torch(image: Image.Image, size: tuple[int, int], mode: str) -> ND
     return result
 
 
-def _padded(part: NDArray[np.uint8], size: tuple[int, int], fill: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Put a part that is too small into the middle of one colour, the odd line above and to the left."""
+def _padded(
+    part: NDArray[np.uint8], size: tuple[int, int], at: tuple[int, int], fill: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Put a part that is too small where it belongs, in one colour."""
     height, width = part.shape[:2]
     if (height, width) == size:
         return part
-    top, left = (size[0] - height + 1) // 2, (size[1] - width + 1) // 2
     result = np.full((*size, 3), fill, np.uint8)
-    result[top : top + height, left : left + width] = part
+    result[at[0] : at[0] + height, at[1] : at[1] + width] = part
     return result

@@ -21,7 +21,7 @@ from PIL.Image import Resampling
 
 from featcache.pictures.strips import to_array
 
-__all__ = ["COLUMNS_FIRST", "pass_order", "resize_crop"]
+__all__ = ["COLUMNS_FIRST", "PRECISION_BITS", "are_rows_first", "axis_taps", "pass_order", "resize_crop"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -31,8 +31,9 @@ COLUMNS_FIRST = "columns first"
 
 _ROWS_FIRST = "rows first if they shrink by more than twice what columns do"
 
-# Pillow keeps weights as integers of this many fractional bits: 32, less 8 of the pixel and 2 of headroom.
-_PRECISION = 2.0 ** (32 - 8 - 2)
+PRECISION_BITS = 32 - 8 - 2
+"""Fractional bits of Pillow's weights: 32, less 8 of the pixel and 2 of headroom."""
+_PRECISION = 2.0**PRECISION_BITS
 _TILE_COLUMNS = 32
 _TILE_VALUES = 1 << 20
 
@@ -114,7 +115,8 @@ def _axis(length: int, result: int, start: int, stop: int, filter: Resampling) -
 def _resample(part: Pixels, rows: _Axis, columns: _Axis, filter: Resampling, *, passes: str) -> Pixels:
     if filter == Resampling.NEAREST:
         return part[np.ix_(_nearest(rows), _nearest(columns))]
-    for axis in (rows, columns) if passes != COLUMNS_FIRST and _are_rows_first(rows, columns) else (columns, rows):
+    is_rows_first = are_rows_first((rows.length, columns.length), (rows.result, columns.result), passes)
+    for axis in (rows, columns) if is_rows_first else (columns, rows):
         if axis.is_whole:
             height, width = part.shape[:2]
             part = _by_pillow(part, (axis.result, width) if axis is rows else (height, axis.result), filter)
@@ -123,9 +125,45 @@ def _resample(part: Pixels, rows: _Axis, columns: _Axis, filter: Resampling, *, 
     return np.array(part, order="C")
 
 
-def _are_rows_first(rows: _Axis, columns: _Axis) -> bool:
-    shrink = rows.length - rows.result
-    return shrink > max(0, 2 * (columns.length - columns.result))
+def are_rows_first(from_size: tuple[int, int], to_size: tuple[int, int], passes: str) -> bool:
+    """Tell whether the rows of a picture (height, width) are resampled before its columns.
+
+    Parameters
+    ----------
+    from_size, to_size : (height, width)
+        Of the picture and of the whole result.
+    passes : str
+        `pass_order` of the Pillow that is to be followed.
+    """
+    shrink, others = (before - after for before, after in zip(from_size, to_size, strict=True))
+    return passes != COLUMNS_FIRST and shrink > max(0, 2 * others)
+
+
+def axis_taps(
+    length: int, result: int, start: int, stop: int, filter: Resampling
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return where each pixel of an axis comes from, and its weights: an axis that keeps its length copies.
+
+    Parameters
+    ----------
+    length, result : int
+        Pixels of the axis before and after.
+    start, stop : int
+        Which pixels of the result.
+    filter : Resampling
+        Any of Pillow's classic filters but ``NEAREST``.
+
+    Returns
+    -------
+    first : int64 array (n,)
+        The first input pixel of each.
+    weights : int32 array (n, k)
+        Of it and those after it, in units of ``2**-PRECISION_BITS``; 0 beyond the last.
+    """
+    if length == result:
+        return np.arange(start, stop), np.full((stop - start, 1), 1 << PRECISION_BITS, np.int32)
+    first, _, weights = _weights(_axis(length, result, start, stop, filter), filter)
+    return first, weights.astype(np.int32)
 
 
 @cache

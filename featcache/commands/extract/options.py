@@ -236,7 +236,7 @@ Memory = Annotated[
 Decoder = Annotated[
     DecoderName,
     typer.Option(metavar="WHO", rich_help_panel=_PACE,
-                 help="Who decodes JPEGs: auto (a fast one that gives Pillow's pixels), pillow, card or hybrid (GPU)."),
+                 help="Who decodes JPEGs: auto (what is fast and gives Pillow's pixels), pillow or card (GPU)."),
 ]  # fmt: skip
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_PACE)]
 ShardRows = Annotated[

@@ -125,10 +125,13 @@ def _render_ways(done: PassResult) -> None:
     counts: Counter[str] = Counter()
     for way, n in done.ways.items():
         counts[way.partition(":")[0]] += n
-    if reasons or counts.keys() - {"pillow"}:
+    is_told = bool(reasons or counts.keys() - {"pillow"})
+    if is_told:
         told = "; ".join(f"{n:,} by {name}" for name, n in sorted(counts.items(), key=lambda each: each[0] == "pillow"))
         console.print(safe(f"decoded {told}" + (f" ({', '.join(reasons)})" if reasons else "")), soft_wrap=True)
-    elif counts["pillow"] >= _MANY_PICTURES and find_decoder("auto") is None:
+    if done.hint and counts.total() >= _MANY_PICTURES:
+        console.print(safe(done.hint), soft_wrap=True)
+    elif not is_told and counts["pillow"] >= _MANY_PICTURES and find_decoder("auto") is None:
         console.print(f"decoded by Pillow: {safe(FAST_ADVICE)}", soft_wrap=True)
 
 

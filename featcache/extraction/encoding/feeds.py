@@ -52,13 +52,15 @@ class Failures(Protocol):
 class Feed(Protocol):
     """Makes batches of groups; `busy` are the seconds of work by step that went into them, `workers` says whose.
 
-    `ways` counts pictures by who decoded them, and why: see `featcache.extraction.results.PassResult`.
+    `ways` counts pictures by who decoded them, and why, and `hint` says what could decode and does not: see
+    `featcache.extraction.results.PassResult`.
     """
 
     busy: dict[str, float]
     n_contents: int
     ways: Counter[str]
     workers: str
+    hint: str
 
     def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
         """Yield the batches of all jobs; the last of each says so."""
@@ -87,6 +89,7 @@ class TextFeed:
         self.n_contents = 0
         self.ways: Counter[str] = Counter()
         self.workers = "1 thread"
+        self.hint = ""
         self._samples = manifest.samples
         self._sides = sides
         self._encoders = encoders

@@ -100,6 +100,7 @@ class Pass:
             feed.workers,
             dict(feed.ways),
             tuple(self._tally.doubts),
+            feed.hint,
         )
 
     def turns(self, *, claim_timeout: float) -> Iterator[None]:

@@ -41,14 +41,14 @@ class _Pending:
 
 @dataclass
 class _OpenUnits:
-    """Units whose pictures are in preparation; ``taken`` are kinds of which another decoder than Pillow made some."""
+    """Units whose pictures are in preparation; ``taken``: by whom beside Pillow some were made, and their kinds."""
 
     units: ClaimedUnits
     jobs: dict[tuple[int, int], Job]
     n_contents: int
     n_left: int
     pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
-    taken: set[JpegKind] = field(default_factory=set)
+    taken: set[tuple[str, JpegKind]] = field(default_factory=set)
 
 
 class PictureFeed:
@@ -75,6 +75,7 @@ class PictureFeed:
         self.n_contents = 0
         self.ways: Counter[str] = Counter()
         self.workers = str(reader)
+        self.hint = reader.hint
         self._samples = manifest.samples
         self._sides = sides
         self._reader = reader
@@ -82,7 +83,7 @@ class PictureFeed:
         self._failures = failures
         self._open: dict[int, _OpenUnits] = {}
         self._again: deque[ClaimedUnits] = deque()
-        self._doubted: set[tuple[JpegKind | None, bool]] = set()
+        self._doubted: set[tuple[str, JpegKind | None, bool]] = set()
 
     def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
         """Yield full batches in the order of the pictures, and at the end of a group the rest of each of its jobs."""
@@ -107,7 +108,7 @@ class PictureFeed:
             return
         self.ways[str(way)] += 1
         if way.kind is not None:
-            group.taken.add(way.kind)
+            group.taken.add((way.decoder, way.kind))
             if self._is_void(group):
                 self._stop(group)
             version = self._reader.decoders[way.decoder]
@@ -118,19 +119,20 @@ class PictureFeed:
 
     def _doubt(self, doubt: Doubt) -> None:
         """Tell once of each kind that a decoder is not trusted with."""
-        found = doubt.kind, doubt.is_wrong
+        found = doubt.decoder, doubt.kind, doubt.is_wrong
         if found not in self._doubted:
             self._doubted.add(found)
             for group in self._open.values():
                 if self._is_void(group):
                     self._stop(group)
-            names = ", ".join(f"{name} {version}" for name, version in self._reader.decoders.items())
+            name = f"{doubt.decoder} {self._reader.decoders[doubt.decoder]}"
+            instead = "Pillow" if doubt.decoder in self._reader.recipe.decoders else "the CPU"
             what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
-            self._failures.doubt(f"decoder {names} {doubt.reason}: Pillow decodes {what} from now on")
+            self._failures.doubt(f"decoder {name} {doubt.reason}: {instead} decodes {what} from now on")
 
     def _is_void(self, group: _OpenUnits) -> bool:
         """Whether some pictures of a group may have other pixels than Pillow's."""
-        return any((kind, True) in self._doubted for kind in group.taken)
+        return any((*taken, True) in self._doubted for taken in group.taken)
 
     def _stop(self, group: _OpenUnits) -> None:
         """See to it that nothing more of the jobs of a group is published."""

@@ -8,6 +8,7 @@ from featcache.cache.folder import Cache
 from featcache.encoders.base import EncoderSpec, loading_check
 from featcache.errors import FeatcacheError, ManifestError, ShardError
 from featcache.extraction.planning.freeze import check_division
+from featcache.extraction.preparing.find_card import check_card
 from featcache.extraction.work import Extraction
 from featcache.identity.outputs import check_names
 from featcache.identity.terms import CONTENT_OF
@@ -26,13 +27,15 @@ def check_extraction(extraction: Extraction) -> None:
     Raises
     ------
     FeatcacheError
-        If the decoder that is asked for is not there, the data set has nothing for these encoders, an encoder names no
-        outputs or cannot be loaded with them, or the data set is being divided otherwise.
+        If the decoder that is asked for is not there or has nothing to do, the data set has nothing for these
+        encoders, an encoder names no outputs or cannot be loaded with them, or the data set is being divided otherwise.
     """
     manifest, cache, work, options = extraction.manifest, extraction.cache, extraction.work, extraction.options
     if not len(manifest.samples):
         raise ManifestError(f"data set {manifest.name!r} has no samples, expected at least one")
     find_decoder(options.decoder)
+    if options.decoder == "card" and "image" in work.contents:
+        check_card(work.recipe(), options)
     has = {"text": manifest.samples.caption.is_filled.any(), "image": manifest.samples.has_image.any()}
     for spec, _ in work.items:
         owner = f"{spec.modality} encoder {spec.fingerprint.model_name}"

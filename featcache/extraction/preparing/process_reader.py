@@ -56,6 +56,7 @@ class ProcessReader:
         n_slots = max(2 * n_processes, min(n_ahead, _RING_BYTES // layout.n_bytes))
         self.recipe = recipe
         self.decoders = recipe.decoders
+        self.hint = ""
         self._budget = Budget(memory, n_processes)
         self._free = deque(range(n_slots))
         self._a_task = max(1, min(_MOST_A_TASK, n_slots // (_TASKS_AHEAD * n_processes)))
@@ -192,7 +193,7 @@ class ProcessReader:
         if recipe.decoder is None or worker in self._by_pillow or not death.is_crash:
             raise death
         if not self._by_pillow:
-            self._doubts.append(Doubt(f"was at work when {death.summary}", None))
+            self._doubts.append(Doubt(recipe.decoder.name, f"was at work when {death.summary}", None))
         self._waiting.extendleft(reversed(worker.orders))
         by_pillow = replace(self._greeting, recipe=replace(recipe, decoder=None))
         self._by_pillow.add(self._crew.replace(worker, by_pillow))

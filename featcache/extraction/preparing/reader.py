@@ -1,4 +1,4 @@
-"""Who prepares pictures: threads of this process, or processes where there are enough cores and pictures for them."""
+"""Who prepares pictures: a GPU, threads of this process, or processes where there are enough cores and pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from featcache.encoders.loading import is_cuda
 from featcache.extraction.options import ExtractOptions
+from featcache.extraction.preparing.card_reader import CardReader
+from featcache.extraction.preparing.find_card import CardMissing, find_card
 from featcache.extraction.preparing.process_reader import ProcessReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe
 from featcache.extraction.preparing.thread_reader import ThreadReader
@@ -34,6 +36,11 @@ class Reader(Protocol):
         """Versions of those who decode some pictures beside Pillow, by the names that a `Way` has for them."""
         ...
 
+    @property
+    def hint(self) -> str:
+        """Why a GPU that could decode does not, and what to do; empty if none could, or one does."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -46,7 +53,29 @@ class Reader(Protocol):
 
 
 def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Reader:
-    """Make those who prepare ``n_contents`` pictures; a context that leaves nobody at its end."""
+    """Make those who prepare ``n_contents`` pictures; a context that leaves nobody at its end.
+
+    On a GPU that can, it prepares what it takes, and they the rest.
+
+    Raises
+    ------
+    CardMissing
+        If the card is asked for, and cannot.
+    """
+    others = _open_others(recipe, options, n_contents)
+    is_wanted = options.decoder == "card" or (options.decoder == "auto" and is_cuda(options.device))
+    if not is_wanted:
+        return others
+    try:
+        return CardReader(find_card(recipe, options), others, n_threads=options.threads)
+    except CardMissing as missing:
+        if options.decoder == "card":
+            raise
+        others.hint = missing.hint
+        return others
+
+
+def _open_others(recipe: Recipe, options: ExtractOptions, n_contents: int) -> ThreadReader | ProcessReader:
     n, memory = options.processes_for(n_contents), options.picture_bytes
     # Not beside forwards on the same cores, unless it is asked for: threads share what those leave.
     if n and (options.processes or is_cuda(options.device)) and _is_portable(recipe):

@@ -35,6 +35,7 @@ class ThreadReader:
     def __init__(self, recipe: Recipe, *, n_threads: int, n_ahead: int, memory: int) -> None:
         self.recipe = recipe
         self.decoders = recipe.decoders
+        self.hint = ""
         self._n_threads = n_threads
         self._n_ahead = n_ahead
         self._room = Room(Budget(memory, n_threads))

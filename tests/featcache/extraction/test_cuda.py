@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from featcache.cache.folder import Cache
 from featcache.encoders.base import EncoderSpec
@@ -191,6 +192,29 @@ def test_an_extraction_on_a_gpu_stores_what_one_on_a_cpu_does(
     result = extract(read_manifest(manifest), cache, specs_of(models), views="clean,hflip", options=options)
     assert result.n_failed == 0
     assert_alike(stored(cache), expected)
+
+
+def test_an_extraction_whose_pictures_the_gpu_prepared_stores_what_one_by_pillow_does(
+    models: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("nvidia.nvimgcodec", reason="needs the extra gpu")
+    path = write_dataset(tmp_path / "d", n_captions=12)
+    rng = np.random.default_rng(0)
+    for number, file in enumerate(sorted((tmp_path / "d").glob("*.png"))[1:]):
+        levels = rng.integers(0, 256, (int(rng.integers(30, 300)), int(rng.integers(30, 300)), 3), dtype=np.uint8)
+        Image.fromarray(levels).save(file, "JPEG", progressive=number == 3, quality=int(rng.integers(40, 100)))
+    found = {}
+    for decoder in ("pillow", "card"):
+        cache, options = make_cache(tmp_path / decoder), ExtractOptions(device="cuda", batch_size=8, decoder=decoder)
+        spec = image_spec(models, "clip-full")
+        result = extract(read_manifest(path), cache, [spec], options=options)
+        assert result.n_failed == 0 and not any(each.doubts for each in result.passes)
+        store = open_store(cache.path)
+        chosen = {"image": store.select("image", outputs="pooled,projected")}
+        found[decoder] = store.arrays(selections=chosen).features["image"]
+        (ways,) = (each.ways for each in result.passes)
+    assert ways["nvimgcodec"] > 20
+    np.testing.assert_array_equal(found["card"], found["pillow"])
 
 
 def test_parts_and_processes_on_gpus_store_what_one_does(

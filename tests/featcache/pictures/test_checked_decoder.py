@@ -118,16 +118,16 @@ def broken(data: bytes) -> Any:
 LIARS: list[tuple[Callable[[bytes], Any], Doubt]] = [
     (
         lambda data: stored(data) ^ (np.arange(30 * 40 * 3).reshape(30, 40, 3) == 3599).astype(np.uint8),
-        Doubt("makes other pixels than Pillow of JPEG baseline 4:2:0", PLAIN, is_wrong=True),
+        Doubt("fake", "makes other pixels than Pillow of JPEG baseline 4:2:0", PLAIN, is_wrong=True),
     ),
-    (broken, Doubt("failed with RuntimeError on JPEG baseline 4:2:0: no memory", PLAIN)),
+    (broken, Doubt("fake", "failed with RuntimeError on JPEG baseline 4:2:0: no memory", PLAIN)),
     (
         lambda data: stored(data)[:, 1:],
-        Doubt("makes uint8 of shape (30, 39, 3) of JPEG baseline 4:2:0 of 40 × 30", PLAIN),
+        Doubt("fake", "makes uint8 of shape (30, 39, 3) of JPEG baseline 4:2:0 of 40 × 30", PLAIN),
     ),
     (
         lambda data: stored(data).astype(np.float32),
-        Doubt("makes float32 of shape (30, 40, 3) of JPEG baseline 4:2:0 of 40 × 30", PLAIN),
+        Doubt("fake", "makes float32 of shape (30, 40, 3) of JPEG baseline 4:2:0 of 40 × 30", PLAIN),
     ),
 ]
 

@@ -56,7 +56,7 @@ def assert_same(one: FittedNetwork, other: FittedNetwork, *, atol: float = 0) ->
 def test_a_head_in_a_pack_equals_the_head_alone() -> None:
     grid = [spec(seed, dim=dim, lr=lr) for seed in (0, 1) for dim in (8, 16) for lr in (0.01, 0.003)]
     grid += [spec(0, weight_decay=0.5), spec(0, batch_size=32), spec(1, loss="joint"), spec(0, loss="paper", weight=2)]
-    grid += [spec(0, contrast=0.5), spec(0, components=3)]
+    grid += [spec(0, contrast=0.5), spec(0, components=3), spec(0, balance="class")]
     for packed, alone in zip(fit(grid), [fit([one])[0] for one in grid], strict=True):
         assert_same(packed, alone, atol=2e-5)
 
@@ -169,7 +169,7 @@ class Recorder:
 
 def test_every_row_takes_any_view_in_training_and_all_in_selection() -> None:
     source = Recorder()
-    fit([spec(epochs=40, components=0)], source, memory=1000)
+    fit([spec(epochs=40, components=0, patience=None)], source, memory=1000)
     read = np.zeros((3, len(X)), dtype=int)
     for view, rows in source.seen:
         np.add.at(read[view], rows, 1)

@@ -57,6 +57,23 @@ def test_multitask_is_what_every_head_does_and_other_losses_are_of_mlp() -> None
         parse_config({"head": "gbdt", "loss": "joint"})
 
 
+def test_raw_scores_of_heads_whose_classes_weigh_the_same_stand_for_as_many_ai_as_real_rows(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    runs = {
+        name: train_run(store, tmp_path / name, head="linear", strengths=[0.1], balance=name)
+        for name in ("none", "class")
+    }
+    assert {name: run.record.config.settings["balance"] for name, run in runs.items()} == {name: name for name in runs}
+    # Five generators and one real row a caption.
+    assert {name: run.record.verdicts.maps.prior for name, run in runs.items()} == {
+        "none": pytest.approx(5 / 6),
+        "class": 0.5,
+    }
+    with pytest.raises(HeadsError, match="no row says where it is from"):
+        train_run(store, tmp_path / "origin", head="linear", balance="origin")
+
+
 def test_fusions_that_are_networks_are_of_mlp() -> None:
     for head in ("linear", "gbdt"):
         with pytest.raises(HeadsError, match=f"fusion 'gated' is a network of head 'mlp', head is {head!r}.* concat"):

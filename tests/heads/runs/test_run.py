@@ -146,7 +146,7 @@ def test_a_missing_and_a_strange_file_are_noticed(folder: Path) -> None:
         (lambda r: r["producers"]["text"]["selection"].update(fingerprint="x"), "malformed selection"),
         (lambda r: r["producers"]["text"]["selection"].update(modality="image"), "malformed selection"),
         (lambda r: r["tasks"][1]["classes"].reverse(), "different tasks or classes"),
-        (lambda r: r.update(files={f"f{i}": "0" * 64 for i in range(99)}), "lists 99 files"),
+        (lambda r: r.update(files={f"f{i}": "0" * 64 for i in range(199)}), "lists 199 files"),
     ],
 )
 def test_a_tampered_record_is_refused_in_one_line(

@@ -1,0 +1,161 @@
+"""Does a GPU make Pillow's pixels? JPEGs of all layouts, and real ones, are decoded and resized both ways."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Resampling
+
+from featcache.extraction.options import available_cores
+from featcache.pictures.card.decoding import CardDecoder
+from featcache.pictures.card.resizing import CardResizer
+from featcache.pictures.jpeg_kind import read_jpeg_header
+from featcache.pictures.preprocess import Preprocessor
+
+__all__ = ["Found", "compare_all", "drawn_jpegs", "real_jpegs"]
+
+_BATCH = 64
+_SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0", "grey")
+_RESTARTS = ({}, {"restart_marker_blocks": 3}, {"restart_marker_rows": 1}, {"optimize": True})
+_QUALITIES = (1, 10, 30, 50, 75, 85, 90, 95, 98, 100)
+_MOST_BYTES = 20 << 20
+_WAYS = {
+    "bicubic": ((224, (224, 224)), {}),
+    "bilinear, exact": (((224, 224), None), {"filter": Resampling.BILINEAR}),
+    "lanczos, larger": ((336, (336, 336)), {"filter": Resampling.LANCZOS}),
+}
+
+
+@dataclass
+class Found:
+    """Pictures by kind: ``same``, ``decoded otherwise``, ``resized otherwise``, ``refused``, ``not taken``."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    worst: int = 0
+
+    def n(self, what: str) -> int:
+        """Count the pictures of which this was found."""
+        return sum(n for (_, found), n in self.counts.items() if found == what)
+
+    @property
+    def note(self) -> str:
+        """All counts, and the greatest difference."""
+        parts = [f"{kind}: {what} {n:,}" for (kind, what), n in sorted(self.counts.items())]
+        return f"greatest difference of levels {self.worst}; " + ", ".join(parts)
+
+
+def drawn_jpegs(n: int, *, most: int) -> Iterator[bytes]:
+    """Yield pictures of 1 to ``most`` pixels a side, saved in all layouts, qualities, and ways of restarting."""
+    rng = np.random.default_rng(0)
+    ways = list(product(_SAMPLINGS, _RESTARTS, _QUALITIES))
+    for number in range(n):
+        sampling, restarts, quality = ways[number % len(ways)]
+        width, height = (int(2 ** rng.uniform(0, np.log2(most))) for _ in range(2))
+        small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        smooth = np.asarray(small.resize((width, height), Resampling.BICUBIC)).astype(np.int16)
+        levels = smooth + rng.integers(-24, 25, smooth.shape, dtype=np.int16)
+        image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+        file = io.BytesIO()
+        options = restarts if sampling == "grey" else restarts | {"subsampling": sampling}
+        (image.convert("L") if sampling == "grey" else image).save(file, "JPEG", quality=quality, **options)
+        yield file.getvalue()
+
+
+def real_jpegs() -> Iterator[bytes]:
+    """Yield JPEGs of at most 20 MiB under the folder that FEATCACHE_TEST_MATERIAL names."""
+    folder = os.environ.get("FEATCACHE_TEST_MATERIAL")
+    for path in sorted(Path(folder).rglob("*")) if folder else ():
+        if path.suffix.lower() in (".jpg", ".jpeg", ".jfif") and path.is_file() and path.stat().st_size <= _MOST_BYTES:
+            yield path.read_bytes()
+
+
+def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.device, *, edge: int = 224) -> Found:
+    """Decode and resize pictures on a device and by Pillow.
+
+    Parameters
+    ----------
+    files : iterator of bytes
+        JPEGs; what the decoder is not trusted with is counted, and left aside.
+    decoder : CardDecoder
+        Of the device.
+    device : torch.device
+        A GPU, or a CPU for which Triton interprets.
+    edge : int
+        Pixels a side of what an encoder is given, where that is 224 in reality.
+    """
+    found = Found()
+    ways = {name: _preprocessor(name, edge) for name in _WAYS}
+    resizers = {name: CardResizer(way, device) for name, way in ways.items()}
+    with ThreadPoolExecutor(available_cores()) as pool:
+        while batch := list(islice(files, _BATCH)):
+            taken = [data for data in batch if _is_taken(data, decoder, found)]
+            decoded = decoder.decode(taken)
+            exact = list(pool.map(_by_pillow, taken))
+            same = [
+                (data, on_device, by_pillow)
+                for data, on_device, by_pillow in zip(taken, decoded, exact, strict=True)
+                if on_device is not None
+                and by_pillow is not None
+                and _is_decoded_alike(data, on_device, by_pillow, found)
+            ]
+            for data, on_device, by_pillow in zip(taken, decoded, exact, strict=True):
+                if on_device is None or by_pillow is None:
+                    found.counts[_kind(data), "refused"] += 1
+            differs = [False] * len(same)
+            for name, resizer in resizers.items():
+                resized = resizer.resize([on_device for _, on_device, _ in same]) if same else []
+                expected = pool.map(ways[name].pixels, [Image.fromarray(each) for _, _, each in same])
+                for i, (one, other) in enumerate(zip(resized, expected, strict=True)):
+                    differs[i] |= not np.array_equal(one, other)
+            for (data, _, _), is_other in zip(same, differs, strict=True):
+                found.counts[_kind(data), "resized otherwise" if is_other else "same"] += 1
+    return found
+
+
+def _preprocessor(name: str, edge: int) -> Preprocessor:
+    (resize, crop), options = _WAYS[name]
+    scale = edge / 224
+    sides = int(resize * scale) if isinstance(resize, int) else tuple(int(side * scale) for side in resize)
+    return Preprocessor(sides, crop and tuple(int(side * scale) for side in crop), **options)
+
+
+def _kind(data: bytes) -> str:
+    header = read_jpeg_header(data)
+    return "no JPEG" if header is None else str(header.kind)
+
+
+def _is_taken(data: bytes, decoder: CardDecoder, found: Found) -> bool:
+    header = read_jpeg_header(data)
+    if header is not None and decoder.takes(header.kind):
+        return True
+    found.counts[_kind(data), "not taken"] += 1
+    return False
+
+
+def _by_pillow(data: bytes) -> NDArray[np.uint8] | None:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError:
+        return None
+
+
+def _is_decoded_alike(data: bytes, on_device: torch.Tensor, exact: NDArray[np.uint8], found: Found) -> bool:
+    levels = on_device.cpu().numpy()
+    if np.array_equal(levels, exact):
+        return True
+    found.counts[_kind(data), "decoded otherwise"] += 1
+    if levels.shape == exact.shape:
+        found.worst = max(found.worst, int(np.abs(levels.astype(np.int16) - exact).max()))
+    return False

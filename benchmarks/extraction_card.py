@@ -1,0 +1,250 @@
+"""A GPU that prepares pictures: its pixels against Pillow's, and how fast pictures come to it and through it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from benchmarks.card_equality import compare_all, drawn_jpegs, real_jpegs
+from benchmarks.extraction_data import write_data, write_models
+from benchmarks.extraction_gpu import Utilisation
+from benchmarks.record import Measure
+from featcache.cache.folder import Cache, Defaults
+from featcache.dataset.manifest import Manifest
+from featcache.encoders.base import EncoderSpec
+from featcache.encoders.model_folder import resolve_model
+from featcache.encoders.text import TextSpec
+from featcache.encoders.vision import ImageSpec
+from featcache.extraction.encoding.loaded import LoadedEncoders
+from featcache.extraction.heap import keep_heap
+from featcache.extraction.options import ExtractOptions
+from featcache.extraction.preloaded import Preloaded
+from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_reader import CardReader
+from featcache.extraction.preparing.reader import Reader, open_reader
+from featcache.extraction.preparing.recipe import Reading
+from featcache.extraction.preparing.thread_reader import ThreadReader
+from featcache.extraction.rates import example_of, measure_forward
+from featcache.extraction.results import Progress
+from featcache.extraction.run import extract
+from featcache.extraction.work import Work
+from featcache.pictures.card.codec import find_codec
+from featcache.pictures.card.decoding import CardDecoder
+from featcache.pictures.card.resizing import CardResizer
+from featcache.pictures.card.stderr import keep_stderr
+from featcache.pictures.decoders import SimpleJpeg
+from featcache.pictures.preprocess import Preprocessor
+
+__all__ = ["bench_card"]
+
+_STEADY = (0.1, 0.9)
+_Part = Callable[["_Bench"], list[Measure]]
+
+
+def bench_card(folder: Path, *, is_quick: bool) -> Iterator[Measure]:
+    """Yield each measure as soon as it is there; a part that fails is one too, and the others go on.
+
+    Parameters
+    ----------
+    folder : Path
+        For data and models: 6 GB.
+    is_quick : bool
+        Whether to try it with few pictures and tiny models; without a GPU, with what a CPU has in its place.
+    """
+    if not is_quick and not torch.cuda.is_available():
+        raise SystemExit("--rows card: torch sees no CUDA device here; --quick tries it without")
+    keep_heap()
+    bench = _Bench(folder, is_quick)
+    for name, part in _PARTS.items():
+        started = time.perf_counter()
+        try:
+            measures = part(bench)
+        except Exception as error:
+            traceback.print_exc()
+            measures = [Measure(f"{name}: failed", "", (1,), at_most=0, note=f"{type(error).__name__}: {error}"[:500])]
+        print(
+            f"{name}: {time.perf_counter() - started:.1f} s; " + "; ".join(_line(each) for each in measures), flush=True
+        )
+        yield from measures
+
+
+def _line(measure: Measure) -> str:
+    return f"{measure.name} {measure.median:,.6g} {measure.unit} ({measure.note})"
+
+
+@dataclass
+class _Bench:
+    """What the parts share, made where the first one needs it."""
+
+    folder: Path
+    is_quick: bool
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def decoder(self) -> CardDecoder:
+        with keep_stderr():
+            codec = find_codec()
+            if codec is None:
+                raise RuntimeError("nvImageCodec is not installed, or cannot be loaded")
+            return CardDecoder(codec, self.device, n_threads=self.options("card").threads)
+
+    @cached_property
+    def models(self) -> tuple[Path, Path]:
+        return write_models(self.folder / "card-models", small=self.is_quick)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        n_scenes, n_drawn = (2, 2) if self.is_quick else (8000, 32)
+        return Manifest.from_source(write_data(self.folder / "card-data", n_scenes, n_drawn=n_drawn))
+
+    @cached_property
+    def readings(self) -> list[Reading]:
+        """All pictures, hashed: every 64th is compared with Pillow, as in an extraction."""
+        images = [sample.image for sample in self.manifest.samples if sample.image]
+        return [
+            Reading(0, row, image, sha256(data := image.read_bytes()).digest(), (0,), len(data), row % 64 == 0)
+            for row, image in enumerate(images)
+        ]
+
+    @cached_property
+    def specs(self) -> list[EncoderSpec]:
+        text, image = (resolve_model(str(each)) for each in self.models)
+        dtype = "float32" if self.is_quick else "bfloat16"
+        return [TextSpec(text, compute_dtype=dtype), ImageSpec(image, compute_dtype=dtype)]
+
+    @cached_property
+    def loaded(self) -> tuple[list[EncoderSpec], int, float]:
+        """Return encoders that are loaded and compiled, pictures a batch, and pictures a second of the forward."""
+        encoders, found, n_rows, rate = LoadedEncoders(self.options("auto")), [], 64, 0.0
+        captions = [sample.caption for sample in self.manifest.samples if sample.caption][:4096]
+        for spec in self.specs:
+            encoder = encoders.of(spec, example_of(spec))
+            n_rows, seconds = encoder.n_rows, 0.1 if self.is_quick else 5.0
+            measured = measure_forward(
+                spec, encoder.encoder, captions, n_contents=len(self.readings), n_rows=n_rows, seconds=seconds
+            )
+            rate = measured.rate
+            found.append(Preloaded(spec, encoder.encoder))
+        return list(found), n_rows, rate
+
+    def options(self, decoder: Literal["auto", "pillow", "card"]) -> ExtractOptions:
+        is_compiled = self.device.type == "cuda" and not self.is_quick
+        return ExtractOptions(device="cuda" if is_compiled else "auto", decoder=decoder, compile=is_compiled)
+
+    def open_reader(self, decoder: Literal["pillow", "simplejpeg", "card"]) -> Reader:
+        """Open who prepares pictures for the encoder of pictures, as an extraction does."""
+        recipe = Work.of(self.specs).recipe()
+        if decoder == "simplejpeg":
+            recipe = replace(recipe, decoder=SimpleJpeg())
+        if decoder != "card" or self.device.type == "cuda":
+            own = self.options("card" if decoder == "card" else "pillow")
+            return open_reader(recipe, own, len(self.readings))
+        preprocessor = recipe.products[0][1].preprocessor
+        assert isinstance(preprocessor, Preprocessor)
+        card = Card(recipe, self.decoder, {0: CardResizer(preprocessor, self.device)})
+        return CardReader(card, ThreadReader(recipe, n_threads=2, n_ahead=8, memory=1 << 28), n_threads=2)
+
+
+def _compare_drawn(bench: _Bench) -> list[Measure]:
+    n, most, edge = (80, 24, 8) if bench.is_quick else (10_000, 512, 224)
+    found = compare_all(drawn_jpegs(n, most=most), bench.decoder, bench.device, edge=edge)
+    what = f"of {n:,} JPEGs in all layouts, other pixels than Pillow's"
+    n_others = found.n("decoded otherwise") + found.n("resized otherwise")
+    return [Measure(what, "", (n_others,), at_most=0, note=found.note)]
+
+
+def _compare_real(bench: _Bench) -> list[Measure]:
+    files = list(real_jpegs())
+    if not files:
+        return [Measure("real JPEGs: FEATCACHE_TEST_MATERIAL names no folder with some", "", (0,))]
+    found = compare_all(iter(files), bench.decoder, bench.device, edge=8 if bench.is_quick else 224)
+    n_others = found.n("decoded otherwise") + found.n("resized otherwise")
+    return [Measure(f"of {len(files):,} real JPEGs, other than Pillow's", "", (n_others,), at_most=0, note=found.note)]
+
+
+def _read(bench: _Bench, decoder: Literal["pillow", "simplejpeg", "card"]) -> list[Measure]:
+    """Read, decode and resize all pictures as an extraction does, and throw them away."""
+    times, ways = [], Counter[str]()
+    n, started = len(bench.readings), time.perf_counter()
+    with bench.open_reader(decoder) as reader:
+        opened = time.perf_counter()
+        for prepared in reader.prepare(iter(bench.readings)):
+            times.append(time.perf_counter())
+            ways[str(prepared.way)] += 1
+        who = str(reader)
+    note = f"{n:,} pictures by {who}, ready after {opened - started:.1f} s, then {times[-1] - opened:.1f} s; "
+    note += ", ".join(f"{name} {count:,}" for name, count in ways.items())
+    return [Measure(f"reading alone, {decoder}, steady", "pictures/s", (_steady(times, range(1, n + 1)),), note=note)]
+
+
+def _steady(times: Sequence[float], done: Sequence[int]) -> float:
+    """Return the rate between a tenth and nine tenths of what was done."""
+    first, last = (next(i for i, n in enumerate(done) if n >= share * done[-1]) for share in _STEADY)
+    return (done[last] - done[first]) / (times[last] - times[first]) if last > first else float(done[-1])
+
+
+def _forward(bench: _Bench) -> list[Measure]:
+    _, n_rows, rate = bench.loaded
+    return [Measure("forward of pictures alone", "pictures/s", (rate,), note=f"batches of {n_rows}")]
+
+
+def _extract(bench: _Bench, decoder: Literal["pillow", "auto"]) -> list[Measure]:
+    """Extract everything into an empty cache, and look at the GPU while pictures are encoded."""
+    specs, n_rows, forward = bench.loaded
+    n = len(bench.readings)
+    seen: list[tuple[float, int]] = []
+    has_gpu = bench.device.type == "cuda"
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder, Utilisation() if has_gpu else nullcontext() as busy:
+
+        def look(progress: Progress) -> None:
+            if progress.stage == "image":
+                if busy is not None and not seen:
+                    busy.begin("image")
+                seen.append((time.perf_counter(), progress.done))
+
+        cache = Cache.open_or_create(Path(folder) / "cache", Defaults(specs[0].compute_dtype, "float16"))
+        options = replace(bench.options(decoder), batch_size=n_rows)
+        started = time.perf_counter()
+        done = extract(bench.manifest, cache, specs, options=options, progress=look)
+        seconds = time.perf_counter() - started
+    (pictures,) = (each for each in done.passes if each.content == "image")
+    share = f"GPU busy {busy.mean:.0f} %" if busy is not None else "no GPU"
+    steps = ", ".join(f"{name} {spent:.1f}" for name, spent in pictures.seconds.items() if spent >= 0.05)
+    ways = ", ".join(f"{name} {count:,}" for name, count in pictures.ways.items())
+    told = "; ".join(filter(None, (*pictures.doubts, pictures.hint)))
+    note = f"{pictures.workers}; {ways}; {share}; pictures took, s: {steps}" + (f"; {told}" if told else "")
+    steady, whole = _steady(*zip(*seen, strict=True)), n / seconds
+    goals = (10_000, 6000) if decoder == "auto" else (None, None)
+    name = f"extraction, --decoder {decoder}"
+    return [
+        Measure(f"{name}, steady over the middle 80 %", "pictures/s", (steady,), goals[0], note=note),
+        Measure(f"{name}, the whole run", "pictures/s", (whole,), goals[1], note=f"{n:,} in {seconds:.1f} s"),
+        Measure(f"{name}, steady / forward alone", "ratio", (steady / forward,)),
+    ]
+
+
+_PARTS: dict[str, _Part] = {
+    "drawn JPEGs": _compare_drawn,
+    "real JPEGs": _compare_real,
+    "reading by the card": lambda bench: _read(bench, "card"),
+    "forward": _forward,
+    "extraction by the card": lambda bench: _extract(bench, "auto"),
+    "extraction by Pillow": lambda bench: _extract(bench, "pillow"),
+    "reading by Pillow": lambda bench: _read(bench, "pillow"),
+    "reading by simplejpeg": lambda bench: _read(bench, "simplejpeg"),
+}
+"""In the order of what is least known."""

@@ -1,0 +1,256 @@
+"""Pictures prepared on a GPU, many together: what the engine takes is decoded, turned and resized there.
+
+What it made of samples is compared with what Pillow makes, as with every decoder beside Pillow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Transpose
+
+from featcache.encoders.vision import ImageSpec
+from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe, prepare
+from featcache.files.picture_formats import HEAD_BYTES, format_of_bytes
+from featcache.pictures.checked_decoder import Doubt, Way
+from featcache.pictures.decode import MAX_ASPECT, MAX_PIXELS
+from featcache.pictures.jpeg_kind import JpegHeader, JpegKind, read_jpeg_header
+from featcache.pictures.orientation import TURNS, orientation_of
+from featcache.pictures.quiet import quietly
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["BatchDecoder", "Card", "Loaded", "Resizer"]
+
+_FIRST_OF_A_KIND = 2
+_MOST_FAILURES = 3
+
+
+class BatchDecoder(Protocol):
+    """Decodes JPEGs into the memory of a device; see `featcache.pictures.card.decoding.CardDecoder`."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the ``versions`` of a shard."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of its library."""
+        ...
+
+    def takes(self, kind: JpegKind) -> bool:
+        """Whether files of this kind were proved to be equal, in every bit."""
+        ...
+
+    def decode(self, files: Sequence[bytes]) -> list[Tensor | None]:
+        """Return (height, width, 3) uint8 of each, as stored; None: Pillow is to look at it."""
+        ...
+
+
+class Resizer(Protocol):
+    """Brings pictures of a device to an encoder's size; see `featcache.pictures.card.resizing.CardResizer`."""
+
+    def resize(self, pictures: Sequence[Tensor]) -> NDArray[np.uint8]:
+        """Return (n, height, width, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The bytes of a picture that the card can do.
+
+    Attributes
+    ----------
+    data : bytes
+        They are those that were hashed.
+    header : JpegHeader
+    turn : Transpose or None
+        How it is to be turned to stand upright.
+    seconds : float
+        That reading took.
+    """
+
+    data: bytes
+    header: JpegHeader
+    turn: Transpose | None
+    seconds: float
+
+
+class Card:
+    """What a GPU does, and how far it is trusted; for one thread, but for `load`.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What the products are.
+    decoder : BatchDecoder
+    resizers : mapping of product to Resizer
+        Of the products that can be made on the device.
+    """
+
+    def __init__(self, recipe: Recipe, decoder: BatchDecoder, resizers: Mapping[int, Resizer]) -> None:
+        self.recipe = recipe
+        self._by_pillow_alone = replace(recipe, decoder=None)
+        self.decoder = decoder
+        self.resizers = resizers
+        self._distrusted: frozenset[JpegKind] = frozenset()
+        self._met: Counter[JpegKind] = Counter()
+        self._n_failures = 0
+        self.is_given_up = False
+
+    def takes(self, reading: Reading) -> bool:
+        """Tell whether all that a reading asks for can be made on the device."""
+        return not self.is_given_up and all(product in self.resizers for product in reading.products)
+
+    def load(self, reading: Reading) -> Loaded | str:
+        """Read a picture; why it is for the CPU if it is, as a `Way` says it. Any thread may ask."""
+        started = time.perf_counter()
+        try:
+            data = reading.image.read_bytes()
+        except OSError:
+            return ""  # the CPU finds the same, and says so
+        if self.is_given_up:
+            return "not trusted"
+        if (header := read_jpeg_header(data)) is None:
+            return format_of_bytes(data[:HEAD_BYTES]) or "unknown"
+        if header.kind in self._distrusted:
+            return "not trusted"
+        short, long = sorted((header.width, header.height))
+        if not self.decoder.takes(header.kind) or short * long > MAX_PIXELS or long > MAX_ASPECT * short:
+            return str(header.kind)
+        turn = _turn(data) if header.has_exif or header.has_xmp else None
+        if not _is_same_file(data, reading.key):
+            return ""
+        return Loaded(data, header, turn, time.perf_counter() - started)
+
+    def prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
+        """Make the products of pictures; None of one that is for the CPU.
+
+        Half of the pictures at a time, and half of those, where the device cannot do all of them together.
+        """
+        if self.is_given_up or not work:
+            return [None] * len(work)
+        try:
+            return self._prepare(work)
+        except Exception as error:  # out of memory, or whatever a driver raises
+            if len(work) > 1:
+                middle = len(work) // 2
+                return [*self.prepare(work[:middle]), *self.prepare(work[middle:])]
+            self._n_failures += 1
+            if self._n_failures < _MOST_FAILURES:
+                return [None]
+            self.is_given_up = True
+            reason = f"failed {_MOST_FAILURES} times, at last with {type(error).__name__}"
+            reason += f": {' '.join(str(error).split())[:120]}"
+            return [self._by_pillow(*work[0], Doubt(self.decoder.name, reason, None))]
+
+    def _prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
+        clock = [time.perf_counter()]
+        pictures = self.decoder.decode([loaded.data for _, loaded in work])
+        upright = [
+            _upright(picture, loaded) if picture is not None and _is_of(picture, loaded.header) else None
+            for picture, (_, loaded) in zip(pictures, work, strict=True)
+        ]
+        clock.append(time.perf_counter())
+        made: list[dict[int, NDArray[np.uint8]]] = [{} for _ in work]
+        for product, resizer in self.resizers.items():
+            chosen = [i for i, each in enumerate(upright) if each is not None and product in work[i][0].products]
+            if chosen:
+                pixels = resizer.resize([each for i in chosen if (each := upright[i]) is not None])
+                for i, own in zip(chosen, pixels, strict=True):
+                    made[i][product] = own
+        clock.append(time.perf_counter())
+        decode, resize = ((later - earlier) / len(work) for earlier, later in pairwise(clock))
+        found: list[Prepared | None] = []
+        for (reading, loaded), picture, inputs in zip(work, upright, made, strict=True):
+            seconds = _seconds(read=loaded.seconds, decode=decode, resize=resize)
+            found.append(None if picture is None else self._checked(reading, loaded, inputs, seconds))
+        return found
+
+    def _checked(
+        self, reading: Reading, loaded: Loaded, inputs: Mapping[int, NDArray[np.uint8]], seconds: tuple[float, ...]
+    ) -> Prepared:
+        """Return what was made; of samples what Pillow makes, after a comparison."""
+        kind = loaded.header.kind
+        if kind in self._distrusted:
+            return self._by_pillow(reading, loaded)
+        way = Way(self.decoder.name, kind=kind)
+        self._met[kind] += 1
+        if not reading.is_sample and self._met[kind] > _FIRST_OF_A_KIND:
+            return Prepared(reading, inputs, {}, seconds, way)
+        expected = prepare(self._by_pillow_alone, reading, loaded.data)
+        is_same = expected.inputs.keys() == inputs.keys() and all(
+            np.array_equal(pixels, inputs[product]) for product, pixels in expected.inputs.items()
+        )
+        if not is_same:
+            self._distrusted |= {kind}
+            doubt = Doubt(self.decoder.name, f"makes other pixels than Pillow of {kind}", kind, is_wrong=True)
+            way = Way(why="not trusted", doubt=doubt)
+        return replace(expected, way=way)
+
+    def _by_pillow(self, reading: Reading, loaded: Loaded, doubt: Doubt | None = None) -> Prepared:
+        return replace(prepare(self._by_pillow_alone, reading, loaded.data), way=Way(why="not trusted", doubt=doubt))
+
+    @staticmethod
+    def products_of(recipe: Recipe) -> dict[int, ImageSpec]:
+        """Return the products that a device could make: of the picture itself, at its full size, resized."""
+        if recipe.at_least is not None:
+            return {}
+        products = enumerate(recipe.products)
+        return {i: spec for i, (view, spec) in products if view.is_clean and isinstance(spec, ImageSpec)}
+
+
+def _seconds(**spent: float) -> tuple[float, ...]:
+    return tuple(spent.get(step, 0.0) for step in STEPS)
+
+
+def _is_same_file(data: bytes, key: bytes) -> bool:
+    return hashlib.sha256(data).digest() == key
+
+
+def _turn(data: bytes) -> Transpose | None:
+    """Return how a JPEG is to be turned; Pillow reads its EXIF data."""
+    try:
+        with quietly(), Image.open(BytesIO(data), formats=("JPEG",)) as image:
+            return TURNS.get(orientation_of(image))
+    except Exception:  # the decoder will refuse it, or Pillow after it
+        return None
+
+
+def _is_of(picture: Tensor, header: JpegHeader) -> bool:
+    """Tell whether a decoder made a picture of the size that the header states."""
+    return tuple(picture.shape) == (header.height, header.width, 3)
+
+
+def _upright(picture: Tensor, loaded: Loaded) -> Tensor:
+    """Turn a picture as `PIL.Image.Image.transpose` does."""
+    match loaded.turn:
+        case None:
+            return picture
+        case Transpose.FLIP_LEFT_RIGHT:
+            turned = picture.flip(1)
+        case Transpose.ROTATE_180:
+            turned = picture.flip(0, 1)
+        case Transpose.FLIP_TOP_BOTTOM:
+            turned = picture.flip(0)
+        case Transpose.TRANSPOSE:
+            turned = picture.transpose(0, 1)
+        case Transpose.ROTATE_270:
+            turned = picture.transpose(0, 1).flip(1)
+        case Transpose.TRANSVERSE:
+            turned = picture.transpose(0, 1).flip(0, 1)
+        case Transpose.ROTATE_90:
+            turned = picture.transpose(0, 1).flip(0)
+    return turned.contiguous()

@@ -1,0 +1,169 @@
+"""A GPU, made up, and others share pictures: each takes its way, in one order, and all have Pillow's pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featcache.dataset.sample import ImageFile
+from featcache.encoders.vision import ImageSpec
+from featcache.extraction.preparing import card_reader
+from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_reader import CardReader
+from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing.thread_reader import ThreadReader
+from featcache.pictures.preprocess import Preprocessor
+from featcache.pictures.views import parse_view
+
+from cards import FakeCardDecoder, FakeCardResizer
+
+N = 40
+
+
+class Spec(ImageSpec):
+    """An encoder of which there is but what it does to pictures."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "preprocessor", Preprocessor(resize=8, crop=(8, 8)))
+
+
+RECIPE = Recipe(((parse_view("clean"), Spec()),))
+
+
+RESIZER = FakeCardResizer(RECIPE.products[0][1].prepare)
+
+
+@pytest.fixture
+def readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Reading]:
+    monkeypatch.setattr(card_reader, "_WINDOW", 8)
+    rng, found = np.random.default_rng(0), []
+    for number in range(N):
+        levels = rng.integers(0, 256, (rng.integers(9, 30), rng.integers(9, 30), 3), dtype=np.uint8)
+        path = tmp_path / f"{number}.jpg"
+        exif = Image.Exif()
+        exif[0x0112] = 1 + number % 8
+        other: dict[str, Any] = {"progressive": True} if number % 7 == 3 else {"exif": exif} if number % 5 == 2 else {}
+        Image.fromarray(levels).save(path, "PNG" if number % 11 == 4 else "JPEG", **other)
+        if number == 20:
+            path.write_bytes(path.read_bytes()[:200])
+        data = path.read_bytes()
+        if number == 30:
+            path.unlink()
+        key = hashlib.sha256(data).digest()
+        found.append(Reading(number // 16, number, ImageFile(str(path)), key, (0,), 1000, is_sample=number % 9 == 0))
+    return found
+
+
+def run(readings: list[Reading], decoder: FakeCardDecoder) -> tuple[list[Prepared], Card]:
+    card = Card(RECIPE, decoder, {0: RESIZER})
+    others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
+    with CardReader(card, others, n_threads=2) as reader:
+        return list(reader.prepare(iter(readings))), card
+
+
+def check(found: list[Prepared], readings: list[Reading]) -> None:
+    assert [each.reading.row for each in found] == list(range(N))
+    for each, reading in zip(found, readings, strict=True):
+        expected = prepare(RECIPE, reading)
+        assert each.faults.keys() == expected.faults.keys(), reading.row
+        assert [str(fault) for fault in each.faults.values()] == [str(fault) for fault in expected.faults.values()]
+        for product, pixels in expected.inputs.items():
+            np.testing.assert_array_equal(each.inputs[product], pixels)
+
+
+def ways(found: list[Prepared]) -> dict[str, int]:
+    names = [each.way.decoder if each.way else "none" for each in found]
+    return {name: names.count(name) for name in set(names)}
+
+
+def test_each_picture_takes_its_way_and_all_keep_their_order(readings: list[Reading]) -> None:
+    found, _ = run(readings, FakeCardDecoder(refused=frozenset({3, 5})))
+    check(found, readings)
+    assert ways(found)["fake"] > 20
+    assert not [each for each in found if each.way and each.way.doubt]
+    others = {each.reading.row for each in found if each.way is None or each.way.decoder != "fake"}
+    assert {3, 4, 15, 20, 30} <= others
+
+
+def test_turned_pictures_stand_upright(readings: list[Reading]) -> None:
+    found, _ = run(readings, FakeCardDecoder())
+    turned = [each for each in found if each.reading.row % 5 == 2 and each.way and each.way.decoder == "fake"]
+    assert len({each.reading.row % 8 for each in turned}) >= 5
+    check(found, readings)
+
+
+def test_a_lie_about_a_sample_ends_the_trust_in_its_kind(readings: list[Reading]) -> None:
+    decoder = FakeCardDecoder(wrong=frozenset(range(15, 1000)))
+    found, card = run(readings, decoder)
+    doubts = [each.way.doubt for each in found if each.way and each.way.doubt]
+    assert len(doubts) == 1
+    assert doubts[0].is_wrong
+    assert doubts[0].kind is not None
+    again = [each for each in run_on(card, readings) if each.way and each.way.decoder == "fake"]
+    assert not again
+
+
+def run_on(card: Card, readings: list[Reading]) -> Iterator[Prepared]:
+    others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
+    with CardReader(card, others, n_threads=2) as reader:
+        yield from reader.prepare(iter(readings))
+
+
+def test_what_does_not_fit_together_is_done_in_parts(readings: list[Reading]) -> None:
+    decoder = FakeCardDecoder(most=2)
+    found, card = run(readings, decoder)
+    check(found, readings)
+    assert not card.is_given_up
+    assert ways(found)["fake"] > 20
+    assert max(decoder.calls) == 8 or max(decoder.calls) > 2
+
+
+def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Reading]) -> None:
+    found, card = run(readings, FakeCardDecoder(error=RuntimeError("an illegal memory access\nwas encountered")))
+    check(found, readings)
+    assert card.is_given_up
+    doubts = [each.way.doubt for each in found if each.way and each.way.doubt]
+    assert [doubt.reason for doubt in doubts] == [
+        "failed 3 times, at last with RuntimeError: an illegal memory access was encountered"
+    ]
+
+
+def test_readings_may_pause(readings: list[Reading]) -> None:
+    card, n = Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), 0
+
+    def some() -> Iterator[Reading | None]:
+        for reading in readings:
+            yield reading
+            while reading.row - n > 10:
+                yield None
+
+    others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
+    found = []
+    with CardReader(card, others, n_threads=2) as reader:
+        for prepared in reader.prepare(some()):
+            n += 1
+            found.append(prepared)
+    check(found, readings)
+
+
+def test_products_under_views_are_for_the_others(readings: list[Reading]) -> None:
+    view = Recipe(((parse_view("clean"), Spec()), (parse_view("hflip"), Spec())))
+    assert list(Card.products_of(view)) == [0]
+    card = Card(view, FakeCardDecoder(), {0: RESIZER})
+    assert card.takes(readings[0])
+    assert not card.takes(Reading(0, 0, readings[0].image, b"", (0, 1), 1))
+
+
+def test_an_end_in_between_leaves_nobody(readings: list[Reading]) -> None:
+    card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+    others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
+    with pytest.raises(KeyboardInterrupt), CardReader(card, others, n_threads=2) as reader:
+        for number, _ in enumerate(reader.prepare(iter(readings))):
+            if number == 12:
+                raise KeyboardInterrupt

@@ -1,0 +1,180 @@
+"""Whole extractions with a GPU, made up: shards are those of Pillow alone, whatever the card does."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from featcache.dataset.manifest import Manifest
+from featcache.errors import FeatcacheError
+from featcache.extraction import work
+from featcache.extraction.options import ExtractOptions
+from featcache.extraction.planning import checks
+from featcache.extraction.preparing import card_reader, reader
+from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.find_card import CardMissing
+from featcache.extraction.preparing.recipe import Recipe
+from featcache.extraction.results import PassResult
+from featcache.extraction.run import ExtractResult, extract
+from featcache.pictures.decoders import is_plain
+from featcache.pictures.jpeg_kind import JpegKind
+
+from cards import FakeCardDecoder, FakeCardResizer
+from factories import FakeSpec, make_cache, read_manifest, write_dataset
+
+N = 48
+
+
+class Beside:
+    """A decoder of the CPU that tells the truth."""
+
+    name, version = "beside", "2"
+
+    def takes(self, kind: JpegKind) -> bool:
+        return is_plain(kind)
+
+    def decode(self, data: bytes) -> NDArray[np.uint8] | None:
+        try:
+            return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+        except OSError:
+            return None
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Manifest:
+    """JPEGs, but for one PNG, a progressive one, and one that is cut short."""
+    path = write_dataset(tmp_path / "d", n_captions=N // 3)
+    for number, file in enumerate(sorted((tmp_path / "d").glob("*.png"))[1:]):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file, "JPEG", progressive=number == 3)
+        if number == 20:
+            file.write_bytes(file.read_bytes()[:700])
+    return read_manifest(path)
+
+
+def run(
+    data: Manifest, cache: Path, decoder: FakeCardDecoder | None, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> tuple[ExtractResult, list[int]]:
+    """Extract with this card, or by Pillow alone; returns the sizes of batches too."""
+
+    def find(recipe: Recipe, _: ExtractOptions) -> Card:
+        if decoder is None:
+            raise CardMissing("none is there")
+        return Card(recipe, decoder, {i: FakeCardResizer(spec.prepare) for i, (_, spec) in enumerate(recipe.products)})
+
+    monkeypatch.setattr(card_reader, "_WINDOW", 8)
+    monkeypatch.setattr(reader, "find_card", find)
+    monkeypatch.setattr(checks, "check_card", lambda *_: None)
+    monkeypatch.setattr(checks, "find_decoder", lambda _: None)
+    monkeypatch.setattr(work, "find_decoder", lambda _: settings.get("beside"))
+    monkeypatch.setattr(reader, "is_cuda", lambda _: True)
+    name = "auto" if decoder is None else "card"
+    options = ExtractOptions(device="cpu", decoder=name, batch_size=4, workers=2, unit_rows=16, processes=False)
+    spec = FakeSpec("image")
+    return extract(data, make_cache(cache), [spec], options=options, progress=settings.get("progress")), spec.log
+
+
+def rows_of(cache: Path) -> dict[str, list[bytes]]:
+    """All that shards hold, but for their attributes."""
+    found = {}
+    for path in sorted(cache.glob("features/**/*.h5")):
+        with h5py.File(path) as shard:
+            found[str(path.relative_to(cache))] = [shard["key"][:].tobytes(), shard["features/pooled"][:].tobytes()]
+    return found
+
+
+def versions_of(cache: Path) -> list[str | None]:
+    found = []
+    for path in sorted(cache.glob("features/**/*.h5")):
+        with h5py.File(path) as shard:
+            found.append(json.loads(shard.attrs["versions"]).get("fake"))
+    return found
+
+
+def pictures(result: ExtractResult) -> PassResult:
+    (found,) = (each for each in result.passes if each.content == "image")
+    return found
+
+
+def test_shards_are_pillows_and_name_the_card_and_ways_are_counted(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, batches = run(data, tmp_path / "a", None, monkeypatch)
+    found, others = run(data, tmp_path / "b", FakeCardDecoder(), monkeypatch)
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b") and batches == others
+    assert [f.message for s in plain.sides for f in s.failures] == [f.message for s in found.sides for f in s.failures]
+    assert versions_of(tmp_path / "a") == [None] * 3 and versions_of(tmp_path / "b") == ["1.0"] * 3
+    expected = {"fake": N - 3, "pillow: PNG": 1, "pillow: JPEG progressive 4:2:0": 1, "pillow: refused": 1}
+    assert pictures(found).ways == expected and not pictures(found).doubts
+    assert pictures(found).workers == "the GPU and 2 threads"
+    assert pictures(plain).hint == "the GPU does not decode pictures: none is there" and not pictures(found).hint
+
+
+@pytest.mark.parametrize("beside", [None, Beside()], ids=["pillow", "beside"])
+def test_what_a_lying_card_made_is_done_again_before_it_is_published(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Beside | None
+) -> None:
+    expected, _ = run(data, tmp_path / "a", None, monkeypatch)
+    liar = FakeCardDecoder(wrong=frozenset(range(12, 1000)))
+    found, _ = run(data, tmp_path / "b", liar, monkeypatch, beside=beside)
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
+    assert [s.n_encoded for s in found.sides] == [s.n_encoded for s in expected.sides]
+    (doubt,) = pictures(found).doubts
+    reason = "decoder fake 1.0 makes other pixels than Pillow of JPEG baseline 4:2:0"
+    assert doubt == f"{reason}: the CPU decodes these again, and all from now on"
+
+
+def test_a_card_that_fails_half_way_is_given_up_in_one_line(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(data, tmp_path / "a", None, monkeypatch)
+    broken = FakeCardDecoder(error=RuntimeError("an illegal memory access"), fails_from=15)
+    found, _ = run(data, tmp_path / "b", broken, monkeypatch)
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
+    (doubt,) = pictures(found).doubts
+    reason = "decoder fake 1.0 failed 3 times, at last with RuntimeError: an illegal memory access"
+    assert doubt == f"{reason}: the CPU decodes all from now on"
+    assert pictures(found).ways["fake"] >= 15 and pictures(found).ways["pillow: not trusted"] > 15
+
+
+def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> None:
+        if decoder.n_seen:
+            raise KeyboardInterrupt
+
+    before, decoder = threading.active_count(), FakeCardDecoder()
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "b", decoder, monkeypatch, progress=interrupt)
+    for thread in threading.enumerate():
+        if thread.name.startswith("prepare"):  # told to end, not waited for
+            thread.join(10)
+    assert decoder.n_seen and threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("device", "views", "message"),
+    [
+        ("cpu", "clean", "the device is no GPU; run with --device cuda"),
+        ("cuda", "hflip", "no encoder takes the picture itself at its full size; use --decoder auto"),
+    ],
+)
+def test_a_card_that_has_nothing_to_do_is_refused_before_anything_is_hashed(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: Any, views: str, message: str
+) -> None:
+    monkeypatch.setattr(checks, "find_decoder", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    options = ExtractOptions(device=device, decoder="card")
+    with pytest.raises(FeatcacheError) as caught:
+        extract(data, make_cache(tmp_path / "c"), [FakeSpec("image")], views=views, options=options)
+    assert str(caught.value) == f"--decoder card: {message}"
+    assert not (tmp_path / "c" / "datasets").exists()
