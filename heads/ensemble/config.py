@@ -149,7 +149,8 @@ class EnsembleConfig:
         known = config_class(spec.kind).__dataclass_fields__
         if _WEIGHTS not in known:
             return _VIEWS in known
-        return any(self.own.get(spec.kind, {}).get(_WEIGHTS, known[_WEIGHTS].default))
+        weights = self.own.get(spec.kind, {}).get(_WEIGHTS, known[_WEIGHTS].default)
+        return weights is None or any(weights)
 
     def of(self, spec: MemberSpec) -> Any:
         """Return the config of one of `specs`."""

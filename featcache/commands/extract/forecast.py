@@ -40,10 +40,8 @@ def render_forecast(found: Forecast, cache: Path, *, timed: bool) -> None:
     for sides in by_encoder.values():
         _render_misses(sides, cache)
     needed = _disk(found.n_bytes)
-    console.print(
-        f"A unit has at most {found.unit_rows:,} contents; an interruption can lose one, or five minutes of work.",
-        soft_wrap=True,
-    )
+    lost = f"one unit of {found.unit_rows:,} contents, or five minutes"
+    console.print(f"An interruption loses at most {lost}.", soft_wrap=True)
     console.print(f"Disk: {needed} needed, {human_bytes(found.free_bytes)} free. Nothing was written.", soft_wrap=True)
     if found.n_bytes is not None and found.n_bytes > found.free_bytes:
         console.print("[red]The disk is too small for it.[/]")

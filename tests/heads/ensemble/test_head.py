@@ -114,7 +114,8 @@ def test_members_of_another_ensemble_are_refused(tmp_path: Path) -> None:
 def test_views_that_teach_nothing_but_how_views_differ_reach_the_members_that_look_at_them() -> None:
     X, y = np.concatenate([TRAIN[0], SELECT[0]]), TRAIN[1].join(SELECT[1])
     views, rows = np.stack([X, X + np.float32(1), X * np.float32(1.2)]), (np.arange(200), np.arange(200, 300))
-    config = EnsembleConfig.from_mapping({"members": "lda:image,linear", "invariant_to": ["far"]})
+    values = {"members": "lda:image,linear", "invariant_to": ["far"], "linear.invariances": [0]}
+    config = EnsembleConfig.from_mapping(values)
     head = EnsembleHead(TASKS, config, columns=COLUMNS).fit_rows(ArrayRows(views, n_further=1), y, *rows)
     lda = make_head("lda", invariant_to=("far",))
     lda.fit_rows(ArrayRows(views[:, :, 2:].copy(), n_further=1), y, *rows)
