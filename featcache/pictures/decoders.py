@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featcache.errors import FeatcacheError
 from featcache.pictures.jpeg_kind import JpegKind
 
-__all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "find_decoder", "is_plain"]
+__all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "codec_advice", "find_decoder", "is_plain"]
 
 DecoderName: TypeAlias = Literal["auto", "pillow", "card", "hybrid"]
 
@@ -110,10 +110,17 @@ def find_decoder(name: DecoderName) -> Decoder | None:
             raise FeatcacheError("--decoder hybrid is not in this version: use --decoder auto")
 
 
+def codec_advice() -> str:
+    """Say what to type for nvImageCodec, which is built for one CUDA: that of torch."""
+    from torch.version import cuda
+
+    return f"pip install 'featcache[{'gpu13' if (cuda or '').startswith('13.') else 'gpu'}]'"
+
+
 def _what_a_card_lacks() -> str:
     """Say what there has to be for a GPU to decode; what else it needs is found out by trying it."""
     if find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None:  # not loaded: that prints warnings
-        return "needs nvImageCodec: pip install 'featcache[gpu]'"
+        return f"needs nvImageCodec: {codec_advice()}"
     if find_spec("triton") is None:
         return "needs Triton: pip install triton"
     import torch

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import pairwise
@@ -35,6 +35,7 @@ __all__ = ["BatchDecoder", "Card", "Loaded", "Resizer"]
 
 _FIRST_OF_A_KIND = 2
 _MOST_FAILURES = 3
+_PIXELS_AT_ONCE = 1 << 29
 
 
 class BatchDecoder(Protocol):
@@ -138,16 +139,19 @@ class Card:
     def prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
         """Make the products of pictures; None of one that is for the CPU.
 
-        Half of the pictures at a time, and half of those, where the device cannot do all of them together.
+        As many at a time as have 0.5 gigapixels; half of these, and half of those, where the device fails.
         """
-        if self.is_given_up or not work:
+        return [prepared for part in _parts(work) for prepared in self._try(part)]
+
+    def _try(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
+        if self.is_given_up:
             return [None] * len(work)
         try:
             return self._prepare(work)
         except Exception as error:  # out of memory, or whatever a driver raises
             if len(work) > 1:
                 middle = len(work) // 2
-                return [*self.prepare(work[:middle]), *self.prepare(work[middle:])]
+                return [*self._try(work[:middle]), *self._try(work[middle:])]
             self._n_failures += 1
             if self._n_failures < _MOST_FAILURES:
                 return [None]
@@ -210,6 +214,19 @@ class Card:
             return {}
         products = enumerate(recipe.products)
         return {i: spec for i, (view, spec) in products if view.is_clean and isinstance(spec, ImageSpec)}
+
+
+def _parts(work: Sequence[tuple[Reading, Loaded]]) -> Iterator[Sequence[tuple[Reading, Loaded]]]:
+    """Divide pictures into runs that have so many pixels together as may be on the device at once."""
+    start = n_pixels = 0
+    for i, (_, loaded) in enumerate(work):
+        own = loaded.header.width * loaded.header.height
+        if n_pixels + own > _PIXELS_AT_ONCE and i > start:
+            yield work[start:i]
+            start, n_pixels = i, 0
+        n_pixels += own
+    if start < len(work):
+        yield work[start:]
 
 
 def _seconds(**spent: float) -> tuple[float, ...]:

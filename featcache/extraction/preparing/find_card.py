@@ -15,12 +15,12 @@ from featcache.extraction.preparing.card import Card, Resizer
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.pictures.card.codec import find_codec
 from featcache.pictures.card.stderr import keep_stderr
+from featcache.pictures.decoders import codec_advice
 from featcache.pictures.preprocess import Preprocessor
 
 __all__ = ["CardMissing", "check_card", "find_card"]
 
 _DRAWN = (192, 256)
-_INSTALL = "pip install 'featcache[gpu]', or featcache[gpu13] with CUDA 13"
 _NO_NVJPEG = "Failed to load nvjpeg library"
 
 
@@ -70,9 +70,9 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
             except Exception as error:  # no Triton, no compiler for it, a driver that is too old
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     if codec is None:
-        raise CardMissing("nvImageCodec is not installed, or cannot be loaded", _INSTALL)
+        raise CardMissing("nvImageCodec is not installed, or cannot be loaded", codec_advice())
     if reason and any(line.startswith(_NO_NVJPEG) for line in said):
-        raise CardMissing("nvJPEG is not installed, or cannot be loaded", _INSTALL)
+        raise CardMissing("nvJPEG is not installed, or cannot be loaded", codec_advice())
     if reason or card is None:
         raise CardMissing(reason)
     return card

@@ -14,7 +14,7 @@ from PIL import Image
 
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
-from featcache.extraction.preparing import card_reader
+from featcache.extraction.preparing import card, card_reader
 from featcache.extraction.preparing.card import Card, Loaded
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
@@ -123,6 +123,16 @@ def test_what_does_not_fit_together_is_done_in_parts(readings: list[Reading]) ->
     assert not card.is_given_up
     assert ways(found)["fake"] > 20
     assert max(decoder.calls) == 8 or max(decoder.calls) > 2
+
+
+def test_no_more_pixels_than_fit_are_on_the_card_at_once(
+    readings: list[Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "_PIXELS_AT_ONCE", 800)
+    decoder = FakeCardDecoder()
+    found, _ = run(readings, decoder)
+    check(found, readings)
+    assert ways(found)["fake"] > 20 and 1 < max(decoder.calls) < 8
 
 
 def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Reading]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,20 @@ from featcache.errors import FeatcacheError
 from featcache.extraction import work
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning import checks
-from featcache.extraction.preparing import card_reader, reader
+from featcache.extraction.preparing import card_reader, find_card, reader
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.find_card import CardMissing
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.extraction.results import PassResult
 from featcache.extraction.run import ExtractResult, extract
-from featcache.pictures.decoders import is_plain
+from featcache.pictures.decoders import codec_advice, is_plain
 from featcache.pictures.jpeg_kind import JpegKind
 
 from cards import FakeCardDecoder, FakeCardResizer
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 N = 48
+INSTALL = codec_advice()
 
 
 class Beside:
@@ -145,6 +147,30 @@ def test_a_card_that_fails_half_way_is_given_up_in_one_line(
     reason = "decoder fake 1.0 failed 3 times, at last with RuntimeError: an illegal memory access"
     assert doubt == f"{reason}: the CPU decodes all from now on"
     assert pictures(found).ways["fake"] >= 15 and pictures(found).ways["pillow: not trusted"] > 15
+
+
+@pytest.mark.parametrize(
+    ("codec", "said", "reason"),
+    [
+        (None, "", f"nvImageCodec is not installed, or cannot be loaded; {INSTALL}"),
+        ("codec", "Failed to load nvjpeg library!", f"nvJPEG is not installed, or cannot be loaded; {INSTALL}"),
+        ("codec", "Failed to load nvtiff library!", "RuntimeError: the driver is too old"),
+    ],
+)
+def test_why_there_is_no_card_is_one_line_and_libraries_write_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], codec: str | None, said: str, reason: str
+) -> None:
+    def fail(*_: object) -> Card:
+        os.write(2, f"{said}\n".encode())
+        raise RuntimeError("the driver\nis too old")
+
+    monkeypatch.setattr(find_card, "check_card", lambda *_: None)
+    monkeypatch.setattr(find_card, "find_codec", lambda: codec)
+    monkeypatch.setattr(find_card, "_open_card", fail)
+    with pytest.raises(CardMissing) as caught:
+        find_card.find_card(Recipe(()), ExtractOptions(device="cuda"))
+    assert caught.value.hint == f"the GPU does not decode pictures: {reason}"
+    assert not capfd.readouterr().err
 
 
 def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
