@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import islice, product
 from pathlib import Path
 
@@ -27,6 +28,8 @@ __all__ = ["Found", "compare_all", "drawn_jpegs", "real_jpegs"]
 
 _BATCH = 64
 _SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0", "grey")
+_SIMPLEJPEGS = ("4:4:0", "4:1:1")
+"""Pillow does not write these."""
 _RESTARTS = ({}, {"restart_marker_blocks": 3}, {"restart_marker_rows": 1}, {"optimize": True})
 _QUALITIES = (1, 10, 30, 50, 75, 85, 90, 95, 98, 100)
 _MOST_BYTES = 20 << 20
@@ -56,16 +59,25 @@ class Found:
 
 
 def drawn_jpegs(n: int, *, most: int) -> Iterator[bytes]:
-    """Yield pictures of 1 to ``most`` pixels a side, saved in all layouts, qualities, and ways of restarting."""
+    """Yield pictures of 1 to ``most`` pixels a side, saved in all layouts, qualities, and ways of restarting.
+
+    Some layouts need simplejpeg, and are left out without it.
+    """
     rng = np.random.default_rng(0)
-    ways = list(product(_SAMPLINGS, _RESTARTS, _QUALITIES))
+    samplings = _SAMPLINGS + (_SIMPLEJPEGS if find_spec("simplejpeg") else ())
+    ways = list(product(_RESTARTS, _QUALITIES, samplings))
     for number in range(n):
-        sampling, restarts, quality = ways[number % len(ways)]
+        restarts, quality, sampling = ways[number % len(ways)]
         width, height = (int(2 ** rng.uniform(0, np.log2(most))) for _ in range(2))
         small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         smooth = np.asarray(small.resize((width, height), Resampling.BICUBIC)).astype(np.int16)
         levels = smooth + rng.integers(-24, 25, smooth.shape, dtype=np.int16)
         image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+        if sampling in _SIMPLEJPEGS:
+            from simplejpeg import encode_jpeg
+
+            yield encode_jpeg(np.ascontiguousarray(image), quality, "RGB", sampling.replace(":", ""))
+            continue
         file = io.BytesIO()
         options = restarts if sampling == "grey" else restarts | {"subsampling": sampling}
         (image.convert("L") if sampling == "grey" else image).save(file, "JPEG", quality=quality, **options)

@@ -163,19 +163,24 @@ class _Bench:
 
 def _compare_drawn(bench: _Bench) -> list[Measure]:
     n, most, edge = (8, 12, 8) if bench.is_quick else (10_000, 512, 224)
-    found = compare_all(drawn_jpegs(n, most=most), bench.decoder, bench.device, edge=edge)
-    what = f"of {n:,} JPEGs in all layouts, other pixels than Pillow's"
-    n_others = found.n("decoded otherwise") + found.n("resized otherwise")
-    return [Measure(what, "", (n_others,), at_most=0, note=found.note)]
+    return _compared(f"of {n:,} JPEGs in all layouts", drawn_jpegs(n, most=most), bench, edge=edge, at_least=n // 2)
 
 
 def _compare_real(bench: _Bench) -> list[Measure]:
     files = list(real_jpegs())
     if not files:
         return [Measure("real JPEGs: FEATCACHE_TEST_MATERIAL names no folder with some", "", (0,))]
-    found = compare_all(iter(files), bench.decoder, bench.device, edge=8 if bench.is_quick else 224)
+    edge = 8 if bench.is_quick else 224
+    return _compared(f"of {len(files):,} real JPEGs", iter(files), bench, edge=edge, at_least=500)
+
+
+def _compared(what: str, files: Iterator[bytes], bench: _Bench, *, edge: int, at_least: int) -> list[Measure]:
+    found = compare_all(files, bench.decoder, bench.device, edge=edge)
     n_others = found.n("decoded otherwise") + found.n("resized otherwise")
-    return [Measure(f"of {len(files):,} real JPEGs, other than Pillow's", "", (n_others,), at_most=0, note=found.note)]
+    return [
+        Measure(f"{what}: other pixels than Pillow's", "", (n_others,), at_most=0, note=found.note),
+        Measure(f"{what}: taken, and the same", "", (found.n("same"),), at_least=at_least),
+    ]
 
 
 def _read(bench: _Bench, decoder: Literal["pillow", "simplejpeg", "card"]) -> list[Measure]:
