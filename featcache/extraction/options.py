@@ -87,10 +87,9 @@ class ExtractOptions:
     memory : int or None
         Bytes that pictures may take while they are prepared, in all workers together; None: half of what is left when
         they begin. A picture that alone takes more is prepared all the same, while no other large one is.
-    decoder : {"auto", "pillow", "card", "hybrid"}
+    decoder : {"auto", "pillow", "card"}
         Who decodes JPEGs, to Pillow's pixels: ``auto`` is a GPU or a faster decoder that is installed, checked against
         Pillow, which decodes what that one does not take. ``card`` is the same, and an error without the GPU.
-        ``hybrid`` alone makes other pixels, up to 3 levels off.
     compile : bool
         Hand the forwards to ``torch.compile``: it takes minutes, and pays in hours of work on a GPU.
     unit_rows : int or None

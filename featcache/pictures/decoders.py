@@ -14,7 +14,7 @@ from featcache.pictures.jpeg_kind import JpegKind
 
 __all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "codec_advice", "find_decoder", "is_plain"]
 
-DecoderName: TypeAlias = Literal["auto", "pillow", "card", "hybrid"]
+DecoderName: TypeAlias = Literal["auto", "pillow", "card"]
 
 FAST_ADVICE = "pip install 'featcache[fast]' decodes JPEGs to the same pixels in less time"
 
@@ -106,8 +106,6 @@ def find_decoder(name: DecoderName) -> Decoder | None:
             if lacking := _what_a_card_lacks():
                 raise FeatcacheError(f"--decoder card {lacking}, or --decoder auto")
             return _simplejpeg()
-        case "hybrid":
-            raise FeatcacheError("--decoder hybrid is not in this version: use --decoder auto")
 
 
 def codec_advice() -> str:

@@ -62,7 +62,7 @@ class EnsembleConfig:
         That of the members that look at it (`sees_further`): names of views that show no more than how views differ.
     """
 
-    members: tuple[str, ...] = ("lda", "linear")
+    members: tuple[str, ...] = ("lda", "mlp")
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fusion: str = "concat"
     invariant_to: tuple[str, ...] = ()

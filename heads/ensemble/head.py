@@ -64,7 +64,7 @@ class EnsembleHead:
         if self.config.are_runs and not members:
             named = ", ".join(self.config.members)
             raise HeadsError(
-                f"members are {named}, fitted runs, which cannot be fitted anew: name kinds, e.g. --members lda,linear"
+                f"members are {named}, fitted runs, which cannot be fitted anew: name kinds, e.g. --members lda,mlp"
             )
         options = {"columns": columns, "device": device, "memory": memory}
         self.members = tuple(members) or tuple(self._build(spec, options) for spec in self.config.specs)

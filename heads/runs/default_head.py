@@ -11,10 +11,9 @@ from typing import Any
 from heads.data.fusion import STRUCTURED
 from heads.head.kinds import config_class
 
-__all__ = ["DEFAULT_HEAD", "DEFAULT_MEMBERS", "name_head"]
+__all__ = ["DEFAULT_HEAD", "name_head"]
 
 DEFAULT_HEAD = "ensemble"
-DEFAULT_MEMBERS = ("lda", "mlp")
 _NETWORK = "mlp"
 
 
@@ -31,7 +30,7 @@ def name_head(values: Mapping[str, Any], *, on_network: bool = False) -> dict[st
     Returns
     -------
     dict
-        With ``head``: `DEFAULT_HEAD` with its members, or ``mlp`` where a setting, a preset or a fusion of networks
+        With ``head``: `DEFAULT_HEAD`, or ``mlp`` where a setting, a preset or a fusion of networks
         was given.
     """
     if "head" in values:
@@ -39,4 +38,4 @@ def name_head(values: Mapping[str, Any], *, on_network: bool = False) -> dict[st
     own = {"preset", *config_class(_NETWORK).__dataclass_fields__} - {"fusion"}
     if on_network or own & values.keys() or values.get("fusion") in STRUCTURED:
         return {**values, "head": _NETWORK}
-    return {"members": DEFAULT_MEMBERS, **values, "head": DEFAULT_HEAD}
+    return {**values, "head": DEFAULT_HEAD}

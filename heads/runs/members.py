@@ -24,7 +24,7 @@ from heads.runs.run import Run, load_run
 
 __all__ = ["MemberRuns"]
 
-_EXAMPLE = "heads or folders, e.g. lda,linear or runs/first,runs/second"
+_EXAMPLE = "heads or folders, e.g. lda,mlp or runs/first,runs/second"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class MemberRuns:
                 raise HeadsError(
                     f"{run.path} was selected on other validation rows than these with --fusion {fusion} (digest "
                     f"{found[:12]}, expected {digest[:12]}): no row is known to be left for the threshold; fit the "
-                    "members anew on these rows, e.g. --members lda,linear"
+                    "members anew on these rows, e.g. --members lda,mlp"
                 )
 
 

@@ -57,7 +57,6 @@ class DecoderName(StrEnum):
     auto = "auto"
     pillow = "pillow"
     card = "card"
-    hybrid = "hybrid"
 
 
 class FitName(StrEnum):

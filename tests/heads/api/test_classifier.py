@@ -93,7 +93,10 @@ def test_one_class_beside_the_real_one_is_no_second_question() -> None:
         ({"settings": {"dim": 3}}, r"^unknown setting 'dim' of head 'linear'"),
         ({"held_out": 0.9}, r"^held_out is 0.9, expected a number from 0.01 to 0.5$"),
         ({"head": "mlp", "settings": {"loss": "joint"}}, r"^joint classes need a binary task"),
-        ({"head": lambda _: object()}, r"is of kind None, expected a name other than mlp, linear, gbdt, ensemble$"),
+        (
+            {"head": lambda _: object()},
+            r"is of kind None, expected a name other than mlp, linear, lda, gbdt, ensemble$",
+        ),
         ({"head": lambda _: object(), "settings": {"x": 1}}, r"^settings are those of a kind of heads"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_head_of_ones_own_is_kept_by_its_own_word(tmp_path: Path) -> None:
         DetectorClassifier(Shares).fit(X, y).save(tmp_path / "c")
     made = DetectorClassifier(partial(SavedShares)).fit(X, y)
     made.save(tmp_path / "c")
-    with pytest.raises(HeadsError, match=r"of kind 'shares', none of mlp, linear, gbdt, ensemble: name its class"):
+    with pytest.raises(HeadsError, match=r"of kind 'shares', none of mlp, linear, lda, gbdt, ensemble: name its class"):
         DetectorClassifier.load(tmp_path / "c")
     read = DetectorClassifier.load(tmp_path / "c", head=SavedShares)
     assert np.array_equal(read.predict_proba(X), made.predict_proba(X))

@@ -93,6 +93,6 @@ def test_what_cannot_be_promised_or_divided_is_refused(loaded: Loaded, crossed: 
     run = Run(tmp_path / "run", build_record(fitted, store, selections=choose_views(store, ["image"])[0]), fitted.head)
     with pytest.raises(HeadsError, match="--folds and a budget exclude each other"):
         save_fitted(run, store, demand=Demand(max_fpr=0.05), crossed=crossed)
-    for folds, told in ((1, "--folds is 1, expected 2 or more"), (31, "make 30 sets .* expected 31 folds")):
+    for folds, told in ((1, "--folds is 1, expected 2 or more"), (31, "make 30 sets .* expected 31 or more")):
         with pytest.raises(HeadsError, match=told):
             cross_fit(features, stored, folds=folds, fusion="image", fit=partial(fit_run, config=CONFIG))

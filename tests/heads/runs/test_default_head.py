@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from heads.runs.default_head import DEFAULT_HEAD, DEFAULT_MEMBERS, name_head
+from heads.runs.default_head import DEFAULT_HEAD, name_head
 from heads.runs.fitting import parse_config
 
-DEFAULT = {"head": DEFAULT_HEAD, "members": DEFAULT_MEMBERS}
+DEFAULT = {"head": DEFAULT_HEAD}
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ DEFAULT = {"head": DEFAULT_HEAD, "members": DEFAULT_MEMBERS}
     [
         ({}, DEFAULT),
         ({"fusion": "image", "seed": 3}, DEFAULT),
-        ({"members": "linear,gbdt"}, {"head": "ensemble", "members": "linear,gbdt"}),
+        ({"members": "linear,gbdt"}, DEFAULT),
         ({"lda.gammas": [0.0]}, DEFAULT),
         ({"head": "linear"}, {"head": "linear"}),
         ({"loss": "multitask"}, {"head": "mlp"}),

@@ -16,6 +16,7 @@ import heads.runs.pseudo_labels as module
 from featcache import FeatureStore
 from heads.data.choices import choose_selections
 from heads.data.division import CLASS_RULE, SIZE_RULE
+from heads.data.features import Features
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
 from heads.evaluation.scores import evaluate
@@ -180,7 +181,15 @@ def test_a_refit_that_changed_validation_would_be_caught(
         pseudo_label(run, store, "test")
 
 
-def test_nothing_sure_enough_says_how_sure_the_head_is(run: Run, store: FeatureStore) -> None:
+def test_nothing_sure_enough_says_how_sure_the_head_is(
+    run: Run, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = Run.predict
+
+    def hesitate(run: Run, rows: Features) -> Prediction:
+        return Prediction({name: np.clip(proba, 0.1, 0.9) for name, proba in predict(run, rows).proba.items()})
+
+    monkeypatch.setattr(Run, "predict", hesitate)
     with pytest.raises(HeadsError, match=r"no label reaches confidence 1\.0 .*the highest is"):
         pseudo_label(run, store, "test", threshold=1.0)
 
