@@ -688,7 +688,7 @@ def test_the_words_follow_the_decision_and_not_the_likelier_side(
     text = ok("detect", "run", "--image", picture)
     assert f"{picture}: AI-generated" in text and f"P(AI) is {probability(p_ai)}, at or above the threshold" in text
     known = ["AI", "sd21", "sdxl", "sd3", "dalle3", "midjourney"]
-    assert [word for line in text.splitlines() if (word := line.split(" ")[0]) in known] == known
+    assert [line.split()[0] for line in text.splitlines() if {*line.split()[:1]} & {*known}] == known
 
 
 def test_a_small_probability_has_digits_and_a_prior_that_is_asked_for_is_named(tmp_path: Path, encoder: None) -> None:
