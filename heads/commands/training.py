@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.errors import FeatcacheError
+from featcache import FeatcacheError
 from heads.commands.options import PRINTED
 from heads.commands.render import notes, safe
 from heads.errors import HeadsError
