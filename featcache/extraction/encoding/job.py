@@ -78,6 +78,7 @@ class Job:
         self.n_tried = 0
         self.decoders: dict[str, str] = {}
         self.is_void = False
+        self._since: float | None = None
         self._storage_dtype = storage_dtype
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._has, self._has_failed, self._is_published = np.zeros((3, len(unit.contents)), bool)
@@ -161,7 +162,7 @@ class Job:
     def _begin(self, unit: WorkUnit) -> None:
         self.in_hand = unit
         self.failures: list[Failure] = []
-        self._since: float | None = None  # until its first vectors: the jobs of a group begin together
+        self._since = None  # until its first vectors: the jobs of a group begin together
 
 
 @dataclass(frozen=True)
