@@ -209,6 +209,30 @@ def test_no_more_pixels_than_fit_are_on_the_card_at_once(
     assert ways(found)["fake"] > 20 and 1 < max(decoder.calls) < 8
 
 
+@pytest.mark.parametrize(
+    ("file_bytes", "limit", "most"),
+    [
+        (1, {"_WINDOW_BYTES": 2500}, 6),
+        (100, {"_WINDOW_BYTES": 250}, 3),
+        (0, {"_WINDOW_BYTES": 2500}, 3),
+        (1, {"_PRODUCT_BYTES": 192 * 8}, 2),
+    ],
+)
+def test_windows_are_as_large_as_their_files_and_what_comes_of_them_allow(
+    readings: list[Reading], monkeypatch: pytest.MonkeyPatch, file_bytes: int, limit: dict[str, int], most: int
+) -> None:
+    for name, value in limit.items():
+        monkeypatch.setattr(card_reader, name, value)
+    decoder, found, n_waiting = FakeCardDecoder(), [], 0
+    others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
+    with CardReader(Card(RECIPE, decoder, {0: RESIZER}), others, n_threads=2) as reader:
+        for prepared in reader.prepare(iter([replace(each, file_bytes=file_bytes) for each in readings])):
+            n_waiting = max(n_waiting, len(reader._order))
+            found.append(replace(prepared, reading=replace(prepared.reading, file_bytes=0)))
+    check(found, readings)
+    assert max(decoder.calls) == most and n_waiting < (8 if most == 2 else 32)
+
+
 def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Reading]) -> None:
     found, card = run(readings, FakeCardDecoder(error=RuntimeError("an illegal memory access\nwas encountered")))
     check(found, readings)
