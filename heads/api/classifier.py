@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from operator import index
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from heads.api.saved_classifier import SavedClassifier, load_classifier, save_cl
 from heads.data.tasks import IntArray, Targets
 from heads.files.ranges import Range
 from heads.head.balance import fitted_share
+from heads.head.kinds import config_class
 from heads.head.protocol import FloatArray, Prediction
 from heads.verdicts.balanced import choose_balanced, neutral_threshold
 from heads.verdicts.fitting import Scores
@@ -123,7 +125,10 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _calibrate(self, X: FloatArray, targets: Targets, groups: IntArray, rows: HeldOut) -> float:
         y, chosen = targets.y["a"], rows.calibrate_rows
-        prior = fitted_share(float(y[rows.fit_rows].mean()), self.settings or {})
+        settings = dict(self.settings or {})
+        if isinstance(self.head, str):
+            settings = asdict(config_class(self.head).from_mapping(settings))
+        prior = fitted_share(float(y[rows.fit_rows].mean()), settings)
         if len(np.unique(y[chosen])) < 2:
             return neutral_threshold(prior)
         proba = self.head_.predict_proba(X[chosen]).proba["a"]

@@ -66,6 +66,8 @@ def _train_words(result: AblationResult, choices: Mapping[str, Mapping[str, str]
         words += ["--set", f"{name}={value:g}"] if value is not None else []
     for name, value in settings_of(best.cell.head, result.grid.settings).items():
         words += ["--set", f"{name}={json.dumps(value) if not isinstance(value, str) else value}"]
+    views = result.conditions.get("views") or ()
+    words += ["--views", ",".join(views)] if len(views) > 1 else []
     compared = {modality: {"outputs": request} for modality, request in best.cell.outputs}
     for modality, chosen in choices.items():
         if modality in fusion_modalities(best.cell.fusion):

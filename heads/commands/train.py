@@ -40,6 +40,7 @@ from heads.commands.options import (
 from heads.commands.render import (
     console,
     next_command,
+    notes,
     print_json,
     probability,
     safe,
@@ -176,8 +177,8 @@ def train(
 
     demand = Demand(max_fpr, max_fnr, confidence)
     check_apart(demand, folds)
-    values = name_head(values, on_network=device is not None or memory is not None)
-    runs, values = MemberRuns.find(values, folds=folds)
+    on_network, asked = device is not None or memory is not None, values
+    runs, values = MemberRuns.find(name_head(asked, on_network=on_network), folds=folds)
     config, folder = parse_config(values), new_run_folder(out)
     if memory is not None:
         parse_memory(memory)
@@ -188,6 +189,12 @@ def train(
         store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
         selected = choose_views(store, [config.fusion], views=[*names, *further], choices=choices)
         features, stored = load_fit_rows(store, selected, n_further=len(further))
+    n_columns = stored.n_columns
+    if config.head != name_head(asked, on_network=on_network, n_columns=n_columns)["head"]:
+        config = parse_config(name_head(asked, n_columns=n_columns))
+        notes.print(
+            f"{n_columns:,} columns are many for linear discriminants: a network alone, --head ensemble for both"
+        )
     check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
     with show_steps() as progress:
         fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)

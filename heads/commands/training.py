@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.errors import FeatcacheError
 from heads.commands.options import PRINTED
 from heads.commands.render import notes, safe
 from heads.errors import HeadsError
@@ -99,6 +100,6 @@ class Training:
                 if found is not None:
                     return {**found.to_dict(), "note": None}
                 note = "of too few groups of rows nothing can be said"
-            except HeadsError as error:
+            except (FeatcacheError, OSError) as error:
                 note = str(error)
         return {"n": None, "n_known": None, "share": None, "auc": None, "note": note}

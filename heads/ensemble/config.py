@@ -68,7 +68,7 @@ class EnsembleConfig:
     invariant_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.fusion not in FUSIONS:
+        if not isinstance(self.fusion, str) or self.fusion not in FUSIONS:
             raise HeadsError(f"fusion is {self.fusion!r:.80}, expected one of {', '.join(FUSIONS)}")
         specs = self.specs
         n_heads = len(specs) or len(self.members)
@@ -77,14 +77,14 @@ class EnsembleConfig:
         for kind in self.own:
             if kind not in self.kinds:
                 raise HeadsError(f"settings of {kind!r:.80} were given, the members are {', '.join(self.members):.200}")
-        if not isinstance(self.invariant_to, tuple):
+        if not isinstance(self.invariant_to, tuple) or not all(isinstance(view, str) for view in self.invariant_to):
             raise HeadsError(f"invariant_to are {self.invariant_to!r:.80}, expected a list")
         if self.invariant_to and not any(self.sees_further(spec) for spec in specs):
             named = ", ".join(self.members)
             raise HeadsError(f"invariant_to is no setting of the members {named:.200}: add one that has it, e.g. lda")
         if len({str(self.own.get(kind, {}).get("balance", "none")) for kind in self.kinds}) > 1:
             raise HeadsError(f"balance is not that of all members, {', '.join(self.members):.200}: give each the same")
-        fixed = [(spec.kind, spec.fusion) for spec in specs if not find_kind(spec.kind).is_random]
+        fixed = [(spec.kind, spec.fusion or self.fusion) for spec in specs if not find_kind(spec.kind).is_random]
         if len(set(fixed)) < len(fixed):
             raise HeadsError(
                 f"members are {', '.join(self.members):.200}: {fixed[-1][0]!r} is there twice with the same columns, "
@@ -150,7 +150,7 @@ class EnsembleConfig:
         if _WEIGHTS not in known:
             return _VIEWS in known
         weights = self.own.get(spec.kind, {}).get(_WEIGHTS, known[_WEIGHTS].default)
-        return weights is None or any(weights)
+        return not isinstance(weights, list | tuple) or any(weights)  # what is no list is refused by its own config
 
     def of(self, spec: MemberSpec) -> Any:
         """Return the config of one of `specs`."""

@@ -60,8 +60,10 @@ def fitted_share(share: float, settings: Mapping[str, Any]) -> float:
 
 def balance_of(settings: Mapping[str, Any]) -> str:
     """Return what weighs the same for a head with such settings; for an ensemble, what does so for its members."""
-    own = settings.get("own") or {}
-    return str(settings.get("balance", next((each["balance"] for each in own.values() if "balance" in each), "none")))
+    own = settings.get("own")
+    members = own.values() if isinstance(own, Mapping) else ()
+    found = [each["balance"] for each in members if isinstance(each, Mapping) and "balance" in each]
+    return str(settings.get("balance", next(iter(found), "none")))
 
 
 def _weights_of(targets: Targets, task: Task, balance: str) -> NDArray[np.float64]:

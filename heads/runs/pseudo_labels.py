@@ -185,7 +185,8 @@ def _check_validation(run: Run, digest: str) -> None:
 def _relabel(features: Features, labels: PseudoLabels) -> Features:
     a, b = joint_tasks(features.tasks)
     y = {a.name: labels.a, **({b.name: labels.b} if b else {})}
-    return replace(features, targets=build_targets(features.tasks, y))
+    targets = replace(build_targets(features.tasks, y), origin=features.targets.origin)
+    return replace(features, targets=targets)
 
 
 def _precision(labels: PseudoLabels, truth: Features) -> dict[str, dict[str, Any]]:

@@ -30,17 +30,17 @@ def open_training(run: Run, given: Path | None = None, *, at_hand: FeatureStore 
     Raises
     ------
     HeadsError
-        If there is no such cache or data set, or its vectors are not those of the run's encoders, outputs and view.
+        If there is no such cache or data set, or its vectors are not those of the run's encoders, outputs and views.
     """
     own, dataset = Path(run.record.source["cache"]), run.record.source["dataset"]
-    if given is None and at_hand is not None and _is_own(at_hand, own, dataset):
-        return at_hand
-    if not (given or own).exists():
-        raise HeadsError(f"the training cache {given or own} of run {run.path} is not there: {_ADVICE}")
     try:
-        return _check(run, open_store(given or own, dataset=dataset))
+        if given is None and at_hand is not None and _is_own(at_hand, own, dataset):
+            return _check(run, at_hand)
+        if (given or own).exists():
+            return _check(run, open_store(given or own, dataset=dataset))
     except (FeatcacheError, OSError) as error:
         raise HeadsError(f"the training cache of run {run.path} cannot be used: {error}; {_ADVICE}") from error
+    raise HeadsError(f"the training cache {given or own} of run {run.path} is not there: {_ADVICE}")
 
 
 def _is_own(store: FeatureStore, own: Path, dataset: str) -> bool:
@@ -49,6 +49,7 @@ def _is_own(store: FeatureStore, own: Path, dataset: str) -> bool:
 
 def _check(run: Run, store: FeatureStore) -> FeatureStore:
     check_fusion(run.fusion, store.modalities, where=f"cache {store.path}")
-    for producer in run.record.producers.values():
-        store.check(producer.selection, producer.document)
+    for each in (run, *map(run.in_view, run.record.views)):
+        for producer in each.record.producers.values():
+            store.check(producer.selection, producer.document)
     return store
