@@ -18,7 +18,7 @@ from featcache.pictures.jpeg_kind import JpegKind
 
 @dataclass
 class FakeCardDecoder:
-    """Decodes by Pillow; ``wrong`` are numbers of pictures, by their order, of which a byte is wrong."""
+    """Decodes by Pillow; ``wrong`` are numbers of pictures, by their order, of which it makes negatives."""
 
     wrong: frozenset[int] = frozenset()
     refused: frozenset[int] = frozenset()
@@ -43,7 +43,7 @@ class FakeCardDecoder:
         for data in files:
             levels = np.array(Image.open(BytesIO(data)).convert("RGB"))
             if self.n_seen in self.wrong:
-                levels[0, 0, 0] ^= 1
+                levels ^= 255
             found.append(None if self.n_seen in self.refused else torch.from_numpy(levels))
             self.n_seen += 1
         return found
@@ -54,6 +54,9 @@ class FakeCardResizer:
     """Does what an encoder's ``prepare`` does to a picture."""
 
     prepare: Callable[[Image.Image], Any]
+    most: int = 1000
 
     def resize(self, pictures: Sequence[torch.Tensor]) -> NDArray[np.uint8]:
+        if len(pictures) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures])

@@ -74,6 +74,8 @@ class JpegHeader:
         Blocks from one restart marker to the next; 0: there are none.
     has_exif, has_xmp, has_icc : bool
         Whether it has these data, of whatever content. Only the first two can say that a picture is to be turned.
+    scan : int
+        Where the data of the first scan begin, in bytes.
     """
 
     kind: JpegKind
@@ -83,6 +85,7 @@ class JpegHeader:
     has_exif: bool = False
     has_xmp: bool = False
     has_icc: bool = False
+    scan: int = 0
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
@@ -116,7 +119,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         if size < 2 or len(body) != size - 2:
             return None
         if marker == 0xDA:
-            return seen.header(n_in_scan=body[0] if body else 0)
+            return seen.header(n_in_scan=body[0] if body else 0, scan=at + 1 + size)
         seen.note(marker, body)
         at += 1 + size
 
@@ -159,7 +162,7 @@ class _Seen:
         parts = [body[at : at + 3] for at in range(6, 6 + 3 * body[5], 3)]
         self.components = [(part[0], (part[1] >> 4, part[1] & 15)) for part in parts if len(part) == 3]
 
-    def header(self, *, n_in_scan: int) -> JpegHeader | None:
+    def header(self, *, n_in_scan: int, scan: int) -> JpegHeader | None:
         if self.frame is None or not self.components:
             return None
         factors = tuple(factor for _, factor in self.components)
@@ -180,6 +183,7 @@ class _Seen:
             has_exif=b"Exif" in self.names,
             has_xmp=any(name.startswith(b"http://ns.adobe.com/xap/1.0/"[:28]) for name in self.names),
             has_icc=b"ICC_PROFILE" in self.names,
+            scan=scan,
         )
 
     def _colour(self, names: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from featcache.extraction.planning.plan import WorkUnit
 __all__ = ["SPLIT_SECONDS", "Batch", "EncodedUnit", "Job"]
 
 SPLIT_SECONDS = 300.0
-"""Age of a unit in work from which on what is done of it is split off and published."""
+"""Time since the first vectors of a unit from which on what is done of it is split off and published."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Job:
         self.n_tried = 0
         self.decoders: dict[str, str] = {}
         self.is_void = False
+        self._since: float | None = None
         self._storage_dtype = storage_dtype
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._has, self._has_failed, self._is_published = np.zeros((3, len(unit.contents)), bool)
@@ -104,6 +105,8 @@ class Job:
             Rows with a vector that cannot be stored: they have none of their vectors.
         """
         self.n_tried += len(rows)
+        if self._since is None:
+            self._since = time.monotonic()
         good = np.ones(len(rows), bool)
         faults: list[tuple[int, Fault]] = []
         for name in self.unit.outputs:
@@ -125,7 +128,7 @@ class Job:
     @property
     def is_due(self) -> bool:
         """Whether what is done should be published, as the rest may take long."""
-        return not self.is_void and time.monotonic() - self._since >= SPLIT_SECONDS
+        return not self.is_void and self._since is not None and time.monotonic() - self._since >= SPLIT_SECONDS
 
     @property
     def n_void(self) -> int:
@@ -159,7 +162,7 @@ class Job:
     def _begin(self, unit: WorkUnit) -> None:
         self.in_hand = unit
         self.failures: list[Failure] = []
-        self._since = time.monotonic()
+        self._since = None  # until its first vectors: the jobs of a group begin together
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from featcache.extraction.encoding.feeds import ClaimedUnits, Failures
 from featcache.extraction.encoding.job import Batch, Job
 from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders
 from featcache.extraction.encoding.side import Side
+from featcache.extraction.planning.plan import WorkUnit
 from featcache.extraction.preparing.reader import Reader
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading
 from featcache.pictures.checked_decoder import Doubt
@@ -194,18 +195,21 @@ class PictureFeed:
         number, rows = group.number, sorted(wanted)
         self._open[number] = _OpenUnits(group, jobs, len(wanted), len(wanted))
         recipe, table = self._reader.recipe, self._sides[0].table
-        sample = choose_sample(rows, group.jobs[0].unit.name)
+        sample = choose_sample([job.unit for job in group.jobs])
         for row in rows:
             image = self._samples.image(row)
             assert image is not None
             yield recipe.reading(table, row, image, group=number, products=tuple(wanted[row]), is_sample=row in sample)
 
 
-def choose_sample(rows: Sequence[int], unit: str) -> frozenset[int]:
-    """Choose pictures of a unit that are decoded both ways: one of 64, at least 8, the same ones in every run.
+def choose_sample(units: Sequence[WorkUnit]) -> frozenset[int]:
+    """Choose pictures of a group that are decoded both ways: one of 64, at least 8, the same ones in every run.
 
-    They are from all over the unit, as what is done of it may be published before the rest.
+    They are from all over the units, as what is done of these may be published before the rest; beside them the first
+    picture of each unit, so that what is published first of it has one.
     """
+    rows = np.unique(np.concatenate([unit.contents for unit in units]))
     n = min(len(rows), max(_LEAST_SAMPLE, len(rows) // _SAMPLED_SHARE))
-    rng = np.random.default_rng(int(unit, 16))
-    return frozenset(int(rng.choice(part)) for part in np.array_split(np.asarray(rows, np.int64), n))
+    rng = np.random.default_rng(int(units[0].name, 16))
+    first = {int(unit.contents[0]) for unit in units}
+    return frozenset(first.union(int(rng.choice(part)) for part in np.array_split(rows, n)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,13 +150,11 @@ class Side:
     def publish(self, encoded: EncodedUnit, claims: Claims) -> None:
         """Write what came of a unit, or was split off of it, and give up its claim."""
         started = time.perf_counter()
-        fingerprint, view, name = self.plan.spec.fingerprint, self.plan.view, encoded.unit.name
+        name = encoded.unit.name
         if len(encoded.rows):
             self._write(encoded)
         # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
-        if encoded.failures:
-            folder = self._cache.failure_folder(fingerprint, view)
-            write_failures(folder, name, encoded.failures, root=self._cache.path)
+        self._record(name, encoded.failures, stored=encoded.rows)
         self._n_encoded += len(encoded.rows)
         self._failures += encoded.failures
         claims.release(name)
@@ -174,15 +173,22 @@ class Side:
 
     def record_failures(self) -> None:
         """Put on record what failed in units that are not going to be published: only the rest is planned again."""
-        folder = self._cache.failure_folder(self.plan.spec.fingerprint, self.plan.view)
         for job in self._jobs.values():
-            if job.failures:
-                name = job.in_hand.name
-                record, new = folder / f"{name}.json", {failure.key for failure in job.failures}
-                earlier = read_failure_file(record) if record.exists() else ()
-                write_failures(
-                    folder, name, [*job.failures, *(f for f in earlier if f.key not in new)], root=self._cache.path
-                )
+            self._record(job.in_hand.name, job.failures)
+
+    def _record(self, name: str, failures: Sequence[Failure], stored: NDArray[np.int64] | tuple[()] = ()) -> None:
+        """Add failures to those on record under a name, but for earlier ones of contents that are stored now.
+
+        A unit of contents that all failed before has the name of that record, and may be published in parts.
+        """
+        if not failures:
+            return
+        folder = self._cache.failure_folder(self.plan.spec.fingerprint, self.plan.view)
+        settled = {failure.key for failure in failures} | {bytes(self.keys[row]).hex() for row in stored}
+        record = folder / f"{name}.json"
+        earlier = read_failure_file(record) if record.exists() else ()
+        kept = [failure for failure in earlier if failure.key not in settled]
+        write_failures(folder, name, [*failures, *kept], root=self._cache.path)
 
     def result(self) -> SideResult:
         """Say what was done."""

@@ -6,6 +6,7 @@ What it made of samples is compared with what Pillow makes, as with every decode
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,14 @@ __all__ = ["BatchDecoder", "Card", "Loaded", "Resizer"]
 _FIRST_OF_A_KIND = 2
 _MOST_FAILURES = 3
 _PIXELS_AT_ONCE = 1 << 29
+
+
+_AFTER_SCAN = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])")
+"""The first marker of a scan that is no restart: where the file is sound, its end."""
+_END = b"\xd9"
+
+_Made = tuple[Mapping[int, NDArray[np.uint8]], tuple[float, ...]]
+"""The products of a picture, and its times by step."""
 
 
 class BatchDecoder(Protocol):
@@ -107,7 +116,7 @@ class Card:
         self.decoder = decoder
         self.resizers = resizers
         self._distrusted: frozenset[JpegKind] = frozenset()
-        self._met: Counter[JpegKind] = Counter()
+        self._n_compared: Counter[JpegKind] = Counter()
         self._n_failures = 0
         self.is_given_up = False
 
@@ -131,6 +140,8 @@ class Card:
         short, long = sorted((header.width, header.height))
         if not self.decoder.takes(header.kind) or short * long > MAX_PIXELS or long > MAX_ASPECT * short:
             return str(header.kind)
+        if not _is_ended(data, header):
+            return "refused"
         turn = _turn(data) if header.has_exif or header.has_xmp else None
         if not _is_same_file(data, reading.key):
             return ""
@@ -146,21 +157,26 @@ class Card:
     def _try(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
         if self.is_given_up:
             return [None] * len(work)
+        made: list[_Made | None] = []
         try:
-            return self._prepare(work)
+            made = self._make(work)
         except Exception as error:  # out of memory, or whatever a driver raises
-            if len(work) > 1:
-                middle = len(work) // 2
-                return [*self._try(work[:middle]), *self._try(work[middle:])]
-            self._n_failures += 1
-            if self._n_failures < _MOST_FAILURES:
-                return [None]
-            self.is_given_up = True
-            reason = f"failed {_MOST_FAILURES} times, at last with {type(error).__name__}"
-            reason += f": {' '.join(str(error).split())[:120]}"
-            return [self._by_pillow(*work[0], Doubt(self.decoder.name, reason, None))]
+            failure = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        if made:  # what Pillow does is no failure of the device, and its doubts stay
+            return [each and self._checked(*own, *each) for own, each in zip(work, made, strict=True)]
+        # Behind the block: its traceback would keep what the device has in memory.
+        if len(work) > 1:
+            middle = len(work) // 2
+            return [*self._try(work[:middle]), *self._try(work[middle:])]
+        self._n_failures += 1
+        if self._n_failures < _MOST_FAILURES:
+            return [None]
+        self.is_given_up = True
+        doubt = Doubt(self.decoder.name, f"failed {_MOST_FAILURES} times, at last with {failure}", None)
+        return [self._by_pillow(*work[0], doubt)]
 
-    def _prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
+    def _make(self, work: Sequence[tuple[Reading, Loaded]]) -> list[_Made | None]:
+        """Decode, turn and resize pictures together; return the products of each and its times."""
         clock = [time.perf_counter()]
         pictures = self.decoder.decode([loaded.data for _, loaded in work])
         upright = [
@@ -177,11 +193,10 @@ class Card:
                     made[i][product] = own
         clock.append(time.perf_counter())
         decode, resize = ((later - earlier) / len(work) for earlier, later in pairwise(clock))
-        found: list[Prepared | None] = []
-        for (reading, loaded), picture, inputs in zip(work, upright, made, strict=True):
-            seconds = _seconds(read=loaded.seconds, decode=decode, resize=resize)
-            found.append(None if picture is None else self._checked(reading, loaded, inputs, seconds))
-        return found
+        return [
+            None if picture is None else (inputs, _seconds(read=loaded.seconds, decode=decode, resize=resize))
+            for (_, loaded), picture, inputs in zip(work, upright, made, strict=True)
+        ]
 
     def _checked(
         self, reading: Reading, loaded: Loaded, inputs: Mapping[int, NDArray[np.uint8]], seconds: tuple[float, ...]
@@ -191,10 +206,12 @@ class Card:
         if kind in self._distrusted:
             return self._by_pillow(reading, loaded)
         way = Way(self.decoder.name, kind=kind)
-        self._met[kind] += 1
-        if not reading.is_sample and self._met[kind] > _FIRST_OF_A_KIND:
+        if not reading.is_sample and self._n_compared[kind] >= _FIRST_OF_A_KIND:
             return Prepared(reading, inputs, {}, seconds, way)
         expected = prepare(self._by_pillow_alone, reading, loaded.data)
+        if expected.faults and not expected.inputs:  # a damaged file: there are no pixels to compare with
+            return replace(expected, way=Way(why="refused"))
+        self._n_compared[kind] += 1
         is_same = expected.inputs.keys() == inputs.keys() and all(
             np.array_equal(pixels, inputs[product]) for product, pixels in expected.inputs.items()
         )
@@ -235,6 +252,12 @@ def _seconds(**spent: float) -> tuple[float, ...]:
 
 def _is_same_file(data: bytes, key: bytes) -> bool:
     return hashlib.sha256(data).digest() == key
+
+
+def _is_ended(data: bytes, header: JpegHeader) -> bool:
+    """Tell whether a scan ends with its picture; engines take files with a stray marker that Pillow refuses."""
+    marker = _AFTER_SCAN.search(data, header.scan)
+    return marker is not None and marker[1] == _END
 
 
 def _turn(data: bytes) -> Transpose | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +23,8 @@ __all__ = ["CardReader"]
 
 _WINDOW = 256
 _WINDOWS_AHEAD = 3
-_WINDOW_BYTES = 512 << 20
-_BYTES_A_PIXEL = 3
+_WINDOW_BYTES = 256 << 20  # of files: what of their pixels is on the device at once, the card sees to
+_PRODUCT_BYTES = 512 << 20  # of all that waits for its use
 
 
 @dataclass(eq=False)
@@ -53,6 +54,8 @@ class CardReader:
         self.recipe = others.recipe
         self.decoders = {**others.decoders, card.decoder.name: card.decoder.version}
         self.hint = ""
+        n_waiting = _PRODUCT_BYTES // sum(math.prod(shape) for shape in self.recipe.shapes())
+        self._window = max(1, min(_WINDOW, n_waiting // (_WINDOWS_AHEAD + 1)))
         self._card, self._others = card, others
         self._files = ThreadPoolExecutor(n_threads, thread_name_prefix="read")
         self._lane = ThreadPoolExecutor(1, thread_name_prefix="card")
@@ -104,7 +107,7 @@ class CardReader:
 
     def _open_windows(self, readings: Iterator[Reading | None]) -> None:
         """Draw readings, as many as may be in work."""
-        while len(self._windows) < _WINDOWS_AHEAD and len(self._order) < _WINDOW * (_WINDOWS_AHEAD + 1):
+        while len(self._windows) < _WINDOWS_AHEAD and len(self._order) <= self._window * _WINDOWS_AHEAD:
             places = self._draw(readings)
             if not places:
                 return
@@ -118,9 +121,9 @@ class CardReader:
     def _draw(self, readings: Iterator[Reading | None]) -> list[_Place]:
         places: list[_Place] = []
         n_bytes = 0
-        while len(places) < _WINDOW and n_bytes < _WINDOW_BYTES and (reading := next(readings, None)) is not None:
+        while len(places) < self._window and n_bytes < _WINDOW_BYTES and (reading := next(readings, None)) is not None:
             places.append(_Place(reading))
-            n_bytes += reading.n_bytes
+            n_bytes += reading.file_bytes or reading.n_bytes
         return places
 
     def _carry_out(self, places: Sequence[_Place], loading: Sequence[Future[Loaded | str]]) -> None:

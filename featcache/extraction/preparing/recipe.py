@@ -102,7 +102,7 @@ class Recipe:
         n_pixels, files = int(table.width[row]) * int(table.height[row]), table.files
         format, file_bytes = ("", 0) if files is None else (FORMATS[files.format[row]], int(files.n_bytes[row]))
         n_bytes = self.footprint.n_bytes(n_pixels, format, file_bytes)
-        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes, is_sample)
+        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes, is_sample, file_bytes)
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each product, found out with a blank picture."""
@@ -130,6 +130,8 @@ class Reading:
         Memory that it takes at most.
     is_sample : bool
         Whether it is decoded by Pillow too, where another decoder takes it.
+    file_bytes : int
+        Size of its file; 0 if unknown.
     """
 
     group: int
@@ -139,6 +141,7 @@ class Reading:
     products: tuple[int, ...]
     n_bytes: int
     is_sample: bool = False
+    file_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -90,9 +90,10 @@ def test_stray_bytes_and_lonely_markers_are_odd_and_filling_is_not() -> None:
 
 def test_a_header_tells_the_size_and_which_data_are_beside_the_pixels() -> None:
     segments = (0xE1, b"Exif\0\0MM"), (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"), (0xE2, b"ICC_PROFILE\0\1\1")
-    found = read_jpeg_header(header(JFIF, *segments, (0xDD, b"\1\0")))
+    data = header(JFIF, *segments, (0xDD, b"\1\0"))
+    found = read_jpeg_header(data + bytes(9))
     kind = JpegKind("baseline", "YCbCr", "4:2:0", has_restarts=True)
-    assert found == JpegHeader(kind, 40, 30, 256, has_exif=True, has_xmp=True, has_icc=True)
+    assert found == JpegHeader(kind, 40, 30, 256, has_exif=True, has_xmp=True, has_icc=True, scan=len(data))
 
 
 def test_a_kind_says_what_is_uncommon_about_it() -> None:

@@ -10,7 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.extraction import work
 from featcache.extraction.encoding import job
 from featcache.extraction.encoding.picture_feed import choose_sample
+from featcache.extraction.planning.plan import WorkUnit
 from featcache.extraction.results import Event, PassResult
 from featcache.extraction.run import ExtractOptions, ExtractResult, extract
 from featcache.pictures.decoders import is_plain
@@ -203,8 +204,12 @@ def test_a_decoder_that_ends_its_worker_is_given_up(
     assert found.n_failed_contents == 1
 
 
-def test_a_sample_is_of_the_unit_and_the_same_in_every_run() -> None:
-    unit, rows = "0f" * 16, list(range(100, 5000))
-    assert choose_sample(rows, unit) == choose_sample(rows, unit) <= set(rows)
-    assert [len(choose_sample(rows[:n], unit)) for n in (1, 8, 100, 4096)] == [1, 8, 8, 64]
-    assert choose_sample(rows, "0e" * 16) != choose_sample(rows, unit)
+def test_a_sample_is_of_the_unit_and_the_same_in_every_run_and_has_the_first_of_each() -> None:
+    rows = np.arange(100, 5000)
+    all_of, late = WorkUnit(0, "0f" * 16, rows, ("cls",)), WorkUnit(0, "0d" * 16, rows[50:], ("cls",))
+    found = choose_sample([all_of])
+    assert found == choose_sample([all_of]) <= set(rows) and 100 in found
+    for n, most in ((1, 1), (8, 8), (100, 8), (4096, 64)):
+        assert len(choose_sample([replace(all_of, contents=rows[:n])]) - {100}) in (most - 1, most)
+    assert choose_sample([all_of, late]) == found | {150}
+    assert choose_sample([replace(all_of, name="0e" * 16)]) != found

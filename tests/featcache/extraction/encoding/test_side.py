@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from featcache.cache.failures import read_failures
 from featcache.cache.folder import Cache
 from featcache.extraction.encoding import job, side
+from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import Plan, build_plan
 from featcache.extraction.results import Event
 from featcache.extraction.run import ExtractOptions, ExtractResult, extract
@@ -84,8 +85,9 @@ def vectors(cache: Path, spec: FakeSpec) -> dict[bytes, bytes]:
     return {bytes(key): vector.tobytes() for key, vector in zip(keys, found, strict=True)}
 
 
-def plan_of(data: Path, cache: Path, spec: FakeSpec) -> Plan:
-    return build_plan(make_cache(cache), spec, scan(read_manifest(data)).table, view="clean", unit_rows=100)
+def plan_of(data: Path, cache: Path, spec: FakeSpec, *, retry: Sequence[str] | None = None) -> Plan:
+    table = scan(read_manifest(data)).table
+    return build_plan(make_cache(cache), spec, table, view="clean", unit_rows=100, retry=retry)
 
 
 @pytest.fixture
@@ -161,6 +163,23 @@ def test_a_writer_that_planned_before_takes_over_what_a_dead_one_left_of_a_unit(
     assert (waiting.n_elsewhere, waiting.n_failed_elsewhere) == (35, 1)
 
 
+def test_a_unit_that_waits_for_its_first_batch_is_not_due(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(job.time, "monotonic", lambda: now[0])
+    (unit,) = plan_of(data, tmp_path / "c", PLAIN["text"]).units
+    begun = job.Job(0, unit, "float16")
+    for part in range(2):
+        now[0] += 2 * job.SPLIT_SECONDS
+        assert not begun.is_due
+        begun.add(unit.contents[2 * part : 2 * part + 2], {"cls": np.ones((2, 4), np.float32)})
+        assert not begun.is_due
+        now[0] += job.SPLIT_SECONDS
+        assert begun.is_due
+        begun.split(replace(unit, contents=begun.left))
+
+
 def test_what_another_has_in_hand_of_a_unit_is_not_split_off(data: Path, tmp_path: Path, every_batch: None) -> None:
     cache, spec = tmp_path / "c", PLAIN["text"]
     table = scan(read_manifest(data)).table
@@ -187,6 +206,27 @@ def test_of_two_writers_without_claims_none_loses_rows_to_the_name_of_the_other(
             rows = unit.contents[:n]
             own.publish(job.EncodedUnit(unit, rows, {"cls": np.ones((n, 4), np.float32)}, (), {}), claims)
     assert stored(cache, spec).contains("cls", table.keys("text")[unit.contents]).sum() == 5
+
+
+def test_a_part_of_a_unit_that_failed_before_leaves_the_others_of_its_failures_on_record(
+    data: Path, tmp_path: Path
+) -> None:
+    cache, spec = tmp_path / "c", PLAIN["text"]
+    table, fault = scan(read_manifest(data)).table, Fault("encode", "ValueError", "bad")
+    for n_stored in (0, 2):
+        plan = plan_of(data, cache, spec, retry=() if n_stored else None)
+        own, (unit,) = side.Side(0, plan, table, make_cache(cache)), plan.units
+        begun, rows = own.job(unit), unit.contents
+        for row in rows if not n_stored else rows[2:3]:
+            begun.fail(int(row), own.failure(int(row), fault))
+        with own.open_claims(timeout=60) as claims:
+            begun.add(rows[:n_stored], {"cls": np.ones((n_stored, 4), np.float32)})
+            done = own.split(begun, claims) if n_stored else own.finish(begun)
+            assert done is not None
+            own.publish(done, claims)
+    keys = [bytes(key).hex() for key in table.keys("text")[rows[2:]]]
+    found = {failure.key: failure.attempt for failure in read_failures(Cache.open(cache), spec.fingerprint, "clean")}
+    assert found == dict.fromkeys(keys, 1) | {keys[0]: 2}
 
 
 KILLED = """

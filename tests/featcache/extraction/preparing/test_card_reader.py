@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from featcache.dataset.sample import ImageFile
@@ -19,6 +22,8 @@ from featcache.extraction.preparing.card import Card, Loaded
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
+from featcache.pictures.checked_decoder import Way
+from featcache.pictures.jpeg_kind import read_jpeg_header
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
@@ -125,6 +130,75 @@ def test_what_does_not_fit_together_is_done_in_parts(readings: list[Reading]) ->
     assert max(decoder.calls) == 8 or max(decoder.calls) > 2
 
 
+class Watching(FakeCardDecoder):
+    """Notes how many of the pictures that it made before are still there when it is asked again."""
+
+    made: Sequence[weakref.ref[torch.Tensor]] = ()
+    n_held = 0
+
+    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+        self.n_held += sum(each() is not None for each in self.made)
+        found = super().decode(files)
+        self.made = [weakref.ref(each) for each in found if each is not None]
+        return found
+
+
+def test_what_a_failed_try_made_is_freed_before_the_next_and_doubts_survive(readings: list[Reading]) -> None:
+    decoder, work = Watching(wrong=frozenset({4, 5})), plain_work(readings)
+    found = Card(RECIPE, decoder, {0: FakeCardResizer(RESIZER.prepare, most=3)}).prepare(work[:4])
+    assert decoder.calls == [4, 2, 2] and decoder.n_held == 0
+    (doubt,) = [each.way.doubt for each in found if each and each.way and each.way.doubt]
+    assert doubt.is_wrong and doubt.kind is not None
+
+
+def test_what_fails_in_pillow_is_no_failure_of_the_card(
+    readings: list[Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Prepared:
+        raise MemoryError
+
+    monkeypatch.setattr(card, "prepare", fail)
+    decoder = FakeCardDecoder()
+    with pytest.raises(MemoryError):
+        Card(RECIPE, decoder, {0: RESIZER}).prepare(plain_work(readings)[:4])
+    assert decoder.calls == [4]
+
+
+def plain_work(readings: list[Reading]) -> list[tuple[Reading, Loaded]]:
+    """Return those that a card takes, loaded."""
+    loading = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+    return [(each, loaded) for each in readings if isinstance(loaded := loading.load(each), Loaded)]
+
+
+@pytest.mark.parametrize("stray", [b"\xff\xc8\xff\xd9", b"\xff\xff\xda", b""])
+def test_files_whose_scan_does_not_end_with_them_are_for_pillow(readings: list[Reading], stray: bytes) -> None:
+    reading, loaded = plain_work(readings)[0]
+    path = Path(str(reading.image.path))
+    path.write_bytes(loaded.data[:-20] + stray)
+    assert Card(RECIPE, FakeCardDecoder(), {0: RESIZER}).load(reading) == "refused"
+    path.write_bytes(loaded.data[:-2] + b"\xff\x00\xff\xd3\xff\xff\xd9" + stray)
+    assert Card(RECIPE, FakeCardDecoder(), {0: RESIZER}).load(reading) == ""
+
+
+class Lenient(FakeCardDecoder):
+    """Makes black pictures of what Pillow refuses."""
+
+    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+        headers = [header for each in files if (header := read_jpeg_header(each))]
+        return [torch.zeros((each.height, each.width, 3), dtype=torch.uint8) for each in headers]
+
+
+def test_a_damaged_picture_says_nothing_against_its_kind(readings: list[Reading]) -> None:
+    (reading, loaded), (_, good) = plain_work(readings)[:2]
+    data = loaded.data[:-40]
+    reading, own = replace(reading, key=hashlib.sha256(data).digest()), Card(RECIPE, Lenient(), {0: RESIZER})
+    (found,) = own.prepare([(reading, replace(loaded, data=data))])
+    assert found is not None and not found.inputs and found.faults and found.way == Way(why="refused")
+    assert str(found.faults[0]) == str(prepare(RECIPE, reading, data).faults[0])
+    (found,) = own.prepare([(replace(reading, key=hashlib.sha256(good.data).digest()), good)])
+    assert found is not None and found.way and found.way.doubt
+
+
 def test_no_more_pixels_than_fit_are_on_the_card_at_once(
     readings: list[Reading], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +207,30 @@ def test_no_more_pixels_than_fit_are_on_the_card_at_once(
     found, _ = run(readings, decoder)
     check(found, readings)
     assert ways(found)["fake"] > 20 and 1 < max(decoder.calls) < 8
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "limit", "most"),
+    [
+        (1, {"_WINDOW_BYTES": 2500}, 6),
+        (100, {"_WINDOW_BYTES": 250}, 3),
+        (0, {"_WINDOW_BYTES": 2500}, 3),
+        (1, {"_PRODUCT_BYTES": 192 * 8}, 2),
+    ],
+)
+def test_windows_are_as_large_as_their_files_and_what_comes_of_them_allow(
+    readings: list[Reading], monkeypatch: pytest.MonkeyPatch, file_bytes: int, limit: dict[str, int], most: int
+) -> None:
+    for name, value in limit.items():
+        monkeypatch.setattr(card_reader, name, value)
+    decoder, found, n_waiting = FakeCardDecoder(), [], 0
+    others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
+    with CardReader(Card(RECIPE, decoder, {0: RESIZER}), others, n_threads=2) as reader:
+        for prepared in reader.prepare(iter([replace(each, file_bytes=file_bytes) for each in readings])):
+            n_waiting = max(n_waiting, len(reader._order))
+            found.append(replace(prepared, reading=replace(prepared.reading, file_bytes=0)))
+    check(found, readings)
+    assert max(decoder.calls) == most and n_waiting < (8 if most == 2 else 32)
 
 
 def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Reading]) -> None:
