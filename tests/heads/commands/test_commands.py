@@ -678,6 +678,17 @@ def test_the_bar_reaches_the_threshold_where_the_verdict_is_ai(p: float, thresho
     assert "·" not in left if p >= threshold else "█" not in right
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("most", "head"), [(10, "mlp"), (4096, "ensemble")])
+def test_wide_vectors_are_for_the_network_alone_where_no_head_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, head: str
+) -> None:
+    monkeypatch.setattr("heads.runs.default_head.MOST_COLUMNS", most)
+    result = call("train", "--fusion", "image", "--out", tmp_path / "run")
+    assert load_run(tmp_path / "run").record.config.head == head
+    assert ("many for linear discriminants" in " ".join(result.output.split())) == (head == "mlp")
+
+
 def test_the_words_follow_the_decision_and_not_the_likelier_side(
     tmp_path: Path, encoder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
