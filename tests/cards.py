@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.pictures.decoders import is_plain
@@ -56,7 +55,7 @@ class FakeCardResizer:
     prepare: Callable[[Image.Image], Any]
     most: int = 1000
 
-    def resize(self, pictures: Sequence[torch.Tensor]) -> NDArray[np.uint8]:
+    def resize(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
         if len(pictures) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures])
+        return torch.from_numpy(np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading
 from featcache.pictures.checked_decoder import Doubt
 from featcache.pictures.jpeg_kind import JpegKind
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["PictureFeed", "choose_sample"]
 
 _OPEN_GROUPS = 2
@@ -37,7 +41,7 @@ class _Pending:
 
     encoder: LoadedEncoder
     rows: list[int] = field(default_factory=list)
-    inputs: list[NDArray[np.uint8]] = field(default_factory=list)
+    inputs: list[NDArray[np.uint8] | Tensor] = field(default_factory=list)
 
 
 @dataclass

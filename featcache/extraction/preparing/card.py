@@ -10,19 +10,20 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Transpose
 
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe, prepare
 from featcache.files.picture_formats import HEAD_BYTES, format_of_bytes
+from featcache.pictures.card.turning import turn_picture
 from featcache.pictures.checked_decoder import Doubt, Way
 from featcache.pictures.decode import MAX_ASPECT, MAX_PIXELS
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind, read_jpeg_header
@@ -31,6 +32,7 @@ from featcache.pictures.quiet import quietly
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.cuda import Stream
 
 __all__ = ["BatchDecoder", "Card", "Loaded", "Resizer"]
 
@@ -43,7 +45,7 @@ _AFTER_SCAN = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])")
 """The first marker of a scan that is no restart: where the file is sound, its end."""
 _END = b"\xd9"
 
-_Made = tuple[Mapping[int, NDArray[np.uint8]], tuple[float, ...]]
+_Made: TypeAlias = "tuple[Mapping[int, Tensor], tuple[float, ...]]"
 """The products of a picture, and its times by step."""
 
 
@@ -72,8 +74,8 @@ class BatchDecoder(Protocol):
 class Resizer(Protocol):
     """Brings pictures of a device to an encoder's size; see `featcache.pictures.card.resizing.CardResizer`."""
 
-    def resize(self, pictures: Sequence[Tensor]) -> NDArray[np.uint8]:
-        """Return (n, height, width, 3)."""
+    def resize(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Begin, on the current stream, to make (n, height, width, 3) uint8 on the device."""
         ...
 
 
@@ -107,11 +109,25 @@ class Card:
         What the products are.
     decoder : BatchDecoder
     resizers : mapping of product to Resizer
-        Of the products that can be made on the device.
+        Of the products that can be made on the device; their encoders take tensors of it.
+    stream : torch.cuda.Stream, optional
+        Where the device does it; None where the device is a CPU, which has none.
+
+    Notes
+    -----
+    Work on a GPU waits for what was queued before it on the same stream, and for nothing else: on a stream of its own
+    a window is prepared while the forward of the one before runs on the main thread's. Two things keep that sound.
+    `prepare` returns when all that it queued is done, having waited without the interpreter's lock: any stream may read
+    the tensors. And who reads them on another stream says so (``record_stream``), as
+    `featcache.encoders.transfer.send_stacked` does: else torch would take their memory, once the host has let go of
+    them, for the next window, although the forward may not have read them yet.
     """
 
-    def __init__(self, recipe: Recipe, decoder: BatchDecoder, resizers: Mapping[int, Resizer]) -> None:
+    def __init__(
+        self, recipe: Recipe, decoder: BatchDecoder, resizers: Mapping[int, Resizer], *, stream: Stream | None = None
+    ) -> None:
         self.recipe = recipe
+        self._stream = stream
         self._by_pillow_alone = replace(recipe, decoder=None)
         self.decoder = decoder
         self.resizers = resizers
@@ -147,12 +163,19 @@ class Card:
             return ""
         return Loaded(data, header, turn, time.perf_counter() - started)
 
+    def working(self) -> AbstractContextManager[Any]:
+        """Return a context whose work on the device is queued on the card's stream; of the thread that enters it."""
+        import torch
+
+        return torch.cuda.stream(self._stream)
+
     def prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
-        """Make the products of pictures; None of one that is for the CPU.
+        """Make the products of pictures: tensors of the device, for any stream; None of one that is for the CPU.
 
         As many at a time as have 0.5 gigapixels; half of these, and half of those, where the device fails.
         """
-        return [prepared for part in _parts(work) for prepared in self._try(part)]
+        with self.working():
+            return [prepared for part in _parts(work) for prepared in self._try(part)]
 
     def _try(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
         if self.is_given_up:
@@ -180,26 +203,29 @@ class Card:
         clock = [time.perf_counter()]
         pictures = self.decoder.decode([loaded.data for _, loaded in work])
         upright = [
-            _upright(picture, loaded) if picture is not None and _is_of(picture, loaded.header) else None
+            turn_picture(picture, loaded.turn) if picture is not None and _is_of(picture, loaded.header) else None
             for picture, (_, loaded) in zip(pictures, work, strict=True)
         ]
         clock.append(time.perf_counter())
-        made: list[dict[int, NDArray[np.uint8]]] = [{} for _ in work]
+        made: list[dict[int, Tensor]] = [{} for _ in work]
         for product, resizer in self.resizers.items():
             chosen = [i for i, each in enumerate(upright) if each is not None and product in work[i][0].products]
             if chosen:
                 pixels = resizer.resize([each for i in chosen if (each := upright[i]) is not None])
-                for i, own in zip(chosen, pixels, strict=True):
+                for i, own in zip(chosen, pixels.unbind(), strict=True):
                     made[i][product] = own
+        if self._stream is not None:
+            self._stream.synchronize()
         clock.append(time.perf_counter())
         decode, resize = ((later - earlier) / len(work) for earlier, later in pairwise(clock))
+        _, *others = _seconds(decode=decode, resize=resize)
         return [
-            None if picture is None else (inputs, _seconds(read=loaded.seconds, decode=decode, resize=resize))
+            None if picture is None else (inputs, (loaded.seconds, *others))
             for (_, loaded), picture, inputs in zip(work, upright, made, strict=True)
         ]
 
     def _checked(
-        self, reading: Reading, loaded: Loaded, inputs: Mapping[int, NDArray[np.uint8]], seconds: tuple[float, ...]
+        self, reading: Reading, loaded: Loaded, inputs: Mapping[int, Tensor], seconds: tuple[float, ...]
     ) -> Prepared:
         """Return what was made; of samples what Pillow makes, after a comparison."""
         kind = loaded.header.kind
@@ -213,7 +239,7 @@ class Card:
             return replace(expected, way=Way(why="refused"))
         self._n_compared[kind] += 1
         is_same = expected.inputs.keys() == inputs.keys() and all(
-            np.array_equal(pixels, inputs[product]) for product, pixels in expected.inputs.items()
+            np.array_equal(pixels, inputs[product].cpu().numpy()) for product, pixels in expected.inputs.items()
         )
         if not is_same:
             self._distrusted |= {kind}
@@ -271,26 +297,4 @@ def _turn(data: bytes) -> Transpose | None:
 
 def _is_of(picture: Tensor, header: JpegHeader) -> bool:
     """Tell whether a decoder made a picture of the size that the header states."""
-    return tuple(picture.shape) == (header.height, header.width, 3)
-
-
-def _upright(picture: Tensor, loaded: Loaded) -> Tensor:
-    """Turn a picture as `PIL.Image.Image.transpose` does."""
-    match loaded.turn:
-        case None:
-            return picture
-        case Transpose.FLIP_LEFT_RIGHT:
-            turned = picture.flip(1)
-        case Transpose.ROTATE_180:
-            turned = picture.flip(0, 1)
-        case Transpose.FLIP_TOP_BOTTOM:
-            turned = picture.flip(0)
-        case Transpose.TRANSPOSE:
-            turned = picture.transpose(0, 1)
-        case Transpose.ROTATE_270:
-            turned = picture.transpose(0, 1).flip(1)
-        case Transpose.TRANSVERSE:
-            turned = picture.transpose(0, 1).flip(0, 1)
-        case Transpose.ROTATE_90:
-            turned = picture.transpose(0, 1).flip(0)
-    return turned.contiguous()
+    return picture.shape == (header.height, header.width, 3)

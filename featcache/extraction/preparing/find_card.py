@@ -66,7 +66,8 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
         if (codec := find_codec()) is not None:
             try:
                 card = _open_card(recipe, options, codec)
-                reason = _try_out(card)
+                with card.working():
+                    reason = _try_out(card)
             except Exception as error:  # no Triton, no compiler for it, a driver that is too old
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     if codec is None:
@@ -90,7 +91,9 @@ def _open_card(recipe: Recipe, options: ExtractOptions, codec: Any) -> Card:
         preprocessor = spec.preprocessor
         if isinstance(preprocessor, Preprocessor) and CardResizer.takes(preprocessor):
             resizers[number] = CardResizer(preprocessor, device)
-    return Card(recipe, CardDecoder(codec, device, n_threads=options.threads), resizers)
+    decoder = CardDecoder(codec, device, n_threads=options.threads)
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    return Card(recipe, decoder, resizers, stream=stream)
 
 
 def _try_out(card: Card) -> str:
@@ -109,6 +112,6 @@ def _try_out(card: Card) -> str:
         return "its pixels are not Pillow's"
     for number, resizer in card.resizers.items():
         spec = Card.products_of(card.recipe)[number]
-        if not np.array_equal(resizer.resize([picture])[0], spec.prepare(Image.fromarray(expected))):
+        if not np.array_equal(resizer.resize([picture])[0].cpu().numpy(), spec.prepare(Image.fromarray(expected))):
             return "its resized pixels are not Pillow's"
     return ""

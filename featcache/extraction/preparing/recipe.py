@@ -24,6 +24,8 @@ from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from featcache.cache.samples import SampleTable
     from featcache.dataset.sample import ImageSource
 
@@ -153,7 +155,7 @@ class Prepared:
     reading : Reading
         The request.
     inputs : mapping of product to (…) uint8
-        What could be made.
+        What could be made: arrays, or tensors where a GPU made them.
     faults : mapping of product to Fault
         What could not.
     seconds : tuple of float
@@ -163,7 +165,7 @@ class Prepared:
     """
 
     reading: Reading
-    inputs: Mapping[int, NDArray[np.uint8]]
+    inputs: Mapping[int, NDArray[np.uint8] | Tensor]
     faults: Mapping[int, Fault]
     seconds: tuple[float, ...]
     way: Way | None = None

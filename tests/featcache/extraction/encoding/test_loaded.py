@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from featcache.encoders.transfer import send_stacked
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders, probe_rows
 from featcache.extraction.run import ExtractOptions, extract
@@ -30,8 +32,6 @@ class Small:
         return self.start(batch)()
 
     def start(self, batch: Sequence[int]) -> Callable[[], Mapping[str, NDArray[np.float32]]]:
-        import torch
-
         def wait() -> Mapping[str, NDArray[np.float32]]:
             if len(batch) > self.room:
                 raise torch.OutOfMemoryError("CUDA out of memory")
@@ -51,6 +51,21 @@ def test_out_of_memory_halves_the_batch_and_loses_no_row(late: bool, room: int) 
     for _ in range(2):
         np.testing.assert_array_equal(forward.start(list(range(16)))()["pooled"][:, 0], np.arange(16))
     assert forward.n_rows == max(n for n in (1, 2, 4, 8, 16) if n <= room)
+
+
+class Stacking(Small):
+    """Puts rows together as an encoder of pictures does, before it says that it has no memory."""
+
+    def start(self, batch: Sequence[Any]) -> Callable[[], Mapping[str, NDArray[np.float32]]]:
+        return super().start(send_stacked(batch, len(batch), "cpu")[:, 0].tolist())
+
+
+def test_rows_of_a_device_and_of_the_host_are_halved_alike() -> None:
+    window = torch.arange(16, dtype=torch.uint8)[:, None]
+    rows = [row.numpy() if number % 5 == 2 else row for number, row in enumerate(window)]
+    forward = LoadedEncoder(Stacking(3), 16)
+    np.testing.assert_array_equal(forward.start(rows)()["pooled"][:, 0], np.arange(16))
+    assert forward.n_rows == 2
 
 
 def test_what_was_learnt_about_the_memory_is_remembered() -> None:
@@ -90,8 +105,6 @@ class ScarceSpec(FakeSpec):
 @dataclass(frozen=True)
 class Scarce(FakeEncoder):
     def encode(self, batch: Sequence[Any]) -> Mapping[str, NDArray[np.float32]]:
-        import torch
-
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().encode(batch)

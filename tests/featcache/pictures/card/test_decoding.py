@@ -75,7 +75,7 @@ def test_what_a_gpu_decodes_and_resizes_is_what_pillow_makes() -> None:
         decoded = [(data, each) for data, each in zip(files, decoder.decode(files), strict=True) if each is not None]
         found = CardResizer(way, device).resize([each for _, each in decoded])
         expected = [way.pixels(Image.fromarray(by_pillow(data))) for data, _ in decoded]
-        np.testing.assert_array_equal(found, np.stack(expected))
+        np.testing.assert_array_equal(found.cpu().numpy(), np.stack(expected))
 
 
 def test_what_is_no_picture_is_refused_and_the_rest_is_decoded() -> None:
