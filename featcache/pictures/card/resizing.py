@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,33 +12,21 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from featcache.pictures.card.kernels import BLOCK, ORDER, resample_columns, resample_rows
+from featcache.pictures.card.taps import Axis, Taps, make_taps, round_up, send
 from featcache.pictures.placement import Placement
 from featcache.pictures.preprocess import Preprocessor
-from featcache.pictures.resample import are_rows_first, axis_taps, pass_order
+from featcache.pictures.resample import are_rows_first, pass_order
 
 __all__ = ["CardResizer"]
 
 _MOST_SIZES = 4096
-_FEW_TAPS = 4
 
-_Axis = tuple[int, int, int, int]  # length, length of the result, and which of its pixels: start, stop
 _Shape: TypeAlias = tuple[int, ...]
 _JOB = np.dtype(
     [("is_rows_first", np.bool_), ("top", np.int64), ("n_bytes", np.int64), ("first", ORDER), ("second", ORDER)]
 )
 """What is done to all pictures of a shape: in which order, the first row that is read, the bytes between the passes,
 and both passes, with addresses that count from those of the picture, of what is between, and of the pixels."""
-
-
-@dataclass(frozen=True)
-class _Taps:
-    """What the pixels of an axis are made of: addresses of the tables, taps a pixel, and which input they read."""
-
-    firsts: int
-    weights: int
-    n: int
-    first: int
-    stop: int
 
 
 class CardResizer:
@@ -107,7 +94,7 @@ class CardResizer:
 
     def _launch(self, kernel: Any, orders: NDArray[Any]) -> None:
         grid = (len(orders), int(orders["n_rows"].max()), -(-3 * int(orders["n_columns"].max()) // BLOCK))
-        kernel[grid](self._send(orders.view(np.int64)), MOST_TAPS=_round_up(int(orders["n_taps"].max())))
+        kernel[grid](send(orders.view(np.int64), self._device), MOST_TAPS=round_up(int(orders["n_taps"].max())))
 
     def _jobs(self, shapes: Sequence[_Shape]) -> NDArray[Any]:
         """Return a `_JOB` for each picture."""
@@ -122,36 +109,24 @@ class CardResizer:
     def _forget(self) -> None:
         self._numbers: dict[_Shape, int] = {}
         self._known = np.empty(0, _JOB)
-        self._tables: dict[_Axis, _Taps] = {}
+        self._taps: dict[Axis, Taps] = {}
         self._memory: list[Tensor] = []
 
     def _learn(self, shapes: Sequence[_Shape]) -> None:
-        """Make the jobs of shapes that are new, and the tables that they need."""
+        """Make the jobs of shapes that are new, and the tables that these read."""
         placed = [self._preprocessor.place(*shape[:2]) for shape in shapes]
-        self._make_tables(
-            [axis for axis in dict.fromkeys(a for p in placed for a in _axes(p)) if axis not in self._tables]
-        )
-        jobs = np.array([self._job(each) for each in placed], _JOB)
+        axes = [_axes(each) for each in placed]
+        new = dict.fromkeys(axis for both in axes for axis in both if axis not in self._taps)
+        taps, memory = make_taps(list(new), self._preprocessor.filter, self._device)
+        self._taps |= taps
+        self._memory += memory
+        jobs = np.array([self._job(*each) for each in zip(placed, axes, strict=True)], _JOB)
         self._numbers |= {shape: number for number, shape in enumerate(shapes, len(self._known))}
         self._known = np.concatenate([self._known, jobs])
 
-    def _make_tables(self, axes: Sequence[_Axis]) -> None:
-        """Make the tables of axes, and send them together."""
-        if not axes:
-            return
-        made = [axis_taps(*axis, self._preprocessor.filter) for axis in axes]
-        sent = self._send(np.concatenate([part.ravel().astype(np.int32) for each in made for part in each]))
-        self._memory.append(sent)
-        address = sent.data_ptr()
-        for axis, (firsts, weights) in zip(axes, made, strict=True):
-            stop = int((firsts + _used(weights)).max())
-            own = address + 4 * firsts.size
-            self._tables[axis] = _Taps(address, own, weights.shape[1], int(firsts.min()), stop)
-            address = own + 4 * weights.size
-
-    def _job(self, placed: Placement) -> tuple[Any, ...]:
+    def _job(self, placed: Placement, axes: tuple[Axis, Axis]) -> tuple[Any, ...]:
         """Return a `_JOB`."""
-        rows, columns = (self._tables[axis] for axis in _axes(placed))
+        rows, columns = self._taps[axes[0]], self._taps[axes[1]]
         (top, left, *_), (_, _, height, width) = placed.source, placed.box
         line = 3 * self._preprocessor.size[1]
         seen = placed.at[0] * line + 3 * placed.at[1]
@@ -164,27 +139,12 @@ class CardResizer:
             source, middle = 3 * left, -3 * n_columns * rows.first
             top += rows.first
             one, other = columns, rows
-        first = (source, 0, 0, 3 * n_columns, n_rows, n_columns, one.firsts, one.weights, one.n)
-        second = (middle, seen, 3 * n_columns, line, height, width, other.firsts, other.weights, other.n)
+        first = (source, 0, 0, 3 * n_columns, n_rows, n_columns, one.firsts, one.weights, one.n_taps)
+        second = (middle, seen, 3 * n_columns, line, height, width, other.firsts, other.weights, other.n_taps)
         return is_rows_first, top, 3 * n_rows * n_columns, first, second
 
-    def _send(self, numbers: NDArray[Any]) -> Tensor:
-        """Copy numbers to the device, on the current stream, without waiting for what is at work on it."""
-        host = torch.from_numpy(numbers)
-        return host if self._device.type == "cpu" else host.pin_memory().to(self._device, non_blocking=True)
 
-
-def _axes(placed: Placement) -> tuple[_Axis, _Axis]:
+def _axes(placed: Placement) -> tuple[Axis, Axis]:
     """Return what is to be made of the rows and of the columns of a picture."""
     (_, _, *lengths), (top, left, height, width) = placed.source, placed.box
     return (lengths[0], placed.size[0], top, top + height), (lengths[1], placed.size[1], left, left + width)
-
-
-def _used(weights: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return how many input pixels each pixel needs: up to its last weight that is not 0."""
-    return np.asarray(weights.shape[1] - (weights[:, ::-1] != 0).argmax(axis=1), np.int64)
-
-
-def _round_up(n_taps: int) -> int:
-    """Return the number of taps that a kernel is compiled for: few different ones."""
-    return max(_FEW_TAPS, 1 << (n_taps - 1).bit_length())
