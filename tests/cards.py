@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.pictures.decoders import is_plain
-from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
 
 
 @dataclass
@@ -33,7 +33,7 @@ class FakeCardDecoder:
     def takes(self, kind: JpegKind) -> bool:
         return is_plain(kind)
 
-    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
         self.calls.append(len(files))
         if len(files) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
