@@ -1,7 +1,8 @@
-"""A card that is made up: a decoder that asks Pillow, lies or fails, and a resizer that does what the encoder does."""
+"""A card that is made up: what its engine, its decoder (which can lie or fail) and its resizer do is done by a CPU."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,6 +15,8 @@ from PIL import Image
 
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
+
+from jpeg_planes import decode_planes
 
 
 @dataclass
@@ -60,3 +63,47 @@ class FakeCardResizer:
         if len(pictures) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures])
+
+
+class FakePlaneEngine:
+    """Writes the planes of baseline JPEGs to addresses in a CPU's memory."""
+
+    version = "test"
+
+    def decode(
+        self,
+        files: Sequence[bytes | memoryview],
+        layouts: Sequence[Sequence[tuple[int, int]]],
+        addresses: NDArray[np.int64],
+    ) -> list[bool]:
+        """Decode files, each into planes of the heights and widths of its layout, rows tightly packed.
+
+        Parameters
+        ----------
+        addresses : NDArray of int64, shape (n_files, 3)
+            Where each plane begins; 0 where there is none.
+
+        Returns
+        -------
+        list of bool
+            Whether each file could be decoded; nothing is written for others.
+
+        Raises
+        ------
+        ValueError
+            If a file was decoded, but its planes are not those of its layout: memory of others would be written to.
+        """
+        return [_decode_to(*each) for each in zip(files, layouts, addresses.tolist(), strict=True)]
+
+
+def _decode_to(data: bytes | memoryview, layout: Sequence[tuple[int, int]], addresses: Sequence[int]) -> bool:
+    try:
+        planes = decode_planes(bytes(data))
+    except ValueError:
+        return False
+    shapes = [plane.shape for plane in planes]
+    if shapes != list(layout) or [address != 0 for address in addresses] != [at < len(planes) for at in range(3)]:
+        raise ValueError(f"planes are of shapes {shapes}, layout is {list(layout)}, addresses are {list(addresses)}")
+    for plane, address in zip(planes, addresses, strict=False):
+        ctypes.memmove(address, plane.tobytes(), plane.size)
+    return True

@@ -108,6 +108,7 @@ def test_what_is_no_baseline_jpeg_is_refused() -> None:
         "sampling that is not taken": saved(levels, "CMYK"),
         "8 bits": saved(levels).replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
         "quantization tables": saved(levels).replace(b"\xff\xdb\0\x43\0", b"\xff\xdb\0\x43\x10"),
+        "Huffman table that is no code": saved(levels).replace(b"\xff\xc4\0\x1f\0\0\1\5", b"\xff\xc4\0\x1f\0\5\1\0"),
         "restart markers": saved(levels, restart_marker_blocks=1).replace(b"\xff\xd0", b"\xff\xd1"),
         "scan of components": saved(levels).replace(b"\xff\xda\0\x0c\x03", b"\xff\xda\0\x08\x01"),
         "several scans": saved(levels)[:-2] + b"\xff\xda",
