@@ -14,7 +14,7 @@ from featcache.pictures.jpeg_kind import JpegHeader, read_jpeg_header
 from featcache.pictures.nvjpeg_library import find_nvjpeg
 from featcache.pictures.preprocess import Preprocessor
 
-from jpeg_planes import FakePlaneEngine
+from cards import FakePlaneEngine
 
 pytest.importorskip("triton", reason="Triton comes with CUDA builds of torch")
 
