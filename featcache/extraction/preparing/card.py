@@ -40,7 +40,6 @@ _FIRST_OF_A_KIND = 2
 _MOST_FAILURES = 3
 _PIXELS_AT_ONCE = 1 << 29
 
-
 _AFTER_SCAN = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])")
 """The first marker of a scan that is no restart: where the file is sound, its end."""
 _END = b"\xd9"
@@ -66,7 +65,7 @@ class BatchDecoder(Protocol):
         """Whether files of this kind were proved to be equal, in every bit."""
         ...
 
-    def decode(self, files: Sequence[bytes]) -> list[Tensor | None]:
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[Tensor | None]:
         """Return (height, width, 3) uint8 of each, as stored; None: Pillow is to look at it."""
         ...
 
@@ -115,12 +114,11 @@ class Card:
 
     Notes
     -----
-    Work on a GPU waits for what was queued before it on the same stream, and for nothing else: on a stream of its own
-    a window is prepared while the forward of the one before runs on the main thread's. Two things keep that sound.
-    `prepare` returns when all that it queued is done, having waited without the interpreter's lock: any stream may read
-    the tensors. And who reads them on another stream says so (``record_stream``), as
-    `featcache.encoders.transfer.send_stacked` does: else torch would take their memory, once the host has let go of
-    them, for the next window, although the forward may not have read them yet.
+    Work on a GPU waits for what was queued before it on the same stream, and for nothing else: on one of its own a
+    window is prepared while the forward of the one before runs on the main thread's. Two things keep that sound. All
+    that `prepare` queued is done when it returns (it waits without the interpreter's lock): any stream may read the
+    tensors. And who does tells torch (``record_stream``), as `featcache.encoders.transfer.send_stacked`: else their
+    memory, once the host lets go of them, would be the next window's, although the forward may not have read it yet.
     """
 
     def __init__(
@@ -201,28 +199,33 @@ class Card:
     def _make(self, work: Sequence[tuple[Reading, Loaded]]) -> list[_Made | None]:
         """Decode, turn and resize pictures together; return the products of each and its times."""
         clock = [time.perf_counter()]
-        pictures = self.decoder.decode([loaded.data for _, loaded in work])
-        upright = [
-            turn_picture(picture, loaded.turn) if picture is not None and _is_of(picture, loaded.header) else None
-            for picture, (_, loaded) in zip(pictures, work, strict=True)
-        ]
+        try:
+            pictures = self.decoder.decode([loaded.data for _, loaded in work], [loaded.header for _, loaded in work])
+            upright = [_upright(picture, loaded) for picture, (_, loaded) in zip(pictures, work, strict=True)]
+            clock.append(time.perf_counter())
+            made = self._resize(work, upright)
+        finally:  # also where it fails: until then the device reads the files
+            if self._stream is not None:
+                self._stream.synchronize()
         clock.append(time.perf_counter())
-        made: list[dict[int, Tensor]] = [{} for _ in work]
-        for product, resizer in self.resizers.items():
-            chosen = [i for i, each in enumerate(upright) if each is not None and product in work[i][0].products]
-            if chosen:
-                pixels = resizer.resize([each for i in chosen if (each := upright[i]) is not None])
-                for i, own in zip(chosen, pixels.unbind(), strict=True):
-                    made[i][product] = own
-        if self._stream is not None:
-            self._stream.synchronize()
-        clock.append(time.perf_counter())
-        decode, resize = ((later - earlier) / len(work) for earlier, later in pairwise(clock))
-        _, *others = _seconds(decode=decode, resize=resize)
+        spent = dict(zip(("decode", "resize"), ((b - a) / len(work) for a, b in pairwise(clock)), strict=True))
+        others = [spent.get(step, 0.0) for step in STEPS[1:]]
         return [
             None if picture is None else (inputs, (loaded.seconds, *others))
             for (_, loaded), picture, inputs in zip(work, upright, made, strict=True)
         ]
+
+    def _resize(
+        self, work: Sequence[tuple[Reading, Loaded]], upright: Sequence[Tensor | None]
+    ) -> list[dict[int, Tensor]]:
+        made: list[dict[int, Tensor]] = [{} for _ in work]
+        for product, resizer in self.resizers.items():
+            chosen = [i for i, each in enumerate(upright) if each is not None and product in work[i][0].products]
+            if chosen:
+                rows = resizer.resize([each for i in chosen if (each := upright[i]) is not None]).unbind()
+                for i, own in zip(chosen, rows, strict=True):
+                    made[i][product] = own
+        return made
 
     def _checked(
         self, reading: Reading, loaded: Loaded, inputs: Mapping[int, Tensor], seconds: tuple[float, ...]
@@ -272,10 +275,6 @@ def _parts(work: Sequence[tuple[Reading, Loaded]]) -> Iterator[Sequence[tuple[Re
         yield work[start:]
 
 
-def _seconds(**spent: float) -> tuple[float, ...]:
-    return tuple(spent.get(step, 0.0) for step in STEPS)
-
-
 def _is_same_file(data: bytes, key: bytes) -> bool:
     return hashlib.sha256(data).digest() == key
 
@@ -295,6 +294,7 @@ def _turn(data: bytes) -> Transpose | None:
         return None
 
 
-def _is_of(picture: Tensor, header: JpegHeader) -> bool:
-    """Tell whether a decoder made a picture of the size that the header states."""
-    return picture.shape == (header.height, header.width, 3)
+def _upright(picture: Tensor | None, loaded: Loaded) -> Tensor | None:
+    """Turn a picture to stand upright; None of one that is not of the size that the header states."""
+    size = loaded.header.height, loaded.header.width, 3
+    return turn_picture(picture, loaded.turn) if picture is not None and picture.shape == size else None

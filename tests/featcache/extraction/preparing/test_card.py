@@ -15,7 +15,7 @@ from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing.card import Card, Loaded
 from featcache.extraction.preparing.recipe import Reading, Recipe
-from featcache.pictures.jpeg_kind import read_jpeg_header
+from featcache.pictures.jpeg_kind import JpegHeader, read_jpeg_header
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
@@ -41,9 +41,9 @@ class SlowDecoder(FakeCardDecoder):
 
     streams: frozenset[torch.cuda.Stream] = frozenset()
 
-    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
         self.streams |= {torch.cuda.current_stream()}
-        found = [None if each is None else each.pin_memory() for each in super().decode(files)]
+        found = [None if each is None else each.pin_memory() for each in super().decode(files, headers)]
         torch.cuda._sleep(1 << 27)
         return [None if each is None else each.to("cuda", non_blocking=True) for each in found]
 
