@@ -33,7 +33,7 @@ class FakeCardDecoder:
     def takes(self, kind: JpegKind) -> bool:
         return is_plain(kind)
 
-    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+    def decode(self, files: Sequence[bytes | memoryview]) -> list[torch.Tensor | None]:
         self.calls.append(len(files))
         if len(files) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")

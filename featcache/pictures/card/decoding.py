@@ -61,7 +61,7 @@ class CardDecoder:
         """Whether files of this kind were proved to be equal, in every bit."""
         return is_plain(kind)
 
-    def decode(self, files: Sequence[bytes]) -> list[Tensor | None]:
+    def decode(self, files: Sequence[bytes | memoryview]) -> list[Tensor | None]:
         """Decode JPEGs of kinds that it takes.
 
         Returns
@@ -69,7 +69,7 @@ class CardDecoder:
         list of uint8 Tensor (height, width, 3) or None
             On the device, RGB as stored, not turned by EXIF; None: Pillow is to look at this file.
         """
-        streams = [self._codec.CodeStream(data) for data in files]
+        streams = [self._codec.CodeStream(bytes(data)) for data in files]
         images = self._decoder.decode(streams, params=self._parameters)
         return [None if image is None else self._take(image) for image in images]
 
