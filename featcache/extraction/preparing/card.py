@@ -48,7 +48,7 @@ class BatchDecoder(Protocol):
         """Whether files of this kind were proved to be equal, in every bit."""
         ...
 
-    def decode(self, files: Sequence[bytes | memoryview]) -> list[Tensor | None]:
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[Tensor | None]:
         """Return (height, width, 3) uint8 of each, as stored; None: Pillow is to look at it."""
         ...
 
@@ -142,7 +142,8 @@ class Card:
     def _make(self, work: Sequence[tuple[Reading, Loaded]]) -> list[_Made | None]:
         """Decode, turn and resize pictures together; return the products of each and its times."""
         clock = [time.perf_counter()]
-        pictures = self.decoder.decode([loaded.data for _, loaded in work])
+        files = [loaded.data for _, loaded in work]
+        pictures = self.decoder.decode(files, [loaded.header for _, loaded in work])
         upright = [
             _upright(picture, loaded) if picture is not None and _is_of(picture, loaded.header) else None
             for picture, (_, loaded) in zip(pictures, work, strict=True)

@@ -24,7 +24,7 @@ from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.pictures.checked_decoder import Way
-from featcache.pictures.jpeg_kind import read_jpeg_header
+from featcache.pictures.jpeg_kind import JpegHeader
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
@@ -141,9 +141,9 @@ class Watching(FakeCardDecoder):
     made: Sequence[weakref.ref[torch.Tensor]] = ()
     n_held = 0
 
-    def decode(self, files: Sequence[bytes | memoryview]) -> list[torch.Tensor | None]:
+    def decode(self, files: Sequence[Any], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
         self.n_held += sum(each() is not None for each in self.made)
-        found = super().decode(files)
+        found = super().decode(files, headers)
         self.made = [weakref.ref(each) for each in found if each is not None]
         return found
 
@@ -189,8 +189,7 @@ def test_files_whose_scan_does_not_end_with_them_are_for_pillow(readings: list[R
 class Lenient(FakeCardDecoder):
     """Makes black pictures, also of what Pillow refuses."""
 
-    def decode(self, files: Sequence[bytes | memoryview]) -> list[torch.Tensor | None]:
-        headers = [header for each in files if (header := read_jpeg_header(bytes(each)))]
+    def decode(self, _: Sequence[Any], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
         return [torch.zeros((each.height, each.width, 3), dtype=torch.uint8) for each in headers]
 
 
