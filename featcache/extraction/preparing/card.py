@@ -116,6 +116,10 @@ class Card:
         """
         return [prepared for part in _parts(work) for prepared in self._try(part)]
 
+    def fetch(self, made: Prepared) -> dict[int, NDArray[np.uint8]]:
+        """Return what the device made of a picture, in the memory of the host."""
+        return dict(made.inputs)
+
     def _try(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
         if self.is_given_up:
             return [None] * len(work)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,8 @@ class Trust:
         self._n_begun[way.kind] += 1
         return self._n_begun[way.kind] <= _FIRST_OF_A_KIND
 
-    def compare(self, made: Prepared, expected: Prepared) -> Prepared:
-        """Return what the card made if it is what Pillow made, and else that.
+    def compare(self, made: Prepared, pixels: Mapping[int, NDArray[np.uint8]], expected: Prepared) -> Prepared:
+        """Return what the card made, whose pixels are these, if it is what Pillow made, and else that.
 
         A difference ends the trust in the kind. A damaged picture, of which Pillow makes nothing, says nothing.
         """
@@ -66,16 +65,11 @@ class Trust:
         if expected.faults and not expected.inputs:
             return replace(instead, way=expected.way and Way(why="refused"))
         self._n_compared[kind] += 1
-        is_same = expected.inputs.keys() == made.inputs.keys() and all(
-            np.array_equal(pixels, _on_host(made.inputs[product])) for product, pixels in expected.inputs.items()
+        is_same = expected.inputs.keys() == pixels.keys() and all(
+            np.array_equal(own, expected.inputs[product]) for product, own in pixels.items()
         )
         if is_same:
             return replace(made, seconds=instead.seconds)
         self.distrusted |= {kind}
         doubt = Doubt(self.name, f"makes other pixels than Pillow of {kind}", kind, is_wrong=True)
         return replace(instead, way=Way(why="not trusted", doubt=doubt))
-
-
-def _on_host(pixels: Any) -> NDArray[np.uint8]:
-    """Return an array of what may be a tensor of a device."""
-    return np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)

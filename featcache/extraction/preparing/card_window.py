@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featcache.extraction.preparing.recipe import Prepared, Reading
 
 __all__ = ["Window"]
@@ -28,6 +31,8 @@ class Window:
         Why the others do it, as a `Way` says it.
     held : dict of place to Prepared
         What the card made, and is to be compared first.
+    fetched : dict of place to (dict of product to array)
+        What the card made of samples, in the memory of the host.
     checks : dict of place to (Prepared or None)
         Of what is compared, or was, what Pillow makes; None until it is there, and afterwards.
     is_settled : bool
@@ -44,6 +49,7 @@ class Window:
     prepared: list[Prepared | None] = field(default_factory=list)
     whys: dict[int, str] = field(default_factory=dict)
     held: dict[int, Prepared] = field(default_factory=dict)
+    fetched: dict[int, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
     checks: dict[int, Prepared | None] = field(default_factory=dict)
     is_settled: bool = False
     is_new: bool = False

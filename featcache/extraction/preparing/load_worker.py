@@ -14,9 +14,9 @@ from featcache.dataset.sample import ImageFile, ImageSource
 from featcache.extraction.preparing.card_loading import Loaded, load_picture
 from featcache.extraction.preparing.crew import answer
 from featcache.extraction.preparing.slabs import Slab
-from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
 
-__all__ = ["LoadAnswer", "LoadTask", "Row", "serve"]
+__all__ = ["LoadAnswer", "LoadTask", "serve"]
 
 
 class LoadTask(NamedTuple):
@@ -39,17 +39,19 @@ class LoadTask(NamedTuple):
     out: frozenset[JpegKind]
 
 
-Row: TypeAlias = (
-    str | tuple[int, str] | tuple[int, int, int, float, int | None, tuple[int, int, int, bool, bool, bool, int]]
-)
+Header: TypeAlias = tuple[int, int, int, int, bool, bool, bool, int]
+"""What a header says in the order of `JpegHeader`, with the number of its kind in the place of that."""
+
+Row: TypeAlias = str | tuple[int, str] | tuple[int, int, int, float, int | None]
 """Of a file that is none for the card, why, behind the number of its kind if it has one. Of one that is: number of its
-kind, start and size in the slab, seconds, its turn, and what else its header says in the order of `JpegHeader`."""
+header, start and size in the slab, seconds, and its turn."""
 
 
 class LoadAnswer(NamedTuple):
-    """What became of a task: kinds that its rows have the numbers of, and a row a file."""
+    """What became of a task: kinds and headers that its rows have the numbers of, and a row a file."""
 
     kinds: tuple[JpegKind, ...]
+    headers: tuple[Header, ...]
     rows: list[Row]
 
 
@@ -62,32 +64,30 @@ def serve(pipe_descriptor: int, *slab_descriptors: int) -> None:
 
 
 def _carry_out(task: LoadTask, memory: memoryview) -> LoadAnswer:
-    numbers: dict[JpegKind, int] = {}
+    kinds: dict[JpegKind, int] = {}
+    headers: dict[Header, int] = {}
     rows: list[Row] = []
     at = task.start
     for source, key in task.files:
         image = ImageFile(source) if isinstance(source, str) else source
         found = load_picture(image, key, task.out.__contains__)
         if not isinstance(found, Loaded):
-            number = None if found.kind is None else numbers.setdefault(found.kind, len(numbers))
-            rows.append(found.why if number is None else (number, found.why))
+            rows.append(found.why if found.kind is None else (kinds.setdefault(found.kind, len(kinds)), found.why))
             continue
         end = at + len(found.data)
         if end > task.end:  # it is larger than it was said to be
             rows.append("")
             continue
         memory[at:end] = found.data
-        header, turn = found.header, None if found.turn is None else int(found.turn)
-        number = numbers.setdefault(header.kind, len(numbers))
-        said = (
-            header.width,
-            header.height,
-            header.restart_interval,
-            header.has_exif,
-            header.has_xmp,
-            header.has_icc,
-            header.scan,
-        )
-        rows.append((number, at, end - at, found.seconds, turn, said))
+        header = _pack(found.header, kinds)
+        turn = None if found.turn is None else int(found.turn)
+        rows.append((headers.setdefault(header, len(headers)), at, end - at, found.seconds, turn))
         at = end
-    return LoadAnswer(tuple(numbers), rows)
+    return LoadAnswer(tuple(kinds), tuple(headers), rows)
+
+
+def _pack(header: JpegHeader, kinds: dict[JpegKind, int]) -> Header:
+    """Return a header as it travels: without the names of its fields, many times as fast."""
+    number = kinds.setdefault(header.kind, len(kinds))
+    size, has = (header.width, header.height), (header.has_exif, header.has_xmp, header.has_icc)
+    return (number, *size, header.restart_interval, *has, header.scan)

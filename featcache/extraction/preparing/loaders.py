@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Load", "Loaders"]
 
-_FILES_A_TASK = 32
+_TASKS_A_LOAD = 4
 _MOST_BYTES = 64 << 20  # of a file that is brought through shared memory
 _DOING = "read pictures"
 _LOST = "reader ended"
@@ -126,7 +125,7 @@ class Loaders:
         self._threads.shutdown(wait=True)
         self._crew.__exit__(kind, error, trace)
         for slab in self._slabs:
-            os.close(slab.descriptor)
+            slab.close()
 
     def start(self, readings: Sequence[Reading]) -> Load:
         """Begin to read pictures."""
@@ -144,16 +143,16 @@ class Loaders:
 
     def free(self, load: Load) -> None:
         """Take back the memory of a load: nothing that was found has its bytes any more."""
-        load.found = []
+        load.found, load.memory = [], memoryview(b"")
         if load.slab is not None:
             self._free.append(load.slab)
 
     def _divide(self, load: Load, places: Sequence[int]) -> None:
         """Cut what processes read into tasks, and give each its place in a slab."""
         load.slab = self._free.popleft()
-        parts, start = [], 0
-        for first in range(0, len(places), _FILES_A_TASK):
-            own = places[first : first + _FILES_A_TASK]
+        parts, start, size = [], 0, -(-len(places) // _TASKS_A_LOAD)
+        for first in range(0, len(places), size):
+            own = places[first : first + size]
             end = start + sum([load.readings[place].file_bytes for place in own])
             parts.append(_Part(load, own, start, end))
             start = end
@@ -219,19 +218,19 @@ class Loaders:
         whys = [self._card.why_not(kind) for kind in answer.kinds]
         self._out = self._out.union(kind for kind, why in zip(answer.kinds, whys, strict=True) if why)
         kinds = [self._kinds.setdefault(kind, kind) for kind in answer.kinds]
+        headers = [(JpegHeader(kinds[each[0]], *each[1:]), whys[each[0]]) for each in answer.headers]
         memory, found = part.load.memory, list[Loaded | str]()
         for row in answer.rows:
             if isinstance(row, str):
                 found.append(row)
-            elif whys[row[0]]:
-                found.append(whys[row[0]])
             elif len(row) == 2:
-                found.append(row[1])
+                number, why = row
+                found.append(whys[number] or why)
             else:
-                number, start, size, seconds, turn, said = row
-                header = JpegHeader(kinds[number], *said)
+                number, start, size, seconds, turn = row
+                header, why = headers[number]
                 upright = None if turn is None else Transpose(turn)
-                found.append(Loaded(memory[start : start + size], header, upright, seconds))
+                found.append(why or Loaded(memory[start : start + size], header, upright, seconds))
         self._note(part, found)
 
     def _note(self, part: _Part, found: Sequence[Loaded | str]) -> None:

@@ -32,3 +32,8 @@ class Slab:
                 os.ftruncate(self.descriptor, size)
             self._memory = memoryview(mmap.mmap(self.descriptor, size))
         return self._memory
+
+    def close(self) -> None:
+        """Let go of it; it stays as long as something sees a part of it."""
+        self._memory = memoryview(b"")
+        os.close(self.descriptor)
