@@ -67,6 +67,7 @@ class MemberRuns:
                 raise HeadsError(f"{run.path} was fitted with balance {balance!r}, expected 'none' of runs to average")
             if run.tasks != runs[0].tasks:
                 raise HeadsError(f"{run.path} has classes {_classes(run)}, {runs[0].path} has {_classes(runs[0])}")
+        _check_different(runs)
         names = {"members": [name_run(run.record.digest) for run in runs]} if runs else {}
         return cls(runs), {**settings, **names}
 
@@ -131,6 +132,15 @@ def _split(members: Any) -> list[str]:
     if folders and len(folders) < len(named):
         raise HeadsError(f"--members {members!r:.200} names kinds of heads and folders of runs, expected {_EXAMPLE}")
     return folders
+
+
+def _check_different(runs: Sequence[Run]) -> None:
+    """Refuse runs of which one is named twice, or is a copy of another: it would count twice."""
+    seen: dict[str, Path] = {}
+    for run in runs:
+        first = seen.setdefault(run.record.digest, run.path)
+        if first is not run.path:
+            raise HeadsError(f"--members names the same run twice, as {first} and {run.path}: name each once")
 
 
 def _find_ranges(run: Run, columns: Columns, selections: Mapping[str, Selection]) -> Ranges:
