@@ -105,6 +105,24 @@ def test_runs_that_do_not_fit_together_are_told(folder: Path, store: FeatureStor
         find(folder, "image", "nowhere")
 
 
+def test_a_folder_beside_is_a_run_unless_it_has_the_name_of_a_kind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("lda", "image", "concat"):
+        shutil.copytree(folder / ("image" if name == "lda" else name), tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    runs, _ = MemberRuns.find({"members": "image, concat"}, folds=None)
+    assert [run.path for run in runs.runs] == [Path("image"), Path("concat")]
+    for members in ("lda,linear", "lda*2,linear:image"):
+        assert MemberRuns.find({"members": members}, folds=None)[0].runs == ()
+    for name in ("empty", "nowhere", "", "run:0123456789ab"):
+        with pytest.raises(HeadsError) as caught:
+            MemberRuns.find({"members": f"image,{name}"}, folds=None)
+        expected = "expected a kind of head (mlp, linear, lda, gbdt) or the folder of a run"
+        assert str(caught.value) == f"--members names {name!r}, {expected}"
+
+
 def test_a_run_is_a_member_once(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(HeadsError, match=r"names the same run twice, as \S*image and \S*image: name each once"):
         find(folder, "image", "concat", "image")
