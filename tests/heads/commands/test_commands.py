@@ -454,6 +454,8 @@ def test_a_file_gives_the_options_and_the_command_line_goes_over_it(tmp_path: Pa
         (("--head", "svm"), "unknown head 'svm'"),
         (("--memory", "lots"), "expected a size"),
         (("--set", "rate=1"), "unknown setting 'rate'"),
+        (("--head", "lda,mlp", "--set", 'invariant_to=["hflip"]'), "or fit with heads train --invariant-to"),
+        (("--head", "mlp", "--set", "invariant_to=hflip"), "'invariant_to' is not for ablations"),
         (("--image-outputs", "layers:4"), "layers:4"),
         (("--image-outputs", "pooled;layers:4"), "layers:4"),
         (("--image-outputs", "pooled;"), "''"),
