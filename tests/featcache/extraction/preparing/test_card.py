@@ -13,7 +13,8 @@ from PIL import Image
 
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
-from featcache.extraction.preparing.card import Card, Loaded
+from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_loading import Loaded
 from featcache.extraction.preparing.recipe import Reading, Recipe
 from featcache.pictures.jpeg_kind import JpegHeader, read_jpeg_header
 from featcache.pictures.preprocess import Preprocessor
