@@ -86,7 +86,12 @@ class PictureFeed:
         self._again: deque[ClaimedUnits] = deque()
         self._doubted: set[tuple[str, JpegKind | None, bool]] = set()
 
-    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
+    @property
+    def is_ready(self) -> bool:
+        """True: whoever prepares pictures is to be kept at work."""
+        return True
+
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch | None]:
         """Yield full batches in the order of the pictures, and at the end of a group the rest of each of its jobs."""
         for prepared in self._reader.prepare(self._readings(groups)):
             number = prepared.reading.group
