@@ -93,6 +93,7 @@ class PictureFeed:
 
     def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch | None]:
         """Yield full batches in the order of the pictures, and at the end of a group the rest of each of its jobs."""
+        self._encoders.foresee(side.plan.spec for side in self._sides if side.plan.units)
         for prepared in self._reader.prepare(self._readings(groups)):
             number = prepared.reading.group
             group = self._open[number]
