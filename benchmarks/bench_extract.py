@@ -4,8 +4,7 @@
 models (of real size, random weights) under DIR: 2 GB; the rows ``gpu`` and ``gpu-torch`` need another 6 GB, and CUDA.
 
 The row ``card`` does so too: it compares a GPU's decoder and resizing with Pillow, then times reading and extraction.
-It is to be run by itself, and takes pictures of FEATCACHE_TEST_MATERIAL, where that is set. With ``--quick`` and
-without a GPU the stand-ins of a CPU are tried (``TRITON_INTERPRET=1``): what they do is no measurement.
+It is to be run by itself, and takes pictures of FEATCACHE_TEST_MATERIAL, where that is set.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def real_jpegs() -> Iterator[bytes]:
             yield path.read_bytes()
 
 
-def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.device, *, edge: int = 224) -> Found:
+def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.device) -> Found:
     """Decode and resize pictures on a device and by Pillow.
 
     Parameters
@@ -102,17 +102,15 @@ def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.devi
     decoder : CardDecoder
         Of the device.
     device : torch.device
-        A GPU, or a CPU for which Triton interprets.
-    edge : int
-        Pixels a side of what an encoder is given, where that is 224 in reality.
+        A GPU.
     """
     found = Found()
-    ways = {name: _preprocessor(name, edge) for name in _WAYS}
+    ways = {name: Preprocessor(*sides, **options) for name, (sides, options) in _WAYS.items()}
     resizers = {name: CardResizer(way, device) for name, way in ways.items()}
     with ThreadPoolExecutor(available_cores()) as pool:
         while batch := list(islice(files, _BATCH)):
             taken = [data for data in batch if _is_taken(data, decoder, found)]
-            decoded = decoder.decode(taken)
+            decoded = decoder.decode(taken, [header for data in taken if (header := read_jpeg_header(data))])
             exact = list(pool.map(_by_pillow, taken))
             same = [
                 (data, on_device, by_pillow)
@@ -133,13 +131,6 @@ def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.devi
             for (data, _, _), is_other in zip(same, differs, strict=True):
                 found.counts[_kind(data), "resized otherwise" if is_other else "same"] += 1
     return found
-
-
-def _preprocessor(name: str, edge: int) -> Preprocessor:
-    (resize, crop), options = _WAYS[name]
-    scale = edge / 224
-    sides = int(resize * scale) if isinstance(resize, int) else tuple(int(side * scale) for side in resize)
-    return Preprocessor(sides, crop and tuple(int(side * scale) for side in crop), **options)
 
 
 def _kind(data: bytes) -> str:

@@ -7,7 +7,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -30,21 +29,16 @@ from featcache.extraction.encoding.loaded import LoadedEncoders
 from featcache.extraction.heap import keep_heap
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preloaded import Preloaded
-from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.reader import Reader, open_reader
 from featcache.extraction.preparing.recipe import Reading
-from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.extraction.rates import example_of, measure_forward
 from featcache.extraction.results import Progress
 from featcache.extraction.run import extract
 from featcache.extraction.work import Work
-from featcache.pictures.card.codec import find_codec
 from featcache.pictures.card.decoding import CardDecoder
-from featcache.pictures.card.resizing import CardResizer
-from featcache.pictures.card.stderr import keep_stderr
+from featcache.pictures.card.nvjpeg import Nvjpeg
 from featcache.pictures.decoders import SimpleJpeg
-from featcache.pictures.preprocess import Preprocessor
+from featcache.pictures.nvjpeg_library import find_nvjpeg
 
 __all__ = ["bench_card"]
 
@@ -60,10 +54,10 @@ def bench_card(folder: Path, *, is_quick: bool) -> Iterator[Measure]:
     folder : Path
         For data and models: 6 GB.
     is_quick : bool
-        Whether to try it with few pictures and tiny models; without a GPU, with what a CPU has in its place.
+        Whether to try it with few pictures and tiny models.
     """
-    if not is_quick and not torch.cuda.is_available():
-        raise SystemExit("--rows card: torch sees no CUDA device here; --quick tries it without")
+    if not torch.cuda.is_available():
+        raise SystemExit("--rows card: torch sees no CUDA device here")
     keep_heap()
     bench = _Bench(folder, is_quick)
     for name, part in _PARTS.items():
@@ -90,17 +84,14 @@ class _Bench:
     folder: Path
     is_quick: bool
 
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda")
 
     @cached_property
     def decoder(self) -> CardDecoder:
-        with keep_stderr():
-            codec = find_codec()
-            if codec is None:
-                raise RuntimeError("nvImageCodec is not installed, or cannot be loaded")
-            return CardDecoder(codec, self.device, n_threads=self.options("card").threads)
+        library = find_nvjpeg()
+        if library is None:
+            raise RuntimeError("nvJPEG is not installed, or cannot be loaded")
+        return CardDecoder(Nvjpeg(library), self.device)
 
     @cached_property
     def models(self) -> tuple[Path, Path]:
@@ -109,9 +100,7 @@ class _Bench:
     @cached_property
     def manifest(self) -> Manifest:
         folder = self.folder / "card-data"
-        if self.is_quick:  # an interpreter takes its time
-            return Manifest.from_source(write_data(folder, 2, shrink=16))
-        return Manifest.from_source(write_data(folder, 8000, n_drawn=32))
+        return Manifest.from_source(write_data(folder, 40 if self.is_quick else 8000, n_drawn=32))
 
     @cached_property
     def readings(self) -> list[Reading]:
@@ -144,38 +133,31 @@ class _Bench:
         return list(found), n_rows, rate
 
     def options(self, decoder: Literal["auto", "pillow", "card"]) -> ExtractOptions:
-        is_compiled = self.device.type == "cuda" and not self.is_quick
-        return ExtractOptions(device="cuda" if is_compiled else "auto", decoder=decoder, compile=is_compiled)
+        return ExtractOptions(device="cuda", decoder=decoder, compile=not self.is_quick)
 
     def open_reader(self, decoder: Literal["pillow", "simplejpeg", "card"]) -> Reader:
         """Open who prepares pictures for the encoder of pictures, as an extraction does."""
         recipe = Work.of(self.specs).recipe()
         if decoder == "simplejpeg":
             recipe = replace(recipe, decoder=SimpleJpeg())
-        if decoder != "card" or self.device.type == "cuda":
-            own = self.options("card" if decoder == "card" else "pillow")
-            return open_reader(recipe, own, len(self.readings))
-        preprocessor = recipe.products[0][1].preprocessor
-        assert isinstance(preprocessor, Preprocessor)
-        card = Card(recipe, self.decoder, {0: CardResizer(preprocessor, self.device)})
-        return CardReader(card, ThreadReader(recipe, n_threads=2, n_ahead=8, memory=1 << 28), n_threads=2)
+        own = self.options("card" if decoder == "card" else "pillow")
+        return open_reader(recipe, own, len(self.readings))
 
 
 def _compare_drawn(bench: _Bench) -> list[Measure]:
-    n, most, edge = (8, 12, 8) if bench.is_quick else (10_000, 512, 224)
-    return _compared(f"of {n:,} JPEGs in all layouts", drawn_jpegs(n, most=most), bench, edge=edge, at_least=n // 2)
+    n = 100 if bench.is_quick else 10_000
+    return _compared(f"of {n:,} JPEGs in all layouts", drawn_jpegs(n, most=512), bench, at_least=n // 2)
 
 
 def _compare_real(bench: _Bench) -> list[Measure]:
     files = list(real_jpegs())
     if not files:
         return [Measure("real JPEGs: FEATCACHE_TEST_MATERIAL names no folder with some", "", (0,))]
-    edge = 8 if bench.is_quick else 224
-    return _compared(f"of {len(files):,} real JPEGs", iter(files), bench, edge=edge, at_least=500)
+    return _compared(f"of {len(files):,} real JPEGs", iter(files), bench, at_least=500)
 
 
-def _compared(what: str, files: Iterator[bytes], bench: _Bench, *, edge: int, at_least: int) -> list[Measure]:
-    found = compare_all(files, bench.decoder, bench.device, edge=edge)
+def _compared(what: str, files: Iterator[bytes], bench: _Bench, *, at_least: int) -> list[Measure]:
+    found = compare_all(files, bench.decoder, bench.device)
     n_others = found.n("decoded otherwise") + found.n("resized otherwise")
     return [
         Measure(f"{what}: other pixels than Pillow's", "", (n_others,), at_most=0, note=found.note),
@@ -214,12 +196,11 @@ def _extract(bench: _Bench, decoder: Literal["pillow", "auto"]) -> list[Measure]
     specs, n_rows, forward = bench.loaded
     n = len(bench.readings)
     seen: list[tuple[float, int]] = []
-    has_gpu = bench.device.type == "cuda"
-    with tempfile.TemporaryDirectory(dir=bench.folder) as folder, Utilisation() if has_gpu else nullcontext() as busy:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder, Utilisation() as busy:
 
         def look(progress: Progress) -> None:
             if progress.stage == "image":
-                if busy is not None and not seen:
+                if not seen:
                     busy.begin("image")
                 seen.append((time.perf_counter(), progress.done))
 
@@ -229,11 +210,12 @@ def _extract(bench: _Bench, decoder: Literal["pillow", "auto"]) -> list[Measure]
         done = extract(bench.manifest, cache, specs, options=options, progress=look)
         seconds = time.perf_counter() - started
     (pictures,) = (each for each in done.passes if each.content == "image")
-    share = f"GPU busy {busy.mean:.0f} %" if busy is not None else "no GPU"
     steps = ", ".join(f"{name} {spent:.1f}" for name, spent in pictures.seconds.items() if spent >= 0.05)
     ways = ", ".join(f"{name} {count:,}" for name, count in pictures.ways.items())
     told = "; ".join(filter(None, (*pictures.doubts, pictures.hint)))
-    note = f"{pictures.workers}; {ways}; {share}; pictures took, s: {steps}" + (f"; {told}" if told else "")
+    note = f"{pictures.workers}; {ways}; GPU busy {busy.mean:.0f} %; pictures took, s: {steps}" + (
+        f"; {told}" if told else ""
+    )
     steady, whole = _steady(*zip(*seen, strict=True)), n / seconds
     goals = (10_000, 6000) if decoder == "auto" else (None, None)
     name = f"extraction, --decoder {decoder}"

@@ -21,7 +21,7 @@ __all__ = ["RESULTS", "Measure", "describe_conditions", "print_record", "ratios"
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (
     *("featcache", "h5py", "numpy", "pillow", "simplejpeg", "torch", "transformers"),
-    *("nvidia-nvimgcodec-cu12", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg-cu12", "nvidia-nvjpeg", "triton"),
+    *("nvidia-nvjpeg-cu12", "nvidia-nvjpeg", "triton"),
     *("scikit-learn", "lightgbm", "pyarrow", "safetensors"),
 )
 

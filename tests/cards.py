@@ -1,7 +1,8 @@
-"""A card that is made up: a decoder that asks Pillow, lies or fails, and a resizer that does what the encoder does."""
+"""A card that is made up: what its engine, its decoder (which can lie or fail) and its resizer do is done by a CPU."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.pictures.decoders import is_plain
-from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
+
+from jpeg_planes import decode_planes
 
 
 @dataclass
@@ -33,7 +36,7 @@ class FakeCardDecoder:
     def takes(self, kind: JpegKind) -> bool:
         return is_plain(kind)
 
-    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor | None]:
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
         self.calls.append(len(files))
         if len(files) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -60,3 +63,26 @@ class FakeCardResizer:
         if len(pictures) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures])
+
+
+class FakePlaneEngine:
+    """Writes the planes of baseline JPEGs to addresses in a CPU's memory; refuses what has none, or others."""
+
+    version = "test"
+
+    def decode(
+        self, files: Sequence[bytes | memoryview], sizes: NDArray[np.int64], addresses: NDArray[np.int64]
+    ) -> list[bool]:
+        return [_write_planes(*each) for each in zip(files, sizes.tolist(), addresses.tolist(), strict=True)]
+
+
+def _write_planes(data: bytes | memoryview, sizes: list[list[int]], addresses: list[int]) -> bool:
+    try:
+        planes = decode_planes(bytes(data))
+    except ValueError:
+        return False
+    if [list(plane.shape) for plane in planes] != [size for size in sizes if size != [0, 0]]:
+        return False
+    for plane, address in zip(planes, addresses, strict=False):
+        ctypes.memmove(address, plane.tobytes(), plane.size)
+    return True

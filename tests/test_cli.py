@@ -209,6 +209,7 @@ def test_damaged_vectors_are_refused_until_they_are_repaired(project: Path, tmp_
     assert run(*export, "--no-check", cwd=tmp_path).returncode == 0
     assert run("featcache", "repair", "copy", cwd=tmp_path).returncode == 0
     assert run("featcache", "export", "copy", "--out", "y.npz", cwd=tmp_path).returncode == 0
+    fails(run(*export, cwd=tmp_path), 1, f"error: cannot export to '{out}': it exists already; choose another --out")
 
 
 def test_export_takes_all_that_is_stored_and_what_is_named_and_never_nothing(tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ def test_export_takes_all_that_is_stored_and_what_is_named_and_never_nothing(tmp
     extract(manifest, cache, specs[2:], views="hflip", options=ExtractOptions(device="cpu"))
 
     def widths(*options: object) -> dict[str, int]:
-        result = run("featcache", "export", "--out", "x.npz", "--json", *options, cwd=tmp_path)
+        result = run("featcache", "export", "--out", "x.npz", "--overwrite", "--json", *options, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
             found = {m: arrays[m].shape[1] for m in ("text", "image", "spectral") if m in arrays}

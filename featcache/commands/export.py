@@ -59,6 +59,7 @@ def export(
             metavar="V", help="View of the images; what has no vectors of it is left out.", rich_help_panel="Vectors"
         ),
     ] = "clean",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder at --out.")] = False,
     check: CheckDigests = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="What is printed")
@@ -75,7 +76,7 @@ def export(
     }
     with show_checks() as progress:
         store = open_store(cache_folder(cache), dataset=dataset, check=check, progress=progress)
-        report = export_store(store, out, split=split, selections=_select(store, asked, view))
+        report = export_store(store, out, split=split, selections=_select(store, asked, view), overwrite=overwrite)
     if as_json:
         print_json(asdict(report) | {"path": str(report.path)})
         return

@@ -29,6 +29,7 @@ from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import ManifestError
+from featcache.files.picture_formats import ENDINGS, UNREAD_ENDINGS
 from featcache.identity.terms import Content
 
 __all__ = ["Manifest"]
@@ -236,4 +237,6 @@ def _read_table(path: Path) -> Table:
             return ct2.read_xlsx(path)
     if re.search(r"\.(t[bgx]z2?|tzst|tar\.\w+)$", path.name.lower()):
         raise ManifestError(f"{str(path)!r} is compressed, expected a plain .tar: decompress it first")
+    if path.suffix.lower() in ENDINGS | UNREAD_ENDINGS:
+        raise ManifestError(f"{str(path)!r} is a single picture: name its folder, or a table with a row for it")
     raise ManifestError(f"{str(path)!r} has an ending that is not read, expected {location.ACCEPTED}")

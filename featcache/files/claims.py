@@ -94,15 +94,21 @@ class Claims:
             self._held.pop(unit, None)
             return True
 
+    def holds(self, unit: str) -> bool:
+        """Whether a claim was taken and not lost since: who beats for too long not at all loses it to another."""
+        path = self._path(unit)
+        try:
+            # The owner too: the file of who took it over may have got the number of ours.
+            return self._held[unit] in (None, _inode(path)) and read_owner(path) == Owner.current()
+        except (KeyError, OSError):
+            return False
+
     def release(self, unit: str) -> None:
         """Give up a claim; nothing happens if it was lost."""
-        if unit not in self._held:
-            return
-        inode, path = self._held[unit], self._path(unit)
         with suppress(OSError):
-            if _inode(path) == inode if inode else read_owner(path) == Owner.current():
-                path.unlink()
-        del self._held[unit]
+            if self.holds(unit):
+                self._path(unit).unlink()
+        self._held.pop(unit, None)
 
     def _path(self, unit: str) -> Path:
         return self._folder / f"{unit}{SUFFIX}"
@@ -137,11 +143,10 @@ class Claims:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._timeout / _BEATS_A_TIMEOUT):
-            for unit, inode in tuple(self._held.items()):
-                path = self._path(unit)
+            for unit in tuple(self._held):
                 with suppress(OSError):
-                    if _inode(path) == inode:
-                        os.utime(path, follow_symlinks=False)
+                    if self.holds(unit):
+                        os.utime(self._path(unit), follow_symlinks=False)
 
 
 def forget_claim(path: Path, *, root: Path) -> None:

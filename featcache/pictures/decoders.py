@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from featcache.errors import FeatcacheError
 from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.nvjpeg_library import find_nvjpeg, nvjpeg_advice
 
-__all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "codec_advice", "find_decoder", "is_plain"]
+__all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "find_decoder", "is_plain"]
 
 DecoderName: TypeAlias = Literal["auto", "pillow", "card"]
 
@@ -108,17 +109,10 @@ def find_decoder(name: DecoderName) -> Decoder | None:
             return _simplejpeg()
 
 
-def codec_advice() -> str:
-    """Say what to type for nvImageCodec, which is built for one CUDA: that of torch."""
-    from torch.version import cuda
-
-    return f"pip install 'featcache[{'gpu13' if (cuda or '').startswith('13.') else 'gpu'}]'"
-
-
 def _what_a_card_lacks() -> str:
     """Say what there has to be for a GPU to decode; what else it needs is found out by trying it."""
-    if find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None:  # not loaded: that prints warnings
-        return f"needs nvImageCodec: {codec_advice()}"
+    if find_nvjpeg() is None:
+        return f"needs nvJPEG: {nvjpeg_advice()}"
     if find_spec("triton") is None:
         return "needs Triton: pip install triton"
     import torch

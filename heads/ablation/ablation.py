@@ -150,6 +150,11 @@ def ablate(
 
 def check_settings(grid: Grid) -> None:
     """Refuse a common setting that no head of the grid has, or a value that one refuses."""
+    if grid.settings.get("invariant_to"):
+        raise HeadsError(
+            "setting 'invariant_to' is not for ablations, which read no views for their differences alone: name the "
+            "views in --views, or fit with heads train --invariant-to"
+        )
     known: set[str] = set()
     for cell in {cell.head: cell for cell in grid.cells}.values():
         own = settings_of(cell.head, grid.settings)

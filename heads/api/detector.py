@@ -183,11 +183,9 @@ class Detector:
             _LOGGER.warning("%s", note)
         with nullcontext(cache) if cache is not None else TemporaryDirectory(prefix="heads-scan-") as folder:
             pictures = encode_pictures(self.run, manifest, cache=Path(folder), models=self._models, device=self._device)
-            blocks = judge_pictures(self.run, pictures, options=self._options)
-            lines = [line for block in blocks for line in block]
-            if log is not None:
-                log_lines(self._recorder("scan"), pictures, _open_log(log))(lines)
-            return lines
+            append = None if log is None else log_lines(self._recorder("scan"), pictures, _open_log(log))
+            blocks = judge_pictures(self.run, pictures, options=self._options, log=append)
+            return [line for block in blocks for line in block]
 
     def _recorder(self, command: str) -> Recorder:
         return Recorder.of(self.run, command, point=self._options.point, prior=self._options.prior)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -23,7 +24,7 @@ from heads.commands.options import (
     Prior,
     TextModel,
 )
-from heads.commands.render import console, next_command, print_json, probability, safe
+from heads.commands.render import console, next_command, notes, print_json, probability, safe
 from heads.commands.training import NeighbourCount, TrainCache, Training
 from heads.errors import HeadsError
 from heads.verdicts.points import BALANCED
@@ -36,7 +37,23 @@ if TYPE_CHECKING:
 __all__ = ["detect", "draw_bar"]
 
 _BAR = 24
-Judged = tuple[Path | None, "Verdict"]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A picture with its caption, and its verdict or why and at which stage there is none."""
+
+    path: Path | None
+    content: bytes | None
+    caption: str | None
+    verdict: Verdict | None = None
+    fault: HeadsError | None = None
+    stage: str | None = None
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What the JSON form says of it, and entries of logs."""
+        return {"error": str(self.fault), "stage": self.stage} if self.verdict is None else self.verdict.to_dict()
 
 
 def detect(
@@ -67,7 +84,7 @@ def detect(
         raise HeadsError("--train-cache is where neighbours are looked for: name --neighbours K as well")
     images: list[Path | None] = [*image] if image else [None]
     captions = _captions(caption or [], len(images))
-    from heads.runs.detection import PictureJudge, read_picture
+    from heads.runs.detection import PictureJudge
     from heads.runs.entries import Recorder
     from heads.runs.judge_options import JudgeOptions
     from heads.runs.run import load_run
@@ -79,35 +96,29 @@ def detect(
         options = Training.find(loaded, train_cache, is_needed=True).with_neighbours(options, neighbours)
     judge = PictureJudge(loaded, models=models, device=device.value, options=options)
     kept = None if log is None else open_log(log)
-    data = [None if path is None else read_picture(path) for path in images]
-    found = _judge_all(judge, images, data, captions)
+    found = _judge_all(judge, images, captions)
     recorder = Recorder.of(loaded, "detect", point=point, prior=prior)
-    entries = [
-        recorder.of_content(path, content, caption, verdict.to_dict())
-        for (path, verdict), content, caption in zip(found, data, captions, strict=True)
-    ]
+    entries = [recorder.of_content(each.path, each.content, each.caption, each.said) for each in found]
     if kept is not None:
         kept.append(entries)
     decides, seen = loaded.point(point), [loaded.point(BALANCED).view]
-    note = other_views(decides, seen)
     if as_json:
-        documents = [verdict.to_dict() | {"entry": e} for (_, verdict), e in zip(found, entries, strict=True)]
-        documents = [document | {"note": note} for document in documents]
-        named = [{"image": str(path)} | document for (path, _), document in zip(found, documents, strict=True)]
+        note = other_views(decides, seen)
+        documents = [dict(each.said) | {"entry": e, "note": note} for each, e in zip(found, entries, strict=True)]
+        named = [{"image": str(each.path)} | document for each, document in zip(found, documents, strict=True)]
         print_json(documents[0] if len(found) == 1 else named)
-        return
-    for number, (path, verdict) in enumerate(found):
-        if number:
-            console.print()
-        _print_verdict(path, verdict)
-    _print_rule(loaded, decides, prior)
-    print_promises(decides, seen)
-    print_too_few(loaded)
-    for modality, place in found[0][1].models.items():
-        console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
-    cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
-    if has_test(cache, dataset):
-        next_command("heads", "evaluate", run, cache=cache, split="test", point=point)
+    else:
+        _print_all(found)
+        _print_rule(loaded, decides, prior)
+        print_promises(decides, seen)
+        print_too_few(loaded)
+        for modality, place in next(each.verdict.models for each in found if each.verdict).items():
+            console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
+        cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
+        if has_test(cache, dataset):
+            next_command("heads", "evaluate", run, cache=cache, split="test", point=point)
+    if any(each.verdict is None for each in found):
+        raise typer.Exit(3)
 
 
 def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
@@ -117,21 +128,45 @@ def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
     return given if len(given) > 1 else [given[0] if given else None] * n_images
 
 
-def _judge_all(
-    judge: PictureJudge, images: Sequence[Path | None], data: Sequence[bytes | None], captions: Sequence[str | None]
-) -> list[Judged]:
-    """Judge pictures in their order; whether all can be judged is known before any encoder is loaded."""
-    from featcache import ImageError
+def _judge_all(judge: PictureJudge, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[_Judged]:
+    """Judge pictures in their order; whether all can be judged is known before any encoder is loaded.
 
-    for content, caption in zip(data, captions, strict=True):
-        judge.check(content, caption)
-    found: list[Judged] = []
-    for path, content, caption in zip(images, data, captions, strict=True):
+    Of several pictures those that cannot be read or decoded have the reason in the place of a verdict; if that is
+    so of all, the first reason is raised.
+    """
+    from featcache import ImageError
+    from heads.runs.detection import read_picture
+
+    found: list[_Judged] = []
+    for path, caption in zip(images, captions, strict=True):
         try:
-            found.append((path, judge.judge(content, caption)))
-        except ImageError as error:
-            raise HeadsError(f"{path}: {error}") from error
+            content = None if path is None else read_picture(path)
+        except HeadsError as error:
+            found.append(_Judged(path, None, caption, fault=error, stage="read"))
+        else:
+            judge.check(content, caption)
+            found.append(_Judged(path, content, caption))
+    for place, each in enumerate(found):
+        if each.fault is None:
+            try:
+                found[place] = replace(each, verdict=judge.judge(each.content, each.caption))
+            except ImageError as error:
+                found[place] = replace(each, fault=HeadsError(f"{each.path}: {error}"), stage="decode")
+    faults = [each.fault for each in found if each.fault]
+    if len(faults) == len(found):
+        raise faults[0]
     return found
+
+
+def _print_all(found: Sequence[_Judged]) -> None:
+    verdicts = [(each.path, each.verdict) for each in found if each.verdict]
+    for number, (path, verdict) in enumerate(verdicts):
+        if number:
+            console.print()
+        _print_verdict(path, verdict)
+    for each in found:
+        if each.fault:
+            notes.print(f"[yellow]Not judged:[/] {safe(each.fault)}", soft_wrap=True)
 
 
 def _print_verdict(path: Path | None, found: Verdict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,14 @@ from heads.ensemble.head import EnsembleHead
 from heads.ensemble.member import Member, Ranges
 from heads.errors import HeadsError
 from heads.head.balance import balance_of
+from heads.head.kinds import HEADS
 from heads.runs.record import TrainConfig
 from heads.runs.run import Run, load_run
 
 __all__ = ["MemberRuns"]
 
+_COUNT_OR_FUSION = re.compile(r"[*:]")
+_RECORD = "run.json"
 _EXAMPLE = "heads or folders, e.g. lda,mlp or runs/first,runs/second"
 
 
@@ -67,6 +71,7 @@ class MemberRuns:
                 raise HeadsError(f"{run.path} was fitted with balance {balance!r}, expected 'none' of runs to average")
             if run.tasks != runs[0].tasks:
                 raise HeadsError(f"{run.path} has classes {_classes(run)}, {runs[0].path} has {_classes(runs[0])}")
+        _check_different(runs)
         names = {"members": [name_run(run.record.digest) for run in runs]} if runs else {}
         return cls(runs), {**settings, **names}
 
@@ -127,10 +132,31 @@ class MemberRuns:
 def _split(members: Any) -> list[str]:
     """Return the folders of runs that are named; none where kinds of heads are."""
     named = [part.strip() for part in members.split(",")] if isinstance(members, str) else []
-    folders = [name for name in named if os.sep in name or name in (os.curdir, os.pardir)]
+    folders = [name for name in named if _is_folder(name)]
     if folders and len(folders) < len(named):
         raise HeadsError(f"--members {members!r:.200} names kinds of heads and folders of runs, expected {_EXAMPLE}")
     return folders
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a member is the folder of a run; what could be a kind of head is that."""
+    if os.sep in name or name in (os.curdir, os.pardir):
+        return True
+    if _COUNT_OR_FUSION.split(name)[0] in HEADS:
+        return False
+    if not name or not (Path(name) / _RECORD).is_file():
+        kinds = ", ".join(kind for kind, found in HEADS.items() if not found.has_members)
+        raise HeadsError(f"--members names {name!r:.80}, expected a kind of head ({kinds}) or the folder of a run")
+    return True
+
+
+def _check_different(runs: Sequence[Run]) -> None:
+    """Refuse runs of which one is named twice, or is a copy of another: it would count twice."""
+    seen: dict[str, Path] = {}
+    for run in runs:
+        first = seen.setdefault(run.record.digest, run.path)
+        if first is not run.path:
+            raise HeadsError(f"--members names the same run twice, as {first} and {run.path}: name each once")
 
 
 def _find_ranges(run: Run, columns: Columns, selections: Mapping[str, Selection]) -> Ranges:

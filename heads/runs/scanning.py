@@ -146,9 +146,18 @@ def write_verdicts(
 
 
 def judge_pictures(
-    run: Run, pictures: ExtractedPictures, *, options: JudgeOptions | None = None
+    run: Run,
+    pictures: ExtractedPictures,
+    *,
+    options: JudgeOptions | None = None,
+    log: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield what `write_verdicts` writes, some thousands of lines at a time: a value, or None, by column."""
+    """Yield what `write_verdicts` writes, some thousands of lines at a time: a value, or None, by column.
+
+    ``log`` is as there.
+    """
     lines = ScanLines(run, pictures, options or JudgeOptions())
     for rows in lines.blocks():
+        if log is not None:
+            log(rows)
         yield [{name: row[name] for name in lines.schema} for row in rows]

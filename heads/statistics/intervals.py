@@ -61,11 +61,6 @@ class Interval:
     level: float
     n_groups: int
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether all of the interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
-
     def to_dict(self) -> dict[str, float | int | None]:
         """Return what JSON holds: NaN and infinity become null."""
         return {

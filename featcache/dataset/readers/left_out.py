@@ -10,6 +10,7 @@ from featcache.files.picture_formats import (
     ENDINGS,
     HEAD_BYTES,
     HEIF_ADVICE,
+    PICTURE_FORMATS,
     UNREAD_ENDINGS,
     format_of_bytes,
     open_endings,
@@ -21,7 +22,8 @@ __all__ = ["EARLY_ENDINGS", "Gap", "LeftOut", "Sieve", "kind_of", "read_head"]
 EARLY_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
 """Those that the first version took: data sets that it read go on with them."""
 _EARLY = "not read into this cache by an earlier version, another --name takes them"
-_UNREAD = "their kind is not decoded, convert them into PNG or JPEG"
+_DECODED = ", ".join(each.name for each in PICTURE_FORMATS if each.name != "MPO")  # that is JPEG to people
+_UNREAD = f"of a kind that is not decoded ({_DECODED} are): convert to PNG or JPEG"
 _MISNAMED = "pictures by their first bytes, their endings are those of none: rename them"
 
 

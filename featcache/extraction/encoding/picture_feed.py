@@ -140,10 +140,15 @@ class PictureFeed:
             self._doubted.add(found)
             for group in self._open.values():
                 self._look(group)
-            name = f"{doubt.decoder} {self._reader.decoders[doubt.decoder]}"
-            instead = "Pillow" if doubt.decoder in self._reader.recipe.decoders else "the CPU"
-            what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
-            self._failures.doubt(f"decoder {name} {doubt.reason}: {instead} decodes {what} from now on")
+            self._failures.doubt(self._line(doubt))
+
+    def _line(self, doubt: Doubt) -> str:
+        if not doubt.decoder:
+            return doubt.reason
+        name = f"{doubt.decoder} {self._reader.decoders[doubt.decoder]}"
+        instead = "Pillow" if doubt.decoder in self._reader.recipe.decoders else "the CPU"
+        what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
+        return f"decoder {name} {doubt.reason}: {instead} decodes {what} from now on"
 
     def _look(self, group: _OpenUnits) -> None:
         """See to it that nothing more of a group is published if some pictures may have other pixels than Pillow's."""

@@ -23,6 +23,7 @@ from featcache.files.claims import SUFFIX as CLAIM_SUFFIX
 from featcache.files.claims import Claims, forget_claim
 from featcache.identity.key_index import KeyIndex
 from featcache.identity.terms import CONTENT_OF
+from featcache.store.shard_set import ShardSet
 
 __all__ = ["Side"]
 
@@ -131,11 +132,12 @@ class Side:
     def split(self, job: Job, claims: Claims) -> EncodedUnit | None:
         """Return what is done of a unit in work, to be published; what is left is claimed, and becomes the unit.
 
-        None if nothing is done, or left, or another writer has what is left in hand.
+        None if nothing is done, or left, or another writer has taken the unit over, or has what is left in hand.
         """
-        rest = self._rest(job.in_hand, job.left)
+        rest, name = self._rest(job.in_hand, job.left), job.in_hand.name
         is_some = 0 < len(rest.contents) < len(job.in_hand.contents)
-        return job.split(rest) if is_some and claims.take(rest.name) else None
+        is_ours = is_some and (claims.holds(name) or claims.take(name)) and claims.take(rest.name)
+        return job.split(rest) if is_ours else None
 
     def finish(self, job: Job) -> EncodedUnit:
         """End a unit; what came of it is to be published."""
@@ -148,11 +150,15 @@ class Side:
         return self.job(job.in_hand)
 
     def publish(self, encoded: EncodedUnit, claims: Claims) -> None:
-        """Write what came of a unit, or was split off of it, and give up its claim."""
+        """Write what came of a unit, or was split off of it, and give up its claim.
+
+        If that was lost, only what is not stored is written.
+        """
         started = time.perf_counter()
         name = encoded.unit.name
-        if len(encoded.rows):
-            self._write(encoded)
+        # Whoever was at work on the same unit may have published less of it under its name, or more under others.
+        if not (claims.holds(name) and self._write(encoded)):
+            self._write(self._missing(encoded))
         # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
         self._record(name, encoded.failures, stored=encoded.rows)
         self._n_encoded += len(encoded.rows)
@@ -160,16 +166,23 @@ class Side:
         claims.release(name)
         self._write_seconds += time.perf_counter() - started
 
-    def _write(self, encoded: EncodedUnit) -> None:
+    def _write(self, encoded: EncodedUnit) -> bool:
+        """Publish a shard, if there are rows; False if another has its name."""
+        if not len(encoded.rows):
+            return True
         header = ShardHeader(self.plan.spec.fingerprint.digest, self.plan.view, self._storage_dtype)
-        keys, root, path = self.keys[encoded.rows], self._cache.path, self._shard_path(encoded.unit.name)
-        decoders = encoded.decoders
-        if write_shard(path, header, keys, encoded.vectors, root=root, decoders=decoders):
-            return
-        # Whoever was at work on the same unit may have published less of it under its name.
-        if not KeyIndex.from_shards([_read_keys(path)]).contains(keys).all():
-            name = self._rest(encoded.unit, encoded.rows).name
-            write_shard(self._shard_path(name), header, keys, encoded.vectors, root=root, decoders=decoders)
+        keys, path = self.keys[encoded.rows], self._shard_path(encoded.unit.name)
+        return write_shard(path, header, keys, encoded.vectors, root=self._cache.path, decoders=encoded.decoders)
+
+    def _missing(self, encoded: EncodedUnit) -> EncodedUnit:
+        """Return what is stored nowhere of what came of a unit, under the name that a plan made now would give it."""
+        unit, shards = encoded.unit, ShardSet.open(self._cache, self.plan.spec.fingerprint, self.plan.view)
+        keys = self.keys[unit.contents]
+        lacks = ~np.stack([shards.contains(output, keys) for output in unit.outputs]).all(axis=0)
+        fresh = np.isin(encoded.rows, unit.contents[lacks])
+        vectors = {output: vectors[fresh] for output, vectors in encoded.vectors.items()}
+        rest = self._rest(unit, unit.contents[lacks])
+        return replace(encoded, unit=rest, rows=encoded.rows[fresh], vectors=vectors)
 
     def record_failures(self) -> None:
         """Put on record what failed in units that are not going to be published: only the rest is planned again."""

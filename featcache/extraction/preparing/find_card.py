@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,15 +12,14 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.card import Card, Resizer
 from featcache.extraction.preparing.recipe import Recipe
-from featcache.pictures.card.codec import find_codec
-from featcache.pictures.card.stderr import keep_stderr
-from featcache.pictures.decoders import codec_advice
+from featcache.pictures.card.nvjpeg import NvjpegError
+from featcache.pictures.jpeg_kind import read_jpeg_header
+from featcache.pictures.nvjpeg_library import find_nvjpeg, nvjpeg_advice
 from featcache.pictures.preprocess import Preprocessor
 
 __all__ = ["CardMissing", "check_card", "find_card"]
 
 _DRAWN = (192, 256)
-_NO_NVJPEG = "Failed to load nvjpeg library"
 
 
 class CardMissing(FeatcacheError):
@@ -61,27 +59,25 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
         If there is none, something that it needs is not installed, or it does not do what it should.
     """
     check_card(recipe, options)
-    card, reason = None, ""
-    with keep_stderr() as said:
-        if (codec := find_codec()) is not None:
-            try:
-                card = _open_card(recipe, options, codec)
-                reason = _try_out(card)
-            except Exception as error:  # no Triton, no compiler for it, a driver that is too old
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-    if codec is None:
-        raise CardMissing("nvImageCodec is not installed, or cannot be loaded", codec_advice())
-    if reason and any(line.startswith(_NO_NVJPEG) for line in said):
-        raise CardMissing("nvJPEG is not installed, or cannot be loaded", codec_advice())
-    if reason or card is None:
+    if (library := find_nvjpeg()) is None:
+        raise CardMissing("nvJPEG is not installed, or cannot be loaded", nvjpeg_advice())
+    try:
+        card = _open_card(recipe, options, library)
+        reason = _try_out(card)
+    except NvjpegError as error:
+        reason = "this GPU has no engine for JPEGs" if error.is_no_engine else str(error)
+    except Exception as error:  # no Triton, no compiler for it, a driver that is too old
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    if reason:
         raise CardMissing(reason)
     return card
 
 
-def _open_card(recipe: Recipe, options: ExtractOptions, codec: Any) -> Card:
+def _open_card(recipe: Recipe, options: ExtractOptions, library: str) -> Card:
     import torch
 
     from featcache.pictures.card.decoding import CardDecoder
+    from featcache.pictures.card.nvjpeg import Nvjpeg
     from featcache.pictures.card.resizing import CardResizer
 
     device = torch.device(resolve_device(options.device))
@@ -90,7 +86,8 @@ def _open_card(recipe: Recipe, options: ExtractOptions, codec: Any) -> Card:
         preprocessor = spec.preprocessor
         if isinstance(preprocessor, Preprocessor) and CardResizer.takes(preprocessor):
             resizers[number] = CardResizer(preprocessor, device)
-    return Card(recipe, CardDecoder(codec, device, n_threads=options.threads), resizers)
+    with torch.cuda.device(device):
+        return Card(recipe, CardDecoder(Nvjpeg(library), device), resizers)
 
 
 def _try_out(card: Card) -> str:
@@ -100,9 +97,11 @@ def _try_out(card: Card) -> str:
     levels = np.random.default_rng(0).integers(0, 256, (*_DRAWN, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=90)
-    (picture,) = card.decoder.decode([file.getvalue()])
+    header = read_jpeg_header(file.getvalue())
+    assert header is not None
+    (picture,) = card.decoder.decode([file.getvalue()], [header])
     if picture is None:
-        return "this GPU has no engine for JPEGs"
+        return "its engine takes no plain JPEG"
     with Image.open(file) as opened:
         expected = np.asarray(opened.convert("RGB"))
     if not np.array_equal(picture.cpu().numpy(), expected):

@@ -154,6 +154,8 @@ class Reading:
         Whether it is decoded by Pillow too, where another decoder takes it.
     file_bytes : int
         Size of its file; 0 if unknown.
+    by_pillow : bool
+        Whether Pillow alone decodes it: what it makes is compared with what another decoder made elsewhere.
     """
 
     group: int
@@ -164,6 +166,7 @@ class Reading:
     n_bytes: int
     is_sample: bool = False
     file_bytes: int = 0
+    by_pillow: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,8 +220,9 @@ def prepare(
             raise OSError("its bytes changed while the extraction ran: run it again")
         clock.stop("read")
         stage = "decode"
-        checked = decoder or CheckedDecoder(recipe.decoder)
-        decoded = checked.decode(data, at_least=recipe.at_least, rules=recipe.decode_rules, is_sample=reading.is_sample)
+        if decoder is None or reading.by_pillow:
+            decoder = CheckedDecoder(None if reading.by_pillow else recipe.decoder)
+        decoded = decoder.decode(data, at_least=recipe.at_least, rules=recipe.decode_rules, is_sample=reading.is_sample)
         way = decoded.way
         picture = decoded.upright()
         clock.stop("decode", check=decoded.check_seconds)

@@ -1,27 +1,39 @@
-"""JPEGs decoded on a GPU, many together, by the engine that some GPUs have for them: nvImageCodec.
-
-Only that engine, which A100, H100, H200 and their kind have: what else nvImageCodec does on a GPU differs from Pillow
-by up to three levels. What the engine refuses is for Pillow.
-"""
+"""JPEGs decoded on a GPU, many together: an engine makes their planes, a kernel libjpeg's pixels of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
-import torch.utils.dlpack
+from numpy.typing import NDArray
 from torch import Tensor
 
+from featcache.pictures.card.kernels import COLOUR_BLOCK, COLOUR_FIELDS, make_colours
 from featcache.pictures.decoders import is_plain
-from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
 
-__all__ = ["CardDecoder"]
+__all__ = ["CardDecoder", "PlaneEngine"]
 
-_ON_CPU = -99999
-_SMOOTH = ":fancy_upsampling=1"
-"""Chroma is interpolated as libjpeg does by default; without, the pixels are others."""
+_FACTORS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:2:0": (2, 2), "": (0, 0)}
+"""How many pixels a value of chroma stands for, down and across; 0: there is no chroma."""
+_ALIGNMENT = 256
+
+
+class PlaneEngine(Protocol):
+    """Makes planes of JPEGs; see `featcache.pictures.card.nvjpeg.Nvjpeg`."""
+
+    @property
+    def version(self) -> str:
+        """Of its library."""
+        ...
+
+    def decode(
+        self, files: Sequence[bytes | memoryview], sizes: NDArray[np.int64], addresses: NDArray[np.int64]
+    ) -> list[bool]:
+        """Write planes of (n, 3, 2) sizes to (n, 3) addresses; False of a file that is for Pillow."""
+        ...
 
 
 class CardDecoder:
@@ -29,56 +41,65 @@ class CardDecoder:
 
     Parameters
     ----------
-    codec : module
-        What `featcache.pictures.card.codec.find_codec` found.
+    engine : PlaneEngine
+        Of the device.
     device : torch.device
-        A GPU; on a CPU libjpeg-turbo stands in for the engine, so that all around it can be tried.
-    n_threads : int
-        Threads of the host that read headers and start the engine.
+        A GPU; a CPU, if Triton interprets (``TRITON_INTERPRET=1``) and the engine is one that writes there.
     """
 
-    def __init__(self, codec: Any, device: torch.device, *, n_threads: int = 1) -> None:
-        self._codec, self._is_cuda = codec, device.type == "cuda"
-        kind = codec.BackendKind.HW_GPU_ONLY if self._is_cuda else codec.BackendKind.CPU_ONLY
-        index = (device.index or 0) if self._is_cuda else _ON_CPU
-        backends = [codec.Backend(kind)]
-        self._decoder = codec.Decoder(
-            device_id=index, max_num_cpu_threads=n_threads, backends=backends, options=_SMOOTH
-        )
-        self._parameters = codec.DecodeParams(apply_exif_orientation=False, color_spec=codec.ColorSpec.SRGB)
+    def __init__(self, engine: PlaneEngine, device: torch.device) -> None:
+        self._engine, self._device = engine, device
+        self.version = engine.version
 
     @property
     def name(self) -> str:
         """What it is called in the ``versions`` of a shard."""
-        return "nvimgcodec"
-
-    @property
-    def version(self) -> str:
-        """Of nvImageCodec."""
-        return str(self._codec.__version__)
+        return "nvjpeg"
 
     def takes(self, kind: JpegKind) -> bool:
         """Whether files of this kind were proved to be equal, in every bit."""
-        return is_plain(kind)
+        return is_plain(kind) and kind.sampling in _FACTORS
 
-    def decode(self, files: Sequence[bytes]) -> list[Tensor | None]:
-        """Decode JPEGs of kinds that it takes.
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[Tensor | None]:
+        """Decode JPEGs of kinds that it takes, on the current stream of the device.
+
+        Parameters
+        ----------
+        files : sequence of bytes or memoryview
+            They are to stay until the stream is done.
+        headers : sequence of JpegHeader
+            Theirs.
 
         Returns
         -------
         list of uint8 Tensor (height, width, 3) or None
             On the device, RGB as stored, not turned by EXIF; None: Pillow is to look at this file.
         """
-        streams = [self._codec.CodeStream(data) for data in files]
-        images = self._decoder.decode(streams, params=self._parameters)
-        return [None if image is None else self._take(image) for image in images]
+        if not files:
+            return []
+        factors = np.array([_FACTORS[header.kind.sampling] for header in headers], np.int64)
+        full = np.array([(header.height, header.width) for header in headers], np.int64)
+        chroma = np.where(factors, -(-full // np.maximum(factors, 1)), 0)
+        sizes = np.stack([full, chroma, chroma], axis=1)
+        planes, starts = self._room(sizes.prod(2).reshape(-1))
+        starts = np.where(sizes.all(2), planes.data_ptr() + starts.reshape(-1, 3), 0)
+        is_done = self._engine.decode(files, sizes, starts)
+        pixels, at = self._room(3 * full.prod(1))
+        orders = np.empty((len(files), COLOUR_FIELDS), np.int64)
+        orders[:, :3], orders[:, 3], orders[:, 4:6] = starts, pixels.data_ptr() + at, full
+        orders[:, 6:8], orders[:, 8:] = chroma, factors
+        done = np.flatnonzero(is_done)
+        if len(done):
+            height, width = full[done].max(0)
+            grid = (len(done), int(height), -(-int(width) // COLOUR_BLOCK))
+            make_colours[grid](torch.from_numpy(orders[done]).to(self._device))
+        return [
+            pixels.as_strided((height, width, 3), (3 * width, 3, 1), start) if each else None
+            for (height, width), start, each in zip(full.tolist(), at.tolist(), is_done, strict=True)
+        ]
 
-    def _take(self, image: Any) -> Tensor | None:
-        """Return an image as a tensor that shares its memory; None if it is not what was asked for."""
-        tensor: Tensor = (
-            torch.utils.dlpack.from_dlpack(image) if self._is_cuda else torch.from_numpy(np.array(image.cpu()))
-        )
-        is_rgb = tensor.dtype == torch.uint8 and tensor.ndim == 3 and tensor.shape[2] == 3
-        if not is_rgb or tensor.stride(1) != 3 or tensor.stride(2) != 1:
-            return None
-        return tensor
+    def _room(self, n_bytes: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
+        """Return memory for arrays of these sizes, and where in it each begins."""
+        ends = np.cumsum(-(-n_bytes // _ALIGNMENT) * _ALIGNMENT)
+        memory = torch.empty(int(ends[-1]), dtype=torch.uint8, device=self._device)
+        return memory, np.concatenate([[0], ends[:-1]])

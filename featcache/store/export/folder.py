@@ -8,6 +8,7 @@ import re
 import stat
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from featcache.errors import FeatcacheError
@@ -18,7 +19,7 @@ from featcache.files.regular import open_regular
 from featcache.store.export.columns import ARRAYS, FORMAT, Source
 from featcache.store.export.npz import constants, write_npy
 
-__all__ = ["prepare_npy_folder", "write_npy_folder"]
+__all__ = ["prepare_npy_folder", "taken", "write_npy_folder"]
 
 _INDEX = "index.json"
 _OWN = frozenset(f"{name}.npy" for name in ARRAYS) | {_INDEX}
@@ -26,25 +27,32 @@ _MAX_INDEX = 1 << 24
 _EARLY_DRAFT = re.compile(r"\.tmp-new-\d+-[0-9a-f]{8}")
 
 
-def prepare_npy_folder(path: Path) -> None:
+def taken(path: Path) -> str:
+    """Say that an earlier export is not replaced."""
+    return f"cannot export to {str(path)!r}: it exists already; choose another --out, or replace it with --overwrite"
+
+
+def prepare_npy_folder(path: Path, *, overwrite: bool) -> None:
     """Raise if an export must not take the place of ``path``; else undo what killed exports left beside it.
 
     Raises
     ------
     FeatcacheError
-        If something is there that is neither an empty folder nor an earlier export alone, or a link.
+        If something is there that is neither an empty folder nor an earlier export alone, or a link; without
+        ``overwrite`` also an earlier export.
     """
-    _check_replaceable(path)
+    _check_replaceable(path, overwrite=overwrite)
     _sweep_early_drafts(path.parent)
     recover_folder(path)
-    _check_replaceable(path)
+    _check_replaceable(path, overwrite=overwrite)
 
 
-def _check_replaceable(path: Path) -> None:
+def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if path.is_symlink():
         raise FeatcacheError(f"cannot export to {str(path)!r}: it is a link, expected the folder itself")
+    is_file: dict[str, bool] = {}
     try:
         with os.scandir(path) as entries:
             is_file = {entry.name: not entry.is_dir(follow_symlinks=False) for entry in entries}
@@ -54,6 +62,8 @@ def _check_replaceable(path: Path) -> None:
         is_ours = False
     if not is_ours:
         raise FeatcacheError(f"cannot export to {str(path)!r}: it exists, and is no folder of an earlier export alone")
+    if is_file and not overwrite:
+        raise FeatcacheError(taken(path))
 
 
 def _listed(path: Path) -> set[str]:
@@ -78,12 +88,13 @@ def _holds_arrays_alone(folder: Path) -> bool:
     return all(file.is_file() and file.name in _OWN for file in folder.iterdir())
 
 
-def write_npy_folder(source: Source, path: Path) -> int:
+def write_npy_folder(source: Source, path: Path, *, overwrite: bool) -> int:
     """Write one ``.npy`` an array, and ``index.json``: what the arrays are, their files, dtypes and shapes.
 
-    Written beside its name and put there when complete, in the place of an earlier export. Returns the size of all.
+    Written beside its name and put there when complete, with ``overwrite`` in the place of an earlier export. Returns
+    the size of all.
     """
-    with new_folder(path, check=_check_replaceable) as draft:
+    with new_folder(path, check=partial(_check_replaceable, overwrite=overwrite)) as draft:
         _fill(source, draft)
     return sum(file.stat().st_size for file in path.iterdir())
 

@@ -132,8 +132,16 @@ def test_what_is_no_picture_and_what_is_not_there_is_told(tmp_path: Path) -> Non
     with pytest.raises(ManifestError, match=r"there is no file '.*nowhere'$"):
         read_pictures(tmp_path / "nowhere", contents=IMAGE)
     (tmp_path / "d.jxl").write_bytes(b"x")
-    with pytest.raises(ManifestError, match=r"d\.jxl' is no picture that can be taken: their kind is not decoded"):
+    why = (
+        r"d\.jxl' is no picture that can be taken: of a kind that is not decoded \(JPEG, PNG, .* are\): convert to PNG"
+    )
+    with pytest.raises(ManifestError, match=why):
         read_pictures(tmp_path / "d.jxl", contents=IMAGE)
+    for name in ("d.jxl", "e.png"):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(ManifestError, match=rf"'.*{name}' is a single picture: name its folder"):
+            Manifest.from_source(tmp_path / name)
+        (tmp_path / name).unlink()
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "metadata.csv").write_text("id\n1\n")
     with pytest.raises(ManifestError, match="names neither images nor captions"):

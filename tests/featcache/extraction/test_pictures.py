@@ -16,7 +16,6 @@ import pytest
 
 import featcache.extraction.pictures
 from featcache import ExtractedPictures, Manifest, Progress, Selection, extract_pictures, read_pictures
-from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.sample import ImageFile
 from featcache.errors import FeatcacheError, FingerprintMismatch, ManifestError, ModelError
 from featcache.extraction.run import extract
@@ -278,7 +277,8 @@ def test_a_picture_that_is_not_taken_is_left_out_with_the_reason(tmp_path: Path,
     (folder / "raw.DNG").write_bytes(b"II*\0")
     found = extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("image")), device="cpu")
     assert len(found) == 1 and not found.faults
-    assert found.left_out == (Gap(str(folder / "raw.DNG"), "their kind is not decoded, convert them into PNG or JPEG"),)
+    (left_out,) = found.left_out
+    assert left_out.path == str(folder / "raw.DNG") and left_out.message.startswith("of a kind that is not decoded")
 
 
 def test_a_cache_that_heads_may_be_fitted_on_takes_no_pictures_to_be_judged(tmp_path: Path, wanted: Wanted) -> None:

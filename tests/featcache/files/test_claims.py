@@ -139,6 +139,20 @@ def test_releasing_a_claim_that_was_taken_over_leaves_the_new_one(tmp_path: Path
         assert (tmp_path / "u.json").exists()
 
 
+def test_a_claim_is_held_until_it_is_given_up_lost_or_taken_over(tmp_path: Path) -> None:
+    with Claims(tmp_path, timeout=60, root=tmp_path) as claims:
+        assert not claims.holds("u") and claims.take("u") and claims.holds("u")
+        path = tmp_path / "u.json"
+        path.write_text(json.dumps(vars(Owner("elsewhere", 1, "0" * 8))))  # a file with the number of ours
+        assert not claims.holds("u")
+        claims.release("u")
+        assert path.exists() and not claims.take("u") and claims.take("v")
+        (tmp_path / "v.json").unlink()
+        assert not claims.holds("v") and claims.take("v") and claims.holds("v")
+        claims.release("v")
+        assert not claims.holds("v")
+
+
 def test_what_is_no_file_is_no_claim(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "link.json").symlink_to("/dev/zero")

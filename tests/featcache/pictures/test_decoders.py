@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featcache.errors import FeatcacheError, ImageError
+from featcache.pictures import decoders
 from featcache.pictures.checked_decoder import CheckedDecoder
 from featcache.pictures.decode import decode_rgb
 from featcache.pictures.decoders import SimpleJpeg, find_decoder
@@ -122,6 +123,6 @@ def test_without_a_faster_decoder_pillow_is_alone(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_decoder_on_a_gpu_that_is_not_there_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)
-    with pytest.raises(FeatcacheError, match=r"--decoder card .*--decoder auto"):
+    monkeypatch.setattr(decoders, "find_nvjpeg", lambda: None)
+    with pytest.raises(FeatcacheError, match=r"--decoder card needs nvJPEG: .*--decoder auto"):
         find_decoder("card")

@@ -454,6 +454,8 @@ def test_a_file_gives_the_options_and_the_command_line_goes_over_it(tmp_path: Pa
         (("--head", "svm"), "unknown head 'svm'"),
         (("--memory", "lots"), "expected a size"),
         (("--set", "rate=1"), "unknown setting 'rate'"),
+        (("--head", "lda,mlp", "--set", 'invariant_to=["hflip"]'), "or fit with heads train --invariant-to"),
+        (("--head", "mlp", "--set", "invariant_to=hflip"), "'invariant_to' is not for ablations"),
         (("--image-outputs", "layers:4"), "layers:4"),
         (("--image-outputs", "pooled;layers:4"), "layers:4"),
         (("--image-outputs", "pooled;"), "''"),
@@ -720,11 +722,41 @@ def test_a_probability_is_told_from_0_and_from_1(p: float, digits: int, told: st
 
 def test_detect_says_which_picture_it_cannot_use(tmp_path: Path, encoder: None) -> None:
     good, odd = write_pictures(tmp_path, good=1, odd="odd")
-    assert f"{odd}: not a picture" in str(call("detect", "run", "--image", good, "--image", odd).exception)
+    assert f"{odd}: not a picture" in str(call("detect", "run", "--image", odd).exception)
     assert "cannot read the picture" in str(call("detect", "run", "--image", tmp_path / "no.png").exception)
+    assert f"{odd}: not a picture" in str(call("detect", "run", "--image", odd, "--image", "no.png").exception)
     assert "needs a picture" in str(call("detect", "run").exception)
     wrong = call("detect", "run", "--image", good, "--caption", "a", "--caption", "b")
     assert wrong.exit_code == 2 and "2 for 1 pictures" in wrong.output
+
+
+def test_detect_judges_the_others_of_pictures_that_it_cannot_use(tmp_path: Path, encoder: None) -> None:
+    odd, good, other = write_pictures(tmp_path, odd="odd", good=1, other=0)
+    words = ["detect", "run", "--log", tmp_path / "log.jsonl"]
+    words += [word for picture in (odd, good, tmp_path / "no.png", other) for word in ("--image", picture)]
+    result = call(*words)
+    assert result.exit_code == 3
+    lines = result.stdout.splitlines()
+    assert [line for line in lines if line.startswith(str(tmp_path))] == [
+        f"{good}: AI-generated, most likely by sd21",
+        f"{other}: real",
+    ]
+    told = [line for line in result.stderr.splitlines() if line]
+    missing = f"cannot read the picture {tmp_path / 'no.png'}: "
+    assert told[0] == f"Not judged: {odd}: not a picture" and told[1].startswith(f"Not judged: {missing}")
+    found = call(*words, "--json")
+    assert found.exit_code == 3
+    documents = json.loads(found.stdout)
+    assert [each.get("verdict") for each in documents] == [None, "ai", None, "real"]
+    assert [(each["stage"], each["error"][: len(missing)]) for each in documents[::2]] == [
+        ("decode", f"{odd}: not a picture"),
+        ("read", missing),
+    ]
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(each["verdict"], each["stage"]) for each in logged] == 2 * [
+        (None, "decode"), ("ai", None), (None, "read"), ("real", None)
+    ]  # fmt: skip
+    assert [each["image_sha256"] is None for each in logged[:4]] == [False, False, True, False]
 
 
 def test_untrusted_text_reaches_the_terminal_harmless() -> None:

@@ -22,7 +22,7 @@ from heads.files.chained_log import ChainedLog, check_log
 from heads.runs.entries import Recorder, log_lines
 from heads.runs.judge_options import JudgeOptions
 from heads.runs.run import Run, load_run
-from heads.runs.scanning import write_verdicts
+from heads.runs.scanning import judge_pictures, write_verdicts
 from heads.verdicts.points import Guarantee, OperatingPoint
 from tests.heads.synthetic import train_run, write_cache
 
@@ -114,3 +114,18 @@ def test_a_scan_logs_every_line_of_its_table(run: Run, store: FeatureStore, tmp_
     texts = [key.tobytes().hex() if "text" in run.selections else None for key in store.samples.text_key]
     assert [entry["caption_sha256"] for entry in entries] == [*texts, None]
     assert {entry["point"]["name"] for entry in entries} == {"strict"}
+
+
+def test_judging_pictures_logs_what_writing_their_verdicts_logs(run: Run, store: FeatureStore, tmp_path: Path) -> None:
+    pictures, logged = ExtractedPictures(store, {}, (Gap("/d/a.png", "not there"),), 0), []
+    for name in ("written", "judged"):
+        log = ChainedLog(tmp_path / f"{name}.jsonl", told=lambda _: None)
+        append = log_lines(Recorder.of(run, "scan"), pictures, log)
+        if name == "written":
+            write_verdicts(run, pictures, tmp_path / "v.jsonl", log=append)
+        else:
+            assert not any("views" in line for block in judge_pictures(run, pictures, log=append) for line in block)
+        entries = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        logged.append([entry | {"time": None, "previous": None} for entry in entries])
+    assert logged[0] == logged[1]
+    assert [entry["views"] for entry in logged[1]] == [{"clean": e["p_ai_raw"]} for e in logged[1][:-1]] + [None]

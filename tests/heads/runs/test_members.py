@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,38 @@ def test_runs_that_do_not_fit_together_are_told(folder: Path, store: FeatureStor
     runs, settings = find(folder, "image", "concat", fusion="image")
     with pytest.raises(HeadsError, match="concat takes text vectors, which are not among these"):
         join(store, runs, settings)
-    runs, settings = find(folder, "image", "image")
+    train_run(store, tmp_path / "other", head="linear", fusion="image", strengths=[0.1])
+    runs, settings = find(folder, "image", str(tmp_path / "other"))
     with pytest.raises(HeadsError, match="no member takes the text vectors"):
         join(store, runs, settings)
     with pytest.raises(HeadsError, match="is not the folder of a run"):
         find(folder, "image", "nowhere")
+
+
+def test_a_folder_beside_is_a_run_unless_it_has_the_name_of_a_kind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("lda", "image", "concat"):
+        shutil.copytree(folder / ("image" if name == "lda" else name), tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    runs, _ = MemberRuns.find({"members": "image, concat"}, folds=None)
+    assert [run.path for run in runs.runs] == [Path("image"), Path("concat")]
+    for members in ("lda,linear", "lda*2,linear:image"):
+        assert MemberRuns.find({"members": members}, folds=None)[0].runs == ()
+    for name in ("empty", "nowhere", "", "run:0123456789ab"):
+        with pytest.raises(HeadsError) as caught:
+            MemberRuns.find({"members": f"image,{name}"}, folds=None)
+        expected = "expected a kind of head (mlp, linear, lda, gbdt) or the folder of a run"
+        assert str(caught.value) == f"--members names {name!r}, {expected}"
+
+
+def test_a_run_is_a_member_once(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeadsError, match=r"names the same run twice, as \S*image and \S*image: name each once"):
+        find(folder, "image", "concat", "image")
+    shutil.copytree(folder / "image", tmp_path / "copy")
+    with pytest.raises(HeadsError, match=r"names the same run twice, as \S*image and \S*copy: name each once"):
+        find(folder, "image", str(tmp_path / "copy"))
 
 
 def test_rows_that_may_have_chosen_a_member_are_refused(folder: Path, tmp_path: Path) -> None:

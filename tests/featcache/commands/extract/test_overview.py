@@ -143,7 +143,10 @@ def test_pictures_that_are_not_taken_are_counted_and_listed(work: Path, flags: t
     for number in range(4):
         Path(f"data/{number}.DNG").write_bytes(b"II*\0")
     result = call("extract", "data", *flags, *SPECTRAL)
-    reason = "their kind is not decoded, convert them into PNG or JPEG"
+    reason = (
+        "of a kind that is not decoded (JPEG, PNG, GIF, BMP, TIFF, PPM, WEBP, JPEG2000, AVIF, HEIF are): "
+        "convert to PNG or JPEG"
+    )
     assert f"left out 4 pictures (0.DNG, 1.DNG, 2.DNG …): {reason}" in result.stderr
     assert flags or "1 samples, 4 pictures left out" in result.stdout
     if not flags:

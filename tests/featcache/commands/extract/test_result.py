@@ -97,7 +97,7 @@ def test_a_faster_decoder_is_named_where_many_pictures_were_pillows(
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
     _render_ways(PassResult("image", 9, 9, {"forward": 1.0}, {}, "1 thread", {"pillow": 2000}))
     assert "pip install 'featcache[fast]'" in capsys.readouterr().out
-    why = "the GPU does not decode pictures: nvImageCodec is not installed"
+    why = "the GPU does not decode pictures: nvJPEG is not installed"
     for n, told in ((2000, f"decoded 2,000 by simplejpeg\n{why}\n"), (20, "decoded 20 by simplejpeg\n")):
         ways = {"simplejpeg": n}
         _render_ways(PassResult("image", 9, 9, {"forward": 1.0}, {}, "1 thread", ways, hint=why))

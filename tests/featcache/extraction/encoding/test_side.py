@@ -208,6 +208,47 @@ def test_of_two_writers_without_claims_none_loses_rows_to_the_name_of_the_other(
     assert stored(cache, spec).contains("cls", table.keys("text")[unit.contents]).sum() == 5
 
 
+@pytest.mark.parametrize("n_theirs", [0, 5, 7, 12])
+def test_who_lost_a_unit_splits_nothing_off_and_publishes_what_is_not_stored(
+    data: Path, tmp_path: Path, every_batch: None, n_theirs: int
+) -> None:
+    cache, spec = tmp_path / "c", PLAIN["text"]
+    table, ones = scan(read_manifest(data)).table, np.ones((12, 4), np.float32)
+    own, theirs = (side.Side(0, plan_of(data, cache, spec), table, make_cache(cache)) for _ in range(2))
+    (unit,) = own.plan.units
+    with own.open_claims(timeout=60) as claims, theirs.open_claims(timeout=60) as their_claims:
+        assert claims.take(unit.name)
+        begun = own.job(unit)
+        begun.add(unit.contents[:3], {"cls": ones[:3]})
+        (own.claim_folder / f"{unit.name}.json").rename(tmp_path / "lost")
+        assert their_claims.take(unit.name) and own.split(begun, claims) is None
+        other = theirs.job(unit)
+        other.add(unit.contents[:n_theirs], {"cls": ones[:n_theirs]})
+        if done := theirs.finish(other) if n_theirs == 12 else theirs.split(other, their_claims):
+            theirs.publish(done, their_claims)
+        begun.add(unit.contents[3:], {"cls": ones[3:]})
+        own.publish(own.finish(begun), claims)
+        other.add(unit.contents[n_theirs:], {"cls": ones[n_theirs:]})
+        theirs.publish(theirs.finish(other), their_claims)
+    assert len(vectors(cache, spec)) == 12
+    assert not list(cache.glob("claims/*/*/*"))
+
+
+def test_a_claim_that_somebody_deleted_is_taken_again_before_something_is_split_off(
+    data: Path, tmp_path: Path, every_batch: None
+) -> None:
+    own = side.Side(
+        0, plan_of(data, tmp_path / "c", PLAIN["text"]), scan(read_manifest(data)).table, make_cache(tmp_path / "c")
+    )
+    (unit,) = own.plan.units
+    with own.open_claims(timeout=60) as claims:
+        assert claims.take(unit.name)
+        (own.claim_folder / f"{unit.name}.json").unlink()
+        begun = own.job(unit)
+        begun.add(unit.contents[:3], {"cls": np.ones((3, 4), np.float32)})
+        assert own.split(begun, claims) is not None and claims.holds(unit.name)
+
+
 def test_a_part_of_a_unit_that_failed_before_leaves_the_others_of_its_failures_on_record(
     data: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from featcache.files.publish import temporary_beside
 from featcache.store.export import columns as export_columns
 from featcache.store.export import export_store
 from featcache.store.opening import open_store
+from featcache.store.rows import Rows
 from featcache.store.store import FeatureStore
 
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
@@ -139,10 +140,30 @@ def test_the_same_rows_give_the_same_bytes_and_replace_an_earlier_export(
     out = f"{tmp_path}/{name}"
     export_store(store, out, split="test")
     first = content()
-    export_store(store, out, split="train")
-    assert content() != first
-    export_store(store, out, split="test")
+    with pytest.raises(FeatcacheError, match=f"cannot export to '{out.rstrip('/')}': it exists already.*--overwrite"):
+        export_store(store, out, split="train")
     assert content() == first
+    export_store(store, out, split="train", overwrite=True)
+    assert content() != first
+    export_store(store, out, split="test", overwrite=True)
+    assert content() == first
+
+
+@pytest.mark.parametrize("name", OUTS)
+def test_what_came_meanwhile_is_not_replaced(
+    store: FeatureStore, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, read = f"{tmp_path}/{name}", Rows.read
+
+    def meanwhile(self: Rows, *given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(Rows, "read", read)
+        export_store(store, out, split="test")
+        return read(self, *given, **named)
+
+    monkeypatch.setattr(Rows, "read", meanwhile)
+    with pytest.raises(FeatcacheError, match="it exists already"):
+        export_store(store, out, split="train")
+    assert set(read_back(out)["split"]) == {"test"}
 
 
 @pytest.mark.parametrize("name", OUTS)
@@ -158,7 +179,7 @@ def test_an_export_that_fails_leaves_what_was_there(
 
     monkeypatch.setattr("featcache.store.rows.Rows.read", fail)
     with pytest.raises(FeatcacheError, match=f"cannot export to {out!r}: no space"):
-        export_store(store, out)
+        export_store(store, out, overwrite=True)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -177,7 +198,7 @@ def test_a_folder_whose_exchange_is_interrupted_comes_back(
     monkeypatch.setattr("featcache.files.folders.exchange_names", lambda *_: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export_store(store, tmp_path / "f", split="train")
+        export_store(store, tmp_path / "f", split="train", overwrite=True)
     assert set(read_folder(tmp_path / "f")["split"]) == {"test"} and [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
@@ -221,13 +242,13 @@ def test_an_export_that_is_killed_leaves_the_earlier_one_and_the_next_removes_wh
         "import os, signal, sys; from featcache import open_store\n"
         "from featcache.store.export import export_store, folder\n"
         "folder._fill = lambda source, path: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "export_store(open_store(sys.argv[1]), sys.argv[2])"
+        "export_store(open_store(sys.argv[1]), sys.argv[2], overwrite=True)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(store.path), str(tmp_path / "f")], check=False)
     assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 2
     assert set(read_folder(tmp_path / "f")["split"]) == {"test"}
     with pytest.raises(FeatcacheError, match="no sample in split 'night'"):
-        export_store(store, tmp_path / "f", split="night")
+        export_store(store, tmp_path / "f", split="night", overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
@@ -243,7 +264,7 @@ def test_drafts_of_early_versions_go_after_a_day_if_they_hold_arrays_alone(
     assert {p.name for p in tmp_path.iterdir()} == {*names, "f"}
     later = time.time() + 25 * 3600
     monkeypatch.setattr("featcache.store.export.folder.time.time", lambda: later)
-    export_store(store, tmp_path / "f")
+    export_store(store, tmp_path / "f", overwrite=True)
     assert {p.name for p in tmp_path.iterdir()} == {*names[1:], "f"}
 
 
