@@ -125,3 +125,28 @@ def test_views_of_an_encoder_share_it_and_other_outputs_do_not() -> None:
     assert loaded.of(FakeSpec("image", ("pooled",)), 0) is first
     assert loaded.of(FakeSpec("image", ("pooled", "cls")), 0) is not first
     assert loaded.of(FakeSpec("image", ("pooled",), weights="w1"), 0) is not first
+
+
+@dataclass(frozen=True)
+class CountedSpec(FakeSpec):
+    """A fake encoder that counts how often it is loaded."""
+
+    loads: list[str] = field(default_factory=list, compare=False)
+
+    def load(self, device: str, *, compile: bool = False) -> FakeEncoder:
+        self.loads.append(device)
+        return super().load(device)
+
+
+@pytest.mark.parametrize("is_cuda", [False, True])
+def test_what_is_foreseen_is_loaded_once_and_at_once_only_for_a_gpu(
+    is_cuda: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featcache.extraction.encoding.loaded.is_cuda", lambda device: is_cuda)
+    spec = CountedSpec("image")
+    loaded = LoadedEncoders(ExtractOptions(device="cpu"))
+    loaded.foresee([spec, spec])
+    assert len(spec.loads) == is_cuda and (loaded.load_seconds > 0) == is_cuda
+    loaded.of(spec, 0)
+    loaded.of(spec, 0)
+    assert len(spec.loads) == 1 and loaded.load_seconds > 0
