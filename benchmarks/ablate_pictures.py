@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,10 +108,11 @@ def fit_best(store: FeatureStore, choices: Sequence[Choice], *, is_quick: bool) 
     features, rows = load_rows(store, choices, splits=("train", "valid"))
     (part,) = build_parts(features, None)
     best: tuple[float, FittedNetwork] | None = None
+    epochs: dict[str, Any] = {"epochs": 2} if is_quick else {}
     for fusion in ("image", "layers"):
         specs = [
             HeadSpec(
-                MlpConfig(dim=dim, lr=lr, weight_decay=decay, fusion=fusion, **({"epochs": 2} if is_quick else {})),
+                MlpConfig(dim=dim, lr=lr, weight_decay=decay, fusion=fusion, **epochs),
                 seed,
                 part.fit_rows,
                 part.score_rows,

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def bench_logistic(size: Size, rounds: int) -> list[Measure]:
     seconds, excess, theirs = 0.0, [], 0
     for fit in found:
         model = LogisticRegression(C=fit.strength, max_iter=10_000)
-        seconds += timed(lambda model=model: model.fit(X, y))[0]
+        seconds += timed(partial(model.fit, X, y))[0]
         theirs += int(model.n_iter_.max())
         excess.append(1 - _objective(X, y, model, fit.strength) / fit.objective)
     own = statistics.median(run[0] for run in runs)
@@ -130,9 +131,7 @@ def bench_ridge(size: Size, rounds: int) -> list[Measure]:
         config = LinearConfig(solver=solver, strengths=strengths)
         pairs = []
         for _ in range(rounds):
-            own, heads = timed(
-                lambda config=config: LinearHead.fit_parts(X, targets, parts, tasks=[TASK], config=config)
-            )
+            own, heads = timed(partial(LinearHead.fit_parts, X, targets, parts, tasks=[TASK], config=config))
             pairs.append((own, timed(gram)[0]))
         own, base = (statistics.median(column) for column in zip(*pairs, strict=True))
         note = (
@@ -148,7 +147,7 @@ def bench_trees(size: Size, rounds: int) -> list[Measure]:
     X, y = draw(size.n_trees, size.d)
     X_select, y_select = draw(size.n_select, size.d, seed=1)
     train, select = (build_targets([TASK], {"b": labels}) for labels in (y, y_select))
-    shared = {"rounds": ROUNDS, "patience": ROUNDS, "num_threads": os.cpu_count() or 1}
+    shared: dict[str, Any] = {"rounds": ROUNDS, "patience": ROUNDS, "num_threads": os.cpu_count() or 1}
     config = GbdtConfig(components=128, learning_rate=RATE, **shared)
 
     def ours() -> GbdtHead:

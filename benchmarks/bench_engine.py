@@ -121,7 +121,7 @@ def train_plainly(X: NDArray[np.float32], targets: Targets, size: Size, *, dim: 
 
     for batch in DataLoader(fit, batch_size=BATCH, shuffle=True, num_workers=workers):
         optimizer.zero_grad()
-        loss_of(batch).backward()
+        torch.autograd.backward(loss_of(batch))
         optimizer.step()
     with torch.inference_mode():
         for batch in DataLoader(select, batch_size=1024, num_workers=workers):

@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -220,9 +221,9 @@ def time_calibration(rounds: int) -> Iterator[Measure]:
         shares = rng.dirichlet(np.ones(6), n) + np.eye(6)[y_b]
         a = Scores(y_a, p[None].astype(np.float32), np.arange(n))
         b = Scores(y_b, (shares / 2)[None].astype(np.float32), np.arange(n))
-        calls = {
-            "threshold": lambda a=a: choose_balanced(a, prior=0.5),
-            "maps": lambda a=a, b=b: fit_maps(a, b, prior=0.5),
+        calls: dict[str, Callable[[], object]] = {
+            "threshold": partial(choose_balanced, a, prior=0.5),
+            "maps": partial(fit_maps, a, b, prior=0.5),
         }
         for name, seconds in time_rounds(calls, rounds=rounds).items():
             at_most = goal if name == "threshold" else None

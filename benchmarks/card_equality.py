@@ -30,13 +30,18 @@ _BATCH = 64
 _SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0", "grey")
 _SIMPLEJPEGS = ("4:4:0", "4:1:1")
 """Pillow does not write these."""
-_RESTARTS = ({}, {"restart_marker_blocks": 3}, {"restart_marker_rows": 1}, {"optimize": True})
+_RESTARTS: tuple[dict[str, int], ...] = (
+    {},
+    {"restart_marker_blocks": 3},
+    {"restart_marker_rows": 1},
+    {"optimize": True},
+)
 _QUALITIES = (1, 10, 30, 50, 75, 85, 90, 95, 98, 100)
 _MOST_BYTES = 20 << 20
 _WAYS = {
-    "bicubic": ((224, (224, 224)), {}),
-    "bilinear, exact": (((224, 224), None), {"filter": Resampling.BILINEAR}),
-    "lanczos, larger": ((336, (336, 336)), {"filter": Resampling.LANCZOS}),
+    "bicubic": Preprocessor(224, (224, 224)),
+    "bilinear, exact": Preprocessor((224, 224), None, filter=Resampling.BILINEAR),
+    "lanczos, larger": Preprocessor(336, (336, 336), filter=Resampling.LANCZOS),
 }
 
 
@@ -105,8 +110,7 @@ def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.devi
         A GPU.
     """
     found = Found()
-    ways = {name: Preprocessor(*sides, **options) for name, (sides, options) in _WAYS.items()}
-    resizers = {name: CardResizer(way, device) for name, way in ways.items()}
+    resizers = {name: CardResizer(way, device) for name, way in _WAYS.items()}
     with ThreadPoolExecutor(available_cores()) as pool:
         while batch := list(islice(files, _BATCH)):
             taken = [data for data in batch if _is_taken(data, decoder, found)]
@@ -124,8 +128,8 @@ def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.devi
                     found.counts[_kind(data), "refused"] += 1
             differs = [False] * len(same)
             for name, resizer in resizers.items():
-                resized = resizer.resize([on_device for _, on_device, _ in same]).cpu().numpy() if same else []
-                expected = pool.map(ways[name].pixels, [Image.fromarray(each) for _, _, each in same])
+                resized = resizer.resize([on_device for _, on_device, _ in same]).cpu().numpy() if same else ()
+                expected = pool.map(_WAYS[name].pixels, [Image.fromarray(each) for _, _, each in same])
                 for i, (one, other) in enumerate(zip(resized, expected, strict=True)):
                     differs[i] |= not np.array_equal(one, other)
             for (data, _, _), is_other in zip(same, differs, strict=True):

@@ -204,7 +204,8 @@ def _extract(bench: _Bench, decoder: Literal["pillow", "auto"]) -> list[Measure]
                     busy.begin("image")
                 seen.append((time.perf_counter(), progress.done))
 
-        cache = Cache.open_or_create(Path(folder) / "cache", Defaults(specs[0].compute_dtype, "float16"))
+        dtype = str(specs[0].fingerprint.identity["compute_dtype"])
+        cache = Cache.open_or_create(Path(folder) / "cache", Defaults(dtype, "float16"))
         options = replace(bench.options(decoder), batch_size=n_rows)
         started = time.perf_counter()
         done = extract(bench.manifest, cache, specs, options=options, progress=look)

@@ -40,7 +40,7 @@ def bench_gpu(folder: Path, *, resize: Literal["pillow", "torch"], is_quick: boo
     manifest = Manifest.from_source(write_data(folder / "gpu-data", 2 if is_quick else 8000, n_drawn=32))
     options = ExtractOptions(device="cuda", compile=True)
     pictures = ImageSpec(resolve_model(str(image)), resize=resize, compute_dtype="bfloat16")
-    specs = [TextSpec(resolve_model(str(text)), compute_dtype="bfloat16"), pictures]
+    specs: list[EncoderSpec] = [TextSpec(resolve_model(str(text)), compute_dtype="bfloat16"), pictures]
     with Utilisation() as utilisation:
         found = bench(manifest, specs, Defaults("bfloat16", "float16"), options=options, progress=utilisation.begin)
     read = read_alone(manifest, specs, options)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from featcache.cache.folder import Cache, Defaults
 from featcache.dataset.manifest import Manifest
+from featcache.encoders.base import EncoderSpec
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
 from featcache.encoders.vision import ImageSpec
@@ -52,7 +53,7 @@ def main() -> None:
     watch = _Watch()
     watch.start()
     manifest = Manifest.from_source(manifest_path)
-    specs = [TextSpec(resolve_model(text)), ImageSpec(resolve_model(image))]
+    specs: list[EncoderSpec] = [TextSpec(resolve_model(text)), ImageSpec(resolve_model(image))]
     for spec in specs:
         spec.load("cpu")
     read = anonymous_mb("self")

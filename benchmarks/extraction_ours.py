@@ -13,6 +13,7 @@ from typing import Any
 from featcache.cache.folder import Defaults
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageSource
+from featcache.dataset.sample_list import SampleList
 from featcache.encoders.base import Encoder, EncoderSpec, Vectors
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
@@ -92,13 +93,13 @@ class Ours:
         m, n, k = 3200, 3072, 768  # 64 pictures of 50 tokens, the widest layer of a base encoder
         kind = getattr(torch, dtype)
         a, b = torch.randn(m, k).to(kind), torch.randn(n, k).to(kind)
-        times = []
+        times: list[float] = []
         until = time.perf_counter() + seconds
         while len(times) < 3 or time.perf_counter() < until:
             started = time.perf_counter()
             torch.nn.functional.linear(a, b)
             times.append(time.perf_counter() - started)
-        return counter.get_total_flops() / (2 * m * n * k) * statistics.median(times)
+        return float(counter.get_total_flops() / (2 * m * n * k) * statistics.median(times))
 
     def read(self, dtype: str) -> float:
         """Read, decode and resize everything on all cores; returns seconds."""
@@ -124,7 +125,7 @@ class Ours:
         image.load().n_rows = 0
         Path(log).write_bytes(b"")
         options = ExtractOptions(device="cpu")
-        manifest = replace(self._manifest, samples=tuple(samples))
+        manifest = replace(self._manifest, samples=SampleList.of(samples))
         seconds = time_extraction(manifest, [image], Defaults(dtype, "float16"), views=views, options=options)
         return {"seconds": seconds, "forwards": image.load().n_rows / n, "readings": Path(log).stat().st_size / n}
 

@@ -40,8 +40,8 @@ class Peers:
         self._paths = [Path(manifest).parent / row["image"] for row in rows]
         self._text_folder = text
         self._tokenizer = t.AutoTokenizer.from_pretrained(text)
-        self._text = t.BertModel.from_pretrained(text, dtype=torch.float32).eval()
-        self._image = t.CLIPVisionModel.from_pretrained(image, dtype=torch.float32).eval()
+        self._text: Any = t.BertModel.from_pretrained(text, dtype=torch.float32).train(False)
+        self._image: Any = t.CLIPVisionModel.from_pretrained(image, dtype=torch.float32).train(False)
         self._processor = t.CLIPImageProcessorPil.from_pretrained(image)
         self._sentence: dict[str, Any] = {}
         self.paper(n=2)
@@ -105,7 +105,7 @@ class Peers:
         import torch
         from transformers import pipeline
 
-        run = pipeline(
+        run: Any = pipeline(
             "image-feature-extraction",
             model=self._image.to(getattr(torch, dtype)),
             image_processor=self._processor,

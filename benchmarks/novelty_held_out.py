@@ -61,10 +61,10 @@ def count_held_out(store: FeatureStore, selection: dict[str, Selection], n_draws
                 found.setdefault(f"n {size}", []).append((detection, alarms))
                 name = f"without {axis} {division.value}; alarms, n {size}"
                 yield Measure(name, "", (alarms,), note=f"balanced accuracy {detection:.3f}; {note}")
-    for size, values in found.items():
+    for what, values in found.items():
         for is_worse, goal in ((True, 0.8), (False, None)):
             rates = [alarms for detection, alarms in values if (detection < WORSE) == is_worse]
-            name = f"detection {'worse than' if is_worse else 'at least'} {WORSE}; mean rate of alarms, {size}"
+            name = f"detection {'worse than' if is_worse else 'at least'} {WORSE}; mean rate of alarms, {what}"
             if rates:
                 yield Measure(name, "", (float(np.mean(rates)),), at_least=goal, note=f"{len(rates)} values")
 
