@@ -17,5 +17,6 @@ def test_everything_that_is_named_is_there() -> None:
 
 def test_worker_processes_load_nothing_that_they_do_not_need() -> None:
     assert run_python("import sys, featcache; print('numpy' in sys.modules)").strip() == "False"
-    code = "import sys, featcache.extraction.survey.look; print('h5py' in sys.modules, 'torch' in sys.modules)"
-    assert run_python(code).strip() == "False False"
+    for module in ("featcache.extraction.survey.look", "featcache.extraction.preparing.load_worker"):
+        code = f"import sys, {module}; print('h5py' in sys.modules, 'torch' in sys.modules)"
+        assert run_python(code).strip() == "False False"

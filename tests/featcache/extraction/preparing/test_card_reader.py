@@ -21,10 +21,11 @@ from featcache.extraction.preparing import card, card_reader, thread_reader
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_loading import Loaded
 from featcache.extraction.preparing.card_reader import CardReader
-from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
+from featcache.extraction.preparing.card_trust import Trust
+from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.pictures.checked_decoder import Way
-from featcache.pictures.jpeg_kind import JpegHeader
+from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
@@ -297,6 +298,62 @@ def test_products_under_views_are_for_the_others(readings: list[Reading]) -> Non
     card = Card(view, FakeCardDecoder(), {0: RESIZER})
     assert card.takes(readings[0])
     assert not card.takes(Reading(0, 0, readings[0].image, b"", (0, 1), 1))
+
+
+class Noting(ThreadReader):
+    """Notes what Pillow alone is to make, and when."""
+
+    def __init__(self) -> None:
+        super().__init__(RECIPE, n_threads=2, n_ahead=16, memory=1 << 20)
+        self.checks: list[int] = []
+
+    def _prepare(self, reading: Reading) -> Prepared:
+        if reading.by_pillow:
+            self.checks.append(reading.row)
+        return super()._prepare(reading)
+
+
+def test_samples_are_made_ahead_compared_before_they_are_used_and_their_time_is_that_of_the_check(
+    readings: list[Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, n_used = dict[int, int](), 0
+    compare = Trust.compare
+
+    def note(self: Trust, made: Prepared, *others: Any) -> Prepared:
+        compared[made.reading.row] = n_used
+        return compare(self, made, *others)
+
+    monkeypatch.setattr(Trust, "compare", note)
+    plain = [replace(reading, row=i, is_sample=i in (9, 13)) for i, (reading, _) in enumerate(plain_work(readings))]
+    card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+    with CardReader(card, others := Noting(), n_threads=2) as reader:
+        found = []
+        for prepared in reader.prepare(iter(plain)):
+            found.append(prepared)
+            n_used += 1
+            if n_used == 1:
+                assert {9, 13} <= {window.readings[place].row for window, place, _ in reader._sent} | set(others.checks)
+    assert [each.reading for each in found] == plain
+    check_pixels(found)
+    assert set(compared) == set(others.checks) == {0, 1, 9, 13}
+    assert all(n_before <= row for row, n_before in compared.items())
+    took = {each.reading.row for each in found if each.seconds[STEPS.index("check")] > 0}
+    assert took == set(compared) and all(each.way == Way("fake", kind=plain_kind(found)) for each in found)
+
+
+def plain_kind(found: list[Prepared]) -> JpegKind:
+    (kind,) = {each.way.kind for each in found if each.way and each.way.kind}
+    return kind
+
+
+def test_what_was_made_of_a_kind_and_not_used_is_made_again_after_a_lie(readings: list[Reading]) -> None:
+    plain = [replace(reading, is_sample=i == 20) for i, (reading, _) in enumerate(plain_work(readings))]
+    found = list(run_on(Card(RECIPE, FakeCardDecoder(wrong=frozenset(range(18, 99))), {0: RESIZER}), plain))
+    assert [each.reading for each in found] == plain
+    (doubted,) = [i for i, each in enumerate(found) if each.way and each.way.doubt]
+    assert doubted == 20
+    check_pixels([each for i, each in enumerate(found) if i not in (18, 19)])  # who uses them knows what is void
+    assert {str(each.way) for each in found[20:]} == {"pillow: not trusted"}
 
 
 def test_an_end_in_between_leaves_nobody(readings: list[Reading]) -> None:
