@@ -21,6 +21,7 @@ from benchmarks.extraction_gpu import Utilisation
 from benchmarks.record import Measure
 from featcache.cache.folder import Cache, Defaults
 from featcache.dataset.manifest import Manifest
+from featcache.dataset.sample import ImageSource
 from featcache.encoders.base import EncoderSpec
 from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.text import TextSpec
@@ -106,10 +107,7 @@ class _Bench:
     def readings(self) -> list[Reading]:
         """All pictures, hashed: every 64th is compared with Pillow, as in an extraction."""
         images = [sample.image for sample in self.manifest.samples if sample.image]
-        return [
-            Reading(0, row, image, sha256(data := image.read_bytes()).digest(), (0,), len(data), row % 64 == 0)
-            for row, image in enumerate(images)
-        ]
+        return [_reading(row, image) for row, image in enumerate(images)]
 
     @cached_property
     def specs(self) -> list[EncoderSpec]:
@@ -142,6 +140,12 @@ class _Bench:
             recipe = replace(recipe, decoder=SimpleJpeg())
         own = self.options("card" if decoder == "card" else "pillow")
         return open_reader(recipe, own, len(self.readings))
+
+
+def _reading(row: int, image: ImageSource) -> Reading:
+    data = image.read_bytes()
+    n = len(data)
+    return Reading(0, row, image, sha256(data).digest(), (0,), n, is_sample=row % 64 == 0, file_bytes=n)
 
 
 def _compare_drawn(bench: _Bench) -> list[Measure]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache.pictures.card.kernels import COLOUR_BLOCK, COLOUR_FIELDS, make_colours
+from featcache.pictures.card.taps import send
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
 
@@ -92,7 +93,7 @@ class CardDecoder:
         if len(done):
             height, width = full[done].max(0)
             grid = (len(done), int(height), -(-int(width) // COLOUR_BLOCK))
-            make_colours[grid](torch.from_numpy(orders[done]).to(self._device))
+            make_colours[grid](send(orders[done], self._device))
         return [
             pixels.as_strided((height, width, 3), (3 * width, 3, 1), start) if each else None
             for (height, width), start, each in zip(full.tolist(), at.tolist(), is_done, strict=True)
