@@ -128,7 +128,7 @@ def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.devi
                     found.counts[_kind(data), "refused"] += 1
             differs = [False] * len(same)
             for name, resizer in resizers.items():
-                resized = resizer.resize([on_device for _, on_device, _ in same]) if same else ()
+                resized = resizer.resize([on_device for _, on_device, _ in same]).cpu().numpy() if same else ()
                 expected = pool.map(_WAYS[name].pixels, [Image.fromarray(each) for _, _, each in same])
                 for i, (one, other) in enumerate(zip(resized, expected, strict=True)):
                     differs[i] |= not np.array_equal(one, other)

@@ -59,10 +59,10 @@ class FakeCardResizer:
     prepare: Callable[[Image.Image], Any]
     most: int = 1000
 
-    def resize(self, pictures: Sequence[torch.Tensor]) -> NDArray[np.uint8]:
+    def resize(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
         if len(pictures) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures])
+        return torch.from_numpy(np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures]))
 
 
 class FakePlaneEngine:

@@ -49,7 +49,10 @@ class TokenEncoder(Encoder, Protocol):
     """A loaded encoder of texts whose batches may be cut by their tokens; `encode` takes token lists too."""
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of prepared texts, special ones included, truncated as the encoder truncates."""
+        """Return the tokens of prepared texts, special ones included, truncated as the encoder truncates.
+
+        Called in another thread than `encode`, which goes on meanwhile.
+        """
         ...
 
 

@@ -25,7 +25,7 @@ class TextTower(Protocol):
 
 
 class TextEncoder:
-    """A text encoder at work, for one thread.
+    """A text encoder at work: one thread may encode token ids while another tokenises.
 
     Parameters
     ----------

@@ -26,11 +26,30 @@ def send(array: NDArray[Any], device: str) -> torch.Tensor:
     return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
-def send_stacked(arrays: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: int, device: str) -> torch.Tensor:
-    """Copy arrays of one shape to a device, as one of `size` rows; those that are too many are 0.
+def send_stacked(
+    rows: Sequence[NDArray[np.uint8] | torch.Tensor] | NDArray[np.uint8], size: int, device: str
+) -> torch.Tensor:
+    """Copy rows of one shape to a device, as one tensor of `size` of them; those that are too many are 0.
 
-    They may be overwritten as soon as this returns, except where the device is the CPU and they are one array.
+    Parameters
+    ----------
+    rows : sequence of uint8 array or Tensor, or uint8 array
+        Arrays may be overwritten as soon as this returns, except where the device is the CPU and they are one array.
+        Tensors are on the device already, complete whatever the stream; they may be let go of as soon as this returns.
+    size : int
+        Of the result, at least as many as there are.
+    device : str
+        Where to.
     """
+    if isinstance(rows, np.ndarray):
+        return _send_arrays(rows, size, device)
+    arrays = [row for row in rows if isinstance(row, np.ndarray)]
+    if len(arrays) == len(rows):
+        return _send_arrays(arrays, size, device)
+    return _stack(rows, arrays, size, device)
+
+
+def _send_arrays(arrays: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: int, device: str) -> torch.Tensor:
     import torch
 
     n = len(arrays)
@@ -44,6 +63,25 @@ def send_stacked(arrays: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: 
     np.stack(list(arrays), out=view[:n])
     view[n:] = 0
     return staged.to(device, non_blocking=True)
+
+
+def _stack(
+    rows: Sequence[NDArray[np.uint8] | torch.Tensor], arrays: Sequence[NDArray[np.uint8]], size: int, device: str
+) -> torch.Tensor:
+    """Stack tensors of the device, and between them those of the rows that are arrays yet."""
+    import torch
+
+    sent = iter(_send_arrays(arrays, len(arrays), device) if arrays else ())
+    tensors = [next(sent) if isinstance(row, np.ndarray) else row for row in rows]
+    result = torch.empty((size, *tensors[0].shape), dtype=torch.uint8, device=device)
+    torch.stack(tensors, out=result[: len(tensors)])
+    result[len(tensors) :] = 0
+    if result.is_cuda:
+        # Memory that another stream made is that stream's again once it is let go of: not before this one has read it.
+        stream = torch.cuda.current_stream()
+        for tensor in tensors:
+            tensor.record_stream(stream)
+    return result
 
 
 def fetch(vectors: Mapping[str, torch.Tensor], widths: Mapping[str, int], n: int) -> Callable[[], Vectors]:

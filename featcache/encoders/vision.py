@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from featcache.identity.outputs import abbreviate, expand
 from featcache.pictures.decode_rules import DECODE_RULES, DecodeMode, decode_document
 from featcache.pictures.patches import PatchPreprocessor
 from featcache.pictures.preprocess import Backend, Fit, Preprocessor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["ImageSpec", "VisionEncoder"]
 
@@ -182,15 +185,15 @@ class VisionEncoder:
         """Why the forward is not compiled although it was to be."""
         return self._forward.fallback
 
-    def encode(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Vectors:
+    def encode(self, batch: Sequence[NDArray[np.uint8] | Tensor] | NDArray[np.uint8]) -> Vectors:
         """Return one (n, d) float32 array per output for ``n`` pictures of (H, W, 3) uint8."""
         return self.start(batch)()
 
-    def start(self, batch: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Callable[[], Vectors]:
-        """Begin to encode pictures: (n, H, W, 3) uint8, or ``n`` of (H, W, 3).
+    def start(self, batch: Sequence[NDArray[np.uint8] | Tensor] | NDArray[np.uint8]) -> Callable[[], Vectors]:
+        """Begin to encode pictures: (n, H, W, 3) uint8, or ``n`` of (H, W, 3), arrays and tensors of the device mixed.
 
-        The array may be overwritten as soon as this returns. To a compiled forward every size of a batch is a program
-        of its own, so a batch is filled up with black to the next size that there was before.
+        An array may be overwritten as soon as this returns, a tensor let go of. To a compiled forward every size of a
+        batch is a program of its own, so a batch is filled up with black to the next size that there was before.
         """
         import torch
 

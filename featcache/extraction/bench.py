@@ -218,17 +218,17 @@ def _count_failed(done: ExtractResult) -> int:
 
 
 class _Stages:
-    """Divides the time of an extraction among its stages; the time before the first report counts as the first's."""
+    """How long each stage took: hashing all that was before the passes, and these, which may take turns, their own."""
 
     def __init__(self) -> None:
-        self._since, self._stage = time.perf_counter(), ""
+        self._since = time.perf_counter()
         self.seconds: dict[str, float] = {}
 
     def __call__(self, progress: Progress) -> None:
-        now = time.perf_counter()
-        stage = self._stage or progress.stage
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
-        self._since, self._stage = now, progress.stage
+        if self.seconds.keys() <= {"scan"}:
+            self.seconds["scan"] = time.perf_counter() - self._since
+        if progress.stage != "scan":
+            self.seconds[progress.stage] = sum(progress.seconds.values())
 
 
 def time_extraction(

@@ -66,11 +66,7 @@ def _prepare_pictures(planned: ExtractionPlan) -> dict[int, tuple[list[Any], flo
         return {}
     products = tuple(number for number, plan in enumerate(mine) if plan.n_todo)
     recipe = extraction.recipe()
-    readings = (
-        recipe.reading(table, row, image, products=products)
-        for row in rows
-        if (image := extraction.manifest.samples.image(row)) is not None
-    )
+    readings = recipe.readings(table, extraction.manifest.samples, dict.fromkeys(rows, products))
     inputs: dict[int, list[Any]] = {product: [] for product in products}
     memory, started = options.picture_bytes, time.perf_counter()
     with ThreadReader(recipe, n_threads=options.threads, n_ahead=len(rows), memory=memory) as reader:

@@ -34,9 +34,9 @@ class Doubt:
     Attributes
     ----------
     decoder : str
-        Its name.
+        Its name; empty if it is none of them that failed.
     reason : str
-        One sentence without its subject: ``makes other pixels than Pillow of …``.
+        One sentence without its subject: ``makes other pixels than Pillow of …``; with it if it names no decoder.
     kind : JpegKind or None
         With which kind; None: with any.
     is_wrong : bool

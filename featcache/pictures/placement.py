@@ -36,7 +36,8 @@ class Placement:
 
 def middle_box(size: tuple[int, int], wanted: tuple[int, int], rounded: Middle) -> Box:
     """Return the box in the middle of a picture of a size (height, width), all of an axis that is too short."""
-    (top, height), (left, width) = (_middle(*axis, rounded) for axis in zip(size, wanted, strict=True))
+    top, height = _middle(size[0], wanted[0], rounded)
+    left, width = _middle(size[1], wanted[1], rounded)
     return top, left, height, width
 
 

@@ -135,7 +135,7 @@ def are_rows_first(from_size: tuple[int, int], to_size: tuple[int, int], passes:
     passes : str
         `pass_order` of the Pillow that is to be followed.
     """
-    shrink, others = (before - after for before, after in zip(from_size, to_size, strict=True))
+    shrink, others = from_size[0] - to_size[0], from_size[1] - to_size[1]
     return passes != COLUMNS_FIRST and shrink > max(0, 2 * others)
 
 

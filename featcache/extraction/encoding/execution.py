@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from featcache.encoders.loading import is_cuda
 from featcache.extraction.encoding.feeds import Feed, TextFeed
 from featcache.extraction.encoding.loaded import LoadedEncoders
-from featcache.extraction.encoding.passes import Pass
+from featcache.extraction.encoding.passes import IsReady, Pass
 from featcache.extraction.encoding.picture_feed import PictureFeed
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.encoding.tally import Tally, Toll
@@ -77,7 +77,7 @@ def _go_through(
     reader: Reader | None,
     report: Callable[[Progress], None],
     tell: Callable[[Event], None],
-) -> Generator[None, None, PassResult | None]:
+) -> Generator[IsReady, None, PassResult | None]:
     """Go through the contents of one kind, a batch a turn; returns None if nothing of them is to be encoded.
 
     Its encoders are gone when it ends: those of captions make room for those of pictures.
@@ -99,7 +99,9 @@ def _go_through(
     return work.result()
 
 
-def _take_turns(passes: Sequence[Generator[None, None, PassResult | None]], *, at_once: bool) -> tuple[PassResult, ...]:
+def _take_turns(
+    passes: Sequence[Generator[IsReady, None, PassResult | None]], *, at_once: bool
+) -> tuple[PassResult, ...]:
     """Run passes to their ends; returns what those did that had something to do, in their order.
 
     Parameters
@@ -108,16 +110,19 @@ def _take_turns(passes: Sequence[Generator[None, None, PassResult | None]], *, a
         Each turn starts a batch.
     at_once : bool
         Whether turns alternate: beside a GPU, the time in which captions are encoded is then time in which pictures
-        are prepared. On a CPU they would only take each other's cores.
+        are prepared. Who would only wait is passed over while another one can do something. On a CPU they would only
+        take each other's cores.
     """
-    results: dict[int, PassResult | None] = {}
+    results: list[PassResult | None] = [None] * len(passes)
     with ExitStack() as stack:
-        alive = [(number, stack.enter_context(closing(each))) for number, each in enumerate(passes)]
+        alive = {number: stack.enter_context(closing(each)) for number, each in enumerate(passes)}
+        is_ready: dict[int, IsReady] = dict.fromkeys(alive, lambda: True)
         while alive:
-            for number, each in alive if at_once else alive[:1]:
+            in_turn = list(alive) if at_once else list(alive)[:1]
+            for number in [number for number in in_turn if is_ready[number]()] or in_turn:
                 try:
-                    next(each)
+                    is_ready[number] = next(alive[number])
                 except StopIteration as end:
                     results[number] = end.value
-            alive = [(number, each) for number, each in alive if number not in results]
-    return tuple(done for _, done in sorted(results.items()) if done is not None)
+                    del alive[number]
+    return tuple(done for done in results if done is not None)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featcache.dataset.manifest import Manifest
-from featcache.encoders.base import TokenEncoder
+from featcache.encoders.base import Encoder, EncoderSpec, TokenEncoder
 from featcache.extraction.encoding.batching import token_batches
 from featcache.extraction.encoding.job import Batch, Job
-from featcache.extraction.encoding.loaded import LoadedEncoders
+from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.fault import Fault
+from featcache.files.string_column import StringColumn
 
 __all__ = ["ClaimedUnits", "Failures", "Feed", "TextFeed"]
+
+_OPEN_UNITS = 2
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,30 @@ class Feed(Protocol):
     workers: str
     hint: str
 
-    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
-        """Yield the batches of all jobs; the last of each says so."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next batch is worth waiting for, though others could do something meanwhile."""
         ...
+
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch | None]:
+        """Yield the batches of all jobs; the last of each says so. None: the next one may not be ready yet."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What an encoder takes of the captions of a unit, in their order; how long each is, and what making them took."""
+
+    inputs: Sequence[object]
+    lengths: Sequence[int]
+    is_tokens: bool
+    seconds: float
 
 
 class TextFeed:
     """Captions of similar length go together, so that little is padded.
+
+    A thread reads and tokenises those of the next unit while one is encoded.
 
     Parameters
     ----------
@@ -90,33 +112,66 @@ class TextFeed:
         self.ways: Counter[str] = Counter()
         self.workers = "1 thread"
         self.hint = ""
-        self._samples = manifest.samples
+        self._captions = manifest.samples.caption
         self._sides = sides
         self._encoders = encoders
         self._failures = failures
+        self._awaited: Future[_Inputs] | None = None
 
-    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
+    @property
+    def is_ready(self) -> bool:
+        """Whether the captions of the next batch are tokenised."""
+        return self._awaited is None or self._awaited.done()
+
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch | None]:
         """Yield the batches of one job after the other."""
-        for group in groups:
-            self.n_contents += len({int(row) for job in group.jobs for row in job.unit.contents})
-            for job in group.jobs:
-                yield from self._batches_of(job)
+        jobs = self._jobs(groups)
+        ahead: deque[tuple[Job, LoadedEncoder, Future[_Inputs]]] = deque()
+        pool = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+        try:
+            while True:
+                while len(ahead) < _OPEN_UNITS and (job := next(jobs, None)) is not None:
+                    ahead.append(self._begin(job, pool))
+                if not ahead:
+                    return
+                job, loaded, self._awaited = ahead.popleft()
+                yield None
+                found = self._awaited.result()
+                self._awaited = None
+                self.busy["tokenise"] += found.seconds
+                yield from self._batches_of(job, loaded, found)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def _batches_of(self, job: Job) -> Iterator[Batch]:
-        started = time.perf_counter()
+    def _jobs(self, groups: Iterator[ClaimedUnits]) -> Iterator[Job]:
+        for group in groups:
+            self.n_contents += len(np.unique(np.concatenate([job.unit.contents for job in group.jobs])))
+            yield from group.jobs
+
+    def _begin(self, job: Job, pool: ThreadPoolExecutor) -> tuple[Job, LoadedEncoder, Future[_Inputs]]:
         spec, contents = self._sides[job.side].plan.spec, job.unit.contents
-        texts = [spec.prepare(self._samples.caption[row]) for row in contents]
-        loaded = self._encoders.of(spec, texts[0])
-        inputs: Sequence[object] = texts
-        if isinstance(loaded.encoder, TokenEncoder):
-            inputs = tokens = loaded.encoder.tokenise(texts)
-            cuts = token_batches([len(t) for t in tokens], loaded.n_rows)
+        loaded = self._encoders.of(spec, spec.prepare(self._captions[contents[0]]))
+        return job, loaded, pool.submit(_prepare, spec, loaded.encoder, self._captions, contents)
+
+    def _batches_of(self, job: Job, loaded: LoadedEncoder, found: _Inputs) -> Iterator[Batch]:
+        contents, n_rows = job.unit.contents, loaded.n_rows
+        if found.is_tokens:
+            cuts = token_batches(found.lengths, n_rows)
         else:
-            order = np.argsort([len(text) for text in texts], kind="stable")
-            cuts = [order[i : i + loaded.n_rows] for i in range(0, len(order), loaded.n_rows)]
-        self.busy["tokenise"] += time.perf_counter() - started
+            order = np.argsort(found.lengths, kind="stable")
+            cuts = [order[i : i + n_rows] for i in range(0, len(order), n_rows)]
         for number, cut in enumerate(cuts):
             for row in contents[cut]:
                 self._failures.try_row(int(row))
             self._failures.check()
-            yield Batch(job, contents[cut], [inputs[i] for i in cut], is_last=number == len(cuts) - 1)
+            yield Batch(job, contents[cut], [found.inputs[i] for i in cut], is_last=number == len(cuts) - 1)
+
+
+def _prepare(spec: EncoderSpec, encoder: Encoder, captions: StringColumn, rows: NDArray[np.int64]) -> _Inputs:
+    """Make of captions what an encoder takes."""
+    started = time.perf_counter()
+    texts = [spec.prepare(captions[row]) for row in rows]
+    if isinstance(encoder, TokenEncoder):
+        tokens = encoder.tokenise(texts)
+        return _Inputs(tokens, [len(each) for each in tokens], True, time.perf_counter() - started)
+    return _Inputs(texts, [len(each) for each in texts], False, time.perf_counter() - started)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.encoders.base import Encoder, EncoderSpec, Vectors
+from featcache.encoders.loading import is_cuda
 from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.identity.terms import CONTENT_OF
@@ -130,12 +132,20 @@ def encoder_key(spec: EncoderSpec) -> EncoderKey:
 
 
 class LoadedEncoders:
-    """The encoders of some sides, loaded when they are first needed; views of one encoder share it."""
+    """The encoders of some sides, loaded when they are first needed, or foreseen; views of one encoder share it."""
 
     def __init__(self, options: ExtractOptions) -> None:
         self.load_seconds = 0.0
         self._options = options
+        self._encoders: dict[EncoderKey, Encoder] = {}
         self._loaded: dict[EncoderKey, LoadedEncoder] = {}
+
+    def foresee(self, specs: Iterable[EncoderSpec]) -> None:
+        """Load encoders that are going to be needed, if it is for a GPU: those who prepare inputs start meanwhile."""
+        if is_cuda(self._options.device):
+            with self._timed():
+                for spec in specs:
+                    self._load(spec)
 
     def of(self, spec: EncoderSpec, example: object) -> LoadedEncoder:
         """Return the loaded encoder; ``example`` is a prepared content, to try out batches with.
@@ -144,18 +154,32 @@ class LoadedEncoders:
         """
         key = encoder_key(spec)
         if key not in self._loaded:
-            started = time.perf_counter()
-            self._loaded[key] = self._load(spec, example)
-            self.load_seconds += time.perf_counter() - started
+            with self._timed():
+                encoder = self._load(spec)
+                self._loaded[key] = LoadedEncoder(encoder, self._rows(spec, encoder, example))
         return self._loaded[key]
 
-    def _load(self, spec: EncoderSpec, example: object) -> LoadedEncoder:
+    def _load(self, spec: EncoderSpec) -> Encoder:
+        options, key = self._options, encoder_key(spec)
+        if key not in self._encoders:
+            self._encoders[key] = (
+                spec.load(options.device, compile=True) if options.compile else spec.load(options.device)
+            )
+        return self._encoders[key]
+
+    def _rows(self, spec: EncoderSpec, encoder: Encoder, example: object) -> int:
+        """Return how many rows a batch should have."""
         options = self._options
-        encoder = spec.load(options.device, compile=True) if options.compile else spec.load(options.device)
         if options.batch_size is not None:
-            return LoadedEncoder(encoder, options.batch_size)
+            return options.batch_size
         if getattr(encoder, "device", "cpu") != "cuda":
-            return LoadedEncoder(encoder, CPU_ROWS)
+            return CPU_ROWS
         # Captions are cut by tokens, and to a compiled forward every size tried is a compilation.
         is_tried = CONTENT_OF[spec.modality] == "image" and not options.compile
-        return LoadedEncoder(encoder, probe_rows(encoder, example) if is_tried else _CUDA_ROWS)
+        return probe_rows(encoder, example) if is_tried else _CUDA_ROWS
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.load_seconds += time.perf_counter() - started

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
+from typing import TypeAlias
 
 import numpy as np
 
@@ -26,13 +27,16 @@ from featcache.extraction.results import Event, PassResult, Progress
 from featcache.files.claims import Claims
 from featcache.identity.terms import Content
 
-__all__ = ["Pass"]
+__all__ = ["IsReady", "Pass"]
 
 _POLL_SECONDS = 0.5
 _PATIENCE_TIMEOUTS = 30
 _IN_FLIGHT = 1
 
 _Waiting = tuple[Side, WorkUnit]
+
+IsReady: TypeAlias = Callable[[], bool]
+"""What a pass leaves behind when its turn is over: tells whether the next one is worth while, or would only wait."""
 
 
 class Pass:
@@ -103,10 +107,11 @@ class Pass:
             feed.hint,
         )
 
-    def turns(self, *, claim_timeout: float) -> Iterator[None]:
+    def turns(self, *, claim_timeout: float) -> Iterator[IsReady]:
         """Do what is planned, a batch a turn; ends when all of it is published, by whomever.
 
-        What happens between two turns is not counted as time of this pass: another pass may take its turns there.
+        What happens between two turns is not counted as time of this pass: another pass may take its turns there. A
+        turn that is taken although it is not ready waits.
 
         Parameters
         ----------
@@ -130,7 +135,7 @@ class Pass:
             while waiting:
                 self._n_waiting = len(waiting)
                 self._tell_progress()
-                time.sleep(min(_POLL_SECONDS, claim_timeout / 8))
+                yield from self._wait(min(_POLL_SECONDS, claim_timeout / 8))
                 left = yield from self._work(waiting, claims, publisher)
                 if [unit.name for _, unit in left] != [unit.name for _, unit in waiting]:
                     started = time.monotonic()
@@ -147,7 +152,7 @@ class Pass:
 
     def _work(
         self, units: Sequence[_Waiting], claims: Sequence[Claims], publisher: Publisher
-    ) -> Generator[None, None, list[_Waiting]]:
+    ) -> Generator[IsReady, None, list[_Waiting]]:
         """Encode those units that can be claimed; returns those that others have in hand."""
         left: list[_Waiting] = []
         yield from self._encode(self._claimed(units, claims, left), claims, publisher)
@@ -166,25 +171,39 @@ class Pass:
             if mine:
                 yield _group(mine)
 
-    def _encode(self, groups: Iterator[ClaimedUnits], claims: Sequence[Claims], publisher: Publisher) -> Iterator[None]:
+    def _encode(
+        self, groups: Iterator[ClaimedUnits], claims: Sequence[Claims], publisher: Publisher
+    ) -> Iterator[IsReady]:
         flying: deque[tuple[Batch, Callable[[], Vectors] | None]] = deque()
         self._tell_progress()
         try:
             for batch in self._feed.batches(groups):
                 self._spend_waiting()
-                flying.append((batch, self._start(batch)))
+                if batch is not None:
+                    flying.append((batch, self._start(batch)))
                 while len(flying) > _IN_FLIGHT:
                     self._land(*flying.popleft(), claims, publisher)
-                yield
-                self._since = time.perf_counter()
+                yield from self._rest(lambda: self._feed.is_ready)
             self._spend_waiting()
         finally:
             # Also when too many contents failed: what was encoded before is not lost.
             while flying:
                 self._land(*flying.popleft(), claims, publisher)
+        yield from self._rest(lambda: publisher.is_idle)
         publisher.flush()
         self._spend("write")
         self._tell_progress()
+
+    def _rest(self, is_ready: IsReady) -> Iterator[IsReady]:
+        """End a turn."""
+        yield is_ready
+        self._since = time.perf_counter()
+
+    def _wait(self, seconds: float) -> Iterator[IsReady]:
+        """End a turn, and let time pass before the next one."""
+        due = time.monotonic() + seconds
+        yield from self._rest(lambda: time.monotonic() >= due)
+        time.sleep(max(0.0, due - time.monotonic()))
 
     def _start(self, batch: Batch) -> Callable[[], Vectors] | None:
         if not len(batch.rows):

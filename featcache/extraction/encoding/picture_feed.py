@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading
 from featcache.pictures.checked_decoder import Doubt
 from featcache.pictures.jpeg_kind import JpegKind
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["PictureFeed", "choose_sample"]
 
 _OPEN_GROUPS = 2
@@ -37,19 +41,23 @@ class _Pending:
 
     encoder: LoadedEncoder
     rows: list[int] = field(default_factory=list)
-    inputs: list[NDArray[np.uint8]] = field(default_factory=list)
+    inputs: list[NDArray[np.uint8] | Tensor] = field(default_factory=list)
 
 
 @dataclass
 class _OpenUnits:
-    """Units whose pictures are in preparation; ``taken``: by whom beside Pillow some were made, and their kinds."""
+    """Units whose pictures are in preparation.
+
+    ``jobs``: who wants a row, by side; ``taken``: by whom beside Pillow some were made, and their kinds; ``is_void``:
+    whether some may have other pixels than Pillow's.
+    """
 
     units: ClaimedUnits
-    jobs: dict[tuple[int, int], Job]
-    n_contents: int
+    jobs: dict[int, dict[int, Job]]
     n_left: int
-    pending: dict[tuple[int, str], _Pending] = field(default_factory=dict)
+    pending: dict[Job, _Pending] = field(default_factory=dict)
     taken: set[tuple[str, JpegKind]] = field(default_factory=set)
+    is_void: bool = False
 
 
 class PictureFeed:
@@ -86,18 +94,24 @@ class PictureFeed:
         self._again: deque[ClaimedUnits] = deque()
         self._doubted: set[tuple[str, JpegKind | None, bool]] = set()
 
-    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch]:
+    @property
+    def is_ready(self) -> bool:
+        """True: whoever prepares pictures is to be kept at work."""
+        return True
+
+    def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch | None]:
         """Yield full batches in the order of the pictures, and at the end of a group the rest of each of its jobs."""
+        self._encoders.foresee(side.plan.spec for side in self._sides if side.plan.units)
         for prepared in self._reader.prepare(self._readings(groups)):
             number = prepared.reading.group
             group = self._open[number]
             self._note(prepared, group)
-            if not self._is_void(group):
+            if not group.is_void:
                 yield from self._use(prepared, group)
             group.n_left -= 1
             if not group.n_left:
                 del self._open[number]
-                yield from self._drop(group) if self._is_void(group) else self._rest(group)
+                yield from self._drop(group) if group.is_void else self._rest(group)
 
     def _note(self, prepared: Prepared, group: _OpenUnits) -> None:
         """Count what was done, by whom."""
@@ -109,14 +123,19 @@ class PictureFeed:
             return
         self.ways[str(way)] += 1
         if way.kind is not None:
-            group.taken.add((way.decoder, way.kind))
-            if self._is_void(group):
-                self._stop(group)
-            version = self._reader.decoders[way.decoder]
-            for side in prepared.inputs:
-                group.jobs[side, prepared.reading.row].decoders[way.decoder] = version
+            self._note_decoder(way.decoder, way.kind, prepared, group)
         if way.doubt is not None:
             self._doubt(way.doubt)
+
+    def _note_decoder(self, decoder: str, kind: JpegKind, prepared: Prepared, group: _OpenUnits) -> None:
+        """Take down who made a picture beside Pillow: it is told of the vectors, and what is void hangs on it."""
+        if (decoder, kind) not in group.taken:
+            group.taken.add((decoder, kind))
+            self._look(group)
+        jobs = group.jobs[prepared.reading.row]
+        for side in prepared.inputs:
+            if decoder not in jobs[side].decoders:
+                jobs[side].decoders[decoder] = self._reader.decoders[decoder]
 
     def _doubt(self, doubt: Doubt) -> None:
         """Tell once of each kind that a decoder is not trusted with."""
@@ -124,50 +143,53 @@ class PictureFeed:
         if found not in self._doubted:
             self._doubted.add(found)
             for group in self._open.values():
-                if self._is_void(group):
-                    self._stop(group)
-            name = f"{doubt.decoder} {self._reader.decoders[doubt.decoder]}"
-            instead = "Pillow" if doubt.decoder in self._reader.recipe.decoders else "the CPU"
-            what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
-            self._failures.doubt(f"decoder {name} {doubt.reason}: {instead} decodes {what} from now on")
+                self._look(group)
+            self._failures.doubt(self._line(doubt))
 
-    def _is_void(self, group: _OpenUnits) -> bool:
-        """Whether some pictures of a group may have other pixels than Pillow's."""
-        return any((*taken, True) in self._doubted for taken in group.taken)
+    def _line(self, doubt: Doubt) -> str:
+        if not doubt.decoder:
+            return doubt.reason
+        name = f"{doubt.decoder} {self._reader.decoders[doubt.decoder]}"
+        instead = "Pillow" if doubt.decoder in self._reader.recipe.decoders else "the CPU"
+        what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
+        return f"decoder {name} {doubt.reason}: {instead} decodes {what} from now on"
 
-    def _stop(self, group: _OpenUnits) -> None:
-        """See to it that nothing more of the jobs of a group is published."""
-        for job in group.units.jobs:
-            job.is_void = True
+    def _look(self, group: _OpenUnits) -> None:
+        """See to it that nothing more of a group is published if some pictures may have other pixels than Pillow's."""
+        if not group.is_void and any((*taken, True) in self._doubted for taken in group.taken):
+            group.is_void = True
+            for job in group.units.jobs:
+                job.is_void = True
 
     def _use(self, prepared: Prepared, group: _OpenUnits) -> Iterator[Batch]:
         """Record what could not be prepared, and yield batches that are full with what could."""
         row = prepared.reading.row
+        jobs = group.jobs[row]
         self._failures.try_row(row)
         for side, fault in prepared.faults.items():
-            self._failures.fail(group.jobs[side, row], row, fault)
+            self._failures.fail(jobs[side], row, fault)
         self._failures.check()
         for side, pixels in prepared.inputs.items():
-            job = group.jobs[side, row]
-            pending = group.pending.get(job.key)
+            job = jobs[side]
+            pending = group.pending.get(job)
             if pending is None:
                 pending = _Pending(self._encoders.of(self._sides[side].plan.spec, pixels))
-                group.pending[job.key] = pending
+                group.pending[job] = pending
             pending.rows.append(row)
             pending.inputs.append(pixels)
             if len(pending.rows) >= pending.encoder.n_rows:
-                del group.pending[job.key]
+                del group.pending[job]
                 yield Batch(job, np.array(pending.rows, np.int64), pending.inputs, is_last=False)
 
     def _rest(self, group: _OpenUnits) -> Iterator[Batch]:
         for job in group.units.jobs:
-            pending = group.pending.get(job.key)
+            pending = group.pending.get(job)
             rows, inputs = (pending.rows, pending.inputs) if pending else ([], [])
             yield Batch(job, np.array(rows, np.int64), inputs, is_last=True)
 
     def _drop(self, group: _OpenUnits) -> Iterator[Batch]:
         """Begin the units of a group again, and say of their jobs that what was encoded of them is void."""
-        self.n_contents -= group.n_contents
+        self.n_contents -= len(group.jobs)
         for job in group.units.jobs:
             yield Batch(job, np.empty(0, np.int64), (), is_last=False)
         jobs = tuple(self._sides[job.side].again(job) for job in group.units.jobs)
@@ -188,18 +210,18 @@ class PictureFeed:
                 return
 
     def _open_group(self, group: ClaimedUnits) -> Iterator[Reading]:
-        jobs = {(job.side, int(row)): job for job in group.jobs for row in job.unit.contents}
-        wanted: dict[int, list[int]] = {}
-        for side, row in jobs:
-            wanted.setdefault(row, []).append(side)
-        number, rows = group.number, sorted(wanted)
-        self._open[number] = _OpenUnits(group, jobs, len(wanted), len(wanted))
-        recipe, table = self._reader.recipe, self._sides[0].table
-        sample = choose_sample([job.unit for job in group.jobs])
-        for row in rows:
-            image = self._samples.image(row)
-            assert image is not None
-            yield recipe.reading(table, row, image, group=number, products=tuple(wanted[row]), is_sample=row in sample)
+        jobs: dict[int, dict[int, Job]] = {}
+        for job in group.jobs:
+            for row in job.unit.contents.tolist():
+                jobs.setdefault(row, {})[job.side] = job
+        self._open[group.number] = _OpenUnits(group, jobs, len(jobs))
+        yield from self._reader.recipe.readings(
+            self._sides[0].table,
+            self._samples,
+            {row: tuple(jobs[row]) for row in sorted(jobs)},
+            group=group.number,
+            sampled=choose_sample([job.unit for job in group.jobs]),
+        )
 
 
 def choose_sample(units: Sequence[WorkUnit]) -> frozenset[int]:

@@ -37,6 +37,11 @@ class Publisher:
         if error is None:
             self._raise()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything is carried out."""
+        return not self._tasks.unfinished_tasks
+
     def submit(self, task: Callable[[], None]) -> None:
         """Have a task carried out; waits while another one waits. Raises what an earlier one raised."""
         self._raise()

@@ -1,15 +1,21 @@
-"""Pictures are read by threads, prepared on a GPU window by window, and by others where that cannot be."""
+"""Pictures are prepared on a GPU window by window, and by others where that cannot be.
+
+The others also make samples with Pillow alone. What the GPU made of these is compared before its turn comes.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from featcache.extraction.preparing.card import Card, Loaded
+from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_loading import Loaded
+from featcache.extraction.preparing.card_window import Window
+from featcache.extraction.preparing.loaders import Load, Loaders
 from featcache.extraction.preparing.recipe import Prepared, Reading
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.pictures.checked_decoder import PILLOW, Way
@@ -27,16 +33,6 @@ _WINDOW_BYTES = 256 << 20  # of files: what of their pixels is on the device at 
 _PRODUCT_BYTES = 512 << 20  # of all that waits for its use
 
 
-@dataclass(eq=False)
-class _Place:
-    """A reading in its place in the order; ``is_left``: the others do it, ``why``."""
-
-    reading: Reading
-    prepared: Prepared | None = None
-    is_left: bool = False
-    why: str = ""
-
-
 class CardReader:
     """A GPU that prepares what it can, and others who prepare the rest, in one order; a context.
 
@@ -47,22 +43,28 @@ class CardReader:
     others : ThreadReader or ProcessReader
         They have the same recipe; entered and left with this.
     n_threads : int
-        Pictures that are read at once.
+        Pictures that threads of this process read at once.
+    n_processes : int
+        Processes that read pictures for the card; 0: threads read all.
     """
 
-    def __init__(self, card: Card, others: ThreadReader | ProcessReader, *, n_threads: int) -> None:
+    def __init__(
+        self, card: Card, others: ThreadReader | ProcessReader, *, n_threads: int, n_processes: int = 0
+    ) -> None:
         self.recipe = others.recipe
         self.decoders = {**others.decoders, card.decoder.name: card.decoder.version}
         self.hint = ""
         n_waiting = _PRODUCT_BYTES // sum(math.prod(shape) for shape in self.recipe.shapes())
         self._window = max(1, min(_WINDOW, n_waiting // (_WINDOWS_AHEAD + 1)))
-        self._card, self._others = card, others
-        self._files = ThreadPoolExecutor(n_threads, thread_name_prefix="read")
+        self._card, self._trust, self._others = card, card.trust, others
+        self._loaders = Loaders(card, n_threads=n_threads, n_processes=n_processes, n_loads=_WINDOWS_AHEAD)
         self._lane = ThreadPoolExecutor(1, thread_name_prefix="card")
-        self._order: deque[_Place] = deque()
-        self._windows: deque[tuple[Sequence[_Place], Future[None]]] = deque()
-        self._left: deque[_Place] = deque()
-        self._sent: deque[_Place] = deque()
+        self._order: deque[Window] = deque()
+        self._n_waiting = 0
+        self._windows: deque[tuple[Window, Future[None]]] = deque()
+        self._left: deque[tuple[Window, int, bool]] = deque()
+        self._sent: deque[tuple[Window, int, bool]] = deque()
+        self._drawing = self._draw_left()
         self._coming: Iterator[Prepared] | None = None
 
     def __str__(self) -> str:
@@ -70,100 +72,202 @@ class CardReader:
 
     def __enter__(self) -> Self:
         self._others.__enter__()
+        try:
+            self._loaders.__enter__()
+        except BaseException as error:
+            self._others.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._files.shutdown(wait=False, cancel_futures=True)
-        self._lane.shutdown(wait=True, cancel_futures=True)
-        self._files.shutdown(wait=True)
+        self._lane.shutdown(wait=False, cancel_futures=True)
+        self._loaders.__exit__(kind, error, trace)
+        self._lane.shutdown(wait=True)
         self._others.__exit__(kind, error, trace)
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order."""
         while True:
-            self._settle()
-            self._open_windows(readings)
+            self._advance(readings)
             if not self._order:
                 return
-            first = self._order[0]
-            while first.prepared is None:
-                if first.is_left:
-                    self._wait_for_others()
-                else:
-                    self._settle(is_waiting=True)
-                    self._open_windows(readings)
+            window = self._order[0]
+            while window.n_left:
+                prepared = self._next_of(window, readings)
+                window.prepared[window.n_used] = None
+                window.n_used += 1
+                self._n_waiting -= 1
+                yield prepared
+                self._advance(readings)
             self._order.popleft()
-            yield first.prepared
 
-    def _settle(self, *, is_waiting: bool = False) -> None:
-        """Leave to the others what the card has left of windows that it is done with; wait for one if there is none."""
-        while self._windows and (is_waiting or self._windows[0][1].done()):
-            places, done = self._windows.popleft()
-            done.result()
-            self._leave([each for each in places if each.prepared is None])
-            is_waiting = False
+    def _next_of(self, window: Window, readings: Iterator[Reading | None]) -> Prepared:
+        """Wait for what is next of a window."""
+        place = window.n_used
+        while (found := window.prepared[place]) is None or self._is_unproven(window, place, found):
+            if window.is_settled:
+                self._receive()
+            else:
+                self._settle()
+                self._open_windows(readings)
+        if self._card.doubts and found.way and not found.way.doubt:
+            return replace(found, way=replace(found.way, doubt=self._card.doubts.popleft()))
+        return found
+
+    def _advance(self, readings: Iterator[Reading | None]) -> None:
+        """Have everybody at work, without waiting."""
+        while self._windows and self._windows[0][1].done():
+            self._settle()
+        self._open_windows(readings)
 
     def _open_windows(self, readings: Iterator[Reading | None]) -> None:
         """Draw readings, as many as may be in work."""
-        while len(self._windows) < _WINDOWS_AHEAD and len(self._order) <= self._window * _WINDOWS_AHEAD:
-            places = self._draw(readings)
-            if not places:
+        while len(self._windows) < _WINDOWS_AHEAD and self._n_waiting <= self._window * _WINDOWS_AHEAD:
+            window = self._draw(readings)
+            if not window.readings:
                 return
-            self._order.extend(places)
-            mine = [place for place in places if self._card.takes(place.reading)]
-            self._leave([place for place in places if place not in mine], self._untrusted)
-            if mine:
-                loading = [self._files.submit(self._card.load, place.reading) for place in mine]
-                self._windows.append((mine, self._lane.submit(self._carry_out, mine, loading)))
+            self._order.append(window)
+            self._n_waiting += len(window.readings)
+            self._divide(window)
+            self._others.begin(self._drawing)
 
-    def _draw(self, readings: Iterator[Reading | None]) -> list[_Place]:
-        places: list[_Place] = []
+    def _draw(self, readings: Iterator[Reading | None]) -> Window:
+        drawn: list[Reading] = []
         n_bytes = 0
-        while len(places) < self._window and n_bytes < _WINDOW_BYTES and (reading := next(readings, None)) is not None:
-            places.append(_Place(reading))
+        while len(drawn) < self._window and n_bytes < _WINDOW_BYTES and (reading := next(readings, None)) is not None:
+            drawn.append(reading)
             n_bytes += reading.file_bytes or reading.n_bytes
-        return places
+        return Window(drawn)
 
-    def _carry_out(self, places: Sequence[_Place], loading: Sequence[Future[Loaded | str]]) -> None:
-        """Prepare a window on the card; what has nothing afterwards is left to the others."""
-        mine: list[tuple[_Place, Loaded]] = []
-        for place, future in zip(places, loading, strict=True):
-            loaded = future.result()
-            if isinstance(loaded, Loaded):
-                mine.append((place, loaded))
+    def _divide(self, window: Window) -> None:
+        """Give pictures to the card and to the others, and the card's samples to both."""
+        mine = [place for place, reading in enumerate(window.readings) if self._card.takes(reading)]
+        if len(mine) < len(window.readings):
+            for place in sorted(set(range(len(window.readings))).difference(mine)):
+                self._leave(window, place, self._untrusted)
+        window.mine, window.is_settled = mine, not mine
+        for place in mine:
+            if window.readings[place].is_sample:
+                self._check(window, place)
+        if mine:
+            load = self._loaders.start([window.readings[place] for place in mine])
+            self._windows.append((window, self._lane.submit(self._carry_out, window, load)))
+
+    def _carry_out(self, window: Window, load: Load) -> None:
+        """Prepare a window on the card."""
+        try:
+            found = list(zip(window.mine, load.done.result(), strict=True))
+            chosen = [(place, each) for place, each in found if isinstance(each, Loaded)]
+            if len(chosen) < len(found):
+                window.whys |= {place: each for place, each in found if isinstance(each, str)}
+            made = self._card.prepare([(window.readings[place], loaded) for place, loaded in chosen])
+        finally:
+            self._loaders.free(load)
+        for (place, _), prepared in zip(chosen, made, strict=True):
+            if prepared is None:
+                window.whys[place] = self._untrusted or "refused"
             else:
-                place.why = loaded
-        found = self._card.prepare([(place.reading, each) for place, each in mine])
-        for (place, _), prepared in zip(mine, found, strict=True):
-            place.prepared, place.why = prepared, self._untrusted or "refused"
+                window.made[place] = prepared
+                if place in window.checks:  # not in the main thread, which would wait for the forwards that it began
+                    window.fetched[place] = self._card.fetch(prepared)
 
     @property
     def _untrusted(self) -> str:
         return "not trusted" if self._card.is_given_up else ""
 
-    def _leave(self, places: Sequence[_Place], why: str = "") -> None:
-        for place in places:
-            place.is_left, place.why = True, place.why or why
-        self._left.extend(places)
+    def _settle(self) -> None:
+        """Wait for the first window that the card has, and see to it that the others have what it leaves of it."""
+        window, done = self._windows.popleft()
+        done.result()
+        window.is_settled = True
+        window.is_new = not self._trust.is_proven({id(each.way): each.way for each in window.made.values()}.values())
+        for place in window.mine:
+            made = window.made.get(place)
+            if made is None:
+                self._leave(window, place, window.whys[place])
+            elif self._trust.distrusted and self._is_distrusted(made):
+                self._leave(window, place, "not trusted")
+            elif (window.is_new and self._trust.begin(made.way)) or place in window.checks:
+                self._hold(window, place, made)
+            else:
+                window.prepared[place] = made
+        window.made = {}
+        self._others.begin(self._drawing)
 
-    def _wait_for_others(self) -> None:
-        """Take the next of what the others prepare."""
+    def _hold(self, window: Window, place: int, made: Prepared) -> None:
+        """Have what the card made compared before it is used."""
+        window.held[place] = made
+        if place not in window.checks:
+            self._check(window, place)
+        elif window.checks[place] is not None:
+            self._compare(window, place)
+
+    def _is_unproven(self, window: Window, place: int, found: Prepared) -> bool:
+        """Tell whether a picture is one of the first of its kind after all: damaged ones before it proved nothing."""
+        if not window.is_new or place in window.checks or self._trust.is_proven([found.way]):
+            return False
+        window.prepared[place] = None
+        self._hold(window, place, found)
+        return True
+
+    def _compare(self, window: Window, place: int) -> None:
+        made, expected = window.held.pop(place), window.checks[place]
+        assert expected is not None
+        window.checks[place] = None
+        pixels = window.fetched.pop(place, None) or self._card.fetch(made)
+        window.prepared[place] = compared = self._trust.compare(made, pixels, expected)
+        if compared.way is not None and compared.way.doubt is not None:
+            self._redo()
+
+    def _redo(self) -> None:
+        """Leave to the others what the card made of kinds that are distrusted, as far as it was not used."""
+        for window in self._order:
+            for place, prepared in enumerate(window.prepared):
+                if prepared is not None and self._is_distrusted(prepared):
+                    window.prepared[place] = None
+                    self._leave(window, place, "not trusted")
+
+    def _is_distrusted(self, prepared: Prepared) -> bool:
+        way = prepared.way
+        return way is not None and way.decoder == self._trust.name and way.kind in self._trust.distrusted
+
+    def _leave(self, window: Window, place: int, why: str) -> None:
+        """Have the others make a picture."""
+        window.whys[place] = why
+        window.checks.pop(place, None)
+        self._left.append((window, place, False))
+
+    def _check(self, window: Window, place: int) -> None:
+        """Have the others make with Pillow what is to be compared."""
+        window.checks[place] = None
+        self._left.append((window, place, True))
+
+    def _receive(self) -> None:
+        """Wait for the next of what the others make."""
         if self._coming is None:
-            self._coming = self._others.prepare(self._draw_left())
+            self._coming = self._others.prepare(self._drawing)
         prepared = next(self._coming, None)
         if prepared is None:  # they had nothing left, and ended
             self._coming = None
-        else:
-            place = self._sent.popleft()
-            is_explained = prepared.way != PILLOW or not place.why
-            place.prepared = prepared if is_explained else replace(prepared, way=Way(why=place.why))
+            return
+        window, place, is_check = self._sent.popleft()
+        if not is_check:
+            why = window.whys[place]
+            is_explained = prepared.way != PILLOW or not why
+            window.prepared[place] = prepared if is_explained else replace(prepared, way=Way(why=why))
+        elif place in window.checks:
+            window.checks[place] = prepared
+            if place in window.held:
+                self._compare(window, place)
 
     def _draw_left(self) -> Iterator[Reading | None]:
         while True:
             if self._left:
-                self._sent.append(self._left.popleft())
-                yield self._sent[-1].reading
+                window, place, is_check = self._left.popleft()
+                self._sent.append((window, place, is_check))
+                reading = window.readings[place]
+                yield replace(reading, by_pillow=True) if is_check else reading
             else:
                 yield None

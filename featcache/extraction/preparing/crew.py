@@ -154,6 +154,13 @@ class Crew:
         self._greet(new, greeting)
         return new
 
+    def drop(self, worker: Worker) -> None:
+        """Do without a worker that is dead."""
+        worker.pipe.close()
+        worker.process.kill()  # where only its pipe was
+        worker.process.wait()
+        self.workers.remove(worker)
+
     def ready(self) -> list[Worker]:
         """Wait for answers; returns who has one. Some worker must have a task."""
         busy = {worker.pipe: worker for worker in self.workers if worker.n_tasks}

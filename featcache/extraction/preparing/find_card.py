@@ -63,7 +63,8 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
         raise CardMissing("nvJPEG is not installed, or cannot be loaded", nvjpeg_advice())
     try:
         card = _open_card(recipe, options, library)
-        reason = _try_out(card)
+        with card.working():
+            reason = _try_out(card)
     except NvjpegError as error:
         reason = "this GPU has no engine for JPEGs" if error.is_no_engine else str(error)
     except Exception as error:  # no Triton, no compiler for it, a driver that is too old
@@ -87,7 +88,8 @@ def _open_card(recipe: Recipe, options: ExtractOptions, library: str) -> Card:
         if isinstance(preprocessor, Preprocessor) and CardResizer.takes(preprocessor):
             resizers[number] = CardResizer(preprocessor, device)
     with torch.cuda.device(device):
-        return Card(recipe, CardDecoder(Nvjpeg(library), device), resizers)
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        return Card(recipe, CardDecoder(Nvjpeg(library), device), resizers, stream=stream)
 
 
 def _try_out(card: Card) -> str:
@@ -108,6 +110,6 @@ def _try_out(card: Card) -> str:
         return "its pixels are not Pillow's"
     for number, resizer in card.resizers.items():
         spec = Card.products_of(card.recipe)[number]
-        if not np.array_equal(resizer.resize([picture])[0], spec.prepare(Image.fromarray(expected))):
+        if not np.array_equal(resizer.resize([picture])[0].cpu().numpy(), spec.prepare(Image.fromarray(expected))):
             return "its resized pixels are not Pillow's"
     return ""

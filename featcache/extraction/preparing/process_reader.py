@@ -64,6 +64,8 @@ class ProcessReader:
         self._fetched: deque[tuple[Reading, Future[tuple[bytes | Fault, float]] | None]] = deque()
         self._fetch_seconds: dict[int, float] = {}
         self._waiting: deque[Order] = deque()
+        self._order: deque[Order] = deque()
+        self._done: dict[int, Answer] = {}
         self._distrusted: frozenset[JpegKind] = frozenset()
         self._by_pillow: set[Worker] = set()
         self._doubts: deque[Doubt] = deque()
@@ -95,21 +97,22 @@ class ProcessReader:
         FeatcacheError
             If a worker ends, or fails for another reason than the picture.
         """
-        order: deque[Order] = deque()
-        done: dict[int, Answer] = {}
         while True:
-            self._send(readings, order)
-            if not order and not self._fetched:
+            self.begin(readings)
+            if not self._order and not self._fetched:
                 return
-            while order and order[0].slot not in done:
-                done |= {answer.slot: answer for answer in self._receive()}
-                self._send(readings, order)
-            if order:
-                yield self._take(order.popleft(), done)
+            while self._order and self._order[0].slot not in self._done:
+                self._done |= {answer.slot: answer for answer in self._receive()}
+                self.begin(readings)
+            if self._order:
+                yield self._take(self._order.popleft())
 
-    def _send(self, readings: Iterator[Reading | None], order: deque[Order]) -> None:
-        """Give work to workers that have little, as long as there are readings, slots and memory."""
-        while any(self._give(worker, readings, order) for worker in self._idle()):
+    def begin(self, readings: Iterator[Reading | None]) -> None:
+        """Give work to workers that have little, as long as there are readings, slots and memory.
+
+        It waits for none of them: `prepare`, which has the same readings, yields what comes of these.
+        """
+        while any(self._give(worker, readings) for worker in self._idle()):
             pass
 
     def _idle(self) -> Iterator[Worker]:
@@ -120,13 +123,13 @@ class ProcessReader:
             if not self._waiting:
                 return
 
-    def _give(self, worker: Worker, readings: Iterator[Reading | None], order: deque[Order]) -> bool:
+    def _give(self, worker: Worker, readings: Iterator[Reading | None]) -> bool:
         """Send a task to a worker; what there is no memory for, if this worker does it, waits."""
         task: list[Order] = []
         left, self._waiting = self._waiting, deque()
         # Where every worker could have one that waits, memory is what lacks, and not work.
         while len(task) < self._a_task and (left or len(self._waiting) < self._budget.n_workers):
-            found = left.popleft() if left else self._draw(readings, order)
+            found = left.popleft() if left else self._draw(readings)
             if found is None:
                 break
             (task if self._has_room(found, worker, task) else self._waiting).append(found)
@@ -147,7 +150,7 @@ class ProcessReader:
         others = sum(_most(other.orders) for other in self._crew.workers if other is not worker)
         return self._budget.allows(order.counted, others)
 
-    def _draw(self, readings: Iterator[Reading | None], order: deque[Order]) -> Order | None:
+    def _draw(self, readings: Iterator[Reading | None]) -> Order | None:
         """Make the next order; None: there is none, no slot, or nothing but its bytes to wait for."""
         if not self._free:
             return None
@@ -155,14 +158,14 @@ class ProcessReader:
         if not self._fetched:
             return None
         reading, future = self._fetched[0]
-        if future is not None and not future.done() and order:
+        if future is not None and not future.done() and self._order:
             return None
         self._fetched.popleft()
         slot, data = self._free.popleft(), None
         if future is not None:
             data, self._fetch_seconds[slot] = future.result()
         new = Order(slot, reading, self._budget.count(reading.n_bytes), data)
-        order.append(new)
+        self._order.append(new)
         return new
 
     def _fetch(self, readings: Iterator[Reading | None]) -> None:
@@ -198,8 +201,8 @@ class ProcessReader:
         by_pillow = replace(self._greeting, recipe=replace(recipe, decoder=None))
         self._by_pillow.add(self._crew.replace(worker, by_pillow))
 
-    def _take(self, order: Order, done: dict[int, Answer]) -> Prepared:
-        answer = done.pop(order.slot)
+    def _take(self, order: Order) -> Prepared:
+        answer = self._done.pop(order.slot)
         inputs = {p: self._slots[order.slot, p].copy() for p in answer.products}
         self._free.append(order.slot)
         read, *others = answer.seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.cache.file_facts import FORMATS
+from featcache.cache.file_facts import FileFacts
 from featcache.encoders.base import EncoderSpec, decode_rules, decode_size
 from featcache.errors import FeatcacheError, ImageError
 from featcache.extraction.fault import Fault
+from featcache.identity.terms import KEY_BYTES
 from featcache.pictures.checked_decoder import CheckedDecoder, Way
 from featcache.pictures.decode_rules import DECODE_RULES
 from featcache.pictures.decoders import Decoder
@@ -24,8 +25,11 @@ from featcache.pictures.footprint import Footprint
 from featcache.pictures.views import View
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from featcache.cache.samples import SampleTable
     from featcache.dataset.sample import ImageSource
+    from featcache.dataset.sample_list import SampleList
 
 __all__ = ["STEPS", "Prepared", "Reading", "Recipe", "prepare"]
 
@@ -88,21 +92,41 @@ class Recipe:
         """How much memory pictures take."""
         return Footprint.of({view for view, _ in self.products})
 
-    def reading(
+    def readings(
         self,
         table: SampleTable,
-        row: int,
-        image: ImageSource,
+        samples: SampleList,
+        products: Mapping[int, tuple[int, ...]],
         *,
         group: int = 0,
-        products: tuple[int, ...],
-        is_sample: bool = False,
-    ) -> Reading:
-        """Make the request for the picture of a row of a sample table."""
-        n_pixels, files = int(table.width[row]) * int(table.height[row]), table.files
-        format, file_bytes = ("", 0) if files is None else (FORMATS[files.format[row]], int(files.n_bytes[row]))
-        n_bytes = self.footprint.n_bytes(n_pixels, format, file_bytes)
-        return Reading(group, row, image, bytes(table.image_key[row]), products, n_bytes, is_sample, file_bytes)
+        sampled: Container[int] = (),
+    ) -> Iterator[Reading]:
+        """Make the requests for some pictures.
+
+        Parameters
+        ----------
+        table : SampleTable
+            What is known of them.
+        samples : SampleList
+            Where they are.
+        products : mapping of int to tuple of int
+            What is wanted of the picture of a row, by row, in this order.
+        group : int
+            Number of the units that it is for.
+        sampled : container of int
+            Rows that are decoded by Pillow too.
+        """
+        rows = np.fromiter(products, np.int64, len(products))
+        facts = FileFacts.unknown(len(rows)) if table.files is None else table.files[rows]
+        n_pixels = table.width[rows].astype(np.int64) * table.height[rows]
+        # Whole columns at once: numpy's scalars, one by one, take longer than all else here.
+        keys = table.image_key[rows].view(f"V{KEY_BYTES}")[:, 0]
+        columns = [column.tolist() for column in (keys, n_pixels, facts.names, facts.n_bytes)]
+        for (row, wanted), key, n, format, file_bytes in zip(products.items(), *columns, strict=True):
+            image = samples.image(row)
+            assert image is not None
+            n_bytes = self.footprint.n_bytes(n, format, file_bytes)
+            yield Reading(group, row, image, key, wanted, n_bytes, row in sampled, file_bytes)
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each product, found out with a blank picture."""
@@ -132,6 +156,8 @@ class Reading:
         Whether it is decoded by Pillow too, where another decoder takes it.
     file_bytes : int
         Size of its file; 0 if unknown.
+    by_pillow : bool
+        Whether Pillow alone decodes it: what it makes is compared with what another decoder made elsewhere.
     """
 
     group: int
@@ -142,6 +168,7 @@ class Reading:
     n_bytes: int
     is_sample: bool = False
     file_bytes: int = 0
+    by_pillow: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +180,7 @@ class Prepared:
     reading : Reading
         The request.
     inputs : mapping of product to (…) uint8
-        What could be made.
+        What could be made: arrays, or tensors where a GPU made them.
     faults : mapping of product to Fault
         What could not.
     seconds : tuple of float
@@ -163,7 +190,7 @@ class Prepared:
     """
 
     reading: Reading
-    inputs: Mapping[int, NDArray[np.uint8]]
+    inputs: Mapping[int, NDArray[np.uint8] | Tensor]
     faults: Mapping[int, Fault]
     seconds: tuple[float, ...]
     way: Way | None = None
@@ -195,8 +222,9 @@ def prepare(
             raise OSError("its bytes changed while the extraction ran: run it again")
         clock.stop("read")
         stage = "decode"
-        checked = decoder or CheckedDecoder(recipe.decoder)
-        decoded = checked.decode(data, at_least=recipe.at_least, rules=recipe.decode_rules, is_sample=reading.is_sample)
+        if decoder is None or reading.by_pillow:
+            decoder = CheckedDecoder(None if reading.by_pillow else recipe.decoder)
+        decoded = decoder.decode(data, at_least=recipe.at_least, rules=recipe.decode_rules, is_sample=reading.is_sample)
         way = decoded.way
         picture = decoded.upright()
         clock.stop("decode", check=decoded.check_seconds)

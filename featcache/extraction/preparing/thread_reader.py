@@ -40,6 +40,7 @@ class ThreadReader:
         self._n_ahead = n_ahead
         self._room = Room(Budget(memory, n_threads))
         self._decoder = CheckedDecoder(recipe.decoder)
+        self._ahead: deque[Future[Prepared]] = deque()
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="prepare")
 
     def __str__(self) -> str:
@@ -56,13 +57,16 @@ class ThreadReader:
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order."""
-        ahead: deque[Future[Prepared]] = deque()
         while True:
-            while len(ahead) < self._n_ahead and (reading := next(readings, None)) is not None:
-                ahead.append(self._pool.submit(self._prepare, reading))
-            if not ahead:
+            self.begin(readings)
+            if not self._ahead:
                 return
-            yield ahead.popleft().result()
+            yield self._ahead.popleft().result()
+
+    def begin(self, readings: Iterator[Reading | None]) -> None:
+        """Draw readings, as many as may be in work: `prepare`, which has the same, yields them."""
+        while len(self._ahead) < self._n_ahead and (reading := next(readings, None)) is not None:
+            self._ahead.append(self._pool.submit(self._prepare, reading))
 
     def _prepare(self, reading: Reading) -> Prepared:
         with self._room.take(reading.n_bytes):

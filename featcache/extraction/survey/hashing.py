@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
 from featcache.extraction.fault import Fault
 from featcache.extraction.preparing.crew import Crew
-from featcache.extraction.survey.look import Look, look_at, stamp_of
+from featcache.extraction.survey.look import Look, Task, look_at, stamp_of
 from featcache.extraction.survey.stamps import stamp_files
 from featcache.files.file_state import RACY_NS
 from featcache.identity.key_index import keys_of
@@ -46,6 +46,12 @@ def _map(pool: ThreadPoolExecutor, work: Callable[[Any], int], tasks: Iterator[A
     """Yield results in order; of a million tasks only so many wait at a time."""
     while ahead := list(islice(tasks, _TASKS_AHEAD)):
         yield from pool.map(work, ahead)
+
+
+def _open_crew(n_files: int, processes: Callable[[int], int]) -> AbstractContextManager[Crew | None]:
+    """Return worker processes that read so many files; None if that does not pay."""
+    n_processes = processes(n_files) if n_files > 0 else 0
+    return Crew(n_processes, look_at.__module__) if n_processes else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -99,25 +105,27 @@ class Pictures:
         self.known.find(self.stamp[:0])  # builds its index here, once, and not in every thread
         done = int((~self.samples.has_image).sum())
         progress(done, len(self.samples))
-        placed = self._placed()
-        for task in placed:
-            started = time.perf_counter()
-            done += self._look_up(task)
-            progress(done, len(self.samples))
-            if time.perf_counter() - started > _SLOW_SECONDS * len(task):
-                break
-        for n_done in self._in_threads(workers, processes, placed):
-            done += n_done
-            progress(done, len(self.samples))
+        # So many at least are unknown: those who read them start while the files are looked up.
+        with _open_crew(int(self.samples.has_file.sum()) - len(self.known), processes) as crew:
+            placed = self._placed()
+            for task in placed:
+                started = time.perf_counter()
+                done += self._look_up(task)
+                progress(done, len(self.samples))
+                if time.perf_counter() - started > _SLOW_SECONDS * len(task):
+                    break
+            for n_done in self._in_threads(workers, processes, placed, crew):
+                done += n_done
+                progress(done, len(self.samples))
 
     def _in_threads(
-        self, workers: int, processes: Callable[[int], int], placed: Iterator[NDArray[np.int64]]
+        self, workers: int, processes: Callable[[int], int], placed: Iterator[NDArray[np.int64]], crew: Crew | None
     ) -> Iterator[int]:
         """Look up what is left of the files, and read what is unknown; yields how many were done, task by task."""
         with ThreadPoolExecutor(workers, thread_name_prefix="scan") as pool:
             try:
                 yield from _map(pool, self._look_up, placed)
-                yield from self._read_in_processes(processes)
+                yield from self._read_in_processes(processes, crew)
                 yield from _map(pool, self._read_all, self._unknown(workers))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -175,17 +183,16 @@ class Pictures:
         assert image is not None
         return image
 
-    def _read_in_processes(self, processes: Callable[[int], int]) -> Iterator[int]:
+    def _read_in_processes(self, processes: Callable[[int], int], crew: Crew | None) -> Iterator[int]:
         """Have worker processes read the files that are unknown, if that pays; yields how many, task by task."""
         rows = np.flatnonzero((self.status != PRESENT) & self.samples.has_file)
-        n_processes = processes(len(rows)) if len(rows) else 0
-        if not n_processes:
-            return
-        size = max(1, min(_FILES_A_PIPE, len(rows) // (8 * n_processes)))
-        cuts = (rows[start : start + size].tolist() for start in range(0, len(rows), size))
-        tasks = ((cut, [self._image(row) for row in cut], self.before_ns) for cut in cuts)
-        with Crew(n_processes, look_at.__module__) as crew:
-            for done, looks in crew.map(tasks, "looked at pictures"):
+        with nullcontext(crew) if crew else _open_crew(len(rows), processes) as readers:
+            if readers is None:
+                return
+            size = max(1, min(_FILES_A_PIPE, len(rows) // (8 * len(readers.workers))))
+            cuts = (rows[start : start + size].tolist() for start in range(0, len(rows), size))
+            tasks: Iterator[Task] = ((cut, [self.samples.path[row] for row in cut], self.before_ns) for cut in cuts)
+            for done, looks in readers.map(tasks, "looked at pictures"):
                 for row, look in zip(done, looks, strict=True):
                     self._note(row, look)
                 yield len(done)
@@ -202,12 +209,8 @@ class Pictures:
             self.is_stamped[row] = look.stamp == self.stamp[row].tobytes()
         self.key[row] = np.frombuffer(look.key, np.uint8)
         self.status[row] = PRESENT
-        info = look.info
-        if info is None:
-            self.files.note(row, look.n_bytes)
-        else:
-            self.files.note(row, look.n_bytes, format=info.format, has_exif=info.has_exif)
-            self.width[row], self.height[row] = info.width, info.height
+        self.files.note(row, look.n_bytes, format=look.format, has_exif=look.has_exif)
+        self.width[row], self.height[row] = look.width, look.height
 
     def remember(self, path: Path) -> None:
         """Write the memo for the next scan, unless it would be the same; one that cannot be written is done without."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from featcache.dataset.sample import ImageSource
+from featcache.dataset.sample import ImageFile, ImageSource
 from featcache.extraction.preparing.crew import answer
 from featcache.extraction.survey.stamps import place_of, stamp_file
-from featcache.pictures.decode import ImageInfo, probe_image
+from featcache.pictures.decode import probe_image
 
-__all__ = ["Look", "look_at", "serve", "stamp_of"]
+__all__ = ["Look", "Task", "look_at", "serve", "stamp_of"]
+
+Task = tuple[list[int], list[str], int]
+"""What a worker process is told: rows, the paths of their pictures, and ``before_ns`` of `look_at`."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen.
+    """What was seen; flat, as it comes from another process by the thousand.
 
     Attributes
     ----------
@@ -26,15 +28,18 @@ class Look:
         Sha256 of the bytes.
     n_bytes : int
         How many there are.
-    info : ImageInfo or None
-        What the header says; None: it cannot be read.
+    width, height, format, has_exif
+        What the header says, as `ImageInfo` has it; 0, ``""`` and None: it cannot be read.
     stamp : bytes or None
         `stamp_file` of the picture's file after it was read; None where it has none.
     """
 
     key: bytes
     n_bytes: int
-    info: ImageInfo | None
+    width: int
+    height: int
+    format: str
+    has_exif: bool | None
     stamp: bytes | None
 
 
@@ -44,7 +49,10 @@ def look_at(image: ImageSource, before_ns: int) -> Look | OSError:
         data = image.read_bytes()
     except OSError as error:
         return error
-    return Look(hashlib.sha256(data).digest(), len(data), probe_image(data), stamp_of(image, before_ns))
+    key, info, stamp = hashlib.sha256(data).digest(), probe_image(data), stamp_of(image, before_ns)
+    if info is None:
+        return Look(key, len(data), 0, 0, "", None, stamp)
+    return Look(key, len(data), info.width, info.height, info.format, info.has_exif, stamp)
 
 
 def stamp_of(image: ImageSource, before_ns: int) -> bytes | None:
@@ -54,12 +62,12 @@ def stamp_of(image: ImageSource, before_ns: int) -> bytes | None:
 
 
 def serve(pipe_descriptor: int) -> None:
-    """Look at pictures until the pipe ends: what a worker process does. Answers carry the rows of their tasks."""
+    """Look at pictures in files until the pipe ends: what a worker process does. Answers carry the rows of tasks."""
     pipe = Connection(pipe_descriptor)
 
-    def work(task: tuple[list[int], Sequence[ImageSource], int]) -> tuple[list[int], list[Look | OSError]]:
-        rows, images, before_ns = task
-        return rows, [look_at(image, before_ns) for image in images]
+    def work(task: Task) -> tuple[list[int], list[Look | OSError]]:
+        rows, paths, before_ns = task
+        return rows, [look_at(ImageFile(path), before_ns) for path in paths]
 
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         answer(pipe, work)

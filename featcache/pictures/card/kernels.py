@@ -5,17 +5,30 @@
 
 from __future__ import annotations
 
+import numpy as np
 import triton
 import triton.language as tl
 
-__all__ = ["BLOCK", "COLOUR_BLOCK", "COLOUR_FIELDS", "FIELDS", "make_colours", "resample_columns", "resample_rows"]
+__all__ = ["BLOCK", "COLOUR_BLOCK", "COLOUR_FIELDS", "ORDER", "make_colours", "resample_columns", "resample_rows"]
 
 BLOCK = 1024
 """Values of a row that a program makes."""
-FIELDS = 9
-"""Numbers that say what is to be done to a picture, int64: the addresses of its first byte and of the result's, the
-bytes of a row of either, rows and columns of the result, the addresses of the first pixels and of the weights, and how
-many weights a pixel has."""
+ORDER = np.dtype(
+    [
+        ("source", np.int64),
+        ("result", np.int64),
+        ("source_stride", np.int64),
+        ("result_stride", np.int64),
+        ("n_rows", np.int64),
+        ("n_columns", np.int64),
+        ("firsts", np.int64),
+        ("weights", np.int64),
+        ("n_taps", np.int64),
+    ]
+)
+"""What is to be done to a picture: the addresses of its first byte and of the result's, the bytes of a row of either,
+rows and columns of the result, the addresses of the first pixels and of the weights, and how many weights a pixel has;
+in the order in which the kernels load them."""
 
 COLOUR_BLOCK = 512
 """Pixels of a row that a program makes."""

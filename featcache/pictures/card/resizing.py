@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -11,48 +11,22 @@ from numpy.typing import NDArray
 from PIL.Image import Resampling
 from torch import Tensor
 
-from featcache.pictures.card.kernels import BLOCK, FIELDS, resample_columns, resample_rows
+from featcache.pictures.card.kernels import BLOCK, ORDER, resample_columns, resample_rows
+from featcache.pictures.card.taps import Axis, Taps, make_taps, round_up, send
 from featcache.pictures.placement import Placement
 from featcache.pictures.preprocess import Preprocessor
-from featcache.pictures.resample import are_rows_first, axis_taps, pass_order
+from featcache.pictures.resample import are_rows_first, pass_order
 
 __all__ = ["CardResizer"]
 
-_MOST_TABLES = 4096
-_FEW_TAPS = 4
+_MOST_SIZES = 4096
 
-_Axis = tuple[int, int, int, int]  # length, length of the result, and which of its pixels: start, stop
-
-
-@dataclass(frozen=True)
-class _Taps:
-    """What the pixels of an axis are made of, on the device."""
-
-    firsts: Tensor
-    weights: Tensor
-    first: int
-    stop: int
-
-    @property
-    def n(self) -> int:
-        return int(self.weights.shape[1])
-
-
-@dataclass
-class _Pass:
-    """Pictures that are resampled along one axis in one launch."""
-
-    orders: list[tuple[int, ...]] = field(default_factory=list)
-    n_taps: int = 1
-    n_rows: int = 1
-    n_columns: int = 1
-
-    def add(self, source: tuple[int, int], result: tuple[int, int], size: tuple[int, int], taps: _Taps) -> None:
-        """Enter a picture: address and bytes a row of either, rows and columns of the result."""
-        addresses = (source[0], result[0], source[1], result[1])
-        self.orders.append((*addresses, *size, taps.firsts.data_ptr(), taps.weights.data_ptr(), taps.n))
-        self.n_taps, self.n_rows = max(self.n_taps, taps.n), max(self.n_rows, size[0])
-        self.n_columns = max(self.n_columns, size[1])
+_Shape: TypeAlias = tuple[int, ...]
+_JOB = np.dtype(
+    [("is_rows_first", np.bool_), ("top", np.int64), ("n_bytes", np.int64), ("first", ORDER), ("second", ORDER)]
+)
+"""What is done to all pictures of a shape: in which order, the first row that is read, the bytes between the passes,
+and both passes, with addresses that count from those of the picture, of what is between, and of the pixels."""
 
 
 class CardResizer:
@@ -68,13 +42,17 @@ class CardResizer:
     Notes
     -----
     Pillow's sums are of 22 fractional bits: with weights of at most 1.4 in sum they fit into int32.
+
+    What the shape of a picture decides is kept for the next ones of that shape. It is of the stream on which it was
+    made, as the pixels are: one stream a resizer.
     """
 
     def __init__(self, preprocessor: Preprocessor, device: torch.device) -> None:
         if not self.takes(preprocessor):
             raise ValueError(f"cannot resize as {preprocessor!r} does, expected Pillow's resampling")
         self._preprocessor, self._device = preprocessor, device
-        self._tables: dict[_Axis, _Taps] = {}
+        self._fill = torch.tensor(preprocessor.fill, dtype=torch.uint8, device=device)
+        self._forget()
 
     @staticmethod
     def takes(preprocessor: Preprocessor) -> bool:
@@ -82,8 +60,8 @@ class CardResizer:
         is_nearest = preprocessor.resize is not None and preprocessor.filter == Resampling.NEAREST
         return preprocessor.backend == "pillow" and not is_nearest
 
-    def resize(self, pictures: Sequence[Tensor]) -> NDArray[np.uint8]:
-        """Return the pixels of pictures.
+    def resize(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Begin to make the pixels of pictures, on the current stream.
 
         Parameters
         ----------
@@ -92,79 +70,81 @@ class CardResizer:
 
         Returns
         -------
-        uint8 array (n, height, width, 3)
+        uint8 Tensor (n, height, width, 3)
+            On the device.
         """
-        height, width = self._preprocessor.size
-        fill = torch.tensor(self._preprocessor.fill, dtype=torch.uint8, device=self._device)
-        pixels = fill.expand(len(pictures), height, width, 3).contiguous()
-        placed = [self._preprocessor.place(*picture.shape[:2]) for picture in pictures]
-        turned = [are_rows_first(each.source[2:], each.size, pass_order()) for each in placed]
+        n = len(pictures)
+        pixels = self._fill.expand(n, *self._preprocessor.size, 3).contiguous()
+        jobs = self._jobs([picture.shape for picture in pictures])
+        strides = np.array([picture.stride(0) for picture in pictures], np.int64)
+        between = torch.empty(int(jobs["n_bytes"].sum()), dtype=torch.uint8, device=self._device)
+        middles = between.data_ptr() + np.cumsum(jobs["n_bytes"]) - jobs["n_bytes"]
+        first, second = jobs["first"], jobs["second"]
+        first["source"] += np.array([picture.data_ptr() for picture in pictures], np.int64) + jobs["top"] * strides
+        first["source_stride"] = strides
+        first["result"] = middles
+        second["source"] += middles
+        second["result"] += pixels.data_ptr() + pixels.stride(0) * np.arange(n)
         for is_rows_first in (False, True):
-            chosen = [i for i, each in enumerate(turned) if each is is_rows_first]
-            if chosen:
-                self._resize([(pictures[i], placed[i], pixels[i]) for i in chosen], is_rows_first=is_rows_first)
-        return pixels.cpu().numpy()
+            chosen = np.flatnonzero(jobs["is_rows_first"] == is_rows_first)
+            kernels = (resample_rows, resample_columns) if is_rows_first else (resample_columns, resample_rows)
+            for kernel, orders in zip(kernels, (first, second), strict=True) if len(chosen) else ():
+                self._launch(kernel, orders[chosen])
+        return pixels
 
-    def _resize(self, jobs: Sequence[tuple[Tensor, Placement, Tensor]], *, is_rows_first: bool) -> None:
-        """Resize pictures whose axes are resampled in the same order."""
-        first, second = _Pass(), _Pass()
-        taps = [self._taps(placed) for _, placed, _ in jobs]
-        sizes = [
-            _between(placed, *each, is_rows_first=is_rows_first)
-            for (_, placed, _), each in zip(jobs, taps, strict=True)
-        ]
-        starts = np.concatenate([[0], np.cumsum([3 * rows * columns for rows, columns in sizes])])
-        between = torch.empty(int(starts[-1]), dtype=torch.uint8, device=self._device)
-        for (picture, placed, pixels), (of_rows, of_columns), size, start in zip(
-            jobs, taps, sizes, starts, strict=False
-        ):
-            top, left = placed.source[:2]
-            stride = picture.stride(0)
-            source = (picture.data_ptr() + top * stride + 3 * left, stride)
-            middle = (between.data_ptr() + int(start), 3 * size[1])
-            seen = (pixels[placed.at[0] :, placed.at[1] :].data_ptr(), pixels.stride(0))
-            if is_rows_first:
-                first.add((source[0] + 3 * of_columns.first, stride), middle, size, of_rows)
-                second.add((middle[0] - 3 * of_columns.first, middle[1]), seen, placed.box[2:], of_columns)
-            else:
-                first.add((source[0] + of_rows.first * stride, stride), middle, size, of_columns)
-                second.add((middle[0] - of_rows.first * middle[1], middle[1]), seen, placed.box[2:], of_rows)
-        kernels = (resample_rows, resample_columns) if is_rows_first else (resample_columns, resample_rows)
-        for kernel, each in zip(kernels, (first, second), strict=True):
-            orders = torch.tensor(each.orders, dtype=torch.int64).reshape(-1, FIELDS).to(self._device)
-            grid = (len(each.orders), each.n_rows, -(-3 * each.n_columns // BLOCK))
-            kernel[grid](orders, MOST_TAPS=_round_up(each.n_taps))
+    def _launch(self, kernel: Any, orders: NDArray[Any]) -> None:
+        grid = (len(orders), int(orders["n_rows"].max()), -(-3 * int(orders["n_columns"].max()) // BLOCK))
+        kernel[grid](send(orders.view(np.int64), self._device), MOST_TAPS=round_up(int(orders["n_taps"].max())))
 
-    def _taps(self, placed: Placement) -> tuple[_Taps, _Taps]:
-        """Return what the rows and the columns of a result are made of."""
-        (_, _, *lengths), (top, left, height, width) = placed.source, placed.box
-        rows = (lengths[0], placed.size[0], top, top + height)
-        columns = (lengths[1], placed.size[1], left, left + width)
-        return self._table(rows), self._table(columns)
+    def _jobs(self, shapes: Sequence[_Shape]) -> NDArray[Any]:
+        """Return a `_JOB` for each picture."""
+        new = [shape for shape in dict.fromkeys(shapes) if shape not in self._numbers]
+        if new and len(self._numbers) + len(new) > _MOST_SIZES:
+            self._forget()
+            new = list(dict.fromkeys(shapes))
+        if new:
+            self._learn(new)
+        return self._known[[self._numbers[shape] for shape in shapes]]
 
-    def _table(self, axis: _Axis) -> _Taps:
-        if axis not in self._tables:
-            if len(self._tables) >= _MOST_TABLES:
-                self._tables.clear()
-            firsts, weights = axis_taps(*axis, self._preprocessor.filter)
-            stop = int((firsts + _used(weights)).max())
-            moved, own = (torch.from_numpy(each.astype(np.int32)).to(self._device) for each in (firsts, weights))
-            self._tables[axis] = _Taps(moved, own, int(firsts.min()), stop)
-        return self._tables[axis]
+    def _forget(self) -> None:
+        self._numbers: dict[_Shape, int] = {}
+        self._known = np.empty(0, _JOB)
+        self._taps: dict[Axis, Taps] = {}
+        self._memory: list[Tensor] = []
 
+    def _learn(self, shapes: Sequence[_Shape]) -> None:
+        """Make the jobs of shapes that are new, and the tables that these read."""
+        placed = [self._preprocessor.place(*shape[:2]) for shape in shapes]
+        axes = [_axes(each) for each in placed]
+        new = dict.fromkeys(axis for both in axes for axis in both if axis not in self._taps)
+        taps, memory = make_taps(list(new), self._preprocessor.filter, self._device)
+        self._taps |= taps
+        self._memory += memory
+        jobs = np.array([self._job(*each) for each in zip(placed, axes, strict=True)], _JOB)
+        self._numbers |= {shape: number for number, shape in enumerate(shapes, len(self._known))}
+        self._known = np.concatenate([self._known, jobs])
 
-def _between(placed: Placement, of_rows: _Taps, of_columns: _Taps, *, is_rows_first: bool) -> tuple[int, int]:
-    """Return rows and columns of what is kept between the passes: what the second one reads."""
-    if is_rows_first:
-        return placed.box[2], of_columns.stop - of_columns.first
-    return of_rows.stop - of_rows.first, placed.box[3]
+    def _job(self, placed: Placement, axes: tuple[Axis, Axis]) -> tuple[Any, ...]:
+        """Return a `_JOB`."""
+        rows, columns = self._taps[axes[0]], self._taps[axes[1]]
+        (top, left, *_), (_, _, height, width) = placed.source, placed.box
+        line = 3 * self._preprocessor.size[1]
+        seen = placed.at[0] * line + 3 * placed.at[1]
+        if is_rows_first := are_rows_first(placed.source[2:], placed.size, pass_order()):
+            n_rows, n_columns = height, columns.stop - columns.first
+            source, middle = 3 * (left + columns.first), -3 * columns.first
+            one, other = rows, columns
+        else:
+            n_rows, n_columns = rows.stop - rows.first, width
+            source, middle = 3 * left, -3 * n_columns * rows.first
+            top += rows.first
+            one, other = columns, rows
+        first = (source, 0, 0, 3 * n_columns, n_rows, n_columns, one.firsts, one.weights, one.n_taps)
+        second = (middle, seen, 3 * n_columns, line, height, width, other.firsts, other.weights, other.n_taps)
+        return is_rows_first, top, 3 * n_rows * n_columns, first, second
 
 
-def _used(weights: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return how many input pixels each pixel needs: up to its last weight that is not 0."""
-    return np.asarray(weights.shape[1] - (weights[:, ::-1] != 0).argmax(axis=1), np.int64)
-
-
-def _round_up(n_taps: int) -> int:
-    """Return the number of taps that a kernel is compiled for: few different ones."""
-    return max(_FEW_TAPS, 1 << (n_taps - 1).bit_length())
+def _axes(placed: Placement) -> tuple[Axis, Axis]:
+    """Return what is to be made of the rows and of the columns of a picture."""
+    (_, _, *lengths), (top, left, height, width) = placed.source, placed.box
+    return (lengths[0], placed.size[0], top, top + height), (lengths[1], placed.size[1], left, left + width)

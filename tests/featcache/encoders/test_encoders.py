@@ -288,12 +288,13 @@ def test_attention_is_scaled_dot_product_attention(vision: dict[str, Path]) -> N
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_a_batch_may_be_one_array_a_list_or_read_only_memory(vision: dict[str, Path], width: int) -> None:
+def test_a_batch_may_be_one_array_a_list_read_only_memory_or_of_tensors(vision: dict[str, Path], width: int) -> None:
     spec = image_spec(vision["clip"])
     encoder, pixels = spec.load("cpu"), prepared(spec, *(png(i) for i in range(width)))
     frozen = pixels.copy()
     frozen.flags.writeable = False
-    for batch in (list(pixels), frozen):
+    tensors = torch.from_numpy(pixels.copy()).unbind()
+    for batch in (list(pixels), frozen, tensors, [*tensors[:1], *pixels[1:]], [*pixels[:1], *tensors[1:]]):
         np.testing.assert_array_equal(encoder.encode(pixels)["pooled"], encoder.encode(batch)["pooled"])
     wait = encoder.start(pixels)
     expected = encoder.encode(pixels)["pooled"]

@@ -13,11 +13,12 @@ from featcache.dataset.sample_list import SampleList
 from featcache.encoders.base import loading_check
 from featcache.errors import FeatcacheError
 from featcache.extraction import rates
-from featcache.extraction.bench import BenchResult, bench, thin
+from featcache.extraction.bench import BenchResult, _Stages, bench, thin
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe
 from featcache.extraction.rates import ForwardRate, ReadingCost
+from featcache.extraction.results import Progress
 from featcache.pictures.checked_decoder import CheckedDecoder
 from featcache.pictures.views import parse_view
 
@@ -74,6 +75,13 @@ def test_everything_is_measured_and_nothing_is_left(tmp_path: Path, monkeypatch:
     assert list(found.stages) == ["scan", "text", "image"] and sum(found.stages.values()) <= found.end_to_end
     assert set(found.reading.seconds) == set(STEPS)
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_passes_in_turns_count_as_long_as_each_took_itself() -> None:
+    stages = _Stages()
+    for name, seconds in (("scan", 0.0), ("text", 1.0), ("image", 2.0), ("text", 1.5), ("image", 4.0)):
+        stages(Progress(name, 0, 1, seconds={"forward": seconds} if seconds else {}))
+    assert stages.seconds.pop("scan") < 1 and stages.seconds == {"text": 1.5, "image": 4.0}
 
 
 def test_what_fails_is_counted_and_is_no_part_of_any_rate(tmp_path: Path) -> None:

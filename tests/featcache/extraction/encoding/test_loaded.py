@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from featcache.encoders.transfer import send_stacked
 from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.loaded import LoadedEncoder, LoadedEncoders, probe_rows
 from featcache.extraction.run import ExtractOptions, extract
@@ -30,8 +32,6 @@ class Small:
         return self.start(batch)()
 
     def start(self, batch: Sequence[int]) -> Callable[[], Mapping[str, NDArray[np.float32]]]:
-        import torch
-
         def wait() -> Mapping[str, NDArray[np.float32]]:
             if len(batch) > self.room:
                 raise torch.OutOfMemoryError("CUDA out of memory")
@@ -51,6 +51,21 @@ def test_out_of_memory_halves_the_batch_and_loses_no_row(late: bool, room: int) 
     for _ in range(2):
         np.testing.assert_array_equal(forward.start(list(range(16)))()["pooled"][:, 0], np.arange(16))
     assert forward.n_rows == max(n for n in (1, 2, 4, 8, 16) if n <= room)
+
+
+class Stacking(Small):
+    """Puts rows together as an encoder of pictures does, before it says that it has no memory."""
+
+    def start(self, batch: Sequence[Any]) -> Callable[[], Mapping[str, NDArray[np.float32]]]:
+        return super().start(send_stacked(batch, len(batch), "cpu")[:, 0].tolist())
+
+
+def test_rows_of_a_device_and_of_the_host_are_halved_alike() -> None:
+    window = torch.arange(16, dtype=torch.uint8)[:, None]
+    rows = [row.numpy() if number % 5 == 2 else row for number, row in enumerate(window)]
+    forward = LoadedEncoder(Stacking(3), 16)
+    np.testing.assert_array_equal(forward.start(rows)()["pooled"][:, 0], np.arange(16))
+    assert forward.n_rows == 2
 
 
 def test_what_was_learnt_about_the_memory_is_remembered() -> None:
@@ -90,8 +105,6 @@ class ScarceSpec(FakeSpec):
 @dataclass(frozen=True)
 class Scarce(FakeEncoder):
     def encode(self, batch: Sequence[Any]) -> Mapping[str, NDArray[np.float32]]:
-        import torch
-
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().encode(batch)
@@ -112,3 +125,28 @@ def test_views_of_an_encoder_share_it_and_other_outputs_do_not() -> None:
     assert loaded.of(FakeSpec("image", ("pooled",)), 0) is first
     assert loaded.of(FakeSpec("image", ("pooled", "cls")), 0) is not first
     assert loaded.of(FakeSpec("image", ("pooled",), weights="w1"), 0) is not first
+
+
+@dataclass(frozen=True)
+class CountedSpec(FakeSpec):
+    """A fake encoder that counts how often it is loaded."""
+
+    loads: list[str] = field(default_factory=list, compare=False)
+
+    def load(self, device: str, *, compile: bool = False) -> FakeEncoder:
+        self.loads.append(device)
+        return super().load(device)
+
+
+@pytest.mark.parametrize("is_cuda", [False, True])
+def test_what_is_foreseen_is_loaded_once_and_at_once_only_for_a_gpu(
+    is_cuda: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featcache.extraction.encoding.loaded.is_cuda", lambda device: is_cuda)
+    spec = CountedSpec("image")
+    loaded = LoadedEncoders(ExtractOptions(device="cpu"))
+    loaded.foresee([spec, spec])
+    assert len(spec.loads) == is_cuda and (loaded.load_seconds > 0) == is_cuda
+    loaded.of(spec, 0)
+    loaded.of(spec, 0)
+    assert len(spec.loads) == 1 and loaded.load_seconds > 0

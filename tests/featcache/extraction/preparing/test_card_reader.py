@@ -17,8 +17,9 @@ from PIL import Image
 
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
-from featcache.extraction.preparing import card, card_reader
-from featcache.extraction.preparing.card import Card, Loaded
+from featcache.extraction.preparing import card, card_reader, thread_reader
+from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_loading import Loaded
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
@@ -74,10 +75,14 @@ def run(readings: list[Reading], decoder: FakeCardDecoder) -> tuple[list[Prepare
 
 
 def check(found: list[Prepared], readings: list[Reading]) -> None:
-    assert [each.reading.row for each in found] == list(range(N))
-    for each, reading in zip(found, readings, strict=True):
-        expected = prepare(RECIPE, reading)
-        assert each.faults.keys() == expected.faults.keys(), reading.row
+    assert [each.reading for each in found] == readings
+    check_pixels(found)
+
+
+def check_pixels(found: list[Prepared]) -> None:
+    for each in found:
+        expected = prepare(RECIPE, each.reading)
+        assert each.faults.keys() == expected.faults.keys(), each.reading.row
         assert [str(fault) for fault in each.faults.values()] == [str(fault) for fault in expected.faults.values()]
         for product, pixels in expected.inputs.items():
             np.testing.assert_array_equal(each.inputs[product], pixels)
@@ -144,24 +149,25 @@ class Watching(FakeCardDecoder):
 
 
 def test_what_a_failed_try_made_is_freed_before_the_next_and_doubts_survive(readings: list[Reading]) -> None:
-    decoder, work = Watching(wrong=frozenset({4, 5})), plain_work(readings)
-    found = Card(RECIPE, decoder, {0: FakeCardResizer(RESIZER.prepare, most=3)}).prepare(work[:4])
+    decoder, plain = Watching(wrong=frozenset({4, 5})), [reading for reading, _ in plain_work(readings)]
+    card = Card(RECIPE, decoder, {0: FakeCardResizer(RESIZER.prepare, most=3)})
+    (doubt,) = [each.way.doubt for each in run_on(card, plain[:4]) if each.way and each.way.doubt]
     assert decoder.calls == [4, 2, 2] and decoder.n_held == 0
-    (doubt,) = [each.way.doubt for each in found if each and each.way and each.way.doubt]
     assert doubt.is_wrong and doubt.kind is not None
 
 
 def test_what_fails_in_pillow_is_no_failure_of_the_card(
     readings: list[Reading], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> Prepared:
+    def fail(*_: object, **__: object) -> Prepared:
         raise MemoryError
 
-    monkeypatch.setattr(card, "prepare", fail)
-    decoder = FakeCardDecoder()
+    monkeypatch.setattr(thread_reader, "prepare", fail)
+    decoder, plain = FakeCardDecoder(), [reading for reading, _ in plain_work(readings)]
+    card = Card(RECIPE, decoder, {0: RESIZER})
     with pytest.raises(MemoryError):
-        Card(RECIPE, decoder, {0: RESIZER}).prepare(plain_work(readings)[:4])
-    assert decoder.calls == [4]
+        list(run_on(card, plain[:4]))
+    assert decoder.calls == [4] and not card.is_given_up and not card.doubts
 
 
 def plain_work(readings: list[Reading]) -> list[tuple[Reading, Loaded]]:
@@ -181,21 +187,31 @@ def test_files_whose_scan_does_not_end_with_them_are_for_pillow(readings: list[R
 
 
 class Lenient(FakeCardDecoder):
-    """Makes black pictures of what Pillow refuses."""
+    """Makes black pictures, also of what Pillow refuses."""
 
     def decode(self, _: Sequence[Any], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
         return [torch.zeros((each.height, each.width, 3), dtype=torch.uint8) for each in headers]
 
 
-def test_a_damaged_picture_says_nothing_against_its_kind(readings: list[Reading]) -> None:
-    (reading, loaded), (_, good) = plain_work(readings)[:2]
-    data = loaded.data[:-40]
-    reading, own = replace(reading, key=hashlib.sha256(data).digest()), Card(RECIPE, Lenient(), {0: RESIZER})
-    (found,) = own.prepare([(reading, replace(loaded, data=data))])
-    assert found is not None and not found.inputs and found.faults and found.way == Way(why="refused")
-    assert str(found.faults[0]) == str(prepare(RECIPE, reading, data).faults[0])
-    (found,) = own.prepare([(replace(reading, key=hashlib.sha256(good.data).digest()), good)])
-    assert found is not None and found.way and found.way.doubt
+def damaged(reading: Reading, path: Path) -> Reading:
+    """Return a picture whose quantization tables are called something else: its header and its end are in order."""
+    path.write_bytes(reading.image.read_bytes().replace(b"\xff\xdb", b"\xff\xef"))
+    return replace(reading, image=ImageFile(str(path)), key=hashlib.sha256(path.read_bytes()).digest())
+
+
+@pytest.mark.parametrize("n_sound", [1, 5])
+def test_damaged_pictures_say_nothing_about_their_kind_and_the_next_is_compared_instead(
+    readings: list[Reading], tmp_path: Path, n_sound: int
+) -> None:
+    plain = [replace(reading, is_sample=False) for reading, _ in plain_work(readings)]
+    wanted = [damaged(each, tmp_path / f"damaged-{each.row}.jpg") for each in plain[:4]] + plain[4 : 4 + n_sound]
+    found = list(run_on(Card(RECIPE, Lenient(), {0: RESIZER}), wanted))
+    for each in found[:2]:
+        assert not each.inputs and each.faults and each.way == Way(why="refused")
+        assert str(each.faults[0]) == str(prepare(RECIPE, each.reading).faults[0])
+    (doubted,) = [each for each in found if each.way and each.way.doubt]
+    assert doubted.reading == plain[4]
+    check_pixels(found)
 
 
 def test_no_more_pixels_than_fit_are_on_the_card_at_once(
@@ -226,7 +242,7 @@ def test_windows_are_as_large_as_their_files_and_what_comes_of_them_allow(
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     with CardReader(Card(RECIPE, decoder, {0: RESIZER}), others, n_threads=2) as reader:
         for prepared in reader.prepare(iter([replace(each, file_bytes=file_bytes) for each in readings])):
-            n_waiting = max(n_waiting, len(reader._order))
+            n_waiting = max(n_waiting, reader._n_waiting)
             found.append(replace(prepared, reading=replace(prepared.reading, file_bytes=0)))
     check(found, readings)
     assert max(decoder.calls) == most and n_waiting < (8 if most == 2 else 32)

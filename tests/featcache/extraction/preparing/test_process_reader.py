@@ -38,12 +38,8 @@ SMALL: dict[str, Any] = {"device": "cpu", "batch_size": 2, "workers": 2, "unit_r
 
 
 def readings(manifest: Manifest) -> list[Reading]:
-    table = scan(manifest).table
-    return [
-        RECIPE.reading(table, row, sample.image, products=(0, 1, 2, 3) if row % 2 else (2,))
-        for row, sample in enumerate(manifest.samples)
-        if sample.image is not None
-    ]
+    products = {row: (0, 1, 2, 3) if row % 2 else (2,) for row in range(len(manifest.samples))}
+    return list(RECIPE.readings(scan(manifest).table, manifest.samples, products))
 
 
 def run(data: Manifest, cache: Path, **settings: Any) -> ExtractResult:

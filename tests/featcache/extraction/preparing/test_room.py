@@ -246,8 +246,8 @@ def watch():
 
 keep_heap()  # as the command does
 manifest, recipe, memory = Manifest.from_source(sys.argv[1]), Recipe(((View(), SpectralSpec()),)), int(sys.argv[3])
-table = scan(manifest).table
-wanted = [recipe.reading(table, row, each.image, products=(0,)) for row, each in enumerate(manifest.samples)]
+products = dict.fromkeys(range(len(manifest.samples)), (0,))
+wanted = list(recipe.readings(scan(manifest).table, manifest.samples, products))
 before, peak, stop, thread = resident(os.getpid()), [0], threading.Event(), threading.Thread(target=watch)
 if sys.argv[2] == "threads":
     reader = ThreadReader(recipe, n_threads=2, n_ahead=4, memory=memory)

@@ -14,6 +14,7 @@ from featcache.dataset.manifest import Manifest
 from featcache.dataset.sample import ImageFile, Sample
 from featcache.dataset.sample_list import SampleList
 from featcache.errors import FeatcacheError
+from featcache.extraction.survey import hashing
 from featcache.extraction.survey.scan import scan
 
 from factories import children, read_manifest, write_dataset
@@ -44,6 +45,28 @@ def test_processes_see_what_threads_see(tmp_path: Path, n_processes: int) -> Non
     assert found.table.files.format.tolist() == alone.table.files.format.tolist()
     again = scan(manifest, memo=memo, processes=processes)
     assert asked == [120, 1] and again.n_read == 1  # the one that is not there
+
+
+def test_readers_of_what_cannot_be_known_start_before_the_files_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, memo = read_manifest(write_dataset(tmp_path / "d", n_captions=4)), tmp_path / "memo.h5"
+    for file in (tmp_path / "d").iterdir():
+        os.utime(file, (time.time() - 3600,) * 2)  # younger ones are not remembered
+    seen: list[object] = []
+    stamp = hashing.stamp_files
+    monkeypatch.setattr(hashing, "stamp_files", lambda *given: (seen.append("look"), stamp(*given))[1])
+
+    def processes(n_files: int) -> int:
+        seen.append(n_files)
+        return 1
+
+    assert scan(manifest, memo=memo, processes=processes).n_read == 12 and seen == [12, "look"]
+    seen.clear()
+    assert scan(manifest, memo=memo, processes=processes).n_read == 0 and seen == ["look"]
+    seen.clear()
+    (tmp_path / "d" / "3-real.png").write_bytes(b"another one")
+    assert scan(manifest, memo=memo, processes=processes).n_read == 1 and seen == ["look", 1]
 
 
 @pytest.mark.slow

@@ -64,6 +64,19 @@ def test_columns_come_first_where_pillow_has_them_first(monkeypatch: pytest.Monk
         np.testing.assert_array_equal(found[0], pixels)
 
 
+def test_shapes_that_were_seen_before_and_those_that_were_forgotten_give_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from featcache.pictures.card import resizing
+
+    way, pictures = Preprocessor(resize=8, crop=(8, 8)), draw([(12, 9), (9, 12), (20, 7), (12, 9)])
+    monkeypatch.setattr(resizing, "_MOST_SIZES", 2)
+    resizer = resizing.CardResizer(way, torch.device("cpu"))
+    for window in (pictures[:2], pictures[1:], pictures, pictures[:1]):
+        found = resizer.resize([torch.from_numpy(each) for each in window])
+        np.testing.assert_array_equal(found, np.stack([way.pixels(Image.fromarray(each)) for each in window]))
+
+
 def test_rows_of_a_picture_may_be_apart() -> None:
     from featcache.pictures.card.resizing import CardResizer
 
