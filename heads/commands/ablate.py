@@ -29,11 +29,10 @@ from heads.commands.options import (
     OutputsList,
     Overwrite,
     SelectBy,
-    ViewNames,
     check_device,
-    view_names,
 )
 from heads.commands.render import notes, print_json, safe, show_checks, show_grid
+from heads.commands.view_options import ViewNames, view_names
 from heads.head.kinds import HEADS
 
 if TYPE_CHECKING:

@@ -13,18 +13,9 @@ from featcache.console import CheckDigests, cache_folder
 from heads.commands.detectors import open_scores
 from heads.commands.folders import has_test, new_run_folder, open_run_store
 from heads.commands.guarantee_lines import print_point, print_sets, told_point
-from heads.commands.options import (
-    VERDICTS,
-    AsJson,
-    Confidence,
-    DatasetName,
-    MaxFnr,
-    MaxFpr,
-    Overwrite,
-    ScoreFiles,
-    ViewName,
-)
+from heads.commands.options import VERDICTS, AsJson, Confidence, DatasetName, MaxFnr, MaxFpr, Overwrite, ScoreFiles
 from heads.commands.render import console, next_command, notes, print_json, safe, show_checks
+from heads.commands.view_options import ViewName
 from heads.errors import HeadsError
 from heads.verdicts.points import BALANCED, OperatingPoint
 

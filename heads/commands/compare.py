@@ -9,18 +9,10 @@ import typer
 
 from featcache.console import CheckDigests, cache_folder
 from heads.commands.detectors import ALL_VIEWS, open_detector, open_scores, parse_views, seen_rows
-from heads.commands.options import (
-    PRINTED,
-    AsJson,
-    DatasetName,
-    PointName,
-    ReportFormat,
-    ScoreFiles,
-    StoredViews,
-    ViewName,
-)
+from heads.commands.options import PRINTED, AsJson, DatasetName, PointName, ReportFormat, ScoreFiles
 from heads.commands.render import console, print_json, safe, show_checks
 from heads.commands.report import comparison_tables, markdown, print_tables
+from heads.commands.view_options import StoredViews, ViewName
 
 if TYPE_CHECKING:
     from heads.evaluation.comparison import Comparison

@@ -38,12 +38,11 @@ from heads.commands.options import (
     Prior,
     ReportFormat,
     ScoreFiles,
-    StoredViews,
-    ViewName,
 )
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.commands.report import markdown, print_tables, report_tables
 from heads.commands.training import TrainCache, Training
+from heads.commands.view_options import StoredViews, ViewName
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file, write_file
 

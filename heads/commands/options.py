@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +17,7 @@ __all__ = [
     "HEAD",
     "PRINTED",
     "TRIALS",
+    "VECTORS",
     "VERDICTS",
     "Abstain",
     "AsJson",
@@ -31,7 +31,6 @@ __all__ = [
     "HeadName",
     "HoldOutAxis",
     "ImageModel",
-    "InvariantTo",
     "LogFile",
     "LossChoice",
     "LossName",
@@ -48,19 +47,14 @@ __all__ = [
     "ReportFormat",
     "ScoreFiles",
     "SelectBy",
-    "StoredViews",
     "TableFormat",
     "TextModel",
     "TrainDevice",
-    "ViewName",
-    "ViewNames",
     "check_device",
-    "further_views",
-    "view_names",
 ]
 
-HEAD, GRID, TRIALS, PRINTED, VERDICTS = "Head", "Grid", "Trials", "What is printed", "Verdicts"
-_VECTORS, _DATA, _PACE = "Vectors", "Data", "Pace"
+HEAD, GRID, TRIALS, PRINTED = "Head", "Grid", "Trials", "What is printed"
+VECTORS, VERDICTS, _DATA, _PACE = "Vectors", "Verdicts", "Data", "Pace"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PRINTED)]
 DatasetName = Annotated[
@@ -70,14 +64,14 @@ DatasetName = Annotated[
 EncoderName = Annotated[
     str | None,
     typer.Option(
-        metavar="E", help="Fingerprint (its beginning) or model, if the cache has several.", rich_help_panel=_VECTORS
+        metavar="E", help="Fingerprint (its beginning) or model, if the cache has several.", rich_help_panel=VECTORS
     ),
 ]
 Outputs = Annotated[
     str | None,
     typer.Option(
         metavar="O,…", help="Which of the stored outputs, e.g. cls or layers:4-8 or layers:all.",
-        rich_help_panel=_VECTORS,
+        rich_help_panel=VECTORS,
     ),
 ]  # fmt: skip
 ImageModel = Annotated[
@@ -99,17 +93,13 @@ OutputsList = Annotated[
     typer.Option(
         metavar="O,…[;…]",
         help="Which of the stored outputs; with 'A;B;C' they are compared with the first.",
-        rich_help_panel=_VECTORS,
+        rich_help_panel=VECTORS,
     ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result at --out; refused if other files are there.")
 ]
 OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file at --out.")]
-ViewName = Annotated[
-    str | None,
-    typer.Option(metavar="V", help="Which stored view of the pictures; default: clean.", rich_help_panel=_VECTORS),
-]
 
 
 # Of the registries: there is no second list that could lack one.
@@ -128,15 +118,6 @@ ScoreFiles = Annotated[
         metavar="NAME=F.csv",
         help="Scores of another detector: sample_id, p_ai, p_GENERATOR …; may be given several times.",
         rich_help_panel=VERDICTS,
-    ),
-]
-StoredViews = Annotated[
-    str | None,
-    typer.Option(
-        "--views",
-        metavar="V,…",
-        help="Several views in one table: names, report, or all that are stored; the first is what flips count from.",
-        rich_help_panel=_VECTORS,
     ),
 ]
 Prior = Annotated[
@@ -163,20 +144,6 @@ MaxFnr = Annotated[
 Confidence = Annotated[
     float, typer.Option(metavar="SHARE", help="How surely each budget is kept.", rich_help_panel=VERDICTS)
 ]
-ViewNames = Annotated[
-    str | None,
-    typer.Option(
-        metavar="V,…", help="Fit on a random one of these stored views per row and epoch, e.g. train.",
-        rich_help_panel=_VECTORS,
-    ),
-]  # fmt: skip
-InvariantTo = Annotated[
-    str | None,
-    typer.Option(
-        metavar="V,…", help="Of head lda, linear: stored views that show what not to see; no label of theirs is used.",
-        rich_help_panel=_VECTORS,
-    ),
-]  # fmt: skip
 
 
 class Abstention(StrEnum):
@@ -281,25 +248,3 @@ def check_device(name: str) -> Literal["cpu", "cuda"]:
     if not torch.cuda.is_available():
         raise HeadsError(f"--device cuda: no CUDA device is available to torch {torch.__version__}; use --device cpu")
     return "cuda"
-
-
-def view_names(given: str | Sequence[str] | None) -> list[str]:
-    """Return the views to fit on; the clean one, on which heads are scored, comes first."""
-    if given is None:
-        return ["clean"]
-    from featcache import expand_views
-    from heads.ablation.request import parse_texts
-
-    names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
-    if "clean" not in names:
-        raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads are scored")
-    return ["clean", *(name for name in names if name != "clean")]
-
-
-def further_views(given: str | None, names: Sequence[str]) -> list[str] | None:
-    """Return the views of ``--invariant-to`` that are not among those to fit on; None: it was not given."""
-    if given is None:
-        return None
-    from featcache import expand_views
-
-    return [view for view in map(str, expand_views(given)) if view not in names]

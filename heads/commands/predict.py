@@ -20,9 +20,9 @@ from heads.commands.options import (
     PointName,
     Prior,
     TableFormat,
-    ViewName,
 )
 from heads.commands.render import console, next_command, print_json, safe, show_checks
+from heads.commands.view_options import ViewName
 from heads.data.tasks import AI
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 
 from featcache.console import CheckDigests
+from heads.commands.fitted import fitted_summary, print_fitted
 from heads.commands.folders import check_encoders, new_run_folder, open_run_store
 from heads.commands.options import AsJson, DatasetName, EncoderName, Overwrite
 from heads.commands.render import console, next_command, notes, print_json, safe, score, show_checks, show_steps
-from heads.commands.train import fitted_summary, print_fitted
 
 __all__ = ["pseudo_label"]
 
