@@ -83,6 +83,7 @@ class CardDecoder:
         chroma = np.where(factors, -(-full // np.maximum(factors, 1)), 0)
         sizes = np.stack([full, chroma, chroma], axis=1)
         planes, starts = self._room(sizes.prod(2).reshape(-1))
+        planes.zero_()  # an engine may leave out what is damaged: then not to be what was there before
         starts = np.where(sizes.all(2), planes.data_ptr() + starts.reshape(-1, 3), 0)
         is_done = self._engine.decode(files, sizes, starts)
         pixels, at = self._room(3 * full.prod(1))
