@@ -80,6 +80,7 @@ class Nvjpeg:
         self._library = ctypes.CDLL(name)
         self._at_once = ctypes.PyDLL(name)  # for calls that are shorter than letting another thread go first
         self._handle, self._state, self._stream = (ctypes.c_void_p() for _ in range(3))
+        self._told: tuple[NDArray[np.uint64], ...] = ()
         weakref.finalize(self, _destroy, self._library, self._handle, self._state, self._stream)
         backend, flags = ctypes.c_int(_HARDWARE), ctypes.c_uint(0)
         _check("open", self._library.nvjpegCreateEx(backend, None, None, flags, ctypes.byref(self._handle)))
@@ -148,13 +149,17 @@ class Nvjpeg:
         return chosen
 
     def _decode_together(self, sources: NDArray[np.uint64], results: NDArray[np.uint64]) -> int:
+        stream = torch.cuda.current_stream()
+        stream.synchronize()  # the state is that of one batch, and what it was told is let go of only now
+        addresses, sizes = np.ascontiguousarray(sources.T)
+        self._told = (addresses, sizes, results)
         n, one_thread, planes = ctypes.c_int(len(sources)), ctypes.c_int(1), ctypes.c_int(_PLANES)
         call = self._library.nvjpegDecodeBatchedInitialize
         _check("prepare", call(self._handle, self._state, n, one_thread, planes))
-        addresses, sizes = np.ascontiguousarray(sources.T)
-        own = (ctypes.c_void_p(each.ctypes.data) for each in (addresses, sizes, results))
-        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        return int(self._library.nvjpegDecodeBatched(self._handle, self._state, *own, stream))
+        own = (ctypes.c_void_p(each.ctypes.data) for each in self._told)
+        return int(
+            self._library.nvjpegDecodeBatched(self._handle, self._state, *own, ctypes.c_void_p(stream.cuda_stream))
+        )
 
 
 def _address(data: Bytes) -> int:

@@ -82,7 +82,9 @@ class Library:
 def open_engine(library: Library, monkeypatch: pytest.MonkeyPatch) -> Nvjpeg:
     for name in ("CDLL", "PyDLL"):
         monkeypatch.setattr(ctypes, name, lambda _: library)
-    monkeypatch.setattr(nvjpeg.torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=77))
+    monkeypatch.setattr(
+        nvjpeg.torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=77, synchronize=lambda: None)
+    )
     return Nvjpeg("libnvjpeg.so")
 
 
