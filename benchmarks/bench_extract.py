@@ -4,7 +4,8 @@
 models (of real size, random weights) under DIR: 2 GB; the rows ``gpu`` and ``gpu-torch`` need another 6 GB, and CUDA.
 
 The row ``card`` does so too: it compares a GPU's decoder and resizing with Pillow, then times reading and extraction.
-It is to be run by itself, and takes pictures of FEATCACHE_TEST_MATERIAL, where that is set.
+It is to be run by itself, and takes pictures of FEATCACHE_TEST_MATERIAL, where that is set. The row ``host`` needs no
+GPU, but 1.4 GB: it measures what is left to the process of an extraction where a GPU does the rest.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.contestant import Contestant
-from benchmarks.extraction_card import bench_card
 from benchmarks.extraction_data import write_data, write_models, write_tiny_data
 from benchmarks.extraction_gpu import bench_gpu
+from benchmarks.extraction_host import bench_host
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
 
 VIEWS = ("clean", "hflip", "jpeg:75", "jpeg:50", "blur:1", "noise:0.05", "brightness:0.5", "rescale:0.5")
@@ -249,7 +250,13 @@ def _bench_gpu(setup: Setup, *, resize: Literal["pillow", "torch"]) -> list[Meas
     return bench_gpu(setup.folder, resize=resize, is_quick=setup.is_quick)
 
 
+def _bench_host(setup: Setup) -> list[Measure]:
+    return bench_host(setup.folder, rounds=setup.rounds, is_quick=setup.is_quick)
+
+
 def _bench_card(setup: Setup) -> Iterator[Measure]:
+    from benchmarks.extraction_card import bench_card  # needs Triton
+
     return bench_card(setup.folder, is_quick=setup.is_quick)
 
 
@@ -264,7 +271,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-extract-", dir=options.folder))
     setup = Setup(folder, options.rounds, 2 if options.quick else options.scenes, options.quick)
-    rows: dict[str, Callable[[Setup], Iterable[Measure]]] = {**ROWS, "card": _bench_card}
+    rows: dict[str, Callable[[Setup], Iterable[Measure]]] = {**ROWS, "card": _bench_card, "host": _bench_host}
     rows |= {name: partial(_bench_gpu, resize=resize) for name, resize in GPU_ROWS.items()}
     native = "multiplies" if has_native_bfloat16() else "emulates"
     said = "" if options.rows == ",".join(ROWS) else f"--rows {options.rows}"
