@@ -45,7 +45,7 @@ def test_pictures_that_are_not_decoded_or_misnamed_are_left_out_with_the_reason(
     (tmp_path / "8.txt").unlink()
     found = left(Manifest.from_source(tmp_path))
     assert set(found) == {"2.DNG", "a/3.psd", "4.svg", "5.jpg_large", "6.download"}
-    assert "convert them" in found["2.DNG"] == found["4.svg"]
+    assert "convert to PNG" in found["2.DNG"] == found["4.svg"]
     assert "rename them" in found["6.download"] == found["5.jpg_large"]
 
 
