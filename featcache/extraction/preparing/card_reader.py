@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -86,6 +86,10 @@ class CardReader:
         self._loaders.__exit__(kind, error, trace)
         self._lane.shutdown(wait=True)
         self._others.__exit__(kind, error, trace)
+
+    def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
+        """Return what the card makes of a picture, and what the others do: each decodes it for itself."""
+        return self._card.divide(products)
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 from featcache.encoders.loading import is_cuda
@@ -47,6 +47,10 @@ class Reader(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
+        """Return which of the products of a picture are to be asked for together: a reading for each part."""
+        ...
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order; None among them: no more before some came of those."""

@@ -15,51 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featcache.errors import FeatcacheError
+from featcache.pictures.nvjpeg_library import NvjpegError
 
-__all__ = ["Nvjpeg", "NvjpegError"]
+__all__ = ["Nvjpeg"]
 
 _HARDWARE = 3
 _PLANES = 1
 _MOST_PLANES = 4
-_NO_ENGINE = frozenset({7, 9})
 _REFUSALS = frozenset({3, 4, 9, 10})
 """Bad, or not supported, or incomplete: the fault of a file."""
-_STATUS = (
-    "success",
-    "not initialised",
-    "invalid parameter",
-    "bad JPEG",
-    "JPEG not supported",
-    "allocator failure",
-    "execution failed",
-    "architecture mismatch",
-    "internal error",
-    "implementation not supported",
-    "incomplete bitstream",
-)
-
 Bytes = bytes | memoryview
-
-
-class NvjpegError(FeatcacheError):
-    """nvJPEG did not do what it was told.
-
-    Attributes
-    ----------
-    status : int
-        What it returned.
-    """
-
-    def __init__(self, what: str, status: int) -> None:
-        self.status = status
-        reason = _STATUS[status] if status < len(_STATUS) else f"status {status}"
-        super().__init__(f"nvJPEG: {what}: {reason}")
-
-    @property
-    def is_no_engine(self) -> bool:
-        """Whether the GPU is one that has none."""
-        return self.status in _NO_ENGINE
 
 
 class Nvjpeg:

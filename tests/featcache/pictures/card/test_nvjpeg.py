@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from featcache.pictures.card import nvjpeg
-from featcache.pictures.card.nvjpeg import Nvjpeg, NvjpegError
+from featcache.pictures.card.nvjpeg import Nvjpeg
+from featcache.pictures.nvjpeg_library import NvjpegError
 
 SOUND, UNSUPPORTED, NO_JPEG, BAD = b"sound", b"unsupported", b"no JPEG", b"bad"
 
