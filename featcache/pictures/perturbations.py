@@ -24,7 +24,7 @@ from featcache.pictures.decode import MAX_PIXELS
 from featcache.pictures.quiet import quietly
 from featcache.pictures.strips import by_strips, to_array
 
-__all__ = ["PERTURBATIONS", "blur", "brightness", "crop", "hflip", "jpeg", "noise", "rescale"]
+__all__ = ["PERTURBATIONS", "blur", "brightness", "crop", "hflip", "jpeg", "noise", "noise_table", "rescale"]
 
 Apply: TypeAlias = Callable[[Image.Image, float, bytes], Image.Image]
 
@@ -88,7 +88,7 @@ def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     16-bit word of Philox 4x64 under the seed (little-endian words, rows first), so it ends at 4.3 sigma.
     Source: Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011.
     """
-    table = np.rint(value * 255 * _quantiles()).astype(np.int16)
+    table = noise_table(value)
     generator = _generator(seed)
 
     def add_noise(top: int, bottom: int) -> Image.Image:
@@ -102,6 +102,11 @@ def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
         return Image.fromarray(levels)
 
     return by_strips(picture.size, add_noise, multiple=4)  # each strip takes whole words
+
+
+def noise_table(value: float) -> NDArray[np.int16]:
+    """Return what `noise` adds to a level for each 16-bit word, (65536,)."""
+    return np.rint(value * 255 * _quantiles()).astype(np.int16)
 
 
 def brightness(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
