@@ -140,7 +140,7 @@ class PictureFeed:
 
     def _doubt(self, doubt: Doubt) -> None:
         """Tell once of each kind that a decoder is not trusted with."""
-        found = doubt.decoder, doubt.kind, doubt.is_wrong
+        found = doubt.decoder or doubt.reason, doubt.kind, doubt.is_wrong
         if found not in self._doubted:
             self._doubted.add(found)
             for group in self._open.values():

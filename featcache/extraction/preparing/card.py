@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.encoders.vision import ImageSpec
+from featcache.encoders.base import device_preprocessor
 from featcache.extraction.preparing.card_loading import Loaded, load_picture
 from featcache.extraction.preparing.card_trust import Trust
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.cuda import Stream
 
+    from featcache.pictures.preprocess import Preprocessor
     from featcache.pictures.views import View
 
 __all__ = ["BatchDecoder", "Card", "Resizer"]
@@ -187,6 +188,7 @@ class Card:
                 for (reading, loaded), each in zip(work, made, strict=True)
             ]
         # Behind the block: its traceback would keep what the device has in memory.
+        self._make_room()
         if len(work) > 1:
             middle = len(work) // 2
             return [*self._try(work[:middle]), *self._try(work[middle:])]
@@ -195,6 +197,13 @@ class Card:
             self.is_given_up = True
             self.doubts.append(Doubt(self.decoder.name, f"failed {_MOST_FAILURES} times, at last with {failure}", None))
         return [None]
+
+    def _make_room(self) -> None:
+        """Give back what torch keeps for itself: decoders take memory beside it."""
+        if self._stream is not None:
+            import torch
+
+            torch.cuda.empty_cache()
 
     def _make(self, work: Sequence[tuple[Reading, Loaded]]) -> list[_Made | None]:
         """Decode, turn and resize pictures together; return the products of each and its times."""
@@ -245,12 +254,12 @@ class Card:
         return way
 
     @staticmethod
-    def products_of(recipe: Recipe) -> dict[int, ImageSpec]:
+    def products_of(recipe: Recipe) -> dict[int, Preprocessor]:
         """Return the products that a device could make: of pictures at full size, resized, under views but JPEG."""
         if recipe.at_least is not None:
             return {}
-        products = enumerate(recipe.products)
-        return {i: spec for i, (view, spec) in products if _is_made(view) and isinstance(spec, ImageSpec)}
+        found = {i: device_preprocessor(spec) for i, (view, spec) in enumerate(recipe.products) if _is_made(view)}
+        return {i: preprocessor for i, preprocessor in found.items() if preprocessor is not None}
 
 
 def _is_made(view: View) -> bool:
@@ -271,6 +280,4 @@ def _parts(work: Sequence[tuple[Reading, Loaded]]) -> Iterator[Sequence[tuple[Re
 
 
 def _upright(picture: Tensor | None, loaded: Loaded) -> Tensor | None:
-    """Turn a picture to stand upright; None of one that is not of the size that the header states."""
-    size = loaded.header.height, loaded.header.width, 3
-    return turn_picture(picture, loaded.turn) if picture is not None and picture.shape == size else None
+    return None if picture is None else turn_picture(picture, loaded.turn)

@@ -14,7 +14,6 @@ from featcache.extraction.preparing.card import Card, Resizer
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.pictures.jpeg_kind import read_jpeg_header
 from featcache.pictures.nvjpeg_library import NvjpegError, find_nvjpeg, nvjpeg_advice
-from featcache.pictures.preprocess import Preprocessor
 
 __all__ = ["CardMissing", "check_card", "find_card"]
 
@@ -86,9 +85,9 @@ def _open_card(recipe: Recipe, options: ExtractOptions, library: str) -> Card:
 
     device = torch.device(resolve_device(options.device))
     resizers: dict[int, Resizer] = {}
-    for number, spec in Card.products_of(recipe).items():
-        preprocessor = spec.preprocessor
-        if isinstance(preprocessor, Preprocessor) and CardResizer.takes(preprocessor):
+    for number, preprocessor in Card.products_of(recipe).items():
+        view, _ = recipe.products[number]
+        if CardViews.takes(view) and CardResizer.takes(preprocessor):
             resizers[number] = CardResizer(preprocessor, device)
     with torch.cuda.device(device):
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -103,9 +102,10 @@ def _try_out(card: Card) -> str:
     levels = np.random.default_rng(0).integers(0, 256, (*_DRAWN, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=90)
-    header = read_jpeg_header(file.getvalue())
+    data = file.getvalue()
+    header = read_jpeg_header(data)
     assert header is not None
-    (picture,) = card.decoder.decode([file.getvalue()], [header])
+    (picture,) = card.decoder.decode([data], [header])
     if picture is None:
         return "its engine takes no plain JPEG"
     with Image.open(file) as opened:

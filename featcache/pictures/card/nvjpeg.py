@@ -21,6 +21,8 @@ __all__ = ["Nvjpeg"]
 
 _HARDWARE = 3
 _PLANES = 1
+_FACTORS = {0: (1, 1), 1: (1, 2), 2: (2, 2), 3: (2, 1), 6: (0, 0)}
+"""Pixels that a value of chroma stands for, down and across, by ``nvjpegChromaSubsampling_t``; 0 of a grey picture."""
 _MOST_PLANES = 4
 _REFUSALS = frozenset({3, 4, 9, 10})
 """Bad, or not supported, or incomplete: the fault of a file."""
@@ -87,19 +89,29 @@ class Nvjpeg:
         sources = np.array([(_address(data), len(data)) for data in files], np.uint64).reshape(-1, 2)
         results = np.zeros((len(files), 2, _MOST_PLANES), np.uint64)  # nvjpegImage_t: addresses, bytes a row
         results[:, 0, :3], results[:, 1, :3] = addresses, sizes[..., 1]
-        taken = [i for i, source in enumerate(sources.tolist()) if self._takes(*source)]
+        asked = zip(sources.tolist(), sizes.tolist(), strict=True)
+        taken = [i for i, ((address, size), planes) in enumerate(asked) if self._takes(address, size, planes)]
         done = set(self._decode(taken, sources, results))
         return [i in done for i in range(len(files))]
 
-    def _takes(self, address: int, size: int) -> bool:
+    def _takes(self, address: int, size: int, planes: list[list[int]]) -> bool:
+        """Ask whether the engine decodes a file, and into planes of these sizes: it writes by its own reading of it."""
         parsed = self._at_once.nvjpegJpegStreamParseHeader(
             self._handle, ctypes.c_void_p(address), ctypes.c_size_t(size), self._stream
         )
         if parsed:
             return False
-        answer = ctypes.c_int(-1)
-        asked = self._at_once.nvjpegDecodeBatchedSupported(self._handle, self._stream, ctypes.byref(answer))
-        return not asked and answer.value == 0
+        answer, width, height, sampling = ctypes.c_int(-1), ctypes.c_uint(), ctypes.c_uint(), ctypes.c_int(-1)
+        failed = (
+            self._at_once.nvjpegDecodeBatchedSupported(self._handle, self._stream, ctypes.byref(answer))
+            or self._at_once.nvjpegJpegStreamGetFrameDimensions(self._stream, ctypes.byref(width), ctypes.byref(height))
+            or self._at_once.nvjpegJpegStreamGetChromaSubsampling(self._stream, ctypes.byref(sampling))
+        )
+        if failed or answer.value or sampling.value not in _FACTORS:
+            return False
+        down, across = _FACTORS[sampling.value]
+        chroma = [-(-height.value // down), -(-width.value // across)] if down else [0, 0]
+        return planes == [[height.value, width.value], chroma, chroma]
 
     def _decode(self, chosen: list[int], sources: NDArray[np.uint64], results: NDArray[np.uint64]) -> list[int]:
         """Decode some files; where there is one among them that cannot be, halves of them. Returns those that were."""

@@ -40,6 +40,10 @@ class Spec(ImageSpec):
     def __init__(self) -> None:
         object.__setattr__(self, "preprocessor", Preprocessor(resize=8, crop=(8, 8)))
 
+    @property
+    def device_preprocessor(self) -> Preprocessor:
+        return self.preprocessor
+
 
 RECIPE = Recipe(((parse_view("clean"), Spec()),))
 
