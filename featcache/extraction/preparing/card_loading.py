@@ -18,10 +18,10 @@ from featcache.pictures.decode import MAX_PIXELS
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind, read_jpeg_header
 from featcache.pictures.orientation import TURNS, orientation_of
 from featcache.pictures.quiet import quietly
+from featcache.pictures.resample import TALL
 
 __all__ = ["Loaded", "Refused", "load_picture"]
 
-_MAX_ASPECT = 100  # Pillow before 13 resamples the rows of narrower ones first: other pixels
 _FILL, _STUFFED, _END = 0xFF, 0x00, 0xD9
 _RESTARTS = (0xD0, 0xD7)
 
@@ -85,7 +85,7 @@ def load_picture(image: ImageSource, key: bytes, is_out: Callable[[JpegKind], bo
         return Refused(format_of_bytes(data[:HEAD_BYTES]) or "unknown")
     kind = header.kind
     short, long = sorted((header.width, header.height))
-    if is_out(kind) or short * long > MAX_PIXELS or long > _MAX_ASPECT * short:
+    if is_out(kind) or short * long > MAX_PIXELS or long > TALL * short:  # it may be turned
         return Refused(str(kind), kind)
     if not _is_ended(data, header.scan):
         return Refused("refused", kind)
