@@ -167,12 +167,15 @@ class Card:
             return [prepared for part in _parts(work) for prepared in self._try(part)]
 
     def fetch(self, made: Prepared) -> dict[int, NDArray[np.uint8]]:
-        """Return what the device made of a picture, in the memory of the host."""
-        with self.working():  # on another stream it would wait for the forwards there
-            return {
-                product: own if isinstance(own, np.ndarray) else own.cpu().numpy()
-                for product, own in made.inputs.items()
-            }
+        """Return what the device made of a picture, in the memory of the host; nothing if it fails."""
+        try:
+            with self.working():  # on another stream it would wait for the forwards there
+                return {
+                    product: own if isinstance(own, np.ndarray) else own.cpu().numpy()
+                    for product, own in made.inputs.items()
+                }
+        except Exception:  # whatever a driver raises
+            return {}
 
     def _try(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
         if self.is_given_up:

@@ -18,10 +18,10 @@ from featcache.pictures.decode import MAX_PIXELS
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind, read_jpeg_header
 from featcache.pictures.orientation import TURNS, orientation_of
 from featcache.pictures.quiet import quietly
+from featcache.pictures.resample import TALL
 
 __all__ = ["Loaded", "Refused", "is_for_card", "load_picture"]
 
-_MAX_ASPECT = 100  # Pillow before 13 resamples the rows of narrower ones first: other pixels
 _FILL, _STUFFED, _END = 0xFF, 0x00, 0xD9
 _RESTARTS = (0xD0, 0xD7)
 
@@ -100,7 +100,7 @@ def load_picture(image: ImageSource, key: bytes, is_out: Callable[[JpegKind], bo
 def is_for_card(header: JpegHeader) -> bool:
     """Tell whether a picture has a size that a GPU resizes as Pillow does."""
     short, long = sorted((header.width, header.height))
-    return short * long <= MAX_PIXELS and long <= _MAX_ASPECT * short
+    return short * long <= MAX_PIXELS and long <= TALL * short  # it may be turned
 
 
 def _is_ended(data: bytes, scan: int) -> bool:

@@ -179,12 +179,14 @@ class CardReader:
         finally:
             self._loaders.free(load)
         for (place, _), prepared in zip(chosen, made, strict=True):
+            if prepared is not None and place in window.checks:
+                # Not in the main thread, which would wait for the forwards that it began.
+                window.fetched[place] = fetched = self._card.fetch(prepared)
+                prepared = prepared if fetched else None
             if prepared is None:
                 window.whys[place] = self._untrusted or "refused"
             else:
                 window.made[place] = prepared
-                if place in window.checks:  # not in the main thread, which would wait for the forwards that it began
-                    window.fetched[place] = self._card.fetch(prepared)
 
     @property
     def _untrusted(self) -> str:
