@@ -78,6 +78,7 @@ def run(
 
     monkeypatch.setattr(card_reader, "_WINDOW", 8)
     monkeypatch.setattr(reader, "find_card", find)
+    monkeypatch.setattr(reader, "_LEAST_FOR_CARD", N)
     monkeypatch.setattr(checks, "check_card", lambda *_: None)
     monkeypatch.setattr(checks, "find_decoder", lambda _: None)
     monkeypatch.setattr(work, "find_decoder", lambda _: settings.get("beside"))
