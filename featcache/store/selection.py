@@ -196,7 +196,8 @@ def check_selection(cache: Cache, widths: Widths, selection: Selection, document
         if name not in stored:
             known = f"it has outputs: {abbreviate(stored)}"
             producer = cache.producers[selection.fingerprint]
-            hint = hint_at_extract(cache, [producer], f"--{selection.modality}-outputs", name)
+            lacking = abbreviate(set(selection.outputs) - stored.keys()).replace(", ", ",")
+            hint = hint_at_extract(cache, [producer], f"--{selection.modality}-outputs", lacking)
             raise FingerprintMismatch(f"{owner} is not in cache {str(cache.path)!r}; {known}; {hint}")
         if stored[name] != width:
             raise FingerprintMismatch(

@@ -138,6 +138,10 @@ def test_what_a_head_was_fitted_on_and_a_cache_lacks_is_told_with_what_it_has(fi
     for changes, told in (
         ({"view": "it's"}, r"is not in cache .*those of views: 'clean', 'hflip'; .*--views 'it'\"'\"'s' --cache"),
         ({"outputs": ("layers:7",)}, r"is not in cache .*it has outputs: \S+; .*--image-outputs layers:7 --cache"),
+        (
+            {"outputs": ("layers:7", "mean", "layers:8", "layers:9"), "widths": (4, 4, 4, 4)},
+            r"'layers:7', .* is not in cache .*--image-outputs mean,layers:7\.\.9 --cache",
+        ),
         ({"widths": (99,)}, r"has \d+ columns in cache .*, expected 99$"),
     ):
         with pytest.raises(FingerprintMismatch, match=told):
