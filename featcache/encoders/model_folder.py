@@ -285,6 +285,7 @@ def _download(name: str, revision: str | None, variant: str | None) -> Path:
         reason = " ".join(str(cause).split())[:300]
         at = f" at revision {revision!r}" if revision else ""
         raise ModelError(
-            f"model {name!r}{at} could not be fetched from the hub: {reason}; a local folder works without network"
+            f"model {name!r}{at} is no folder here and could not be fetched from the hub: {reason}; "
+            "a local folder works without network"
         ) from None
     return path
