@@ -148,9 +148,7 @@ def test_what_the_hub_does_not_have_is_one_clear_error(
     hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     write_model(tmp_path / "hub")
-    with pytest.raises(
-        ModelError, match=r"is no folder here and could not be fetched.*local folder works without"
-    ):
+    with pytest.raises(ModelError, match=r"is no folder here and could not be fetched.*local folder works without"):
         fetch(model, tmp_path, monkeypatch)
 
 
