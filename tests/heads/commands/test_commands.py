@@ -28,6 +28,7 @@ from heads.commands.likeness_lines import print_statement
 from heads.commands.render import probability, safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
+from heads.files.chained_log import check_log
 from heads.runs.run import load_run
 from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 
@@ -782,3 +783,14 @@ def test_two_runs_begun_in_one_second_get_two_folders(tmp_path: Path, monkeypatc
         folders.append(new_run_folder(None))
         folders[-1].mkdir(parents=True)
     assert len(set(folders)) == 4 and new_run_folder(tmp_path / "given") == tmp_path / "given"
+
+
+def test_names_that_no_text_can_hold_leave_a_log_whole(tmp_path: Path, encoder: None) -> None:
+    good, odd = tmp_path / "good.png", tmp_path / "b\udcff.png"
+    good.write_text("1")
+    odd.write_text("odd")
+    log = tmp_path / "log.jsonl"
+    words = [word for picture in (good, odd) for word in ("--image", picture)]
+    assert call("detect", "run", *words, "--log", log).exit_code == 3
+    assert check_log(log).n == 2
+    assert "b\\udcff.png: not a picture" in json.loads(log.read_text().splitlines()[1])["error"]
