@@ -57,6 +57,7 @@ class Claims:
         self._root = root
         self._timeout = timeout
         self._held: dict[str, tuple[int, int] | None] = {}
+        self._unclaimed: set[str] = set()
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -92,10 +93,17 @@ class Claims:
         except OSError:
             # No claim can be made here: work without.
             self._held.pop(unit, None)
+            self._unclaimed.add(unit)
             return True
 
     def holds(self, unit: str) -> bool:
-        """Whether a claim was taken and not lost since: who beats for too long not at all loses it to another."""
+        """Whether a claim was taken and not lost since: who beats for too long not at all loses it to another.
+
+        So it is of a unit that is worked on without one, as none can be made here.
+        """
+        return unit in self._unclaimed or self._is_ours(unit)
+
+    def _is_ours(self, unit: str) -> bool:
         path = self._path(unit)
         try:
             # The owner too: the file of who took it over may have got the number of ours.
@@ -106,9 +114,10 @@ class Claims:
     def release(self, unit: str) -> None:
         """Give up a claim; nothing happens if it was lost."""
         with suppress(OSError):
-            if self.holds(unit):
+            if self._is_ours(unit):
                 self._path(unit).unlink()
         self._held.pop(unit, None)
+        self._unclaimed.discard(unit)
 
     def _path(self, unit: str) -> Path:
         return self._folder / f"{unit}{SUFFIX}"
@@ -123,6 +132,7 @@ class Claims:
             del self._held[unit]
             return False
         self._held[unit] = _inode(path)
+        self._unclaimed.discard(unit)
         return True
 
     def _is_abandoned(self, unit: str) -> bool:
@@ -145,7 +155,7 @@ class Claims:
         while not self._ended.wait(self._timeout / _BEATS_A_TIMEOUT):
             for unit in tuple(self._held):
                 with suppress(OSError):
-                    if self.holds(unit):
+                    if self._is_ours(unit):
                         os.utime(self._path(unit), follow_symlinks=False)
 
 

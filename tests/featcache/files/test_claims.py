@@ -164,8 +164,18 @@ def test_what_is_no_file_is_no_claim(tmp_path: Path) -> None:
 def test_where_no_claim_can_be_made_the_work_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "claims").write_text("a file where the folder should be")
     with Claims(tmp_path / "claims", timeout=60, root=tmp_path) as claims:
-        assert claims.take("u")
+        assert not claims.holds("u") and claims.take("u") and claims.holds("u")
         claims.release("u")
+        assert not claims.holds("u")
+
+
+def test_an_extraction_without_claims_looks_for_no_shards_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, cache = read_manifest(write_dataset(tmp_path / "d")), make_cache(tmp_path / "c")
+    (cache.path / "claims").write_text("a file where the folder should be")
+    monkeypatch.setattr("featcache.extraction.encoding.side.Side._missing", None)
+    assert extract(data, cache, [IMAGE], options=QUICK).n_encoded == 18
 
 
 def test_claims_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path: Path) -> None:
