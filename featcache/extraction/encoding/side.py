@@ -15,6 +15,7 @@ from featcache.cache.folder import Cache, unit_name
 from featcache.cache.samples import SampleTable
 from featcache.cache.shard import SUFFIX, ShardHeader, read_shard
 from featcache.cache.shard_writing import write_shard
+from featcache.errors import ShardError
 from featcache.extraction.encoding.job import EncodedUnit, Job
 from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import Plan, WorkUnit
@@ -176,13 +177,26 @@ class Side:
 
     def _missing(self, encoded: EncodedUnit) -> EncodedUnit:
         """Return what is stored nowhere of what came of a unit, under the name that a plan made now would give it."""
-        unit, shards = encoded.unit, ShardSet.open(self._cache, self.plan.spec.fingerprint, self.plan.view)
+        unit = encoded.unit
         keys = self.keys[unit.contents]
-        lacks = ~np.stack([shards.contains(output, keys) for output in unit.outputs]).all(axis=0)
-        fresh = np.isin(encoded.rows, unit.contents[lacks])
+        try:
+            shards = ShardSet.open(self._cache, self.plan.spec.fingerprint, self.plan.view)
+            lacks = ~np.stack([shards.contains(output, keys) for output in unit.outputs]).all(axis=0)
+        except ShardError:
+            # Another writer's shard cannot be read: what is stored twice is sound, what is lost is not.
+            return self._under_own_name(encoded)
+        return self._only(encoded, unit.contents[lacks])
+
+    def _under_own_name(self, encoded: EncodedUnit) -> EncodedUnit:
+        """Return what came of a unit under the name of these rows alone, but for those that are stored under it."""
+        unit = self._rest(encoded.unit, encoded.rows)
+        stored, _ = self._done_since(unit)
+        return self._only(encoded, encoded.rows[~stored])
+
+    def _only(self, encoded: EncodedUnit, contents: NDArray[np.int64]) -> EncodedUnit:
+        fresh = np.isin(encoded.rows, contents)
         vectors = {output: vectors[fresh] for output, vectors in encoded.vectors.items()}
-        rest = self._rest(unit, unit.contents[lacks])
-        return replace(encoded, unit=rest, rows=encoded.rows[fresh], vectors=vectors)
+        return replace(encoded, unit=self._rest(encoded.unit, contents), rows=encoded.rows[fresh], vectors=vectors)
 
     def record_failures(self) -> None:
         """Put on record what failed in units that are not going to be published: only the rest is planned again."""
