@@ -28,6 +28,8 @@ from featcache.store.shard_set import ShardSet
 
 __all__ = ["Side"]
 
+_TRIES = 3
+
 
 class Side:
     """One encoder under one view; used once.
@@ -158,11 +160,11 @@ class Side:
         started = time.perf_counter()
         name = encoded.unit.name
         # Whoever was at work on the same unit may have published less of it under its name, or more under others.
-        if not (claims.holds(name) and self._write(encoded)):
-            self._write(self._missing(encoded))
+        is_whole = claims.holds(name) and self._write(encoded)
+        n_stored = len(encoded.rows) if is_whole else self._write_missing(encoded)
         # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
         self._record(name, encoded.failures, stored=encoded.rows)
-        self._n_encoded += len(encoded.rows)
+        self._n_encoded += n_stored
         self._failures += encoded.failures
         claims.release(name)
         self._write_seconds += time.perf_counter() - started
@@ -174,6 +176,18 @@ class Side:
         header = ShardHeader(self.plan.spec.fingerprint.digest, self.plan.view, self._storage_dtype)
         keys, path = self.keys[encoded.rows], self._shard_path(encoded.unit.name)
         return write_shard(path, header, keys, encoded.vectors, root=self._cache.path, decoders=encoded.decoders)
+
+    def _write_missing(self, encoded: EncodedUnit) -> int:
+        """Publish what is stored nowhere of what came of a unit; returns how many of its rows are stored then."""
+        left = encoded
+        for _ in range(_TRIES):
+            left = self._missing(left)
+            if self._write(left):
+                return len(encoded.rows)
+            # Another has published under that name meanwhile, perhaps fewer rows.
+        left = self._under_own_name(left)
+        lost = 0 if self._write(left) else len(self._under_own_name(left).rows)
+        return len(encoded.rows) - lost
 
     def _missing(self, encoded: EncodedUnit) -> EncodedUnit:
         """Return what is stored nowhere of what came of a unit, under the name that a plan made now would give it."""
