@@ -83,6 +83,8 @@ class Claims:
             False if there is a claim whose owner seems to live. Asked again and again, the answer becomes True when
             the claim is gone, its owner is known to be dead, or its heartbeat has stood still for too long.
         """
+        if self._is_ours(unit):
+            return True
         try:
             if self._create(unit):
                 return True
@@ -127,9 +129,11 @@ class Claims:
         note = {"format_version": FORMAT_VERSION, **asdict(Owner.current())}
         note["time"] = datetime.now(UTC).isoformat(timespec="seconds")
         # Held before it is there: who is interrupted in between must not leave it behind.
+        earlier = {unit: self._held[unit]} if unit in self._held else {}
         self._held[unit] = None
         if not create_exclusive(path, json.dumps(note).encode(), root=self._root):
             del self._held[unit]
+            self._held |= earlier  # our own may be there, and not be read for a moment
             return False
         self._held[unit] = _inode(path)
         self._unclaimed.discard(unit)

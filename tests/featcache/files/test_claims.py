@@ -153,6 +153,24 @@ def test_a_claim_is_held_until_it_is_given_up_lost_or_taken_over(tmp_path: Path)
         assert not claims.holds("v")
 
 
+@pytest.mark.parametrize("n_errors", [1, 2, 3])
+def test_a_claim_of_ours_that_cannot_be_read_for_a_moment_stays_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_errors: int
+) -> None:
+    read, n_asked = claims_module.read_owner, []
+
+    def disturbed(path: Path) -> Owner | None:
+        n_asked.append(path)
+        return None if len(n_asked) <= n_errors else read(path)
+
+    with Claims(tmp_path, timeout=60, root=tmp_path) as claims:
+        assert claims.take("u")
+        monkeypatch.setattr(claims_module, "read_owner", disturbed)
+        assert not claims.holds("u") and claims.take("u") == (n_errors == 1)
+        assert claims.holds("u")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_file_is_no_claim(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "link.json").symlink_to("/dev/zero")
