@@ -90,9 +90,9 @@ class CardViews:
     def _brightness(self, pictures: _Pictures, value: float, seeds: _Seeds) -> list[Tensor]:
         table = send(np.array(brightness_table(value), np.uint8), self._device)
         levels = torch.cat([picture.reshape(-1) for picture in pictures])
-        for part in levels.split(_LEVELS_AT_ONCE):
+        for part in torch.split(levels, _LEVELS_AT_ONCE):
             torch.index_select(table, 0, part.int(), out=part)
-        parts = levels.split([picture.numel() for picture in pictures])
+        parts = torch.split(levels, [picture.numel() for picture in pictures])
         return [part.view(picture.shape) for part, picture in zip(parts, pictures, strict=True)]
 
     def _crop(self, pictures: _Pictures, value: float, seeds: _Seeds) -> list[Tensor]:
