@@ -36,6 +36,7 @@ __all__ = [
     "hflip",
     "jpeg",
     "noise",
+    "noise_table",
     "portion",
     "rescale",
 ]
@@ -111,7 +112,7 @@ def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     16-bit word of Philox 4x64 under the seed (little-endian words, rows first), so it ends at 4.3 sigma.
     Source: Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011.
     """
-    table = np.rint(value * 255 * _quantiles()).astype(np.int16)
+    table = noise_table(value)
     generator = _generator(seed)
 
     def add_noise(top: int, bottom: int) -> Image.Image:
@@ -125,6 +126,11 @@ def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
         return Image.fromarray(levels)
 
     return by_strips(picture.size, add_noise, multiple=4)  # each strip takes whole words
+
+
+def noise_table(value: float) -> NDArray[np.int16]:
+    """Return what `noise` adds to a level for each 16-bit word, (65536,)."""
+    return np.rint(value * 255 * _quantiles()).astype(np.int16)
 
 
 def brightness(picture: Image.Image, value: float, seed: bytes) -> Image.Image:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from featcache.pictures.card.blur_kernels import BLUR_BLOCK, BLUR_FIELDS, blur_columns, blur_rows
-from featcache.pictures.card.memory import allocate, allocate_pictures
+from featcache.pictures.card.memory import alike, allocate, allocate_pictures
 from featcache.pictures.card.taps import send
 
 __all__ = ["blur_pictures"]
@@ -39,8 +39,9 @@ def blur_pictures(pictures: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
     first[:, 0], first[:, 1] = [picture.data_ptr() for picture in pictures], middles
     first[:, 2], first[:, 3:] = [picture.stride(0) for picture in pictures], sizes
     second[:, 0], second[:, 1], second[:, 2], second[:, 3:] = middles, results, 3 * sizes[:, 1], sizes
-    height, width = sizes.max(0).tolist()
-    grid = (len(pictures), height, -(-3 * width // BLUR_BLOCK))
-    blur_rows[grid](send(first, device), weights, RADIUS=radius)
-    blur_columns[grid](send(second, device), weights, RADIUS=radius)
+    for own in alike(*sizes.T):
+        height, width = sizes[own].max(0).tolist()
+        grid = (len(own), height, -(-3 * width // BLUR_BLOCK))
+        blur_rows[grid](send(first[own], device), weights, RADIUS=radius)
+        blur_columns[grid](send(second[own], device), weights, RADIUS=radius)
     return blurred

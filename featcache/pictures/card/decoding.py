@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache.pictures.card.kernels import COLOUR_BLOCK, COLOUR_FIELDS, make_colours
-from featcache.pictures.card.memory import allocate, allocate_pictures
+from featcache.pictures.card.memory import alike, allocate, allocate_pictures
 from featcache.pictures.card.taps import send
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
@@ -91,8 +91,8 @@ class CardDecoder:
         orders[:, :3], orders[:, 3], orders[:, 4:6] = starts, addresses, full
         orders[:, 6:8], orders[:, 8:] = chroma, factors
         done = np.flatnonzero(is_done)
-        if len(done):
-            height, width = full[done].max(0)
-            grid = (len(done), int(height), -(-int(width) // COLOUR_BLOCK))
-            make_colours[grid](send(orders[done], self._device))
+        for own in alike(*full[done].T) if len(done) else ():
+            height, width = full[done[own]].max(0)
+            grid = (len(own), int(height), -(-int(width) // COLOUR_BLOCK))
+            make_colours[grid](send(orders[done[own]], self._device))
         return [picture if each else None for picture, each in zip(pictures, is_done, strict=True)]

@@ -1,13 +1,15 @@
-"""Memory of a device for many arrays at once: one allocation, and views into it."""
+"""Many pictures at once: one allocation for all, and launches of those that are about as large."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["allocate", "allocate_pictures"]
+__all__ = ["alike", "allocate", "allocate_pictures"]
 
 _ALIGNMENT = 256
 
@@ -30,3 +32,14 @@ def allocate_pictures(sizes: NDArray[np.int64], device: torch.device) -> tuple[l
         for (height, width), start in zip(sizes.tolist(), starts.tolist(), strict=True)
     ]
     return pictures, memory.data_ptr() + starts
+
+
+def alike(*sizes: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """Divide pictures by their sizes (n,), each within a factor of four.
+
+    A launch has as many programs for each picture as for the largest, so one that is odd is launched by itself.
+    """
+    classes = np.stack([np.frexp(each)[1] // 2 for each in sizes], axis=1)
+    _, numbers = np.unique(classes, axis=0, return_inverse=True)
+    for number in range(int(numbers.max()) + 1):
+        yield np.flatnonzero(numbers == number)

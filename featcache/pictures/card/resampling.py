@@ -12,6 +12,7 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from featcache.pictures.card.kernels import BLOCK, ORDER, resample_columns, resample_rows
+from featcache.pictures.card.memory import alike
 from featcache.pictures.card.taps import Axis, Taps, make_taps, round_up, send
 from featcache.pictures.placement import Placement
 from featcache.pictures.resample import are_rows_first, pass_order
@@ -19,6 +20,7 @@ from featcache.pictures.resample import are_rows_first, pass_order
 __all__ = ["Resampler"]
 
 _MOST_SIZES = 4096
+_MOST_BYTES = 128 << 20  # of tables
 
 _Shape: TypeAlias = tuple[int, ...]
 _JOB = np.dtype(
@@ -88,13 +90,15 @@ class Resampler:
                 self._launch(kernel, orders[chosen])
 
     def _launch(self, kernel: Any, orders: NDArray[Any]) -> None:
-        grid = (len(orders), int(orders["n_rows"].max()), -(-3 * int(orders["n_columns"].max()) // BLOCK))
-        kernel[grid](send(orders.view(np.int64), self._device), MOST_TAPS=round_up(int(orders["n_taps"].max())))
+        for chosen in alike(*(orders[name] for name in ("n_rows", "n_columns", "n_taps"))):
+            own = orders[chosen]
+            grid = (len(own), int(own["n_rows"].max()), -(-3 * int(own["n_columns"].max()) // BLOCK))
+            kernel[grid](send(own.view(np.int64), self._device), MOST_TAPS=round_up(int(own["n_taps"].max())))
 
     def _jobs(self, shapes: Sequence[_Shape]) -> NDArray[Any]:
         """Return a `_JOB` for each picture."""
         new = [shape for shape in dict.fromkeys(shapes) if shape not in self._numbers]
-        if new and len(self._numbers) + len(new) > _MOST_SIZES:
+        if new and (len(self._numbers) + len(new) > _MOST_SIZES or self._n_bytes > _MOST_BYTES):
             self._forget()
             new = list(dict.fromkeys(shapes))
         if new:
@@ -106,6 +110,7 @@ class Resampler:
         self._known = np.empty(0, _JOB)
         self._taps: dict[Axis, Taps] = {}
         self._memory: list[Tensor] = []
+        self._n_bytes = 0
 
     def _learn(self, shapes: Sequence[_Shape]) -> None:
         """Make the jobs of shapes that are new, and the tables that these read."""
@@ -115,6 +120,7 @@ class Resampler:
         taps, memory = make_taps(list(new), self._filter, self._device)
         self._taps |= taps
         self._memory += memory
+        self._n_bytes += sum(each.nbytes for each in memory)
         jobs = np.array([self._job(*each) for each in zip(placed, axes, strict=True)], _JOB)
         self._numbers |= {shape: number for number, shape in enumerate(shapes, len(self._known))}
         self._known = np.concatenate([self._known, jobs])

@@ -115,6 +115,11 @@ class CardViews:
             weights = self._weights[value] = send(gaussian_weights(value).astype(np.int32), self._device)
         return blur_pictures(pictures, weights)
 
+    def _noise(self, pictures: _Pictures, value: float, seeds: _Seeds) -> list[Tensor]:
+        from featcache.pictures.card.noise import add_noise  # as above
+
+        return add_noise(pictures, value, list(seeds))
+
     def _rescale(self, pictures: _Pictures, value: float, seeds: _Seeds) -> list[Tensor]:
         from featcache.pictures.card.resampling import Resampler  # as above
 
@@ -132,6 +137,7 @@ _Make: TypeAlias = Callable[[CardViews, _Pictures, float, _Seeds], list[Tensor]]
 _MAKERS: Mapping[str, _Make] = {
     "hflip": CardViews._hflip,
     "blur": CardViews._blur,
+    "noise": CardViews._noise,
     "brightness": CardViews._brightness,
     "rescale": CardViews._rescale,
     "crop": CardViews._crop,
