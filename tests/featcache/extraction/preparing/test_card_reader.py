@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import weakref
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from PIL import Image
 
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
+from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing import card, card_reader, thread_reader
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_loading import Loaded
@@ -30,6 +32,7 @@ from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
 from cards import FakeCardDecoder, FakeCardResizer, FakePerturber
+from factories import FakeSpec
 
 N = 40
 
@@ -304,6 +307,30 @@ def test_products_are_divided_into_what_the_card_makes_and_what_is_for_the_other
     assert card.takes(readings[0]) and not card.takes(replace(readings[0], products=(0, 1)))
     card.is_given_up = True
     assert list(card.divide((0, 1, 2))) == [(0, 1, 2)]
+
+
+def test_encoders_that_are_loaded_already_have_a_card_and_those_of_others_have_none() -> None:
+    class Other(ImageSpec):
+        preprocessor = RECIPE.products[0][1].preprocessor
+
+        def __init__(self) -> None:
+            pass
+
+    specs = (Preloaded(Spec(), FakeSpec("image").load("cpu")), Other(), FakeSpec("image"))
+    assert list(Card.products_of(Recipe(tuple((parse_view("clean"), spec) for spec in specs)))) == [0]
+
+
+def test_nothing_of_the_card_is_left_when_a_reader_ends(readings: list[Reading]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+        left = weakref.ref(card)
+        assert len(list(run_on(card, readings))) == len(readings)
+        del card
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 class Noting(ThreadReader):
