@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -246,6 +249,24 @@ def resolve_model(model: str, *, variant: str | None = None) -> ModelFolder:
     return ModelFolder(path, name, commit or "main", variant)
 
 
+@contextmanager
+def _one_warning() -> Iterator[None]:
+    """Let the hub's client say once that it tries again, and not each time."""
+    logger, said = logging.getLogger("huggingface_hub.utils._http"), itertools.count()
+
+    def is_first(record: logging.LogRecord) -> bool:
+        if "Rate limited" in record.getMessage():
+            return True
+        record.msg, record.args = "the model hub does not answer: trying again for half a minute", ()
+        return next(said) == 0
+
+    logger.addFilter(is_first)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_first)
+
+
 def _download(name: str, revision: str | None, variant: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -253,14 +274,18 @@ def _download(name: str, revision: str | None, variant: str | None) -> Path:
     word = "" if variant is None else f".{variant}"
     bins = f"pytorch_model{word}*.bin"
     try:
-        for weights in (f"*{word and word + '*'}.safetensors", bins, f"open_clip_{bins}"):
-            path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights]))
-            if any(path.glob(weights)):
-                break
+        with _one_warning():
+            for weights in (f"*{word and word + '*'}.safetensors", bins, f"open_clip_{bins}"):
+                path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights]))
+                if any(path.glob(weights)):
+                    break
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        # Where the hub does not answer, that is the cause of an error that speaks of the local cache.
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+        reason = " ".join(str(cause).split())[:300]
         at = f" at revision {revision!r}" if revision else ""
         raise ModelError(
-            f"model {name!r}{at} could not be fetched from the hub: {reason}; a local folder works without network"
+            f"model {name!r}{at} is no folder here and could not be fetched from the hub: {reason}; "
+            "a local folder works without network"
         ) from None
     return path

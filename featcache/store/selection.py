@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -20,6 +20,7 @@ __all__ = [
     "check_selection",
     "choose",
     "choose_defaults",
+    "default_outputs",
     "find_producers",
     "stored_modalities",
     "stored_views",
@@ -78,7 +79,14 @@ def choose(
     owner = f"{modality} encoder {fingerprint.short} ({fingerprint.model_name}), view {view!r},"
     if not stored:
         raise FeatcacheError(f"{owner} has no vectors yet; {_views(cache, fingerprint, view)}")
-    names = expand(_default(stored, modality) if outputs is None else outputs, stored, owner=owner)
+    if outputs is None:
+        outputs = default_outputs(stored, modality)
+        if outputs[0] not in stored:
+            raise FeatcacheError(
+                f"{owner} has no output {outputs[0]!r}, which is taken where none is named; name some of its own "
+                f"with --{modality}-outputs: {abbreviate(natural_order(stored))}"
+            )
+    names = expand(outputs, stored, owner=owner)
     return Selection(fingerprint.modality, fingerprint.digest, view, names, tuple(stored[name] for name in names))
 
 
@@ -143,10 +151,11 @@ def _has(stored: Mapping[str, int], outputs: Outputs) -> bool:
         return False
 
 
-def _default(stored: Mapping[str, int], modality: str) -> tuple[str, ...]:
-    """Return the standard output, else the only one, else the last layer where there are layers only.
+def default_outputs(stored: Collection[str], modality: str) -> tuple[str, ...]:
+    """Return the outputs that are taken of these where none is named.
 
-    Class tokens come before means of patch tokens.
+    The standard one, else the only one, else the last layer where there are layers only: class tokens before means
+    of patch tokens. Where there are others, the standard one is returned though it is not among them.
     """
     names, default = natural_order(stored), DEFAULT_OUTPUTS.get(modality)
     if default is None:
@@ -166,7 +175,7 @@ def _no_choice(cache: Cache, modality: str, encoder: str | None, n_fitting: int)
         else f"there are {len(known)} {modality} encoders"
     )
     names = ", ".join(f"{f.short} ({f.model_name})" for f in known)
-    return f"cache {str(cache.path)!r}: {asked}, expected exactly one; it has: {names}"
+    return f"cache {str(cache.path)!r}: {asked}, expected exactly one; it has: {names}; --{modality}-encoder says which"
 
 
 def check_selection(cache: Cache, widths: Widths, selection: Selection, document: Mapping[str, Any]) -> None:
@@ -187,7 +196,8 @@ def check_selection(cache: Cache, widths: Widths, selection: Selection, document
         if name not in stored:
             known = f"it has outputs: {abbreviate(stored)}"
             producer = cache.producers[selection.fingerprint]
-            hint = hint_at_extract(cache, [producer], f"--{selection.modality}-outputs", name)
+            lacking = abbreviate(set(selection.outputs) - stored.keys()).replace(", ", ",")
+            hint = hint_at_extract(cache, [producer], f"--{selection.modality}-outputs", lacking)
             raise FingerprintMismatch(f"{owner} is not in cache {str(cache.path)!r}; {known}; {hint}")
         if stored[name] != width:
             raise FingerprintMismatch(

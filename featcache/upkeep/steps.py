@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from featcache.encoders.build import DTYPE_OPTIONS, outputs_option
 from featcache.identity.outputs import natural_order
 from featcache.identity.terms import CLEAN, MODALITIES
+from featcache.store.selection import default_outputs
 
 if TYPE_CHECKING:
     from featcache.upkeep.coverage import Division
@@ -274,6 +275,9 @@ def _uses(status: CacheStatus) -> list[Step]:
             stored = list(dict.fromkeys(c.producer for c in dataset.coverage if c.modality == modality and c.n_stored))
             if sum(p.modality == modality for p in status.producers) > 1 and stored:
                 words += [f"--{modality}-encoder", stored[0]]
+            outputs = {c.output for c in dataset.coverage if c.producer in stored[:1] and c.n_stored}
+            if outputs and default_outputs(outputs, modality)[0] not in outputs:
+                words += [f"--{modality}-outputs", natural_order(outputs)[0]]
         fusion = ("--fusion", _FUSIONS[there]) if there in _FUSIONS else ()
         if dataset.is_trainable:
             steps.append(Step("train a head", ("heads", "train", *words, *fusion)))

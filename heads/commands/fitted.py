@@ -92,9 +92,10 @@ def _maps_line(maps: ProbabilityMaps) -> str:
 
 def _print_counts(run: Run) -> None:
     rows, generators = run.record.rows, [name for task in run.tasks[1:] for name in task.classes]
+    missing = f"no vector of {' or '.join(run.record.producers)}, which fusion {run.record.config.fusion} needs"
     reasons = {
-        "train_refused": "training rows refused: a modality is missing",
-        "valid_refused": "validation rows refused: a modality is missing",
+        "train_refused": f"training rows refused: {missing}",
+        "valid_refused": f"validation rows refused: {missing}",
         "train_unlabelled": "training rows left out: no label",
         "valid_unlabelled": "validation rows left out: no label",
         "unseen": "rows of a generator that training does not show: for A only",

@@ -81,6 +81,11 @@ def open_run_store(
     is_default = given is None and load_project().cache is None
     if is_named_by_run := is_default and not folder.exists() and own.exists():
         folder = own
+    elif is_default and not folder.exists():
+        raise HeadsError(
+            f"the cache {str(own)!r} that the run was fitted on is not to be found from here: name its folder "
+            "(--cache DIR, or DIR behind the run), or another cache of the same encoders"
+        )
     if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
         dataset = run.record.source["dataset"]
     return open_store(folder, dataset=dataset, check=check, remember=not is_named_by_run, progress=progress)

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 UNLIKE_SCORES = "These scores are not those of pictures like the training ones"
-KNOWN_SCORES = "These scores may be a mixture of known ones"
+KNOWN_SCORES = "These scores may be those of pictures like the training ones"
 
 
 def print_statement(found: Mapping[str, Any] | None) -> None:

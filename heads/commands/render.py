@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "vectors_of",
 ]
 
+_LOG_SECONDS = 30.0
 _SHOWN_OUTPUTS = 3
 _TINY = 1e-6
 _NAMES = {
@@ -109,40 +111,54 @@ def score_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 @contextmanager
-def show_steps() -> Iterator[Callback | None]:
-    """Show training steps on standard error while the block runs, if that is a terminal."""
+def show_steps() -> Iterator[Callback]:
+    """Show training steps on standard error while the block runs: a line every half minute if it is no terminal."""
+
+    def describe(record: Mapping[str, Any]) -> str:
+        return "training  " + "  ".join(
+            f"{name} {_short(value)}" for name, value in record.items() if value is not None
+        )
+
     if not notes.is_terminal:
-        yield None
+        yield _lines_for_a_log(describe)
         return
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=notes, transient=True) as bars:
         task = bars.add_task("training", total=None)
-
-        def update(record: Mapping[str, Any]) -> None:
-            values = (f"{name} {_short(value)}" for name, value in record.items() if value is not None)
-            bars.update(task, description="training  " + "  ".join(values))
-
-        yield update
+        yield lambda record: bars.update(task, description=describe(record))
 
 
 @contextmanager
-def show_grid() -> Iterator[Callback | None]:
-    """Show how much of a grid is done and how long the rest may take, on standard error, if that is a terminal."""
+def show_grid() -> Iterator[Callback]:
+    """Show how much of a grid is done and how long the rest may take, where and as `show_steps` does."""
+
+    def describe(record: Mapping[str, Any]) -> str:
+        heads = f"{record['n_done']}/{record['n_total']} heads  " if record["n_total"] else ""
+        epoch = "" if record["epoch"] is None else f" epoch {record['epoch']}"
+        rest = "" if record["eta"] is None else f"  about {human_seconds(record['eta'])} left"
+        return f"{heads}{safe(record['what'])}{epoch}{rest}"
+
     if not notes.is_terminal:
-        yield None
+        yield _lines_for_a_log(describe)
         return
     columns = (BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=notes, transient=True) as bars:
         task = bars.add_task("", total=None)
+        yield lambda record: bars.update(
+            task, completed=record["done"], total=record["total"] or None, description=describe(record)
+        )
 
-        def update(record: Mapping[str, Any]) -> None:
-            heads = f"{record['n_done']}/{record['n_total']} heads  " if record["n_total"] else ""
-            epoch = "" if record["epoch"] is None else f" epoch {record['epoch']}"
-            rest = "" if record["eta"] is None else f"  about {human_seconds(record['eta'])} left"
-            total = record["total"] or None
-            text = f"{heads}{safe(record['what'])}{epoch}{rest}"
-            bars.update(task, completed=record["done"], total=total, description=text)
 
-        yield update
+def _lines_for_a_log(describe: Callable[[Mapping[str, Any]], str]) -> Callback:
+    """Return what prints a line of a record, if the last one was half a minute ago."""
+    last = time.monotonic()
+
+    def update(record: Mapping[str, Any]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LOG_SECONDS:
+            last = time.monotonic()
+            notes.print(describe(record), soft_wrap=True, highlight=False)
+
+    return update
 
 
 def _short(value: Any) -> str:

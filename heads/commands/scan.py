@@ -190,10 +190,10 @@ def _print(document: Mapping[str, Any], done: Scan, run: Run) -> None:
     unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
     found = f"[bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {unsure}{_failed(done)}"
     console.print(f"{len(done):,} {files}: {found}")
-    print_unlike(done.n_unlike, run)
     if done.first is not None:
         path, error = done.first
         console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)
+    print_unlike(done.n_unlike, run)
     console.print(f"Wrote [bold]{safe(document['out'])}[/]", soft_wrap=True)
     if done.failed.keys() - {"data"}:
         next_command("featcache", "failures", document["cache"])

@@ -25,4 +25,7 @@ def edge_notes(task: str, setting: str, value: float, values: Sequence[float]) -
     if len(grid) < _LEAST or value == 0 or value not in (grid[0], grid[-1]):
         return []
     end, beyond = ("largest", value * 10) if value == grid[-1] else ("smallest", value / 10)
-    return [f"task {task!r} takes the {end} of its {setting}, {value:g}: {beyond:g} may be better, --set {setting}=[…]"]
+    more = ",".join(f"{each:g}" for each in sorted([*grid, beyond]))
+    return [
+        f"task {task!r} takes the {end} of its {setting}, {value:g}: {beyond:g} may be better, --set {setting}=[{more}]"
+    ]

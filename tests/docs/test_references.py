@@ -19,7 +19,7 @@ from tests.docs.pages import ROOT, read_recipe
 ROOTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in [*map(ROOT.joinpath, ROOTS), *ROOT.glob("docs/**/*.md")]}
 PACKAGES = ("featcache", "heads", "demo", "benchmarks", "tests")
-FOREIGN_OPTIONS = {"--array", "--follow", "--no-deps", "--strict"}
+FOREIGN_OPTIONS = {"--index-url", "--array", "--follow", "--no-deps", "--strict"}
 FILES = {"featcache.toml", "heads.csv", "cli.py"}
 """Names that look like modules."""
 FOREIGN_NAMES = {"AutoImageProcessor", "MAP_FIXED", "O_NOFOLLOW", "RENAME_EXCHANGE", "RENAME_SWAP", "trust_remote_code"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -146,8 +148,30 @@ def test_what_the_hub_does_not_have_is_one_clear_error(
     hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     write_model(tmp_path / "hub")
-    with pytest.raises(ModelError, match=r"could not be fetched from the hub: .*local folder works without"):
+    with pytest.raises(ModelError, match=r"is no folder here and could not be fetched.*local folder works without"):
         fetch(model, tmp_path, monkeypatch)
+
+
+def test_a_hub_that_does_not_answer_is_one_warning_and_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    client = logging.getLogger("huggingface_hub.utils._http")
+    handler = logging.StreamHandler(sys.stdout)
+    client.addHandler(handler)
+
+    def download(*_: object, **__: object) -> str:
+        for said in ("'no name' thrown while requesting GET x", "Retrying in 1s", "Rate limited. Waiting 9s"):
+            client.warning(said)
+        raise LocalEntryNotFoundError("not in the cache") from ConnectionError("no name")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(ModelError, match="could not be fetched from the hub: no name; a local folder works without"):
+        resolve_model("org/name")
+    client.removeHandler(handler)
+    said = "the model hub does not answer: trying again for half a minute\nRate limited. Waiting 9s\n"
+    assert capsys.readouterr().out == said and not client.filters
 
 
 def test_only_the_weights_of_a_variant_are_fetched(

@@ -16,12 +16,12 @@ from factories import FakeSpec, make_cache, read_manifest, write_dataset
 IMAGE = FakeSpec("image")
 
 
-def proposed(folder: Path, views: str = "clean", **columns: list[str]) -> str:
+def proposed(folder: Path, views: str = "clean", spec: FakeSpec = IMAGE, **columns: list[str]) -> str:
     """Return what is proposed for a cache of some pictures."""
     n = len(columns["split"]) // 3
     manifest = read_manifest(write_dataset(folder / "d", n_captions=n, **columns))
     made = make_cache(folder / "c")
-    extract(manifest, made, [IMAGE], views=views, options=ExtractOptions(batch_size=4))
+    extract(manifest, made, [spec], views=views, options=ExtractOptions(batch_size=4))
     return " ".join(" ".join(step.command) for step in next_steps(cache_status(Cache.open(made.path))))
 
 
@@ -53,3 +53,11 @@ def test_a_view_is_named_that_everything_has(tmp_path: Path) -> None:
         extract(manifest, made, [spec], views=views, options=ExtractOptions(batch_size=4))
     (step,) = next_steps(cache_status(Cache.open(made.path)))
     assert step.command[3:7] == ("--view", "hflip", "--fusion", "image-spectral")
+
+
+def test_outputs_are_named_where_none_is_taken_by_itself(tmp_path: Path) -> None:
+    several = FakeSpec("image", outputs=("mean", "cls"))
+    named = proposed(tmp_path / "a", spec=several, split=["train", "valid"] * 3)
+    assert named.endswith("--image-outputs cls --fusion image")
+    only = proposed(tmp_path / "b", spec=FakeSpec("image", outputs=("mean",)), split=["train", "valid"] * 3)
+    assert "--image-outputs" not in only

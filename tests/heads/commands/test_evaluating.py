@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import cli
+from featcache import open_store
 from heads.errors import HeadsError
 from tests.heads.synthetic import train_run, write_cache
 
@@ -159,3 +160,13 @@ def test_what_was_promised_is_told_and_of_which_view(folder: Path, tmp_path: Pat
     (run / "run.json").write_text(json.dumps(record))
     for words in (("evaluate", run, "--cache", "cache"), ("predict", run, "cache", "--out", tmp_path / "p.csv")):
         assert "promised for view blur:1, not for clean" in " ".join(ok(*words).split())
+
+
+def test_a_run_that_does_not_find_its_cache_says_how_to_name_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run(open_store("cache"), tmp_path / "run", head="linear", fusion="image")
+    monkeypatch.chdir(tmp_path)
+    said = fails("evaluate", "run")
+    assert "the cache 'cache' that the run was fitted on is not to be found from here: name its folder" in said
+    ok("evaluate", "run", "--cache", folder / "cache")
