@@ -94,7 +94,8 @@ def write_npy_folder(source: Source, path: Path, *, overwrite: bool) -> int:
     Written beside its name and put there when complete, with ``overwrite`` in the place of an earlier export. Returns
     the size of all.
     """
-    with new_folder(path, check=partial(_check_replaceable, overwrite=overwrite)) as draft:
+    check = partial(_check_replaceable, overwrite=overwrite)
+    with new_folder(path, check=check, overwrite=overwrite) as draft:
         _fill(source, draft)
     return sum(file.stat().st_size for file in path.iterdir())
 
