@@ -34,6 +34,10 @@ def test_gather_returns_rows_in_the_order_asked_for(store: FeatureStore) -> None
     assert some.sample_id.tolist() == everything.sample_id[order].tolist()
 
 
+def test_rows_are_shown_in_one_line(store: FeatureStore) -> None:
+    assert repr(store.arrays().select(np.arange(2))) == "Arrays(2 rows, columns: text 4, image 4)"
+
+
 def test_gather_of_an_unknown_sample_names_it(store: FeatureStore) -> None:
     with pytest.raises(FeatcacheError, match=r"no sample 'zzz' \(1 unknown"):
         store.gather(["0-real", "zzz"])
