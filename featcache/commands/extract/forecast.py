@@ -25,7 +25,8 @@ def render_forecast(found: Forecast, cache: Path, *, timed: bool) -> None:
     counts += [f"{found.n_unreadable:,} pictures cannot be read"] if found.n_unreadable else []
     console.print(", ".join([f"{found.n_samples:,} samples", *counts]), soft_wrap=True)
     print_broken(found.broken)
-    table = Table(box=None, header_style="dim", pad_edge=False)
+    # Names of models keep their line in 80 columns beside the times.
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0) if timed else (0, 1))
     table.add_column("encoder", no_wrap=True)
     table.add_column("model", overflow="fold")
     titles = ["views", "contents", "cached", "failed", "to do", "units", "disk", *(["time"] if timed else [])]
