@@ -88,7 +88,7 @@ def test_check_names_the_field_in_which_the_producer_differs(store: FeatureStore
     store.check(selection, store.document(selection.fingerprint))
     other = FakeSpec("image", weights="w9").fingerprint
     wanted = type(selection)("image", other.digest, "clean", ("pooled",), (4,))
-    with pytest.raises(FingerprintMismatch, match=r"model.weights: 'w9' → 'w0'"):
+    with pytest.raises(FingerprintMismatch, match=r"model.weights: 'w9' → 'w0'; encode with the expected model"):
         store.check(wanted, other.to_document())
     narrow = type(selection)("image", selection.fingerprint, "clean", ("pooled",), (5,))
     with pytest.raises(FingerprintMismatch, match=r"has 4 columns .* expected 5"):
