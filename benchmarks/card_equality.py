@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from featcache.extraction.options import available_cores
+from featcache.extraction.preparing.card_loading import is_for_card
 from featcache.pictures.card.decoding import CardDecoder
 from featcache.pictures.card.resizing import CardResizer
 from featcache.pictures.jpeg_kind import read_jpeg_header
@@ -144,7 +145,7 @@ def _kind(data: bytes) -> str:
 
 def _is_taken(data: bytes, decoder: CardDecoder, found: Found) -> bool:
     header = read_jpeg_header(data)
-    if header is not None and decoder.takes(header.kind):
+    if header is not None and decoder.takes(header.kind) and is_for_card(header):
         return True
     found.counts[_kind(data), "not taken"] += 1
     return False
@@ -154,7 +155,7 @@ def _by_pillow(data: bytes) -> NDArray[np.uint8] | None:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             return np.asarray(image.convert("RGB"))
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return None
 
 

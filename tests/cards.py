@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from featcache.errors import ImageError
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
+from featcache.pictures.views import View
 
 from jpeg_planes import decode_planes
 
@@ -63,6 +65,19 @@ class FakeCardResizer:
         if len(pictures) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return torch.from_numpy(np.stack([self.prepare(Image.fromarray(each.numpy())) for each in pictures]))
+
+
+class FakePerturber:
+    """Does what a view does to a picture."""
+
+    def apply(self, view: View, pictures: Sequence[torch.Tensor], keys: Sequence[bytes]) -> list[torch.Tensor | None]:
+        found: list[torch.Tensor | None] = []
+        for picture, key in zip(pictures, keys, strict=True):
+            try:
+                found.append(torch.from_numpy(np.array(view.apply(Image.fromarray(picture.numpy()), key))))
+            except ImageError:
+                found.append(None)
+        return found
 
 
 class FakePlaneEngine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from featcache.errors import ModelError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.terms import Modality
+
+if TYPE_CHECKING:
+    from featcache.pictures.preprocess import Preprocessor
 
 __all__ = [
     "Device",
@@ -21,6 +24,7 @@ __all__ = [
     "check_rules",
     "decode_rules",
     "decode_size",
+    "device_preprocessor",
     "loading_check",
 ]
 
@@ -98,6 +102,15 @@ def decode_size(spec: EncoderSpec) -> tuple[int, int] | None:
     """
     size: tuple[int, int] | None = getattr(spec, "decode_at_least", None)
     return size
+
+
+def device_preprocessor(spec: EncoderSpec) -> Preprocessor | None:
+    """Return what an encoder does to pictures, if once loaded it also takes tensors of its device; else None.
+
+    What an encoder says as its ``device_preprocessor``, if it has one.
+    """
+    found: Preprocessor | None = getattr(spec, "device_preprocessor", None)
+    return found
 
 
 def decode_rules(spec: EncoderSpec) -> int:

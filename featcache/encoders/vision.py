@@ -126,6 +126,13 @@ class ImageSpec:
         return own.sized(self.image_size).fitted(self.fit)
 
     @property
+    def device_preprocessor(self) -> Preprocessor | None:
+        """The preprocessing, as `VisionEncoder` also takes tensors of its device; None if it is none of fixed size."""
+        own = self.preprocessor
+        is_own = type(self) is ImageSpec  # others may load what takes arrays alone, or prepare otherwise
+        return own if is_own and isinstance(own, Preprocessor) else None
+
+    @property
     def decode_at_least(self) -> tuple[int, int] | None:
         """Height and width below which `decode_rgb` must not scale; None: it must not scale at all."""
         return None if self.decode == "exact" else self.preprocessor.at_least

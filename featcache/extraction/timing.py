@@ -66,7 +66,7 @@ def _prepare_pictures(planned: ExtractionPlan) -> dict[int, tuple[list[Any], flo
         return {}
     products = tuple(number for number, plan in enumerate(mine) if plan.n_todo)
     recipe = extraction.recipe()
-    readings = recipe.readings(table, extraction.manifest.samples, dict.fromkeys(rows, products))
+    readings = recipe.readings(table, extraction.manifest.samples, [(row, products) for row in rows])
     inputs: dict[int, list[Any]] = {product: [] for product in products}
     memory, started = options.picture_bytes, time.perf_counter()
     with ThreadReader(recipe, n_threads=options.threads, n_ahead=len(rows), memory=memory) as reader:

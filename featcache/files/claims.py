@@ -57,6 +57,7 @@ class Claims:
         self._root = root
         self._timeout = timeout
         self._held: dict[str, tuple[int, int] | None] = {}
+        self._unclaimed: set[str] = set()
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -82,6 +83,8 @@ class Claims:
             False if there is a claim whose owner seems to live. Asked again and again, the answer becomes True when
             the claim is gone, its owner is known to be dead, or its heartbeat has stood still for too long.
         """
+        if self._is_ours(unit):
+            return True
         try:
             if self._create(unit):
                 return True
@@ -92,10 +95,17 @@ class Claims:
         except OSError:
             # No claim can be made here: work without.
             self._held.pop(unit, None)
+            self._unclaimed.add(unit)
             return True
 
     def holds(self, unit: str) -> bool:
-        """Whether a claim was taken and not lost since: who beats for too long not at all loses it to another."""
+        """Whether a claim was taken and not lost since: who beats for too long not at all loses it to another.
+
+        So it is of a unit that is worked on without one, as none can be made here.
+        """
+        return unit in self._unclaimed or self._is_ours(unit)
+
+    def _is_ours(self, unit: str) -> bool:
         path = self._path(unit)
         try:
             # The owner too: the file of who took it over may have got the number of ours.
@@ -106,9 +116,10 @@ class Claims:
     def release(self, unit: str) -> None:
         """Give up a claim; nothing happens if it was lost."""
         with suppress(OSError):
-            if self.holds(unit):
+            if self._is_ours(unit):
                 self._path(unit).unlink()
         self._held.pop(unit, None)
+        self._unclaimed.discard(unit)
 
     def _path(self, unit: str) -> Path:
         return self._folder / f"{unit}{SUFFIX}"
@@ -118,11 +129,14 @@ class Claims:
         note = {"format_version": FORMAT_VERSION, **asdict(Owner.current())}
         note["time"] = datetime.now(UTC).isoformat(timespec="seconds")
         # Held before it is there: who is interrupted in between must not leave it behind.
+        earlier = {unit: self._held[unit]} if unit in self._held else {}
         self._held[unit] = None
         if not create_exclusive(path, json.dumps(note).encode(), root=self._root):
             del self._held[unit]
+            self._held |= earlier  # our own may be there, and not be read for a moment
             return False
         self._held[unit] = _inode(path)
+        self._unclaimed.discard(unit)
         return True
 
     def _is_abandoned(self, unit: str) -> bool:
@@ -145,7 +159,7 @@ class Claims:
         while not self._ended.wait(self._timeout / _BEATS_A_TIMEOUT):
             for unit in tuple(self._held):
                 with suppress(OSError):
-                    if self.holds(unit):
+                    if self._is_ours(unit):
                         os.utime(self._path(unit), follow_symlinks=False)
 
 

@@ -1,4 +1,4 @@
-"""The library nvJPEG, where it is installed."""
+"""The library nvJPEG: where it is installed, and what it says when it fails."""
 
 from __future__ import annotations
 
@@ -7,9 +7,45 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["find_nvjpeg", "nvjpeg_advice"]
+from featcache.errors import FeatcacheError
+
+__all__ = ["NvjpegError", "find_nvjpeg", "nvjpeg_advice"]
 
 _SONAMES = ("libnvjpeg.so.13", "libnvjpeg.so.12")
+_NO_ENGINE = frozenset({7, 9})
+_STATUS = (
+    "success",
+    "not initialised",
+    "invalid parameter",
+    "bad JPEG",
+    "JPEG not supported",
+    "allocator failure",
+    "execution failed",
+    "architecture mismatch",
+    "internal error",
+    "implementation not supported",
+    "incomplete bitstream",
+)
+
+
+class NvjpegError(FeatcacheError):
+    """nvJPEG did not do what it was told.
+
+    Attributes
+    ----------
+    status : int
+        What it returned.
+    """
+
+    def __init__(self, what: str, status: int) -> None:
+        self.status = status
+        reason = _STATUS[status] if status < len(_STATUS) else f"status {status}"
+        super().__init__(f"nvJPEG: {what}: {reason}")
+
+    @property
+    def is_no_engine(self) -> bool:
+        """Whether the GPU is one that has none."""
+        return self.status in _NO_ENGINE
 
 
 def find_nvjpeg() -> str | None:

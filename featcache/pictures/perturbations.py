@@ -21,10 +21,25 @@ from PIL.Image import Resampling, Transpose
 from featcache.errors import ImageError
 from featcache.pictures.compositing import detach
 from featcache.pictures.decode import MAX_PIXELS
+from featcache.pictures.placement import Box
 from featcache.pictures.quiet import quietly
 from featcache.pictures.strips import by_strips, to_array
 
-__all__ = ["PERTURBATIONS", "blur", "brightness", "crop", "hflip", "jpeg", "noise", "rescale"]
+__all__ = [
+    "PERTURBATIONS",
+    "blur",
+    "brightness",
+    "brightness_table",
+    "crop",
+    "crop_box",
+    "gaussian_weights",
+    "hflip",
+    "jpeg",
+    "noise",
+    "noise_table",
+    "portion",
+    "rescale",
+]
 
 Apply: TypeAlias = Callable[[Image.Image, float, bytes], Image.Image]
 
@@ -68,7 +83,7 @@ def blur(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     picture is mirrored, its outermost pixel repeated. This is `scipy.ndimage.gaussian_filter` to within a
     level or two; Pillow's ``GaussianBlur``, three box filters, is off by up to 19.
     """
-    kernel = _gaussian(value)
+    kernel = gaussian_weights(value)
     rows, columns = (_mirrored(side, len(kernel) // 2) for side in (picture.height, picture.width))
 
     def blur_rows(top: int, bottom: int) -> Image.Image:
@@ -81,6 +96,15 @@ def blur(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     return by_strips(picture.size, blur_rows, multiple=_TILE_ROWS)
 
 
+def gaussian_weights(sigma: float) -> NDArray[np.float32]:
+    """Return the weights of `blur`, multiples of 1 with sum 2**16; the middle one takes what rounding left."""
+    radius = int(_TRUNCATE * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    whole: NDArray[np.float32] = np.rint(weights / weights.sum() * _ONE).astype(np.float32)
+    whole[radius] += _ONE - whole.sum()
+    return whole
+
+
 def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     """Add Gaussian noise, independent per pixel and channel; its sigma is a fraction of the 255 levels.
 
@@ -88,7 +112,7 @@ def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     16-bit word of Philox 4x64 under the seed (little-endian words, rows first), so it ends at 4.3 sigma.
     Source: Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011.
     """
-    table = np.rint(value * 255 * _quantiles()).astype(np.int16)
+    table = noise_table(value)
     generator = _generator(seed)
 
     def add_noise(top: int, bottom: int) -> Image.Image:
@@ -104,10 +128,19 @@ def noise(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     return by_strips(picture.size, add_noise, multiple=4)  # each strip takes whole words
 
 
+def noise_table(value: float) -> NDArray[np.int16]:
+    """Return what `noise` adds to a level for each 16-bit word, (65536,)."""
+    return np.rint(value * 255 * _quantiles()).astype(np.int16)
+
+
 def brightness(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     """Multiply each level by a factor, round half up, clip to 255."""
-    table = [min(255, int(level * value + 0.5)) for level in range(256)]
-    return picture.point(table * 3)
+    return picture.point(brightness_table(value) * 3)
+
+
+def brightness_table(value: float) -> list[int]:
+    """Return what `brightness` makes of each of the 256 levels."""
+    return [min(255, int(level * value + 0.5)) for level in range(256)]
 
 
 def rescale(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
@@ -120,7 +153,7 @@ def rescale(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     ImageError
         If the result exceeds `MAX_PIXELS`.
     """
-    width, height = (_portion(side, value) for side in picture.size)
+    width, height = (portion(side, value) for side in picture.size)
     if width * height > MAX_PIXELS:
         raise ImageError(f"picture rescaled to {width} × {height} pixels, at most {MAX_PIXELS} are allowed")
     return picture.resize((width, height), Resampling.BICUBIC)
@@ -128,11 +161,20 @@ def rescale(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
 
 def crop(picture: Image.Image, value: float, seed: bytes) -> Image.Image:
     """Keep a fraction of each side (round half up, at least 1 pixel), at a seeded, uniform position."""
-    width, height = (_portion(side, value) for side in picture.size)
-    down, right = (int(word) for word in _generator(seed).random_raw(2))
-    top = down * (picture.height - height + 1) >> 64
-    left = right * (picture.width - width + 1) >> 64
+    top, left, height, width = crop_box((picture.height, picture.width), value, _generator(seed))
     return picture.crop((left, top, left + width, top + height))
+
+
+def crop_box(size: tuple[int, int], value: float, generator: np.random.Philox) -> Box:
+    """Return what `crop` keeps of a picture (height, width), by the next two words of a generator."""
+    height, width = (portion(side, value) for side in size)
+    down, right = generator.random_raw(2).tolist()
+    return down * (size[0] - height + 1) >> 64, right * (size[1] - width + 1) >> 64, height, width
+
+
+def portion(side: int, factor: float) -> int:
+    """Multiply a side; round half up, at least 1 pixel."""
+    return max(1, int(side * factor + 0.5))
 
 
 PERTURBATIONS: Mapping[str, Apply] = {
@@ -145,10 +187,6 @@ PERTURBATIONS: Mapping[str, Apply] = {
     "crop": crop,
 }
 """The functions by the names that views give them."""
-
-
-def _portion(side: int, factor: float) -> int:
-    return max(1, int(side * factor + 0.5))
 
 
 def _generator(seed: bytes) -> np.random.Philox:
@@ -166,15 +204,6 @@ def _quantiles() -> NDArray[np.float64]:
     upper = np.array([inverse((i + 0.5) / _NOISE_LEVELS) for i in range(_NOISE_LEVELS // 2, _NOISE_LEVELS)])
     upper = np.rint(upper * _NOISE_ROUND) / _NOISE_ROUND
     return np.concatenate([-upper[::-1], upper])
-
-
-def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Weights of a Gaussian at whole pixels, integers with sum `_ONE`; the middle takes what rounding left."""
-    radius = int(_TRUNCATE * sigma + 0.5)
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    whole: NDArray[np.float32] = np.rint(weights / weights.sum() * _ONE).astype(np.float32)
-    whole[radius] += _ONE - whole.sum()
-    return whole
 
 
 def _turned(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -21,13 +21,16 @@ from PIL.Image import Resampling
 
 from featcache.pictures.strips import to_array
 
-__all__ = ["COLUMNS_FIRST", "PRECISION_BITS", "are_rows_first", "axis_taps", "pass_order", "resize_crop"]
+__all__ = ["COLUMNS_FIRST", "PRECISION_BITS", "TALL", "are_rows_first", "axis_taps", "pass_order", "resize_crop"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 COLUMNS_FIRST = "columns first"
 """The order of the passes of Pillow below 13, and of torch."""
+
+TALL = 100
+"""Height / width above which Pillow below 13 resamples the rows first, as it does to no other picture."""
 
 _ROWS_FIRST = "rows first if they shrink by more than twice what columns do"
 

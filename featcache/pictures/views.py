@@ -158,8 +158,7 @@ class View:
     def apply(self, picture: Image.Image, key: bytes) -> Image.Image:
         """Perturb a decoded picture.
 
-        A part that draws random numbers has the first 16 bytes of sha256(``key`` + "/" + its place in the
-        view, from 0, + "/" + its canonical name) as its seed: the same pixels in any process, thread and order.
+        A part that draws random numbers does so by its `seed`: the same pixels in any process, thread and order.
 
         Parameters
         ----------
@@ -183,9 +182,15 @@ class View:
         if picture.mode != "RGB":
             raise ValueError(f"picture has mode {picture.mode!r}, expected 'RGB' as decode_rgb makes it")
         for place, part in enumerate(self.parts):
-            seed = hashlib.sha256(key + f"/{place}/{part}".encode()).digest()[:16]
-            picture = PERTURBATIONS[part.kind](picture, part.value or 0.0, seed)
+            picture = PERTURBATIONS[part.kind](picture, part.value or 0.0, self.seed(place, key))
         return picture
+
+    def seed(self, place: int, key: bytes) -> bytes:
+        """Return the seed of the part at a place for the picture whose bytes have this sha256.
+
+        It is the first 16 bytes of sha256(``key`` + "/" + place + "/" + the part's canonical name).
+        """
+        return hashlib.sha256(key + f"/{place}/{self.parts[place]}".encode()).digest()[:16]
 
 
 def parse_view(text: str) -> View:

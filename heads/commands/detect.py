@@ -101,6 +101,8 @@ def detect(
     entries = [recorder.of_content(each.path, each.content, each.caption, each.said) for each in found]
     if kept is not None:
         kept.append(entries)
+    if len(found) == 1 and found[0].fault:
+        raise found[0].fault
     decides, seen = loaded.point(point), [loaded.point(BALANCED).view]
     if as_json:
         note = other_views(decides, seen)
@@ -109,14 +111,15 @@ def detect(
         print_json(documents[0] if len(found) == 1 else named)
     else:
         _print_all(found)
-        _print_rule(loaded, decides, prior)
-        print_promises(decides, seen)
-        print_too_few(loaded)
-        for modality, place in next(each.verdict.models for each in found if each.verdict).items():
-            console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
-        cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
-        if has_test(cache, dataset):
-            next_command("heads", "evaluate", run, cache=cache, split="test", point=point)
+        if models_used := next((each.verdict.models for each in found if each.verdict), None):
+            _print_rule(loaded, decides, prior)
+            print_promises(decides, seen)
+            print_too_few(loaded)
+            for modality, place in models_used.items():
+                console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
+            cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
+            if has_test(cache, dataset):
+                next_command("heads", "evaluate", run, cache=cache, split="test", point=point)
     if any(each.verdict is None for each in found):
         raise typer.Exit(3)
 
@@ -131,8 +134,7 @@ def _captions(given: Sequence[str], n_images: int) -> Sequence[str | None]:
 def _judge_all(judge: PictureJudge, images: Sequence[Path | None], captions: Sequence[str | None]) -> list[_Judged]:
     """Judge pictures in their order; whether all can be judged is known before any encoder is loaded.
 
-    Of several pictures those that cannot be read or decoded have the reason in the place of a verdict; if that is
-    so of all, the first reason is raised.
+    Those that cannot be read or decoded have the reason in the place of a verdict.
     """
     from featcache import ImageError
     from heads.runs.detection import read_picture
@@ -152,9 +154,6 @@ def _judge_all(judge: PictureJudge, images: Sequence[Path | None], captions: Seq
                 found[place] = replace(each, verdict=judge.judge(each.content, each.caption))
             except ImageError as error:
                 found[place] = replace(each, fault=HeadsError(f"{each.path}: {error}"), stage="decode")
-    faults = [each.fault for each in found if each.fault]
-    if len(faults) == len(found):
-        raise faults[0]
     return found
 
 

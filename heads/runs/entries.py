@@ -64,8 +64,7 @@ class Recorder:
             "image_sha256": None if image is None else hashlib.sha256(image).hexdigest(),
             "caption_sha256": hashlib.sha256(caption.encode()).hexdigest() if caption and self._takes_text else None,
         }
-        shown = None if path is None else str(path).encode("utf-8", "backslashreplace").decode()
-        return self._entry({"path": shown, **digests}, said)
+        return self._entry({"path": None if path is None else str(path), **digests}, said)
 
     def of_row(self, pictures: ExtractedPictures, row: int | None, line: Mapping[str, Any]) -> dict[str, Any]:
         """Return the entry of a line of a scan; ``row`` is its row of the store, None if it has none."""
@@ -88,10 +87,18 @@ class Recorder:
             "format": ENTRY_FORMAT,
             "kind": "heads-verdict",
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            **of_what,
-            **{name: said.get(name) for name in _SAID},
+            **_writable({**of_what, **{name: said.get(name) for name in _SAID}}),
             **self.conditions,
         }
+
+
+def _writable(value: Any) -> Any:
+    """Write what UTF-8 cannot hold with backslashes in all texts: lines of a log have no lone surrogates."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_writable(name): _writable(each) for name, each in value.items()}
+    return [_writable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def log_lines(

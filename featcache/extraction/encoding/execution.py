@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
@@ -17,6 +18,8 @@ from featcache.extraction.preparing.reader import Reader, open_reader
 from featcache.extraction.results import Event, PassResult, Progress, SideResult
 
 __all__ = ["execute_plan"]
+
+_STEP_SECONDS = 0.005
 
 
 def execute_plan(
@@ -110,8 +113,8 @@ def _take_turns(
         Each turn starts a batch.
     at_once : bool
         Whether turns alternate: beside a GPU, the time in which captions are encoded is then time in which pictures
-        are prepared. Who would only wait is passed over while another one can do something. On a CPU they would only
-        take each other's cores.
+        are prepared. Who would only wait is passed over; if all would, the first that is ready goes on. On a CPU they
+        would only take each other's cores.
     """
     results: list[PassResult | None] = [None] * len(passes)
     with ExitStack() as stack:
@@ -119,7 +122,11 @@ def _take_turns(
         is_ready: dict[int, IsReady] = dict.fromkeys(alive, lambda: True)
         while alive:
             in_turn = list(alive) if at_once else list(alive)[:1]
-            for number in [number for number in in_turn if is_ready[number]()] or in_turn:
+            if len(in_turn) > 1:  # who is alone waits in its own turn
+                in_turn = [each for each in in_turn if is_ready[each]()]
+            if not in_turn:
+                time.sleep(_STEP_SECONDS)
+            for number in in_turn:
                 try:
                     is_ready[number] = next(alive[number])
                 except StopIteration as end:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,8 +49,8 @@ class _Pending:
 class _OpenUnits:
     """Units whose pictures are in preparation.
 
-    ``jobs``: who wants a row, by side; ``taken``: by whom beside Pillow some were made, and their kinds; ``is_void``:
-    whether some may have other pixels than Pillow's.
+    ``jobs``: who wants a row, by side; ``n_left``: readings that are out; ``taken``: by whom beside Pillow some were
+    made, and their kinds; ``is_void``: whether some may have other pixels than Pillow's.
     """
 
     units: ClaimedUnits
@@ -61,7 +62,7 @@ class _OpenUnits:
 
 
 class PictureFeed:
-    """Each picture is read once for all jobs of its group that want it.
+    """Each picture is read once for all jobs of its group that want it, or once by each who makes a part of that.
 
     Parameters
     ----------
@@ -111,11 +112,11 @@ class PictureFeed:
             group.n_left -= 1
             if not group.n_left:
                 del self._open[number]
+                self.n_contents += 0 if group.is_void else len(group.jobs)
                 yield from self._drop(group) if group.is_void else self._rest(group)
 
     def _note(self, prepared: Prepared, group: _OpenUnits) -> None:
         """Count what was done, by whom."""
-        self.n_contents += 1
         for step, seconds in zip(STEPS, prepared.seconds, strict=True):
             self.busy[step] += seconds
         way = prepared.way
@@ -139,7 +140,7 @@ class PictureFeed:
 
     def _doubt(self, doubt: Doubt) -> None:
         """Tell once of each kind that a decoder is not trusted with."""
-        found = doubt.decoder, doubt.kind, doubt.is_wrong
+        found = doubt.decoder or doubt.reason, doubt.kind, doubt.is_wrong
         if found not in self._doubted:
             self._doubted.add(found)
             for group in self._open.values():
@@ -189,7 +190,6 @@ class PictureFeed:
 
     def _drop(self, group: _OpenUnits) -> Iterator[Batch]:
         """Begin the units of a group again, and say of their jobs that what was encoded of them is void."""
-        self.n_contents -= len(group.jobs)
         for job in group.units.jobs:
             yield Batch(job, np.empty(0, np.int64), (), is_last=False)
         jobs = tuple(self._sides[job.side].again(job) for job in group.units.jobs)
@@ -214,11 +214,13 @@ class PictureFeed:
         for job in group.jobs:
             for row in job.unit.contents.tolist():
                 jobs.setdefault(row, {})[job.side] = job
-        self._open[group.number] = _OpenUnits(group, jobs, len(jobs))
+        divide = cache(self._reader.divide)
+        wanted = [(row, part) for row in sorted(jobs) for part in divide(tuple(jobs[row]))]
+        self._open[group.number] = _OpenUnits(group, jobs, len(wanted))
         yield from self._reader.recipe.readings(
             self._sides[0].table,
             self._samples,
-            {row: tuple(jobs[row]) for row in sorted(jobs)},
+            wanted,
             group=group.number,
             sampled=choose_sample([job.unit for job in group.jobs]),
         )

@@ -15,6 +15,7 @@ from featcache.cache.folder import Cache, unit_name
 from featcache.cache.samples import SampleTable
 from featcache.cache.shard import SUFFIX, ShardHeader, read_shard
 from featcache.cache.shard_writing import write_shard
+from featcache.errors import ShardError
 from featcache.extraction.encoding.job import EncodedUnit, Job
 from featcache.extraction.fault import Fault
 from featcache.extraction.planning.plan import Plan, WorkUnit
@@ -26,6 +27,8 @@ from featcache.identity.terms import CONTENT_OF
 from featcache.store.shard_set import ShardSet
 
 __all__ = ["Side"]
+
+_TRIES = 3
 
 
 class Side:
@@ -157,11 +160,11 @@ class Side:
         started = time.perf_counter()
         name = encoded.unit.name
         # Whoever was at work on the same unit may have published less of it under its name, or more under others.
-        if not (claims.holds(name) and self._write(encoded)):
-            self._write(self._missing(encoded))
+        is_whole = claims.holds(name) and self._write(encoded)
+        n_stored = len(encoded.rows) if is_whole else self._write_missing(encoded)
         # Behind the shard: whoever finds a failure on record finds the rest of its unit stored (see `build_plan`).
         self._record(name, encoded.failures, stored=encoded.rows)
-        self._n_encoded += len(encoded.rows)
+        self._n_encoded += n_stored
         self._failures += encoded.failures
         claims.release(name)
         self._write_seconds += time.perf_counter() - started
@@ -174,15 +177,40 @@ class Side:
         keys, path = self.keys[encoded.rows], self._shard_path(encoded.unit.name)
         return write_shard(path, header, keys, encoded.vectors, root=self._cache.path, decoders=encoded.decoders)
 
+    def _write_missing(self, encoded: EncodedUnit) -> int:
+        """Publish what is stored nowhere of what came of a unit; returns how many of its rows are stored then."""
+        left = encoded
+        for _ in range(_TRIES):
+            left = self._missing(left)
+            if self._write(left):
+                return len(encoded.rows)
+            # Another has published under that name meanwhile, perhaps fewer rows.
+        left = self._under_own_name(left)
+        lost = 0 if self._write(left) else len(self._under_own_name(left).rows)
+        return len(encoded.rows) - lost
+
     def _missing(self, encoded: EncodedUnit) -> EncodedUnit:
         """Return what is stored nowhere of what came of a unit, under the name that a plan made now would give it."""
-        unit, shards = encoded.unit, ShardSet.open(self._cache, self.plan.spec.fingerprint, self.plan.view)
+        unit = encoded.unit
         keys = self.keys[unit.contents]
-        lacks = ~np.stack([shards.contains(output, keys) for output in unit.outputs]).all(axis=0)
-        fresh = np.isin(encoded.rows, unit.contents[lacks])
+        try:
+            shards = ShardSet.open(self._cache, self.plan.spec.fingerprint, self.plan.view)
+            lacks = ~np.stack([shards.contains(output, keys) for output in unit.outputs]).all(axis=0)
+        except ShardError:
+            # Another writer's shard cannot be read: what is stored twice is sound, what is lost is not.
+            return self._under_own_name(encoded)
+        return self._only(encoded, unit.contents[lacks])
+
+    def _under_own_name(self, encoded: EncodedUnit) -> EncodedUnit:
+        """Return what came of a unit under the name of these rows alone, but for those that are stored under it."""
+        unit = self._rest(encoded.unit, encoded.rows)
+        stored, _ = self._done_since(unit)
+        return self._only(encoded, encoded.rows[~stored])
+
+    def _only(self, encoded: EncodedUnit, contents: NDArray[np.int64]) -> EncodedUnit:
+        fresh = np.isin(encoded.rows, contents)
         vectors = {output: vectors[fresh] for output, vectors in encoded.vectors.items()}
-        rest = self._rest(unit, unit.contents[lacks])
-        return replace(encoded, unit=rest, rows=encoded.rows[fresh], vectors=vectors)
+        return replace(encoded, unit=self._rest(encoded.unit, contents), rows=encoded.rows[fresh], vectors=vectors)
 
     def record_failures(self) -> None:
         """Put on record what failed in units that are not going to be published: only the rest is planned again."""

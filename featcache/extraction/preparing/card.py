@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.encoders.vision import ImageSpec
+from featcache.encoders.base import device_preprocessor
 from featcache.extraction.preparing.card_loading import Loaded, load_picture
 from featcache.extraction.preparing.card_trust import Trust
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe
@@ -23,6 +23,9 @@ from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.cuda import Stream
+
+    from featcache.pictures.preprocess import Preprocessor
+    from featcache.pictures.views import View
 
 __all__ = ["BatchDecoder", "Card", "Resizer"]
 
@@ -63,6 +66,14 @@ class Resizer(Protocol):
         ...
 
 
+class Perturber(Protocol):
+    """Makes views of pictures on a device; see `featcache.pictures.card.views.CardViews`."""
+
+    def apply(self, view: View, pictures: Sequence[Tensor], keys: Sequence[bytes]) -> list[Tensor | None]:
+        """Begin, on the current stream, to make what `View.apply` does; None where the CPU is to say why not."""
+        ...
+
+
 class Card:
     """What a GPU does, and how far it is trusted; for one thread, but for what is asked before a picture is decoded.
 
@@ -73,6 +84,8 @@ class Card:
     decoder : BatchDecoder
     resizers : mapping of product to Resizer
         Of the products that can be made on the device; their encoders take tensors of it.
+    perturber : Perturber, optional
+        Needed for products of other views than the clean one.
     stream : torch.cuda.Stream, optional
         Where the device does it; None where the device is a CPU, which has none.
 
@@ -95,12 +108,22 @@ class Card:
     """
 
     def __init__(
-        self, recipe: Recipe, decoder: BatchDecoder, resizers: Mapping[int, Resizer], *, stream: Stream | None = None
+        self,
+        recipe: Recipe,
+        decoder: BatchDecoder,
+        resizers: Mapping[int, Resizer],
+        *,
+        perturber: Perturber | None = None,
+        stream: Stream | None = None,
     ) -> None:
         self.recipe = recipe
+        self._perturber = perturber
         self._stream = stream
         self.decoder = decoder
         self.resizers = resizers
+        self._by_view: dict[View, set[int]] = {}
+        for product in resizers:
+            self._by_view.setdefault(recipe.products[product][0], set()).add(product)
         self.trust = Trust(decoder.name)
         self.is_given_up = False
         self.doubts: deque[Doubt] = deque()
@@ -110,6 +133,11 @@ class Card:
     def takes(self, reading: Reading) -> bool:
         """Tell whether all that a reading asks for can be made on the device."""
         return not self.is_given_up and all(product in self.resizers for product in reading.products)
+
+    def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
+        """Return the products that can be made on the device, and the others; what there is none of is left out."""
+        mine = () if self.is_given_up else tuple(each for each in products if each in self.resizers)
+        return [part for part in (mine, tuple(each for each in products if each not in mine)) if part]
 
     def why_not(self, kind: JpegKind) -> str:
         """Return why the CPU decodes pictures of a kind, as a `Way` says it; empty if it does not."""
@@ -139,12 +167,15 @@ class Card:
             return [prepared for part in _parts(work) for prepared in self._try(part)]
 
     def fetch(self, made: Prepared) -> dict[int, NDArray[np.uint8]]:
-        """Return what the device made of a picture, in the memory of the host."""
-        with self.working():  # on another stream it would wait for the forwards there
-            return {
-                product: own if isinstance(own, np.ndarray) else own.cpu().numpy()
-                for product, own in made.inputs.items()
-            }
+        """Return what the device made of a picture, in the memory of the host; nothing if it fails."""
+        try:
+            with self.working():  # on another stream it would wait for the forwards there
+                return {
+                    product: own if isinstance(own, np.ndarray) else own.cpu().numpy()
+                    for product, own in made.inputs.items()
+                }
+        except Exception:  # whatever a driver raises
+            return {}
 
     def _try(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
         if self.is_given_up:
@@ -160,6 +191,7 @@ class Card:
                 for (reading, loaded), each in zip(work, made, strict=True)
             ]
         # Behind the block: its traceback would keep what the device has in memory.
+        self._make_room()
         if len(work) > 1:
             middle = len(work) // 2
             return [*self._try(work[:middle]), *self._try(work[middle:])]
@@ -169,6 +201,13 @@ class Card:
             self.doubts.append(Doubt(self.decoder.name, f"failed {_MOST_FAILURES} times, at last with {failure}", None))
         return [None]
 
+    def _make_room(self) -> None:
+        """Give back what torch keeps for itself: decoders take memory beside it."""
+        if self._stream is not None:
+            import torch
+
+            torch.cuda.empty_cache()
+
     def _make(self, work: Sequence[tuple[Reading, Loaded]]) -> list[_Made | None]:
         """Decode, turn and resize pictures together; return the products of each and its times."""
         clock = [time.perf_counter()]
@@ -176,29 +215,39 @@ class Card:
             pictures = self.decoder.decode([loaded.data for _, loaded in work], [loaded.header for _, loaded in work])
             upright = [_upright(picture, loaded) for picture, (_, loaded) in zip(pictures, work, strict=True)]
             clock.append(time.perf_counter())
-            made = self._resize(work, upright)
+            made = self._products(work, upright)
         finally:  # also where it fails: until then the device reads the files
             if self._stream is not None:
                 self._stream.synchronize()
         clock.append(time.perf_counter())
         spent = dict(zip(("decode", "resize"), ((b - a) / len(work) for a, b in pairwise(clock)), strict=True))
         others = [spent.get(step, 0.0) for step in STEPS[1:]]
-        return [
-            None if picture is None else (inputs, (loaded.seconds, *others))
-            for (_, loaded), picture, inputs in zip(work, upright, made, strict=True)
-        ]
+        return [(made[i], (loaded.seconds, *others)) if i in made else None for i, (_, loaded) in enumerate(work)]
 
-    def _resize(
+    def _products(
         self, work: Sequence[tuple[Reading, Loaded]], upright: Sequence[Tensor | None]
-    ) -> list[dict[int, Tensor]]:
-        made: list[dict[int, Tensor]] = [{} for _ in work]
-        for product, resizer in self.resizers.items():
-            chosen = [i for i, each in enumerate(upright) if each is not None and product in work[i][0].products]
-            if chosen:
-                rows = resizer.resize([each for i in chosen if (each := upright[i]) is not None]).unbind()
+    ) -> dict[int, dict[int, Tensor]]:
+        """Make the products of pictures, one view after the other; those that are for the CPU are left out."""
+        made: dict[int, dict[int, Tensor]] = {i: {} for i, picture in enumerate(upright) if picture is not None}
+        for view, products in self._by_view.items():
+            wanted = [i for i in made if not products.isdisjoint(work[i][0].products)]
+            pictures = [each for i in wanted if (each := upright[i]) is not None]
+            seen = dict(zip(wanted, self.under(view, pictures, [work[i][0].key for i in wanted]), strict=True))
+            for i in [i for i, each in seen.items() if each is None]:
+                del made[i]
+            for product in products:
+                chosen = {i: each for i, each in seen.items() if each is not None and product in work[i][0].products}
+                rows = self.resizers[product].resize(list(chosen.values())).unbind() if chosen else ()
                 for i, own in zip(chosen, rows, strict=True):
                     made[i][product] = own
         return made
+
+    def under(self, view: View, pictures: Sequence[Tensor], keys: Sequence[bytes]) -> Sequence[Tensor | None]:
+        """Return pictures, of which these are the hashes, under a view; None of one that is for the CPU."""
+        if view.is_clean:
+            return pictures
+        assert self._perturber is not None
+        return self._perturber.apply(view, pictures, keys)
 
     def _way(self, kind: JpegKind) -> Way:
         """Return the way of pictures of a kind: the same one for all."""
@@ -208,12 +257,16 @@ class Card:
         return way
 
     @staticmethod
-    def products_of(recipe: Recipe) -> dict[int, ImageSpec]:
-        """Return the products that a device could make: of the picture itself, at its full size, resized."""
+    def products_of(recipe: Recipe) -> dict[int, Preprocessor]:
+        """Return the products that a device could make: of pictures at full size, resized, under views but JPEG."""
         if recipe.at_least is not None:
             return {}
-        products = enumerate(recipe.products)
-        return {i: spec for i, (view, spec) in products if view.is_clean and isinstance(spec, ImageSpec)}
+        found = {i: device_preprocessor(spec) for i, (view, spec) in enumerate(recipe.products) if _is_made(view)}
+        return {i: preprocessor for i, preprocessor in found.items() if preprocessor is not None}
+
+
+def _is_made(view: View) -> bool:
+    return all(part.kind != "jpeg" for part in view.parts)
 
 
 def _parts(work: Sequence[tuple[Reading, Loaded]]) -> Iterator[Sequence[tuple[Reading, Loaded]]]:
@@ -230,6 +283,4 @@ def _parts(work: Sequence[tuple[Reading, Loaded]]) -> Iterator[Sequence[tuple[Re
 
 
 def _upright(picture: Tensor | None, loaded: Loaded) -> Tensor | None:
-    """Turn a picture to stand upright; None of one that is not of the size that the header states."""
-    size = loaded.header.height, loaded.header.width, 3
-    return turn_picture(picture, loaded.turn) if picture is not None and picture.shape == size else None
+    return None if picture is None else turn_picture(picture, loaded.turn)

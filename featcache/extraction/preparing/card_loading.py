@@ -18,10 +18,10 @@ from featcache.pictures.decode import MAX_PIXELS
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind, read_jpeg_header
 from featcache.pictures.orientation import TURNS, orientation_of
 from featcache.pictures.quiet import quietly
+from featcache.pictures.resample import TALL
 
-__all__ = ["Loaded", "Refused", "load_picture"]
+__all__ = ["Loaded", "Refused", "is_for_card", "load_picture"]
 
-_MAX_ASPECT = 100  # Pillow before 13 resamples the rows of narrower ones first: other pixels
 _FILL, _STUFFED, _END = 0xFF, 0x00, 0xD9
 _RESTARTS = (0xD0, 0xD7)
 
@@ -84,15 +84,23 @@ def load_picture(image: ImageSource, key: bytes, is_out: Callable[[JpegKind], bo
     if (header := read_jpeg_header(data)) is None:
         return Refused(format_of_bytes(data[:HEAD_BYTES]) or "unknown")
     kind = header.kind
-    short, long = sorted((header.width, header.height))
-    if is_out(kind) or short * long > MAX_PIXELS or long > _MAX_ASPECT * short:
+    if is_out(kind) or not is_for_card(header):
         return Refused(str(kind), kind)
     if not _is_ended(data, header.scan):
         return Refused("refused", kind)
-    turn = _turn(data) if header.has_exif or header.has_xmp else None
+    try:
+        turn = _turn(data, header)
+    except Exception:  # whatever Pillow raises: it will say so
+        return Refused("refused", kind)
     if hashlib.sha256(data).digest() != key:
         return Refused("", kind)
     return Loaded(data, header, turn, time.perf_counter() - started)
+
+
+def is_for_card(header: JpegHeader) -> bool:
+    """Tell whether a picture has a size that a GPU resizes as Pillow does."""
+    short, long = sorted((header.width, header.height))
+    return short * long <= MAX_PIXELS and long <= TALL * short  # it may be turned
 
 
 def _is_ended(data: bytes, scan: int) -> bool:
@@ -107,10 +115,9 @@ def _is_ended(data: bytes, scan: int) -> bool:
     return len(markers) > 0 and bool(markers[0] == _END)
 
 
-def _turn(data: bytes) -> Transpose | None:
-    """Return how a JPEG is to be turned; Pillow reads its EXIF data."""
-    try:
-        with quietly(), Image.open(BytesIO(data), formats=("JPEG",)) as image:
-            return TURNS.get(orientation_of(image))
-    except Exception:  # the decoder will refuse it, or Pillow after it
-        return None
+def _turn(data: bytes, header: JpegHeader) -> Transpose | None:
+    """Return how a JPEG is to be turned; Pillow opens it, so that what it refuses is refused."""
+    with quietly(), Image.open(BytesIO(data), formats=("JPEG",)) as image:
+        if image.size != (header.width, header.height):
+            raise ValueError("Pillow finds another size")
+        return TURNS.get(orientation_of(image)) if header.has_exif or header.has_xmp else None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -82,10 +83,22 @@ class CardReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lane.shutdown(wait=False, cancel_futures=True)
-        self._loaders.__exit__(kind, error, trace)
-        self._lane.shutdown(wait=True)
-        self._others.__exit__(kind, error, trace)
+        with ExitStack() as stack:  # each of these is done whatever becomes of those before it
+            stack.callback(self._forget)
+            stack.callback(self._others.__exit__, kind, error, trace)
+            stack.callback(self._lane.shutdown, wait=True)
+            stack.callback(self._loaders.__exit__, kind, error, trace)
+            self._lane.shutdown(wait=False, cancel_futures=True)
+
+    def _forget(self) -> None:
+        """Let go of the card and of what it made: what is drawn from here refers to here."""
+        self._drawing.close()
+        self._coming = None
+        self._order.clear()
+
+    def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
+        """Return what the card makes of a picture, and what the others do: each decodes it for itself."""
+        return self._card.divide(products)
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order."""
@@ -166,12 +179,14 @@ class CardReader:
         finally:
             self._loaders.free(load)
         for (place, _), prepared in zip(chosen, made, strict=True):
+            if prepared is not None and place in window.checks:
+                # Not in the main thread, which would wait for the forwards that it began.
+                window.fetched[place] = fetched = self._card.fetch(prepared)
+                prepared = prepared if fetched else None
             if prepared is None:
                 window.whys[place] = self._untrusted or "refused"
             else:
                 window.made[place] = prepared
-                if place in window.checks:  # not in the main thread, which would wait for the forwards that it began
-                    window.fetched[place] = self._card.fetch(prepared)
 
     @property
     def _untrusted(self) -> str:
@@ -262,7 +277,7 @@ class CardReader:
             if place in window.held:
                 self._compare(window, place)
 
-    def _draw_left(self) -> Iterator[Reading | None]:
+    def _draw_left(self) -> Generator[Reading | None]:
         while True:
             if self._left:
                 window, place, is_check = self._left.popleft()

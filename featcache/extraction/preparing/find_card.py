@@ -12,14 +12,13 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.card import Card, Resizer
 from featcache.extraction.preparing.recipe import Recipe
-from featcache.pictures.card.nvjpeg import NvjpegError
 from featcache.pictures.jpeg_kind import read_jpeg_header
-from featcache.pictures.nvjpeg_library import find_nvjpeg, nvjpeg_advice
-from featcache.pictures.preprocess import Preprocessor
+from featcache.pictures.nvjpeg_library import NvjpegError, find_nvjpeg, nvjpeg_advice
 
 __all__ = ["CardMissing", "check_card", "find_card"]
 
 _DRAWN = (192, 256)
+_KEY = bytes(32)
 
 
 class CardMissing(FeatcacheError):
@@ -47,7 +46,9 @@ def check_card(recipe: Recipe, options: ExtractOptions) -> None:
     if not is_cuda(options.device):
         raise CardMissing("the device is no GPU", "run with --device cuda")
     if not Card.products_of(recipe):
-        raise CardMissing("no encoder takes the picture itself at its full size")
+        raise CardMissing(
+            "nothing is asked for that a GPU makes: pictures at full size, for an encoder, under views but JPEG"
+        )
 
 
 def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
@@ -80,36 +81,41 @@ def _open_card(recipe: Recipe, options: ExtractOptions, library: str) -> Card:
     from featcache.pictures.card.decoding import CardDecoder
     from featcache.pictures.card.nvjpeg import Nvjpeg
     from featcache.pictures.card.resizing import CardResizer
+    from featcache.pictures.card.views import CardViews
 
     device = torch.device(resolve_device(options.device))
     resizers: dict[int, Resizer] = {}
-    for number, spec in Card.products_of(recipe).items():
-        preprocessor = spec.preprocessor
-        if isinstance(preprocessor, Preprocessor) and CardResizer.takes(preprocessor):
+    for number, preprocessor in Card.products_of(recipe).items():
+        view, _ = recipe.products[number]
+        if CardViews.takes(view) and CardResizer.takes(preprocessor):
             resizers[number] = CardResizer(preprocessor, device)
     with torch.cuda.device(device):
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        return Card(recipe, CardDecoder(Nvjpeg(library), device), resizers, stream=stream)
+        decoder, perturber = CardDecoder(Nvjpeg(library), device), CardViews(device)
+        return Card(recipe, decoder, resizers, perturber=perturber, stream=stream)
 
 
 def _try_out(card: Card) -> str:
-    """Decode and resize a drawn picture; return what is wrong."""
+    """Have the card make all that it is for of a drawn picture; return what is wrong."""
     if not card.resizers:
         return "no encoder resizes as Pillow does"
     levels = np.random.default_rng(0).integers(0, 256, (*_DRAWN, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=90)
-    header = read_jpeg_header(file.getvalue())
+    data = file.getvalue()
+    header = read_jpeg_header(data)
     assert header is not None
-    (picture,) = card.decoder.decode([file.getvalue()], [header])
+    (picture,) = card.decoder.decode([data], [header])
     if picture is None:
         return "its engine takes no plain JPEG"
     with Image.open(file) as opened:
-        expected = np.asarray(opened.convert("RGB"))
-    if not np.array_equal(picture.cpu().numpy(), expected):
+        expected = opened.convert("RGB")
+    if not np.array_equal(picture.cpu().numpy(), np.asarray(expected)):
         return "its pixels are not Pillow's"
     for number, resizer in card.resizers.items():
-        spec = Card.products_of(card.recipe)[number]
-        if not np.array_equal(resizer.resize([picture])[0].cpu().numpy(), spec.prepare(Image.fromarray(expected))):
-            return "its resized pixels are not Pillow's"
+        view, spec = card.recipe.products[number]
+        (seen,) = card.under(view, [picture], [_KEY])
+        own = None if seen is None else resizer.resize([seen])[0].cpu().numpy()
+        if own is None or not np.array_equal(own, spec.prepare(view.apply(expected, _KEY))):
+            return "its resized pixels are not Pillow's" + ("" if view.is_clean else f" under the view {view}")
     return ""

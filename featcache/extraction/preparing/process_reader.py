@@ -89,6 +89,10 @@ class ProcessReader:
         self._fetcher.shutdown(wait=error is None, cancel_futures=True)
         os.close(self._file)
 
+    def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
+        """Return all products as one part: they come of one decoding."""
+        return (products,)
+
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 from featcache.encoders.loading import is_cuda
@@ -21,6 +21,8 @@ __all__ = ["Reader", "open_reader"]
 
 _AHEAD_A_WORKER = 4
 _AHEAD = 64
+_LEAST_FOR_CARD = 64
+"""Pictures for which a GPU is opened: that may compile kernels, which takes seconds."""
 _MOST_LOADERS = 12  # as many tasks as three windows are; they read 35,000 pictures of 115 kB a second
 
 
@@ -48,6 +50,10 @@ class Reader(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
+        """Return which of the products of a picture are to be asked for together: a reading for each part."""
+        ...
+
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
         """Yield what came of each reading, in their order; None among them: no more before some came of those."""
         ...
@@ -64,7 +70,8 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
         If the card is asked for, and cannot.
     """
     others = _open_others(recipe, options, n_contents)
-    is_wanted = options.decoder == "card" or (options.decoder == "auto" and is_cuda(options.device))
+    is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_contents >= _LEAST_FOR_CARD
+    is_wanted = options.decoder == "card" or is_worth_it
     if not is_wanted:
         return others
     try:

@@ -96,7 +96,7 @@ class Recipe:
         self,
         table: SampleTable,
         samples: SampleList,
-        products: Mapping[int, tuple[int, ...]],
+        wanted: Sequence[tuple[int, tuple[int, ...]]],
         *,
         group: int = 0,
         sampled: Container[int] = (),
@@ -109,24 +109,24 @@ class Recipe:
             What is known of them.
         samples : SampleList
             Where they are.
-        products : mapping of int to tuple of int
-            What is wanted of the picture of a row, by row, in this order.
+        wanted : sequence of (int, tuple of int)
+            Rows, and the products that are wanted of the picture of each, in this order; a row may come again.
         group : int
             Number of the units that it is for.
         sampled : container of int
             Rows that are decoded by Pillow too.
         """
-        rows = np.fromiter(products, np.int64, len(products))
+        rows = np.array([row for row, _ in wanted], np.int64)
         facts = FileFacts.unknown(len(rows)) if table.files is None else table.files[rows]
         n_pixels = table.width[rows].astype(np.int64) * table.height[rows]
         # Whole columns at once: numpy's scalars, one by one, take longer than all else here.
         keys = table.image_key[rows].view(f"V{KEY_BYTES}")[:, 0]
         columns = [column.tolist() for column in (keys, n_pixels, facts.names, facts.n_bytes)]
-        for (row, wanted), key, n, format, file_bytes in zip(products.items(), *columns, strict=True):
+        for (row, products), key, n, format, file_bytes in zip(wanted, *columns, strict=True):
             image = samples.image(row)
             assert image is not None
             n_bytes = self.footprint.n_bytes(n, format, file_bytes)
-            yield Reading(group, row, image, key, wanted, n_bytes, row in sampled, file_bytes)
+            yield Reading(group, row, image, key, products, n_bytes, row in sampled, file_bytes)
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each product, found out with a blank picture."""

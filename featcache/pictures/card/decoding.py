@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache.pictures.card.kernels import COLOUR_BLOCK, COLOUR_FIELDS, make_colours
+from featcache.pictures.card.memory import alike, allocate, allocate_pictures
 from featcache.pictures.card.taps import send
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
@@ -19,7 +20,6 @@ __all__ = ["CardDecoder", "PlaneEngine"]
 
 _FACTORS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:2:0": (2, 2), "": (0, 0)}
 """How many pixels a value of chroma stands for, down and across; 0: there is no chroma."""
-_ALIGNMENT = 256
 
 
 class PlaneEngine(Protocol):
@@ -82,26 +82,17 @@ class CardDecoder:
         full = np.array([(header.height, header.width) for header in headers], np.int64)
         chroma = np.where(factors, -(-full // np.maximum(factors, 1)), 0)
         sizes = np.stack([full, chroma, chroma], axis=1)
-        planes, starts = self._room(sizes.prod(2).reshape(-1))
+        planes, starts = allocate(sizes.prod(2).reshape(-1), self._device)
         planes.zero_()  # an engine may leave out what is damaged: then not to be what was there before
         starts = np.where(sizes.all(2), planes.data_ptr() + starts.reshape(-1, 3), 0)
         is_done = self._engine.decode(files, sizes, starts)
-        pixels, at = self._room(3 * full.prod(1))
+        pictures, addresses = allocate_pictures(full, self._device)
         orders = np.empty((len(files), COLOUR_FIELDS), np.int64)
-        orders[:, :3], orders[:, 3], orders[:, 4:6] = starts, pixels.data_ptr() + at, full
+        orders[:, :3], orders[:, 3], orders[:, 4:6] = starts, addresses, full
         orders[:, 6:8], orders[:, 8:] = chroma, factors
         done = np.flatnonzero(is_done)
-        if len(done):
-            height, width = full[done].max(0)
-            grid = (len(done), int(height), -(-int(width) // COLOUR_BLOCK))
-            make_colours[grid](send(orders[done], self._device))
-        return [
-            pixels.as_strided((height, width, 3), (3 * width, 3, 1), start) if each else None
-            for (height, width), start, each in zip(full.tolist(), at.tolist(), is_done, strict=True)
-        ]
-
-    def _room(self, n_bytes: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
-        """Return memory for arrays of these sizes, and where in it each begins."""
-        ends = np.cumsum(-(-n_bytes // _ALIGNMENT) * _ALIGNMENT)
-        memory = torch.empty(int(ends[-1]), dtype=torch.uint8, device=self._device)
-        return memory, np.concatenate([[0], ends[:-1]])
+        for own in alike(*full[done].T) if len(done) else ():
+            height, width = full[done[own]].max(0)
+            grid = (len(own), int(height), -(-int(width) // COLOUR_BLOCK))
+            make_colours[grid](send(orders[done[own]], self._device))
+        return [picture if each else None for picture, each in zip(pictures, is_done, strict=True)]

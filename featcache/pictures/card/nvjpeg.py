@@ -15,51 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featcache.errors import FeatcacheError
+from featcache.pictures.nvjpeg_library import NvjpegError
 
-__all__ = ["Nvjpeg", "NvjpegError"]
+__all__ = ["Nvjpeg"]
 
 _HARDWARE = 3
 _PLANES = 1
+_FACTORS = {0: (1, 1), 1: (1, 2), 2: (2, 2), 3: (2, 1), 6: (0, 0)}
+"""Pixels that a value of chroma stands for, down and across, by ``nvjpegChromaSubsampling_t``; 0 of a grey picture."""
 _MOST_PLANES = 4
-_NO_ENGINE = frozenset({7, 9})
 _REFUSALS = frozenset({3, 4, 9, 10})
 """Bad, or not supported, or incomplete: the fault of a file."""
-_STATUS = (
-    "success",
-    "not initialised",
-    "invalid parameter",
-    "bad JPEG",
-    "JPEG not supported",
-    "allocator failure",
-    "execution failed",
-    "architecture mismatch",
-    "internal error",
-    "implementation not supported",
-    "incomplete bitstream",
-)
-
 Bytes = bytes | memoryview
-
-
-class NvjpegError(FeatcacheError):
-    """nvJPEG did not do what it was told.
-
-    Attributes
-    ----------
-    status : int
-        What it returned.
-    """
-
-    def __init__(self, what: str, status: int) -> None:
-        self.status = status
-        reason = _STATUS[status] if status < len(_STATUS) else f"status {status}"
-        super().__init__(f"nvJPEG: {what}: {reason}")
-
-    @property
-    def is_no_engine(self) -> bool:
-        """Whether the GPU is one that has none."""
-        return self.status in _NO_ENGINE
 
 
 class Nvjpeg:
@@ -122,19 +89,29 @@ class Nvjpeg:
         sources = np.array([(_address(data), len(data)) for data in files], np.uint64).reshape(-1, 2)
         results = np.zeros((len(files), 2, _MOST_PLANES), np.uint64)  # nvjpegImage_t: addresses, bytes a row
         results[:, 0, :3], results[:, 1, :3] = addresses, sizes[..., 1]
-        taken = [i for i, source in enumerate(sources.tolist()) if self._takes(*source)]
+        asked = zip(sources.tolist(), sizes.tolist(), strict=True)
+        taken = [i for i, ((address, size), planes) in enumerate(asked) if self._takes(address, size, planes)]
         done = set(self._decode(taken, sources, results))
         return [i in done for i in range(len(files))]
 
-    def _takes(self, address: int, size: int) -> bool:
+    def _takes(self, address: int, size: int, planes: list[list[int]]) -> bool:
+        """Ask whether the engine decodes a file, and into planes of these sizes: it writes by its own reading of it."""
         parsed = self._at_once.nvjpegJpegStreamParseHeader(
             self._handle, ctypes.c_void_p(address), ctypes.c_size_t(size), self._stream
         )
         if parsed:
             return False
-        answer = ctypes.c_int(-1)
-        asked = self._at_once.nvjpegDecodeBatchedSupported(self._handle, self._stream, ctypes.byref(answer))
-        return not asked and answer.value == 0
+        answer, width, height, sampling = ctypes.c_int(-1), ctypes.c_uint(), ctypes.c_uint(), ctypes.c_int(-1)
+        failed = (
+            self._at_once.nvjpegDecodeBatchedSupported(self._handle, self._stream, ctypes.byref(answer))
+            or self._at_once.nvjpegJpegStreamGetFrameDimensions(self._stream, ctypes.byref(width), ctypes.byref(height))
+            or self._at_once.nvjpegJpegStreamGetChromaSubsampling(self._stream, ctypes.byref(sampling))
+        )
+        if failed or answer.value or sampling.value not in _FACTORS:
+            return False
+        down, across = _FACTORS[sampling.value]
+        chroma = [-(-height.value // down), -(-width.value // across)] if down else [0, 0]
+        return planes == [[height.value, width.value], chroma, chroma]
 
     def _decode(self, chosen: list[int], sources: NDArray[np.uint64], results: NDArray[np.uint64]) -> list[int]:
         """Decode some files; where there is one among them that cannot be, halves of them. Returns those that were."""

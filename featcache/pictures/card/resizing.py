@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL.Image import Resampling
 from torch import Tensor
 
-from featcache.pictures.card.kernels import BLOCK, ORDER, resample_columns, resample_rows
-from featcache.pictures.card.taps import Axis, Taps, make_taps, round_up, send
-from featcache.pictures.placement import Placement
+from featcache.pictures.card.resampling import Resampler
 from featcache.pictures.preprocess import Preprocessor
-from featcache.pictures.resample import are_rows_first, pass_order
 
 __all__ = ["CardResizer"]
 
-_MOST_SIZES = 4096
-
-_Shape: TypeAlias = tuple[int, ...]
-_JOB = np.dtype(
-    [("is_rows_first", np.bool_), ("top", np.int64), ("n_bytes", np.int64), ("first", ORDER), ("second", ORDER)]
-)
-"""What is done to all pictures of a shape: in which order, the first row that is read, the bytes between the passes,
-and both passes, with addresses that count from those of the picture, of what is between, and of the pixels."""
-
 
 class CardResizer:
-    """Resizes pictures for one encoder.
+    """Resizes pictures for one encoder, on one stream.
 
     Parameters
     ----------
@@ -38,21 +24,14 @@ class CardResizer:
         What the encoder does to a picture; see `takes`.
     device : torch.device
         Where the pictures are. On a CPU Triton has to interpret (``TRITON_INTERPRET=1``).
-
-    Notes
-    -----
-    Pillow's sums are of 22 fractional bits: with weights of at most 1.4 in sum they fit into int32.
-
-    What the shape of a picture decides is kept for the next ones of that shape. It is of the stream on which it was
-    made, as the pixels are: one stream a resizer.
     """
 
     def __init__(self, preprocessor: Preprocessor, device: torch.device) -> None:
         if not self.takes(preprocessor):
             raise ValueError(f"cannot resize as {preprocessor!r} does, expected Pillow's resampling")
-        self._preprocessor, self._device = preprocessor, device
+        self._size = preprocessor.size
         self._fill = torch.tensor(preprocessor.fill, dtype=torch.uint8, device=device)
-        self._forget()
+        self._resampler = Resampler(preprocessor.place, preprocessor.filter, device, width=self._size[1])
 
     @staticmethod
     def takes(preprocessor: Preprocessor) -> bool:
@@ -74,77 +53,6 @@ class CardResizer:
             On the device.
         """
         n = len(pictures)
-        pixels = self._fill.expand(n, *self._preprocessor.size, 3).contiguous()
-        jobs = self._jobs([picture.shape for picture in pictures])
-        strides = np.array([picture.stride(0) for picture in pictures], np.int64)
-        between = torch.empty(int(jobs["n_bytes"].sum()), dtype=torch.uint8, device=self._device)
-        middles = between.data_ptr() + np.cumsum(jobs["n_bytes"]) - jobs["n_bytes"]
-        first, second = jobs["first"], jobs["second"]
-        first["source"] += np.array([picture.data_ptr() for picture in pictures], np.int64) + jobs["top"] * strides
-        first["source_stride"] = strides
-        first["result"] = middles
-        second["source"] += middles
-        second["result"] += pixels.data_ptr() + pixels.stride(0) * np.arange(n)
-        for is_rows_first in (False, True):
-            chosen = np.flatnonzero(jobs["is_rows_first"] == is_rows_first)
-            kernels = (resample_rows, resample_columns) if is_rows_first else (resample_columns, resample_rows)
-            for kernel, orders in zip(kernels, (first, second), strict=True) if len(chosen) else ():
-                self._launch(kernel, orders[chosen])
+        pixels = self._fill.expand(n, *self._size, 3).contiguous()
+        self._resampler.resample(pictures, pixels.data_ptr() + pixels.stride(0) * np.arange(n))
         return pixels
-
-    def _launch(self, kernel: Any, orders: NDArray[Any]) -> None:
-        grid = (len(orders), int(orders["n_rows"].max()), -(-3 * int(orders["n_columns"].max()) // BLOCK))
-        kernel[grid](send(orders.view(np.int64), self._device), MOST_TAPS=round_up(int(orders["n_taps"].max())))
-
-    def _jobs(self, shapes: Sequence[_Shape]) -> NDArray[Any]:
-        """Return a `_JOB` for each picture."""
-        new = [shape for shape in dict.fromkeys(shapes) if shape not in self._numbers]
-        if new and len(self._numbers) + len(new) > _MOST_SIZES:
-            self._forget()
-            new = list(dict.fromkeys(shapes))
-        if new:
-            self._learn(new)
-        return self._known[[self._numbers[shape] for shape in shapes]]
-
-    def _forget(self) -> None:
-        self._numbers: dict[_Shape, int] = {}
-        self._known = np.empty(0, _JOB)
-        self._taps: dict[Axis, Taps] = {}
-        self._memory: list[Tensor] = []
-
-    def _learn(self, shapes: Sequence[_Shape]) -> None:
-        """Make the jobs of shapes that are new, and the tables that these read."""
-        placed = [self._preprocessor.place(*shape[:2]) for shape in shapes]
-        axes = [_axes(each) for each in placed]
-        new = dict.fromkeys(axis for both in axes for axis in both if axis not in self._taps)
-        taps, memory = make_taps(list(new), self._preprocessor.filter, self._device)
-        self._taps |= taps
-        self._memory += memory
-        jobs = np.array([self._job(*each) for each in zip(placed, axes, strict=True)], _JOB)
-        self._numbers |= {shape: number for number, shape in enumerate(shapes, len(self._known))}
-        self._known = np.concatenate([self._known, jobs])
-
-    def _job(self, placed: Placement, axes: tuple[Axis, Axis]) -> tuple[Any, ...]:
-        """Return a `_JOB`."""
-        rows, columns = self._taps[axes[0]], self._taps[axes[1]]
-        (top, left, *_), (_, _, height, width) = placed.source, placed.box
-        line = 3 * self._preprocessor.size[1]
-        seen = placed.at[0] * line + 3 * placed.at[1]
-        if is_rows_first := are_rows_first(placed.source[2:], placed.size, pass_order()):
-            n_rows, n_columns = height, columns.stop - columns.first
-            source, middle = 3 * (left + columns.first), -3 * columns.first
-            one, other = rows, columns
-        else:
-            n_rows, n_columns = rows.stop - rows.first, width
-            source, middle = 3 * left, -3 * n_columns * rows.first
-            top += rows.first
-            one, other = columns, rows
-        first = (source, 0, 0, 3 * n_columns, n_rows, n_columns, one.firsts, one.weights, one.n_taps)
-        second = (middle, seen, 3 * n_columns, line, height, width, other.firsts, other.weights, other.n_taps)
-        return is_rows_first, top, 3 * n_rows * n_columns, first, second
-
-
-def _axes(placed: Placement) -> tuple[Axis, Axis]:
-    """Return what is to be made of the rows and of the columns of a picture."""
-    (_, _, *lengths), (top, left, height, width) = placed.source, placed.box
-    return (lengths[0], placed.size[0], top, top + height), (lengths[1], placed.size[1], left, left + width)

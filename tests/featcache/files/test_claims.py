@@ -153,6 +153,24 @@ def test_a_claim_is_held_until_it_is_given_up_lost_or_taken_over(tmp_path: Path)
         assert not claims.holds("v")
 
 
+@pytest.mark.parametrize("n_errors", [1, 2, 3])
+def test_a_claim_of_ours_that_cannot_be_read_for_a_moment_stays_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_errors: int
+) -> None:
+    read, n_asked = claims_module.read_owner, []
+
+    def disturbed(path: Path) -> Owner | None:
+        n_asked.append(path)
+        return None if len(n_asked) <= n_errors else read(path)
+
+    with Claims(tmp_path, timeout=60, root=tmp_path) as claims:
+        assert claims.take("u")
+        monkeypatch.setattr(claims_module, "read_owner", disturbed)
+        assert not claims.holds("u") and claims.take("u") == (n_errors == 1)
+        assert claims.holds("u")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_file_is_no_claim(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "link.json").symlink_to("/dev/zero")
@@ -164,8 +182,18 @@ def test_what_is_no_file_is_no_claim(tmp_path: Path) -> None:
 def test_where_no_claim_can_be_made_the_work_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "claims").write_text("a file where the folder should be")
     with Claims(tmp_path / "claims", timeout=60, root=tmp_path) as claims:
-        assert claims.take("u")
+        assert not claims.holds("u") and claims.take("u") and claims.holds("u")
         claims.release("u")
+        assert not claims.holds("u")
+
+
+def test_an_extraction_without_claims_looks_for_no_shards_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, cache = read_manifest(write_dataset(tmp_path / "d")), make_cache(tmp_path / "c")
+    (cache.path / "claims").write_text("a file where the folder should be")
+    monkeypatch.setattr("featcache.extraction.encoding.side.Side._missing", None)
+    assert extract(data, cache, [IMAGE], options=QUICK).n_encoded == 18
 
 
 def test_claims_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scipy import fft, ndimage, special
 
 from featcache.errors import ImageError
 from featcache.pictures import perturbations
-from featcache.pictures.perturbations import blur, brightness, crop, hflip, jpeg, noise, rescale
+from featcache.pictures.perturbations import blur, brightness, crop, hflip, jpeg, noise, noise_table, rescale
 
 from factories import cut_strips
 
@@ -117,6 +117,7 @@ def test_noise_is_the_normal_quantile_of_philox_words() -> None:
     shorts = [word >> shift & 0xFFFF for word in words for shift in (0, 16, 32, 48)][: 13 * 5 * 3]
     expected = np.rint(0.05 * 255 * special.ndtri((np.array(shorts) + 0.5) / 65536))
     np.testing.assert_array_equal(made - 128, expected)
+    np.testing.assert_array_equal(noise_table(0.05)[shorts], expected)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (41, 51)])

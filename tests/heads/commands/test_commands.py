@@ -28,6 +28,7 @@ from heads.commands.likeness_lines import print_statement
 from heads.commands.render import probability, safe
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
+from heads.files.chained_log import check_log
 from heads.runs.run import load_run
 from tests.heads.synthetic import GENERATORS, Row, train_run, write_cache
 
@@ -724,7 +725,6 @@ def test_detect_says_which_picture_it_cannot_use(tmp_path: Path, encoder: None) 
     good, odd = write_pictures(tmp_path, good=1, odd="odd")
     assert f"{odd}: not a picture" in str(call("detect", "run", "--image", odd).exception)
     assert "cannot read the picture" in str(call("detect", "run", "--image", tmp_path / "no.png").exception)
-    assert f"{odd}: not a picture" in str(call("detect", "run", "--image", odd, "--image", "no.png").exception)
     assert "needs a picture" in str(call("detect", "run").exception)
     wrong = call("detect", "run", "--image", good, "--caption", "a", "--caption", "b")
     assert wrong.exit_code == 2 and "2 for 1 pictures" in wrong.output
@@ -759,6 +759,26 @@ def test_detect_judges_the_others_of_pictures_that_it_cannot_use(tmp_path: Path,
     assert [each["image_sha256"] is None for each in logged[:4]] == [False, False, True, False]
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_detect_names_and_logs_all_pictures_where_it_can_use_none(
+    tmp_path: Path, encoder: None, form: tuple[str, ...]
+) -> None:
+    (odd,) = write_pictures(tmp_path, odd="odd")
+    missing, log = tmp_path / "no.png", tmp_path / "log.jsonl"
+    result = call("detect", "run", "--image", odd, "--image", missing, "--log", log, *form)
+    assert result.exit_code == 3
+    told = [f"{odd}: not a picture", f"cannot read the picture {missing}: No such file or directory"]
+    if form:
+        assert [(each["image"], each["error"]) for each in json.loads(result.stdout)] == [
+            (str(odd), told[0]), (str(missing), told[1])
+        ]  # fmt: skip
+    else:
+        assert not result.stdout and result.stderr.splitlines() == [f"Not judged: {each}" for each in told]
+    assert told[0] in str(call("detect", "run", "--image", odd, "--log", log, *form).exception)
+    assert [json.loads(line)["error"] for line in log.read_text().splitlines()] == [*told, told[0]]
+    assert check_log(log).n == 3
+
+
 def test_untrusted_text_reaches_the_terminal_harmless() -> None:
     assert safe("[red]x\x1b[31m\n") == r"\[red]x\x1b[31m\n"
 
@@ -782,3 +802,14 @@ def test_two_runs_begun_in_one_second_get_two_folders(tmp_path: Path, monkeypatc
         folders.append(new_run_folder(None))
         folders[-1].mkdir(parents=True)
     assert len(set(folders)) == 4 and new_run_folder(tmp_path / "given") == tmp_path / "given"
+
+
+def test_names_that_no_text_can_hold_leave_a_log_whole(tmp_path: Path, encoder: None) -> None:
+    good, odd = tmp_path / "good.png", tmp_path / "b\udcff.png"
+    good.write_text("1")
+    odd.write_text("odd")
+    log = tmp_path / "log.jsonl"
+    words = [word for picture in (good, odd) for word in ("--image", picture)]
+    assert call("detect", "run", *words, "--log", log).exit_code == 3
+    assert check_log(log).n == 2
+    assert "b\\udcff.png: not a picture" in json.loads(log.read_text().splitlines()[1])["error"]

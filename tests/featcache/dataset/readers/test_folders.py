@@ -254,7 +254,9 @@ def test_tables_beside_pictures_are_told(names: tuple[str, ...], told: str, tmp_
 
 def test_a_folder_of_nothing_that_can_be_taken_says_why(tmp_path: Path) -> None:
     fill(tmp_path, "1.psd", "2.svg")
-    with pytest.raises(ManifestError, match=r"no pictures that can be taken, found 2 such as '1\.psd': .*convert to PNG"):
+    with pytest.raises(
+        ManifestError, match=r"no pictures that can be taken, found 2 such as '1\.psd': .*convert to PNG"
+    ):
         Manifest.from_source(tmp_path)
     fill(tmp_path / "tars", "1.tar", "x.md")
     with pytest.raises(ManifestError, match="a folder of tars must hold nothing else"):

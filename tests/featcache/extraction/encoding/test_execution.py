@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featcache.extraction.encoding.execution import _take_turns
+from featcache.extraction.encoding.passes import IsReady
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.results import Progress
 from featcache.extraction.run import extract
@@ -41,3 +44,22 @@ def test_the_encoder_of_captions_is_gone_when_pictures_are_encoded(tmp_path: Pat
     assert not any(of_text for stage, of_text, _ in seen if stage == "image")
     assert [done.content for done in result.passes] == ["text", "image"]
     assert [side.modality for side in result.sides] == ["text", "image"]
+
+
+def test_where_nobody_is_ready_the_first_to_be_goes_on_alone() -> None:
+    over: list[str] = []
+
+    def captions() -> Generator[IsReady, None, None]:
+        for _ in range(3):
+            asked: list[bool] = []
+            yield lambda asked=asked: bool(asked) or asked.append(True) or False  # type: ignore[misc]
+            assert asked  # not before it is ready
+        over.append("text")
+
+    def pictures() -> Generator[IsReady, None, None]:
+        yield lambda: bool(over)
+        assert over == ["text"]  # its turn would have been a wait for another writer
+        over.append("image")
+
+    assert _take_turns([captions(), pictures()], at_once=True) == ()
+    assert over == ["text", "image"]

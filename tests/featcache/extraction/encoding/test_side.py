@@ -234,6 +234,48 @@ def test_who_lost_a_unit_splits_nothing_off_and_publishes_what_is_not_stored(
     assert not list(cache.glob("claims/*/*/*"))
 
 
+@pytest.mark.parametrize("n_theirs", [0, 5, 11])
+def test_a_unit_is_not_lost_because_a_shard_of_another_writer_cannot_be_read(
+    data: Path, tmp_path: Path, n_theirs: int
+) -> None:
+    cache, spec = tmp_path / "c", PLAIN["text"]
+    table = scan(read_manifest(data)).table
+    own, theirs = (side.Side(0, plan_of(data, cache, spec), table, make_cache(cache)) for _ in range(2))
+    (unit,) = own.plan.units
+    bad = Cache.open(cache).shard_folder(spec.fingerprint, "clean") / f"{'f' * 32}.h5"
+    with own.open_claims(timeout=60) as claims:
+        for each, n in ((theirs, n_theirs), (own, 12)):
+            bad.unlink(missing_ok=True)
+            if each is own:
+                bad.parent.mkdir(parents=True, exist_ok=True)
+                bad.write_bytes(b"no shard")
+            each.publish(job.EncodedUnit(unit, unit.contents[:n], {"cls": np.ones((n, 4), np.float32)}, (), {}), claims)
+    bad.unlink()
+    assert len(vectors(cache, spec)) == own.result().n_encoded == 12
+
+
+@pytest.mark.parametrize(("n_races", "n_stored"), [(1, 12), (3, 12), (4, 11)])
+def test_who_is_forestalled_under_a_name_tries_others_and_counts_what_is_stored(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_races: int, n_stored: int
+) -> None:
+    cache, spec = tmp_path / "c", PLAIN["text"]
+    own = side.Side(0, plan_of(data, cache, spec), scan(read_manifest(data)).table, make_cache(cache))
+    (unit,) = own.plan.units
+    write, n_written = own._write, []
+
+    def forestalled(encoded: job.EncodedUnit) -> bool:
+        n_written.append(len(encoded.rows))
+        if len(n_written) <= n_races:  # all that is left but for a row is published just before
+            few = slice(None, -1) if len(n_written) == n_races else slice(0, 1)
+            assert write(replace(encoded, rows=encoded.rows[few], vectors={"cls": encoded.vectors["cls"][few]}))
+        return write(encoded)
+
+    monkeypatch.setattr(own, "_write", forestalled)
+    with own.open_claims(timeout=60) as claims:
+        own.publish(job.EncodedUnit(unit, unit.contents, {"cls": np.ones((12, 4), np.float32)}, (), {}), claims)
+    assert len(vectors(cache, spec)) == own.result().n_encoded == n_stored
+
+
 def test_a_claim_that_somebody_deleted_is_taken_again_before_something_is_split_off(
     data: Path, tmp_path: Path, every_batch: None
 ) -> None:

@@ -55,3 +55,14 @@ def test_kinds_that_are_out_are_told_with_what_they_are(tmp_path: Path) -> None:
         return True
 
     assert load_picture(ImageFile(str(path)), b"", is_out) == Refused("JPEG baseline 4:2:0", kinds[0])
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xee\x00\x08Adobe\0", b"\xff\xe0\x00\x07JFIF\0"])
+def test_what_pillow_does_not_open_is_not_for_the_card(tmp_path: Path, segment: bytes) -> None:
+    path, data = tmp_path / "a.jpg", jpeg((8, 8))
+    data = data[:2] + segment + data[4 + int.from_bytes(data[4:6]) :]  # in the place of its own first segment
+    path.write_bytes(data)
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(path)
+    found = load_picture(ImageFile(str(path)), hashlib.sha256(data).digest(), lambda _: False)
+    assert isinstance(found, Refused) and found.why == "refused" and found.kind is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import weakref
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from PIL import Image
 
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
+from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing import card, card_reader, thread_reader
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_loading import Loaded
@@ -29,7 +31,8 @@ from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
-from cards import FakeCardDecoder, FakeCardResizer
+from cards import FakeCardDecoder, FakeCardResizer, FakePerturber
+from factories import FakeSpec
 
 N = 40
 
@@ -39,6 +42,10 @@ class Spec(ImageSpec):
 
     def __init__(self) -> None:
         object.__setattr__(self, "preprocessor", Preprocessor(resize=8, crop=(8, 8)))
+
+    @property
+    def device_preprocessor(self) -> Preprocessor:
+        return self.preprocessor
 
 
 RECIPE = Recipe(((parse_view("clean"), Spec()),))
@@ -292,12 +299,38 @@ def test_readings_may_pause(readings: list[Reading]) -> None:
     check(found, readings)
 
 
-def test_products_under_views_are_for_the_others(readings: list[Reading]) -> None:
-    view = Recipe(((parse_view("clean"), Spec()), (parse_view("hflip"), Spec())))
-    assert list(Card.products_of(view)) == [0]
-    card = Card(view, FakeCardDecoder(), {0: RESIZER})
-    assert card.takes(readings[0])
-    assert not card.takes(Reading(0, 0, readings[0].image, b"", (0, 1), 1))
+def test_products_are_divided_into_what_the_card_makes_and_what_is_for_the_others(readings: list[Reading]) -> None:
+    recipe = Recipe(tuple((parse_view(view), Spec()) for view in ("clean", "hflip+jpeg:50", "hflip")))
+    assert list(Card.products_of(recipe)) == [0, 2]
+    card = Card(recipe, FakeCardDecoder(), {0: RESIZER, 2: RESIZER}, perturber=FakePerturber())
+    assert [list(card.divide(each)) for each in ((0, 1, 2), (2,), (1,))] == [[(0, 2), (1,)], [(2,)], [(1,)]]
+    assert card.takes(readings[0]) and not card.takes(replace(readings[0], products=(0, 1)))
+    card.is_given_up = True
+    assert list(card.divide((0, 1, 2))) == [(0, 1, 2)]
+
+
+def test_encoders_that_are_loaded_already_have_a_card_and_those_of_others_have_none() -> None:
+    class Other(ImageSpec):
+        preprocessor = RECIPE.products[0][1].preprocessor
+
+        def __init__(self) -> None:
+            pass
+
+    specs = (Preloaded(Spec(), FakeSpec("image").load("cpu")), Other(), FakeSpec("image"))
+    assert list(Card.products_of(Recipe(tuple((parse_view("clean"), spec) for spec in specs)))) == [0]
+
+
+def test_nothing_of_the_card_is_left_when_a_reader_ends(readings: list[Reading]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+        left = weakref.ref(card)
+        assert len(list(run_on(card, readings))) == len(readings)
+        del card
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 class Noting(ThreadReader):

@@ -26,12 +26,11 @@ from featcache.extraction.preparing.find_card import CardMissing
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.extraction.results import PassResult
 from featcache.extraction.run import ExtractResult, extract
-from featcache.pictures.card.nvjpeg import NvjpegError
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegKind
-from featcache.pictures.nvjpeg_library import nvjpeg_advice
+from featcache.pictures.nvjpeg_library import NvjpegError, nvjpeg_advice
 
-from cards import FakeCardDecoder, FakeCardResizer
+from cards import FakeCardDecoder, FakeCardResizer, FakePerturber
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 N = 48
@@ -73,10 +72,13 @@ def run(
     def find(recipe: Recipe, _: ExtractOptions) -> Card:
         if decoder is None:
             raise CardMissing("none is there")
-        return Card(recipe, decoder, {i: FakeCardResizer(spec.prepare) for i, (_, spec) in enumerate(recipe.products)})
+        made = {i: spec for i, (view, spec) in enumerate(recipe.products) if "jpeg" not in str(view)}
+        resizers = {i: FakeCardResizer(spec.prepare) for i, spec in made.items()}
+        return Card(recipe, decoder, resizers, perturber=FakePerturber())
 
     monkeypatch.setattr(card_reader, "_WINDOW", 8)
     monkeypatch.setattr(reader, "find_card", find)
+    monkeypatch.setattr(reader, "_LEAST_FOR_CARD", N)
     monkeypatch.setattr(checks, "check_card", lambda *_: None)
     monkeypatch.setattr(checks, "find_decoder", lambda _: None)
     monkeypatch.setattr(work, "find_decoder", lambda _: settings.get("beside"))
@@ -84,7 +86,8 @@ def run(
     name = "auto" if decoder is None else "card"
     options = ExtractOptions(device="cpu", decoder=name, batch_size=4, workers=2, unit_rows=16, processes=False)
     spec = FakeSpec("image")
-    return extract(data, make_cache(cache), [spec], options=options, progress=settings.get("progress")), spec.log
+    told = {"views": settings.get("views", "clean"), "progress": settings.get("progress")}
+    return extract(data, make_cache(cache), [spec], options=options, **told), spec.log
 
 
 def rows_of(cache: Path) -> dict[str, list[bytes]]:
@@ -97,11 +100,12 @@ def rows_of(cache: Path) -> dict[str, list[bytes]]:
 
 
 def versions_of(cache: Path) -> list[str | None]:
-    found = []
-    for path in sorted(cache.glob("features/**/*.h5")):
-        with h5py.File(path) as shard:
-            found.append(json.loads(shard.attrs["versions"]).get("fake"))
-    return found
+    return [versions_of_one(path) for path in sorted(cache.glob("features/**/*.h5"))]
+
+
+def versions_of_one(path: Path) -> str | None:
+    with h5py.File(path) as shard:
+        return json.loads(shard.attrs["versions"]).get("fake")
 
 
 def pictures(result: ExtractResult) -> PassResult:
@@ -135,6 +139,27 @@ def test_what_a_lying_card_made_is_done_again_before_it_is_published(
     (doubt,) = pictures(found).doubts
     reason = "decoder fake 1.0 makes other pixels than Pillow of JPEG baseline 4:2:0"
     assert doubt == f"{reason}: the CPU decodes these again, and all from now on"
+
+
+@pytest.mark.parametrize("wrong", [frozenset(), frozenset(range(12, 1000))], ids=["sound", "lying"])
+def test_views_that_the_card_does_not_make_are_the_others_work_of_the_same_pictures(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: frozenset[int]
+) -> None:
+    views = "clean,jpeg:50,crop:0.5+hflip,rescale:2"
+    plain, batches = run(data, tmp_path / "a", None, monkeypatch, views=views)
+    found, others = run(data, tmp_path / "b", FakeCardDecoder(wrong=wrong), monkeypatch, views=views)
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
+    assert pictures(found).n_contents == pictures(plain).n_contents == N
+    told = [[f.message for s in each.sides for f in s.failures] for each in (plain, found)]
+    assert told[0] == told[1] and len(told[0]) == 4
+    if wrong:
+        assert pictures(found).doubts
+        return
+    assert sorted(batches) == sorted(others) and not pictures(found).doubts
+    ways = pictures(found).ways
+    assert ways["fake"] == N - 3 and ways["pillow"] == N
+    by_view = {path.parent.name for path in (tmp_path / "b").glob("features/**/*.h5") if versions_of_one(path)}
+    assert by_view == {"clean", "crop:0.5+hflip", "rescale:2"}
 
 
 def test_a_card_that_fails_half_way_is_given_up_in_one_line(
@@ -192,7 +217,12 @@ def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypat
     ("device", "views", "message"),
     [
         ("cpu", "clean", "the device is no GPU; run with --device cuda"),
-        ("cuda", "hflip", "no encoder takes the picture itself at its full size; use --decoder auto"),
+        (
+            "cuda",
+            "jpeg:50,hflip+jpeg:50",
+            "nothing is asked for that a GPU makes: pictures at full size, for an encoder, under views but JPEG; "
+            "use --decoder auto",
+        ),
     ],
 )
 def test_a_card_that_has_nothing_to_do_is_refused_before_anything_is_hashed(

@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {"device": "cpu", "batch_size": 2, "workers": 2, "unit_r
 
 
 def readings(manifest: Manifest) -> list[Reading]:
-    products = {row: (0, 1, 2, 3) if row % 2 else (2,) for row in range(len(manifest.samples))}
+    products = [(row, (0, 1, 2, 3) if row % 2 else (2,)) for row in range(len(manifest.samples))]
     return list(RECIPE.readings(scan(manifest).table, manifest.samples, products))
 
 

@@ -246,7 +246,7 @@ def watch():
 
 keep_heap()  # as the command does
 manifest, recipe, memory = Manifest.from_source(sys.argv[1]), Recipe(((View(), SpectralSpec()),)), int(sys.argv[3])
-products = dict.fromkeys(range(len(manifest.samples)), (0,))
+products = [(row, (0,)) for row in range(len(manifest.samples))]
 wanted = list(recipe.readings(scan(manifest).table, manifest.samples, products))
 before, peak, stop, thread = resident(os.getpid()), [0], threading.Event(), threading.Thread(target=watch)
 if sys.argv[2] == "threads":

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from featcache.pictures.card import nvjpeg
-from featcache.pictures.card.nvjpeg import Nvjpeg, NvjpegError
+from featcache.pictures.card.nvjpeg import Nvjpeg
+from featcache.pictures.nvjpeg_library import NvjpegError
 
-SOUND, UNSUPPORTED, NO_JPEG, BAD = b"sound", b"unsupported", b"no JPEG", b"bad"
+SOUND, UNSUPPORTED, NO_JPEG, BAD, OTHER_SIZE = b"sound", b"unsupported", b"no JPEG", b"bad", b"other size"
 
 
 class Library:
@@ -48,6 +49,14 @@ class Library:
 
     def nvjpegDecodeBatchedSupported(self, _: Any, __: Any, answer: Any) -> int:
         answer._obj.value = 2 if self.parsed == UNSUPPORTED else 0
+        return 0
+
+    def nvjpegJpegStreamGetFrameDimensions(self, _: Any, width: Any, height: Any) -> int:
+        width._obj.value, height._obj.value = (6, 4) if self.parsed != OTHER_SIZE else (6, 8)
+        return 0
+
+    def nvjpegJpegStreamGetChromaSubsampling(self, _: Any, sampling: Any) -> int:
+        sampling._obj.value = 2
         return 0
 
     def nvjpegDecodeBatchedInitialize(self, _: Any, __: Any, n: Any, n_threads: Any, output: Any) -> int:
@@ -99,10 +108,10 @@ def test_files_that_the_engine_does_not_take_are_left_out_and_bad_ones_are_found
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     library = Library()
-    files = [SOUND, UNSUPPORTED, SOUND + b"1", NO_JPEG, BAD, SOUND + b"22"]
+    files = [SOUND, UNSUPPORTED, SOUND + b"1", NO_JPEG, BAD, SOUND + b"22", OTHER_SIZE]
     done, first_bytes = decode(open_engine(library, monkeypatch), files)
-    assert done == [True, False, True, False, False, True]
-    assert first_bytes == [5, 0, 6, 0, 0, 7]
+    assert done == [True, False, True, False, False, True, False]
+    assert first_bytes == [5, 0, 6, 0, 0, 7, 0]
     assert library.batches[0] == [SOUND, SOUND + b"1", BAD, SOUND + b"22"] and len(library.batches) == 5
 
 

@@ -50,7 +50,7 @@ def test_pixels_of_pictures_of_any_size_are_pillows(way: Preprocessor) -> None:
 
 
 def test_columns_come_first_where_pillow_has_them_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    from featcache.pictures.card import resizing
+    from featcache.pictures.card import resampling, resizing
 
     way, (picture,) = Preprocessor(resize=(9, 14)), draw([(61, 15)])
     expected = [
@@ -59,7 +59,7 @@ def test_columns_come_first_where_pillow_has_them_first(monkeypatch: pytest.Monk
     ]
     assert (expected[0] != expected[1]).any()
     for order, pixels in zip((COLUMNS_FIRST, "rows first"), expected, strict=True):
-        monkeypatch.setattr(resizing, "pass_order", lambda order=order: order)
+        monkeypatch.setattr(resampling, "pass_order", lambda order=order: order)
         found = resizing.CardResizer(way, torch.device("cpu")).resize([torch.from_numpy(picture)])
         np.testing.assert_array_equal(found[0], pixels)
 
@@ -67,10 +67,10 @@ def test_columns_come_first_where_pillow_has_them_first(monkeypatch: pytest.Monk
 def test_shapes_that_were_seen_before_and_those_that_were_forgotten_give_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from featcache.pictures.card import resizing
+    from featcache.pictures.card import resampling, resizing
 
     way, pictures = Preprocessor(resize=8, crop=(8, 8)), draw([(12, 9), (9, 12), (20, 7), (12, 9)])
-    monkeypatch.setattr(resizing, "_MOST_SIZES", 2)
+    monkeypatch.setattr(resampling, "_MOST_SIZES", 2)
     resizer = resizing.CardResizer(way, torch.device("cpu"))
     for window in (pictures[:2], pictures[1:], pictures, pictures[:1]):
         found = resizer.resize([torch.from_numpy(each) for each in window])
