@@ -115,7 +115,7 @@ def load_encoder(
     """
     wanted = Fingerprint.from_document(document, "of the features that are asked for")
     spec = build_spec(wanted, parse_outputs(outputs), model)
-    check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}")
+    check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}", "name the expected model")
     return ContentEncoder(wanted, spec, view, device)
 
 

@@ -25,7 +25,7 @@ from featcache.identity.terms import CLEAN, KEY_BYTES, Modality
 from featcache.store.near_misses import NearMiss
 from featcache.store.shard_set import ShardSet
 
-__all__ = ["Forecast", "SideForecast", "forecast_extraction", "sum_known"]
+__all__ = ["Forecast", "SideForecast", "disk_bytes", "forecast_extraction", "free_bytes", "sum_known"]
 
 _Number = TypeVar("_Number", int, float)
 
@@ -159,7 +159,7 @@ def forecast_extraction(
         n_orphans=len(manifest.orphans),
         n_unreadable=len(planned.scanned.unreadable),
         n_missing=planned.n_missing,
-        free_bytes=_free_bytes(cache.path),
+        free_bytes=free_bytes(cache.path),
         unit_rows=planned.unit_rows,
         sides=tuple(_side(cache, plan, timing, number, timed=timed) for number, plan in enumerate(planned.plans)),
         broken=tuple(gap.message for gap in manifest.broken),
@@ -185,13 +185,14 @@ def _side(cache: Cache, plan: Plan, timing: Timing, number: int, *, timed: bool)
         n_new=plan.n_new,
         n_todo=plan.n_todo,
         n_units=len(plan.units),
-        n_bytes=_disk_bytes(plan, widths),
+        n_bytes=disk_bytes(plan, widths),
         seconds=seconds,
         misses=plan.misses,
     )
 
 
-def _disk_bytes(plan: Plan, widths: Mapping[str, int]) -> int | None:
+def disk_bytes(plan: Plan, widths: Mapping[str, int]) -> int | None:
+    """Return about how much the work of an encoder will take on disk; None where the columns of an output are open."""
     itemsize = np.dtype(str(plan.spec.fingerprint.identity["storage_dtype"])).itemsize
     total = 0
     for unit in plan.units:
@@ -211,6 +212,7 @@ def _known_widths(cache: Cache, plan: Plan) -> Mapping[str, int]:
     return {**plan.spec.widths, **stored}
 
 
-def _free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
+    """Return how much is free where a folder is, or will be."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     return shutil.disk_usage(existing).free

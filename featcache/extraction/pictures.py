@@ -192,7 +192,7 @@ def _check_contents(manifest: Manifest, wanted: Sequence[tuple[Selection, Finger
 
 def _spec(selection: Selection, wanted: Fingerprint, model: str | None) -> EncoderSpec:
     spec = build_spec(wanted, selection.outputs, model)
-    check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}")
+    check_same(wanted, spec.fingerprint, f"features of model {model or wanted.model_name!r}", "name the expected model")
     return spec
 
 

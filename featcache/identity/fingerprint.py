@@ -123,11 +123,11 @@ def diff_documents(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
     return tuple(changes)
 
 
-def check_same(wanted: Fingerprint, found: Fingerprint, subject: str) -> None:
-    """Raise `FingerprintMismatch` that names the differing fields unless both are the same producer."""
+def check_same(wanted: Fingerprint, found: Fingerprint, subject: str, remedy: str = "") -> None:
+    """Raise `FingerprintMismatch` that names the differing fields, and a remedy, unless both are one producer."""
     if wanted.digest != found.digest:
         changes = "; ".join(str(c) for c in diff_documents(wanted.identity, found.identity))
         raise FingerprintMismatch(
             f"{subject} come from producer {found.short} ({found.model_name}), "
-            f"expected {wanted.short} ({wanted.model_name}): {changes}"
+            f"expected {wanted.short} ({wanted.model_name}): {changes}" + (f"; {remedy}" if remedy else "")
         )

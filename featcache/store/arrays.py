@@ -53,6 +53,10 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.label_a)
 
+    def __repr__(self) -> str:
+        columns = ", ".join(f"{modality} {vectors.shape[1]:,}" for modality, vectors in self.features.items())
+        return f"Arrays({len(self):,} rows, columns: {columns or 'none'})"
+
     def select(self, rows: NDArray[Any]) -> Arrays:
         """Return some rows, in the order of ``rows``."""
         return Arrays(

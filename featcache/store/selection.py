@@ -184,7 +184,8 @@ def check_selection(cache: Cache, widths: Widths, selection: Selection, document
         wanted = Fingerprint.from_document(document, f"of {selection.modality} features")
         for found in cache.producers.values():
             if found.modality == selection.modality:
-                check_same(wanted, found, f"{selection.modality} features of cache {str(cache.path)!r}")
+                remedy = "encode with the expected model, or fit a head on these"
+                check_same(wanted, found, f"{selection.modality} features of cache {str(cache.path)!r}", remedy)
         raise FingerprintMismatch(f"cache {str(cache.path)!r} has no {selection.modality} features")
     stored = widths(selection.fingerprint, selection.view)
     for name, width in zip(selection.outputs, selection.widths, strict=True):

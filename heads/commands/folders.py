@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache import load_project
-from featcache.console import cache_folder
+from featcache.console import cache_folder, notes, safe
 from heads.errors import HeadsError
 from heads.files.folder import sweep_folder
 
@@ -86,7 +86,10 @@ def open_run_store(
             f"the cache {str(own)!r} that the run was fitted on is not to be found from here: name its folder "
             "(--cache DIR, or DIR behind the run), or another cache of the same encoders"
         )
-    if dataset is None and folder.exists() and own.exists() and folder.samefile(own):
+    is_own = folder.exists() and own.exists() and folder.samefile(own)
+    if given is None and own.exists() and not is_own:
+        notes.print(f"[yellow]Note:[/] this is of cache {safe(folder)}; the run was fitted on {safe(own)}")
+    if dataset is None and is_own:
         dataset = run.record.source["dataset"]
     return open_store(folder, dataset=dataset, check=check, remember=not is_named_by_run, progress=progress)
 

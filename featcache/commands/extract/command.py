@@ -20,7 +20,7 @@ from featcache.commands.extract.request import ExtractRequest, choose_data, refu
 from featcache.commands.extract.result import render_result, result_document
 from featcache.commands.interrupt import interruptible
 from featcache.commands.takes import takes
-from featcache.console import cache_folder, notes, print_json
+from featcache.console import cache_folder, human_bytes, notes, print_json
 from featcache.extraction.heap import keep_heap, trim_heap
 from featcache.identity.outputs import tell_pairs
 from featcache.project import load_project
@@ -163,11 +163,22 @@ class _Errand:
             raise typer.Exit(3)
 
     def _announcer(self) -> Callable[[Plan], None]:
-        """Return what tells, once for all views of an encoder, why it finds nothing in the cache."""
+        """Return what tells if the disk is too small, and, once an encoder, why it finds nothing in the cache."""
+        from featcache.extraction.forecast import disk_bytes, free_bytes
+
         told: set[str] = set()
+        free, needed = free_bytes(self.cache.path), 0
 
         def announce(plan: Plan) -> None:
+            nonlocal needed
             trim_heap()
+            was_enough, needed = needed <= free, needed + (disk_bytes(plan, plan.spec.widths) or 0)
+            if was_enough and needed > free:
+                notes.print(
+                    f"[yellow]note[/] the disk is too small: {human_bytes(free)} are free, --dry-run says how much is "
+                    "needed; what fits is stored, and the same command goes on from there",
+                    soft_wrap=True,
+                )
             producer = plan.spec.fingerprint
             if plan.misses and producer.digest not in told:
                 told.add(producer.digest)

@@ -21,11 +21,12 @@ __all__ = ["render_forecast"]
 def render_forecast(found: Forecast, cache: Path, *, timed: bool) -> None:
     """Print what an extraction would do."""
     counts = [f"{n:,} without {'caption' if m == 'text' else 'image'}" for m, n in found.n_missing.items() if n]
-    counts += [f"{found.n_orphans:,} entries skipped: no such file"] if found.n_orphans else []
+    counts += [f"{found.n_orphans:,} skipped: no regular file there"] if found.n_orphans else []
     counts += [f"{found.n_unreadable:,} pictures cannot be read"] if found.n_unreadable else []
     console.print(", ".join([f"{found.n_samples:,} samples", *counts]), soft_wrap=True)
     print_broken(found.broken)
-    table = Table(box=None, header_style="dim", pad_edge=False)
+    # Names of models keep their line in 80 columns beside the times.
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0) if timed else (0, 1))
     table.add_column("encoder", no_wrap=True)
     table.add_column("model", overflow="fold")
     titles = ["views", "contents", "cached", "failed", "to do", "units", "disk", *(["time"] if timed else [])]

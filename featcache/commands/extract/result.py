@@ -37,7 +37,7 @@ def render_result(result: ExtractResult, path: Path) -> None:
         _render_pass(done)
         _render_ways(done)
     notes = [f"{n:,} without {'caption' if m == 'text' else 'image'}" for m, n in _missing(result).items() if n]
-    notes += [f"{result.n_orphans:,} entries skipped: no regular file there"] if result.n_orphans else []
+    notes += [f"{result.n_orphans:,} skipped: no regular file there"] if result.n_orphans else []
     notes += [f"{result.n_left_out:,} pictures left out"] if result.n_left_out else []
     console.print(f"{result.n_samples:,} samples" + "".join(f", {note}" for note in notes), soft_wrap=True)
     _render_faults(result, path)

@@ -203,7 +203,9 @@ def test_data_without_any_of_a_content_are_refused_before_a_cache_is_made(
 def test_weights_that_are_not_the_producers_are_refused_by_the_field(tmp_path: Path, wanted: Wanted) -> None:
     folder = write_folder(tmp_path / "d", a=png(1))
     producers = wanted(FakeSpec("image"), moved=FakeSpec("image", weights="w1"))
-    with pytest.raises(FingerprintMismatch, match=r"features of model 'moved' .*model\.weights: 'w0' → 'w1'"):
+    with pytest.raises(
+        FingerprintMismatch, match=r"features of model 'moved' .*model\.weights: 'w0' → 'w1'; name the expected model"
+    ):
         extract_pictures(folder, tmp_path / "c", producers, models={"image": "moved"}, device="cpu")
     assert not (tmp_path / "c").exists()
 

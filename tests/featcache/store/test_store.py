@@ -34,6 +34,10 @@ def test_gather_returns_rows_in_the_order_asked_for(store: FeatureStore) -> None
     assert some.sample_id.tolist() == everything.sample_id[order].tolist()
 
 
+def test_rows_are_shown_in_one_line(store: FeatureStore) -> None:
+    assert repr(store.arrays().select(np.arange(2))) == "Arrays(2 rows, columns: text 4, image 4)"
+
+
 def test_gather_of_an_unknown_sample_names_it(store: FeatureStore) -> None:
     with pytest.raises(FeatcacheError, match=r"no sample 'zzz' \(1 unknown"):
         store.gather(["0-real", "zzz"])
@@ -84,7 +88,7 @@ def test_check_names_the_field_in_which_the_producer_differs(store: FeatureStore
     store.check(selection, store.document(selection.fingerprint))
     other = FakeSpec("image", weights="w9").fingerprint
     wanted = type(selection)("image", other.digest, "clean", ("pooled",), (4,))
-    with pytest.raises(FingerprintMismatch, match=r"model.weights: 'w9' → 'w0'"):
+    with pytest.raises(FingerprintMismatch, match=r"model.weights: 'w9' → 'w0'; encode with the expected model"):
         store.check(wanted, other.to_document())
     narrow = type(selection)("image", selection.fingerprint, "clean", ("pooled",), (5,))
     with pytest.raises(FingerprintMismatch, match=r"has 4 columns .* expected 5"):

@@ -170,3 +170,12 @@ def test_a_run_that_does_not_find_its_cache_says_how_to_name_it(
     said = fails("evaluate", "run")
     assert "the cache 'cache' that the run was fitted on is not to be found from here: name its folder" in said
     ok("evaluate", "run", "--cache", folder / "cache")
+
+
+def test_another_cache_than_the_one_that_a_run_was_fitted_on_is_told(folder: Path, tmp_path: Path) -> None:
+    store = write_cache(tmp_path / "other", signal=0.8)
+    train_run(store, tmp_path / "run", head="linear", fusion="image")
+    told = " ".join(call("evaluate", tmp_path / "run").stderr.split())
+    assert f"Note: this is of cache cache; the run was fitted on {tmp_path / 'other'}" in told
+    assert "Note: this is of" not in call("evaluate", tmp_path / "run", "--cache", "cache").stderr
+    assert "Note: this is of" not in call("evaluate", "image").stderr

@@ -30,7 +30,7 @@ def test_a_folder_named_as_a_picture_is_not_said_to_be_missing(
     (tmp_path / "d" / "1-real.png").unlink()
     manifest = Manifest.from_source(data, on_orphan="skip")
     render_result(extract(manifest, make_cache(tmp_path / "c"), [FakeSpec("image")], options=OPTIONS), tmp_path / "c")
-    assert "16 samples, 2 entries skipped: no regular file there\n" in capsys.readouterr().out
+    assert "16 samples, 2 skipped: no regular file there\n" in capsys.readouterr().out
 
 
 def test_a_broken_picture_is_counted_once_for_all_encoders_and_views(
