@@ -97,6 +97,16 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for: reading a store needs numpy and h5py alone, a worker process even less."""
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_LAZY[name]), name)
+        if name in _LAZY:
+            globals()[name] = found = getattr(import_module(_LAZY[name]), name)
+            return found
+        own = f"{__name__}.{name}"
+        try:
+            return import_module(own)
+        except ModuleNotFoundError as error:
+            if error.name != own:
+                raise
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -16,7 +16,7 @@ __all__ = ["find_waiting", "new_folder", "recover_folder"]
 
 
 @contextmanager
-def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
+def new_folder(out: Path, *, check: Callable[[Path], None], overwrite: bool = True) -> Iterator[Path]:
     """Give an empty draft folder to fill, and put it in the place of ``out`` when the block ends without an error.
 
     What was at ``out`` is exchanged with it and then removed. Where two names cannot be exchanged it waits under a
@@ -29,6 +29,8 @@ def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
     check : callable
         Called with ``out``, before anything is removed, before the block and after it; raises if what is there must
         not be replaced.
+    overwrite : bool
+        Whether anything but an empty folder may be: not even what comes after the last check.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def new_folder(out: Path, *, check: Callable[[Path], None]) -> Iterator[Path]:
                 sync(path)
         check(out)
         with _told(out):
-            _put(draft, out)
+            _put(draft, out, overwrite=overwrite)
     finally:
         remove_draft(draft)
 
@@ -73,8 +75,8 @@ def find_waiting(out: Path) -> Path | None:
     return max(waiting, key=lambda draft: draft.changed).path if waiting else None
 
 
-def _put(draft: Path, out: Path) -> None:
-    if not os.path.lexists(out):
+def _put(draft: Path, out: Path, *, overwrite: bool) -> None:
+    if not overwrite or not os.path.lexists(out):
         draft.rename(out)
     elif not exchange_names(draft, out):
         _put_aside(draft, out)

@@ -148,7 +148,7 @@ def new_folder(out: Path, *, marker: str, known: Known, overwrite: bool = False)
     def check(place: Path) -> None:
         check_out(place, marker=marker, known=known, overwrite=overwrite)
 
-    with new_whole_folder(out, check=check) as draft:
+    with new_whole_folder(out, check=check, overwrite=overwrite) as draft:
         try:
             yield draft
         except OSError as error:

@@ -132,6 +132,8 @@ class MemberRuns:
 def _split(members: Any) -> list[str]:
     """Return the folders of runs that are named; none where kinds of heads are."""
     named = [part.strip() for part in members.split(",")] if isinstance(members, str) else []
+    if "" in named:
+        raise HeadsError(f"--members {members!r:.200} has an empty name in it, expected {_EXAMPLE}")
     folders = [name for name in named if _is_folder(name)]
     if folders and len(folders) < len(named):
         raise HeadsError(f"--members {members!r:.200} names kinds of heads and folders of runs, expected {_EXAMPLE}")
@@ -144,7 +146,7 @@ def _is_folder(name: str) -> bool:
         return True
     if _COUNT_OR_FUSION.split(name)[0] in HEADS:
         return False
-    if not name or not (Path(name) / _RECORD).is_file():
+    if not os.path.isfile(Path(name) / _RECORD):  # noqa: PTH113 (is_file raises for a name that is too long)
         kinds = ", ".join(kind for kind, found in HEADS.items() if not found.has_members)
         raise HeadsError(f"--members names {name!r:.80}, expected a kind of head ({kinds}) or the folder of a run")
     return True

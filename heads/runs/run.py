@@ -255,7 +255,7 @@ def load_run(path: str | Path) -> Run:
 
 def read_record(path: Path) -> RunRecord:
     """Read what a run says of itself, without its head; the folder is untrusted."""
-    if not (path / _RECORD).is_file():
+    if not os.path.isfile(path / _RECORD):  # noqa: PTH113 (is_file raises for a name that is too long)
         raise HeadsError(_absence(path))
     return parse_record(read_file(path / _RECORD, _MAX_RECORD), str(path / _RECORD))
 

@@ -69,7 +69,7 @@ class Feed(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the next batch is worth waiting for, though others could do something meanwhile."""
+        """Whether the next turn is to be taken now; False: it would only wait, and others may go first."""
         ...
 
     def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch | None]:

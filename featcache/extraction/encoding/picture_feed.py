@@ -102,7 +102,6 @@ class PictureFeed:
 
     def batches(self, groups: Iterator[ClaimedUnits]) -> Iterator[Batch | None]:
         """Yield full batches in the order of the pictures, and at the end of a group the rest of each of its jobs."""
-        self._encoders.foresee(side.plan.spec for side in self._sides if side.plan.units)
         for prepared in self._reader.prepare(self._readings(groups)):
             number = prepared.reading.group
             group = self._open[number]
@@ -203,6 +202,7 @@ class PictureFeed:
             if self._again:
                 yield from self._open_group(self._again.popleft())
             elif (group := next(groups, None)) is not None:
+                self._encoders.foresee(self._sides[job.side].plan.spec for job in group.jobs)
                 yield from self._open_group(group)
             elif self._open:  # some of it may have to be read again
                 yield None

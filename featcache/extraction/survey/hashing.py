@@ -106,7 +106,7 @@ class Pictures:
         done = int((~self.samples.has_image).sum())
         progress(done, len(self.samples))
         # So many at least are unknown: those who read them start while the files are looked up.
-        with _open_crew(int(self.samples.has_file.sum()) - len(self.known), processes) as crew:
+        with _open_crew(self._least_unknown(), processes) as crew:
             placed = self._placed()
             for task in placed:
                 started = time.perf_counter()
@@ -130,6 +130,15 @@ class Pictures:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def _least_unknown(self) -> int:
+        """Return how many files the memo cannot know, as it has fewer entries: one of these may serve several rows."""
+        rows, n_known = np.flatnonzero(self.samples.has_file), len(self.known)
+        if not n_known or len(rows) <= n_known:
+            return len(rows) - n_known
+        cuts = (rows[start : start + _FILES_A_TASK] for start in range(0, len(rows), _FILES_A_TASK))
+        # Hashes that fall together make it less, never more, and take less memory than paths.
+        return len({hash(path) for cut in cuts for path in self.samples.path.encoded(cut)}) - n_known
 
     def _placed(self) -> Iterator[NDArray[np.int64]]:
         """Cut the rows that have a picture into tasks."""

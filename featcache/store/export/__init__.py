@@ -11,7 +11,7 @@ from pathlib import Path
 from featcache.errors import FeatcacheError
 from featcache.files.publish import owner_of, publish_new, remove_leftovers, replace_file, temporary_beside
 from featcache.store.export.columns import Source
-from featcache.store.export.folder import prepare_npy_folder, taken, write_npy_folder
+from featcache.store.export.folder import describe_taken, prepare_npy_folder, write_npy_folder
 from featcache.store.export.npz import write_npz
 from featcache.store.export.parquet import write_parquet
 from featcache.store.export.safetensors import write_safetensors
@@ -99,7 +99,7 @@ def export_store(
     elif os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise FeatcacheError(f"cannot export to {str(out)!r}: expected a file or nothing, found something else there")
     elif not overwrite and os.path.lexists(path):
-        raise FeatcacheError(taken(path))
+        raise FeatcacheError(describe_taken(path))
     chosen = store.default_selections() if selections is None else selections
     if not chosen:
         has = ", ".join(store.modalities) or "none"
@@ -129,5 +129,5 @@ def _write_file(write: Callable[[Source, Path], None], source: Source, path: Pat
         if overwrite:
             replace_file(temp, path)
         elif not publish_new(temp, path):
-            raise FeatcacheError(taken(path))
+            raise FeatcacheError(describe_taken(path))
     return path.stat().st_size

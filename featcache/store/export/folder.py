@@ -19,7 +19,7 @@ from featcache.files.regular import open_regular
 from featcache.store.export.columns import ARRAYS, FORMAT, Source
 from featcache.store.export.npz import constants, write_npy
 
-__all__ = ["prepare_npy_folder", "taken", "write_npy_folder"]
+__all__ = ["describe_taken", "prepare_npy_folder", "write_npy_folder"]
 
 _INDEX = "index.json"
 _OWN = frozenset(f"{name}.npy" for name in ARRAYS) | {_INDEX}
@@ -27,8 +27,8 @@ _MAX_INDEX = 1 << 24
 _EARLY_DRAFT = re.compile(r"\.tmp-new-\d+-[0-9a-f]{8}")
 
 
-def taken(path: Path) -> str:
-    """Say that an earlier export is not replaced."""
+def describe_taken(path: Path) -> str:
+    """Say that there is something at a path that is not to be replaced unasked, and what to do."""
     return f"cannot export to {str(path)!r}: it exists already; choose another --out, or replace it with --overwrite"
 
 
@@ -63,7 +63,7 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     if not is_ours:
         raise FeatcacheError(f"cannot export to {str(path)!r}: it exists, and is no folder of an earlier export alone")
     if is_file and not overwrite:
-        raise FeatcacheError(taken(path))
+        raise FeatcacheError(describe_taken(path))
 
 
 def _listed(path: Path) -> set[str]:
@@ -94,7 +94,8 @@ def write_npy_folder(source: Source, path: Path, *, overwrite: bool) -> int:
     Written beside its name and put there when complete, with ``overwrite`` in the place of an earlier export. Returns
     the size of all.
     """
-    with new_folder(path, check=partial(_check_replaceable, overwrite=overwrite)) as draft:
+    check = partial(_check_replaceable, overwrite=overwrite)
+    with new_folder(path, check=check, overwrite=overwrite) as draft:
         _fill(source, draft)
     return sum(file.stat().st_size for file in path.iterdir())
 

@@ -187,6 +187,25 @@ def test_what_came_meanwhile_is_seen_before_it_is_replaced(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_comes_after_the_last_look_is_not_replaced_unasked(tmp_path: Path, is_folder: bool) -> None:
+    out, looks = tmp_path / "r", []
+    theirs = out / "theirs" if is_folder else out
+
+    def check(_: Path) -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            theirs.parent.mkdir(exist_ok=True)
+            theirs.write_text("theirs")
+
+    with (
+        pytest.raises(FeatcacheError, match=rf"^cannot write {out}: "),
+        new_folder(out, check=check, overwrite=False) as draft,
+    ):
+        (draft / "text").write_text("ours")
+    assert theirs.read_text() == "theirs" and [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
 @pytest.mark.parametrize("out", [".", "..", "/"])
 def test_what_names_no_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -116,11 +116,16 @@ def test_a_folder_beside_is_a_run_unless_it_has_the_name_of_a_kind(
     assert [run.path for run in runs.runs] == [Path("image"), Path("concat")]
     for members in ("lda,linear", "lda*2,linear:image"):
         assert MemberRuns.find({"members": members}, folds=None)[0].runs == ()
-    for name in ("empty", "nowhere", "", "run:0123456789ab"):
+    for name in ("empty", "nowhere", "run:0123456789ab", "x" * 300):
         with pytest.raises(HeadsError) as caught:
             MemberRuns.find({"members": f"image,{name}"}, folds=None)
         expected = "expected a kind of head (mlp, linear, lda, gbdt) or the folder of a run"
-        assert str(caught.value) == f"--members names {name!r}, {expected}"
+        assert str(caught.value) == f"--members names {name!r:.80}, {expected}"
+    for members in ("image,", ",lda", " "):
+        with pytest.raises(HeadsError, match=r"^--members '.*' has an empty name in it, expected heads or folders"):
+            MemberRuns.find({"members": members}, folds=None)
+    with pytest.raises(HeadsError, match="is not the folder of a run"):
+        MemberRuns.find({"members": f"./{'x' * 300}"}, folds=None)
 
 
 def test_a_run_is_a_member_once(folder: Path, tmp_path: Path) -> None:

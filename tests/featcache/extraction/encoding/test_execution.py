@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from featcache.extraction.encoding import passes
 from featcache.extraction.encoding.execution import _take_turns
 from featcache.extraction.encoding.passes import IsReady
+from featcache.extraction.encoding.side import Side
 from featcache.extraction.options import ExtractOptions
+from featcache.extraction.planning.plan import WorkUnit
 from featcache.extraction.results import Progress
 from featcache.extraction.run import extract
+from featcache.files.claims import Claims
 
 from factories import FakeEncoder, FakeSpec, make_cache, read_manifest, write_dataset
 
@@ -44,6 +50,28 @@ def test_the_encoder_of_captions_is_gone_when_pictures_are_encoded(tmp_path: Pat
     assert not any(of_text for stage, of_text, _ in seen if stage == "image")
     assert [done.content for done in result.passes] == ["text", "image"]
     assert [side.modality for side in result.sides] == ["text", "image"]
+
+
+def test_an_encoder_whose_units_others_have_in_hand_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other, refused = Known("image"), Known("image", weights="w1"), list[int]()
+    claim = passes._claim
+
+    def refuse(side: Side, unit: WorkUnit, claims: Claims) -> tuple[WorkUnit | None, bool]:
+        if side.number == 1 and len(refused) < 3:
+            refused.append(len(other.loaded))
+            return unit, False
+        return claim(side, unit, claims)
+
+    monkeypatch.setattr(passes, "_claim", refuse)
+    monkeypatch.setattr(passes, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr("featcache.extraction.encoding.loaded.is_cuda", lambda _: True)
+    options = ExtractOptions(device="cpu", batch_size=4, workers=2)
+    result = extract(
+        read_manifest(write_dataset(tmp_path / "d")), make_cache(tmp_path / "c"), [own, other], options=options
+    )
+    assert refused == [0, 0, 0] and (len(own.loaded), len(other.loaded)) == (1, 1) and result.n_encoded == 36
 
 
 def test_where_nobody_is_ready_the_first_to_be_goes_on_alone() -> None:

@@ -69,6 +69,25 @@ def test_readers_of_what_cannot_be_known_start_before_the_files_are_looked_up(
     assert scan(manifest, memo=memo, processes=processes).n_read == 1 and seen == ["look", 1]
 
 
+def test_no_readers_start_for_rows_of_pictures_that_are_known(tmp_path: Path) -> None:
+    pictures, memo, seen = [], tmp_path / "memo.h5", list[int]()
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"%d" % number)
+        os.utime(tmp_path / f"{number}.png", (time.time() - 3600,) * 2)  # younger ones are not remembered
+        pictures.append(ImageFile(str(tmp_path / f"{number}.png")))
+
+    def n_read(n_pictures: int, n_captions: int) -> int:
+        rows = [(number, caption) for number in range(n_pictures) for caption in range(n_captions)]
+        samples = [Sample(f"{n}-{c}", pictures[n], None, -1, None, None, None, "row") for n, c in rows]
+        manifest = Manifest("d", str(tmp_path), SampleList.of(samples), (), ())
+        return scan(manifest, memo=memo, processes=lambda n_files: (seen.append(n_files), 0)[1]).n_read
+
+    assert n_read(2, 1) == 2
+    seen.clear()
+    assert n_read(2, 5) == 0 and not seen
+    assert n_read(3, 1) == 1 and seen == [1]  # of the rows, once the others are known
+
+
 @pytest.mark.slow
 def test_a_killed_process_ends_the_scan_with_an_error(tmp_path: Path) -> None:
     manifest = read_manifest(write_dataset(tmp_path / "d", n_captions=40))
