@@ -37,8 +37,15 @@ class _Handler:
 
 
 @contextmanager
-def interruptible(program: str = "featcache") -> Iterator[None]:
-    """Run a command of ``program`` that can be started again to go on: interrupted, it says so and exits 130."""
+def interruptible(program: str = "featcache", *more: str) -> Iterator[None]:
+    """Run a command of ``program`` that can be started again to go on: interrupted, it says so and exits 130.
+
+    Parameters
+    ----------
+    program : str
+    more : str
+        Words that the command needs to go on, beside those it was called with.
+    """
     handler = _Handler()
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -46,7 +53,7 @@ def interruptible(program: str = "featcache") -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         notes.print("\ninterrupted; what is stored already stays. To go on:", soft_wrap=True)
-        notes.print("  " + safe(shlex.join([program, *sys.argv[1:]])), soft_wrap=True)
+        notes.print("  " + safe(shlex.join([program, *sys.argv[1:], *more])), soft_wrap=True)
         # Nothing is left to lose: should a thread hang in reading a file, the next signal ends the process.
         handler.deadline = 0.0
         raise typer.Exit(_INTERRUPTED) from None

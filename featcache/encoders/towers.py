@@ -150,7 +150,8 @@ class VisionTower:
             raise ModelError(f"model {self.folder.name!r} has type {kind!r}: {_REFUSED[kind]}")
         if kind not in _ARCHITECTURES:
             raise ModelError(
-                f"model {self.folder.name!r} has type {kind!r}, expected one of {', '.join(sorted(_ARCHITECTURES))}"
+                f"model {self.folder.name!r} has type {kind!r}, expected one of {', '.join(sorted(_ARCHITECTURES))}; "
+                "models of texts are named with --text-model"
             )
         if kind == "clip":
             check_said_once(self.folder, "vision_config")

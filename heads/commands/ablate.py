@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featcache.commands.interrupt import interruptible
 from featcache.console import CheckDigests, cache_folder
 from heads.ablation.grid_file import load_grid_file
 from heads.ablation.request import AblationRequest, split_outputs
@@ -177,7 +178,7 @@ def ablate(
         outputs = choose_outputs(store, grid.outputs, views=names, choices=choices)
         rows = StudyRows.load(store, selections, fusions=grid.fusions, outputs=outputs, needs_valid=grid.folds is None)
     prepare_ablation_out(folder, overwrite=overwrite)
-    with show_grid() as progress:
+    with interruptible("heads", *([] if out else ["--out", str(folder)])), show_grid() as progress:
         result = library_ablate(rows, grid, out=folder, device=place, memory=request.memory, progress=progress)
     _tell(result, folder, store.path, choices=choices, as_json=as_json)
 

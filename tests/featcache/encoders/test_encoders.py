@@ -384,7 +384,11 @@ def test_bfloat16_is_close_to_float32_and_another_producer(vision: dict[str, Pat
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("clip", {"model_type": "resnet"}, "has type 'resnet', expected one of aimv2, .*clip"),
+        (
+            "clip",
+            {"model_type": "resnet"},
+            "has type 'resnet', expected one of aimv2, .*clip.*; models of texts are named with --text-model",
+        ),
         ("clip", {"image_size": 48}, "takes 48 × 48 pixels, its preprocessor_config.json makes 32 × 32"),
     ],
 )

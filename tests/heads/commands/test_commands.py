@@ -378,6 +378,22 @@ def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
     assert len(found["table"]) == 4 + 3
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_an_interrupted_ablation_says_how_to_go_on(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("heads.ablation.ablation.ablate", interrupted)
+    words = ["ablate", "--head", "linear", "--fusion", "image", *(["--out", str(tmp_path / "a")] if named else [])]
+    monkeypatch.setattr("sys.argv", ["heads", *words])
+    result = call(*words)
+    assert result.exit_code == 130
+    line = result.stderr.splitlines()[-1].strip()
+    assert line.startswith(f"heads {' '.join(words)}") and line.count("--out ") == 1
+
+
 def test_ablate_judges_what_it_holds_out_in_80_columns(tmp_path: Path) -> None:
     words = ("ablate", "--head", "linear", "--fusion", "image,concat", "--no-controls", "--hold-out", "generator")
     text = ok(*words, "--select", "held-out", "--out", tmp_path / "a")
