@@ -70,6 +70,7 @@ def test_threads_of_an_encoder_turn_a_little_before_they_sleep_unless_the_user_h
     assert settings(words, project, GOMP_SPINCOUNT="7") == "None 7"
 
 
+@pytest.mark.slow
 def test_threads_of_a_head_sleep_unless_the_user_has_set_something(project: Path) -> None:
     words = "heads train cache --out run"
     assert settings(words, project) == "PASSIVE None"

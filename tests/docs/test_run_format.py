@@ -307,6 +307,7 @@ def test_a_classifier_has_the_files_and_keys_that_are_listed(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_an_ablation_has_the_files_keys_and_columns_that_are_listed(store: FeatureStore, tmp_path: Path) -> None:
     out = tmp_path / "ablation"
     grid = ("--head", "linear", "--fusion", "image,text", "--seeds", 1, "--set", "strengths=[0.01]")
@@ -328,6 +329,7 @@ def test_an_ablation_has_the_files_keys_and_columns_that_are_listed(store: Featu
     assert set(document["heads"][0]) == names("column of `heads.csv`")
 
 
+@pytest.mark.slow
 def test_where_outputs_are_compared_there_are_the_columns_that_are_listed(tmp_path: Path) -> None:
     outputs = {
         "text": {"cls": SyntheticOutput(6)},

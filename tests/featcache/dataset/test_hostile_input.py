@@ -177,6 +177,7 @@ def test_a_number_that_means_nothing_is_refused(column: str, number: str, tmp_pa
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_a_hundred_thousand_columns_of_any_names_are_bounded(ending: str, tmp_path: Path) -> None:
     names = [f"{ESCAPES}{i}" for i in range(100_000)]
@@ -300,6 +301,7 @@ def write_hostile(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_hostile_pictures_are_failures_in_bounded_memory(tmp_path: Path) -> None:
     code = """

@@ -186,6 +186,7 @@ def kill_in_the_middle(nursery: Nursery, data: Path, cache: Path) -> None:
     raise AssertionError("no step leaves both a claim and a temporary file")
 
 
+@pytest.mark.slow
 def test_a_manifest_edited_between_kill_and_resume_gives_what_one_pass_over_it_gives(
     nursery: Nursery, data: Path, tmp_path: Path
 ) -> None:
@@ -209,6 +210,7 @@ def move_claims_elsewhere(cache: Path) -> None:
         path.write_text(json.dumps(note | {"host": "elsewhere"}))
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_between_kill_and_resume_changes_nothing(
     nursery: Nursery, data: Path, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_claims_are_given_up_when_the_work_is_interrupted(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [] and threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_a_heartbeat_keeps_a_claim_for_longer_than_the_timeout(tmp_path: Path) -> None:
     with Claims(tmp_path, timeout=0.4, root=tmp_path) as mine, Claims(tmp_path, timeout=0.4, root=tmp_path) as theirs:
         assert mine.take("u")
@@ -250,6 +251,7 @@ def test_a_unit_in_the_hands_of_another_writer_is_left_to_it(tmp_path: Path) -> 
     assert open_store(cache.path).arrays().present["image"].all()
 
 
+@pytest.mark.slow
 def test_a_writer_that_lives_and_publishes_nothing_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ def test_an_extraction_a_repair_and_deleting_say_which_folder_is_a_link(
     assert look(tmp_path / "r" / "c") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", ["features/loop", f"features/{PRODUCER}/loop", "requests/loop", "memo/d.h5", "memo/checked/loop"]
 )

@@ -153,6 +153,7 @@ def test_spoilt_components_are_refused(tmp_path: Path) -> None:
         GbdtHead.load(Contents(tmp_path))
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_by_fit_save_load_and_predict(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from heads.gbdt.head import GbdtConfig, GbdtHead\n"

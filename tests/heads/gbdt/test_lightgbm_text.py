@@ -213,6 +213,7 @@ def fuzz(path: Path, steps: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_mutant_is_refused_or_predicts_finite_values(tmp_path: Path) -> None:
     assert 30 < fuzz(tmp_path / "model.txt", 400) < 370
 

@@ -386,6 +386,7 @@ def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sorted(opened) == ["head.json", "novelty.safetensors", "run.json", "weights.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_is_named_when_it_is_read_and_put_back_by_the_next_command(
     saved: Run, folder: Path, tmp_path: Path
 ) -> None:
@@ -408,6 +409,7 @@ def test_a_run_that_waits_is_named_when_it_is_read_and_put_back_by_the_next_comm
     assert load_run(folder).record == saved.record
 
 
+@pytest.mark.slow
 def test_what_a_killed_training_left_goes_with_the_next(saved: Run, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from heads.runs.run import *\n"

@@ -151,6 +151,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_unhashed")
 @pytest.mark.parametrize(("arguments", "message"), MODELS + OPTIONS)
 def test_a_command_that_is_refused_has_hashed_nothing_and_leaves_nothing(

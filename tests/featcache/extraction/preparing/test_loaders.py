@@ -134,12 +134,14 @@ def test_processes_find_what_threads_find(readings: list[Reading], nothing_left:
     assert not card.doubts
 
 
+@pytest.mark.slow
 def test_what_is_larger_than_was_said_is_for_the_cpu(readings: list[Reading], nothing_left: None) -> None:
     (wanted,) = [replace(reading, file_bytes=reading.file_bytes - 1) for reading in readings[20:21]]
     with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=1) as loaders:
         assert loaders.start([wanted]).done.result() == [""]
 
 
+@pytest.mark.slow
 def test_memory_is_used_again_and_what_finds_none_is_read_here(readings: list[Reading], nothing_left: None) -> None:
     with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=1) as loaders:
         first, without = loaders.start(readings[20:]), loaders.start(readings[20:])
@@ -158,6 +160,7 @@ def kill(loaders: Loaders, number: int) -> None:
         worker.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_killed", [1, 2])
 def test_what_a_dead_process_had_is_for_the_cpu_and_the_others_go_on(
     readings: list[Reading], n_killed: int, nothing_left: None
@@ -185,6 +188,7 @@ def read(readings: list[Reading], *, each: Any = None) -> list[Prepared]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_killed", [0, 1, 2])
 def test_a_card_makes_pillows_pixels_of_what_processes_read_whatever_becomes_of_them(
     readings: list[Reading], monkeypatch: pytest.MonkeyPatch, n_killed: int, nothing_left: None
@@ -207,6 +211,7 @@ def test_a_card_makes_pillows_pixels_of_what_processes_read_whatever_becomes_of_
     assert len(doubts) == n_killed
 
 
+@pytest.mark.slow
 def test_an_end_in_between_leaves_nobody(
     readings: list[Reading], monkeypatch: pytest.MonkeyPatch, nothing_left: None
 ) -> None:
@@ -220,6 +225,7 @@ def test_an_end_in_between_leaves_nobody(
         read(readings, each=interrupt)
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_not_waited_for_at_the_end(readings: list[Reading], nothing_left: None) -> None:
     with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=3) as loaders:
         loaders.start(readings[20:]).done.result()

@@ -38,7 +38,9 @@ TESTS = Path(__file__).resolve().parents[3]
 MEMORY = 1000
 READERS = [
     "threads",
-    pytest.param("processes", marks=pytest.mark.skipif(os.name != "posix", reason="workers need POSIX pipes")),
+    pytest.param(
+        "processes", marks=[pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="workers need POSIX pipes")]
+    ),
 ]
 
 
@@ -205,6 +207,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_those_who_wait(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
     process = subprocess.Popen(
