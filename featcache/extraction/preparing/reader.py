@@ -23,7 +23,7 @@ _AHEAD_A_WORKER = 4
 _AHEAD = 64
 _LEAST_FOR_CARD = 64
 """Pictures for which a GPU is opened: that may compile kernels, which takes seconds."""
-_MOST_LOADERS = 12  # as many tasks as three windows are; they read 35,000 pictures of 115 kB a second
+_MOST_LOADERS = 12  # as many tasks as three windows are
 
 
 class Reader(Protocol):
