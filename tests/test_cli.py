@@ -157,8 +157,20 @@ import cli
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (130, "interrupted before anything was begun\n")
-    here = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    assert here == [signal.default_int_handler, signal.SIG_DFL]
+
+
+def test_who_imports_the_command_lines_keeps_the_own_ways_with_signals() -> None:
+    code = """
+import signal
+numbers = (signal.SIGINT, signal.SIGTERM)
+own = [lambda *_: None for _ in numbers]
+for number, handler in zip(numbers, own):
+    signal.signal(number, handler)
+import cli
+assert [signal.getsignal(number) for number in numbers] == own
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_second_extraction_says_that_there_is_nothing_to_encode(project: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -388,7 +389,12 @@ def test_an_interrupted_ablation_says_how_to_go_on(
     monkeypatch.setattr("heads.ablation.ablation.ablate", interrupted)
     words = ["ablate", "--head", "linear", "--fusion", "image", *(["--out", str(tmp_path / "a")] if named else [])]
     monkeypatch.setattr("sys.argv", ["heads", *words])
-    result = call(*words)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = call(*words)
+    finally:  # a command that was interrupted keeps its handlers: its process ends, ours goes on
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert result.exit_code == 130
     line = result.stderr.splitlines()[-1].strip()
     assert line.startswith(f"heads {' '.join(words)}") and line.count("--out ") == 1
