@@ -21,8 +21,9 @@ from heads.runs.detection import PictureJudge, Verdict, read_picture
 from heads.runs.entries import Recorder, log_lines
 from heads.runs.judge_options import JudgeOptions
 from heads.runs.run import Run, load_run
+from heads.runs.set_statement import state_scores
 from heads.verdicts.judging import Judgement, verdict_classes
-from heads.verdicts.mixture import SetStatement, state_set
+from heads.verdicts.mixture import SetStatement
 
 __all__ = ["Detector"]
 
@@ -103,7 +104,9 @@ class Detector:
         return run.judge(run.head.predict_proba(vectors), vectors=vectors, point=asked.point, prior=asked.prior)
 
     def compare_set(self, p_ai_raw: NDArray[np.floating[Any]]) -> SetStatement | None:
-        """Say whether scores are those of a set of pictures like the training ones, at whatever share of AI.
+        """Say whether scores are those of pictures like the known ones, at whatever share of AI.
+
+        Known are the scores of validation, or those of another data set or view that the point was calibrated on.
 
         Parameters
         ----------
@@ -115,8 +118,7 @@ class Detector:
         SetStatement or None
             None where the run cannot tell, or there are fewer than `heads.verdicts.mixture.LEAST_SET` scores.
         """
-        likeness = self.run.likeness
-        return None if likeness is None else state_set(p_ai_raw, likeness.known)
+        return state_scores(self.run, p_ai_raw, point=self._options.point)
 
     def detect(
         self, image: str | Path | None = None, *, caption: str | None = None, log: str | Path | None = None

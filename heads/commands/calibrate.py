@@ -87,7 +87,7 @@ def calibrate(
     with show_checks() as checking:
         store = open_run_store(loaded, directory, dataset=dataset, check=check, progress=checking)
         found = calibrate_run(loaded, store, request)
-    new = save_calibrated(loaded, found.record, out=folder, overwrite=overwrite)
+    new = save_calibrated(loaded, found, out=folder, overwrite=overwrite)
     for note in filter(None, (found.note, _other_view(new, found.point))):
         notes.print(f"[yellow]Note:[/] {safe(note)}")
     if as_json:

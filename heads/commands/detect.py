@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from heads.commands.folders import has_test
-from heads.commands.guarantee_lines import other_views, print_promises
+from heads.commands.guarantee_lines import called_words, other_views, print_promises
 from heads.commands.likeness_lines import print_neighbours, print_too_few
 from heads.commands.logs import open_log
 from heads.commands.options import (
@@ -24,7 +23,7 @@ from heads.commands.options import (
     Prior,
     TextModel,
 )
-from heads.commands.render import console, next_command, notes, print_json, probability, safe
+from heads.commands.render import console, notes, print_json, probability, safe
 from heads.commands.training import NeighbourCount, TrainCache, Training
 from heads.errors import HeadsError
 from heads.verdicts.points import BALANCED
@@ -110,16 +109,13 @@ def detect(
         named = [{"image": str(each.path)} | document for each, document in zip(found, documents, strict=True)]
         print_json(documents[0] if len(found) == 1 else named)
     else:
-        _print_all(found)
+        _print_all(found, decides)
         if models_used := next((each.verdict.models for each in found if each.verdict), None):
             _print_rule(loaded, decides, prior)
             print_promises(decides, seen)
             print_too_few(loaded)
             for modality, place in models_used.items():
                 console.print(f"[dim]{safe(modality)} encoder: {safe(place)}[/]", soft_wrap=True)
-            cache, dataset = (loaded.record.source[name] for name in ("cache", "dataset"))
-            if has_test(cache, dataset):
-                next_command("heads", "evaluate", run, cache=cache, split="test", point=point)
     if any(each.verdict is None for each in found):
         raise typer.Exit(3)
 
@@ -157,22 +153,23 @@ def _judge_all(judge: PictureJudge, images: Sequence[Path | None], captions: Seq
     return found
 
 
-def _print_all(found: Sequence[_Judged]) -> None:
+def _print_all(found: Sequence[_Judged], point: OperatingPoint) -> None:
     verdicts = [(each.path, each.verdict) for each in found if each.verdict]
     for number, (path, verdict) in enumerate(verdicts):
         if number:
             console.print()
-        _print_verdict(path, verdict)
+        _print_verdict(path, verdict, point)
     for each in found:
         if each.fault:
             notes.print(f"[yellow]Not judged:[/] {safe(each.fault)}", soft_wrap=True)
 
 
-def _print_verdict(path: Path | None, found: Verdict) -> None:
+def _print_verdict(path: Path | None, found: Verdict, point: OperatingPoint) -> None:
     """Say what was decided and by what; the bars are of P(AI), with the threshold in it, and of its parts."""
     name = "the caption" if path is None else safe(path)
     if found.verdict == "real":
-        console.print(f"{name}: [bold green]real[/]", soft_wrap=True)
+        means = called_words(point)[1]
+        console.print(f"{name}: [bold green]real[/]{'' if means == 'real' else f', {means}'}", soft_wrap=True)
     elif found.verdict != "ai":
         console.print(f"{name}: [bold yellow]{found.verdict}[/]", soft_wrap=True)
     else:
@@ -183,7 +180,7 @@ def _print_verdict(path: Path | None, found: Verdict) -> None:
             f"[yellow]Unlike the training pictures[/] (novelty {found.novelty:.3f}): what is promised of verdicts\n"
             "does not hold for it"
         )
-    console.print(f"P(AI) is {probability(found.p_ai)}, {_decision(found)}\n")
+    console.print(f"P(AI) is {probability(found.p_ai, 4)}, {_decision(found)}\n")
     table = Table("", "probability", "", box=None, header_style="dim", pad_edge=False)
     table.add_row("AI", probability(found.p_ai), draw_bar(found.p_ai, found.threshold))
     for generator, p in found.probabilities.items():
@@ -207,7 +204,7 @@ def _print_rule(run: Run, point: OperatingPoint, prior: float | None) -> None:
 
 def _decision(found: Verdict) -> str:
     """Say where P(AI) lies beside the threshold, or beside the two between which nothing is decided."""
-    threshold, real_below = probability(found.threshold), probability(found.real_below)
+    threshold, real_below = probability(found.threshold, 4), probability(found.real_below, 4)
     if found.real_below == found.threshold:
         is_above = found.verdict == "ai" or (found.verdict != "real" and found.p_ai >= found.threshold)
         return f"{'at or above' if is_above else 'below'} the threshold of {threshold} (│)"

@@ -20,14 +20,8 @@ from heads.commands.detectors import (
     seen_rows,
 )
 from heads.commands.folders import free_name
-from heads.commands.guarantee_lines import print_promises
-from heads.commands.likeness_lines import (
-    KNOWN_SCORES,
-    UNLIKE_SCORES,
-    describe_statement,
-    print_effect,
-    print_statement,
-)
+from heads.commands.guarantee_lines import kept, print_kept, print_promises
+from heads.commands.likeness_lines import describe_set, describe_statement, print_set
 from heads.commands.options import (
     PRINTED,
     AsJson,
@@ -39,8 +33,8 @@ from heads.commands.options import (
     ReportFormat,
     ScoreFiles,
 )
-from heads.commands.render import console, next_command, print_json, safe, show_checks
-from heads.commands.report import markdown, print_tables, report_tables
+from heads.commands.render import console, next_command, print_json, probability, safe, show_checks
+from heads.commands.report import escape, markdown, print_tables, report_tables
 from heads.commands.training import TrainCache, Training
 from heads.commands.view_options import StoredViews, ViewName
 from heads.errors import HeadsError
@@ -151,11 +145,14 @@ def _score_run(
 
 def _with_effect(own: RunDetector, report: Report, train_cache: Path | None) -> Report:
     """Say of the set that is stated something of how far it is from the calibrating rows too."""
+    from heads.runs.set_statement import set_state
+
     training = Training.find(own.run, train_cache, at_hand=own.store)
     numbers = own.store.row_numbers(report.about["split"])
     numbers = numbers[own.store.read(numbers, selections={}).label_a >= 0]
     found = training.effect_size(own.store, numbers, report.about["statement"])
-    return replace(report, about={**report.about, "effect_size": found})
+    state = set_state(report.about["statement"], found)
+    return replace(report, about={**report.about, "effect_size": found, "set_state": state})
 
 
 def _document(result: EvalResult | None, reports: Sequence[Report], names: Sequence[str]) -> dict[str, Any]:
@@ -171,11 +168,11 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
     reference = None if result is None else _reference(result)
     tables = report_tables(report, reference)
     if form is ReportFormat.markdown:
-        typer.echo(_statement_line(report.about["statement"]) + markdown(tables))
+        typer.echo(_paragraphs(report.about) + markdown(tables))
         return
     about, first = report.about, report.views[0]
-    print_statement(about["statement"])
-    print_effect(about.get("effect_size"))
+    if "set_state" in about:
+        print_set(about)
     seen = f", view {safe(first.view)}" if len(report.views) == 1 and first.view != "clean" else ""
     where = f"[bold]{safe(about['detector'])}[/] on split {safe(about['split'])} of {safe(about['cache'])}{seen}"
     console.print(f"{where}: {first.n:,} rows in {first.n_groups:,} groups", soft_wrap=True)
@@ -188,19 +185,18 @@ def _print_report(report: Report, result: EvalResult | None, form: ReportFormat)
     console.print(_rule(report))
     views = [view.view for view in report.views]
     print_promises(report.point, views, dataset=about["dataset"], split=about["split"])
+    print_kept(about["promises"])
     print_tables(tables)
 
 
-def _statement_line(found: Mapping[str, Any] | None) -> str:
-    """Return the statement on the set as a paragraph of Markdown; nothing where nothing can be said."""
-    if found is None:
-        return ""
-    said = (
-        f"**{UNLIKE_SCORES}**: threshold, guarantee and novelty do not carry over"
-        if found["is_unlike"]
-        else KNOWN_SCORES
-    )
-    return f"{said}. {describe_statement(found)}.\n\n"
+def _paragraphs(about: Mapping[str, Any]) -> str:
+    """Return the statement on the set and what was found of promises as paragraphs of Markdown."""
+    told = [said for each in about["promises"] if (said := kept(each))]
+    if about["statement"] is not None:
+        headline, rest = map(escape, describe_set(about))
+        said = f"**{headline}**: {rest}" if rest else headline
+        told = [f"{said}. {describe_statement(about['statement'])}", *told]
+    return "".join(f"{each}.\n\n" for each in told)
 
 
 def _reference(result: EvalResult) -> dict[str, float]:
@@ -213,9 +209,10 @@ def _rule(report: Report) -> str:
     """Say what decides, and at which share of AI probabilities are judged."""
     point, prior = report.point, report.about["prior"]
     if point.abstains:
-        rule = f"AI if raw P(AI) ≥ {point.ai_from:.3f}, real if < {point.real_below:.3f}, else unsure"
+        real_below = probability(point.real_below, 4)
+        rule = f"AI if raw P(AI) ≥ {probability(point.ai_from, 4)}, real if < {real_below}, else unsure"
     else:
-        rule = f"AI if raw P(AI) ≥ {point.ai_from:.3f}"
+        rule = f"AI if raw P(AI) ≥ {probability(point.ai_from, 4)}"
     share = "" if prior is None else f"; probabilities at a share of AI of {prior:.2g}"
     return f"{rule} (operating point {safe(point.name)}){share}"
 

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from heads.verdicts.points import Guarantee, OperatingPoint
     from heads.verdicts.sets import GeneratorSets
 
-__all__ = ["other_views", "print_folds", "print_point", "print_promises", "print_sets", "told_point"]
+__all__ = [
+    "called_words",
+    "kept",
+    "other_notes",
+    "other_views",
+    "print_folds",
+    "print_kept",
+    "print_point",
+    "print_promises",
+    "print_sets",
+    "told_point",
+]
 
 _CALLED = {"fpr": ("real", "AI"), "fnr": ("AI", "real")}
 
@@ -69,8 +80,52 @@ def print_promises(
     """
     for each in point.guarantees:
         on.print(f"[dim]Promised: {_promise(each)}[/]")
-    for note in filter(None, (other_views(point, views), _other_rows(point, dataset, split))):
+        says = "" if len(point.guarantees) > 1 else "; “{}” says: not called {}".format(*_CALLED[each.rate])
+        on.print(f"[dim]{_expected(each)}{says}[/]", highlight=False)
+    for note in other_notes(point, views, dataset=dataset, split=split):
         on.print(f"[yellow]Note:[/] {safe(note)}")
+
+
+def other_notes(
+    point: OperatingPoint, views: Sequence[str], *, dataset: str | None = None, split: str | None = None
+) -> list[str]:
+    """Return how what is looked at differs from what a point promises something of; as of `print_promises`."""
+    return list(filter(None, (other_views(point, views), _other_rows(point, dataset, split))))
+
+
+def print_kept(found: Sequence[Mapping[str, Any]]) -> None:
+    """Say of each promise whether labelled rows contradict it.
+
+    Parameters
+    ----------
+    found : sequence of mapping
+        As `heads.evaluation.promises.keep_promises` returns them.
+    """
+    for each in found:
+        if told := kept(each):
+            console.print(f"[dim]{safe(told)}[/]", highlight=False)
+
+
+def kept(found: Mapping[str, Any]) -> str | None:
+    """Return what labelled rows say of a promise; None where there are none, or too few groups for an interval."""
+    if found["contradicts"] is None:
+        return None
+    wrong, called = _CALLED[found["rate"]]
+    observed, n = found["observed"], found["n"]
+    if found["contradicts"]:
+        says = f"above {_percent(found['budget'])}: these rows contradict the promise"
+    elif observed["estimate"] <= found["budget"]:
+        says = f"within {_percent(found['budget'])}"
+    else:
+        says = f"{n:,} rows cannot contradict {_percent(found['budget'])}"
+    interval = f"95 %: {_range(observed['low'], observed['high'])}"
+    return f"Found: {found['n_errors']:,} of {n:,} {wrong} rows called {called} ({interval}); {says}"
+
+
+def called_words(point: OperatingPoint) -> tuple[str, str]:
+    """Return how pictures above and below the threshold are counted: what nothing bounds is no finding."""
+    rates = {each.rate for each in point.guarantees}
+    return ("not called real" if rates == {"fnr"} else "AI", "not called AI" if rates == {"fpr"} else "real")
 
 
 def other_views(point: OperatingPoint, views: Sequence[str]) -> str | None:
@@ -155,11 +210,20 @@ def print_folds(folds: Mapping[str, Any]) -> None:
 
 def _promise(found: Guarantee) -> str:
     wrong, called = _CALLED[found.rate]
-    each = " of each origin" if found.origins else ""
+    each = "each origin of " if found.origins else ""
     return (
-        f"at most {100 * found.budget:.4g} % of {wrong} pictures{each} are called {called}, with "
-        f"{100 * found.confidence:.4g} % confidence{_condition(found)}"
+        f"at most {_percent(found.budget)} of {wrong} pictures like those of {each}data set {safe(found.dataset)} are "
+        f"called {called}, with {_percent(found.confidence)} confidence{_condition(found)}"
     )
+
+
+def _expected(promised: Guarantee) -> str:
+    """Return what a promise costs: how many pictures of the other class are called rightly."""
+    called = _CALLED[promised.rate][1]
+    if promised.expected is None:
+        return f"Of {called} pictures there were none among those rows to tell how many are called {called}"
+    interval = "" if promised.low is None or promised.high is None else f" ({_range(promised.low, promised.high)})"
+    return f"Of {called} pictures like these {100 * promised.expected:.1f} % are called {called}{interval}"
 
 
 def _condition(found: Guarantee | GeneratorSets) -> str:
@@ -170,6 +234,10 @@ def _needed(found: Guarantee) -> int:
     from heads.statistics.intervals import least_n
 
     return least_n(found.budget, 1 - (1 - found.confidence) / max(1, len(found.origins)))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
 
 
 def _range(low: float, high: float) -> str:

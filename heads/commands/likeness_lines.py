@@ -14,35 +14,54 @@ if TYPE_CHECKING:
     from heads.runs.run import Run
 
 __all__ = [
-    "KNOWN_SCORES",
-    "UNLIKE_SCORES",
+    "describe_set",
     "describe_statement",
     "print_effect",
     "print_neighbours",
-    "print_statement",
+    "print_set",
     "print_too_few",
     "print_unlike",
 ]
 
-UNLIKE_SCORES = "These scores are not those of pictures like the training ones"
-KNOWN_SCORES = "These scores may be those of pictures like the training ones"
+_NO_ALARM = "No alarm: motifs alone tell a set; only labelled pictures show more"
 
 
-def print_statement(found: Mapping[str, Any] | None) -> None:
-    """Say whether the scores of a set are those of pictures like the training ones.
+def print_set(found: Mapping[str, Any]) -> None:
+    """Say whether a set is one of pictures like the known ones, or why nothing is said of that.
 
     Parameters
     ----------
-    found : mapping or None
-        The JSON form of `heads.verdicts.mixture.SetStatement`; None: nothing can be said.
+    found : mapping
+        With ``statement`` and ``statement_note`` (`heads.runs.set_statement.tell_set`), ``set_state`` and
+        ``effect_size``, as they are in ``--json``.
     """
-    if found is None:
+    statement = found["statement"]
+    if statement is None:
+        if found["statement_note"]:
+            console.print(f"[dim]Nothing is said of the set: {safe(found['statement_note'])}[/]", highlight=False)
         return
-    if found["is_unlike"]:
-        console.print(f"[bold red]{UNLIKE_SCORES}:[/] threshold,\nguarantee and novelty do not carry over")
-    else:
-        console.print(f"[dim]{KNOWN_SCORES}:[/]")
-    console.print(f"[dim]  {describe_statement(found)}[/]", highlight=False)
+    headline, rest = describe_set(found)
+    style = {"scores-unlike": "bold red", "vectors-unlike": "yellow"}.get(found["set_state"], "dim")
+    console.print(f"[{style}]{safe(headline)}[/]{safe(rest and f': {rest}')}")
+    console.print(f"[dim]  {describe_statement(statement)}[/]", highlight=False)
+    print_effect(found["effect_size"], is_named=statement["compared_with"]["rows"] != "validation")
+    if found["set_state"] == "vectors-unlike":
+        console.print(f"[dim]  {_NO_ALARM}[/]")
+
+
+def describe_set(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Return in words what a set is said to be, and what follows of it; as of `print_set`."""
+    statement, effect = found["statement"], found["effect_size"]
+    compared = statement["compared_with"]
+    own = compared["rows"] == "validation"
+    like = "like the training ones" if own else f"like those of data set {compared['dataset']}"
+    if found["set_state"] == "scores-unlike":
+        lost = "threshold, guarantee and novelty" if own else "threshold and guarantee"
+        return f"These scores are not those of pictures {like}", f"{lost} do not carry over"
+    if found["set_state"] == "vectors-unlike":
+        others = "" if own else f" like those of {effect['dataset']}"
+        return f"The scores may be those of pictures {like}, the vectors are not{others}", ""
+    return f"These scores may be those of pictures {like}", ""
 
 
 def describe_statement(found: Mapping[str, Any]) -> str:
@@ -53,13 +72,15 @@ def describe_statement(found: Mapping[str, Any]) -> str:
     )
 
 
-def print_effect(found: Mapping[str, Any] | None) -> None:
+def print_effect(found: Mapping[str, Any] | None, *, is_named: bool = False) -> None:
     """Say how well a set is told from calibrating rows, or why that was left out.
 
     Parameters
     ----------
     found : mapping or None
         As `heads.commands.training.Training.effect_size` returns it; None: nothing is said.
+    is_named : bool
+        Whether the data set of the calibrating rows is named.
     """
     if found is None:
         return
@@ -71,7 +92,8 @@ def print_effect(found: Mapping[str, Any] | None) -> None:
     auc = found["auc"]
     interval = "" if auc["low"] is None else f" (95 %: {auc['low']:.3f}–{auc['high']:.3f})"
     told = f"AUC {auc['estimate']:.3f}{interval}; chance 0.5"
-    console.print(f"[dim]  Told from {found['n_known']:,} calibrating rows: {told}[/]", highlight=False)
+    whose = f" of {safe(found['dataset'])}:\n  " if is_named else ": "
+    console.print(f"[dim]  Told from {found['n_known']:,} calibrating rows{whose}{told}[/]", highlight=False)
 
 
 def print_unlike(n_unlike: int | None, run: Run) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from featcache.console import CheckDigests
 from heads.commands.folders import check_encoders, open_run_store
-from heads.commands.guarantee_lines import print_promises
+from heads.commands.guarantee_lines import other_notes, print_promises
 from heads.commands.likeness_lines import print_unlike
 from heads.commands.options import (
     Abstain,
@@ -24,6 +24,7 @@ from heads.commands.options import (
 from heads.commands.render import console, next_command, print_json, safe, show_checks
 from heads.commands.view_options import ViewName
 from heads.data.tasks import AI
+from heads.verdicts.points import BALANCED
 
 if TYPE_CHECKING:
     from heads.runs.run import Run
@@ -77,15 +78,18 @@ def predict(
     words = found.judgement.words
     n_ai, n_unsure = words.count(AI), words.count(UNSURE) + words.count(UNSURE_UNLIKE)
     n_unlike = None if loaded.likeness is None else int(found.judgement.is_unlike.sum())
+    seen = [chosen.point(BALANCED).view]
     counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai, "n_unsure": n_unsure, "n_unlike": n_unlike}
     if as_json:
-        print_json({"out": str(out), "split": split, **_decided(loaded, found.point, prior), **counts})
+        others = other_notes(found.point, seen, dataset=str(store.dataset), split=split)
+        told = {"guarantees": found.point.to_json()["guarantees"], "note": "; ".join(others) or None}
+        print_json({"out": str(out), "split": split, **_decided(loaded, found.point, prior), **told, **counts})
     else:
         n_answered = len(found) - found.n_refused
         unsure = f", {n_unsure:,} unsure" if found.point.abstains or abstain else ""
         console.print(f"{n_answered:,} rows answered, {n_ai:,} of them AI{unsure}")
         print_unlike(n_unlike, loaded)
-        print_promises(found.point, [chosen.point("balanced").view])
+        print_promises(found.point, seen, dataset=str(store.dataset), split=split)
         if found.n_refused:
             how = "left out" if is_ct2 else "written without an answer"
             console.print(f"[yellow]{found.n_refused:,}[/] {how}: a modality that this head needs is missing")

@@ -12,8 +12,8 @@ from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
 from featcache.extraction.heap import keep_heap
-from heads.commands.guarantee_lines import other_views, print_promises
-from heads.commands.likeness_lines import print_effect, print_statement, print_unlike
+from heads.commands.guarantee_lines import called_words, other_views, print_promises
+from heads.commands.likeness_lines import print_set, print_unlike
 from heads.commands.logs import open_log
 from heads.commands.options import (
     Abstain,
@@ -37,6 +37,7 @@ from heads.verdicts.points import BALANCED
 if TYPE_CHECKING:
     from heads.runs.run import Run
     from heads.runs.scanning import Scan
+    from heads.verdicts.points import OperatingPoint
 
 __all__ = ["scan"]
 
@@ -77,6 +78,7 @@ def scan(
         from heads.runs.judge_options import JudgeOptions
         from heads.runs.run import load_run, read_record
         from heads.runs.scanning import encode_pictures, write_verdicts
+        from heads.runs.set_statement import set_state, tell_set
 
         # What is wrong with the data is told before a head, which may need torch, is loaded.
         contents = {producer.selection.content for producer in read_record(run).producers.values()}
@@ -99,13 +101,16 @@ def scan(
             )
         record = None if kept is None else log_lines(recorder, pictures, kept)
         done = write_verdicts(loaded, pictures, out, options=options, overwrite=overwrite, log=record)
-        document = _document(done, out, folder)
-        document["effect_size"] = training.effect_size(pictures.store, pictures.complete, document["statement"])
+        document = _document(done, out, folder) | tell_set(
+            loaded, done.statement, len(done) - done.n_failed, point=point
+        )
+        effect = training.effect_size(pictures.store, pictures.complete, document["statement"])
+        document |= {"effect_size": effect, "set_state": set_state(document["statement"], effect)}
     if as_json:
         made = {"n_encoded": pictures.n_encoded, "models": places, "conditions": recorder.conditions}
         print_json(document | _rule(loaded, point, prior) | made)
     else:
-        _print(document, done, loaded)
+        _print(document, done, loaded, loaded.point(point))
     if done.n_failed:
         raise typer.Exit(3)
 
@@ -179,16 +184,15 @@ def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
         "n_unlike": done.n_unlike,
         "n_failed": done.n_failed,
     }
-    statement = None if done.statement is None else done.statement.to_dict()
-    return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed), "statement": statement}
+    return {"out": str(out), "cache": str(folder), **counts, "failed": dict(done.failed)}
 
 
-def _print(document: Mapping[str, Any], done: Scan, run: Run) -> None:
-    print_statement(document["statement"])
-    print_effect(document["effect_size"])
+def _print(document: Mapping[str, Any], done: Scan, run: Run, point: OperatingPoint) -> None:
+    print_set(document)
     files = "file" if len(done) == 1 else "files"
     unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
-    found = f"[bold]{done.n_ai:,}[/] AI, [bold]{done.n_real:,}[/] real, {unsure}{_failed(done)}"
+    ai, real = called_words(point)
+    found = f"[bold]{done.n_ai:,}[/] {ai}, [bold]{done.n_real:,}[/] {real}, {unsure}{_failed(done)}"
     console.print(f"{len(done):,} {files}: {found}")
     if done.first is not None:
         path, error = done.first

@@ -98,8 +98,8 @@ class Training:
             try:
                 found = measure_set(self.run, store, numbers, training=self.store, share=statement["share"])
                 if found is not None:
-                    return {**found.to_dict(), "note": None}
+                    return {**found.to_dict(), "dataset": self.run.record.source["dataset"], "note": None}
                 note = "of too few groups of rows nothing can be said"
             except (FeatcacheError, OSError) as error:
                 note = str(error)
-        return {"n": None, "n_known": None, "share": None, "auc": None, "note": note}
+        return dict.fromkeys(("n", "n_known", "share", "auc", "dataset")) | {"note": note}

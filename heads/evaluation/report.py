@@ -12,11 +12,11 @@ from featcache import FeatureStore
 from heads.evaluation.curves import count_above, risk_coverage
 from heads.evaluation.detectors import Detector, RunDetector, Scored
 from heads.evaluation.figures import UNSURE_DECISION, Figures, measure_all
+from heads.evaluation.promises import keep_promises
 from heads.evaluation.slices import Slice, measure_slices
 from heads.evaluation.truth import Truth
-from heads.runs.run import Run
+from heads.runs.set_statement import compared_with, state_scores, tell_set
 from heads.statistics.intervals import Interval, bound_rate
-from heads.verdicts.mixture import SetStatement, state_set
 from heads.verdicts.points import OperatingPoint
 
 __all__ = ["Report", "ViewReport", "build_report"]
@@ -92,8 +92,9 @@ class Report:
     Attributes
     ----------
     about : dict
-        What the figures are of: detector, run digest, cache, data set, split, operating point, prior, and
-        ``statement``: whether the scores are those of pictures like the training ones (None: nothing is said).
+        What the figures are of: detector, run digest, cache, data set, split, operating point, prior;
+        ``statement``: whether the scores are those of pictures like the known ones, or why nothing is said of that
+        (``statement_note``); and ``promises``: `keep_promises` in the view of the point.
     views : tuple of ViewReport
     point : OperatingPoint
     """
@@ -142,13 +143,16 @@ def build_report(
     chosen = detector.point(point)
     found: list[ViewReport] = []
     first: Figures | None = None
-    statement: SetStatement | None = None
+    told: dict[str, Any] | None = None
+    promises: list[dict[str, Any]] = []
     for view in views:
         scored = detector.score(truth, view, prior=prior)
         figures = Figures(truth.select(scored.rows), scored, chosen, prior or detector.maps.prior)
         first = first or figures
-        if isinstance(detector, RunDetector) and view == detector.own_view:
-            statement = _state(detector.run, scored, truth.split)
+        if isinstance(detector, RunDetector):
+            told = told or _state(detector, scored, truth.split, view, point=chosen.name)
+        if view == chosen.view:
+            promises = keep_promises(figures)
         found.append(
             ViewReport(
                 view=view,
@@ -176,16 +180,28 @@ def build_report(
         "n": len(truth),
         "n_groups": truth.n_groups,
         "n_unlabelled": truth.n_unlabelled,
-        "statement": statement and statement.to_dict(),
+        **(told or {"statement": None, "statement_note": _unsaid(detector, truth.split)}),
+        "promises": promises,
     }
     return Report(about, tuple(found), chosen)
 
 
-def _state(run: Run, scored: Scored, split: str) -> SetStatement | None:
-    """Say whether scores are those of pictures like the training ones; of rows that the head has seen nothing."""
-    if run.likeness is None or split in ("train", "valid"):
+def _state(detector: RunDetector, scored: Scored, split: str, view: str, *, point: str) -> dict[str, Any] | None:
+    """Say whether scores are those of pictures like the known ones; of rows that the head has seen nothing."""
+    run = detector.run
+    if split in ("train", "valid") or view != compared_with(run, point)["view"]:
         return None
-    return state_set(scored.raw, run.likeness.known)
+    statement = state_scores(run, scored.raw, point=point)
+    return tell_set(run, statement, len(scored.raw), point=point)
+
+
+def _unsaid(detector: Detector, split: str) -> str | None:
+    """Return why nothing is said of a set where no scores were looked at for it."""
+    if not isinstance(detector, RunDetector):
+        return None
+    if split in ("train", "valid"):
+        return f"the head was made with rows of {split}"
+    return "the view of the known scores was not looked at"
 
 
 def _decided(figures: Figures) -> dict[str, Interval] | None:

@@ -20,9 +20,12 @@ from heads.head.protocol import Prediction
 from heads.runs.blocks import predict_rows
 from heads.runs.calibration_rows import CalibrationRows
 from heads.runs.crossfit import CrossFit
+from heads.runs.likeness import Likeness
+from heads.runs.point_scores import POINT_SCORES_FILE
 from heads.runs.record import RunRecord
 from heads.runs.run import FOLDS_FILE, Run, save_run
 from heads.verdicts.guarantees import Demand, build_point
+from heads.verdicts.mixture import KnownScores
 from heads.verdicts.points import BALANCED, OperatingPoint
 from heads.verdicts.record import VerdictRules
 from heads.verdicts.sets import GeneratorSets, build_sets
@@ -87,6 +90,8 @@ class Calibration:
         or selected on.
     note : str or None
         What could not be found out.
+    likeness : Likeness or None
+        That of the run, with the scores of the new point where it is not of the run's own validation in its own view.
     """
 
     record: RunRecord
@@ -97,6 +102,7 @@ class Calibration:
     n_refused: int
     n_shared: int
     note: str | None
+    likeness: Likeness | None
 
 
 def calibrate_run(run: Run, store: FeatureStore, request: Request) -> Calibration:
@@ -127,11 +133,12 @@ def calibrate_run(run: Run, store: FeatureStore, request: Request) -> Calibratio
     point = _find_point(prediction, rows, request) if request.demand.budgets else None
     sets, mean_size = (None, None) if request.coverage is None else _find_sets(prediction, rows, request.coverage)
     record = _with_rules(run.record, point, sets, balanced=run.points[BALANCED].ai_from)
-    return Calibration(record, point, sets, mean_size, len(rows), rows.n_refused, rows.n_shared, rows.note)
+    likeness = run.likeness if point is None else _with_scores(run, point, prediction, rows)
+    return Calibration(record, point, sets, mean_size, len(rows), rows.n_refused, rows.n_shared, rows.note, likeness)
 
 
-def save_calibrated(run: Run, record: RunRecord, *, out: Path, overwrite: bool = False) -> Run:
-    """Write a run with a calibrated record and, byte for byte, the files of the run that was calibrated.
+def save_calibrated(run: Run, found: Calibration, *, out: Path, overwrite: bool = False) -> Run:
+    """Write a run as it was calibrated, with, byte for byte, its other files; scores of its points may be added.
 
     Raises
     ------
@@ -141,8 +148,9 @@ def save_calibrated(run: Run, record: RunRecord, *, out: Path, overwrite: bool =
     if out.resolve() == run.path.resolve():
         raise HeadsError(f"{out} is the run itself, and a run never changes: name another --out")
     contents = Contents(run.path, run.record.files)
-    files = {name: contents.read(name, limit=_MAX_FILE) for name in run.record.files}
-    return save_run(record, run.head, out=out, likeness=run.likeness, attachments=files, overwrite=overwrite)
+    names = [name for name in run.record.files if name != POINT_SCORES_FILE]
+    files = {name: contents.read(name, limit=_MAX_FILE) for name in names}
+    return save_run(found.record, run.head, out=out, likeness=found.likeness, attachments=files, overwrite=overwrite)
 
 
 def save_fitted(
@@ -183,6 +191,15 @@ def check_apart(demand: Demand, folds: int | None) -> None:
             "--folds and a budget exclude each other: the heads whose scores folds give are not the one that is kept, "
             "and a guarantee is of that one; without --folds it is calibrated on validation"
         )
+
+
+def _with_scores(run: Run, point: OperatingPoint, prediction: Prediction, rows: CalibrationRows) -> Likeness | None:
+    """Keep the scores that a point was found on, unless validation tells as much: it has more of the same."""
+    if run.likeness is None or (rows.is_own and point.view == run.points[BALANCED].view):
+        return run.likeness
+    a = joint_tasks(rows.features.tasks)[0].name
+    labelled, raw = rows.budgeted, prediction.proba[a][rows.features.targets.applies[a]]
+    return run.likeness.with_point(point.name, KnownScores(raw.astype(np.float32), labelled.y, labelled.groups))
 
 
 def _find_point(prediction: Prediction, rows: CalibrationRows, request: Request) -> OperatingPoint:

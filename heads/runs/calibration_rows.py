@@ -54,6 +54,11 @@ class CalibrationRows:
         return len(self.features)
 
     @property
+    def is_own(self) -> bool:
+        """Whether these are of the run's own validation."""
+        return self.part == _OWN
+
+    @property
     def groups(self) -> IntArray:
         """Which rows are not independent."""
         return link_rows(self.features)

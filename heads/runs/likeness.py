@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from safetensors import SafetensorError
@@ -17,11 +17,14 @@ from heads.data.tasks import IntArray, Targets, Task, joint_tasks
 from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.head.protocol import Prediction
+from heads.runs.point_scores import POINT_SCORES_FILE, format_point_scores, load_point_scores
 from heads.verdicts.mixture import KnownScores
 from heads.verdicts.novelty import MAX_AXES, Novelty, describe, one_a_group
+from heads.verdicts.points import OperatingPoint
 
 __all__ = [
     "LIKENESS_FILE",
+    "LIKENESS_FILES",
     "MAX_BYTES",
     "Likeness",
     "build_likeness",
@@ -31,6 +34,7 @@ __all__ = [
 ]
 
 LIKENESS_FILE = "novelty.safetensors"
+LIKENESS_FILES = (LIKENESS_FILE, POINT_SCORES_FILE)
 MAX_BYTES = 8 * 2**20
 _MAX_HELD_OUT, _MAX_KNOWN = 2**16, 2**13
 _SHAPES = {
@@ -53,10 +57,27 @@ class Likeness:
         Of their vectors.
     known : KnownScores
         Their scores: of all of validation.
+    of_points : mapping of str to KnownScores
+        By operating point, of those that were calibrated on other rows, or in another view: the scores of these.
     """
 
     novelty: Novelty
     known: KnownScores
+    of_points: Mapping[str, KnownScores] = field(default_factory=dict)
+
+    def known_of(self, point: str) -> KnownScores:
+        """Return the scores that a set is compared with where an operating point decides."""
+        return self.of_points.get(point, self.known)
+
+    def with_point(self, point: str, scores: KnownScores) -> Likeness:
+        """Return the same with the scores of one operating point more; a class that they lack is of validation."""
+        scores = scores.complete(self.known).thin(_MAX_KNOWN)
+        return replace(self, of_points={**self.of_points, point: scores})
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the attachments of a run, by name."""
+        points = {POINT_SCORES_FILE: format_point_scores(self.of_points)} if self.of_points else {}
+        return {LIKENESS_FILE: self.to_bytes(), **points}
 
     def to_bytes(self) -> bytes:
         """Return the safetensors file."""
@@ -112,12 +133,15 @@ def know_scores(parts: Mapping[str, Features], predictions: Mapping[str, Predict
     return KnownScores(p_ai, y, group)
 
 
-def load_likeness(contents: Contents, files: Collection[str], *, n_columns: int) -> Likeness | None:
-    """Read the attachment of a run, if it is among its files."""
+def load_likeness(
+    contents: Contents, files: Collection[str], *, n_columns: int, points: Collection[OperatingPoint]
+) -> Likeness | None:
+    """Read the attachments of a run with these operating points, if they are among its files."""
     if LIKENESS_FILE not in files:
         return None
     data = contents.read(LIKENESS_FILE, limit=MAX_BYTES)
-    return parse_likeness(data, str(contents.folder / LIKENESS_FILE), n_columns=n_columns)
+    found = parse_likeness(data, str(contents.folder / LIKENESS_FILE), n_columns=n_columns)
+    return replace(found, of_points=load_point_scores(contents, files, [point.name for point in points]))
 
 
 def parse_likeness(data: bytes, where: str, *, n_columns: int) -> Likeness:

@@ -17,7 +17,7 @@ from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
 from heads.head.kinds import head_class, is_head_file
 from heads.head.protocol import FloatArray, Head, Prediction
-from heads.runs.likeness import LIKENESS_FILE, Likeness, load_likeness
+from heads.runs.likeness import LIKENESS_FILES, Likeness, load_likeness
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
@@ -223,7 +223,7 @@ def save_run(
     with new_folder(out, marker=_RECORD, known=known_files, overwrite=overwrite) as draft:
         (draft / _HEAD).mkdir()
         head.save(draft / _HEAD)
-        more = {LIKENESS_FILE: likeness.to_bytes()} if likeness else {}
+        more = likeness.to_files() if likeness else {}
         for name, data in (more | dict(attachments or {})).items():
             (draft / name).write_bytes(data)
         paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
@@ -241,7 +241,7 @@ def load_run(path: str | Path) -> Run:
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
     of_head, beside = _contents(path, record.files)
     widths = [sum(producer.selection.widths) for producer in record.producers.values()]
-    likeness = load_likeness(beside, record.files, n_columns=sum(widths))
+    likeness = load_likeness(beside, record.files, n_columns=sum(widths), points=record.verdicts.points)
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
         contents.check_unread(limit=_MAX_FILE)
@@ -297,4 +297,4 @@ def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]
 def known_files(path: Path) -> set[str]:
     """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
     of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
-    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, LIKENESS_FILE, _IN_HEAD, *of_head}
+    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, *LIKENESS_FILES, _IN_HEAD, *of_head}

@@ -17,8 +17,9 @@ from heads.files.table import check_table_ending, table_writer
 from heads.runs.judge_options import JudgeOptions
 from heads.runs.run import Run
 from heads.runs.scan_lines import ScanLines
+from heads.runs.set_statement import state_scores
 from heads.verdicts.judging import UNSURE, UNSURE_UNLIKE
-from heads.verdicts.mixture import SetStatement, state_set
+from heads.verdicts.mixture import SetStatement
 from heads.verdicts.novelty import NOVEL_UP_TO
 
 __all__ = ["Scan", "encode_pictures", "judge_pictures", "write_verdicts"]
@@ -123,7 +124,8 @@ def write_verdicts(
     """
     check_table_ending(out)
     prepare_file(out, overwrite=overwrite)
-    lines = ScanLines(run, pictures, options or JudgeOptions())
+    options = options or JudgeOptions()
+    lines = ScanLines(run, pictures, options)
     schema = lines.schema
     counts: Counter[str] = Counter()
     raw: list[float] = []
@@ -141,7 +143,7 @@ def write_verdicts(
     n_unsure, likeness = counts[UNSURE] + counts[UNSURE_UNLIKE], run.likeness
     if likeness is None:
         return Scan(counts[REAL], counts[AI], n_unsure, None, None, failed, first)
-    statement = state_set(np.array(raw), likeness.known)
+    statement = state_scores(run, np.array(raw), point=options.point)
     return Scan(counts[REAL], counts[AI], n_unsure, n_unlike, statement, failed, first)
 
 

@@ -56,6 +56,15 @@ class KnownScores:
         """Whether each class has rows of two groups or more."""
         return all(len(np.unique(self.group[self.y == code])) > 1 for code in (0, 1))
 
+    def complete(self, other: KnownScores) -> KnownScores:
+        """Return the same with the rows of another for each class that has rows of fewer than two groups here."""
+        few = [code for code in (0, 1) if len(np.unique(self.group[self.y == code])) < 2]
+        own, more = ~np.isin(self.y, few), np.isin(other.y, few)
+        own_group = np.unique(self.group, return_inverse=True)[1].reshape(-1)
+        group = np.concatenate([own_group[own], len(own_group) + np.unique(other.group, return_inverse=True)[1][more]])
+        p_ai = np.concatenate([self.p_ai[own], other.p_ai[more]])
+        return KnownScores(p_ai, np.concatenate([self.y[own], other.y[more]]), group)
+
     def thin(self, most: int, *, seed: int = 0) -> KnownScores:
         """Return at most so many rows: whole groups, drawn at random; of one that is larger, a part."""
         if len(self) <= most:

@@ -27,7 +27,7 @@ from heads.head.kinds import HEADS
 from heads.mlp.network import Network
 from heads.runs.run import Run, load_run, load_run_features
 from tests.docs.pages import ROOT
-from tests.heads.synthetic import train_run, write_cache
+from tests.heads.synthetic import Row, train_run, write_cache
 
 DOCUMENT = (ROOT / "docs" / "run-format.md").read_text(encoding="utf-8")
 RUNS: Mapping[str, Mapping[str, Any]] = {
@@ -66,6 +66,20 @@ def calibrated(store: FeatureStore, runs: dict[str, Run]) -> Path:
     call("train", store.path, "--head", "linear", "--fusion", "image", "--folds", 2, "--out", first)
     words = ("--max-fpr", 0.4, "--max-fnr", 0.4, "--coverage", 0.8, "--out", out)
     call("calibrate", first, store.path, *words)
+    return out
+
+
+@pytest.fixture(scope="module")
+def phone(calibrated: Path) -> Path:
+    """The same with a point of another data set."""
+
+    def rename(rows: list[Row]) -> None:
+        for row in rows:
+            row.group, row.caption, row.picture = f"other-{row.group}", f"other {row.caption}", row.sample_id.encode()
+
+    other, out = calibrated.with_name("other"), calibrated.with_name("phone")
+    write_cache(other, captions={"train": 1, "valid": 20}, generators=("sdxl",), edit=rename)
+    call("calibrate", calibrated, other, "--max-fpr", 0.3, "--out", out)
     return out
 
 
@@ -113,11 +127,11 @@ def test_every_kind_of_head_is_tried_and_named(runs: dict[str, Run]) -> None:
     assert all(f"`{kind}`" in told for kind in kinds)
 
 
-def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path, calibrated: Path) -> None:
+def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path, phone: Path) -> None:
     listed = {line.split()[0] for line in tree().splitlines()[1:]} - {"head/"}
     patterns = [re.escape(name).replace("<i>", r"\d+") for name in listed]
     found = set()
-    for folder in [*(run.path for run in runs.values()), pseudo, calibrated]:
+    for folder in [*(run.path for run in runs.values()), pseudo, phone]:
         found |= {path.name for path in folder.rglob("*") if path.is_file()}
     assert all(any(re.fullmatch(pattern, name) for pattern in patterns) for name in found)
     assert all(any(re.fullmatch(pattern, name) for name in found) for pattern in patterns)
@@ -230,6 +244,14 @@ def test_what_tells_unlike_pictures_has_the_arrays_that_are_listed(store: Featur
     at_least = (arrays["held_out"] >= distance[:, None]).sum(axis=1)
     assert run.likeness is not None
     np.testing.assert_allclose(run.likeness.novelty.p_value(X), (1 + at_least) / (1 + sizes["h"]))
+
+
+def test_the_scores_of_a_point_are_the_arrays_that_are_listed(phone: Path) -> None:
+    told = {row[0].strip("`"): row[1] for row in table("array of `point_scores.safetensors`")}
+    arrays = load_file(phone / "point_scores.safetensors")
+    assert arrays.keys() == {name.replace("<point>", "fpr-0.3") for name in told}
+    sizes = {"m": len(arrays["fpr-0.3.y"])}
+    assert all(is_shaped(arrays[name.replace("<point>", "fpr-0.3")], shape, sizes) for name, shape in told.items())
 
 
 def test_an_mlp_head_has_the_arrays_that_are_listed(runs: dict[str, Run]) -> None:

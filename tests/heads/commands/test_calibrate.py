@@ -57,8 +57,9 @@ def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_promised_is_printed() -> None:
     told = " ".join(Path("told.txt").read_text().split())
     assert "Operating point fpr-0.05-fnr-0.05, view clean: AI from a raw P(AI) of 0." in told
-    assert "unsure between" in told and "At most 5 % of real pictures are called AI, with 95 % confidence" in told
-    assert "At most 5 % of AI pictures are called real" in told and "calibrating of synthetic 65" in told
+    like = "pictures like those of data set synthetic are called"
+    assert "unsure between" in told and f"At most 5 % of real {like} AI, with 95 % confidence" in told
+    assert f"At most 5 % of AI {like} real" in told and "calibrating of synthetic 65" in told
     assert "least n" in told and " 59 " in told and "Expected: " in told
     assert "of AI pictures by sdxl (65), dalle3 (65) each, at least 90 % have their generator in the set" in told
     sets = load_run(Path("strict")).record.verdicts.sets
@@ -192,8 +193,16 @@ def test_a_point_of_another_view_says_where_it_promises_nothing(
 @pytest.mark.parametrize(
     ("origins", "where", "told"),
     [
-        ((OriginBound("camera", 80, 0, 0.045),), {}, "of real pictures of each origin are called AI"),
-        ((), {"dataset": "mine", "split": "test"}, "of real pictures are called AI"),
+        (
+            (OriginBound("camera", 80, 0, 0.045),),
+            {},
+            "like those of each origin of data set mine are called AI",
+        ),
+        (
+            (),
+            {"dataset": "mine", "split": "test"},
+            "like these 80.0 % are called AI (70.0–90.0 %); “real” says:",
+        ),
         ((), {"dataset": "mine", "split": "valid"}, "Note: some of these are the rows that it was calibrated on"),
         ((), {"dataset": "other", "split": "valid"}, "like those of data set mine, not for those of other"),
     ],
@@ -212,7 +221,7 @@ def test_a_promise_says_of_what_it_is_told(
 def test_train_takes_a_budget(tmp_path: Path) -> None:
     words = ("train", "cache", "--head", "linear", "--fusion", "image", "--out", tmp_path / "r")
     told = ok(*words, "--max-fpr", 0.05)
-    assert "At most 5 % of real pictures are called AI" in told
+    assert "At most 5 % of real pictures like those of data set synthetic" in " ".join(told.split())
     assert "Operating point balanced: AI if raw P(AI) ≥ 0." in told and "fpr-0.05 decides; --point balanced" in told
     run, calibrated = load_run(tmp_path / "r"), load_run(Path("strict"))
     assert run.point().name == "fpr-0.05" and run.point().ai_from == calibrated.point().ai_from

@@ -153,7 +153,10 @@ def test_what_was_promised_is_told_and_of_which_view(folder: Path, tmp_path: Pat
     ok("calibrate", "image", "cache", "--max-fpr", "0.4", "--out", tmp_path / "kept")
     run = tmp_path / "kept"
     text = ok("evaluate", run, "--cache", "cache")
-    assert "Promised: at most 40 % of real pictures are called AI, with 95 % confidence" in " ".join(text.split())
+    told = " ".join(text.split())
+    promised = "at most 40 % of real pictures like those of data set synthetic are called AI, with 95 % confidence"
+    assert f"Promised: {promised} Of AI pictures like these " in told and "“real” says: not called AI" in told
+    assert " real rows called AI (95 %: " in told and "within 40 %" in told
     assert "this was promised" not in text
     record = json.loads((run / "run.json").read_text())
     record["verdicts"]["points"][0]["view"] = "blur:1"

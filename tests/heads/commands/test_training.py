@@ -29,7 +29,7 @@ def test_without_the_cache_the_effect_size_is_left_out_and_it_is_said_what_to_ty
     told = Training.find(run, None).effect_size(store, rows, {"share": 0.5})
     assert told is not None and told["note"] is None and told["auc"]["estimate"] > 0
     assert Training.find(run, None).effect_size(store, rows[:1], {"share": 0.5}) == {
-        **dict.fromkeys(("n", "n_known", "share", "auc")),
+        **dict.fromkeys(("n", "n_known", "share", "auc", "dataset")),
         "note": "of too few groups of rows nothing can be said",
     }
     for given, is_needed in ((tmp_path / "nowhere", False), (None, True)):

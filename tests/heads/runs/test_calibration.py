@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from featcache import FeatcacheError, FeatureStore, open_store
 from featcache.cache.samples import write_samples
@@ -23,8 +25,12 @@ from heads.errors import HeadsError
 from heads.runs.calibration import Calibration, Request, calibrate_run, save_calibrated, save_fitted
 from heads.runs.calibration_rows import check_fit_rows
 from heads.runs.fitting import build_record, fit_run, parse_config
+from heads.runs.point_scores import format_point_scores, parse_point_scores
+from heads.runs.predictions import predict
 from heads.runs.run import PSEUDO_FILE, Run, load_run, save_run
+from heads.runs.set_statement import compared_with, state_scores
 from heads.verdicts.guarantees import Demand
+from heads.verdicts.mixture import KnownScores
 from heads.verdicts.points import parse_point
 from tests.heads.synthetic import Row, train_run, write_cache
 
@@ -73,7 +79,7 @@ def test_a_calibrated_run_is_the_same_head_with_one_point_more(
     run: Run, store: FeatureStore, found: Calibration, tmp_path: Path
 ) -> None:
     before = bytes_of(run.path)
-    new = save_calibrated(run, found.record, out=tmp_path / "new")
+    new = save_calibrated(run, found, out=tmp_path / "new")
     assert bytes_of(run.path) == before
     assert {k: v for k, v in bytes_of(new.path).items() if k != "run.json"} == {
         name: data for name, data in before.items() if name != "run.json"
@@ -88,7 +94,7 @@ def test_a_calibrated_run_is_the_same_head_with_one_point_more(
 
 def test_labels_of_pseudo_label_rounds_are_kept(run: Run, store: FeatureStore, tmp_path: Path) -> None:
     old = save_run(run.record, run.head, out=tmp_path / "old", attachments={PSEUDO_FILE: b"sample_id\n"})
-    new = save_calibrated(old, calibrate_run(old, store, FPR).record, out=tmp_path / "new")
+    new = save_calibrated(old, calibrate_run(old, store, FPR), out=tmp_path / "new")
     assert (new.path / PSEUDO_FILE).read_bytes() == b"sample_id\n" and load_run(new.path)
 
 
@@ -97,18 +103,18 @@ def test_an_early_run_is_calibrated_by_the_rule_that_it_was_divided_by(tmp_path:
     early = load_run(legacy / "runs" / "pseudo")
     result = calibrate_run(early, open_store(legacy / "cache", dataset="photos"), Request(Demand(0.5, confidence=0.6)))
     assert early.record.division_rule == SIZE_RULE and result.n == early.record.validation["calibrating"]["n"]
-    new = save_calibrated(early, result.record, out=tmp_path / "new")
+    new = save_calibrated(early, result, out=tmp_path / "new")
     assert bytes_of(new.path).keys() == bytes_of(early.path).keys()
 
 
 def test_a_run_never_changes(run: Run, found: Calibration, tmp_path: Path) -> None:
     with pytest.raises(HeadsError, match="a run never changes: name another --out"):
-        save_calibrated(run, found.record, out=run.path.parent / "." / "run", overwrite=True)
+        save_calibrated(run, found, out=run.path.parent / "." / "run", overwrite=True)
     copy = load_run(copytree(run.path, tmp_path / "copy"))
     weights = copy.path / "head" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(HeadsError, match="was changed or damaged"):
-        save_calibrated(copy, found.record, out=tmp_path / "new")
+        save_calibrated(copy, found, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -229,7 +235,7 @@ def test_data_without_one_class_still_bound_the_other(run: Run, tmp_path: Path) 
     other = write(tmp_path / "cache", seed=1, edit=only_real)
     result = calibrate_run(run, other, FPR)
     assert result.point is not None and result.point.guarantees[0].expected is None
-    new = save_calibrated(run, result.record, out=tmp_path / "new")
+    new = save_calibrated(run, result, out=tmp_path / "new")
     assert load_run(new.path).point() == result.point
     with pytest.raises(HeadsError, match=r"needs 59 AI rows .* found 0 "):
         calibrate_run(run, other, Request(Demand(max_fpr=0.05, max_fnr=0.05)))
@@ -241,7 +247,7 @@ def test_sets_are_found_beside_a_point_or_alone(run: Run, store: FeatureStore, t
     assert result.record.threshold == run.threshold and result.record.verdicts.point == "balanced"
     both = calibrate_run(run, store, Request(Demand(max_fpr=0.05), coverage=0.9))
     assert both.sets == result.sets and both.point is not None
-    new = load_run(save_calibrated(run, both.record, out=tmp_path / "new").path)
+    new = load_run(save_calibrated(run, both, out=tmp_path / "new").path)
     features = load_features(store, run.selections, splits=("test",), tasks=run.tasks)
     judged = new.judge(new.predict(features))
     assert judged.sets is not None and set(judged.sets) <= {"sdxl", "dalle3", "sdxl|dalle3"}
@@ -252,7 +258,7 @@ def test_sets_are_found_beside_a_point_or_alone(run: Run, store: FeatureStore, t
 
 
 def test_sets_of_other_generators_are_refused(run: Run, store: FeatureStore, tmp_path: Path) -> None:
-    sets = calibrate_run(run, store, Request(Demand(), coverage=0.9)).record
+    sets = calibrate_run(run, store, Request(Demand(), coverage=0.9))
     new = save_calibrated(run, sets, out=tmp_path / "new")
     document = json.loads((new.path / "run.json").read_text())
     document["verdicts"]["sets"]["cuts"].append(0.5)
@@ -294,9 +300,64 @@ def test_a_run_fitted_on_views_is_calibrated_on_any_that_is_stored(tmp_path: Pat
 def test_verdicts_of_somebody_else_are_checked(
     run: Run, found: Calibration, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
-    new = save_calibrated(run, found.record, out=tmp_path / "new")
+    new = save_calibrated(run, found, out=tmp_path / "new")
     document = json.loads((new.path / "run.json").read_text())
     document["verdicts"] |= change
     (new.path / "run.json").write_text(json.dumps(document))
     with pytest.raises(HeadsError, match=told):
         load_run(new.path)
+
+
+def test_a_set_is_compared_with_the_scores_that_its_point_was_calibrated_on(
+    run: Run, store: FeatureStore, found: Calibration, tmp_path: Path
+) -> None:
+    def shifted(rows: list[Row]) -> None:
+        other_data(rows)
+        for row in rows:
+            row.image = row.image * 0.2
+
+    other = write(tmp_path / "cache", seed=1, edit=shifted)
+    result = calibrate_run(run, other, replace(FPR, name="phone"))
+    save_calibrated(run, result, out=tmp_path / "new")
+    new = load_run(tmp_path / "new")
+    assert new.likeness is not None and {*new.likeness.of_points} == {"phone"}
+    raw = predict(new, other, "valid").judgement.raw
+    own, old = state_scores(new, raw), state_scores(new, raw, point="balanced")
+    assert own is not None and not own.is_unlike and old is not None and old.is_unlike
+    assert compared_with(new) == {"dataset": "synthetic", "rows": "valid", "view": "clean"}
+    assert compared_with(new, "balanced")["rows"] == compared_with(run)["rows"] == "validation"
+    assert found.likeness is run.likeness
+    again = save_calibrated(new, calibrate_run(new, store, FPR), out=tmp_path / "again")
+    kept = load_run(again.path).likeness
+    assert kept is not None and {*kept.of_points} == {"phone"}
+
+
+def test_of_a_class_that_other_data_lack_the_scores_of_validation_are_known() -> None:
+    p_ai, y = np.array([0.1, 0.2, 0.9, 0.8], np.float32), np.array([0, 0, 1, 1])
+    own = KnownScores(np.array([0.4, 0.5, 0.6], np.float32), np.array([0, 0, 1]), np.array([7, 8, 9]))
+    found = own.complete(KnownScores(p_ai, y, np.array([1, 2, 2, 3])))
+    assert found.p_ai.tolist() == pytest.approx([0.4, 0.5, 0.9, 0.8]) and found.y.tolist() == [0, 0, 1, 1]
+    assert len(np.unique(found.group)) == 4 and found.is_enough
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda arrays: arrays.pop("p.y"), "expected p_ai, y and group"),
+        (lambda arrays: arrays.update({"q.y": arrays["p.y"]}), "expected p_ai, y and group"),
+        (lambda arrays: arrays.update({"p.y": arrays["p.y"].astype(np.int64)}), "as 'p.y'"),
+        (lambda arrays: arrays.update({"p.p_ai": arrays["p.p_ai"] + 1}), "do not fit each other"),
+        (lambda arrays: arrays.update({"p.group": arrays["p.group"][1:]}), "do not fit each other"),
+    ],
+)
+def test_scores_of_points_of_somebody_else_are_checked(edit: Callable[[dict[str, Any]], Any], told: str) -> None:
+    known = KnownScores(np.array([0.25, 0.75], np.float32), np.array([0, 1]), np.array([3, 4]))
+    data = format_point_scores({"p": known})
+    assert parse_point_scores(data, "x", points=["p"])["p"].p_ai.tolist() == [0.25, 0.75]
+    for wrong, names in ((data[:50], ["p"]), (data, ["other"])):
+        with pytest.raises(HeadsError, match=r"^x "):
+            parse_point_scores(wrong, "x", points=names)
+    arrays = load_arrays(data)
+    edit(arrays)
+    with pytest.raises(HeadsError, match=told):
+        parse_point_scores(save_arrays(arrays), "x", points=["p", "q"])
