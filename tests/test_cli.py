@@ -329,7 +329,8 @@ def test_a_scan_gives_every_file_a_line_and_the_verdict_that_it_has_alone(
     assert scanned.returncode == 3, scanned.stderr
     assert f"weights expected in {project / 'clip'}" in scanned.stderr and "view" not in scanned.stderr
     assert "decides  point balanced: AI if raw P(AI) ≥ 0." in scanned.stderr
-    assert scanned.stdout.startswith("9 files: ") and "2 failed (data 1, decode 1)" in scanned.stdout
+    assert scanned.stdout.startswith("Nothing is said of the set: 7 judged, 10 are needed\n9 files: ")
+    assert "2 failed (data 1, decode 1)" in scanned.stdout
     assert "Next: featcache failures v.featcache" in scanned.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "roll", "v.featcache", "v.jsonl"]
     lines = read_lines(tmp_path / "v.jsonl")

@@ -171,7 +171,7 @@ def _print_verdict(path: Path | None, found: Verdict, point: OperatingPoint) -> 
         means = called_words(point)[1]
         console.print(f"{name}: [bold green]real[/]{'' if means == 'real' else f', {means}'}", soft_wrap=True)
     elif found.verdict != "ai":
-        console.print(f"{name}: [bold yellow]{found.verdict}[/]", soft_wrap=True)
+        console.print(f"{name}: [bold yellow]{found.verdict}[/], {found.reason}", soft_wrap=True)
     else:
         maker = f", most likely by [bold]{safe(found.generator)}[/]" if found.generator else ""
         console.print(f"{name}: [bold red]AI-generated[/]{maker}", soft_wrap=True)

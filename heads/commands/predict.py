@@ -58,7 +58,7 @@ def predict(
     from heads.runs.predictions import check_table_format, write_ct2, write_table
     from heads.runs.predictions import predict as library_predict
     from heads.runs.run import load_run
-    from heads.verdicts.judging import UNSURE, UNSURE_UNLIKE
+    from heads.verdicts.judging import UNSURE
 
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
@@ -76,7 +76,7 @@ def predict(
         found = library_predict(chosen, store, split, point=point, prior=prior, abstain_novel=abstains)
     (write_ct2 if is_ct2 else write_table)(found, out)
     words = found.judgement.words
-    n_ai, n_unsure = words.count(AI), words.count(UNSURE) + words.count(UNSURE_UNLIKE)
+    n_ai, n_unsure = words.count(AI), words.count(UNSURE)
     n_unlike = None if loaded.likeness is None else int(found.judgement.is_unlike.sum())
     seen = [chosen.point(BALANCED).view]
     counts = {"n": len(found), "n_refused": found.n_refused, "n_ai": n_ai, "n_unsure": n_unsure, "n_unlike": n_unlike}

@@ -29,7 +29,7 @@ class Verdict:
 
     Attributes
     ----------
-    verdict : {"real", "ai", "unsure", "unsure (unlike the training pictures)"}
+    verdict : {"real", "ai", "unsure"}
     generator : str or None
         The likeliest generator of a picture called AI; None if it is not, or if the head knows no generators.
     p_ai, threshold, real_below : float
@@ -53,6 +53,8 @@ class Verdict:
         Raw P(AI) under each view that was looked at.
     neighbours : tuple of Neighbour or None
         The nearest training samples; None where they were not asked for.
+    reason : str or None
+        Why the verdict is unsure.
     """
 
     verdict: str
@@ -69,6 +71,7 @@ class Verdict:
     novelty: float | None = None
     views: Mapping[str, float] = field(default_factory=dict)
     neighbours: tuple[Neighbour, ...] | None = None
+    reason: str | None = None
 
     @property
     def is_unlike(self) -> bool:
@@ -174,6 +177,7 @@ class PictureJudge:
             novelty=None if found.novelty is None else float(found.novelty[0]),
             views={own_view(run): float(found.raw[0])},
             neighbours=None if neighbours is None else neighbours[0],
+            reason=found.reasons[0],
         )
 
 

@@ -21,8 +21,8 @@ from heads.runs.run import Run
 
 __all__ = ["ENTRY_FORMAT", "Recorder", "log_lines"]
 
-ENTRY_FORMAT = 1
-_SAID = ("verdict", "p_ai", "p_ai_raw", "views", "novelty", "neighbours", "error", "stage")
+ENTRY_FORMAT = 2
+_SAID = ("verdict", "reason", "p_ai", "p_ai_raw", "views", "novelty", "neighbours", "error", "stage")
 """What an entry takes over of a verdict; null where the verdict does not say it."""
 
 

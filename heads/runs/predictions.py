@@ -18,7 +18,7 @@ from heads.errors import HeadsError
 from heads.files.folder import new_file, prepare_file, write_file
 from heads.files.table import Schema, check_table_ending, table_writer
 from heads.runs.run import Run, load_run_features
-from heads.verdicts.judging import UNSURE_UNLIKE, Judgement, no_judgement
+from heads.verdicts.judging import UNLIKE, Judgement, no_judgement
 from heads.verdicts.points import OperatingPoint
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
 CT2_CLASSES: Mapping[str, int] = {REAL: 0, "sd21": 1, "sdxl": 2, "sd3": 3, "dalle3": 4, "midjourney": 5}
 """Label_B of the competition, by the letters and digits of a class's name (``"SD 2.1"`` is ``"sd21"``)."""
 _NOVELTY = "novelty"
-_TEXTS = ("sample_id", "pred_a", "pred_b", "set_b")
+_TEXTS = ("sample_id", "pred_a", "pred_b", "reason", "set_b")
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ class Predictions:
         """Return the table by the names of its columns, None in rows that are not answered.
 
         ``sample_id``, ``p_ai``, ``p_ai_raw`` (which verdicts compare with thresholds), ``pred_a`` (``real``, ``ai`` or
-        ``unsure``), ``pred_b`` (the verdict's class), ``set_b`` where the run has sets (the generators that the row may
-        be by if it is AI, joined by ``|``), and ``p_NAME`` of each generator (see `generator_columns`): the
-        probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``. ``novelty``, where the run
-        can tell, is a p-value: how often pictures like those of training are as far from them.
+        ``unsure``), ``pred_b`` (the verdict's class), ``reason`` (why it is unsure), ``set_b`` where the run has sets
+        (the generators that the row may be by if it is AI, joined by ``|``), and ``p_NAME`` of each generator (see
+        `generator_columns`): the probability that it made the picture, P(AI) · P(NAME | AI). They add up to ``p_ai``.
+        ``novelty``, where the run can tell, is a p-value: how often pictures like those of training are as far from
+        them.
         """
         known, found = self.answered.tolist(), self.judgement
 
@@ -86,6 +87,7 @@ class Predictions:
             "p_ai_raw": where_answered(found.raw.tolist()),
             "pred_a": where_answered(found.words),
             "pred_b": where_answered(found.names),
+            "reason": where_answered(found.reasons),
         }
         if found.sets is not None:
             table["set_b"] = where_answered(found.sets)
@@ -188,7 +190,7 @@ def write_ct2(predictions: Predictions, out: Path) -> None:
         If a class of the run is none of the competition's, or the operating point leaves rows unsure.
     """
     found, point = predictions.judgement, predictions.point
-    if UNSURE_UNLIKE in found.words:
+    if UNLIKE in found.reasons:
         raise HeadsError("--abstain novel leaves rows unsure, and the CT2 competition has no answer for that")
     if point.abstains:
         raise HeadsError(

@@ -27,7 +27,7 @@ _MOST_ROWS = 16384
 _FEWEST_ROWS = 256
 _BLOCK_BYTES = 64 << 20
 _NOT_FINITE = "its vector is not finite: run featcache verify --deep on the cache of the scan"
-_OF_PICTURE = ("path", "sample_id", "verdict", "p_ai", "p_ai_raw")
+_OF_PICTURE = ("path", "sample_id", "verdict", "reason", "p_ai", "p_ai_raw")
 _OF_FAULT = ("error", "stage")
 _RAW, _SET, _NOVELTY = "p_ai_raw", "set_b", "novelty"
 _BESIDE = ("views", "neighbours")
@@ -154,6 +154,7 @@ class ScanLines:
             **({} if sets is None else {_SET: sets}),
             **({} if novelty is None else {_NOVELTY: novelty.tolist()}),
             "verdict": found.words,
+            "reason": found.reasons,
             "p_ai": found.p_ai.tolist(),
             _RAW: found.raw.tolist(),
             **{name: found.proba[:, code].tolist() for name, code in self._generators.items()},

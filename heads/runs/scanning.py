@@ -18,7 +18,7 @@ from heads.runs.judge_options import JudgeOptions
 from heads.runs.run import Run
 from heads.runs.scan_lines import ScanLines
 from heads.runs.set_statement import state_scores
-from heads.verdicts.judging import UNSURE, UNSURE_UNLIKE
+from heads.verdicts.judging import UNSURE
 from heads.verdicts.mixture import SetStatement
 from heads.verdicts.novelty import NOVEL_UP_TO
 
@@ -108,8 +108,8 @@ def write_verdicts(
 ) -> Scan:
     """Write a line of every picture, in the order of the data, as CSV, JSONL or Parquet by the ending of ``out``.
 
-    The columns are ``path`` (in full), ``sample_id``, ``verdict`` (``real``, ``ai``, ``unsure``, or with
-    ``abstain_novel`` ``unsure (unlike the training pictures)``), ``p_ai``, ``p_ai_raw`` (which decides),
+    The columns are ``path`` (in full), ``sample_id``, ``verdict`` (``real``, ``ai`` or ``unsure``),
+    ``reason`` (why it is unsure: `Judgement.reasons`), ``p_ai``, ``p_ai_raw`` (which decides),
     ``p_ai_raw_VIEW`` of each other view of which vectors are stored, ``set_b`` where the run has sets (as in
     `Predictions.table`), `generator_columns`, ``novelty`` where the run can tell, of the i-th neighbour
     ``neighbour_i``, ``neighbour_i_label`` and ``neighbour_i_distance``, ``error`` and ``stage``. A line has either a
@@ -139,8 +139,8 @@ def write_verdicts(
             if log is not None:
                 log(rows)
             write({name: [row[name] for row in rows] for name in schema})
-    failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE, UNSURE_UNLIKE)}
-    n_unsure, likeness = counts[UNSURE] + counts[UNSURE_UNLIKE], run.likeness
+    failed = {stage: n for stage, n in sorted(counts.items()) if stage not in (REAL, AI, UNSURE)}
+    n_unsure, likeness = counts[UNSURE], run.likeness
     if likeness is None:
         return Scan(counts[REAL], counts[AI], n_unsure, None, None, failed, first)
     statement = state_scores(run, np.array(raw), point=options.point)

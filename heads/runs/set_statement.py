@@ -62,5 +62,5 @@ def _why_not(run: Run, n: int, point: str | None) -> str:
     if run.likeness is None:
         return "the run keeps no known scores: it is of an earlier version, or validation lacked a class"
     if n < LEAST_SET:
-        return f"{n} judged: of fewer than {LEAST_SET} pictures nothing is said of them together"
+        return f"{n} judged, {LEAST_SET} are needed"
     return f"the known scores, of {compared_with(run, point)['dataset']}, lack two groups of real or of AI rows"

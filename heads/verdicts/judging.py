@@ -16,15 +16,14 @@ from heads.verdicts.novelty import NOVEL_UP_TO
 from heads.verdicts.points import OperatingPoint
 from heads.verdicts.sets import GeneratorSets
 
-__all__ = ["UNLIKE", "UNSURE", "UNSURE_CODE", "UNSURE_UNLIKE", "Judgement", "judge", "no_judgement", "verdict_classes"]
+__all__ = ["UNLIKE", "UNSURE", "UNSURE_CODE", "Judgement", "judge", "no_judgement", "verdict_classes"]
 
 UNSURE = "unsure"
 UNSURE_CODE = -1
 UNLIKE = "unlike the training pictures"
-UNSURE_UNLIKE = f"{UNSURE} ({UNLIKE})"
-"""The verdict on such pictures where it is asked for."""
+"""Why verdicts on such pictures are unsure where it is asked for."""
 _UNLIKE_CODE = -2
-_UNSURE_WORDS = {UNSURE_CODE: UNSURE, _UNLIKE_CODE: UNSURE_UNLIKE}
+_REASONS = {UNSURE_CODE: "between the thresholds", _UNLIKE_CODE: UNLIKE}
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,18 @@ class Judgement:
 
     @property
     def words(self) -> list[str]:
-        """The verdict on task A of each row: ``real``, ``ai``, ``unsure`` or `UNSURE_UNLIKE`."""
-        return [_UNSURE_WORDS.get(code, AI if code else REAL) for code in self.verdict.tolist()]
+        """The verdict on task A of each row: ``real``, ``ai`` or ``unsure``."""
+        return [UNSURE if code < 0 else AI if code else REAL for code in self.verdict.tolist()]
 
     @property
     def names(self) -> list[str]:
-        """The verdict's class of each row: one of ``classes``, or as in ``words``."""
-        return [_UNSURE_WORDS.get(code) or self.classes[code] for code in self.verdict.tolist()]
+        """The verdict's class of each row: one of ``classes``, or ``unsure``."""
+        return [UNSURE if code < 0 else self.classes[code] for code in self.verdict.tolist()]
+
+    @property
+    def reasons(self) -> list[str | None]:
+        """Why each row is unsure: ``between the thresholds`` or `UNLIKE`; None where it is not."""
+        return [_REASONS.get(code) for code in self.verdict.tolist()]
 
     @property
     def is_unlike(self) -> BoolArray:

@@ -108,7 +108,8 @@ def test_a_picture_has_the_novelty_of_its_row(
     novelty = replace(image_only.likeness.novelty, held_out=np.zeros(200, np.float32))
     strict = replace(image_only, likeness=replace(image_only.likeness, novelty=novelty))
     judge = PictureJudge(strict, options=JudgeOptions(abstain_novel=True))
-    assert judge.judge(b"0 test-000-sdxl").verdict == "unsure (unlike the training pictures)"
+    careful = judge.judge(b"0 test-000-sdxl")
+    assert (careful.verdict, careful.reason) == ("unsure", "unlike the training pictures")
     assert detect(strict, b"0 test-000-sdxl").is_unlike and detect(strict, b"0 test-000-sdxl").verdict == "ai"
     assert detect(replace(image_only, likeness=None), b"0 test-000-sdxl").novelty is None
 

@@ -51,12 +51,13 @@ def test_an_entry_says_of_which_bytes_by_what_under_which_rule_and_when(run: Run
     assert abs(datetime.fromisoformat(entry.pop("time")) - datetime.now().astimezone()) < timedelta(minutes=1)
     takes_text = "text" in run.selections
     assert entry == {
-        "format": 1,
+        "format": 2,
         "kind": "heads-verdict",
         "path": r"caf\udce9.png",
         "image_sha256": hashlib.sha256(b"bytes").hexdigest(),
         "caption_sha256": hashlib.sha256(b"a caption").hexdigest() if takes_text else None,
         "verdict": "ai",
+        "reason": None,
         "p_ai": 0.9,
         "p_ai_raw": 0.8,
         "views": {"clean": 0.8},

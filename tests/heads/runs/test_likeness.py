@@ -18,7 +18,7 @@ from heads.runs.run import Run, load_run
 from heads.verdicts.novelty import NOVEL_UP_TO
 from tests.heads.synthetic import Row, train_run, write_cache
 
-UNSURE = "unsure (unlike the training pictures)"
+UNSURE, WHY = "unsure", "unlike the training pictures"
 Arrays = dict[str, np.ndarray]
 
 
@@ -55,7 +55,7 @@ def test_pictures_far_away_are_novel_and_unsure_if_asked_for(run: Run, store: Fe
     assert plain.judgement.is_unlike[:10].all() and plain.judgement.is_unlike[10:].mean() < 0.2
     for one, other, p in zip(plain.table()["pred_a"], careful.table()["pred_a"], plain.table()["novelty"], strict=True):
         assert other == (UNSURE if p <= NOVEL_UP_TO else one) and one != UNSURE
-    assert set(careful.table()["pred_b"]) >= {UNSURE}
+    assert set(careful.table()["pred_b"]) >= {UNSURE} and set(careful.table()["reason"]) == {None, WHY}
     with pytest.raises(HeadsError, match="--abstain novel leaves rows unsure"):
         write_ct2(careful, tmp_path / "answer.json")
 

@@ -55,10 +55,10 @@ def found(run: Run, store: FeatureStore) -> Predictions:
 def test_every_row_gets_a_line_and_refused_ones_no_answer(found: Predictions) -> None:
     columns = found.table()
     makers = [f"p_{name}" for name in GENERATORS]
-    assert list(columns) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", *makers, "novelty"]
+    assert list(columns) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", "reason", *makers, "novelty"]
     assert {len(values) for values in columns.values()} == {96}
     assert found.n_refused == 2
-    for name in list(columns)[1:]:
+    for name in set(columns) - {"sample_id", "reason"}:
         assert [i for i, value in enumerate(columns[name]) if value is None] == [0, 5]
 
 
@@ -202,7 +202,7 @@ def test_ct2_knows_the_common_spellings_and_refuses_other_classes(tmp_path: Path
 def test_a_head_without_generators_predicts_real_or_ai(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("sdxl",))
     found = predict(train_run(store, tmp_path / "run", head="linear"), store, "test")
-    assert list(found.table()) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", "novelty"]
+    assert list(found.table()) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", "reason", "novelty"]
     assert set(found.table()["pred_b"]) <= {"real", "ai"}
 
 
@@ -219,7 +219,7 @@ def test_no_class_takes_the_place_of_another_column(generators: tuple[str, ...],
     n = len(generators)
     found = answer(np.array([[0.7, *[0.3 / n] * n], [0.4, 0.6, *[0.0] * (n - 1)]]), *generators)
     table = found.table()
-    assert list(table) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", *columns]
+    assert list(table) == ["sample_id", "p_ai", "p_ai_raw", "pred_a", "pred_b", "reason", *columns]
     assert table["p_ai"] == found.judgement.p_ai.tolist() and table["pred_b"] == ["real", generators[0]]
     for code, column in enumerate(columns, start=1):
         assert table[column] == found.judgement.proba[:, code].tolist()

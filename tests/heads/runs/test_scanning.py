@@ -25,13 +25,14 @@ from heads.runs.neighbours import find_training_rows
 from heads.runs.predictions import predict
 from heads.runs.run import Run
 from heads.runs.scanning import Scan, encode_pictures, judge_pictures, write_verdicts
+from heads.runs.set_statement import set_state, tell_set
 from heads.runs.stored_views import readable_views, stored_views
 from heads.verdicts.sets import GeneratorSets
 from tests.heads.synthetic import GENERATORS, train_run, write_cache
 
 FAULTS = {0: RowFault("decode", "no\npicture"), 3: RowFault("read", "gone"), 200: RowFault("decode", "half")}
 MAKERS = [f"p_{name}" for name in GENERATORS]
-COLUMNS = ["path", "sample_id", "verdict", "p_ai", "p_ai_raw", *MAKERS, "novelty", "error", "stage"]
+COLUMNS = ["path", "sample_id", "verdict", "reason", "p_ai", "p_ai_raw", *MAKERS, "novelty", "error", "stage"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_a_verdict_is_that_of_the_row_in_a_cache(run: Run, store: FeatureStore, 
     assert [list(line) for line in lines[:1]] == [COLUMNS]
     for own, other in (("sample_id", "sample_id"), ("verdict", "pred_a")):
         assert [line[own] for line in lines] == columns[other]
-    for name in ("p_ai", *COLUMNS[4:-2]):
+    for name in ("p_ai", *COLUMNS[5:-2]):
         assert np.allclose([line[name] for line in lines], columns[name], atol=1e-6)
     assert {(line["error"], line["stage"]) for line in lines} == {(None, None)}
     n_ai = columns["pred_a"].count("ai")
@@ -64,12 +65,20 @@ def test_a_verdict_is_that_of_the_row_in_a_cache(run: Run, store: FeatureStore, 
     assert done.statement is not None and done.statement.n == len(store)
 
 
+def test_of_what_no_set_is_stated_it_is_said_why(run: Run) -> None:
+    told = tell_set(run, None, 9)
+    assert told["statement"] is None and told["statement_note"] == "9 judged, 10 are needed"
+    assert "of an earlier version" in tell_set(replace(run, likeness=None), None, 99)["statement_note"]
+    assert "lack two groups" in tell_set(run, None, 99)["statement_note"]
+    assert set_state(None, None) is None
+
+
 def test_where_a_run_has_sets_each_line_has_one(run: Run, store: FeatureStore, tmp_path: Path) -> None:
     sets = GeneratorSets(0.9, (0.1,) * len(GENERATORS), (9,) * len(GENERATORS), "row", "clean", "d", "valid")
     record = replace(run.record, verdicts=replace(run.record.verdicts, sets=sets))
     with_sets = replace(run, record=record)
     _, lines = scan(with_sets, ExtractedPictures(store, FAULTS, (), 0), tmp_path)
-    assert list(lines[0]) == [*COLUMNS[:5], "set_b", *COLUMNS[5:]] and lines[0]["set_b"] is None
+    assert list(lines[0]) == [*COLUMNS[:6], "set_b", *COLUMNS[6:]] and lines[0]["set_b"] is None
     columns = predict(with_sets, store).table()
     assert [line["set_b"] for line in lines if line["verdict"]] == [
         names for row, names in enumerate(columns["set_b"]) if row not in FAULTS
@@ -85,7 +94,7 @@ def test_a_line_has_either_a_verdict_or_an_error(run: Run, store: FeatureStore, 
     for row, line in enumerate(lines[:-1]):
         fault = FAULTS.get(row)
         assert (line["error"], line["stage"]) == ((fault.message, fault.stage) if fault else (None, None))
-        assert all((line[name] is None) == (fault is not None) for name in COLUMNS[2:-2])
+        assert all((line[name] is None) == (fault is not None) for name in ("verdict", *COLUMNS[4:-2]))
         assert line["sample_id"] == store.sample_id[row]
     told = {"path": r"/d/caf\udce9.png", "error": "there is no file 'x'", "stage": "data"}
     assert lines[-1] == dict.fromkeys(COLUMNS) | told
@@ -165,13 +174,13 @@ def test_a_vector_that_is_not_finite_is_no_verdict(
 def test_a_head_without_generators_has_no_columns_of_them(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("sdxl",))
     _, lines = scan(train_run(store, tmp_path / "run", head="linear"), ExtractedPictures(store, {}, (), 0), tmp_path)
-    assert list(lines[0]) == ["path", "sample_id", "verdict", "p_ai", "p_ai_raw", "novelty", "error", "stage"]
+    assert list(lines[0]) == ["path", "sample_id", "verdict", "reason", "p_ai", "p_ai_raw", "novelty", "error", "stage"]
 
 
 def test_a_generator_called_ai_takes_no_other_column(tmp_path: Path) -> None:
     store = write_cache(tmp_path / "cache", generators=("ai", "sdxl", "generator_ai"))
     _, lines = scan(train_run(store, tmp_path / "run", head="linear"), ExtractedPictures(store, {}, (), 0), tmp_path)
-    assert list(lines[0])[3:-3] == ["p_ai", "p_ai_raw", "p_generator_ai_", "p_sdxl", "p_generator_ai"]
+    assert list(lines[0])[4:-3] == ["p_ai", "p_ai_raw", "p_generator_ai_", "p_sdxl", "p_generator_ai"]
     for line in lines:
         parts = [line[name] for name in ("p_generator_ai_", "p_sdxl", "p_generator_ai")]
         assert sum(parts) == pytest.approx(line["p_ai"], abs=1e-6)
