@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from heads.commands.card_figures import describe_figures, plain, table
 from heads.commands.render import vectors_of
-from heads.commands.report import PlainTable, escape, figure_name, markdown, show_interval, show_number
 from heads.data.tasks import joint_tasks
-from heads.evaluation.report_file import SECTIONS
 
 if TYPE_CHECKING:
     from heads.evaluation.report_file import ReportFile
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["build_card"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
-_LINKS = re.compile(r"[~$@]|:(?=//)|(?<=www)\.", re.I)
 _CALLED = {"fpr": "real pictures called AI", "fnr": "AI pictures called real"}
 _LIMITS = """\
 - A verdict on a picture by a generator that is not listed above may be wrong with confidence; so may one on a picture
@@ -56,19 +54,19 @@ def build_card(run: Run, *, title: str, trained_digest: str, reports: Sequence[R
         "Data": _data(run),
         "Vectors": _vectors(run),
         "Operating points": _points(run),
-        "Figures": _figures(reports),
+        "Figures": describe_figures(reports),
         "What it does not know": f"{_LIMITS}\n{_NOVELTY[run.likeness is not None]}",
         "Use": _use(run),
         "What is here": _here(run, trained_digest),
     }
     head = run.record.config.head
     intro = (
-        f"A head of kind {_plain(head)}, fusion {_plain(run.fusion)}, on vectors of frozen encoders: it says of a "
-        f"picture whether it is real or AI-generated. Made by featcache on {_plain(run.record.created[:10])}. Its "
+        f"A head of kind {plain(head)}, fusion {plain(run.fusion)}, on vectors of frozen encoders: it says of a "
+        f"picture whether it is real or AI-generated. Made by featcache on {plain(run.record.created[:10])}. Its "
         "licence is for whoever publishes it to state, here and above."
     )
     body = "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items())
-    return f"{_front_matter(run)}\n# {_plain(title)}\n\n{intro}\n\n{body}\n"
+    return f"{_front_matter(run)}\n# {plain(title)}\n\n{intro}\n\n{body}\n"
 
 
 def _front_matter(run: Run) -> str:
@@ -88,17 +86,17 @@ def _front_matter(run: Run) -> str:
 
 def _data(run: Run) -> str:
     record, b = run.record, joint_tasks(run.tasks)[1]
-    generators = ", ".join(map(_plain, b.classes)) if b else "not told apart"
+    generators = ", ".join(map(plain, b.classes)) if b else "not told apart"
     prior = record.verdicts.maps.prior
     lines = [
-        f"- Data set: {_plain(record.source['dataset'])}",
+        f"- Data set: {plain(record.source['dataset'])}",
         f"- Rows: {record.rows.get('train', 0):,} to learn from, {record.rows.get('valid', 0):,} to select and "
         "calibrate",
         f"- Generators: {generators}",
         "- Share of AI pictures that raw P(AI) stands for: " + ("unknown" if prior is None else f"{prior:.3f}"),
     ]
     if record.transductive:
-        splits = ", ".join(map(_plain, record.transductive))
+        splits = ", ".join(map(plain, record.transductive))
         lines.append(f"- Learned from pseudo-labels of {splits} too: figures on these rows are not of unseen data")
     return "\n".join(lines)
 
@@ -115,7 +113,7 @@ def _vectors(run: Run) -> str:
         "and dtypes. Another one is refused, and the fields that differ are named. Pictures are seen as they are (view "
         "clean) where no other view is named."
     )
-    return f"{_table('Encoders', header, rows)}\n{note}"
+    return f"{table('Encoders', header, rows)}\n{note}"
 
 
 def _points(run: Run) -> str:
@@ -123,7 +121,7 @@ def _points(run: Run) -> str:
         (name, point.view, f"{point.ai_from:.4f}", f"{point.real_below:.4f}", _or_none(point.guarantees))
         for name, point in run.points.items()
     ]
-    parts = [_table("On raw P(AI)", ("name", "view", "AI from", "real below", "promises"), rows)]
+    parts = [table("On raw P(AI)", ("name", "view", "AI from", "real below", "promises"), rows)]
     promises = [(name, each) for name, point in run.points.items() for each in point.guarantees]
     if promises:
         header = (
@@ -137,15 +135,15 @@ def _points(run: Run) -> str:
             "other class called rightly",
             "rows",
         )
-        parts.append(_table("Guarantees", header, [row for pair in promises for row in _promise(*pair)]))
+        parts.append(table("Guarantees", header, [row for pair in promises for row in _promise(*pair)]))
     sets = run.record.verdicts.sets
     if sets is not None:
         parts.append(
             f"Sets of generators: of AI pictures of each generator with enough calibrating rows, at least "
-            f"{100 * sets.coverage:.4g} % have their generator in the set (view {_plain(sets.view)}).\n"
+            f"{100 * sets.coverage:.4g} % have their generator in the set (view {plain(sets.view)}).\n"
         )
     chosen = run.record.verdicts.point
-    return "\n".join(parts) + f"\nWhere none is named, {_plain(chosen)} decides."
+    return "\n".join(parts) + f"\nWhere none is named, {plain(chosen)} decides."
 
 
 def _or_none(guarantees: Sequence[Guarantee]) -> str:
@@ -177,33 +175,6 @@ def _expected(found: Guarantee) -> str:
     if found.low is None or found.high is None:
         return f"{100 * found.expected:.1f} %"
     return f"{100 * found.expected:.1f} % (95 %: {100 * found.low:.1f} – {100 * found.high:.1f} %)"
-
-
-def _figures(reports: Sequence[ReportFile]) -> str:
-    if not reports:
-        return "None were given (`heads evaluate RUN --out F.json`, `heads card RUN --report F.json`)."
-    tables = []
-    for report in reports:
-        for view in report.views:
-            rows = [
-                (_figure(name), show_number(found.estimate), show_interval(found))
-                for section in SECTIONS
-                for name, found in view.figures[section].items()
-            ]
-            title = (
-                f"Split {report.split} of {report.dataset}, view {view.view}: {view.n:,} rows in {view.n_groups:,} "
-                f"groups, point {report.point}"
-            )
-            tables.append(_table(title, ("", "found", "95 % interval"), rows))
-    note = "A: real or AI. B: which generator, of AI pictures. A+B: real, or which generator."
-    return "\n".join([*tables, note])
-
-
-def _figure(name: str) -> str:
-    try:
-        return figure_name(name)
-    except KeyError:  # of another version
-        return name
 
 
 def _use(run: Run) -> str:
@@ -245,17 +216,3 @@ def _hub_id(producer: Producer) -> str | None:
 def _source(producer: Producer, name: str) -> str:
     source = producer.document.get("source")
     return str(source.get(name)) if isinstance(source, dict) else "?"
-
-
-def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = markdown([PlainTable(title, header, tuple(rows))]).split("\n")
-    return "\n".join(_unlinked(line) if line.strip("|-: ") else line for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Return a name of somebody else's that means itself in Markdown, and becomes no link."""
-    return _unlinked(escape(text))
-
-
-def _unlinked(text: str) -> str:
-    return _LINKS.sub(lambda found: "\\" + found[0], text)

@@ -140,7 +140,8 @@ def _score_run(
     views = names or [own.own_view]
     seen = own.run if views[0] == own.own_view else own.run.in_view(views[0])
     result = library_evaluate(seen, own.store, truth.split, point=point)
-    return result, build_report(own, truth, own.store, views=views, by=by, point=point, prior=prior)
+    report = build_report(own, truth, own.store, views=views, by=by, point=point, prior=prior)
+    return result, replace(report, about={**report.about, "n_unseen": result.n_unseen})
 
 
 def _with_effect(own: RunDetector, report: Report, train_cache: Path | None) -> Report:

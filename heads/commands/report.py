@@ -26,6 +26,7 @@ __all__ = [
     "figure_name",
     "markdown",
     "print_tables",
+    "rates_table",
     "report_tables",
     "show_interval",
     "show_number",
@@ -92,7 +93,7 @@ def report_tables(report: Report, reference: Mapping[str, float] | None = None) 
     for view in report.views:
         named = f", view {view.view}" if len(report.views) > 1 else ""
         for by, values in view.rates.items():
-            tables.append(_rates(f"By {by}{named}", by, values))
+            tables.append(rates_table(f"By {by}{named}", by, values))
     return tables
 
 
@@ -205,7 +206,8 @@ def _several_views(views: Sequence[ViewReport]) -> Iterator[PlainTable]:
     yield PlainTable(f"Verdicts on A that differ from those of view {views[0].view}", ("view", "share"), tuple(flips))
 
 
-def _rates(title: str, by: str, values: Mapping[str, Slice]) -> PlainTable:
+def rates_table(title: str, by: str, values: Mapping[str, Slice]) -> PlainTable:
+    """Lay out the rates of rows by a slice, as `heads.evaluation.slices.measure_slices` returns them."""
     has_unsure = any("unsure" in rates for rates in values.values())
     names = ("fpr", "tpr", "unsure") if has_unsure else ("fpr", "tpr")
     rows = [

@@ -137,13 +137,25 @@ def test_a_card_says_what_is_promised_and_means_names_as_they_are(tmp_path: Path
     )
     interval = Interval(0.5, 0.4, 0.6, 0.95, 4)
     figures = {"decisions": {EVIL: interval}, "ranking": {"auc": interval}, "probabilities": {}}
-    report = ReportFile(None, EVIL, EVIL, EVIL, None, (ViewFigures(EVIL, 9, 4, figures),))
+    rates = {EVIL: {EVIL: {"n": 9, "n_groups": 4, "tpr": interval}}}
+    kept = {"rate": "fpr", "budget": 0.01, "dataset": "photos", "n": 190, "n_errors": 3, "contradicts": False}
+    kept["observed"] = Interval(0.016, 0.003, 0.047, 0.95, 190).to_dict()
+    compared = {"dataset": EVIL, "rows": "valid", "view": "clean"}
+    statement = {"n": 40, "distance": 0.2, "null": 0.1, "share": 0.5, "compared_with": compared}
+    effect = {"auc": {"estimate": 0.9}, "dataset": "photos"}
+    told = {"statement": statement, "effect_size": effect, "set_state": "scores-unlike"}
+    views = (ViewFigures(EVIL, 9, 4, figures, rates),)
+    report = ReportFile(None, EVIL, EVIL, EVIL, None, views, (kept,), told, 100)
     text = build_card(Run(run.path, record, run.head), title=EVIL, trained_digest="d" * 64, reports=[report])
     assert (
         "| strict | real pictures called AI | 5 % | 95 % | 80 groups | 1 | 4.90 % | 70.0 % (95 %: 60.0 – 80.0 %) |"
         in text
     )
     assert re.search(r"origin \(none\\?\); .*x", text)
+    assert "3 of 190 real rows called AI (95 %: 0.3–4.7 %); 190 rows cannot contradict 1 %" in text
+    assert "is of pictures like those of data set photos, not of those of \\# x" in text
+    assert "- 100 rows are of a generator that this head does not know" in text and "AUC 0.900" in text
+    assert "| 9 | 4 |  | 0.500 (0.400 – 0.600) |" in text and "These scores are not those of pictures like" in text
     assert "| 90 groups | 2 | 4.80 % |" in text and "strict decides" in text
     assert "Share of AI pictures that raw P(AI) stands for: unknown" in text
     # No line begins as a heading of others does, and no sign of theirs is without its backslash.

@@ -42,9 +42,59 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert view.figures["ranking"]["nll"].to_dict() == UNKNOWN.to_dict()
 
 
+PROMISE = {
+    "rate": "fpr",
+    "budget": 0.01,
+    "dataset": "photos",
+    "n": 190,
+    "n_errors": 3,
+    "observed": INTERVAL.to_dict(),
+    "contradicts": False,
+}
+SET = {
+    "statement": {
+        "n": 40,
+        "distance": 0.2,
+        "null": 0.1,
+        "share": 0.5,
+        "is_unlike": True,
+        "compared_with": {"dataset": "photos", "rows": "validation", "view": "clean"},
+    },
+    "effect_size": {"auc": {"estimate": 0.9, "low": None, "high": None}, "dataset": "photos", "note": None},
+    "set_state": "scores-unlike",
+}
+
+
+def told_report() -> dict[str, Any]:
+    """The same with what later versions say of rows."""
+    report = make_report()
+    report["about"] |= {"promises": [PROMISE], "n_unseen": 100, **SET}
+    report["views"][0]["by"] = {"generator": {"sdxl": {"n": 9, "n_groups": 7, "tpr": INTERVAL.to_dict(), "nll": 0.1}}}
+    return report
+
+
+def test_what_is_told_of_rows_is_read_and_early_reports_tell_nothing(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps([told_report(), make_report()]))
+    found, early = read_reports(tmp_path / "r.json")
+    assert (found.promises, found.n_unseen) == ((PROMISE,), 100) and (early.promises, early.n_unseen) == ((), 0)
+    assert found.set_told is not None and found.set_told["set_state"] == "scores-unlike" and early.set_told is None
+    assert found.views[0].rates == {"generator": {"sdxl": {"n": 9, "n_groups": 7, "tpr": INTERVAL}}}
+    assert early.views[0].rates == {}
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        lambda report: report["about"].update(promises=[{**PROMISE, "rate": "x"}]),
+        lambda report: report["about"].update(promises=[{**PROMISE, "contradicts": 1}]),
+        lambda report: report["about"].update(promises=[{**PROMISE, "observed": None}]),
+        lambda report: report["about"].update(promises=7),
+        lambda report: report["about"].update(n_unseen="many"),
+        lambda report: report["about"].update(set_state="fine"),
+        lambda report: report["about"].update(statement=None),
+        lambda report: report["about"].update(set_state="vectors-unlike", effect_size={"auc": None}),
+        lambda report: report["views"][0].update(by=[1]),
+        lambda report: report["views"][0]["by"]["generator"].update(sdxl={"n": 1}),
         lambda report: report.update(format=2),
         lambda report: report.update(kind="heads-run"),
         lambda report: report.pop("about"),
@@ -58,7 +108,7 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_malformed_is_refused(spoil: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
-    report = make_report()
+    report = told_report()
     spoil(report)
     (tmp_path / "r.json").write_text(json.dumps(report))
     with pytest.raises(HeadsError, match=r"r\.json (is no report|is not JSON)"):
