@@ -377,12 +377,12 @@ def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--out", "v.txt"], 1, ["v.txt ends in '.txt', expected one of .csv, .jsonl, .parquet"]),
+        (["--out", "v.txt"], 2, ["v.txt ends in '.txt', expected one of .csv"]),
         (["--out", "v.csv", "--text-model", "x"], 1, ["--text-model 'x'", "takes no text vectors"]),
         (["--out", "v.csv", "--image-model", "bert"], 1, ["bert"]),
         (["--out", "v.csv", "--cache", "cache"], 1, ["cache cache is the project's", "another --cache"]),
         (["--out", "v.csv", "--cache", "data"], 1, ["neither empty nor a cache"]),
-        (["--out", "data"], 1, ["data ends in ''"]),
+        (["--out", "data"], 2, ["data ends in ''"]),
         ([], 2, ["--out"]),
     ],
 )

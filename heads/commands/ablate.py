@@ -34,12 +34,19 @@ from heads.commands.options import (
 )
 from heads.commands.render import notes, print_json, safe, show_checks, show_grid
 from heads.commands.view_options import ViewNames, view_names
+from heads.data.folds import MIN_FOLDS
 from heads.head.kinds import HEADS
 
 if TYPE_CHECKING:
     from heads.ablation.ablation import AblationResult
 
 __all__ = ["ablate"]
+
+
+def _check_folds(given: int | None) -> int | None:
+    if given is not None and given != 0 and given < MIN_FOLDS:
+        raise typer.BadParameter(f"{given} is neither 0 nor a number from {MIN_FOLDS} on")
+    return given
 
 
 def ablate(
@@ -69,9 +76,9 @@ def ablate(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=0,
+            callback=_check_folds,
             metavar="K",
-            help="Score all of train and valid in K folds; default: 5; 0: only the half of valid that selects nothing.",
+            help="Score train and valid in K folds, 3 or more; default: 5; 0: the half of valid that selects nothing.",
             rich_help_panel=TRIALS,
         ),
     ] = None,

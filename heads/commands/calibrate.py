@@ -13,11 +13,22 @@ from featcache.console import CheckDigests, cache_folder
 from heads.commands.detectors import open_scores
 from heads.commands.folders import has_test, new_run_folder, open_run_store
 from heads.commands.guarantee_lines import print_point, print_sets, told_point
-from heads.commands.options import VERDICTS, AsJson, Confidence, DatasetName, MaxFnr, MaxFpr, Overwrite, ScoreFiles
+from heads.commands.options import (
+    VERDICTS,
+    AsJson,
+    Confidence,
+    DatasetName,
+    MaxFnr,
+    MaxFpr,
+    Overwrite,
+    ScoreFiles,
+)
 from heads.commands.render import console, next_command, notes, print_json, safe, show_checks
+from heads.commands.usage import within
 from heads.commands.view_options import ViewName
 from heads.errors import HeadsError
 from heads.verdicts.points import BALANCED, OperatingPoint
+from heads.verdicts.sets import COVERAGES
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
@@ -50,6 +61,7 @@ def calibrate(
         float | None,
         typer.Option(
             metavar="SHARE",
+            callback=within(COVERAGES),
             help="Sets of generators that hold the true one so often, e.g. 0.9.",
             rich_help_panel=VERDICTS,
         ),

@@ -66,6 +66,13 @@ def compare(
         _print(found, str(store.path))
 
 
+def _weights(found: Comparison) -> str:
+    """Say at which share of AI log losses are."""
+    if found.prior is None:
+        return "Log loss is over the rows as they are: scores of others stand for no known share of AI."
+    return f"Log loss is at a share of AI of {found.prior:.2g}, that of the first run: rows are weighted to it."
+
+
 def _print(found: Comparison, cache: str) -> None:
     where = f"split {safe(found.split)} of {safe(cache)}"
     rows = f"the {found.n:,} rows of {where} that all answer, in {found.n_groups:,} groups"
@@ -79,5 +86,6 @@ def _print(found: Comparison, cache: str) -> None:
     print_tables(comparison_tables(found))
     console.print(
         "\n[dim]Differences are paired by row and clustered by group, each with its own 95 % interval; p is adjusted "
-        "for all of the table (Holm), and decides what is said. Of false positives and log loss less is better.[/]"
+        "for all of the table (Holm), and decides what is said. Of false positives and log loss less is better. "
+        f"{_weights(found)}[/]"
     )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from heads.commands.folders import check_encoders, open_run_store
 from heads.errors import HeadsError
 
@@ -46,7 +48,8 @@ def open_scores(given: Sequence[str], *, has_run: bool) -> list[ScoreFile]:
     for text in given:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise HeadsError(f"--scores {text!r:.80} is not NAME=F.csv, e.g. --scores other=scores.csv")
+            message = f"{text!r:.80} is not NAME=F.csv, e.g. --scores other=scores.csv"
+            raise typer.BadParameter(message, param_hint="--scores")
         if name in [each.name for each in found]:
             raise HeadsError(f"--scores {name!r:.80} is named twice: call one otherwise")
         found.append(read_scores(name, Path(path)))
@@ -65,7 +68,8 @@ def parse_slices(given: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in given.split(",")) if given else ()
     unknown = [name for name in names if name not in SLICES]
     if unknown:
-        raise HeadsError(f"--by {unknown[0]!r:.80} is unknown, expected some of {', '.join(SLICES)}")
+        message = f"{unknown[0]!r:.80} is none of {', '.join(SLICES)}"
+        raise typer.BadParameter(message, param_hint="--by")
     return tuple(dict.fromkeys(names))
 
 

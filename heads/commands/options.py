@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from heads.commands.usage import within
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.head.kinds import HEADS
+from heads.verdicts.guarantees import BUDGETS, CONFIDENCES
+from heads.verdicts.maps import PRIOR
 
 __all__ = [
     "GRID",
@@ -124,6 +127,7 @@ Prior = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE",
+        callback=within(PRIOR),
         help="Share of AI where verdicts are used, e.g. 0.05: moves probabilities, never verdicts.",
         rich_help_panel=VERDICTS,
     ),
@@ -131,18 +135,22 @@ Prior = Annotated[
 MaxFpr = Annotated[
     float | None,
     typer.Option(
-        metavar="SHARE", help="At most this share of real pictures is called AI, e.g. 0.05.", rich_help_panel=VERDICTS
+        metavar="SHARE", help="At most this share of real pictures is called AI, e.g. 0.05.",
+        callback=within(BUDGETS), rich_help_panel=VERDICTS,
     ),
-]
+]  # fmt: skip
 MaxFnr = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE", help="At most this share of AI pictures is called real; with both, unsure between.",
-        rich_help_panel=VERDICTS,
+        callback=within(BUDGETS), rich_help_panel=VERDICTS,
     ),
 ]  # fmt: skip
 Confidence = Annotated[
-    float, typer.Option(metavar="SHARE", help="How surely each budget is kept.", rich_help_panel=VERDICTS)
+    float,
+    typer.Option(
+        metavar="SHARE", callback=within(CONFIDENCES), help="How surely each budget is kept.", rich_help_panel=VERDICTS
+    ),
 ]
 
 

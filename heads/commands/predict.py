@@ -22,6 +22,7 @@ from heads.commands.options import (
     TableFormat,
 )
 from heads.commands.render import console, next_command, print_json, safe, show_checks
+from heads.commands.usage import check_out_table
 from heads.commands.view_options import ViewName
 from heads.data.tasks import AI
 from heads.verdicts.points import BALANCED
@@ -55,14 +56,14 @@ def predict(
 ) -> None:
     """Write a run's answers: sample_id, p_ai, p_ai_raw, pred_a, pred_b, and each generator's probability."""
     from heads.files.folder import prepare_file
-    from heads.runs.predictions import check_table_format, write_ct2, write_table
     from heads.runs.predictions import predict as library_predict
+    from heads.runs.predictions import write_ct2, write_table
     from heads.runs.run import load_run
     from heads.verdicts.judging import UNSURE
 
     is_ct2 = form is TableFormat.ct2
     if not is_ct2:
-        check_table_format(out)
+        check_out_table(out, "or --format ct2")
     prepare_file(out, overwrite=overwrite)
     loaded = load_run(run)
     loaded.point(point)

@@ -14,6 +14,8 @@ from heads.commands.fitted import fitted_summary, print_fitted
 from heads.commands.folders import check_encoders, new_run_folder, open_run_store
 from heads.commands.options import AsJson, DatasetName, EncoderName, Overwrite
 from heads.commands.render import console, next_command, notes, print_json, safe, score, show_checks, show_steps
+from heads.commands.usage import within
+from heads.files.ranges import Range
 
 __all__ = ["pseudo_label"]
 
@@ -22,7 +24,12 @@ def pseudo_label(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
     split: Annotated[str, typer.Option(metavar="S", help="Which rows to label; not train or valid.")] = "test",
-    threshold: Annotated[float, typer.Option(help="Least confidence of a label that is kept.")] = 0.8,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            callback=within(Range(float, 0.5, 1, is_open=True)), help="Least confidence of a label that is kept."
+        ),
+    ] = 0.8,
     out: Annotated[Path | None, typer.Option(metavar="RUN2", help="New folder; default: ./runs/<time>.")] = None,
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,

@@ -29,9 +29,9 @@ from heads.commands.options import (
 )
 from heads.commands.render import console, next_command, notes, print_json, probability, safe, vectors_of
 from heads.commands.training import NeighbourCount, TrainCache, Training
+from heads.commands.usage import check_out_table
 from heads.errors import HeadsError
 from heads.files.folder import prepare_file
-from heads.files.table import check_table_ending
 from heads.verdicts.points import BALANCED
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def scan(
 
     They are encoded under the view that the head was fitted on: of several views the clean one.
     """
-    check_table_ending(out)
+    check_out_table(out)
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise HeadsError(f"--out {out} is the data themselves: name another file for the verdicts")
     prepare_file(out, overwrite=overwrite)

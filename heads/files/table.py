@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 
 from heads.errors import HeadsError
 
-__all__ = ["Block", "Schema", "check_table_ending", "table_writer"]
+__all__ = ["TABLE_ENDINGS", "Block", "Schema", "check_table_ending", "table_writer"]
 
 Schema = Mapping[str, Literal["text", "number"]]
 """Names of the columns, in their order, and what is in them."""
@@ -96,3 +96,5 @@ _FORMATS: Mapping[str, Callable[[BinaryIO, Schema], AbstractContextManager[Write
     ".jsonl": _jsonl,
     ".parquet": _parquet,
 }
+TABLE_ENDINGS = tuple(_FORMATS)
+"""Of the files that tables are written to."""

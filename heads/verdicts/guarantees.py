@@ -23,7 +23,9 @@ from heads.verdicts.draws import LABELS, BudgetedRows, Draws, Rate
 from heads.verdicts.points import Guarantee, OperatingPoint, OriginBound
 
 __all__ = [
+    "BUDGETS",
     "CONFIDENCE",
+    "CONFIDENCES",
     "Demand",
     "allowed_errors",
     "build_point",
@@ -34,7 +36,8 @@ __all__ = [
 
 Scores = NDArray[np.floating[Any]]
 CONFIDENCE = 0.95
-_BUDGET, _CONFIDENCE = Range(float, 1e-6, 0.5), Range(float, 0.5, 1 - 1e-6)
+BUDGETS, CONFIDENCES = Range(float, 1e-6, 0.5), Range(float, 0.5, 1 - 1e-6)
+"""What a budget of errors, and how surely it is kept, may be."""
 _NAMES = ("real", "AI")
 _SHOWN = 4
 
@@ -60,8 +63,8 @@ class Demand:
 
     def __post_init__(self) -> None:
         for rate, budget in self.budgets.items():
-            _BUDGET.check(budget, f"--max-{rate}")
-        _CONFIDENCE.check(self.confidence, "--confidence")
+            BUDGETS.check(budget, f"--max-{rate}")
+        CONFIDENCES.check(self.confidence, "--confidence")
         if not self.budgets and self.confidence != CONFIDENCE:
             raise HeadsError(
                 f"--confidence {self.confidence:g} is of a budget, and there is none: name it too, e.g. --max-fpr 0.05"
@@ -247,7 +250,7 @@ def _too_few(rows: BudgetedRows, rate: Rate, demand: Demand, few: Draws, *, conf
     more = f" (and {len(few) - _SHOWN} more origins)" if len(few) > _SHOWN else ""
     each = " of each origin" if demand.by_origin else ""
     able = float(np.ceil(1000 * clopper_pearson_upper(0, least, confidence)) / 1000)
-    other = f", or --max-{rate} {able:g} or more" if able <= _BUDGET.most else ""
+    other = f", or --max-{rate} {able:g} or more" if able <= BUDGETS.most else ""
     return (
         f"--max-{rate} {budget:g} at {100 * confidence:.4g} % confidence needs {least_n(budget, confidence)} "
         f"{unit}{_NAMES[LABELS[rate]]} rows{each} that neither trained nor selected, found "

@@ -21,9 +21,9 @@ from heads.head.protocol import FloatArray
 from heads.verdicts.draws import draw_one_a_group
 from heads.verdicts.points import is_note
 
-__all__ = ["GeneratorSets", "build_sets", "least_draws", "parse_sets"]
+__all__ = ["COVERAGES", "GeneratorSets", "build_sets", "least_draws", "parse_sets"]
 
-_COVERAGE, _SHARE, _COUNT = Range(float, 0.5, 0.999), Range(float, 0, 1), Range(int, 0, 2**63 - 1)
+COVERAGES, _SHARE, _COUNT = Range(float, 0.5, 0.999), Range(float, 0, 1), Range(int, 0, 2**63 - 1)
 _ROUNDING = 1e-9
 
 
@@ -55,7 +55,7 @@ class GeneratorSets:
     note: str = ""
 
     def __post_init__(self) -> None:
-        _COVERAGE.check(self.coverage, "--coverage")
+        COVERAGES.check(self.coverage, "--coverage")
         known = [cut for cut in self.cuts if cut is not None]
         if not known or len(self.n) != len(self.cuts) or not all(map(_SHARE.holds, known)):
             raise HeadsError(f"sets of generators have malformed cuts: {self.cuts!r:.80}")
@@ -76,7 +76,7 @@ class GeneratorSets:
 
 def least_draws(coverage: float) -> int:
     """Return how many draws of a class a guarantee needs: ``⌈1 / (1 − coverage)⌉ − 1``."""
-    _COVERAGE.check(coverage, "--coverage")
+    COVERAGES.check(coverage, "--coverage")
     return math.ceil(1 / (1 - coverage) - _ROUNDING) - 1
 
 

@@ -99,7 +99,6 @@ def test_predictions_of_a_calibrated_run_may_be_unsure_and_name_sets(tmp_path: P
     [
         (("--max-fpr", 0.01), "needs 299 real rows"),
         (("--max-fpr", 0.05, "--by", "origin"), "--by origin needs a column origin"),
-        (("--max-fpr", 2), "--max-fpr is 2.0, expected a number from"),
         (("--max-fpr", 0.05, "--view", "jpeg:30"), " --views jpeg:30 --cache "),
         ((), "nothing to calibrate"),
         (("--max-fpr", 0.05, "--name", ""), "--name is empty"),

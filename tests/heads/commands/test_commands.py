@@ -359,10 +359,6 @@ def test_what_is_proposed_next_works_and_means_the_same_cache_data_set_and_view(
     ok(*again)
 
 
-def test_predict_refuses_an_unknown_ending_before_the_work(tmp_path: Path) -> None:
-    assert "expected one of .csv" in str(call("predict", "nowhere", "--out", tmp_path / "p.xls").exception)
-
-
 def test_pseudo_label_then_evaluate_says_transductive(tmp_path: Path) -> None:
     text = ok("pseudo-label", "run", "--split", "test", "--out", tmp_path / "run2")
     assert_fits(text)

@@ -120,11 +120,8 @@ def test_operating_points_of_scores_are_printed_and_nothing_is_written(folder: P
     ("words", "message"),
     [
         (("evaluate",), "nothing is to be scored"),
-        (("evaluate", "image", "--by", "maker"), "--by 'maker' is unknown, expected some of generator, origin"),
-        (("evaluate", "image", "--scores", "theirs.csv"), "is not NAME=F.csv"),
         (("evaluate", "image", "--view", "clean", "--views", "clean"), "both given"),
         (("evaluate", "image", "--point", "strict"), "no operating point 'strict'"),
-        (("evaluate", "image", "--prior", "1"), "prior is 1"),
         (("evaluate", "image", "--out", "."), "it is a folder"),
         (("scan", "image", "table.csv", "--out", "table.csv", "--overwrite"), "is the data themselves"),
         (("evaluate", "--cache", "cache", "--scores", "a=v.csv", "--prior", "0.1"), "are of a run"),
@@ -138,8 +135,32 @@ def test_what_cannot_be_is_one_line(words: tuple[str, ...], message: str) -> Non
     assert message in fails(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "nowhere", "--by", "maker"), "'maker' is none of generator, origin, format, size"),
+        (("evaluate", "nowhere", "--scores", "theirs.csv"), "'theirs.csv' is not NAME=F.csv"),
+        (("scan", "nowhere", "nothing", "--prior", "1", "--out", "v.csv"), "1 is not a number from 1e-06 to 0.999999"),
+        (("scan", "nowhere", "nothing", "--out", "v.txt"), "v.txt ends in '.txt', expected one of .csv, .jsonl"),
+        (("predict", "nowhere", "--out", "p.xls"), "p.xls ends in '.xls', expected one of .csv"),
+        (("calibrate", "nowhere", "--max-fpr", "2"), "2 is not a number from 1e-06 to 0.5"),
+        (("calibrate", "nowhere", "--max-fnr", "nan"), "nan is not a number from"),
+        (("calibrate", "nowhere", "--max-fpr", "0.1", "--confidence", "95"), "95 is not a number from 0.5"),
+        (("calibrate", "nowhere", "--coverage", "2"), "2 is not a number from 0.5"),
+        (("train", "nowhere", "--max-fpr", "1"), "1 is not a number from"),
+        (("pseudo-label", "nowhere", "--threshold", "0.5"), "0.5 is not a number above 0.5, at most 1"),
+        (("ablate", "nowhere", "--folds", "2"), "2 is neither 0 nor a number from 3 on"),
+    ],
+)
+def test_what_no_run_and_no_data_could_take_is_wrong_usage(words: tuple[str, ...], message: str) -> None:
+    result = call(*words)
+    assert result.exit_code == 2 and message in " ".join(result.output.replace("│", " ").split())
+
+
 def test_a_comparison_says_which_is_better() -> None:
     text = ok("compare", "text", "image")
+    share = json.loads(ok("compare", "text", "image", "--json"))["prior"]
+    assert f"Log loss is at a share of AI of {share:.2g}, that of the first" in " ".join(text.split())
     assert "image less text, view clean" in text and "better" in text
     assert all(len(line) <= 80 for line in text.splitlines())
     found: dict[str, Any] = json.loads(ok("compare", "text", "image", "--json"))
