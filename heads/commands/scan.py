@@ -74,6 +74,7 @@ def scan(
     keep_heap()
     with interruptible("heads"):
         from featcache import read_pictures
+        from heads.runs.detection import check_places
         from heads.runs.entries import Recorder, log_lines
         from heads.runs.judge_options import JudgeOptions
         from heads.runs.run import load_run, read_record
@@ -87,8 +88,9 @@ def scan(
         recorder = Recorder.of(loaded, "scan", point=point, prior=prior)
         folder = cache or out.with_suffix(".featcache")
         _check_cache(loaded, folder)
-        kept = None if log is None else open_log(log, out=out)
         models = _models(loaded, {"image": image_model, "text": text_model})
+        check_places(loaded, models)
+        kept = None if log is None else open_log(log, out=out)
         places = _tell(loaded, folder, models)
         _tell_rule(loaded, point, prior)
         training = Training.find(loaded, train_cache, is_needed=neighbours is not None)
@@ -144,10 +146,11 @@ def _tell(run: Run, folder: Path, models: Mapping[str, str]) -> dict[str, str]:
     for modality, producer in run.record.producers.items():
         vectors = safe(vectors_of(producer.selection))
         if modality == "spectral":
-            notes.print(f"{modality:8} {vectors}; no weights needed", soft_wrap=True)
+            notes.print(f"{modality:8} {vectors}; no weights needed")
             continue
         places[modality] = models.get(modality) or model_place(producer)
-        notes.print(f"{modality:8} {vectors}; weights expected in {safe(places[modality])}", soft_wrap=True)
+        notes.print(f"{modality:8} {vectors}")
+        notes.print(f"{'':8} weights expected in {safe(places[modality])}", soft_wrap=True)
     notes.print(f"{'cache':8} {safe(folder)}", soft_wrap=True)
     return places
 
@@ -158,8 +161,7 @@ def _tell_rule(run: Run, point: str | None, prior: float | None) -> None:
     unsure = f", real if < {probability(decides.real_below, 4)}, else unsure" if decides.abstains else ""
     share = "" if prior is None else f"; P(AI) at a share of AI of {prior:.3g}"
     notes.print(
-        f"{'decides':8} point {safe(decides.name)}: AI if raw P(AI) ≥ {probability(decides.ai_from, 4)}{unsure}{share}",
-        soft_wrap=True,
+        f"{'decides':8} point {safe(decides.name)}: AI if raw P(AI) ≥ {probability(decides.ai_from, 4)}{unsure}{share}"
     )
     print_promises(decides, [run.point(BALANCED).view], on=notes)
 
@@ -196,7 +198,9 @@ def _print(document: Mapping[str, Any], done: Scan, run: Run, point: OperatingPo
     console.print(f"{len(done):,} {files}: {found}")
     if done.first is not None:
         path, error = done.first
-        console.print(f"  the first: {safe(f'{path}: {error}' if path else error)}", soft_wrap=True)
+        console.print(f"  the first: {safe(path or error)}", soft_wrap=bool(path))
+        if path:
+            console.print(f"  {safe(error)}")
     print_unlike(done.n_unlike, run)
     console.print(f"Wrote [bold]{safe(document['out'])}[/]", soft_wrap=True)
     if done.failed.keys() - {"data"}:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from featcache import ContentEncoder, ImageFile, load_encoder
+from featcache import ContentEncoder, ImageFile, ModelError, load_encoder
 from heads.data.features import FloatArray
 from heads.data.fusion import check_columns, fuse
 from heads.errors import HeadsError
@@ -20,7 +20,7 @@ from heads.runs.run import Run
 from heads.runs.stored_views import own_view
 from heads.verdicts.novelty import NOVEL_UP_TO
 
-__all__ = ["PictureJudge", "Verdict", "model_place", "read_picture"]
+__all__ = ["PictureJudge", "Verdict", "check_places", "model_place", "read_picture"]
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,14 @@ class PictureJudge:
     def _encoder(self, modality: str, producer: Producer) -> ContentEncoder:
         if modality not in self._encoders:
             chosen, model = producer.selection, self._models.get(modality)
-            self._encoders[modality] = load_encoder(
-                producer.document, outputs=chosen.outputs, view=chosen.view, model=model, device=self._device
-            )
+            try:
+                self._encoders[modality] = load_encoder(
+                    producer.document, outputs=chosen.outputs, view=chosen.view, model=model, device=self._device
+                )
+            except ModelError as error:
+                if model is not None or _has_place(producer):
+                    raise
+                raise HeadsError(_no_place(self._run, modality, producer)) from error
         return self._encoders[modality]
 
     def _judge(self, X: FloatArray, places: Mapping[str, str]) -> Verdict:
@@ -210,6 +215,25 @@ def model_place(producer: Producer) -> str:
         return str(source["path"])
     revision = source.get("revision")
     return f"{source.get('model', '?')}@{revision}" if revision else str(source.get("model", "?"))
+
+
+def check_places(run: Run, models: Mapping[str, str]) -> None:
+    """Raise if nobody says where the weights of an encoder are: a run that was handed over does not know folders."""
+    for modality, producer in run.record.producers.items():
+        if modality != "spectral" and modality not in models and not _has_place(producer):
+            raise HeadsError(_no_place(run, modality, producer))
+
+
+def _has_place(producer: Producer) -> bool:
+    source = producer.document.get("source")
+    return isinstance(source, dict) and bool(source.get("path") or source.get("revision"))
+
+
+def _no_place(run: Run, modality: str, producer: Producer) -> str:
+    return (
+        f"{run.path} does not say where the weights of its {modality} encoder are (it was fitted with "
+        f"{model_place(producer)!r:.80}): name the folder or hub id, --{modality}-model M"
+    )
 
 
 def _missing(run: Run, modality: str) -> str:

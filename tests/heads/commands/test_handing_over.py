@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import Result
+from PIL import Image
 from typer.testing import CliRunner
 
 import cli
@@ -118,6 +119,17 @@ def test_a_card_has_the_figures_of_its_run_and_of_no_other(project: Path, tmp_pa
     assert run.record.producers["image"].selection.fingerprint in text
     assert "sd21, sdxl, sd3, dalle3, midjourney" in text and "\n- Rows: 72 to learn from, 48 to select" in text
     assert yaml.safe_load(text.split("---\n")[1])["base_model"] == ["synthetic/image"]
+
+
+def test_who_was_given_a_run_without_weights_is_told_to_name_them(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    ok("card", "run", "--out", tmp_path / "c")
+    before, run = sorted(tmp_path.iterdir()), tmp_path / "c" / "run"
+    scan = ("scan", run, tmp_path / "a.png", "--out", tmp_path / "v.csv", "--log", tmp_path / "log.jsonl")
+    for words in (scan, ("detect", run, "--image", tmp_path / "a.png")):
+        told = fails(*words)
+        assert f"{run} does not say where the weights of its image encoder are" in told and "--image-model M" in told
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_card_says_what_is_promised_and_means_names_as_they_are(tmp_path: Path) -> None:
