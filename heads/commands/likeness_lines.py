@@ -51,16 +51,14 @@ def print_set(found: Mapping[str, Any]) -> None:
 
 def describe_set(found: Mapping[str, Any]) -> tuple[str, str]:
     """Return in words what a set is said to be, and what follows of it; as of `print_set`."""
-    statement, effect = found["statement"], found["effect_size"]
-    compared = statement["compared_with"]
+    compared = found["statement"]["compared_with"]
     own = compared["rows"] == "validation"
     like = "like the training ones" if own else f"like those of data set {compared['dataset']}"
     if found["set_state"] == "scores-unlike":
         lost = "threshold, guarantee and novelty" if own else "threshold and guarantee"
         return f"These scores are not those of pictures {like}", f"{lost} do not carry over"
     if found["set_state"] == "vectors-unlike":
-        others = "" if own else f" like those of {effect['dataset']}"
-        return f"The scores may be those of pictures {like}, the vectors are not{others}", ""
+        return f"The scores may be those of pictures {like}, the vectors are not", ""
     return f"These scores may be those of pictures {like}", ""
 
 

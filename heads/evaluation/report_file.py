@@ -129,12 +129,9 @@ def _parse_set(about: Any) -> Mapping[str, Any]:
     figures = {name: _number(statement[name]) for name in ("distance", "null", "share")}
     compared = {name: _text(statement["compared_with"][name]) for name in ("dataset", "rows", "view")}
     auc = None if effect is None or effect["auc"] is None else {"estimate": _number(effect["auc"]["estimate"])}
-    if about["set_state"] == "vectors-unlike" and auc is None:
-        raise ValueError("no effect size")
-    dataset = None if auc is None else _text(effect["dataset"])
     return {
         "statement": {"n": _count(statement["n"]), **figures, "compared_with": compared},
-        "effect_size": {"auc": auc, "dataset": dataset},
+        "effect_size": {"auc": auc},
         "set_state": about["set_state"],
     }
 

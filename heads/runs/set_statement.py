@@ -16,6 +16,7 @@ __all__ = ["APART_FROM", "SET_STATES", "compared_with", "set_state", "state_scor
 
 APART_FROM = 0.9
 """From this lower end of the interval of an effect size on, the vectors of a set are called apart: a convention."""
+_OWN = "validation"
 SET_STATES = ("scores-unlike", "vectors-unlike", "not-told-apart")
 
 
@@ -36,7 +37,7 @@ def compared_with(run: Run, point: str | None = None) -> dict[str, str]:
     if run.likeness is not None and chosen.name in run.likeness.of_points and chosen.guarantees:
         made = chosen.guarantees[0]
         return {"dataset": made.dataset, "rows": made.rows, "view": chosen.view}
-    return {"dataset": run.record.source["dataset"], "rows": "validation", "view": run.points[BALANCED].view}
+    return {"dataset": run.record.source["dataset"], "rows": _OWN, "view": run.points[BALANCED].view}
 
 
 def tell_set(run: Run, statement: SetStatement | None, n: int, *, point: str | None = None) -> dict[str, Any]:
@@ -54,7 +55,9 @@ def set_state(statement: Mapping[str, Any] | None, effect: Mapping[str, Any] | N
     unlike, apart, alike = SET_STATES
     if statement["is_unlike"]:
         return unlike
-    auc = None if effect is None else effect["auc"]
+    # Of other data than those of training it is no news that their vectors are others.
+    is_own = statement["compared_with"]["rows"] == _OWN
+    auc = None if effect is None or not is_own else effect["auc"]
     return apart if auc is not None and auc["low"] is not None and auc["low"] >= APART_FROM else alike
 
 

@@ -235,7 +235,7 @@ def test_whether_scores_are_known_is_said_first() -> None:
         (True, 0.95, "validation", "not those of pictures like the training ones: threshold, guarantee and novelty"),
         (True, 0.6, "valid", "are not those of pictures like those of data set phone: threshold and guarantee do not"),
         (False, 0.95, "validation", "may be those of pictures like the training ones, the vectors are not"),
-        (False, 0.95, "valid", "those of data set phone, the vectors are not like those of photos"),
+        (False, 0.95, "valid", "These scores may be those of pictures like those of data set phone D 0.2"),
         (False, 0.6, "valid", "These scores may be those of pictures like those of data set phone"),
         (False, None, "validation", "These scores may be those of pictures like the training ones"),
     ],

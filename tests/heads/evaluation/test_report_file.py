@@ -92,7 +92,7 @@ def test_what_is_told_of_rows_is_read_and_early_reports_tell_nothing(tmp_path: P
         lambda report: report["about"].update(n_unseen="many"),
         lambda report: report["about"].update(set_state="fine"),
         lambda report: report["about"].update(statement=None),
-        lambda report: report["about"].update(set_state="vectors-unlike", effect_size={"auc": None}),
+        lambda report: report["about"].update(effect_size={"auc": 0.5}),
         lambda report: report["views"][0].update(by=[1]),
         lambda report: report["views"][0]["by"]["generator"].update(sdxl={"n": 1}),
         lambda report: report.update(format=2),
