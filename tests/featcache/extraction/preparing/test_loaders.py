@@ -24,6 +24,7 @@ from featcache.extraction.preparing import card_reader
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_loading import Loaded
 from featcache.extraction.preparing.card_reader import CardReader
+from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.loaders import Loaders
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
@@ -62,6 +63,10 @@ class Cell:
 
 def new_card() -> Card:
     return Card(RECIPE, FakeCardDecoder(), {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
+
+
+def shared(card: Card) -> tuple[Card, Share]:
+    return card, Share.of(card, 1 << 20, 1)
 
 
 @pytest.fixture
@@ -121,9 +126,9 @@ def contents(found: Sequence[Loaded | str]) -> list[Any]:
 
 
 def test_processes_find_what_threads_find(readings: list[Reading], nothing_left: None) -> None:
-    with Loaders(new_card(), n_threads=2, n_processes=0, n_loads=3) as loaders:
+    with Loaders(*shared(new_card()), n_threads=2, n_processes=0, n_loads=3) as loaders:
         expected = contents(loaders.start(readings).done.result())
-    with Loaders(card := new_card(), n_threads=2, n_processes=1, n_loads=3) as loaders:
+    with Loaders(*shared(card := new_card()), n_threads=2, n_processes=1, n_loads=3) as loaders:
         first, second = loaders.start(readings), loaders.start(readings[:9])
         found, again = contents(first.done.result()), contents(second.done.result())
     assert found == expected and again == expected[:9]
@@ -137,13 +142,13 @@ def test_processes_find_what_threads_find(readings: list[Reading], nothing_left:
 @pytest.mark.slow
 def test_what_is_larger_than_was_said_is_for_the_cpu(readings: list[Reading], nothing_left: None) -> None:
     (wanted,) = [replace(reading, file_bytes=reading.file_bytes - 1) for reading in readings[20:21]]
-    with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=1) as loaders:
+    with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=1) as loaders:
         assert loaders.start([wanted]).done.result() == [""]
 
 
 @pytest.mark.slow
 def test_memory_is_used_again_and_what_finds_none_is_read_here(readings: list[Reading], nothing_left: None) -> None:
-    with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=1) as loaders:
+    with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=1) as loaders:
         first, without = loaders.start(readings[20:]), loaders.start(readings[20:])
         expected = contents(first.done.result())
         assert (first.slab, without.slab) == (0, None) and contents(without.done.result()) == expected
@@ -166,7 +171,7 @@ def test_what_a_dead_process_had_is_for_the_cpu_and_the_others_go_on(
     readings: list[Reading], n_killed: int, nothing_left: None
 ) -> None:
     plain = readings[20:]
-    with Loaders(card := new_card(), n_threads=1, n_processes=2, n_loads=3) as loaders:
+    with Loaders(*shared(card := new_card()), n_threads=1, n_processes=2, n_loads=3) as loaders:
         expected = contents(loaders.start(plain).done.result())
         kill(loaders, n_killed)
         for load in [loaders.start(plain) for _ in range(3)]:
@@ -180,7 +185,7 @@ def test_what_a_dead_process_had_is_for_the_cpu_and_the_others_go_on(
 def read(readings: list[Reading], *, each: Any = None) -> list[Prepared]:
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     found = []
-    with CardReader(new_card(), others, n_threads=2, n_processes=2) as reader:
+    with CardReader(new_card(), others, n_threads=2, n_processes=2, memory=1 << 20) as reader:
         for prepared in reader.prepare(iter(readings)):
             found.append(prepared)
             if each is not None:
@@ -227,7 +232,7 @@ def test_an_end_in_between_leaves_nobody(
 
 @pytest.mark.slow
 def test_a_process_that_hangs_is_not_waited_for_at_the_end(readings: list[Reading], nothing_left: None) -> None:
-    with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=3) as loaders:
+    with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=3) as loaders:
         loaders.start(readings[20:]).done.result()
         os.kill(loaders._crew.workers[0].process.pid, signal.SIGSTOP)
         load = loaders.start(readings[20:])
