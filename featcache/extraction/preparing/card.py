@@ -106,12 +106,17 @@ class Card:
 
     def takes(self, reading: Reading) -> bool:
         """Tell whether all that a reading asks for can be made on the device."""
-        return not self.is_given_up and all(product in self.resizers for product in reading.products)
+        return self.is_trusted and all(product in self.resizers for product in reading.products)
 
     def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
         """Return the products that can be made on the device, and the others; what there is none of is left out."""
-        mine = () if self.is_given_up else tuple(each for each in products if each in self.resizers)
+        mine = tuple(each for each in products if each in self.resizers) if self.is_trusted else ()
         return [part for part in (mine, tuple(each for each in products if each not in mine)) if part]
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether there is something that it is trusted with."""
+        return not self.is_given_up and (self.decoder is not None or self.resizes)
 
     @property
     def resizes(self) -> bool:
@@ -120,11 +125,9 @@ class Card:
 
     def why_not(self, kind: JpegKind) -> str:
         """Return why the CPU decodes pictures of a kind, as a `Way` says it; empty if it does not."""
-        if self.decoder is None:
-            return ""
         if self.is_given_up or kind in self.trust.distrusted:
             return "not trusted"
-        return "" if self.decoder.takes(kind) else str(kind)
+        return "" if self.decoder is None or self.decoder.takes(kind) else str(kind)
 
     def load(self, reading: Reading, space: PixelSpace, n_bytes: int) -> Found:
         """Read a picture, and decode it as `load_picture` does; why it is for the CPU if it is, as a `Way` says it."""
@@ -254,16 +257,14 @@ class Card:
 
     def _way(self, loaded: Loaded | Pixels) -> Way:
         """Return the way of a picture: the same one for all of a kind, or for all that the CPU decoded for a reason."""
-        known = self._ways.get(loaded.header.kind if isinstance(loaded, Loaded) else loaded.why)
-        if known is not None:
-            return known
-        *decoder, resizer = self.makers
-        if isinstance(loaded, Loaded):
-            kind = loaded.header.kind
-            way = self._ways[kind] = Way(decoder[0], kind=kind)
-        else:
-            way = self._ways[loaded.why] = Way(why=loaded.why, kind=DECODED, resizer=resizer)
-        return way
+        known = loaded.header.kind if isinstance(loaded, Loaded) else loaded.why
+        if known not in self._ways:
+            *decoder, resizer = self.makers
+            if isinstance(known, str):
+                self._ways[known] = Way(why=known, kind=DECODED, resizer=resizer)
+            else:
+                self._ways[known] = Way(decoder[0], kind=known)
+        return self._ways[known]
 
     @staticmethod
     def products_of(recipe: Recipe) -> dict[int, Preprocessor]:

@@ -184,7 +184,7 @@ class CardReader:
             found = list(zip(window.mine, load.done.result(), strict=True))
             chosen = [(place, each) for place, each in found if not isinstance(each, str)]
             if len(chosen) < len(found):
-                window.whys |= {place: each for place, each in found if isinstance(each, str)}
+                window.whys |= {place: each or self._untrusted for place, each in found if isinstance(each, str)}
             made = self._card.prepare([(window.readings[place], loaded) for place, loaded in chosen])
         finally:
             self._loaders.free(load)
@@ -200,7 +200,7 @@ class CardReader:
 
     @property
     def _untrusted(self) -> str:
-        return "not trusted" if self._card.is_given_up else ""
+        return "" if self._card.is_trusted else "not trusted"
 
     def _settle(self) -> None:
         """Wait for the first window that the card has, and see to it that the others have what it leaves of it."""

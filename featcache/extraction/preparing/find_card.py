@@ -102,12 +102,12 @@ def _open_card(recipe: Recipe, options: ExtractOptions) -> Card:
 
 def _find_engine(device: torch.device) -> tuple[BatchDecoder | None, str]:
     """Return who decodes JPEGs on the current GPU, if somebody does; what to tell if somebody could."""
-    from featcache.pictures.card.decoding import CardDecoder
-    from featcache.pictures.card.nvjpeg import Nvjpeg
-
     if (library := find_nvjpeg()) is None:
         reason = "nvJPEG is not installed, or cannot be loaded; if this GPU has an engine for JPEGs (A100, H100, "
         return None, f"{_BY_CPU}: {reason}H200, B200): {nvjpeg_advice()}"
+    from featcache.pictures.card.decoding import CardDecoder
+    from featcache.pictures.card.nvjpeg import Nvjpeg
+
     try:
         decoder = CardDecoder(Nvjpeg(library), device)
         reason = _try_engine(decoder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,10 @@ from featcache.extraction.preparing.recipe import Recipe
 from featcache.extraction.run import extract
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.nvjpeg_library import NvjpegError, nvjpeg_advice
+from featcache.pictures.views import parse_view
 
-from cards import FakeCardDecoder
+from cards import FakeCardDecoder, FakeCardResizer, FakePerturber
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 N = 48
@@ -138,6 +142,51 @@ def test_why_there_is_no_card_is_one_line(monkeypatch: pytest.MonkeyPatch, error
     with pytest.raises(CardMissing) as caught:
         find_card.find_card(Recipe(()), ExtractOptions(device="cuda"))
     assert caught.value.hint == f"the GPU does not prepare pictures: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("library", "error", "reason"),
+    [
+        (None, None, "nvJPEG is not installed, or cannot be loaded; if this GPU has an engine for JPEGs"),
+        ("lib", NvjpegError("open", 7), ""),
+        ("lib", NvjpegError("open", 5), "nvJPEG: open: allocator failure"),
+        ("lib", RuntimeError("the driver\nis too old"), "RuntimeError: the driver is too old"),
+        ("lib", "its engine takes no plain JPEG", "its engine takes no plain JPEG"),
+    ],
+)
+def test_what_an_engine_lacks_is_told_but_not_of_a_gpu_that_has_none(
+    monkeypatch: pytest.MonkeyPatch, library: str | None, error: Exception | str | None, reason: str
+) -> None:
+    def open_engine(*_: object) -> FakeCardDecoder:
+        if isinstance(error, Exception):
+            raise error
+        return FakeCardDecoder(refused=frozenset({0}))
+
+    for name, module in (("decoding", "CardDecoder"), ("nvjpeg", "Nvjpeg")):
+        fake = SimpleNamespace(**{module: open_engine if name == "decoding" else str})
+        monkeypatch.setitem(sys.modules, f"featcache.pictures.card.{name}", fake)
+    monkeypatch.setattr(find_card, "find_nvjpeg", lambda: library)
+    decoder, hint = find_card._find_engine(torch.device("cpu"))
+    assert decoder is None
+    assert hint.startswith(f"the GPU resizes pictures that the CPU decodes: {reason}") if reason else not hint
+    assert hint.endswith(nvjpeg_advice()) or library
+
+
+def test_an_engine_that_makes_pillows_pixels_is_taken_and_one_that_does_not_is_not() -> None:
+    assert find_card._try_engine(FakeCardDecoder()) == ""
+    assert find_card._try_engine(FakeCardDecoder(wrong=frozenset({0}))) == "the pixels of its engine are not Pillow's"
+
+
+@pytest.mark.parametrize("decoder", [None, FakeCardDecoder()], ids=["no engine", "engine"])
+def test_a_card_is_tried_with_what_it_is_for(decoder: FakeCardDecoder | None) -> None:
+    spec = FakeSpec("image")
+    recipe = Recipe(tuple((parse_view(view), spec) for view in ("clean", "hflip")))
+    sound = {i: FakeCardResizer(spec.prepare) for i in range(2)}
+    assert find_card._try_out(Card(recipe, decoder, sound, perturber=FakePerturber())) == ""
+    lying = {0: sound[0], 1: FakeCardResizer(spec.prepare, wrong_from=0)}
+    told = find_card._try_out(Card(recipe, decoder, lying, perturber=FakePerturber()))
+    assert told == "its resized pixels are not Pillow's under the view hflip"
+    assert find_card._try_out(Card(recipe, decoder, {})) == "no encoder resizes as Pillow does"
 
 
 def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

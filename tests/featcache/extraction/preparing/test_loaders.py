@@ -22,12 +22,13 @@ from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing import card_reader
 from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_loading import Loaded
+from featcache.extraction.preparing.card_loading import Found, Loaded, Pixels
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.loaders import Loaders
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
+from featcache.pictures.decode import decode_rgb
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
@@ -61,8 +62,8 @@ class Cell:
         return self._read()
 
 
-def new_card() -> Card:
-    return Card(RECIPE, FakeCardDecoder(), {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
+def new_card(*, has_engine: bool = True) -> Card:
+    return Card(RECIPE, FakeCardDecoder() if has_engine else None, {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
 
 
 def shared(card: Card) -> tuple[Card, Share]:
@@ -120,9 +121,19 @@ def n_open() -> int:
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
-def contents(found: Sequence[Loaded | str]) -> list[Any]:
+def contents(found: Sequence[Found]) -> list[Any]:
     """Return all but the time it took."""
-    return [each if isinstance(each, str) else replace(each, data=bytes(each.data), seconds=0.0) for each in found]
+    return [content(each) for each in found]
+
+
+def content(found: Found) -> Any:
+    match found:
+        case Loaded():
+            return replace(found, data=bytes(found.data), seconds=0.0)
+        case Pixels():
+            return found.levels.shape, found.levels.tobytes(), found.why, found.kind
+        case why:
+            return why
 
 
 def test_processes_find_what_threads_find(readings: list[Reading], nothing_left: None) -> None:
@@ -137,6 +148,27 @@ def test_processes_find_what_threads_find(readings: list[Reading], nothing_left:
     ]  # fmt: skip
     assert len({each.turn for each in found if isinstance(each, Loaded)}) > 3
     assert not card.doubts
+
+
+@pytest.mark.parametrize("has_engine", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_processes_decode_what_threads_decode(readings: list[Reading], has_engine: bool, nothing_left: None) -> None:
+    sized = [replace(each, n_pixels=900, format="PNG" if each.row == 4 else "JPEG") for each in readings]
+    card = new_card(has_engine=has_engine)
+    share = Share.of(card, 1 << 24, 1)
+    with Loaders(card, share, n_threads=2, n_processes=0, n_loads=3) as loaders:
+        by_threads = loaders.start(sized).done.result()
+        expected = contents(by_threads)
+    with Loaders(card, share, n_threads=2, n_processes=1, n_loads=3) as loaders:
+        found = contents(loaders.start(sized).done.result())
+        small = contents(loaders.start([replace(each, n_pixels=1) for each in sized[:5]]).done.result())
+    assert found == expected
+    decoded = [row for row, each in enumerate(by_threads) if isinstance(each, Pixels)]
+    assert decoded == ([3, 4, 19] if has_engine else sorted(set(range(N)) - {6, 8, 10}))
+    for row in decoded:
+        upright = np.asarray(decode_rgb(sized[row].image.read_bytes()))
+        assert found[row][:2] == (upright.shape, upright.tobytes())
+    if not has_engine:
+        assert small == [""] * 5  # their headers said less than there is
 
 
 @pytest.mark.slow
