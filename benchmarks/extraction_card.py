@@ -12,6 +12,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
+from unittest import mock
 
 import torch
 
@@ -206,6 +207,12 @@ def _extract(bench: _Bench, decoder: Literal["pillow", "auto"]) -> list[Measure]
     return _measure(bench, bench.manifest, decoder, "clean", goals)
 
 
+def _extract_without_engine(bench: _Bench) -> list[Measure]:
+    """Extract some pictures that the CPU decodes, as on a GPU that has no engine."""
+    with mock.patch("featcache.extraction.preparing.find_card.find_nvjpeg", lambda: None):
+        return _measure(bench, bench.manifest, "auto", "clean", (None, None), maker="pillow+triton")
+
+
 def _extract_views(bench: _Bench, decoder: Literal["pillow", "auto"]) -> list[Measure]:
     """Extract some pictures under the views that heads are trained on: one of the eight is left to the CPU."""
     return _measure(bench, bench.few, decoder, "train", (None, None))
@@ -217,6 +224,7 @@ def _measure(
     decoder: Literal["pillow", "auto"],
     views: str,
     goals: tuple[float | None, float | None],
+    maker: str = "nvjpeg",
 ) -> list[Measure]:
     """Extract into an empty cache, and look at the GPU while pictures are encoded."""
     specs, n_rows, forward = bench.loaded
@@ -243,7 +251,8 @@ def _measure(
     note = "; ".join(filter(None, (*told, *pictures.doubts, pictures.hint)))
     steady, whole = _steady(*zip(*seen, strict=True)), n / seconds
     name = f"extraction, --decoder {decoder}" + ("" if views == "clean" else f", views {views}")
-    by_card = Measure(f"{name}, pictures by the card", "", (pictures.ways.get("nvjpeg", 0),), at_least=0.9 * n)
+    name += "" if maker == "nvjpeg" else ", engine off"
+    by_card = Measure(f"{name}, pictures by the card", "", (pictures.ways.get(maker, 0),), at_least=0.9 * n)
     return [
         *([by_card] if decoder == "auto" else []),
         Measure(f"{name}, steady over the middle 80 %", "pictures/s", (steady,), goals[0], note=note),
@@ -258,6 +267,7 @@ _PARTS: dict[str, _Part] = {
     "reading by the card": lambda bench: _read(bench, "card"),
     "forward": _forward,
     "extraction by the card": lambda bench: _extract(bench, "auto"),
+    "extraction by the card, engine off": _extract_without_engine,
     "extraction of views by the card": lambda bench: _extract_views(bench, "auto"),
     "extraction of views by Pillow": lambda bench: _extract_views(bench, "pillow"),
     "extraction by Pillow": lambda bench: _extract(bench, "pillow"),

@@ -75,13 +75,13 @@ class PassResult:
     workers : str
         Who prepared: ``"4 threads"``, ``"16 processes"``.
     ways : mapping of str to int
-        Pictures by who decoded them, ``simplejpeg`` or ``pillow``, and why if that is worth telling:
-        ``pillow: PNG``, ``pillow: JPEG progressive 4:2:0``, ``pillow: refused``. Those that were decoded again count
-        again.
+        Pictures by who decoded them, ``simplejpeg``, ``nvjpeg`` or ``pillow``, and why if that is worth telling:
+        ``pillow: PNG``, ``pillow: JPEG progressive 4:2:0``, ``pillow: refused``; ``pillow+triton`` where a GPU resized
+        what Pillow decoded. Those that were decoded again count again.
     doubts : tuple of str
         One line for each time that a decoder was not trusted any more.
     hint : str
-        Why the GPU does not decode, and what to do about it; empty if there is none, or it does.
+        Why the GPU does not prepare pictures, or not decode them, and what to do; empty if there is nothing to do.
     """
 
     content: str

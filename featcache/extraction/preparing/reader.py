@@ -42,7 +42,7 @@ class Reader(Protocol):
 
     @property
     def hint(self) -> str:
-        """Why a GPU that could decode does not, and what to do; empty if none could, or one does."""
+        """Why a GPU does less than it could, and what to do; empty if there is nothing to do."""
         ...
 
     def __enter__(self) -> Self: ...
