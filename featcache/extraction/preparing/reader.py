@@ -22,8 +22,8 @@ __all__ = ["Reader", "open_reader"]
 
 _AHEAD_A_WORKER = 4
 _AHEAD = 64
-_LEAST_FOR_CARD = 64
-"""Pictures for which a GPU is opened: that may compile kernels, which takes seconds."""
+_LEAST_FOR_CARD = 2000
+"""Inputs of encoders for which a GPU is opened: that may compile kernels, which takes seconds."""
 _MOST_READERS = 12  # where the card decodes: as many tasks as three windows are
 
 
@@ -90,7 +90,8 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
 
 def _find_card(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Card | None:
     """Return the card, if it is asked for or worth it."""
-    is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_contents >= _LEAST_FOR_CARD
+    n_inputs = n_contents * len(recipe.products)
+    is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_inputs >= _LEAST_FOR_CARD
     return find_card(recipe, options) if options.decoder == "card" or is_worth_it else None
 
 
