@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,9 @@ from PIL import Image
 
 from featcache.dataset.manifest import Manifest
 from featcache.extraction import options as extract_options
-from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_reader import CardReader
-from featcache.extraction.preparing.loaders import Loaders
-from featcache.extraction.preparing.recipe import STEPS
+from featcache.extraction.preparing.crew import Worker
+from featcache.extraction.preparing.loaders import Load, Loaders
+from featcache.extraction.preparing.recipe import STEPS, Reading
 from featcache.extraction.results import Progress
 
 from cards import FakeCardDecoder
@@ -189,25 +189,22 @@ def test_processes_decode_for_the_card_whatever_becomes_of_them(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_killed: int
 ) -> None:
     monkeypatch.setattr(extract_options, "_LEAST_CONTENTS", 1)
-    opened: list[Loaders] = []
-    enter = CardReader.__enter__
+    killed: list[Worker] = []
 
-    def note(reader: CardReader) -> CardReader:
-        opened.append(reader._loaders)
-        return enter(reader)
-
-    monkeypatch.setattr(CardReader, "__enter__", note)
-
-    def kill(card: Card, work: Any) -> Any:
-        for worker in opened[0]._crew.workers[: n_killed - len(killed)]:
+    def start(loaders: Loaders, readings: Sequence[Reading]) -> Load:
+        chosen = loaders._crew.workers[: n_killed - len(killed)]
+        for worker in chosen:
+            os.kill(worker.process.pid, signal.SIGSTOP)
+        load = begin(loaders, readings)
+        for worker in chosen:
+            while not worker.n_tasks:
+                time.sleep(0.01)
             os.kill(worker.process.pid, signal.SIGKILL)
-            worker.process.wait()
             killed.append(worker)
-        return prepare(card, work)
+        return load
 
-    killed: list[Any] = []
-    prepare, before = Card.prepare, children()
-    monkeypatch.setattr(Card, "prepare", kill)
+    begin, before = Loaders.start, children()
+    monkeypatch.setattr(Loaders, "start", start)
     ways, doubts = check(data, tmp_path, monkeypatch, None, processes=True)
     assert len(killed) == n_killed and (not n_killed or "killed by SIGKILL" in doubts[0])
     assert sum(ways.values()) == N and (n_killed or ways["pillow+scaler"] >= N - 5)
