@@ -121,7 +121,7 @@ def test_views_of_what_the_cpu_decodes_are_pillows(
     assert not doubts and sum(n for way, n in ways.items() if way.startswith("pillow+scaler")) >= 8
 
 
-@pytest.mark.parametrize("wrong_from", [0, 9])
+@pytest.mark.parametrize("wrong_from", [9, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_resizer_that_lies_is_caught_before_anything_is_published(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong_from: int
 ) -> None:
@@ -131,6 +131,7 @@ def test_a_resizer_that_lies_is_caught_before_anything_is_published(
     assert ways["pillow: not trusted"] >= N // 2
 
 
+@pytest.mark.slow
 def test_an_engine_that_lies_leaves_the_resizer_its_trust(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_an_engine_that_lies_leaves_the_resizer_its_trust(
     assert ways["pillow+scaler: PNG"] >= 4 and "fake" not in ways
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_on_the_card_together_is_done_in_halves(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +148,7 @@ def test_what_does_not_fit_on_the_card_together_is_done_in_halves(
     assert not doubts and ways["pillow+scaler"] >= N - 5
 
 
+@pytest.mark.slow
 def test_a_resizer_that_fails_is_given_up_in_one_line(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +164,7 @@ def test_pictures_that_the_memory_does_not_allow_are_for_the_others(
     assert not doubts and ways["pillow: large"] > 5 and ways["pillow+scaler"] > 5
 
 
+@pytest.mark.slow
 def test_seconds_of_decoding_are_told_whoever_decodes(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

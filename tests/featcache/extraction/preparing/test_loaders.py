@@ -150,7 +150,8 @@ def test_processes_find_what_threads_find(readings: list[Reading], nothing_left:
     assert not card.doubts
 
 
-@pytest.mark.parametrize("has_engine", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("has_engine", [True, False])
 def test_processes_decode_what_threads_decode(readings: list[Reading], has_engine: bool, nothing_left: None) -> None:
     sized = [replace(each, n_pixels=900, format="PNG" if each.row == 4 else "JPEG") for each in readings]
     card = new_card(has_engine=has_engine)
