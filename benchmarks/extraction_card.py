@@ -113,8 +113,8 @@ class _Bench:
 
     @cached_property
     def manifest(self) -> Manifest:
-        folder = self.folder / "card-data"
-        return Manifest.from_source(write_data(folder, 40 if self.is_quick else 8000, n_drawn=32))
+        n, shrink = (40, 8) if self.is_quick else (8000, 1)
+        return Manifest.from_source(write_data(self.folder / "card-data", n, n_drawn=32, shrink=shrink))
 
     @cached_property
     def few(self) -> Manifest:
