@@ -196,6 +196,18 @@ def test_what_another_has_in_hand_of_a_unit_is_not_split_off(data: Path, tmp_pat
         assert own.finish(begun).vectors["cls"].shape == (0, 4)
 
 
+def test_of_a_unit_that_is_begun_again_nothing_is_published_when_the_work_ends(data: Path, tmp_path: Path) -> None:
+    cache, spec = tmp_path / "c", PLAIN["text"]
+    own = side.Side(0, plan_of(data, cache, spec), scan(read_manifest(data)).table, make_cache(cache))
+    begun = own.job(own.plan.units[0])
+    begun.add(begun.unit.contents[:2], {"cls": np.ones((2, 4), np.float32)})
+    with own.open_claims(timeout=60) as claims:
+        begun.is_void = True
+        assert not list(own.split_begun(claims))
+        begun.is_void = False
+        assert [len(each.rows) for each in own.split_begun(claims)] == [2]
+
+
 def test_of_two_writers_without_claims_none_loses_rows_to_the_name_of_the_other(data: Path, tmp_path: Path) -> None:
     cache, spec = tmp_path / "c", PLAIN["text"]
     table = scan(read_manifest(data)).table
