@@ -15,6 +15,7 @@ from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.table import Table
 from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
+from featcache.files.hub import patience
 
 __all__ = ["HubImage", "name_of", "read_hub"]
 
@@ -116,14 +117,15 @@ def _load_parts(origin: str, source: str, revision: str | None) -> Mapping[str, 
         raise ManifestError(f"{origin}: reading it needs pip install 'featcache[hf]'") from error
 
     marks = ("dataset_dict.json", "dataset_info.json")
-    try:
-        if any(Path(source, mark).is_file() for mark in marks):
-            loaded = datasets.load_from_disk(source)
-        else:
-            loaded = datasets.load_dataset(source, revision=revision)
-    except Exception as error:  # what datasets raises offline, for no access or broken files is open-ended
-        reason = re.sub(r"[^ -~]+", " ", str(error))[:300]
-        raise ManifestError(f"{origin} cannot be loaded: {type(error).__name__}: {reason}") from error
+    with patience() as silence:
+        try:
+            if any(Path(source, mark).is_file() for mark in marks):
+                loaded = datasets.load_from_disk(source)
+            else:
+                loaded = datasets.load_dataset(source, revision=revision)
+        except Exception as error:  # what datasets raises offline, for no access or broken files is open-ended
+            reason = silence.reason or f"{type(error).__name__}: {error}"
+            raise ManifestError(f"{origin} cannot be loaded: {re.sub(r'[^ -~]+', ' ', reason)[:300]}") from error
     return {str(loaded.split or ""): loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
 
 
