@@ -173,7 +173,7 @@ def read_xlsx(path: Path) -> Table:
     def load(positions: Sequence[int]) -> list[list[object]]:
         return [[row[position] if position < len(row) else None for row in rows[1:]] for position in positions]
 
-    return Table(path.name, header, load, str(path.parent))
+    return Table(path.name, header, load, str(path.parent), row_name=lambda row: f"row {row + 2} of the sheet")
 
 
 def _check_unpacked(path: Path) -> None:
