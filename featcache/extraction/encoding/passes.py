@@ -234,8 +234,8 @@ class Pass:
         self._tally.check()
 
     def _publish(self, side: Side, encoded: EncodedUnit, claims: Claims) -> None:
-        side.publish(encoded, claims)
-        self._published.append(_unit_event(side, encoded))
+        n_stored = side.publish(encoded, claims)
+        self._published.append(_unit_event(side, encoded, n_stored))
 
     def _spend(self, step: str, side: int | None = None) -> None:
         """Book the time since the last call."""
@@ -271,8 +271,8 @@ class Pass:
         self._report(Progress(self._content, done, total, n_failed, self.seconds, self._n_waiting))
 
 
-def _unit_event(side: Side, encoded: EncodedUnit) -> Event:
+def _unit_event(side: Side, encoded: EncodedUnit, n_stored: int) -> Event:
     plan, unit = side.plan, encoded.unit
     names = {"modality": plan.spec.modality, "encoder": plan.spec.fingerprint.short, "view": plan.view}
-    counts = {"n_rows": len(encoded.rows), "n_failed": len(encoded.failures)}
+    counts = {"n_rows": n_stored, "n_failed": len(encoded.failures)}
     return Event("unit", names | {"unit": unit.name, "run": unit.number} | counts)

@@ -160,10 +160,10 @@ class Side:
         self._jobs.pop(job.unit.name, None)
         return self.job(job.in_hand)
 
-    def publish(self, encoded: EncodedUnit, claims: Claims) -> None:
-        """Write what came of a unit, or was split off of it, and give up its claim.
+    def publish(self, encoded: EncodedUnit, claims: Claims) -> int:
+        """Write what came of a unit, or was split off of it, and give up its claim; returns how many rows are stored.
 
-        If that was lost, only what is not stored is written.
+        If the claim was lost, only what is not stored is written, and some of it may find no place.
         """
         started = time.perf_counter()
         name = encoded.unit.name
@@ -176,6 +176,7 @@ class Side:
         self._failures += encoded.failures
         claims.release(name)
         self._write_seconds += time.perf_counter() - started
+        return n_stored
 
     def _write(self, encoded: EncodedUnit) -> bool:
         """Publish a shard, if there are rows; False if another has its name."""
