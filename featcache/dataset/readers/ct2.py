@@ -98,6 +98,8 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     """
     matched = match_columns(table)
     found = {field: matched[field] for field in _KEPT if field in matched}
+    if "split" not in found:
+        table.reading.check_splits(table.origin, ())
     wanted = [*found.items(), *(("image", position) for position in wide.values())]
     loaded = load_columns(table, wanted)
     fields = dict(zip(found, loaded, strict=False))

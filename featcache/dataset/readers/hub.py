@@ -13,7 +13,6 @@ from featcache.dataset.readers.columns import match_columns
 from featcache.dataset.readers.ct2 import CT2_GENERATORS
 from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.table import Table
-from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
 from featcache.files.hub import patience
 
@@ -140,9 +139,10 @@ def _tabulate(table: Table, parts: Mapping[str, Any], *, is_ct2: bool) -> Table:
         return f"{table.origin} {keys[index]}[{row - starts[index]}]"
 
     extra: dict[str, Callable[[str, int], list[object]]] = {}
-    is_unsplit = [_split_of(key) for key in keys] == ["train"]  # the hub's name for data without splits
+    split_of = table.reading.split_named
+    is_unsplit = [split_of(key) for key in keys] == ["train"]  # the hub's name for data without splits
     if "split" not in found and not is_unsplit:
-        extra["split"] = lambda key, n_rows: [_split_of(key)] * n_rows
+        extra["split"] = lambda key, n_rows: [key if split_of(key) else None] * n_rows
     if "sample_id" not in found:
         extra["sample_id"] = lambda key, n_rows: [f"{key or 'row'}-{row}" for row in range(n_rows)]
     header = (*table.header, *extra)
@@ -162,10 +162,6 @@ def _tabulate(table: Table, parts: Mapping[str, Any], *, is_ct2: bool) -> Table:
 
     declared = CT2_GENERATORS if is_numbered else _declared(table, found, parts)
     return replace(table, header=header, load=load, place=place, declared=declared)
-
-
-def _split_of(key: str) -> str | None:
-    return SPLIT_NAMES.get(key.lower())
 
 
 def _ct2_name(cell: object) -> object:

@@ -83,6 +83,9 @@ def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[A
     if not any(loaded):
         raise ManifestError(f"{table.origin} has no rows, expected at least one")
     _check_stated(table, columns, loaded)
+    for (field, _), cells in zip(columns, loaded, strict=True):
+        if field == "split":
+            table.reading.check_splits(table.origin, {cell for cell in cells if isinstance(cell, str)})
     has_label_a = any(
         field == "label_a" and any(cell not in (None, "") for cell in cells)
         for (field, _), cells in zip(columns, loaded, strict=True)

@@ -224,6 +224,14 @@ def test_names_of_classes_are_words_too(tmp_path: Path) -> None:
     assert [(s.label_a, s.label_b) for s in stated.samples] == [(1, None), (0, "real"), (0, "real")]
 
 
+def test_splits_of_other_names_mean_what_is_stated(tmp_path: Path) -> None:
+    origin = save(datasets.DatasetDict({"train": dataset([b"a"]), "extra": dataset([b"b"])}), tmp_path / "d")
+    assert [s.split for s in Manifest.from_source(origin).samples] == ["train", None]
+    assert [s.split for s in Manifest.from_source(origin, splits="extra=test").samples] == ["train", "test"]
+    with pytest.raises(ManifestError, match="says what 'more' means, found splits 'train'"):
+        Manifest.from_source(origin, splits="more=test")
+
+
 def test_where_the_hub_does_not_answer_it_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 

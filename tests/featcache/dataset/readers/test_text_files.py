@@ -1,6 +1,8 @@
 import csv
 import json
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,6 +138,30 @@ def test_null_and_nan_are_missing(tmp_path: Path) -> None:
     rows = [{"caption": "a", "label_a": None, "split": float("nan")}]
     (sample,) = read_objects(tmp_path, *rows).samples
     assert (sample.label_a, sample.split) == (-1, None)
+
+
+def test_names_of_splits_mean_what_is_stated(tmp_path: Path) -> None:
+    text = "caption,split\na,Held out\nb,probe\nc,val\nd,\n"
+    message = refusal(tmp_path, text)
+    assert message.endswith("nothing: --splits states what it means, such as holdout=test (and 1 more row)")
+    stated = partial(Manifest.from_source, tmp_path / "m.csv")
+    assert [s.split for s in stated(splits="held out=test,probe=Validation").samples] == [
+        "test",
+        "valid",
+        "valid",
+        None,
+    ]
+    assert [s.split for s in stated(splits="held out=test,probe=test,val=train").samples][2] == "train"
+    for splits, reason in (
+        ("held out=tests", "'held out=tests' is not NAME=train, NAME=valid or NAME=test"),
+        ("probe=test,probe=valid", "'probe' means test and valid"),
+        ("prob=test", "says what 'prob' means, found splits 'held out', 'probe', 'val'"),
+    ):
+        with pytest.raises(ManifestError, match=re.escape(reason)):
+            stated(splits=splits)
+    (tmp_path / "m.csv").write_text("caption\na\n")
+    with pytest.raises(ManifestError, match="says what 'x' means, found splits none"):
+        stated(splits="x=test")
 
 
 def test_a_row_is_named_by_the_line_that_it_begins_in(tmp_path: Path) -> None:
