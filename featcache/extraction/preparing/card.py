@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.encoders.base import device_preprocessor
-from featcache.extraction.preparing.card_loading import Found, Loaded, Pixels, PixelSpace, load_picture
+from featcache.extraction.preparing.card_loading import (
+    Found,
+    Loaded,
+    Pixels,
+    PixelSpace,
+    divide_by_pixels,
+    load_picture,
+)
 from featcache.extraction.preparing.card_tools import BatchDecoder, Perturber, Resizer
 from featcache.extraction.preparing.card_trust import Trust
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Card"]
 
+_LOGGER = logging.getLogger(__name__)
 _MOST_FAILURES = 3
 _PIXELS_AT_ONCE = 1 << 29
 
@@ -150,7 +159,8 @@ class Card:
         As many at a time as have 0.5 gigapixels; half of these, and half of those, where the device fails.
         """
         with self.working():
-            return [prepared for part in _parts(work) for prepared in self._try(part)]
+            parts = divide_by_pixels([loaded for _, loaded in work], _PIXELS_AT_ONCE)
+            return [prepared for part in parts for prepared in self._try(work[part])]
 
     def fetch(self, made: Prepared) -> dict[int, NDArray[np.uint8]]:
         """Return what the device made of a picture, in the memory of the host; nothing if it fails."""
@@ -170,6 +180,7 @@ class Card:
         try:
             made = self._make(work)
         except Exception as error:  # out of memory, or whatever a driver raises
+            _LOGGER.debug("the GPU failed with %d pictures", len(work), exc_info=True)
             failure = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         if made:
             return [
@@ -277,19 +288,6 @@ class Card:
 
 def _is_made(view: View) -> bool:
     return all(part.kind != "jpeg" for part in view.parts)
-
-
-def _parts(work: Sequence[_Work]) -> Iterator[Sequence[_Work]]:
-    """Divide pictures into runs that have so many pixels together as may be on the device at once."""
-    start = n_pixels = 0
-    for i, (_, loaded) in enumerate(work):
-        own = loaded.header.width * loaded.header.height if isinstance(loaded, Loaded) else loaded.levels.size // 3
-        if n_pixels + own > _PIXELS_AT_ONCE and i > start:
-            yield work[start:i]
-            start, n_pixels = i, 0
-        n_pixels += own
-    if start < len(work):
-        yield work[start:]
 
 
 def _seconds(loaded: Loaded | Pixels, decode: float, resize: float) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TypeAlias
@@ -25,7 +25,7 @@ from featcache.pictures.quiet import quietly
 from featcache.pictures.resample import TALL
 from featcache.pictures.strips import to_array
 
-__all__ = ["Found", "Loaded", "PixelSpace", "Pixels", "Refused", "is_for_card", "load_picture"]
+__all__ = ["Found", "Loaded", "PixelSpace", "Pixels", "Refused", "divide_by_pixels", "is_for_card", "load_picture"]
 
 _FILL, _STUFFED, _END = 0xFF, 0x00, 0xD9
 _RESTARTS = (0xD0, 0xD7)
@@ -187,6 +187,19 @@ def _decode(data: bytes, refused: Refused, space: PixelSpace, seconds: float) ->
     if not space.has(3 * picture.width * picture.height):  # its header said less
         return refused
     return Pixels(space.put(picture), refused.why, refused.kind, seconds, time.perf_counter() - started)
+
+
+def divide_by_pixels(pictures: Sequence[Loaded | Pixels], most: int) -> Iterator[slice]:
+    """Divide pictures into runs that have at most so many pixels together, or are one."""
+    start = n_pixels = 0
+    for i, each in enumerate(pictures):
+        own = each.header.width * each.header.height if isinstance(each, Loaded) else each.levels.size // 3
+        if n_pixels + own > most and i > start:
+            yield slice(start, i)
+            start, n_pixels = i, 0
+        n_pixels += own
+    if start < len(pictures):
+        yield slice(start, len(pictures))
 
 
 def is_for_card(header: JpegHeader) -> bool:

@@ -71,7 +71,7 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
         with card.working():
             reason = _try_out(card)
     except Exception as error:  # no Triton, no compiler for it, a driver that is too old
-        reason = _line(error)
+        raise CardMissing(_line(error)) from error
     if reason:
         raise CardMissing(reason)
     return card

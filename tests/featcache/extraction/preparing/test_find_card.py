@@ -142,6 +142,7 @@ def test_why_there_is_no_card_is_one_line(monkeypatch: pytest.MonkeyPatch, error
     with pytest.raises(CardMissing) as caught:
         find_card.find_card(Recipe(()), ExtractOptions(device="cuda"))
     assert caught.value.hint == f"the GPU does not prepare pictures: {reason}"
+    assert caught.value.__cause__ is error
 
 
 @pytest.mark.parametrize(
