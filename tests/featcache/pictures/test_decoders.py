@@ -97,7 +97,7 @@ def test_simplejpeg_leaves_other_kinds_alone(name: str) -> None:
     assert header is not None and not SimpleJpeg().takes(header.kind)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_damaged_pictures_are_what_pillow_makes_of_them(simplejpeg: Any, data: st.DataObject) -> None:
     whole = by_pillow(picture((48, 40)), **data.draw(st.sampled_from([{}, {"restart_marker_blocks": 2}])))
