@@ -22,6 +22,7 @@ from heads.errors import HeadsError
 from heads.head.balance import fitted_share
 from heads.head.kinds import config_class, find_kind, make_head
 from heads.head.protocol import Device, Head, Progress
+from heads.head.threads import blas_on_one_thread
 from heads.runs.blocks import predict_rows
 from heads.runs.likeness import Likeness, build_likeness, know_scores
 from heads.runs.record import RunRecord, TrainConfig
@@ -127,6 +128,7 @@ def build_head(
     return make_head(config.head, tasks, _head_config(config, config.settings), **options)
 
 
+@blas_on_one_thread()
 def fit_run(
     features: Features,
     config: TrainConfig,

@@ -17,6 +17,7 @@ from heads.files.contents import Contents
 from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
 from heads.head.kinds import head_class, is_head_file
 from heads.head.protocol import FloatArray, Head, Prediction
+from heads.head.threads import blas_on_one_thread
 from heads.runs.likeness import LIKENESS_FILE, Likeness, load_likeness
 from heads.runs.record import Producer, RunRecord, format_record, parse_record
 from heads.verdicts.judging import Judgement, judge
@@ -130,8 +131,14 @@ class Run:
         X = features.matrix(self.fusion)
         widths = {modality: sum(selection.widths) for modality, selection in self.selections.items()}
         check_columns(X, self.fusion, widths=widths)
+        return self.score(X)
+
+    @blas_on_one_thread()
+    def score(self, X: FloatArray) -> Prediction:
+        """Return the class probabilities of a matrix of the fusion (n, d)."""
         return self.head.predict_proba(X)
 
+    @blas_on_one_thread()
     def judge(
         self,
         prediction: Prediction,
