@@ -31,7 +31,8 @@ from heads.errors import HeadsError
 from heads.head.kinds import find_kind
 from heads.head.protocol import Device, Progress
 from heads.head.threads import blas_on_one_thread
-from heads.runs.fitting import library_versions, parse_config
+from heads.runs.fitting import parse_config
+from heads.runs.recording import library_versions
 
 __all__ = ["AblationResult", "ablate", "check_settings"]
 

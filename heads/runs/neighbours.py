@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache import FeatcacheError, FeatureStore
-from heads.data.features import Features, StrArray, load_labels
+from heads.data.features import Features, StrArray
+from heads.data.loading import load_labels
 from heads.data.row_source import StoredRows
 from heads.data.tasks import AI, REAL, IntArray, joint_tasks
 from heads.errors import HeadsError

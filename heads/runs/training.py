@@ -10,16 +10,18 @@ from typing import Any, Self
 
 from featcache import FeatureStore, Selection, parse_memory
 from heads.data.choices import choose_views
-from heads.data.features import Features, load_fit_rows
+from heads.data.features import Features
+from heads.data.loading import load_fit_rows
 from heads.data.row_source import StoredRows
 from heads.head.protocol import Device, Progress
 from heads.runs.calibration import check_apart, save_fitted
 from heads.runs.calibration_rows import check_fit_rows
 from heads.runs.crossfit import CrossFit, cross_fit
 from heads.runs.default_head import name_head
-from heads.runs.fitting import FittedRun, build_record, fit_run, parse_config
+from heads.runs.fitting import FittedRun, fit_run, parse_config
 from heads.runs.members import MemberRuns
 from heads.runs.record import TrainConfig
+from heads.runs.recording import build_record
 from heads.runs.run import Run
 from heads.verdicts.guarantees import Demand
 
