@@ -37,7 +37,9 @@ test test-all mutants: export OMP_WAIT_POLICY = PASSIVE
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not soak" -n auto
 
+# Torch for CPUs comes without Triton, which then interprets the kernels of GPUs.
 test-all: lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kernels]'
 	$(BIN)/python -m pytest -m "not soak" -n auto --dist loadgroup --cov --cov-report=term --cov-fail-under=85
 
 soak: $(STAMP)

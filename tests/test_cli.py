@@ -88,7 +88,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", ["featcache", "heads"])
-def test_help_imports_no_framework(command: str) -> None:
+def test_help_imports_no_framework_and_shows_no_type_behind_a_switch(command: str) -> None:
     code = f"""
 import sys
 from typer.testing import CliRunner
@@ -98,7 +98,8 @@ app = cli.{command}_app
 names = [c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands]
 for arguments in ([], *[[name] for name in names]):
     result = runner.invoke(app, [*arguments, "--help"])
-    assert result.exit_code == 0, (arguments, result.output)
+    assert result.exit_code == 0 and "--help" in result.output, (arguments, result.output)
+    assert "<bool>" not in result.output, result.output
 heavy = {{"torch", "transformers", "lightgbm", "sklearn", "pandas", "pyarrow", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 assert len(names) >= 4
@@ -576,7 +577,8 @@ def test_an_interrupted_extraction_says_how_to_go_on(tmp_path: Path, signals: tu
     assert not list(cache.rglob(".tmp-*")) and 0 < n_left < 2 * 9
     finished = run("featcache", *arguments, "--batch-size", 64, cwd=tmp_path)
     assert finished.returncode == 0 and "0 failed" in finished.stdout
-    assert len(list(cache.glob("features/**/*.h5"))) == 2 * 9 and not list(cache.glob("claims/*/*/*.json"))
+    n_shards = len(list(cache.glob("features/**/*.h5")))  # the unit in work may be in two parts in each view
+    assert 2 * 9 <= n_shards <= 2 * 10 and not list(cache.glob("claims/*/*/*.json"))
 
 
 @pytest.mark.slow

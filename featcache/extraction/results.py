@@ -49,7 +49,8 @@ class Event:
     name : {"start", "plan", "unit", "failure", "doubt", "end"}
         What.
     fields : mapping
-        Plain values that tell of it.
+        Plain values that tell of it. A ``unit`` has ``n_rows``, how many of its rows are stored now, and ``n_failed``:
+        what is encoded and finds no place, as others publish under the same names, is in neither.
     """
 
     name: str

@@ -130,6 +130,13 @@ Column = Annotated[
         help="Which columns (keys of .json beside pictures) mean what: image=file,caption=text.",
     ),
 ]  # fmt: skip
+Splits = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=SPLIT,…", rich_help_panel=_DATA,
+        help="What other names of splits mean: holdout=test,dev2=valid, or auto.",
+    ),
+]  # fmt: skip
 Root = Annotated[
     Path | None,
     typer.Option(metavar="DIR", rich_help_panel=_DATA,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchDecoder", "Card", "Resizer"]
 
+_LOGGER = logging.getLogger(__name__)
 _MOST_FAILURES = 3
 _PIXELS_AT_ONCE = 1 << 29
 
@@ -184,6 +186,7 @@ class Card:
         try:
             made = self._make(work)
         except Exception as error:  # out of memory, or whatever a driver raises
+            _LOGGER.debug("the GPU failed with %d pictures", len(work), exc_info=True)
             failure = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         if made:
             return [

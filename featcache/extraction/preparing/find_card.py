@@ -67,9 +67,9 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
         with card.working():
             reason = _try_out(card)
     except NvjpegError as error:
-        reason = "this GPU has no engine for JPEGs" if error.is_no_engine else str(error)
+        raise CardMissing("this GPU has no engine for JPEGs" if error.is_no_engine else str(error)) from error
     except Exception as error:  # no Triton, no compiler for it, a driver that is too old
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise CardMissing(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}") from error
     if reason:
         raise CardMissing(reason)
     return card

@@ -155,7 +155,7 @@ def test_a_row_of_many_lines_is_bounded_too(tmp_path: Path) -> None:
         file.write("caption,x\n")
         for _ in range(1200):
             file.write('"' + "y" * 15_000 + '\n",')
-    with pytest.raises(ManifestError, match=r"row 1 is not well-formed \(a row longer than 16777216 characters"):
+    with pytest.raises(ManifestError, match=r"line 2 is not well-formed \(a row longer than 16777216 characters"):
         Manifest.from_source(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
@@ -256,7 +257,10 @@ def test_windows_are_as_large_as_their_files_and_what_comes_of_them_allow(
     assert max(decoder.calls) == most and n_waiting < (8 if most == 2 else 32)
 
 
-def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Reading]) -> None:
+def test_a_card_that_fails_is_given_up_and_nothing_is_lost(
+    readings: list[Reading], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     found, card = run(readings, FakeCardDecoder(error=RuntimeError("an illegal memory access\nwas encountered")))
     check(found, readings)
     assert card.is_given_up
@@ -264,6 +268,7 @@ def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Readin
     assert [doubt.reason for doubt in doubts] == [
         "failed 3 times, at last with RuntimeError: an illegal memory access was encountered"
     ]
+    assert "the GPU failed with 1 pictures\nTraceback" in caplog.text  # where, for those who look for it
 
 
 def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(

@@ -197,6 +197,7 @@ def test_why_there_is_no_card_is_one_line(
     with pytest.raises(CardMissing) as caught:
         find_card.find_card(Recipe(()), ExtractOptions(device="cuda"))
     assert caught.value.hint == f"the GPU does not decode pictures: {reason}"
+    assert caught.value.__cause__ is error
 
 
 def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
