@@ -77,7 +77,8 @@ def scan(
         from heads.runs.detection import check_places
         from heads.runs.entries import Recorder, log_lines
         from heads.runs.judge_options import JudgeOptions
-        from heads.runs.run import load_run, read_record
+        from heads.runs.run import load_run
+        from heads.runs.run_files import read_record
         from heads.runs.scanning import encode_pictures, write_verdicts
         from heads.runs.set_statement import set_state, tell_set
 

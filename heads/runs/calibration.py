@@ -23,7 +23,8 @@ from heads.runs.crossfit import CrossFit
 from heads.runs.likeness import Likeness
 from heads.runs.point_scores import POINT_SCORES_FILE
 from heads.runs.record import RunRecord
-from heads.runs.run import FOLDS_FILE, Run, save_run
+from heads.runs.run import Run, save_run
+from heads.runs.run_files import FOLDS_FILE
 from heads.verdicts.guarantees import Demand, build_point
 from heads.verdicts.mixture import KnownScores
 from heads.verdicts.points import BALANCED, OperatingPoint
