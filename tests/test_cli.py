@@ -267,7 +267,7 @@ def test_the_whole_way_from_pictures_to_a_verdict(project: Path) -> None:
     for ending in ("csv", "jsonl", "parquet"):
         assert run("heads", "predict", "runs/a", "--out", f"p.{ending}", cwd=project).returncode == 0
     header = (project / "p.csv").read_text().splitlines()[0]
-    assert header == "sample_id,p_ai,p_ai_raw,pred_a,pred_b,p_alpha,p_beta,novelty"
+    assert header == "sample_id,p_ai,p_ai_raw,pred_a,pred_b,reason,p_alpha,p_beta,novelty"
     labels = ("--split", "test", "--threshold", 0.51, "--out", "runs/b")
     pseudo = run("heads", "pseudo-label", "runs/a", *labels, cwd=project)
     assert pseudo.returncode == 0, pseudo.stderr
