@@ -69,8 +69,8 @@ def locate(data: str | Path) -> Path:
             # A link's own name and folder count: caches keep the file itself elsewhere, under a digest.
             return Path(data).parent.resolve() / Path(data).name
         with os.scandir(path) as entries:
-            files = [entry.name for entry in entries if not entry.is_dir()]
-        inside = sorted(name for name in files if name.lower() in _MANIFEST_FILES)
+            named = [entry for entry in entries if entry.name.lower() in _MANIFEST_FILES]
+            inside = sorted(entry.name for entry in named if not entry.is_dir())
     except FileNotFoundError as error:
         where = f": it is a link to {os.readlink(data)!r}" if os.path.islink(data) else ""  # noqa: PTH114, PTH115
         raise ManifestError(f"there is no file {str(data)!r}{where}") from error
