@@ -30,6 +30,7 @@ __all__ = ["is_loose_name", "read_pictures"]
 
 _LOOSE = TODAY.state("none")
 _NAME_LENGTH = 64
+_UNUSED = "not used (--tables, in Python tables=True, does)"
 
 
 def read_pictures(
@@ -167,7 +168,7 @@ def _read_whole(
     except ManifestError as error:
         return None, (), (f"no table or tar in {quoted(str(folder))} is read: {error}",)
     names = [path.relative_to(folder).as_posix() for path in there]
-    return None, there, describe(names, "table is not used (--tables does)", "tables are not used (--tables does)")
+    return None, there, describe(names, f"table is {_UNUSED}", f"tables are {_UNUSED}")
 
 
 def _join(found: Manifest, rest: Manifest, folder: Path) -> Manifest:

@@ -51,7 +51,7 @@ def read_tables(folder: Path, tables: Sequence[Path], contents: Collection[Conte
     missing = (gap if inside.find(gap.path) else Gap(gap.path, _OUTSIDE) for gap in found.orphans)
     notes = found.notes
     if inside.n_repeated:
-        notes += (f"{inside.n_repeated:,} rows name a picture once more: it is judged once",)
+        notes += (f"rows that name a picture once more: {inside.n_repeated:,}; it is judged once",)
     return replace(found, samples=samples, orphans=(*missing, *inside.outside), notes=notes)
 
 

@@ -225,8 +225,8 @@ class SidecarReader:
             what = f"{len(self._odd):,} .json beside pictures cannot be read as an object with a caption"
             notes.append(f"{what}, the first {quoted(self._odd[0])}: left alone")
         if self._odd_texts:
-            what = f"{len(self._odd_texts):,} captions beside pictures cannot be read"
-            notes.append(f"{what}, the first {quoted(self._odd_texts[0])}: left alone")
+            what = f"captions beside pictures that cannot be read: {len(self._odd_texts):,}"
+            notes.append(f"{what}, the first {quoted(self._odd_texts[0])}")
         return tuple(notes)
 
     def _of_text(self, path: str) -> str | None:
