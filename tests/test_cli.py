@@ -371,6 +371,11 @@ def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
     words = ("heads", "scan", detector, "roll/new.png", "--out", "v.parquet", "--cache", "v.featcache")
     alone = run(*words, "--device", "cpu", cwd=tmp_path)
     assert alone.returncode == 0 and "1 file:" in alone.stdout and "Next" not in alone.stdout, alone.stderr
+    (tmp_path / "v.featcache" / "cache.json").write_text("no object")
+    words = ("heads", "scan", detector, "roll", "--device", "cpu", "--overwrite", "--out", "v.csv")
+    told = run(*words, cwd=tmp_path)
+    fails(told, 1, "v.featcache, where scans keep vectors, cannot be used: delete it (rm -r v.featcache)")
+    fails(run(*words, "--cache", "v.featcache", cwd=tmp_path), 1, "cache.json cannot be read")
 
 
 @pytest.mark.parametrize(

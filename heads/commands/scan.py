@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["scan"]
 
 _MOST_KINDS = 8
+_REPAIR = re.compile(r"^cache .{1,999}, run `featcache repair .{1,999}`: |; `featcache repair` moves it aside$")
 _SEVERAL = {
     "linked folder": "linked folders", "link to nothing": "links to nothing", "no regular file": "no regular files",
 }  # fmt: skip
@@ -104,7 +106,7 @@ def scan(
         options = training.with_neighbours(JudgeOptions(point, prior, abstain is not None), neighbours)
         for note in manifest.notes:
             notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
-        with _own_cache(folder):
+        with _own_cache(folder, is_named=cache is not None):
             with ExtractDisplay(notes) as display:
                 pictures = encode_pictures(
                     loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
@@ -137,15 +139,18 @@ def _check_cache(run: Run, folder: Path) -> None:
 
 
 @contextmanager
-def _own_cache(folder: Path) -> Iterator[None]:
-    """Say of a cache of scans that is damaged what is the shortest way out: all of it can be made again."""
+def _own_cache(folder: Path, *, is_named: bool) -> Iterator[None]:
+    """Say of the cache that scans to one file make by themselves, if it is damaged, what is the shortest way out."""
     try:
         yield
     except ShardError as error:
+        if is_named:
+            raise
+        cause = str(error.__cause__ if isinstance(error.__cause__, ShardError) else error)
         path = shlex.quote(str(folder))
         raise HeadsError(
-            f"{error}; {folder} keeps what scans encoded, and nothing else: delete it (rm -r {path}) or repair it "
-            f"(featcache repair {path}), and scan again"
+            f"{folder}, where scans keep vectors, cannot be used: delete it (rm -r {path}), which costs encoding them "
+            f"again, or repair it (featcache repair {path}); {_REPAIR.sub('', cause)}"
         ) from error
 
 
