@@ -47,7 +47,18 @@ _CHOICE = re.compile(r"(?:Value error, )?(?P<given>'.*?') is not one of (?P<choi
 
 
 class _Commands(TyperGroup):
-    """Commands whose options say which of their values was probably meant."""
+    """Commands whose options say which of their values was probably meant, and whose switches show no type."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of all commands."""
+        return _without_types_of_switches(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name; None if there is none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _without_types_of_switches(command.get_params(ctx))
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
@@ -57,6 +68,14 @@ class _Commands(TyperGroup):
             if found := _CHOICE.fullmatch(error.message):
                 error.message = _refusal(found["given"], found["choices"])
             raise
+
+
+def _without_types_of_switches(params: list[Any]) -> list[Any]:
+    """Have help pages show no ``<bool>`` behind options that take no value: there typer shows what is to be typed."""
+    for param in params:
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
 
 
 def _refusal(given: str, choices: str) -> str:

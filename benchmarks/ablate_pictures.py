@@ -18,8 +18,9 @@ from featcache.encoders.model_folder import resolve_model
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.run import ExtractOptions, extract
 from heads.ablation.bootstrap import count_groups, decide, resample_scores
-from heads.data.features import Features, load_features, load_rows
+from heads.data.features import Features
 from heads.data.folds import build_parts
+from heads.data.loading import load_features, load_rows
 from heads.head.metrics import binary_metrics, multiclass_metrics
 from heads.head.protocol import Head, Prediction
 from heads.mlp.config import MlpConfig

@@ -23,11 +23,12 @@ from benchmarks.record import Measure, print_record, ratios, time_rounds, write_
 from featcache import FeatureStore
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_selections
-from heads.data.features import load_features
+from heads.data.loading import load_features
 from heads.evaluation.detectors import RunDetector
 from heads.evaluation.report import build_report
 from heads.evaluation.truth import read_truth
-from heads.runs.fitting import build_record, fit_run, parse_config
+from heads.runs.fitting import fit_run, parse_config
+from heads.runs.recording import build_record
 from heads.runs.run import Run, load_run_features, save_run
 
 MAKERS = ("sd21", "sdxl", "sd3", "dalle3", "midjourney")

@@ -4,8 +4,9 @@
 models (of real size, random weights) under DIR: 2 GB; the rows ``gpu`` and ``gpu-torch`` need another 6 GB, and CUDA.
 
 The row ``card`` does so too: it compares a GPU's decoder and resizing with Pillow, then times reading and extraction.
-It is to be run by itself, and takes pictures of FEATCACHE_TEST_MATERIAL, where that is set. The row ``host`` needs no
-GPU, but 1.4 GB: it measures what is left to the process of an extraction where a GPU does the rest.
+It is to be run by itself, takes pictures of FEATCACHE_TEST_MATERIAL, where that is set, and gives up what takes longer
+than two minutes; what was measured until then is in its record. The row ``host`` needs no GPU, but 1.4 GB: it measures
+what is left to the process of an extraction where a GPU does the rest.
 """
 
 from __future__ import annotations

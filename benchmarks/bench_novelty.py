@@ -22,7 +22,8 @@ from benchmarks.drawings import draw_families
 from benchmarks.novelty_held_out import count_held_out
 from benchmarks.record import RESULTS, Measure, print_record, write_record
 from featcache import FeatureStore, Selection, extract_pictures, link_rows, read_pictures
-from heads.data.features import Features, load_features, load_fit_rows
+from heads.data.features import Features
+from heads.data.loading import load_features, load_fit_rows
 from heads.data.row_source import StoredRows
 from heads.runs.crossfit import cross_fit
 from heads.runs.fitting import FittedRun, fit_run, parse_config

@@ -14,20 +14,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, __version__
 
 from benchmarks.extraction_data import write_data
 from benchmarks.record import Measure, print_record, ratios, time_rounds, write_record
 from featcache.extraction.heap import keep_heap
+from featcache.extraction.preparing.card_loading import PixelSpace
 from featcache.pictures.checked_decoder import CheckedDecoder
 from featcache.pictures.decode import decode_rgb
+from featcache.pictures.decode_rules import DECODE_RULES
 from featcache.pictures.decoders import find_decoder
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import View, expand_views
 
 EDGE = 224
 VIEWS = "clean,train,report,jpeg:50+blur:1"
+ONE_VIEW, TWO_VIEWS = (tuple(expand_views(each)) for each in ("clean", "clean,crop:0.8+hflip"))
 
 
 def decode_all(contents: list[bytes], at_least: tuple[int, int] | None) -> None:
@@ -48,6 +52,24 @@ def decode_and_resize(contents: list[bytes], p: Preprocessor) -> None:
     """Do the same by Pillow."""
     for content in contents:
         p.pixels(decode_rgb(content))
+
+
+def decode_for_card(contents: list[bytes]) -> None:
+    """Decode every file and put its pixels where a GPU finds them, which does the rest."""
+    memory = np.empty(0, np.uint8)
+    for content in contents:
+        picture = decode_rgb(content)
+        if memory.size < (size := 3 * picture.width * picture.height):
+            memory = np.empty(2 * size, np.uint8)
+        PixelSpace(memory, DECODE_RULES).put(picture)
+
+
+def decode_and_prepare(contents: list[bytes], keys: list[bytes], views: tuple[View, ...], p: Preprocessor) -> None:
+    """Decode every file and resize it under views, as a CPU does alone."""
+    for content, key in zip(contents, keys, strict=True):
+        picture = decode_rgb(content)
+        for view in views:
+            p.pixels(view.apply(picture, key))
 
 
 def compare(contents: list[bytes]) -> CheckedDecoder | None:
@@ -87,6 +109,11 @@ def measure(contents: list[bytes], rounds: int) -> list[Measure]:
         "resize with pillow": partial(resize_all, pictures, by_pillow),
         "resize with torch": partial(resize_all, pictures, by_torch),
     }
+    calls |= {
+        "decode for a GPU": partial(decode_for_card, contents),
+        "decode and resize": partial(decode_and_prepare, contents, keys, ONE_VIEW, by_pillow),
+        "decode and resize under two views": partial(decode_and_prepare, contents, keys, TWO_VIEWS, by_pillow),
+    }
     checked = compare(contents)
     if checked is not None:
         calls["decode exactly, with simplejpeg"] = partial(decode_checked, contents, checked)
@@ -98,9 +125,19 @@ def measure(contents: list[bytes], rounds: int) -> list[Measure]:
     faster = [] if checked is None else _faster(seconds)
     return [
         *faster,
+        *_relieved(seconds),
         Measure("resize: pillow / torch", "ratio", ratios(seconds["resize with pillow"], seconds["resize with torch"])),
         Measure("decode: exact / fast, 112 pixels wanted", "ratio", fastest),
         *(Measure(name, "ms", tuple(1e3 * s / len(contents) for s in values)) for name, values in seconds.items()),
+    ]
+
+
+def _relieved(seconds: dict[str, list[float]]) -> list[Measure]:
+    """Divide what a CPU takes for the inputs of an encoder by what is left of that where a GPU resizes."""
+    left = seconds["decode for a GPU"]
+    return [
+        Measure(f"{name} / decode for a GPU", "ratio", ratios(seconds[name], left))
+        for name in ("decode and resize", "decode and resize under two views")
     ]
 
 

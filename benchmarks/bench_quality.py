@@ -27,7 +27,8 @@ from benchmarks.record import Measure, print_record, write_record
 from featcache import FeatureStore, link_rows
 from featcache.pictures.views import PRESETS
 from heads.data.choices import choose_views
-from heads.data.features import Features, load_features, load_rows
+from heads.data.features import Features
+from heads.data.loading import load_features, load_rows
 from heads.data.row_source import StoredRows
 from heads.data.tasks import joint_tasks
 from heads.runs.blocks import predict_rows

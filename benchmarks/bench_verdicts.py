@@ -24,8 +24,9 @@ from benchmarks.record import Measure, print_record, time_rounds, write_record
 from featcache import FeatureStore, link_rows
 from heads.data.choices import choose_views
 from heads.data.division import divide_validation
-from heads.data.features import Features, load_fit_rows
+from heads.data.features import Features
 from heads.data.folds import build_parts
+from heads.data.loading import load_fit_rows
 from heads.data.row_source import StoredRows
 from heads.head.metrics import balanced_accuracy
 from heads.head.protocol import Head

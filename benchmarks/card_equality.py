@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
+from benchmarks.record import Measure
 from featcache.extraction.options import available_cores
 from featcache.extraction.preparing.card_loading import is_for_card
 from featcache.pictures.card.decoding import CardDecoder
@@ -25,7 +26,7 @@ from featcache.pictures.card.resizing import CardResizer
 from featcache.pictures.jpeg_kind import read_jpeg_header
 from featcache.pictures.preprocess import Preprocessor
 
-__all__ = ["Found", "compare_all", "drawn_jpegs", "real_jpegs"]
+__all__ = ["Found", "compare_all", "compare_drawn", "compare_real", "drawn_jpegs", "real_jpegs"]
 
 _BATCH = 64
 _SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0", "grey")
@@ -48,20 +49,42 @@ _WAYS = {
 
 @dataclass
 class Found:
-    """Pictures by kind: ``same``, ``decoded otherwise``, ``resized otherwise``, ``refused``, ``not taken``."""
+    """Pictures by kind: ``same``, ``decoded otherwise``, ``resized otherwise: …`` (how), ``refused``, ``not taken``."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     worst: int = 0
 
     def n(self, what: str) -> int:
         """Count the pictures of which this was found."""
-        return sum(n for (_, found), n in self.counts.items() if found == what)
+        return sum(n for (_, found), n in self.counts.items() if found.split(":")[0] == what)
 
     @property
     def note(self) -> str:
         """All counts, and the greatest difference."""
         parts = [f"{kind}: {what} {n:,}" for (kind, what), n in sorted(self.counts.items())]
         return f"greatest difference of levels {self.worst}; " + ", ".join(parts)
+
+
+def compare_drawn(n: int, decoder: CardDecoder, device: torch.device) -> list[Measure]:
+    """Compare what a device makes of drawn pictures with what Pillow does."""
+    return _measures(f"of {n:,} JPEGs in all layouts", compare_all(drawn_jpegs(n, most=512), decoder, device), n // 2)
+
+
+def compare_real(decoder: CardDecoder, device: torch.device) -> list[Measure]:
+    """Compare what a device makes of real pictures with what Pillow does."""
+    files = list(real_jpegs())
+    if not files:
+        return [Measure("real JPEGs: FEATCACHE_TEST_MATERIAL names no folder with some", "", (0,))]
+    found = compare_all(iter(files), decoder, device)
+    return _measures(f"of {len(files):,} real JPEGs", found, at_least=min(500, len(files) // 2))
+
+
+def _measures(what: str, found: Found, at_least: int) -> list[Measure]:
+    n_others = found.n("decoded otherwise") + found.n("resized otherwise")
+    return [
+        Measure(f"{what}: other pixels than Pillow's", "", (n_others,), at_most=0, note=found.note),
+        Measure(f"{what}: taken, and the same", "", (found.n("same"),), at_least=at_least),
+    ]
 
 
 def drawn_jpegs(n: int, *, most: int) -> Iterator[bytes]:
@@ -127,14 +150,14 @@ def compare_all(files: Iterator[bytes], decoder: CardDecoder, device: torch.devi
             for data, on_device, by_pillow in zip(taken, decoded, exact, strict=True):
                 if on_device is None or by_pillow is None:
                     found.counts[_kind(data), "refused"] += 1
-            differs = [False] * len(same)
+            differs: list[list[str]] = [[] for _ in same]
             for name, resizer in resizers.items():
                 resized = resizer.resize([on_device for _, on_device, _ in same]).cpu().numpy() if same else ()
                 expected = pool.map(_WAYS[name].pixels, [Image.fromarray(each) for _, _, each in same])
-                for i, (one, other) in enumerate(zip(resized, expected, strict=True)):
-                    differs[i] |= not np.array_equal(one, other)
-            for (data, _, _), is_other in zip(same, differs, strict=True):
-                found.counts[_kind(data), "resized otherwise" if is_other else "same"] += 1
+                for own, one, other in zip(differs, resized, expected, strict=True):
+                    own += [] if np.array_equal(one, other) else [name]
+            for (data, _, _), own in zip(same, differs, strict=True):
+                found.counts[_kind(data), f"resized otherwise: {' and '.join(own)}" if own else "same"] += 1
     return found
 
 

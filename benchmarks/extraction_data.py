@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def write_data(folder: Path, n_scenes: int, *, n_drawn: int = 512, shrink: int =
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     manifest = folder / "manifest.csv"
-    with manifest.open("w", newline="", encoding="utf-8") as file:
+    copies: list[Future[int]] = []
+    with manifest.open("w", newline="", encoding="utf-8") as file, ThreadPoolExecutor() as pool:
         rows = csv.writer(file)
         rows.writerow(("sample_id", "image", "caption", "label_a", "label_b", "split", "group"))
         for scene in range(n_scenes):
@@ -53,15 +55,19 @@ def write_data(folder: Path, n_scenes: int, *, n_drawn: int = 512, shrink: int =
             for number, (name, size) in enumerate(zip(("real", *GENERATORS), _SIZES, strict=True)):
                 path = folder / f"{scene:05d}-{name}.jpg"
                 drawn = folder / f"{scene % n_drawn:05d}-{name}.jpg"
-                data = (
-                    _jpeg(rng, (size[0] // shrink, size[1] // shrink), 1.0 + 0.1 * number)
-                    if drawn == path
-                    else drawn.read_bytes()
-                )
-                path.write_bytes(data if drawn == path else data + str(scene).encode())
+                if drawn == path:
+                    path.write_bytes(_jpeg(rng, (size[0] // shrink, size[1] // shrink), 1.0 + 0.1 * number))
+                else:
+                    copies.append(pool.submit(_copy, drawn, path, str(scene).encode()))
                 split = ("train", "train", "valid", "test")[scene % 4]
                 rows.writerow((path.stem, path.name, caption, int(number > 0), name, split, scene))
+    for each in copies:
+        each.result()
     return manifest
+
+
+def _copy(source: Path, path: Path, end: bytes) -> int:
+    return path.write_bytes(source.read_bytes() + end)
 
 
 def _jpeg(rng: np.random.Generator, size: tuple[int, int], slope: float) -> bytes:

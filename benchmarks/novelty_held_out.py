@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from benchmarks.record import Measure
 from featcache import FeatureStore, Selection, link_rows
-from heads.data.features import Features, load_features, load_fit_rows
+from heads.data.features import Features
 from heads.data.held_out import HOLD_OUTS, Axis, HeldOut, build_held_out
+from heads.data.loading import load_features, load_fit_rows
 from heads.runs.fitting import FittedRun, fit_run, parse_config
 from heads.verdicts.mixture import state_set
 

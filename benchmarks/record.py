@@ -16,7 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "Measure", "describe_conditions", "print_record", "ratios", "time_rounds", "write_record"]
+__all__ = [
+    "RESULTS",
+    "Measure",
+    "describe_conditions",
+    "print_record",
+    "ratios",
+    "steady_rate",
+    "time_rounds",
+    "write_record",
+]
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (
@@ -63,6 +72,12 @@ class Measure:
             return None
         above = self.at_least is None or self.median >= self.at_least
         return above and (self.at_most is None or self.median <= self.at_most)
+
+
+def steady_rate(times: Sequence[float], done: Sequence[int]) -> float:
+    """Return the rate between a tenth and nine tenths of what was done, of which so much was done at these times."""
+    first, last = (next(i for i, n in enumerate(done) if n >= share * done[-1]) for share in (0.1, 0.9))
+    return (done[last] - done[first]) / (times[last] - times[first]) if last > first else float(done[-1])
 
 
 def time_rounds(

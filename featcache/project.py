@@ -27,6 +27,8 @@ class Project:
         What values and folders of the data mean, as ``--labels`` takes it.
     column : str or None
         Which columns of the data mean what, as ``--column`` takes it.
+    splits : str or None
+        What names of splits mean, as ``--splits`` takes it.
     root : Path or None
         Where the pictures of the data are.
     cache, runs : Path or None
@@ -54,6 +56,7 @@ class Project:
     data: str | None = None
     labels: str | None = None
     column: str | None = None
+    splits: str | None = None
     root: Path | None = None
     cache: Path | None = None
     runs: Path | None = None

@@ -592,7 +592,8 @@ def test_an_interrupted_extraction_says_how_to_go_on(tmp_path: Path, signals: tu
     assert not list(cache.rglob(".tmp-*")) and 0 < n_left < 2 * 9
     finished = run("featcache", *arguments, "--batch-size", 64, cwd=tmp_path)
     assert finished.returncode == 0 and "0 failed" in finished.stdout
-    assert len(list(cache.glob("features/**/*.h5"))) == 2 * 9 and not list(cache.glob("claims/*/*/*.json"))
+    n_shards = len(list(cache.glob("features/**/*.h5")))  # the unit in work may be in two parts in each view
+    assert 2 * 9 <= n_shards <= 2 * 10 and not list(cache.glob("claims/*/*/*.json"))
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ from featcache.store.store import FeatureStore
 from heads.audit.audit import audit
 from heads.commands.audit_report import headline
 from heads.data.choices import choose_selections
-from heads.data.features import Features, load_features
+from heads.data.features import Features
+from heads.data.loading import load_features
 from heads.head.metrics import score_prediction
 from heads.runs.fitting import fit_run, parse_config
 

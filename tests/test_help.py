@@ -51,6 +51,12 @@ def test_help_has_every_word_whole(program: str, name: str) -> None:
     assert all(any(choice in word for word in words) for choice in choices_of(app, name))
 
 
+@pytest.mark.parametrize("words", [(program,) for program in APPS] + COMMANDS)
+def test_no_type_is_shown_behind_an_option_that_takes_no_value(words: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(APPS[words[0]], [*words[1:], "--help"], env={"COLUMNS": "80"}).stdout
+    assert "--help" in shown and "<bool>" not in shown
+
+
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
 def test_no_panel_of_options_is_long(program: str, name: str) -> None:
     panels = [option.rich_help_panel for option in options_of(APPS[program], name)]

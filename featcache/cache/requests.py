@@ -45,6 +45,8 @@ class Request:
     columns, root : str
         Columns that the user named, as ``--column`` takes them, and the folder below which pictures are; ``""`` if
         nothing was said.
+    splits : str
+        What the user stated about names of splits, ``""`` if nothing.
     """
 
     dataset: str
@@ -58,6 +60,7 @@ class Request:
     labels: str = ""
     columns: str = ""
     root: str = ""
+    splits: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str) -> Self:
@@ -85,6 +88,7 @@ class Request:
                 str(document.get("labels", "")),
                 str(document.get("columns", "")),
                 str(document.get("root", "")),
+                str(document.get("splits", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError.damaged(f"{where} is no request: {error!r}") from error
@@ -101,6 +105,8 @@ class Request:
             del document["rules"], document["labels"]
         if not (self.columns or self.root):
             del document["columns"], document["root"]
+        if not self.splits:
+            del document["splits"]
         return document
 
 

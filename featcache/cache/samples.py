@@ -67,6 +67,8 @@ class SampleTable:
     columns, root : str
         Columns that the user named, as ``--column`` takes them, and the folder below which pictures are; ``""`` if
         nothing was said.
+    splits : str
+        What the user stated about names of splits, ``""`` if nothing.
     row_origin : StringColumn or None
         Where each sample comes from, ``""`` where that is not said. None: the data say it of no sample.
     """
@@ -92,6 +94,7 @@ class SampleTable:
     labels: str = ""
     columns: str = ""
     root: str = ""
+    splits: str = ""
     row_origin: StringColumn | None = None
 
     def __len__(self) -> int:
@@ -139,6 +142,7 @@ _FACTS = {"image_format": "uint8", "n_bytes": "uint32", "has_exif": "int8"}
 _LATER = _FACTS | {"split_seed": "uint8"}
 _READING = {"rules": "uint8", "labels": "uint8"}
 _NAMED = {"columns": "uint8", "root": "uint8"}
+_SPLIT_WORDS = {"splits": "uint8"}
 _ROW_ORIGIN = {"row_origin.utf8": "uint8", "row_origin.offsets": "int64"}
 _TEXTS = ("dataset", "origin")
 _COLUMNS = (
@@ -146,6 +150,7 @@ _COLUMNS = (
     | _LATER
     | _READING
     | _NAMED
+    | _SPLIT_WORDS
     | _ROW_ORIGIN
     | dict.fromkeys(_TEXTS, "uint8")
     | {
@@ -181,6 +186,8 @@ def write_samples(path: Path, table: SampleTable, *, root: Path) -> None:
         columns |= {"rules": _packed(str(table.rules)), "labels": _packed(table.labels)}
     if table.columns or table.root:
         columns |= {"columns": _packed(table.columns), "root": _packed(table.root)}
+    if table.splits:
+        columns["splits"] = _packed(table.splits)
     if table.row_origin is not None:
         columns["row_origin.utf8"], columns["row_origin.offsets"] = table.row_origin.blob, table.row_origin.offsets
     ColumnFile(columns, FORMAT_VERSION, _TEXTS).write(path, root=root)
@@ -200,7 +207,7 @@ def read_samples(path: Path) -> SampleTable:
     """
     where = f"sample table {path}"
     try:
-        optional = (_LATER, _READING, _NAMED, _ROW_ORIGIN)
+        optional = (_LATER, _READING, _NAMED, _SPLIT_WORDS, _ROW_ORIGIN)
         file = ColumnFile.open(
             path, _COLUMNS, format_version=FORMAT_VERSION, optional=optional, head=_TEXTS, where=where
         )
@@ -254,6 +261,8 @@ def _build(columns: Mapping[str, NDArray[Any]], where: str) -> SampleTable:
         table["labels"] = _text(columns["labels"], "labels", where)
     if "columns" in columns:
         table |= {name: _text(columns[name], name, where) for name in _NAMED}
+    if "splits" in columns:
+        table["splits"] = _text(columns["splits"], "splits", where)
     if "row_origin.utf8" in columns:
         table["row_origin"] = strings("row_origin")
     dataset, origin = (_text(columns[name], name, where) for name in _TEXTS)

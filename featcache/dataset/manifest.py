@@ -89,6 +89,7 @@ class Manifest:
         labels: str | None = None,
         columns: str | None = None,
         root: str | Path | None = None,
+        splits: str | None = None,
         earlier: Callable[[str], Reading | None] | None = None,
         contents: Collection[Content] | None = None,
     ) -> "Manifest":
@@ -121,6 +122,9 @@ class Manifest:
             in folders and tars, keys of the objects beside them.
         root : str or Path, optional
             A folder below which the pictures of a table are, however their paths begin: those of another machine.
+        splits : str, optional
+            What names of splits mean, in the column of a table, the key of an object or on the hub: ``holdout=test``;
+            ``auto``: nothing is said.
         earlier : callable, optional
             Gives how the data set of a name was read before, so that it is read so again
             (`featcache.extraction.survey.reading.read_before`); by default none was.
@@ -145,7 +149,7 @@ class Manifest:
             path = location.as_before(data, path)
         if path is not None and not location.has_columns(path, before):
             before = _without_table(before, path, columns, root)
-        reading, notes = _state(before, labels if contents is None else "none", columns, root)
+        reading, notes = _state(before, labels if contents is None else "none", columns, root, splits)
         if path is None:
             table = hub.read_hub(str(data), reading)
             origin, parsed = table.origin, _parse_table(table, on_orphan, contents)
@@ -178,11 +182,12 @@ def _without_table(before: Reading, path: Path, columns: str | None, root: str |
         what = "this cache has it from an earlier version, which read no keys of .json beside pictures by other names"
         raise ManifestError(f"--column {quoted(columns)}: {what}: another --name reads it anew")
     is_known = before.rules > 2 and location.has_objects(path) and parse_columns(before.columns).keys() <= _SAID
-    return replace(before, columns=before.columns if is_known else "", root="")
+    known = (before.columns, before.splits) if is_known else ("", "")
+    return replace(before, columns=known[0], root="", splits=known[1])
 
 
 def _state(
-    before: Reading, labels: str | None, columns: str | None, root: str | Path | None
+    before: Reading, labels: str | None, columns: str | None, root: str | Path | None, splits: str | None
 ) -> tuple[Reading, tuple[str, ...]]:
     """Add what the user says to how the data were read before, and tell what goes on as it was."""
     reading, notes = before, []
@@ -198,6 +203,10 @@ def _state(
         reading = replace(reading, root=str(Path(root).absolute()))
     elif before.root:
         notes.append(f"pictures below the folder that was named before: --root {shlex.quote(before.root)}")
+    if splits is not None:
+        reading = reading.state_splits(splits)
+    elif before.splits:
+        notes.append(f"splits as stated before: --splits {shlex.quote(before.splits)}")
     return reading, tuple(notes)
 
 

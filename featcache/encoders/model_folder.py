@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import logging
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 
 from featcache.errors import ModelError
 from featcache.files.digests import digest_json, sha256_file
+from featcache.files.hub import patience
 
 __all__ = ["DEFAULT_IMAGE_MODEL", "DEFAULT_TEXT_MODEL", "ModelFolder", "resolve_model"]
 
@@ -249,24 +247,6 @@ def resolve_model(model: str, *, variant: str | None = None) -> ModelFolder:
     return ModelFolder(path, name, commit or "main", variant)
 
 
-@contextmanager
-def _one_warning() -> Iterator[None]:
-    """Let the hub's client say once that it tries again, and not each time."""
-    logger, said = logging.getLogger("huggingface_hub.utils._http"), itertools.count()
-
-    def is_first(record: logging.LogRecord) -> bool:
-        if "Rate limited" in record.getMessage():
-            return True
-        record.msg, record.args = "the model hub does not answer: trying again for half a minute", ()
-        return next(said) == 0
-
-    logger.addFilter(is_first)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_first)
-
-
 def _download(name: str, revision: str | None, variant: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -274,7 +254,7 @@ def _download(name: str, revision: str | None, variant: str | None) -> Path:
     word = "" if variant is None else f".{variant}"
     bins = f"pytorch_model{word}*.bin"
     try:
-        with _one_warning():
+        with patience():
             for weights in (f"*{word and word + '*'}.safetensors", bins, f"open_clip_{bins}"):
                 path = Path(snapshot_download(name, revision=revision, allow_patterns=[*_SMALL_FILES, weights]))
                 if any(path.glob(weights)):

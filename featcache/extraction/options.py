@@ -88,8 +88,9 @@ class ExtractOptions:
         Bytes that pictures may take while they are prepared, in all workers together; None: half of what is left when
         they begin. A picture that alone takes more is prepared all the same, while no other large one is.
     decoder : {"auto", "pillow", "card"}
-        Who decodes JPEGs, to Pillow's pixels: ``auto`` is a GPU or a faster decoder that is installed, checked against
-        Pillow, which decodes what that one does not take. ``card`` is the same, and an error without the GPU.
+        Who prepares pictures, to Pillow's pixels: ``auto`` is a GPU, which resizes, and decodes JPEGs where it has an
+        engine for them, or a faster decoder that is installed, checked against Pillow, which decodes what those do not
+        take. ``card`` is the same, and an error without the GPU.
     compile : bool
         Hand the forwards to ``torch.compile``: it takes minutes, and pays in hours of work on a GPU.
     unit_rows : int or None

@@ -49,7 +49,8 @@ class Event:
     name : {"start", "plan", "unit", "failure", "doubt", "end"}
         What.
     fields : mapping
-        Plain values that tell of it.
+        Plain values that tell of it. A ``unit`` has ``n_rows``, how many of its rows are stored now, and ``n_failed``:
+        what is encoded and finds no place, as others publish under the same names, is in neither.
     """
 
     name: str
@@ -75,13 +76,13 @@ class PassResult:
     workers : str
         Who prepared: ``"4 threads"``, ``"16 processes"``.
     ways : mapping of str to int
-        Pictures by who decoded them, ``simplejpeg`` or ``pillow``, and why if that is worth telling:
-        ``pillow: PNG``, ``pillow: JPEG progressive 4:2:0``, ``pillow: refused``. Those that were decoded again count
-        again.
+        Pictures by who decoded them, ``simplejpeg``, ``nvjpeg`` or ``pillow``, and why if that is worth telling:
+        ``pillow: PNG``, ``pillow: JPEG progressive 4:2:0``, ``pillow: refused``; ``pillow+triton`` where a GPU resized
+        what Pillow decoded. Those that were decoded again count again.
     doubts : tuple of str
         One line for each time that a decoder was not trusted any more.
     hint : str
-        Why the GPU does not decode, and what to do about it; empty if there is none, or it does.
+        Why the GPU does not prepare pictures, or not decode them, and what to do; empty if there is nothing to do.
     """
 
     content: str

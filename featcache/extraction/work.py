@@ -78,6 +78,7 @@ class Work:
                 table.labels,
                 table.columns,
                 table.root,
+                table.splits,
             )
             for spec, views in self.items
         ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,13 @@ from featcache.pictures.decoders import Decoder
 from featcache.pictures.jpeg_kind import JpegKind, read_jpeg_header
 from featcache.pictures.strips import is_same
 
-__all__ = ["PILLOW", "CheckedDecoder", "Decoded", "Doubt", "Way"]
+__all__ = ["DECODED", "PILLOW", "CheckedDecoder", "Decoded", "Doubt", "Kind", "Way"]
 
 _FIRST_OF_A_KIND = 2
+
+DECODED: Literal["decoded pictures"] = "decoded pictures"
+Kind: TypeAlias = JpegKind | Literal["decoded pictures"]
+"""What somebody beside Pillow is trusted with: JPEGs of a kind, or what Pillow decoded, to be resized."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,19 @@ class Doubt:
         Its name; empty if it is none of them that failed.
     reason : str
         One sentence without its subject: ``makes other pixels than Pillow of …``; with it if it names no decoder.
-    kind : JpegKind or None
+    kind : JpegKind, DECODED or None
         With which kind; None: with any.
     is_wrong : bool
         Whether its pixels were others: what else it made of this kind has to be made again.
+    is_resizer : bool
+        Whether it does not decode, but resizes what others decoded.
     """
 
     decoder: str
     reason: str
-    kind: JpegKind | None
+    kind: Kind | None
     is_wrong: bool = False
+    is_resizer: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,19 +67,28 @@ class Way:
         Whose pixels it has: ``pillow``, or the name of a `Decoder`.
     why : str
         Why it was Pillow, if that is worth telling: what the file is, ``refused``, ``not trusted``, ``scaled``.
-    kind : JpegKind or None
-        What the other decoder decoded; None if it did not.
+    kind : JpegKind, DECODED or None
+        What somebody beside Pillow made pixels of; None if nobody did.
     doubt : Doubt or None
-        What was found out about that decoder with this picture.
+        What was found out about that one with this picture.
+    resizer : str
+        Who resized what Pillow decoded, if it was not Pillow: ``triton``, on a GPU.
     """
 
     decoder: str = "pillow"
     why: str = ""
-    kind: JpegKind | None = None
+    kind: Kind | None = None
     doubt: Doubt | None = None
+    resizer: str = ""
 
     def __str__(self) -> str:
-        return f"{self.decoder}: {self.why}" if self.why else self.decoder
+        who = f"{self.decoder}+{self.resizer}" if self.resizer else self.decoder
+        return f"{who}: {self.why}" if self.why else who
+
+    @property
+    def maker(self) -> str:
+        """Who is to be checked: the resizer of what Pillow decoded, else the decoder."""
+        return self.resizer or self.decoder
 
 
 PILLOW = Way()

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from featcache.errors import FeatcacheError
 from featcache.pictures.jpeg_kind import JpegKind
-from featcache.pictures.nvjpeg_library import find_nvjpeg, nvjpeg_advice
 
 __all__ = ["FAST_ADVICE", "Decoder", "DecoderName", "SimpleJpeg", "find_decoder", "is_plain"]
 
@@ -110,9 +109,7 @@ def find_decoder(name: DecoderName) -> Decoder | None:
 
 
 def _what_a_card_lacks() -> str:
-    """Say what there has to be for a GPU to decode; what else it needs is found out by trying it."""
-    if find_nvjpeg() is None:
-        return f"needs nvJPEG: {nvjpeg_advice()}"
+    """Say what there has to be for a GPU to prepare pictures; what else it needs is found out by trying it."""
     if find_spec("triton") is None:
         return "needs Triton: pip install triton"
     import torch

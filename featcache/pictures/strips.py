@@ -55,7 +55,9 @@ def is_same(picture: Image.Image, other: Image.Image) -> bool:
     )
 
 
-def to_array(picture: Image.Image, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
+def to_array(
+    picture: Image.Image, box: tuple[int, int, int, int] | None = None, *, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Return pixels of an RGB picture, to be written to; `numpy.asarray` holds them twice for a while.
 
     Parameters
@@ -64,6 +66,8 @@ def to_array(picture: Image.Image, box: tuple[int, int, int, int] | None = None)
         The picture, in mode RGB.
     box : (left, top, right, bottom), optional
         Which part of it, as for `PIL.Image.Image.crop`. Default: all.
+    out : ndarray of uint8, shape (height, width, 3), optional
+        Where to. Default: into new memory.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def to_array(picture: Image.Image, box: tuple[int, int, int, int] | None = None)
     """
     whole = (0, 0, *picture.size)
     left, top, right, bottom = box or whole
-    pixels = np.empty((bottom - top, right - left, 3), np.uint8)
+    pixels = np.empty((bottom - top, right - left, 3), np.uint8) if out is None else out
     for first, last in _strips((right - left, bottom - top)):
         part = (left, top + first, right, top + last)
         pixels[first:last] = np.asarray(picture if part == whole else picture.crop(part))

@@ -183,7 +183,7 @@ class _Source:
             return {}
         try:
             table = self.table
-            as_before = Reading(table.rules, table.labels, table.columns, table.root)
+            as_before = Reading(table.rules, table.labels, table.columns, table.root, table.splits)
             samples = Manifest.from_source(origin, on_orphan="skip", name=name, earlier=lambda _: as_before).samples
         except FeatcacheError as error:
             self.reason = f"{name} cannot be read again: {error}"

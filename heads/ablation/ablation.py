@@ -30,7 +30,9 @@ from heads.data.held_out import HeldOuts, build_held_out
 from heads.errors import HeadsError
 from heads.head.kinds import find_kind
 from heads.head.protocol import Device, Progress
-from heads.runs.fitting import library_versions, parse_config
+from heads.head.threads import blas_on_one_thread
+from heads.runs.fitting import parse_config
+from heads.runs.recording import library_versions
 
 __all__ = ["AblationResult", "ablate", "check_settings"]
 
@@ -80,6 +82,7 @@ class AblationResult:
         return self.ranked()[0]
 
 
+@blas_on_one_thread()
 def ablate(
     rows: StudyRows,
     grid: Grid,

@@ -12,8 +12,9 @@ import numpy as np
 from featcache import FeatureStore, Selection
 from heads.ablation.grid import Cell
 from heads.data.columns import Columns
-from heads.data.features import Features, fit_splits, load_labels
+from heads.data.features import Features
 from heads.data.fusion import fusion_modalities
+from heads.data.loading import fit_splits, load_labels
 from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError

@@ -23,6 +23,7 @@ from heads.files.ranges import Range
 from heads.head.balance import fitted_share
 from heads.head.kinds import config_class
 from heads.head.protocol import FloatArray, Prediction
+from heads.head.threads import blas_on_one_thread
 from heads.verdicts.balanced import choose_balanced, neutral_threshold
 from heads.verdicts.fitting import Scores
 
@@ -83,6 +84,7 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.held_out = held_out
         self.seed = seed
 
+    @blas_on_one_thread()
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Fit on rows.
 
@@ -189,6 +191,7 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         check_is_fitted(self)
         return self._tasks
 
+    @blas_on_one_thread()
     def _predict(self, X: ArrayLike) -> Prediction:
         return self.head_.predict_proba(validate_data(self, X, dtype=np.float32, reset=False))
 

@@ -100,7 +100,7 @@ class Detector:
         run, asked = self.run, self._options
         widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
         vectors = fuse_vectors(X, run.fusion, widths=widths)
-        return run.judge(run.head.predict_proba(vectors), vectors=vectors, point=asked.point, prior=asked.prior)
+        return run.judge(run.score(vectors), vectors=vectors, point=asked.point, prior=asked.prior)
 
     def compare_set(self, p_ai_raw: NDArray[np.floating[Any]]) -> SetStatement | None:
         """Say whether scores are those of a set of pictures like the training ones, at whatever share of AI.

@@ -20,8 +20,8 @@ from heads.files.document import is_version, parse_document
 from heads.files.folder import hash_file, new_folder, read_file
 from heads.files.ranges import Range
 from heads.head.kinds import HEADS, head_class, is_head_file
-from heads.runs.fitting import library_versions
-from heads.runs.run import check_files
+from heads.runs.recording import library_versions
+from heads.runs.run_files import check_files
 
 __all__ = ["SavedClassifier", "load_classifier", "save_classifier"]
 

@@ -19,6 +19,7 @@ from heads.audit.tells import Tell, find_tells
 from heads.data.choices import choose_selections
 from heads.data.fusion import check_fusion, fuse, fusion_modalities
 from heads.data.tasks import UNKNOWN
+from heads.head.threads import blas_on_one_thread
 
 __all__ = ["Audit", "audit"]
 
@@ -65,6 +66,7 @@ class Audit:
         }
 
 
+@blas_on_one_thread()
 def audit(
     store: FeatureStore,
     *,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache import FeatureStore, link_rows
-from heads.data.features import Features, features_of, fit_splits, known_generators
+from heads.data.features import Features, features_of, known_generators
 from heads.data.folds import Part, build_parts
+from heads.data.loading import fit_splits
 from heads.data.tasks import BoolArray, IntArray, Task, default_tasks
 from heads.errors import HeadsError
 

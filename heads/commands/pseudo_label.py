@@ -33,9 +33,9 @@ def pseudo_label(
     as_json: AsJson = False,
 ) -> None:
     """Label the rows of a split with a run, and refit its head with the confident ones as training rows."""
-    from heads.runs.fitting import build_record
     from heads.runs.pseudo_labels import PSEUDO_FILE
     from heads.runs.pseudo_labels import pseudo_label as library_pseudo_label
+    from heads.runs.recording import build_record
     from heads.runs.run import load_run, prepare_run_out, save_run
 
     loaded = load_run(run)

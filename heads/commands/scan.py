@@ -88,7 +88,8 @@ def scan(
         from featcache import read_pictures
         from heads.runs.entries import Recorder, log_lines
         from heads.runs.judge_options import JudgeOptions
-        from heads.runs.run import load_run, read_record
+        from heads.runs.run import load_run
+        from heads.runs.run_files import read_record
         from heads.runs.scanning import encode_pictures, write_verdicts
 
         # What is wrong with the data is told before a head, which may need torch, is loaded.

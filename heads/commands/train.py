@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -39,12 +38,15 @@ from heads.commands.render import (
     show_checks,
     show_steps,
 )
+from heads.commands.unstored import stored_at_the_end
 from heads.commands.view_options import InvariantTo, ViewName, ViewNames, further_views, view_names
 from heads.head.balance import BALANCES
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
+    from heads.head.protocol import Device
     from heads.runs.run import Run
+    from heads.runs.training import TrainPlan
 
 __all__ = ["train"]
 
@@ -152,52 +154,40 @@ def train(
     )
     values, choices = parse_settings(settings or [], options, choices=given)
 
-    from featcache import open_store, parse_memory
-    from heads.data.choices import choose_views
-    from heads.data.features import load_fit_rows
-    from heads.runs.calibration import check_apart, save_fitted
-    from heads.runs.calibration_rows import check_fit_rows
-    from heads.runs.crossfit import cross_fit
-    from heads.runs.default_head import name_head
-    from heads.runs.fitting import build_record, fit_run, parse_config
-    from heads.runs.members import MemberRuns
-    from heads.runs.run import Run, prepare_run_out
+    from featcache import open_store
+    from heads.runs.run import prepare_run_out
+    from heads.runs.training import TrainPlan
     from heads.verdicts.guarantees import Demand
 
     demand = Demand(max_fpr, max_fnr, confidence)
-    check_apart(demand, folds)
-    on_network, asked = device is not None or memory is not None, values
-    runs, values = MemberRuns.find(name_head(asked, on_network=on_network), folds=folds)
-    config, folder = parse_config(values), new_run_folder(out)
-    if memory is not None:
-        parse_memory(memory)
-    place, further = check_device(device.value if device else "cpu"), config.settings.get("invariant_to", ())
-    names = names if views else view_names(runs.views or None)
+    asked = cast("Device | None", device and device.value)
+    plan = TrainPlan.make(values, demand=demand, folds=folds, device=asked, memory=memory)
+    check_device(asked or "cpu")
+    folder, names = new_run_folder(out), names if views else view_names(plan.members.views or None)
     prepare_run_out(folder, overwrite=overwrite)
-    with show_checks() as checking:
-        store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
-        selected = choose_views(store, [config.fusion], views=[*names, *further], choices=choices)
-        features, stored = load_fit_rows(store, selected, n_further=len(further))
-    n_columns = stored.n_columns
-    if config.head != name_head(asked, on_network=on_network, n_columns=n_columns)["head"]:
-        config = parse_config(name_head(asked, n_columns=n_columns))
-        notes.print(
-            f"{n_columns:,} columns are many for linear discriminants: a network alone, --head ensemble for both"
-        )
-    check_fit_rows(features, config.fusion, demand, dataset=store.dataset, view=names[0])
-    with show_steps() as progress:
-        fit = partial(fit_run, config=config, device=place, memory=memory, progress=progress)
-        fitted = fit(features, stored=stored, **runs.fitting(features, config, selected[0]))
-        crossed = cross_fit(features, stored, folds=folds, fusion=config.fusion, fit=fit) if folds else None
-    seen = names[1:] and names
-    record = build_record(fitted, store, selections=selected[0], views=seen, transductive=runs.transductive)
-    new = Run(folder, record, fitted.head, fitted.likeness)
-    run = save_fitted(new, store, demand=demand, crossed=crossed, overwrite=overwrite)
+    with stored_at_the_end():
+        with show_checks() as checking:
+            store = open_store(cache_folder(directory), dataset=dataset, check=check, progress=checking)
+            rows = plan.read(store, names, choices)
+        plan = _for_columns(plan, rows.stored.n_columns)
+        with show_steps() as progress:
+            fitted, crossed = plan.fit(rows, progress)
+        run = plan.save(rows, fitted, crossed, out=folder, overwrite=overwrite)
     if as_json:
         print_json(fitted_summary(run))
     else:
         print_fitted(run)
         _say_next(run, store, cache=directory, dataset=dataset)
+
+
+def _for_columns(plan: TrainPlan, n_columns: int) -> TrainPlan:
+    """Return the plan for so many columns, and say if it is another."""
+    found = plan.for_columns(n_columns)
+    if found is not plan:
+        notes.print(
+            f"{n_columns:,} columns are many for linear discriminants: a network alone, --head ensemble for both"
+        )
+    return found
 
 
 def _say_next(run: Run, store: FeatureStore, *, cache: Path | None, dataset: str | None) -> None:

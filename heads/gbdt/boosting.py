@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Self
 
 import lightgbm as lgb
 import numpy as np
+from numpy.typing import NDArray
 
-from heads.data.tasks import Targets, Task
+from heads.data.tasks import IntArray, Targets, Task
 from heads.errors import HeadsError
 from heads.gbdt.config import GbdtConfig
 from heads.gbdt.lightgbm_text import check_model_text
 from heads.gbdt.principal import Principal
 from heads.head.balance import task_weights
 from heads.head.protocol import FloatArray
+from heads.head.task_scores import log_loss
 
 __all__ = ["BinnedColumns", "TreeModel", "count_threads"]
 
@@ -122,14 +125,15 @@ class BinnedColumns:
             record(env.iteration + 1, float(results[0][2]) if results else None, _count_splits(env.model))
 
         callbacks: list[Callable[..., Any]] = [report]
-        valid = []
+        valid, evaluate = [], None
         known = np.flatnonzero(select[1].applies[task.name] & np.isin(select[1].y[task.name], present))
         if len(known):
             labels = np.searchsorted(present, select[1].y[task.name][known])
             weights = task_weights(select[1], task, self._config.balance, rows=known)
-            valid = [lgb.Dataset(select[0][known], labels, weight=weights, reference=dataset, params=params)]
+            valid = [lgb.Dataset(select[0][known], labels, reference=dataset, params=params)]
+            evaluate = partial(_measure, task, labels, None if weights is None else weights / weights.mean())
             callbacks.append(lgb.early_stopping(self._config.patience, verbose=False))
-        booster = lgb.train(params, dataset, self._config.rounds, valid_sets=valid, callbacks=callbacks)
+        booster = lgb.train(params, dataset, self._config.rounds, valid_sets=valid, feval=evaluate, callbacks=callbacks)
         text = booster.model_to_string(num_iteration=booster.best_iteration or -1)
         return TreeModel.build(present.tolist(), text, task=task, n_features=self.n_columns)
 
@@ -147,5 +151,12 @@ def _count_splits(booster: lgb.Booster) -> int:
 
 def _objective(task: Task, *, n_classes: int) -> dict[str, Any]:
     if task.kind == "binary":
-        return {"objective": "binary", "metric": "binary_logloss"}
-    return {"objective": "multiclass", "metric": "multi_logloss", "num_class": n_classes}
+        return {"objective": "binary", "metric": "None"}
+    return {"objective": "multiclass", "metric": "None", "num_class": n_classes}
+
+
+def _measure(
+    task: Task, y: IntArray, weights: NDArray[np.float64] | None, proba: NDArray[np.float64], _: lgb.Dataset
+) -> tuple[str, float, bool]:
+    """Return the log loss, as LightGBM takes it: its own is summed by its threads, whose number would show."""
+    return "log_loss", log_loss(task, y, proba, weights=weights), False

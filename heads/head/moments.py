@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,6 +14,7 @@ from heads.data.row_source import RowSource, as_source
 from heads.data.tasks import IntArray
 from heads.errors import HeadsError
 from heads.head.protocol import FloatArray
+from heads.head.threads import in_order
 
 __all__ = ["Moments"]
 
@@ -85,17 +87,11 @@ class Moments:
         counts = np.zeros(n_groups, dtype=np.int64)
         means, scatter = np.zeros((n_groups, d)), np.zeros((d, d))
         step = max(1, _CHUNK // d)
-        for start in range(0, len(rows), step):
-            chunk = rows[start : start + step]
-            values, of = source.read(chunk), groups[chunk]
-            if not np.isfinite(values).all():
-                first = int(np.argmin(np.isfinite(values).all(axis=0)))
-                raise HeadsError(f"X has values that are NaN or infinite, the first in column {first}")
-            found = np.bincount(of, minlength=n_groups)
-            sums = np.equal.outer(np.arange(n_groups), of).astype(np.float64) @ values.astype(np.float64)
-            own = sums / np.maximum(found, 1)[:, None]
-            deviation = (values - own[of]).astype(dtype, copy=False)
-            scatter += deviation.T @ deviation
+        chunks = (rows[start : start + step] for start in range(0, len(rows), step))
+        read = ((source.read(chunk), groups[chunk]) for chunk in chunks)
+        measure = partial(_measure, n_groups=n_groups, dtype=dtype)
+        for found, own, products in in_order(measure, read, n_bytes=8 * (2 * min(step, len(rows)) + d) * d):
+            scatter += products
             share = found / np.maximum(counts + found, 1)
             moved = own - means
             if counts.any():
@@ -135,3 +131,18 @@ class Moments:
         scatter = self.scatter * inverse_scale
         scatter *= inverse_scale[:, None]
         return Moments(self.counts, (self.means - mean) * inverse_scale, scatter)
+
+
+def _measure(
+    chunk: tuple[NDArray[Any], IntArray], *, n_groups: int, dtype: DTypeLike
+) -> tuple[IntArray, Float64Array, NDArray[Any]]:
+    """Return counts (g,) and means (g, d) of rows in groups, and the scatter around these, (d, d)."""
+    values, of = chunk
+    if not np.isfinite(values).all():
+        first = int(np.argmin(np.isfinite(values).all(axis=0)))
+        raise HeadsError(f"X has values that are NaN or infinite, the first in column {first}")
+    found = np.bincount(of, minlength=n_groups)
+    sums = np.equal.outer(np.arange(n_groups), of).astype(np.float64) @ values.astype(np.float64)
+    own = sums / np.maximum(found, 1)[:, None]
+    deviation = (values - own[of]).astype(dtype, copy=False)
+    return found, own, deviation.T @ deviation

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from heads.data.row_source import RowSource
 from heads.data.tasks import IntArray
 from heads.head.protocol import FloatArray
 from heads.head.scaling import Standardizer, draw_rows
+from heads.head.threads import in_order
 
 __all__ = ["Directions", "DrawnRows", "find_directions"]
 
@@ -105,13 +107,15 @@ def find_directions(
     seed : int
         Of the random subspace.
     """
-
-    def blocks() -> Iterator[tuple[slice, FloatArray]]:
-        return ((part, scale.transform(X)[:, columns]) for part, X in drawn.blocks())
-
     d, n = len(scale.mean[columns]), len(drawn)
     k = min(n_directions, d, n)
     width = min(d, k + _SPARE)
+
+    def blocks(work: Callable[[FloatArray], FloatArray]) -> Iterator[FloatArray]:
+        """Return what is made of the standardised rows of each block."""
+        given = (X for _, X in drawn.blocks())
+        return in_order(lambda X: work(scale.transform(X)[:, columns]), given, n_bytes=4 * width * (d + _BLOCK_ROWS))
+
     if width == d:
         basis = np.eye(d)
     else:
@@ -119,13 +123,16 @@ def find_directions(
         for _ in range(_ROUNDS):
             reached = np.zeros((d, width))
             narrow = np.linalg.qr(basis)[0].astype(np.float32)
-            for _, Z in blocks():
-                reached += Z.T @ (Z @ narrow)
+            for found in blocks(partial(_reach, narrow=narrow)):
+                reached += found
             basis = reached
         basis = np.linalg.qr(basis)[0]
-    seen = np.empty((n, width))
     narrow = basis.astype(np.float32)
-    for part, Z in blocks():
-        seen[part] = Z if width == d else Z @ narrow
+    seen = np.concatenate(list(blocks(lambda Z: Z if width == d else Z @ narrow)), dtype=np.float64)
     turn = np.linalg.eigh(seen.T @ seen)[1][:, ::-1][:, :k]
     return Directions(basis @ turn, seen @ turn)
+
+
+def _reach(Z: FloatArray, narrow: FloatArray) -> FloatArray:
+    """Return what rows make of directions (d, width): their scatter times these."""
+    return Z.T @ (Z @ narrow)

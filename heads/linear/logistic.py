@@ -13,6 +13,7 @@ from scipy.special import expit
 from heads.data.tasks import IntArray
 from heads.head.moments import Moments
 from heads.head.protocol import FloatArray
+from heads.head.threads import in_order
 
 __all__ = ["Curvature", "LogisticFit", "fit_path"]
 
@@ -21,6 +22,7 @@ _TOLERANCE = 1e-6
 _LEAST_CURVATURE = 1e-3
 _SEARCHES = 25
 _RANK = 1e-10
+_BLOCK = 2**24  # values that one thread takes
 
 Float64Array = NDArray[np.float64]
 
@@ -138,6 +140,8 @@ class _Solver:
         n_classes = int(y.max()) + 1
         self._X, self._curvature = X, curvature
         self._mean = X.mean(axis=0, dtype=np.float64)
+        step = max(1, _BLOCK // X.shape[1])
+        self._blocks = [slice(start, start + step) for start in range(0, len(X), step)]
         columns = np.arange(n_classes) if n_classes > 2 else np.array([1])
         self._hot = y[:, None] == columns
         self._weights = weights[:, None]
@@ -179,7 +183,7 @@ class _Solver:
         sums = residual.sum(axis=0)
         gradient = np.empty_like(self._w)
         gradient[0] = sums
-        gradient[1:] = self._X.T @ residual.astype(np.float32)
+        gradient[1:] = self._sum_rows(residual.astype(np.float32))
         gradient[1:] -= np.outer(self._mean, sums)
         return gradient
 
@@ -230,7 +234,7 @@ class _Solver:
         The objective is convex, and along the direction its logits move linearly: Newton's method, kept between
         the ends of a bracket, needs no product with ``X`` but one.
         """
-        along = (self._X @ direction[1:].astype(np.float32)).astype(np.float64)
+        along = self._times(direction[1:].astype(np.float32)).astype(np.float64)
         along += direction[0] - self._mean @ direction[1:]
         w, ridge = self._w[1:], self._ridge
         linear, square = ridge * float(np.vdot(w, direction[1:])), ridge * float(np.vdot(direction[1:], direction[1:]))
@@ -254,3 +258,14 @@ class _Solver:
     def _remember(self, step: Float64Array, change: Float64Array) -> None:
         if float(np.vdot(step, change)) > 0:
             self._pairs = [*self._pairs[1 - _MEMORY :], (step, change)]
+
+    def _times(self, coef: FloatArray) -> FloatArray:
+        """Return ``X @ coef``."""
+        return np.concatenate(list(in_order(lambda rows: self._X[rows] @ coef, self._blocks)))
+
+    def _sum_rows(self, values: FloatArray) -> Float64Array:
+        """Return ``X.T @ values``."""
+        found = np.zeros((self._X.shape[1], values.shape[1]))
+        for part in in_order(lambda rows: self._X[rows].T @ values[rows], self._blocks):
+            found += part
+        return found

@@ -30,6 +30,7 @@ from heads.mlp.matrix import Matrix, Resident, Streamed
 from heads.mlp.network import FittedNetwork, Network
 from heads.mlp.order import SHARED_ORDER, RowOrder
 from heads.mlp.precision import Precision, matrix_dtype
+from heads.mlp.threads import one_thread_if_tiny
 
 __all__ = ["HeadSpec", "PackProgress", "fit_pack"]
 
@@ -115,7 +116,8 @@ def fit_pack(
     trainer = _Trainer(source, targets, tasks, columns, device, matrix_dtype(device, precision), order, memory)
     fitted: dict[int, FittedNetwork] = {}
     for group in _group(range(len(specs)), lambda k: (_digest(specs[k].fit_rows), trainer.components(specs[k]))):
-        fitted |= trainer.train({k: specs[k] for k in group}, progress)
+        with one_thread_if_tiny(trainer.network(specs[k]) for k in group):
+            fitted |= trainer.train({k: specs[k] for k in group}, progress)
     return [fitted[k] for k in range(len(specs))]
 
 
@@ -168,9 +170,12 @@ class _Trainer:
 
     def components(self, spec: HeadSpec) -> int:
         """Return to how many axes of each modality the columns of a head are turned; 0: to none."""
-        columns = self.columns.of(_modalities(self.columns, spec.config))
-        projections = Network.build(spec.config, self.tasks, columns).projections
-        return 0 if any(p.n_blocks > 1 for p in projections) else spec.config.components
+        blocks = [projection.n_blocks for projection in self.network(spec).projections]
+        return 0 if any(n > 1 for n in blocks) else spec.config.components
+
+    def network(self, spec: HeadSpec) -> Network:
+        """Return the network of a head, of raw columns."""
+        return Network.build(spec.config, self.tasks, self.columns.of(_modalities(self.columns, spec.config)))
 
     def _member(self, place: int, spec: HeadSpec, inputs: Inputs, *, n_rows: int) -> Member:
         modalities = _modalities(self.columns, spec.config)

@@ -36,8 +36,8 @@ class MlpHead:
     """A network trained with AdamW on standardised vectors: for most fusions Linear(d, dim) → ReLU → classifiers.
 
     Rows without any label are left out of the fit, and of its standardisation. A class that never occurs in
-    training keeps its classifier and so gets a small probability, not 0. Fits repeat bit for bit with one
-    seed on one machine with one number of threads, and neither use nor move torch's global random state.
+    training keeps its classifier and so gets a small probability, not 0. Fits repeat bit for bit with one seed on one
+    machine, and neither use nor move torch's global random state.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ from heads.mlp.network import Network
 from heads.mlp.order import RowOrder
 from heads.mlp.pack import Labels, Pack
 from heads.mlp.replay import Replay, step_all
+from heads.mlp.threads import one_thread
 
 __all__ = ["Lane", "Member"]
 
@@ -124,7 +125,8 @@ class Lane:
         """Score each head on its select rows; return those that did not just diverge."""
         logits = self._select_logits()
         for (pack, stack), loss, z in zip(self._stacks, losses, logits, strict=True):
-            select_loss = pack.evaluate(z, self._select_labels).tolist()
+            with one_thread():
+                select_loss = pack.evaluate(z, self._select_labels).tolist()
             proba = {name: value.cpu().numpy() for name, value in pack.proba(z).items()}
             for k, member in enumerate(stack):
                 member.course.record(

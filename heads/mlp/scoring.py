@@ -13,6 +13,7 @@ from heads.errors import HeadsError
 from heads.head.protocol import FloatArray, Prediction
 from heads.head.scaling import check_features, check_finite
 from heads.mlp.network import FittedNetwork, Network
+from heads.mlp.threads import one_thread_if_tiny
 
 __all__ = ["predict_pack"]
 
@@ -47,7 +48,11 @@ def predict_pack(heads: Sequence[FittedNetwork], X: FloatArray) -> list[Predicti
     wide = _Wide([part for stack in maps for part in stack])
     parts: list[list[Mapping[str, FloatArray]]] = [[] for _ in heads]
     for start in range(0, max(len(X), 1), _ROWS):
-        with torch.inference_mode(), np.errstate(over="ignore", invalid="ignore"):
+        with (
+            one_thread_if_tiny(head.network for head in heads),
+            torch.inference_mode(),
+            np.errstate(over="ignore", invalid="ignore"),
+        ):
             values = wide.multiply(torch.from_numpy(X[start : start + _ROWS] - centre))
             for (network, places), weights in zip(stacks.items(), further, strict=True):
                 proba = _proba(network, values, weights)

@@ -21,7 +21,8 @@ from heads.runs.blocks import predict_rows
 from heads.runs.calibration_rows import CalibrationRows
 from heads.runs.crossfit import CrossFit
 from heads.runs.record import RunRecord
-from heads.runs.run import FOLDS_FILE, Run, save_run
+from heads.runs.run import Run, save_run
+from heads.runs.run_files import FOLDS_FILE
 from heads.verdicts.guarantees import Demand, build_point
 from heads.verdicts.points import BALANCED, OperatingPoint
 from heads.verdicts.record import VerdictRules

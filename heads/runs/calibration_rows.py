@@ -10,8 +10,9 @@ import numpy as np
 
 from featcache import FeatcacheError, FeatureStore, Selection, link_rows, open_store, shared_rows
 from heads.data.division import divide_validation
-from heads.data.features import BoolArray, Features, load_labels
+from heads.data.features import BoolArray, Features
 from heads.data.fusion import check_fusion
+from heads.data.loading import load_labels
 from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray, joint_tasks
 from heads.errors import HeadsError

@@ -154,7 +154,7 @@ class PictureJudge:
         run, point, maps = self._run, self._point, self._run.record.verdicts.maps
         widths = {modality: sum(selection.widths) for modality, selection in run.selections.items()}
         check_columns(X, run.fusion, widths=widths)
-        prediction, abstains = run.head.predict_proba(X), self._options.abstain_novel
+        prediction, abstains = run.score(X), self._options.abstain_novel
         found = run.judge(prediction, vectors=X, point=point.name, prior=self._prior, abstain_novel=abstains)
         code, neighbours = int(found.verdict[0]), self._options.neighbours(X)
         return Verdict(

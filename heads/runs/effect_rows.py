@@ -14,6 +14,7 @@ from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray, joint_tasks
 from heads.errors import HeadsError
 from heads.head.scaling import draw_rows
+from heads.head.threads import blas_on_one_thread
 from heads.runs.calibration_rows import CalibrationRows, own_rows
 from heads.runs.run import Run
 from heads.verdicts.effect_size import SET, EffectSize, measure_effect
@@ -31,6 +32,7 @@ class _Linked:
     keys: Mapping[str, NDArray[np.uint8]]
 
 
+@blas_on_one_thread()
 def measure_set(
     run: Run, store: FeatureStore, numbers: IntArray, *, training: FeatureStore, share: float
 ) -> EffectSize | None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from featcache import FeatureStore, Selection
 from heads.data.columns import Columns
 from heads.data.division import CLASS_RULE, divide_validation
 from heads.data.features import Features
@@ -22,17 +18,15 @@ from heads.errors import HeadsError
 from heads.head.balance import fitted_share
 from heads.head.kinds import config_class, find_kind, make_head
 from heads.head.protocol import Device, Head, Progress
+from heads.head.threads import blas_on_one_thread
 from heads.runs.blocks import predict_rows
 from heads.runs.likeness import Likeness, build_likeness, know_scores
-from heads.runs.record import RunRecord, TrainConfig
-from heads.runs.run import producers_of
+from heads.runs.record import TrainConfig
 from heads.runs.validation import calibrate, summarise
 from heads.verdicts.maps import PRIOR
 from heads.verdicts.record import VerdictRules
 
-__all__ = ["FittedRun", "build_head", "build_record", "fit_run", "library_versions", "parse_config"]
-
-_LIBRARIES = ("featcache", "numpy", "torch", "scikit-learn", "lightgbm", "safetensors")
+__all__ = ["FittedRun", "build_head", "fit_run", "parse_config"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +121,7 @@ def build_head(
     return make_head(config.head, tasks, _head_config(config, config.settings), **options)
 
 
+@blas_on_one_thread()
 def fit_run(
     features: Features,
     config: TrainConfig,
@@ -192,56 +187,6 @@ def fit_run(
     held, known = parts["calibrating"], know_scores(parts, predictions)
     likeness = build_likeness(source, targets, fit_rows, held=held, held_rows=rows["calibrating"], known=known)
     return FittedRun(config, head, threshold, note, verdicts, validation, counts, likeness)
-
-
-def build_record(
-    fitted: FittedRun,
-    store: FeatureStore,
-    *,
-    selections: Mapping[str, Selection],
-    views: Sequence[str] = (),
-    transductive: tuple[str, ...] = (),
-    pseudo: Mapping[str, Any] | None = None,
-) -> RunRecord:
-    """Write down all that identifies a run; the checksums are added when it is saved.
-
-    Parameters
-    ----------
-    fitted, store, selections
-        The result of `fit_run`, and what it was fitted on.
-    views, transductive, pseudo
-        As of `RunRecord`.
-    """
-    return RunRecord(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=fitted.config,
-        tasks=tuple(task.to_json() for task in fitted.head.tasks),
-        producers=producers_of(store, selections),
-        threshold=fitted.threshold,
-        threshold_note=fitted.threshold_note,
-        verdicts=fitted.verdicts,
-        validation=fitted.validation,
-        rows=fitted.rows,
-        history=tuple(fitted.head.history_),
-        versions=library_versions(),
-        source={"cache": str(store.path), "dataset": str(store.dataset)},
-        views=tuple(views),
-        transductive=transductive,
-        pseudo=pseudo,
-        folds=None,
-        files={},
-    )
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of what a head is computed with."""
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 def _head_config(config: TrainConfig, settings: Mapping[str, Any]) -> Any:

@@ -12,7 +12,8 @@ from heads.errors import HeadsError
 from heads.files.contents import Contents
 from heads.files.folder import new_folder
 from heads.runs.record import Producer
-from heads.runs.run import PSEUDO_FILE, Run, known_files, save_run
+from heads.runs.run import Run, save_run
+from heads.runs.run_files import PSEUDO_FILE, known_files
 
 __all__ = ["CARD", "RUN_FOLDER", "prepare_run", "write_hub_folder"]
 

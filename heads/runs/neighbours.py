@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache import FeatcacheError, FeatureStore
-from heads.data.features import Features, StrArray, load_labels
+from heads.data.features import Features, StrArray
+from heads.data.loading import load_labels
 from heads.data.row_source import StoredRows
 from heads.data.tasks import AI, REAL, IntArray, joint_tasks
 from heads.errors import HeadsError
 from heads.head.protocol import FloatArray
+from heads.head.threads import blas_on_one_thread
 from heads.runs.run import Run
 
 __all__ = ["Neighbour", "TrainingRows", "find_training_rows"]
@@ -84,6 +86,7 @@ class TrainingRows:
             return None
         return f"it has {len(self):,} train rows, the run was fitted on {self.n_fitted:,}: some may be new to it"
 
+    @blas_on_one_thread()
     def nearest(self, X: FloatArray, k: int) -> list[tuple[Neighbour, ...]]:
         """Return the ``k`` nearest training samples of rows (m, d), the nearest first; fewer if there are fewer."""
         towards = _unit(_place(X, self.axes, self.centre))

@@ -16,12 +16,14 @@ import numpy as np
 
 from featcache import FeatureStore, shared_rows
 from heads.data.division import divide_validation
-from heads.data.features import BoolArray, Features, FloatArray, IntArray, load_features
+from heads.data.features import BoolArray, Features, FloatArray, IntArray
+from heads.data.loading import load_features
 from heads.data.tasks import UNKNOWN, Task, build_targets, joint_tasks
 from heads.errors import HeadsError
 from heads.head.protocol import Prediction, Progress
 from heads.runs.fitting import FittedRun, fit_run
-from heads.runs.run import PSEUDO_FILE, Run, load_run_features
+from heads.runs.run import Run, load_run_features
+from heads.runs.run_files import PSEUDO_FILE
 
 __all__ = [
     "PSEUDO_FILE",

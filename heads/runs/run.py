@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache import FeatureStore, Selection
-from heads.data.features import Features, load_features
+from heads.data.features import Features
 from heads.data.fusion import check_columns, check_fusion
+from heads.data.loading import load_features
 from heads.data.tasks import Task, joint_tasks
 from heads.errors import HeadsError
-from heads.files.contents import Contents
-from heads.files.folder import file_size, find_waiting, hash_file, new_folder, prepare_out, read_file
-from heads.head.kinds import head_class, is_head_file
+from heads.files.folder import hash_file, new_folder, prepare_out
+from heads.head.kinds import head_class
 from heads.head.protocol import FloatArray, Head, Prediction
+from heads.head.threads import blas_on_one_thread
 from heads.runs.likeness import LIKENESS_FILE, Likeness, load_likeness
-from heads.runs.record import Producer, RunRecord, format_record, parse_record
+from heads.runs.record import Producer, RunRecord, format_record
+from heads.runs.run_files import (
+    HEAD_FOLDER,
+    MAX_FILE,
+    RECORD_FILE,
+    check_files,
+    known_files,
+    open_contents,
+    read_record,
+)
 from heads.verdicts.judging import Judgement, judge
 from heads.verdicts.points import BALANCED, OperatingPoint
 
-__all__ = [
-    "FOLDS_FILE",
-    "PSEUDO_FILE",
-    "Run",
-    "check_files",
-    "known_files",
-    "load_run",
-    "load_run_features",
-    "prepare_run_out",
-    "producers_of",
-    "read_record",
-    "save_run",
-]
-
-PSEUDO_FILE = "pseudo_labels.csv"
-"""The attachment of a run that was fitted on pseudo-labels."""
-FOLDS_FILE = "folds.safetensors"
-"""The attachment of a run with cross-fitted scores."""
-
-_RECORD, _HEAD = "run.json", "head"
-_IN_HEAD = f"{_HEAD}/"
-_MAX_RECORD = 24 * 2**20
-_MAX_FILES = 128
-_MAX_FILE, _MAX_TOTAL = 2**30, 2**31
+__all__ = ["Run", "load_run", "load_run_features", "prepare_run_out", "producers_of", "save_run"]
 
 
 @dataclass(frozen=True)
@@ -130,8 +115,14 @@ class Run:
         X = features.matrix(self.fusion)
         widths = {modality: sum(selection.widths) for modality, selection in self.selections.items()}
         check_columns(X, self.fusion, widths=widths)
+        return self.score(X)
+
+    @blas_on_one_thread()
+    def score(self, X: FloatArray) -> Prediction:
+        """Return the class probabilities of a matrix of the fusion (n, d)."""
         return self.head.predict_proba(X)
 
+    @blas_on_one_thread()
     def judge(
         self,
         prediction: Prediction,
@@ -193,7 +184,7 @@ def load_run_features(run: Run, store: FeatureStore, *, splits: Sequence[str] | 
 
 def prepare_run_out(out: Path, *, overwrite: bool = False) -> None:
     """Undo what a killed command left at ``out``, and raise if a run must not be written there: before the work."""
-    prepare_out(out, marker=_RECORD, known=known_files, overwrite=overwrite)
+    prepare_out(out, marker=RECORD_FILE, known=known_files, overwrite=overwrite)
 
 
 def save_run(
@@ -220,16 +211,16 @@ def save_run(
     overwrite : bool
         Replace the run that is there; a folder with other files in it is refused.
     """
-    with new_folder(out, marker=_RECORD, known=known_files, overwrite=overwrite) as draft:
-        (draft / _HEAD).mkdir()
-        head.save(draft / _HEAD)
+    with new_folder(out, marker=RECORD_FILE, known=known_files, overwrite=overwrite) as draft:
+        (draft / HEAD_FOLDER).mkdir()
+        head.save(draft / HEAD_FOLDER)
         more = {LIKENESS_FILE: likeness.to_bytes()} if likeness else {}
         for name, data in (more | dict(attachments or {})).items():
             (draft / name).write_bytes(data)
         paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
-        files = {path.relative_to(draft).as_posix(): hash_file(path, _MAX_FILE) for path in paths}
+        files = {path.relative_to(draft).as_posix(): hash_file(path, MAX_FILE) for path in paths}
         record = replace(record, files=files)
-        (draft / _RECORD).write_bytes(format_record(record))
+        (draft / RECORD_FILE).write_bytes(format_record(record))
     return Run(out, record, head, likeness)
 
 
@@ -237,64 +228,17 @@ def load_run(path: str | Path) -> Run:
     """Open a run directory; the folder is untrusted: whatever is wrong with it raises `HeadsError`."""
     path = Path(path)
     record = read_record(path)
-    check_files(path, record.files, record=_RECORD)
+    check_files(path, record.files, record=RECORD_FILE)
     check_fusion(record.config.fusion, record.producers, where=f"run {path}")
-    of_head, beside = _contents(path, record.files)
+    of_head, beside = open_contents(path, record.files)
     widths = [sum(producer.selection.widths) for producer in record.producers.values()]
     likeness = load_likeness(beside, record.files, n_columns=sum(widths))
     head = head_class(record.config.head).load(of_head)
     for contents in (of_head, beside):
-        contents.check_unread(limit=_MAX_FILE)
+        contents.check_unread(limit=MAX_FILE)
     sets, b = record.verdicts.sets, joint_tasks(head.tasks)[1]
     if sets is not None and (b is None or len(b.classes) != len(sets.cuts)):
-        raise HeadsError(f"{path / _RECORD} has sets of {len(sets.cuts)} generators, the head tells others apart")
+        raise HeadsError(f"{path / RECORD_FILE} has sets of {len(sets.cuts)} generators, the head tells others apart")
     if [task.to_json() for task in head.tasks] != list(record.tasks):
-        raise HeadsError(f"{path / _RECORD} and the head in {path / _HEAD} name different tasks or classes")
+        raise HeadsError(f"{path / RECORD_FILE} and the head in {path / HEAD_FOLDER} name different tasks or classes")
     return Run(path, record, head, likeness)
-
-
-def read_record(path: Path) -> RunRecord:
-    """Read what a run says of itself, without its head; the folder is untrusted."""
-    if not os.path.isfile(path / _RECORD):  # noqa: PTH113 (is_file raises for a name that is too long)
-        raise HeadsError(_absence(path))
-    return parse_record(read_file(path / _RECORD, _MAX_RECORD), str(path / _RECORD))
-
-
-def _absence(path: Path) -> str:
-    waiting = find_waiting(path)
-    if waiting is None:
-        return f"{path} is not the folder of a run: it has no {_RECORD} (heads train makes one)"
-    line = shlex.join(["mv", str(waiting), str(path)])
-    return f"{path} is missing: a command that was to replace it was killed; what was there is put back by: {line}"
-
-
-def check_files(path: Path, files: Mapping[str, str], *, record: str) -> None:
-    """Look at the kinds and sizes of all files that a record lists, before any of them is read."""
-    if len(files) > _MAX_FILES:
-        raise HeadsError(f"{path / record} lists {len(files)} files, expected at most {_MAX_FILES}")
-    unlisted = next((p.name for p in (path / _HEAD).glob("*") if _IN_HEAD + p.name not in files), None)
-    if unlisted is not None:
-        raise HeadsError(f"{path} has a file {_IN_HEAD + unlisted!r:.80} that {record} does not list")
-    total = 0
-    for name in files:
-        if not os.path.lexists(path / name):
-            raise HeadsError(f"{path} lacks the file {name!r:.80} that {record} lists")
-        size = file_size(path / name)
-        total += size
-        if size > _MAX_FILE or total > _MAX_TOTAL:
-            raise HeadsError(
-                f"{path / name} has {size} bytes, expected at most {_MAX_FILE}, and {_MAX_TOTAL} in all files of a run"
-            )
-
-
-def _contents(path: Path, files: Mapping[str, str]) -> tuple[Contents, Contents]:
-    """Return the files of the head, and those beside the record."""
-    of_head = {name.removeprefix(_IN_HEAD): digest for name, digest in files.items() if name.startswith(_IN_HEAD)}
-    beside = {name: digest for name, digest in files.items() if not name.startswith(_IN_HEAD)}
-    return Contents(path / _HEAD, of_head), Contents(path, beside)
-
-
-def known_files(path: Path) -> set[str]:
-    """Return what belongs to a run by its name; what the record lists is nobody's word: anybody may have written it."""
-    of_head = {_IN_HEAD + file.name for file in (path / _HEAD).glob("*") if is_head_file(file.name)}
-    return {_RECORD, PSEUDO_FILE, FOLDS_FILE, LIKENESS_FILE, _IN_HEAD, *of_head}

@@ -143,7 +143,7 @@ class ScanLines:
         """Return what is said of rows, by column."""
         options = self.options
         found = self.run.judge(
-            self.run.head.predict_proba(X),
+            self.run.score(X),
             vectors=X,
             point=options.point,
             prior=options.prior,
@@ -177,7 +177,7 @@ class ScanLines:
             known = np.isfinite(X).all(axis=1)
             found: list[float | None] = [None] * len(rows)
             if known.any():
-                scores = self.run.head.predict_proba(X[known]).proba[a].tolist()
+                scores = self.run.score(X[known]).proba[a].tolist()
                 for i, score in zip(np.flatnonzero(known).tolist(), scores, strict=True):
                     found[i] = score
             columns[name] = found

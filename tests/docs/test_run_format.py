@@ -379,10 +379,10 @@ def test_what_is_left_of_an_ablation_under_way_is_as_listed() -> None:
 @pytest.mark.parametrize(
     ("place", "told"),
     [
-        (("heads.runs.run", "_MAX_RECORD"), (24 * 2**20, "`run.json` 24 MiB")),
-        (("heads.runs.run", "_MAX_FILES"), (128, "128 files")),
-        (("heads.runs.run", "_MAX_FILE"), (2**30, "any file 1 GiB")),
-        (("heads.runs.run", "_MAX_TOTAL"), (2**31, "all files 2 GiB")),
+        (("heads.runs.run_files", "_MAX_RECORD"), (24 * 2**20, "`run.json` 24 MiB")),
+        (("heads.runs.run_files", "_MAX_FILES"), (128, "128 files")),
+        (("heads.runs.run_files", "MAX_FILE"), (2**30, "any file 1 GiB")),
+        (("heads.runs.run_files", "_MAX_TOTAL"), (2**31, "all files 2 GiB")),
         (("heads.head.saved", "MAX_DESCRIPTION"), (16 * 2**20, "`head.json` 16 MiB")),
         (("heads.runs.likeness", "MAX_BYTES"), (8 * 2**20, "`novelty.safetensors` 8 MiB")),
         (("heads.head.saved", "_MAX_CLASSES"), (10_000, "10,000 classes")),

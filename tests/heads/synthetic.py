@@ -18,8 +18,10 @@ from featcache.cache.shard import ShardHeader
 from featcache.cache.shard_writing import write_shard
 from featcache.files.string_column import StringColumn
 from featcache.identity.fingerprint import Fingerprint
-from heads.data.features import Features, load_features
-from heads.runs.fitting import build_record, fit_run, parse_config
+from heads.data.features import Features
+from heads.data.loading import load_features
+from heads.runs.fitting import fit_run, parse_config
+from heads.runs.recording import build_record
 from heads.runs.run import Run, save_run
 
 torch.set_num_threads(1)  # the fits are tiny: on busy cores a second thread makes them five times slower

@@ -52,7 +52,7 @@ class DecodeName(StrEnum):
 
 
 class DecoderName(StrEnum):
-    """Who decodes JPEGs."""
+    """Who decodes and resizes pictures."""
 
     auto = "auto"
     pillow = "pillow"
@@ -128,6 +128,13 @@ Column = Annotated[
     typer.Option(
         metavar="FIELD=NAME,…", rich_help_panel=_DATA,
         help="Which columns (keys of .json beside pictures) mean what: image=file,caption=text.",
+    ),
+]  # fmt: skip
+Splits = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=SPLIT,…", rich_help_panel=_DATA,
+        help="What other names of splits mean: holdout=test,dev2=valid, or auto.",
     ),
 ]  # fmt: skip
 Root = Annotated[
@@ -235,7 +242,8 @@ Memory = Annotated[
 Decoder = Annotated[
     DecoderName,
     typer.Option(metavar="WHO", rich_help_panel=_PACE,
-                 help="Who decodes JPEGs: auto (what is fast and gives Pillow's pixels), pillow or card (GPU)."),
+                 help="Who prepares pictures, to Pillow's pixels: auto (what is fastest), pillow, or card: the GPU "
+                      "resizes, and decodes what it can."),
 ]  # fmt: skip
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile: pays in hours.", rich_help_panel=_PACE)]
 ShardRows = Annotated[

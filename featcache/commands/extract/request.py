@@ -30,12 +30,13 @@ class ReadingRequest:
 
     labels: o.Labels = None
     column: o.Column = None
+    splits: o.Splits = None
     root: o.Root = None
 
     @property
     def texts(self) -> dict[str, str | None]:
         """What is said in words, by option."""
-        return {"--labels": _join(self.labels), "--column": _join(self.column)}
+        return {"--labels": _join(self.labels), "--column": _join(self.column), "--splits": _join(self.splits)}
 
     def read(
         self,
@@ -52,7 +53,7 @@ class ReadingRequest:
         from featcache.extraction.survey.reading import read_before, read_loosely
 
         contents = None if cache is None or name is None else read_loosely(cache, name)
-        if contents and not (self.labels or self.column or self.root):
+        if contents and not (self.labels or self.column or self.splits or self.root):
             loose = read_pictures(data, contents=contents)
             if loose.name == name:
                 return loose
@@ -64,6 +65,7 @@ class ReadingRequest:
             name=name,
             labels=labels,
             columns=_first(_join(self.column), project.column if is_there else None),
+            splits=_first(_join(self.splits), project.splits if is_there else None),
             root=_first(self.root, project.root if is_there else None),
             earlier=None if cache is None else partial(read_before, cache, is_stated=labels is not None),
         )

@@ -127,12 +127,19 @@ def _render_ways(done: PassResult) -> None:
         counts[way.partition(":")[0]] += n
     is_told = bool(reasons or counts.keys() - {"pillow"})
     if is_told:
-        told = "; ".join(f"{n:,} by {name}" for name, n in sorted(counts.items(), key=lambda each: each[0] == "pillow"))
+        sides = sorted(counts.items(), key=lambda each: each[0] == "pillow")
+        told = "; ".join(f"{n:,} by {_maker_name(name)}" for name, n in sides)
         console.print(safe(f"decoded {told}" + (f" ({', '.join(reasons)})" if reasons else "")), soft_wrap=True)
     if done.hint and counts.total() >= _MANY_PICTURES:
         console.print(safe(done.hint), soft_wrap=True)
     elif not is_told and counts["pillow"] >= _MANY_PICTURES and find_decoder("auto") is None:
         console.print(f"decoded by Pillow: {safe(FAST_ADVICE)}", soft_wrap=True)
+
+
+def _maker_name(way: str) -> str:
+    """Return who made pictures, as it is told: where somebody else resized them than decoded them, that too."""
+    decoder, _, resizer = way.partition("+")
+    return f"{decoder} and resized on the GPU" if resizer else decoder
 
 
 def _render_faults(result: ExtractResult, path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from featcache.dataset.readers.reading import Reading
-from featcache.dataset.readers.words import SPLIT_NAMES, canonical, is_missing
+from featcache.dataset.readers.words import canonical, is_missing
 from featcache.dataset.sample import ImageSource
 from featcache.identity.terms import UNKNOWN
 
@@ -156,13 +156,17 @@ def _parse_label_b(cell: object, reading: Reading) -> int | str | None:
     return 0 if found == "real" else found
 
 
-def _parse_split(cell: object) -> str | None:
+def _parse_split(cell: object, reading: Reading) -> str | None:
     text = _parse_name(cell)
     if text is None or is_missing(text):
         return None
-    if text.lower() not in SPLIT_NAMES:
-        raise ValueError(f"unknown split {quoted(text)}, expected train, valid, test or nothing")
-    return SPLIT_NAMES[text.lower()]
+    split = reading.split_named(text)
+    if split is None:
+        raise ValueError(
+            f"unknown split {quoted(text)}, expected train, valid, test or nothing: --splits states what it means, "
+            "such as holdout=test"
+        )
+    return split
 
 
 def _parse_group(cell: object, reading: Reading) -> str | None:
@@ -174,7 +178,6 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "image": _parse_image,
     "caption": _parse_text,
     "captions": parse_captions,
-    "split": _parse_split,
     "sample_id": _parse_id,
     "origin": _parse_name,
 }
@@ -183,6 +186,7 @@ _READ: Mapping[str, Callable[[object, Reading], object]] = {
     "label_b": _parse_label_b,
     "generator": _parse_class,
     "group": _parse_group,
+    "split": _parse_split,
 }
 """Fields whose cells mean what the reading of the data set says."""
 

@@ -98,6 +98,8 @@ def parse_wide(table: Table, wide: Mapping[str, int], *, on_orphan: OnOrphan) ->
     """
     matched = match_columns(table)
     found = {field: matched[field] for field in _KEPT if field in matched}
+    if "split" not in found:
+        table.reading.check_splits(table.origin, ())
     wanted = [*found.items(), *(("image", position) for position in wide.values())]
     loaded = load_columns(table, wanted)
     fields = dict(zip(found, loaded, strict=False))
@@ -173,7 +175,7 @@ def read_xlsx(path: Path) -> Table:
     def load(positions: Sequence[int]) -> list[list[object]]:
         return [[row[position] if position < len(row) else None for row in rows[1:]] for position in positions]
 
-    return Table(path.name, header, load, str(path.parent))
+    return Table(path.name, header, load, str(path.parent), row_name=lambda row: f"row {row + 2} of the sheet")
 
 
 def _check_unpacked(path: Path) -> None:

@@ -13,8 +13,8 @@ from featcache.dataset.readers.columns import match_columns
 from featcache.dataset.readers.ct2 import CT2_GENERATORS
 from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.table import Table
-from featcache.dataset.readers.words import SPLIT_NAMES
 from featcache.errors import ManifestError
+from featcache.files.hub import patience
 
 __all__ = ["HubImage", "name_of", "read_hub"]
 
@@ -116,14 +116,15 @@ def _load_parts(origin: str, source: str, revision: str | None) -> Mapping[str, 
         raise ManifestError(f"{origin}: reading it needs pip install 'featcache[hf]'") from error
 
     marks = ("dataset_dict.json", "dataset_info.json")
-    try:
-        if any(Path(source, mark).is_file() for mark in marks):
-            loaded = datasets.load_from_disk(source)
-        else:
-            loaded = datasets.load_dataset(source, revision=revision)
-    except Exception as error:  # what datasets raises offline, for no access or broken files is open-ended
-        reason = re.sub(r"[^ -~]+", " ", str(error))[:300]
-        raise ManifestError(f"{origin} cannot be loaded: {type(error).__name__}: {reason}") from error
+    with patience() as silence:
+        try:
+            if any(Path(source, mark).is_file() for mark in marks):
+                loaded = datasets.load_from_disk(source)
+            else:
+                loaded = datasets.load_dataset(source, revision=revision)
+        except Exception as error:  # what datasets raises offline, for no access or broken files is open-ended
+            reason = silence.reason or f"{type(error).__name__}: {error}"
+            raise ManifestError(f"{origin} cannot be loaded: {re.sub(r'[^ -~]+', ' ', reason)[:300]}") from error
     return {str(loaded.split or ""): loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
 
 
@@ -138,9 +139,10 @@ def _tabulate(table: Table, parts: Mapping[str, Any], *, is_ct2: bool) -> Table:
         return f"{table.origin} {keys[index]}[{row - starts[index]}]"
 
     extra: dict[str, Callable[[str, int], list[object]]] = {}
-    is_unsplit = [_split_of(key) for key in keys] == ["train"]  # the hub's name for data without splits
+    split_of = table.reading.split_named
+    is_unsplit = [split_of(key) for key in keys] == ["train"]  # the hub's name for data without splits
     if "split" not in found and not is_unsplit:
-        extra["split"] = lambda key, n_rows: [_split_of(key)] * n_rows
+        extra["split"] = lambda key, n_rows: [key if split_of(key) else None] * n_rows
     if "sample_id" not in found:
         extra["sample_id"] = lambda key, n_rows: [f"{key or 'row'}-{row}" for row in range(n_rows)]
     header = (*table.header, *extra)
@@ -160,10 +162,6 @@ def _tabulate(table: Table, parts: Mapping[str, Any], *, is_ct2: bool) -> Table:
 
     declared = CT2_GENERATORS if is_numbered else _declared(table, found, parts)
     return replace(table, header=header, load=load, place=place, declared=declared)
-
-
-def _split_of(key: str) -> str | None:
-    return SPLIT_NAMES.get(key.lower())
 
 
 def _ct2_name(cell: object) -> object:

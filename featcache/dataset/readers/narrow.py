@@ -100,6 +100,8 @@ def _settle(table: Table, matched: Mapping[str, int]) -> dict[str, int]:
             f"{table.origin}: --labels says what {said} means, expected a column {'|'.join(LABELS)}, "
             f"found {listed(table.header)}"
         )
+    if "split" not in found:
+        table.reading.check_splits(table.origin, ())
     if table.reading.is_unlabelled:
         found = {field: position for field, position in found.items() if field not in LABELS}
     return found

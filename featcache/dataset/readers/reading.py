@@ -47,8 +47,12 @@ class Reading:
         Which columns mean what, as ``--column`` takes it: ``image=file,caption=text``.
     root : str
         The folder below which pictures are, however their paths begin; ``""``: where their paths say.
+    splits : str
+        Which splits names of splits mean, as ``--splits`` takes it: ``holdout=test``. Made by `state_splits`.
     is_new : bool
         What is stated is stated now, and not remembered: all of it has to be about something that is there.
+    has_new_splits : bool
+        The same of what is stated about splits.
     generators : frozenset of str
         Words that are names of generators here, since folders say so: ``deepfake``.
     """
@@ -57,7 +61,9 @@ class Reading:
     labels: str = ""
     columns: str = ""
     root: str = ""
+    splits: str = ""
     is_new: bool = field(default=False, compare=False)
+    has_new_splits: bool = field(default=False, compare=False)
     generators: frozenset[str] = field(default=frozenset(), compare=False)
 
     def state(self, text: str) -> Reading:
@@ -82,6 +88,48 @@ class Reading:
                     raise ManifestError(f"labels {text!r}: {said!r} means real and ai, expected one of them")
             labels = write_statement(meanings)
         return replace(self, labels=labels, is_new=labels != self.labels)
+
+    def state_splits(self, text: str) -> Reading:
+        """Return this reading with what ``--splits`` says; ``auto``: nothing.
+
+        Raises
+        ------
+        ManifestError
+            It says of something that it is no split.
+        """
+        meanings: dict[str, str] = {}
+        for part, said, meaning in _parse(text.strip()) if text.strip().lower() != "auto" else ():
+            split = SPLIT_NAMES.get(meaning)
+            if not said or split is None:
+                raise ManifestError(f"splits {text!r}: {part!r} is not NAME=train, NAME=valid or NAME=test")
+            if meanings.setdefault(said.lower(), split) != split:
+                raise ManifestError(f"splits {text!r}: {said!r} means {meanings[said.lower()]} and {split}")
+        splits = write_statement(meanings)
+        return replace(self, splits=splits, has_new_splits=splits != self.splits)
+
+    @cached_property
+    def _stated_splits(self) -> Mapping[str, str]:
+        return {said: meaning for _, said, meaning in _parse(self.splits) if said}
+
+    def split_named(self, name: str) -> str | None:
+        """Name the split that a value of ``split``, or a split of the hub, means; None: it is not known."""
+        name = name.strip().lower()
+        return self._stated_splits.get(name) or SPLIT_NAMES.get(name)
+
+    def check_splits(self, where: str, there: Iterable[str]) -> None:
+        """Raise if something is stated now of names of splits that are nowhere.
+
+        Raises
+        ------
+        ManifestError
+            Naming what is nowhere, and what is there.
+        """
+        names = {name.strip().lower() for name in there if name.strip()}
+        odd = [said for said in self._stated_splits if said not in names] if self.has_new_splits else []
+        if odd:
+            shown = ", ".join(repr(name[:80]) for name in sorted(names)[:_SHOWN]) or "none"
+            said = ", ".join(repr(name[:80]) for name in odd[:_SHOWN])
+            raise ManifestError(f"{where}: --splits says what {said} means, found splits {shown}")
 
     @property
     def is_early(self) -> bool:

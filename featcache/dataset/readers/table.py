@@ -27,7 +27,10 @@ class Table:
     folder : str or None
         Relative image paths resolve against it; None: no path can be resolved.
     place : callable or None
-        Gives the place of a row (from 0) for messages; None: "origin, row N", from 1.
+        Gives the place of a row (from 0) for messages; None: its origin and `row_name`.
+    row_name : callable
+        Names a row (from 0) within its origin: where somebody finds it who opens the file, if that is known, and else
+        "row N", from 1. Rows can be named once they were loaded.
     declared : tuple of str
         Class names of task B whose order the source itself declares.
     reading : Reading
@@ -43,6 +46,7 @@ class Table:
     load: Callable[[Sequence[int]], list[list[object]]]
     folder: str | None = None
     place: Callable[[int], str] | None = None
+    row_name: Callable[[int], str] = lambda row: f"row {row + 1}"
     declared: tuple[str, ...] = ()
     reading: Reading = TODAY
     default_id: Callable[[int], str] = lambda row: f"row-{row + 1}"
@@ -50,7 +54,7 @@ class Table:
 
     def where(self, row: int) -> str:
         """Name a row (from 0) for messages."""
-        return self.place(row) if self.place else f"{self.origin}, row {row + 1}"
+        return self.place(row) if self.place else f"{self.origin}, {self.row_name(row)}"
 
 
 def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[Any]]:
@@ -79,6 +83,9 @@ def load_columns(table: Table, wanted: Iterable[tuple[str, int]]) -> list[list[A
     if not any(loaded):
         raise ManifestError(f"{table.origin} has no rows, expected at least one")
     _check_stated(table, columns, loaded)
+    for (field, _), cells in zip(columns, loaded, strict=True):
+        if field == "split":
+            table.reading.check_splits(table.origin, {cell for cell in cells if isinstance(cell, str)})
     has_label_a = any(
         field == "label_a" and any(cell not in (None, "") for cell in cells)
         for (field, _), cells in zip(columns, loaded, strict=True)

@@ -58,7 +58,7 @@ class _Parts:
 
     def where(self, row: int) -> str:
         part, number = self.find(row)
-        return f"{self.parts[part].name}, row {number + 1}"
+        return f"{self.parts[part].name}, {self.parts[part].table.row_name(number)}"
 
     def default_id(self, row: int) -> str:
         part, number = self.find(row)

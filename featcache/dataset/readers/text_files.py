@@ -2,7 +2,9 @@
 
 import csv
 import re
+from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from featcache.dataset.readers.cells import parse_object, parse_objects, quoted
@@ -33,25 +35,29 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
         longer than 16 MiB.
     """
     delimiter = _find_delimiter(path, delimiter)
-    header = next(_csv_rows(path, delimiter), None)
-    if header is None:
+    first = next(_csv_rows(path, delimiter), None)
+    if first is None:
         raise ManifestError(f"{path.name} is empty, expected a header and rows")
+    _, header = first
+    lines = array("Q")
 
     def load(positions: Sequence[int]) -> list[list[object]]:
         columns: list[list[object]] = [[] for _ in positions]
         rows = _csv_rows(path, delimiter)
         next(rows)
-        for number, cells in enumerate(rows, start=1):
+        del lines[:]
+        for line, cells in rows:
             if len(cells) != len(header):
                 raise ManifestError(
-                    f"{path.name}, row {number} has {len(cells)} cells, expected {len(header)} as in the "
+                    f"{path.name}, line {line} has {len(cells)} cells, expected {len(header)} as in the "
                     f"header: quote cells that contain {delimiter!r}"
                 )
+            lines.append(line)
             for column, position in zip(columns, positions, strict=True):
                 column.append(cells[position])
         return columns
 
-    return Table(path.name, tuple(header), load, str(path.parent))
+    return Table(path.name, tuple(header), load, str(path.parent), row_name=lambda row: f"line {lines[row]}")
 
 
 def _find_delimiter(path: Path, expected: str) -> str:
@@ -61,27 +67,27 @@ def _find_delimiter(path: Path, expected: str) -> str:
     return next((sign for sign in (expected, ";", "\t", ",") if sign in unquoted), expected)
 
 
-def _csv_rows(path: Path, delimiter: str) -> Iterator[list[str]]:
-    """Give the cells of each line that is not empty, the header's first."""
-    count = first_line = n_read = 0
+def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Give the cells of each row that is not empty, the header's first, and the line that it begins in, from 1."""
+    n_read, first_line, has_header = 0, 1, False
 
     def bounded() -> Iterator[str]:
         nonlocal n_read
         for line in _lines(path):
             n_read += len(line)
             if n_read > _LINE_LIMIT:
-                raise csv.Error(f"a row longer than {_LINE_LIMIT} characters that begins after line {first_line}")
+                raise csv.Error(f"a row longer than {_LINE_LIMIT} characters that begins there")
             yield line
 
     rows = csv.reader(bounded(), delimiter=delimiter, strict=True)
     try:
         for cells in rows:
-            n_read, first_line = 0, rows.line_num
             if cells:
-                yield cells
-                count += 1
+                yield first_line, cells
+                has_header = True
+            n_read, first_line = 0, rows.line_num + 1
     except csv.Error as error:
-        place = f"row {count}" if count else "the header"
+        place = f"line {first_line}" if has_header else "the header"
         hint = "; pictures belong into files or Parquet, not into cells" if "limit" in str(error) else ""
         raise ManifestError(
             f"{path.name}, {place} is not well-formed ({error}): check the quotes near line {rows.line_num}{hint}"
@@ -117,6 +123,7 @@ def read_jsonl(path: Path) -> Table:
         A line is no JSON object, has a key twice, is longer than 16 MiB, or no UTF-8.
     """
     rows: list[dict[str, object]] = []
+    lines = array("Q")
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -125,7 +132,8 @@ def read_jsonl(path: Path) -> Table:
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"{path.name}, line {number} is not JSON: {error}") from error
         rows.append(row)
-    return _of_objects(path, rows)
+        lines.append(number)
+    return replace(_of_objects(path, rows), row_name=lambda row: f"line {lines[row]}")
 
 
 def read_json(path: Path) -> Table:

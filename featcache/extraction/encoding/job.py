@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ class Job:
         self.side = side
         self.unit = unit
         self.n_tried = 0
+        self.failures: list[Failure] = []
         self.decoders: dict[str, str] = {}
         self.is_void = False
         self._since: float | None = None
@@ -140,6 +141,11 @@ class Job:
         """Contents that neither have their vectors nor failed."""
         return self.unit.contents[~(self._has | self._has_failed)]
 
+    @property
+    def lacking(self) -> NDArray[np.int64]:
+        """Contents in hand that have no vectors, whether they failed or not."""
+        return np.setdiff1d(self.in_hand.contents, self.unit.contents[self._has])
+
     def fail(self, row: int, failure: Failure) -> None:
         """Take in that a content has failed."""
         self.failures.append(failure)
@@ -149,6 +155,13 @@ class Job:
         """Return what is done of the unit in hand; ``rest``, of the contents that are left, takes its place."""
         done = self.finish()
         self._begin(rest)
+        return done
+
+    def split_vectors(self, rest: WorkUnit) -> EncodedUnit:
+        """Return what has its vectors of the unit in hand; ``rest``, the others and all failures, takes its place."""
+        failures = self.failures
+        done = replace(self.split(rest), failures=())
+        self.failures = failures
         return done
 
     def finish(self) -> EncodedUnit:
@@ -161,7 +174,7 @@ class Job:
 
     def _begin(self, unit: WorkUnit) -> None:
         self.in_hand = unit
-        self.failures: list[Failure] = []
+        self.failures = []
         self._since = None  # until its first vectors: the jobs of a group begin together
 
 

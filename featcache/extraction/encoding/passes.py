@@ -8,21 +8,21 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import groupby
 from typing import TypeAlias
 
 import numpy as np
 
 from featcache.encoders.base import Vectors
+from featcache.errors import FeatcacheError
+from featcache.extraction.encoding.claiming import PlannedUnit, begin_units, claimed_units
 from featcache.extraction.encoding.feeds import ClaimedUnits, Feed
 from featcache.extraction.encoding.job import Batch, EncodedUnit
 from featcache.extraction.encoding.loaded import LoadedEncoders
 from featcache.extraction.encoding.publisher import Publisher
 from featcache.extraction.encoding.side import Side
 from featcache.extraction.encoding.tally import Tally
-from featcache.extraction.planning.plan import WorkUnit
 from featcache.extraction.results import Event, PassResult, Progress
 from featcache.files.claims import Claims
 from featcache.identity.terms import Content
@@ -32,8 +32,6 @@ __all__ = ["IsReady", "Pass"]
 _POLL_SECONDS = 0.5
 _PATIENCE_TIMEOUTS = 30
 _IN_FLIGHT = 1
-
-_Waiting = tuple[Side, WorkUnit]
 
 IsReady: TypeAlias = Callable[[], bool]
 """What a pass leaves behind when its turn is over: tells whether the next one is worth while, or would only wait."""
@@ -129,6 +127,7 @@ class Pass:
         with ExitStack() as stack:
             claims = [stack.enter_context(side.open_claims(timeout=claim_timeout)) for side in self._sides]
             stack.callback(self._record_failures)
+            stack.push(partial(self._publish_begun, claims))
             publisher = stack.enter_context(Publisher())
             waiting = yield from self._work(units, claims, publisher)
             started = time.monotonic()
@@ -141,9 +140,19 @@ class Pass:
                     started = time.monotonic()
                 elif time.monotonic() - started > _PATIENCE_TIMEOUTS * claim_timeout:
                     # Alive, but publishes nothing: better done twice than never.
-                    yield from self._encode(iter([_group([left.pop(0)])]), claims, publisher)
+                    yield from self._encode(iter([begin_units([left.pop(0)])]), claims, publisher)
                 waiting = left
             self._n_waiting = 0
+
+    def _publish_begun(self, claims: Sequence[Claims], *error: object) -> None:
+        """Lose nothing that was encoded because the work ends before its time."""
+        if error[0] is None:
+            return
+        with suppress(OSError, FeatcacheError):  # what ended the work is to be told, and may have been this already
+            for side in self._sides:
+                for encoded in side.split_begun(claims[side.number]):
+                    self._publish(side, encoded, claims[side.number])
+            self._tell_published()
 
     def _record_failures(self) -> None:
         """Leave a trace of the failures because of which the work is given up."""
@@ -151,25 +160,12 @@ class Pass:
             side.record_failures()
 
     def _work(
-        self, units: Sequence[_Waiting], claims: Sequence[Claims], publisher: Publisher
-    ) -> Generator[IsReady, None, list[_Waiting]]:
+        self, units: Sequence[PlannedUnit], claims: Sequence[Claims], publisher: Publisher
+    ) -> Generator[IsReady, None, list[PlannedUnit]]:
         """Encode those units that can be claimed; returns those that others have in hand."""
-        left: list[_Waiting] = []
-        yield from self._encode(self._claimed(units, claims, left), claims, publisher)
+        left: list[PlannedUnit] = []
+        yield from self._encode(claimed_units(units, claims, left), claims, publisher)
         return left
-
-    def _claimed(
-        self, units: Sequence[_Waiting], claims: Sequence[Claims], left: list[_Waiting]
-    ) -> Iterator[ClaimedUnits]:
-        """Yield number after number what could be claimed of it."""
-        for _, together in groupby(units, key=lambda work: work[1].number):
-            mine: list[_Waiting] = []
-            for side, unit in together:
-                found, is_claimed = _claim(side, unit, claims[side.number])
-                if found is not None:
-                    (mine if is_claimed else left).append((side, found))
-            if mine:
-                yield _group(mine)
 
     def _encode(
         self, groups: Iterator[ClaimedUnits], claims: Sequence[Claims], publisher: Publisher
@@ -238,8 +234,8 @@ class Pass:
         self._tally.check()
 
     def _publish(self, side: Side, encoded: EncodedUnit, claims: Claims) -> None:
-        side.publish(encoded, claims)
-        self._published.append(_unit_event(side, encoded))
+        n_stored = side.publish(encoded, claims)
+        self._published.append(_unit_event(side, encoded, n_stored))
 
     def _spend(self, step: str, side: int | None = None) -> None:
         """Book the time since the last call."""
@@ -263,34 +259,20 @@ class Pass:
                 self._seconds[step] += self._waited * seconds / total
             self._waited, self._divided = 0.0, busy
 
-    def _tell_progress(self) -> None:
+    def _tell_published(self) -> None:
         while self._published:
             self._tell(self._published.popleft())
+
+    def _tell_progress(self) -> None:
+        self._tell_published()
         elsewhere = sum(side.n_elsewhere + side.n_failed_elsewhere for side in self._sides)
         total, n_failed = self._n_contents_todo, self._tally.n_failed
         done = (self._n_rows + elsewhere) * total // max(1, self._n_rows_todo)
         self._report(Progress(self._content, done, total, n_failed, self.seconds, self._n_waiting))
 
 
-def _group(units: Sequence[_Waiting]) -> ClaimedUnits:
-    return ClaimedUnits(units[0][1].number, tuple(side.job(unit) for side, unit in units))
-
-
-def _claim(side: Side, unit: WorkUnit, claims: Claims) -> tuple[WorkUnit | None, bool]:
-    """Return what others left of a unit, None if that is nothing, and whether it is claimed now."""
-    while not side.is_done_elsewhere(unit):
-        if not claims.take(unit.name):
-            return unit, False
-        rest = side.left_of(unit)  # under its name nobody publishes any more
-        if rest is unit:
-            return unit, True
-        claims.release(unit.name)
-        unit = rest
-    return None, False
-
-
-def _unit_event(side: Side, encoded: EncodedUnit) -> Event:
+def _unit_event(side: Side, encoded: EncodedUnit, n_stored: int) -> Event:
     plan, unit = side.plan, encoded.unit
     names = {"modality": plan.spec.modality, "encoder": plan.spec.fingerprint.short, "view": plan.view}
-    counts = {"n_rows": len(encoded.rows), "n_failed": len(encoded.failures)}
+    counts = {"n_rows": n_stored, "n_failed": len(encoded.failures)}
     return Event("unit", names | {"unit": unit.name, "run": unit.number} | counts)

@@ -23,8 +23,7 @@ from featcache.extraction.encoding.side import Side
 from featcache.extraction.planning.plan import WorkUnit
 from featcache.extraction.preparing.reader import Reader
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading
-from featcache.pictures.checked_decoder import Doubt
-from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.checked_decoder import Doubt, Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +56,7 @@ class _OpenUnits:
     jobs: dict[int, dict[int, Job]]
     n_left: int
     pending: dict[Job, _Pending] = field(default_factory=dict)
-    taken: set[tuple[str, JpegKind]] = field(default_factory=set)
+    taken: set[tuple[str, Kind]] = field(default_factory=set)
     is_void: bool = False
 
 
@@ -93,7 +92,7 @@ class PictureFeed:
         self._failures = failures
         self._open: dict[int, _OpenUnits] = {}
         self._again: deque[ClaimedUnits] = deque()
-        self._doubted: set[tuple[str, JpegKind | None, bool]] = set()
+        self._doubted: set[tuple[str, Kind | None, bool]] = set()
 
     @property
     def is_ready(self) -> bool:
@@ -123,19 +122,19 @@ class PictureFeed:
             return
         self.ways[str(way)] += 1
         if way.kind is not None:
-            self._note_decoder(way.decoder, way.kind, prepared, group)
+            self._note_maker(way.maker, way.kind, prepared, group)
         if way.doubt is not None:
             self._doubt(way.doubt)
 
-    def _note_decoder(self, decoder: str, kind: JpegKind, prepared: Prepared, group: _OpenUnits) -> None:
+    def _note_maker(self, maker: str, kind: Kind, prepared: Prepared, group: _OpenUnits) -> None:
         """Take down who made a picture beside Pillow: it is told of the vectors, and what is void hangs on it."""
-        if (decoder, kind) not in group.taken:
-            group.taken.add((decoder, kind))
+        if (maker, kind) not in group.taken:
+            group.taken.add((maker, kind))
             self._look(group)
         jobs = group.jobs[prepared.reading.row]
         for side in prepared.inputs:
-            if decoder not in jobs[side].decoders:
-                jobs[side].decoders[decoder] = self._reader.decoders[decoder]
+            if maker not in jobs[side].decoders:
+                jobs[side].decoders[maker] = self._reader.decoders[maker]
 
     def _doubt(self, doubt: Doubt) -> None:
         """Tell once of each kind that a decoder is not trusted with."""
@@ -150,9 +149,10 @@ class PictureFeed:
         if not doubt.decoder:
             return doubt.reason
         name = f"{doubt.decoder} {self._reader.decoders[doubt.decoder]}"
+        who, does = ("resizer", "resizes") if doubt.is_resizer else ("decoder", "decodes")
         instead = "Pillow" if doubt.decoder in self._reader.recipe.decoders else "the CPU"
         what = "these again, and all" if doubt.is_wrong else "these" if doubt.kind else "all"
-        return f"decoder {name} {doubt.reason}: {instead} decodes {what} from now on"
+        return f"{who} {name} {doubt.reason}: {instead} {does} {what} from now on"
 
     def _look(self, group: _OpenUnits) -> None:
         """See to it that nothing more of a group is published if some pictures may have other pixels than Pillow's."""

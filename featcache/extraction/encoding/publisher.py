@@ -21,7 +21,8 @@ class Publisher:
     """
 
     def __init__(self) -> None:
-        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(_WAITING)
+        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._room = threading.Semaphore(_WAITING)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="publish", daemon=True)
 
@@ -43,9 +44,13 @@ class Publisher:
         return not self._tasks.unfinished_tasks
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Have a task carried out; waits while another one waits. Raises what an earlier one raised."""
+        """Have a task carried out; waits while another one waits. Raises what an earlier one raised.
+
+        Who is interrupted while waiting has the task carried out nonetheless.
+        """
         self._raise()
         self._tasks.put(task)
+        self._room.acquire()
 
     def flush(self) -> None:
         """Wait until everything is carried out. Raises what a task raised."""
@@ -58,6 +63,7 @@ class Publisher:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
+            self._room.release()
             try:
                 if self._error is None:
                     task()

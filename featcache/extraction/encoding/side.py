@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,10 +137,18 @@ class Side:
 
         None if nothing is done, or left, or another writer has taken the unit over, or has what is left in hand.
         """
-        rest, name = self._rest(job.in_hand, job.left), job.in_hand.name
-        is_some = 0 < len(rest.contents) < len(job.in_hand.contents)
-        is_ours = is_some and (claims.holds(name) or claims.take(name)) and claims.take(rest.name)
-        return job.split(rest) if is_ours else None
+        rest = self._rest(job.in_hand, job.left)
+        return job.split(rest) if len(rest.contents) and _may_split(job, rest, claims) else None
+
+    def split_begun(self, claims: Claims) -> Iterator[EncodedUnit]:
+        """Yield what has its vectors of each unit in work, to be published: they are not going to be completed.
+
+        What failed stays with what is left, and is tried again with it: who interrupts may do so because of failures.
+        """
+        for job in tuple(self._jobs.values()):
+            rest = self._rest(job.in_hand, job.lacking)
+            if not job.is_void and _may_split(job, rest, claims):
+                yield job.split_vectors(rest)
 
     def finish(self, job: Job) -> EncodedUnit:
         """End a unit; what came of it is to be published."""
@@ -152,10 +160,10 @@ class Side:
         self._jobs.pop(job.unit.name, None)
         return self.job(job.in_hand)
 
-    def publish(self, encoded: EncodedUnit, claims: Claims) -> None:
-        """Write what came of a unit, or was split off of it, and give up its claim.
+    def publish(self, encoded: EncodedUnit, claims: Claims) -> int:
+        """Write what came of a unit, or was split off of it, and give up its claim; returns how many rows are stored.
 
-        If that was lost, only what is not stored is written.
+        If the claim was lost, only what is not stored is written, and some of it may find no place.
         """
         started = time.perf_counter()
         name = encoded.unit.name
@@ -168,6 +176,7 @@ class Side:
         self._failures += encoded.failures
         claims.release(name)
         self._write_seconds += time.perf_counter() - started
+        return n_stored
 
     def _write(self, encoded: EncodedUnit) -> bool:
         """Publish a shard, if there are rows; False if another has its name."""
@@ -261,6 +270,14 @@ class Side:
 
     def _shard_path(self, name: str) -> Path:
         return self._cache.shard_folder(self.plan.spec.fingerprint, self.plan.view) / f"{name}{SUFFIX}"
+
+
+def _may_split(job: Job, rest: WorkUnit, claims: Claims) -> bool:
+    """Tell whether something is done of a unit in work, and whether it and what is left are this writer's."""
+    name = job.in_hand.name
+    is_some = len(rest.contents) < len(job.in_hand.contents)
+    is_ours = is_some and (claims.holds(name) or claims.take(name))
+    return is_ours and (not len(rest.contents) or claims.take(rest.name))
 
 
 def _read_keys(path: Path) -> NDArray[np.uint8]:

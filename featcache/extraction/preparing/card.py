@@ -1,24 +1,34 @@
-"""Pictures prepared on a GPU, many together: what the engine takes is decoded, turned and resized there."""
+"""Pictures prepared on a GPU, many together: what its engine takes is decoded there, all are resized there."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.encoders.base import device_preprocessor
-from featcache.extraction.preparing.card_loading import Loaded, load_picture
+from featcache.extraction.preparing.card_loading import (
+    Found,
+    Loaded,
+    Pixels,
+    PixelSpace,
+    divide_by_pixels,
+    load_picture,
+)
+from featcache.extraction.preparing.card_tools import BatchDecoder, Perturber, Resizer
 from featcache.extraction.preparing.card_trust import Trust
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe
 from featcache.pictures.card.turning import turn_picture
-from featcache.pictures.checked_decoder import Doubt, Way
-from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
+from featcache.pictures.checked_decoder import DECODED, Doubt, Way
+from featcache.pictures.jpeg_kind import JpegKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,51 +37,15 @@ if TYPE_CHECKING:
     from featcache.pictures.preprocess import Preprocessor
     from featcache.pictures.views import View
 
-__all__ = ["BatchDecoder", "Card", "Resizer"]
+__all__ = ["Card"]
 
+_LOGGER = logging.getLogger(__name__)
 _MOST_FAILURES = 3
 _PIXELS_AT_ONCE = 1 << 29
 
+_Work: TypeAlias = tuple[Reading, Loaded | Pixels]
 _Made: TypeAlias = "tuple[Mapping[int, Tensor], tuple[float, ...]]"
 """The products of a picture, and its times by step."""
-
-
-class BatchDecoder(Protocol):
-    """Decodes JPEGs into the memory of a device; see `featcache.pictures.card.decoding.CardDecoder`."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the ``versions`` of a shard."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Of its library."""
-        ...
-
-    def takes(self, kind: JpegKind) -> bool:
-        """Whether files of this kind were proved to be equal, in every bit."""
-        ...
-
-    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[Tensor | None]:
-        """Return (height, width, 3) uint8 of each, as stored; None: Pillow is to look at it."""
-        ...
-
-
-class Resizer(Protocol):
-    """Brings pictures of a device to an encoder's size; see `featcache.pictures.card.resizing.CardResizer`."""
-
-    def resize(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Begin, on the current stream, to make (n, height, width, 3) uint8 on the device."""
-        ...
-
-
-class Perturber(Protocol):
-    """Makes views of pictures on a device; see `featcache.pictures.card.views.CardViews`."""
-
-    def apply(self, view: View, pictures: Sequence[Tensor], keys: Sequence[bytes]) -> list[Tensor | None]:
-        """Begin, on the current stream, to make what `View.apply` does; None where the CPU is to say why not."""
-        ...
 
 
 class Card:
@@ -81,16 +55,21 @@ class Card:
     ----------
     recipe : Recipe
         What the products are.
-    decoder : BatchDecoder
+    decoder : BatchDecoder or None
+        None: the CPU decodes everything.
     resizers : mapping of product to Resizer
-        Of the products that can be made on the device; their encoders take tensors of it.
+        Of the products that can be made on the device, by the same library; their encoders take tensors of it.
     perturber : Perturber, optional
         Needed for products of other views than the clean one.
     stream : torch.cuda.Stream, optional
         Where the device does it; None where the device is a CPU, which has none.
+    hint : str
+        What to tell of a decoder that is missing.
 
     Attributes
     ----------
+    makers : dict of str to str
+        Versions of who decodes and who resizes, by their names.
     trust : Trust
         In what the decoder and the resizers make.
     is_given_up : bool
@@ -110,47 +89,63 @@ class Card:
     def __init__(
         self,
         recipe: Recipe,
-        decoder: BatchDecoder,
+        decoder: BatchDecoder | None,
         resizers: Mapping[int, Resizer],
         *,
         perturber: Perturber | None = None,
         stream: Stream | None = None,
+        hint: str = "",
     ) -> None:
         self.recipe = recipe
         self._perturber = perturber
         self._stream = stream
         self.decoder = decoder
         self.resizers = resizers
+        self.hint = hint
+        self.makers = {} if decoder is None else {decoder.name: decoder.version}
+        self.makers |= {each.name: each.version for each in resizers.values()}
         self._by_view: dict[View, set[int]] = {}
         for product in resizers:
             self._by_view.setdefault(recipe.products[product][0], set()).add(product)
-        self.trust = Trust(decoder.name)
+        self.trust = Trust(self.makers)
         self.is_given_up = False
         self.doubts: deque[Doubt] = deque()
-        self._ways: dict[JpegKind, Way] = {}
+        self._ways: dict[JpegKind | str, Way] = {}
         self._n_failures = 0
 
     def takes(self, reading: Reading) -> bool:
         """Tell whether all that a reading asks for can be made on the device."""
-        return not self.is_given_up and all(product in self.resizers for product in reading.products)
+        return self.is_trusted and all(product in self.resizers for product in reading.products)
 
     def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
         """Return the products that can be made on the device, and the others; what there is none of is left out."""
-        mine = () if self.is_given_up else tuple(each for each in products if each in self.resizers)
+        mine = tuple(each for each in products if each in self.resizers) if self.is_trusted else ()
         return [part for part in (mine, tuple(each for each in products if each not in mine)) if part]
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether there is something that it is trusted with."""
+        return not self.is_given_up and (self.decoder is not None or self.resizes)
+
+    @property
+    def resizes(self) -> bool:
+        """Whether it is trusted with pictures that the CPU decoded."""
+        return not self.is_given_up and DECODED not in self.trust.distrusted
 
     def why_not(self, kind: JpegKind) -> str:
         """Return why the CPU decodes pictures of a kind, as a `Way` says it; empty if it does not."""
         if self.is_given_up or kind in self.trust.distrusted:
             return "not trusted"
-        return "" if self.decoder.takes(kind) else str(kind)
+        return "" if self.decoder is None or self.decoder.takes(kind) else str(kind)
 
-    def load(self, reading: Reading) -> Loaded | str:
-        """Read a picture; why it is for the CPU if it is, as a `Way` says it."""
-        found = load_picture(reading.image, reading.key, lambda kind: bool(self.why_not(kind)))
+    def load(self, reading: Reading, space: PixelSpace, n_bytes: int) -> Found:
+        """Read a picture, and decode it as `load_picture` does; why it is for the CPU if it is, as a `Way` says it."""
+        is_out = (lambda kind: bool(self.why_not(kind))) if self.decoder else None
+        found = load_picture(reading.image, reading.key, is_out, space=space, n_bytes=n_bytes)
         if isinstance(found, Loaded):
             return found
-        return (found.kind and self.why_not(found.kind)) or found.why
+        why = (found.kind and self.why_not(found.kind)) or found.why
+        return replace(found, why=why) if isinstance(found, Pixels) else why
 
     def working(self) -> AbstractContextManager[Any]:
         """Return a context whose work on the device is queued on the card's stream; of the thread that enters it."""
@@ -158,13 +153,14 @@ class Card:
 
         return torch.cuda.stream(self._stream)
 
-    def prepare(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
+    def prepare(self, work: Sequence[_Work]) -> list[Prepared | None]:
         """Make the products of pictures: tensors of the device, for any stream; None of one that is for the CPU.
 
         As many at a time as have 0.5 gigapixels; half of these, and half of those, where the device fails.
         """
         with self.working():
-            return [prepared for part in _parts(work) for prepared in self._try(part)]
+            parts = divide_by_pixels([loaded for _, loaded in work], _PIXELS_AT_ONCE)
+            return [prepared for part in parts for prepared in self._try(work[part])]
 
     def fetch(self, made: Prepared) -> dict[int, NDArray[np.uint8]]:
         """Return what the device made of a picture, in the memory of the host; nothing if it fails."""
@@ -177,17 +173,18 @@ class Card:
         except Exception:  # whatever a driver raises
             return {}
 
-    def _try(self, work: Sequence[tuple[Reading, Loaded]]) -> list[Prepared | None]:
+    def _try(self, work: Sequence[_Work]) -> list[Prepared | None]:
         if self.is_given_up:
             return [None] * len(work)
         made: list[_Made | None] = []
         try:
             made = self._make(work)
         except Exception as error:  # out of memory, or whatever a driver raises
+            _LOGGER.debug("the GPU failed with %d pictures", len(work), exc_info=True)
             failure = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         if made:
             return [
-                each and Prepared(reading, each[0], {}, each[1], self._way(loaded.header.kind))
+                each and Prepared(reading, each[0], {}, each[1], self._way(loaded))
                 for (reading, loaded), each in zip(work, made, strict=True)
             ]
         # Behind the block: its traceback would keep what the device has in memory.
@@ -198,7 +195,8 @@ class Card:
         self._n_failures += 1
         if self._n_failures == _MOST_FAILURES:
             self.is_given_up = True
-            self.doubts.append(Doubt(self.decoder.name, f"failed {_MOST_FAILURES} times, at last with {failure}", None))
+            reason = f"failed {_MOST_FAILURES} times, at last with {failure}"
+            self.doubts.append(Doubt(next(iter(self.makers)), reason, None, is_resizer=self.decoder is None))
         return [None]
 
     def _make_room(self) -> None:
@@ -208,25 +206,44 @@ class Card:
 
             torch.cuda.empty_cache()
 
-    def _make(self, work: Sequence[tuple[Reading, Loaded]]) -> list[_Made | None]:
-        """Decode, turn and resize pictures together; return the products of each and its times."""
+    def _make(self, work: Sequence[_Work]) -> list[_Made | None]:
+        """Bring pictures to the device, perturb and resize them together; return the products of each and its times."""
         clock = [time.perf_counter()]
+        upright: list[Tensor | None] = [None] * len(work)
+        files = [(i, loaded) for i, (_, loaded) in enumerate(work) if isinstance(loaded, Loaded)]
+        decoded = {i: loaded.levels for i, (_, loaded) in enumerate(work) if isinstance(loaded, Pixels)}
         try:
-            pictures = self.decoder.decode([loaded.data for _, loaded in work], [loaded.header for _, loaded in work])
-            upright = [_upright(picture, loaded) for picture, (_, loaded) in zip(pictures, work, strict=True)]
+            for i, picture in self._decode(files) if files else ():
+                upright[i] = picture
             clock.append(time.perf_counter())
+            for i, sent in zip(decoded, self.upload(list(decoded.values())), strict=True):
+                upright[i] = sent
             made = self._products(work, upright)
         finally:  # also where it fails: until then the device reads the files
             if self._stream is not None:
                 self._stream.synchronize()
         clock.append(time.perf_counter())
-        spent = dict(zip(("decode", "resize"), ((b - a) / len(work) for a, b in pairwise(clock)), strict=True))
-        others = [spent.get(step, 0.0) for step in STEPS[1:]]
-        return [(made[i], (loaded.seconds, *others)) if i in made else None for i, (_, loaded) in enumerate(work)]
+        decode, resize = (b - a for a, b in pairwise(clock))
+        times = decode / max(1, len(files)), resize / len(work)
+        return [(made[i], _seconds(loaded, *times)) if i in made else None for i, (_, loaded) in enumerate(work)]
 
-    def _products(
-        self, work: Sequence[tuple[Reading, Loaded]], upright: Sequence[Tensor | None]
-    ) -> dict[int, dict[int, Tensor]]:
+    def _decode(self, files: Sequence[tuple[int, Loaded]]) -> Iterator[tuple[int, Tensor | None]]:
+        """Decode and turn pictures, each with its place in the work."""
+        assert self.decoder is not None
+        pictures = self.decoder.decode([each.data for _, each in files], [each.header for _, each in files])
+        for picture, (i, loaded) in zip(pictures, files, strict=True):
+            yield i, None if picture is None else turn_picture(picture, loaded.turn)
+
+    def upload(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
+        """Begin to copy (height, width, 3) pictures to the device, on the current stream."""
+        import torch
+
+        from featcache.pictures.card.uploading import upload_pictures
+
+        device = torch.device("cpu") if self._stream is None else self._stream.device
+        return upload_pictures(pictures, device)
+
+    def _products(self, work: Sequence[_Work], upright: Sequence[Tensor | None]) -> dict[int, dict[int, Tensor]]:
         """Make the products of pictures, one view after the other; those that are for the CPU are left out."""
         made: dict[int, dict[int, Tensor]] = {i: {} for i, picture in enumerate(upright) if picture is not None}
         for view, products in self._by_view.items():
@@ -249,12 +266,16 @@ class Card:
         assert self._perturber is not None
         return self._perturber.apply(view, pictures, keys)
 
-    def _way(self, kind: JpegKind) -> Way:
-        """Return the way of pictures of a kind: the same one for all."""
-        way = self._ways.get(kind)
-        if way is None:
-            way = self._ways[kind] = Way(self.decoder.name, kind=kind)
-        return way
+    def _way(self, loaded: Loaded | Pixels) -> Way:
+        """Return the way of a picture: the same one for all of a kind, or for all that the CPU decoded for a reason."""
+        known = loaded.header.kind if isinstance(loaded, Loaded) else loaded.why
+        if known not in self._ways:
+            *decoder, resizer = self.makers
+            if isinstance(known, str):
+                self._ways[known] = Way(why=known, kind=DECODED, resizer=resizer)
+            else:
+                self._ways[known] = Way(decoder[0], kind=known)
+        return self._ways[known]
 
     @staticmethod
     def products_of(recipe: Recipe) -> dict[int, Preprocessor]:
@@ -269,18 +290,8 @@ def _is_made(view: View) -> bool:
     return all(part.kind != "jpeg" for part in view.parts)
 
 
-def _parts(work: Sequence[tuple[Reading, Loaded]]) -> Iterator[Sequence[tuple[Reading, Loaded]]]:
-    """Divide pictures into runs that have so many pixels together as may be on the device at once."""
-    start = n_pixels = 0
-    for i, (_, loaded) in enumerate(work):
-        own = loaded.header.width * loaded.header.height
-        if n_pixels + own > _PIXELS_AT_ONCE and i > start:
-            yield work[start:i]
-            start, n_pixels = i, 0
-        n_pixels += own
-    if start < len(work):
-        yield work[start:]
-
-
-def _upright(picture: Tensor | None, loaded: Loaded) -> Tensor | None:
-    return None if picture is None else turn_picture(picture, loaded.turn)
+def _seconds(loaded: Loaded | Pixels, decode: float, resize: float) -> tuple[float, ...]:
+    """Return the times of a picture by step: what the CPU decoded has its own."""
+    decode = loaded.decode_seconds if isinstance(loaded, Pixels) else decode
+    spent = {"read": loaded.seconds, "decode": decode, "resize": resize}
+    return tuple(spent.get(step, 0.0) for step in STEPS)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_loading import Loaded
+from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.card_window import Window
 from featcache.extraction.preparing.loaders import Load, Loaders
 from featcache.extraction.preparing.recipe import Prepared, Reading
@@ -47,18 +47,22 @@ class CardReader:
         Pictures that threads of this process read at once.
     n_processes : int
         Processes that read pictures for the card; 0: threads read all.
+    memory : int
+        Bytes that pictures may take while they are prepared; the others are to have half of it.
     """
 
     def __init__(
-        self, card: Card, others: ThreadReader | ProcessReader, *, n_threads: int, n_processes: int = 0
+        self, card: Card, others: ThreadReader | ProcessReader, *, n_threads: int, n_processes: int = 0, memory: int
     ) -> None:
         self.recipe = others.recipe
-        self.decoders = {**others.decoders, card.decoder.name: card.decoder.version}
-        self.hint = ""
+        self.decoders = {**others.decoders, **card.makers}
+        self.hint = card.hint
         n_waiting = _PRODUCT_BYTES // sum(math.prod(shape) for shape in self.recipe.shapes())
         self._window = max(1, min(_WINDOW, n_waiting // (_WINDOWS_AHEAD + 1)))
         self._card, self._trust, self._others = card, card.trust, others
-        self._loaders = Loaders(card, n_threads=n_threads, n_processes=n_processes, n_loads=_WINDOWS_AHEAD)
+        self._share = Share.of(card, memory, n_processes or n_threads)
+        counts = {"n_threads": n_threads, "n_processes": n_processes, "n_loads": _WINDOWS_AHEAD}
+        self._loaders = Loaders(card, self._share, **counts)
         self._lane = ThreadPoolExecutor(1, thread_name_prefix="card")
         self._order: deque[Window] = deque()
         self._n_waiting = 0
@@ -97,7 +101,7 @@ class CardReader:
         self._order.clear()
 
     def divide(self, products: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
-        """Return what the card makes of a picture, and what the others do: each decodes it for itself."""
+        """Return what the card makes of a picture, and what the others do: it is decoded for each of them."""
         return self._card.divide(products)
 
     def prepare(self, readings: Iterator[Reading | None]) -> Iterator[Prepared]:
@@ -148,18 +152,24 @@ class CardReader:
 
     def _draw(self, readings: Iterator[Reading | None]) -> Window:
         drawn: list[Reading] = []
-        n_bytes = 0
-        while len(drawn) < self._window and n_bytes < _WINDOW_BYTES and (reading := next(readings, None)) is not None:
+        left, space = _WINDOW_BYTES, self._share.window
+        while len(drawn) < self._window and left > 0 and space > 0 and (reading := next(readings, None)) is not None:
             drawn.append(reading)
-            n_bytes += reading.file_bytes or reading.n_bytes
+            decoded = self._share.decoded_bytes(reading)
+            space -= decoded
+            left -= 0 if decoded else reading.file_bytes or reading.n_bytes
         return Window(drawn)
 
     def _divide(self, window: Window) -> None:
         """Give pictures to the card and to the others, and the card's samples to both."""
-        mine = [place for place, reading in enumerate(window.readings) if self._card.takes(reading)]
-        if len(mine) < len(window.readings):
-            for place in sorted(set(range(len(window.readings))).difference(mine)):
+        mine = []
+        for place, reading in enumerate(window.readings):
+            if not self._card.takes(reading):
                 self._leave(window, place, self._untrusted)
+            elif why := self._share.why_not(reading):
+                self._leave(window, place, why)
+            else:
+                mine.append(place)
         window.mine, window.is_settled = mine, not mine
         for place in mine:
             if window.readings[place].is_sample:
@@ -172,9 +182,9 @@ class CardReader:
         """Prepare a window on the card."""
         try:
             found = list(zip(window.mine, load.done.result(), strict=True))
-            chosen = [(place, each) for place, each in found if isinstance(each, Loaded)]
+            chosen = [(place, each) for place, each in found if not isinstance(each, str)]
             if len(chosen) < len(found):
-                window.whys |= {place: each for place, each in found if isinstance(each, str)}
+                window.whys |= {place: each or self._untrusted for place, each in found if isinstance(each, str)}
             made = self._card.prepare([(window.readings[place], loaded) for place, loaded in chosen])
         finally:
             self._loaders.free(load)
@@ -190,7 +200,7 @@ class CardReader:
 
     @property
     def _untrusted(self) -> str:
-        return "not trusted" if self._card.is_given_up else ""
+        return "" if self._card.is_trusted else "not trusted"
 
     def _settle(self) -> None:
         """Wait for the first window that the card has, and see to it that the others have what it leaves of it."""
@@ -202,7 +212,7 @@ class CardReader:
             made = window.made.get(place)
             if made is None:
                 self._leave(window, place, window.whys[place])
-            elif self._trust.distrusted and self._is_distrusted(made):
+            elif self._trust.is_distrusted(made.way):
                 self._leave(window, place, "not trusted")
             elif (window.is_new and self._trust.begin(made.way)) or place in window.checks:
                 self._hold(window, place, made)
@@ -240,13 +250,9 @@ class CardReader:
         """Leave to the others what the card made of kinds that are distrusted, as far as it was not used."""
         for window in self._order:
             for place, prepared in enumerate(window.prepared):
-                if prepared is not None and self._is_distrusted(prepared):
+                if prepared is not None and self._trust.is_distrusted(prepared.way):
                     window.prepared[place] = None
                     self._leave(window, place, "not trusted")
-
-    def _is_distrusted(self, prepared: Prepared) -> bool:
-        way = prepared.way
-        return way is not None and way.decoder == self._trust.name and way.kind in self._trust.distrusted
 
     def _leave(self, window: Window, place: int, why: str) -> None:
         """Have the others make a picture."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.extraction.preparing.recipe import STEPS, Prepared
-from featcache.pictures.checked_decoder import Doubt, Way
-from featcache.pictures.jpeg_kind import JpegKind
+from featcache.pictures.checked_decoder import DECODED, Doubt, Kind, Way
 
 __all__ = ["Trust"]
 
@@ -24,24 +23,28 @@ class Trust:
 
     Parameters
     ----------
-    name : str
-        Of the decoder.
+    makers : collection of str
+        Names of the card's decoder and resizer.
 
     Attributes
     ----------
-    distrusted : frozenset of JpegKind
+    distrusted : frozenset of (JpegKind or DECODED)
         Kinds of which it made other pixels than Pillow.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.distrusted: frozenset[JpegKind] = frozenset()
-        self._n_begun: Counter[JpegKind] = Counter()
-        self._n_compared: Counter[JpegKind] = Counter()
+    def __init__(self, makers: Collection[str]) -> None:
+        self._makers = makers
+        self.distrusted: frozenset[Kind] = frozenset()
+        self._n_begun: Counter[Kind] = Counter()
+        self._n_compared: Counter[Kind] = Counter()
+
+    def is_distrusted(self, way: Way | None) -> bool:
+        """Tell whether the card made a picture, of a kind with which it is not trusted."""
+        return way is not None and way.maker in self._makers and way.kind in self.distrusted
 
     def is_proven(self, ways: Iterable[Way | None]) -> bool:
-        """Tell whether the first pictures were compared of each kind that the card decoded on these ways."""
-        kinds = (way.kind for way in ways if way is not None and way.decoder == self.name)
+        """Tell whether the first pictures were compared of each kind that the card made on these ways."""
+        kinds = (way.kind for way in ways if way is not None and way.maker in self._makers)
         return all(kind is None or self._n_compared[kind] >= _FIRST_OF_A_KIND for kind in kinds)
 
     def begin(self, way: Way | None) -> bool:
@@ -71,5 +74,6 @@ class Trust:
         if is_same:
             return replace(made, seconds=instead.seconds)
         self.distrusted |= {kind}
-        doubt = Doubt(self.name, f"makes other pixels than Pillow of {kind}", kind, is_wrong=True)
+        reason, is_resizer = f"makes other pixels than Pillow of {kind}", kind == DECODED
+        doubt = Doubt(made.way.maker, reason, kind, is_wrong=True, is_resizer=is_resizer)
         return replace(instead, way=Way(why="not trusted", doubt=doubt))

@@ -107,7 +107,7 @@ class Crew:
     Parameters
     ----------
     n_workers : int
-        How many.
+        How many, at first.
     module : str
         Whose function ``serve`` they run, with the descriptor of their pipe and ``descriptors``.
     descriptors : sequence of int
@@ -124,8 +124,7 @@ class Crew:
     def __enter__(self) -> Self:
         try:
             for _ in range(self._n_workers):
-                self.workers.append(self._start())
-                self._greet(self.workers[-1], self._greeting)
+                self.add()
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -146,6 +145,12 @@ class Crew:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+
+    def add(self) -> Worker:
+        """Start another worker, and return it."""
+        self.workers.append(self._start())
+        self._greet(self.workers[-1], self._greeting)
+        return self.workers[-1]
 
     def replace(self, worker: Worker, greeting: Any) -> Worker:
         """Start another worker in the place of one that is dead, and return it."""

@@ -1,8 +1,9 @@
-"""Is there a GPU that decodes JPEGs, and makes Pillow's pixels of a picture? Found out by trying."""
+"""Is there a GPU that makes Pillow's pixels of a picture, and does it decode JPEGs? Found out by trying."""
 
 from __future__ import annotations
 
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -10,15 +11,20 @@ from PIL import Image
 from featcache.encoders.loading import is_cuda, resolve_device
 from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
-from featcache.extraction.preparing.card import Card, Resizer
+from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_tools import BatchDecoder, Resizer
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.pictures.jpeg_kind import read_jpeg_header
 from featcache.pictures.nvjpeg_library import NvjpegError, find_nvjpeg, nvjpeg_advice
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["CardMissing", "check_card", "find_card"]
 
 _DRAWN = (192, 256)
 _KEY = bytes(32)
+_BY_CPU = "the GPU resizes pictures that the CPU decodes"
 
 
 class CardMissing(FeatcacheError):
@@ -32,7 +38,7 @@ class CardMissing(FeatcacheError):
 
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(f"--decoder card: {reason}; {advice or 'use --decoder auto'}")
-        self.hint = f"the GPU does not decode pictures: {reason}" + (f"; {advice}" if advice else "")
+        self.hint = f"the GPU does not prepare pictures: {reason}" + (f"; {advice}" if advice else "")
 
 
 def check_card(recipe: Recipe, options: ExtractOptions) -> None:
@@ -52,7 +58,7 @@ def check_card(recipe: Recipe, options: ExtractOptions) -> None:
 
 
 def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
-    """Open the card for what it can make of pictures.
+    """Open the card for what it can make of pictures; without an engine for JPEGs it makes that of what a CPU decoded.
 
     Raises
     ------
@@ -60,26 +66,24 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
         If there is none, something that it needs is not installed, or it does not do what it should.
     """
     check_card(recipe, options)
-    if (library := find_nvjpeg()) is None:
-        raise CardMissing("nvJPEG is not installed, or cannot be loaded", nvjpeg_advice())
     try:
-        card = _open_card(recipe, options, library)
+        card = _open_card(recipe, options)
         with card.working():
             reason = _try_out(card)
-    except NvjpegError as error:
-        reason = "this GPU has no engine for JPEGs" if error.is_no_engine else str(error)
     except Exception as error:  # no Triton, no compiler for it, a driver that is too old
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise CardMissing(_line(error)) from error
     if reason:
         raise CardMissing(reason)
     return card
 
 
-def _open_card(recipe: Recipe, options: ExtractOptions, library: str) -> Card:
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def _open_card(recipe: Recipe, options: ExtractOptions) -> Card:
     import torch
 
-    from featcache.pictures.card.decoding import CardDecoder
-    from featcache.pictures.card.nvjpeg import Nvjpeg
     from featcache.pictures.card.resizing import CardResizer
     from featcache.pictures.card.views import CardViews
 
@@ -91,31 +95,59 @@ def _open_card(recipe: Recipe, options: ExtractOptions, library: str) -> Card:
             resizers[number] = CardResizer(preprocessor, device)
     with torch.cuda.device(device):
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        decoder, perturber = CardDecoder(Nvjpeg(library), device), CardViews(device)
-        return Card(recipe, decoder, resizers, perturber=perturber, stream=stream)
+        with torch.cuda.stream(stream):
+            decoder, hint = _find_engine(device)
+        return Card(recipe, decoder, resizers, perturber=CardViews(device), stream=stream, hint=hint)
+
+
+def _find_engine(device: torch.device) -> tuple[BatchDecoder | None, str]:
+    """Return who decodes JPEGs on the current GPU, if somebody does; what to tell if somebody could."""
+    if (library := find_nvjpeg()) is None:
+        reason = "nvJPEG is not installed, or cannot be loaded; if this GPU has an engine for JPEGs (A100, H100, "
+        return None, f"{_BY_CPU}: {reason}H200, B200): {nvjpeg_advice()}"
+    from featcache.pictures.card.decoding import CardDecoder
+    from featcache.pictures.card.nvjpeg import Nvjpeg
+
+    try:
+        decoder = CardDecoder(Nvjpeg(library), device)
+        reason = _try_engine(decoder)
+    except NvjpegError as error:
+        if error.is_no_engine:
+            return None, ""
+        reason = str(error)
+    except Exception as error:  # as above
+        reason = _line(error)
+    return (None, f"{_BY_CPU}: {reason}") if reason else (decoder, "")
+
+
+def _draw() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (*_DRAWN, 3), dtype=np.uint8))
+
+
+def _try_engine(decoder: BatchDecoder) -> str:
+    """Have an engine decode a drawn picture; return what is wrong."""
+    file = BytesIO()
+    _draw().save(file, "JPEG", quality=90)
+    header = read_jpeg_header(data := file.getvalue())
+    assert header is not None
+    (picture,) = decoder.decode([data], [header])
+    if picture is None:
+        return "its engine takes no plain JPEG"
+    with Image.open(file) as opened:
+        is_same = np.array_equal(picture.cpu().numpy(), np.asarray(opened.convert("RGB")))
+    return "" if is_same else "the pixels of its engine are not Pillow's"
 
 
 def _try_out(card: Card) -> str:
     """Have the card make all that it is for of a drawn picture; return what is wrong."""
     if not card.resizers:
         return "no encoder resizes as Pillow does"
-    levels = np.random.default_rng(0).integers(0, 256, (*_DRAWN, 3), dtype=np.uint8)
-    file = BytesIO()
-    Image.fromarray(levels).save(file, "JPEG", quality=90)
-    data = file.getvalue()
-    header = read_jpeg_header(data)
-    assert header is not None
-    (picture,) = card.decoder.decode([data], [header])
-    if picture is None:
-        return "its engine takes no plain JPEG"
-    with Image.open(file) as opened:
-        expected = opened.convert("RGB")
-    if not np.array_equal(picture.cpu().numpy(), np.asarray(expected)):
-        return "its pixels are not Pillow's"
+    drawn = _draw()
+    (picture,) = card.upload([np.asarray(drawn)])
     for number, resizer in card.resizers.items():
         view, spec = card.recipe.products[number]
         (seen,) = card.under(view, [picture], [_KEY])
         own = None if seen is None else resizer.resize([seen])[0].cpu().numpy()
-        if own is None or not np.array_equal(own, spec.prepare(view.apply(expected, _KEY))):
+        if own is None or not np.array_equal(own, spec.prepare(view.apply(drawn, _KEY))):
             return "its resized pixels are not Pillow's" + ("" if view.is_clean else f" under the view {view}")
     return ""

@@ -1,6 +1,7 @@
-"""What a process does that reads pictures for a GPU: their bytes go into shared memory, few words through a pipe.
+"""What a process does that reads pictures for a GPU, and decodes those that the GPU only resizes.
 
-Here is also what is said to it and by it. It imports no framework, and knows nothing of the card.
+Their bytes, or their pixels, go into shared memory, few words through a pipe. It imports no framework, and knows
+nothing of the card.
 """
 
 from __future__ import annotations
@@ -8,51 +9,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
+
+import numpy as np
 
 from featcache.dataset.sample import ImageFile, ImageSource
-from featcache.extraction.preparing.card_loading import Loaded, load_picture
+from featcache.extraction.preparing.card_loading import Loaded, Pixels, PixelSpace, Refused, load_picture
 from featcache.extraction.preparing.crew import answer
+from featcache.extraction.preparing.load_answer import LoadAnswer
 from featcache.extraction.preparing.slabs import Slab
-from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
+from featcache.pictures.jpeg_kind import JpegKind
 
-__all__ = ["LoadAnswer", "LoadTask", "serve"]
+__all__ = ["LoadTask", "serve"]
 
 
 class LoadTask(NamedTuple):
-    """Some files to read.
+    """Some pictures to read.
 
     Attributes
     ----------
-    slab, start, end : int
-        Where their bytes go, one after another.
-    files : sequence of (str or ImageSource, bytes)
-        Path, or where else it is, and sha256 of each.
-    out : frozenset of JpegKind
-        What the card is known not to do.
+    slab, start, middle, end : int
+        Where their bytes go, one after another, and behind these the pixels of those that are decoded here.
+    files : sequence of (str or ImageSource, bytes, int)
+        Path, or where else it is, and sha256 of each; how many bytes its pixels have, 0 if it is not to be decoded.
+    out : frozenset of JpegKind, or None
+        What the card is known not to decode; None: it decodes nothing.
+    rules : int
+        By which rules pictures become RGB.
     """
 
     slab: int
     start: int
+    middle: int
     end: int
-    files: Sequence[tuple[str | ImageSource, bytes]]
-    out: frozenset[JpegKind]
-
-
-Header: TypeAlias = tuple[int, int, int, int, bool, bool, bool, int]
-"""What a header says in the order of `JpegHeader`, with the number of its kind in the place of that."""
-
-Row: TypeAlias = str | tuple[int, str] | tuple[int, int, int, float, int | None]
-"""Of a file that is none for the card, why, behind the number of its kind if it has one. Of one that is: number of its
-header, start and size in the slab, seconds, and its turn."""
-
-
-class LoadAnswer(NamedTuple):
-    """What became of a task: kinds and headers that its rows have the numbers of, and a row a file."""
-
-    kinds: tuple[JpegKind, ...]
-    headers: tuple[Header, ...]
-    rows: list[Row]
+    files: Sequence[tuple[str | ImageSource, bytes, int]]
+    out: frozenset[JpegKind] | None
+    rules: int
 
 
 def serve(pipe_descriptor: int, *slab_descriptors: int) -> None:
@@ -64,30 +56,20 @@ def serve(pipe_descriptor: int, *slab_descriptors: int) -> None:
 
 
 def _carry_out(task: LoadTask, memory: memoryview) -> LoadAnswer:
-    kinds: dict[JpegKind, int] = {}
-    headers: dict[Header, int] = {}
-    rows: list[Row] = []
-    at = task.start
-    for source, key in task.files:
-        image = ImageFile(source) if isinstance(source, str) else source
-        found = load_picture(image, key, task.out.__contains__)
-        if not isinstance(found, Loaded):
-            rows.append(found.why if found.kind is None else (kinds.setdefault(found.kind, len(kinds)), found.why))
-            continue
-        end = at + len(found.data)
-        if end > task.end:  # it is larger than it was said to be
-            rows.append("")
-            continue
-        memory[at:end] = found.data
-        header = _pack(found.header, kinds)
-        turn = None if found.turn is None else int(found.turn)
-        rows.append((headers.setdefault(header, len(headers)), at, end - at, found.seconds, turn))
-        at = end
-    return LoadAnswer(tuple(kinds), tuple(headers), rows)
-
-
-def _pack(header: JpegHeader, kinds: dict[JpegKind, int]) -> Header:
-    """Return a header as it travels: without the names of its fields, many times as fast."""
-    number = kinds.setdefault(header.kind, len(kinds))
-    size, has = (header.width, header.height), (header.has_exif, header.has_xmp, header.has_icc)
-    return (number, *size, header.restart_interval, *has, header.scan)
+    space = PixelSpace(np.frombuffer(memory, np.uint8)[task.middle : task.end], task.rules)
+    is_out = None if task.out is None else task.out.__contains__
+    told, at = LoadAnswer(), task.start
+    for source, key, n_bytes in task.files:
+        image, pixels_at = ImageFile(source) if isinstance(source, str) else source, task.middle + space.n_taken
+        found = load_picture(image, key, is_out, space=space, n_bytes=n_bytes)
+        if isinstance(found, Loaded):
+            end = at + len(found.data)
+            if end > task.middle:  # it is larger than it was said to be
+                told.add(Refused(""))
+                continue
+            memory[at:end] = found.data
+            told.add(found, at)
+            at = end
+        else:
+            told.add(found, pixels_at if isinstance(found, Pixels) else 0)
+    return told

@@ -1,4 +1,4 @@
-"""Who reads pictures for a GPU, many at once: processes where there are some, threads of this one what is left."""
+"""Who reads pictures for a GPU, and decodes what it does not: processes, or threads of this one, many at once."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from PIL.Image import Transpose
+import numpy as np
 
 from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile
 from featcache.extraction.preparing import load_worker
 from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_loading import Loaded
+from featcache.extraction.preparing.card_loading import Found, PixelSpace
+from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.crew import Crew, Worker, WorkerDeath
-from featcache.extraction.preparing.load_worker import LoadAnswer, LoadTask
+from featcache.extraction.preparing.load_answer import LoadAnswer
+from featcache.extraction.preparing.load_worker import LoadTask
 from featcache.extraction.preparing.recipe import Reading
 from featcache.extraction.preparing.slabs import Slab
 from featcache.extraction.preparing.slots import shared_file
 from featcache.pictures.checked_decoder import Doubt
-from featcache.pictures.jpeg_kind import JpegHeader, JpegKind
+from featcache.pictures.jpeg_kind import JpegKind
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["Load", "Loaders"]
 
-_TASKS_A_LOAD = 4
+_LEAST_TASKS = 4  # a load
+_TASKS_A_PROCESS = 2  # of all loads
 _MOST_BYTES = 64 << 20  # of a file that is brought through shared memory
 _DOING = "read pictures"
 _LOST = "reader ended"
@@ -42,7 +45,7 @@ class Load:
     ----------
     readings : sequence of Reading
         Which.
-    found : list of Loaded or str
+    found : list of (Loaded, Pixels or str)
         Each, or why it is for the CPU; complete when ``done`` is.
     slab : int or None
         Whose memory they have; None: that of this process.
@@ -55,21 +58,22 @@ class Load:
     """
 
     readings: Sequence[Reading]
-    found: list[Loaded | str]
+    found: list[Found]
     slab: int | None = None
     memory: memoryview = field(default_factory=lambda: memoryview(b""))
     n_parts: int = 0
-    here: list[tuple[Sequence[int], Future[list[Loaded | str]]]] = field(default_factory=list)
-    done: Future[list[Loaded | str]] = field(default_factory=Future)
+    here: list[tuple[Sequence[int], Future[list[Found]]]] = field(default_factory=list)
+    done: Future[list[Found]] = field(default_factory=Future)
 
 
 @dataclass(eq=False, frozen=True)
 class _Part:
-    """What one process reads of a load at once: its files from ``start`` to ``end`` in the slab."""
+    """What one process reads of a load at once: into the slab from ``start``, pixels from ``middle`` to ``end``."""
 
     load: Load
     places: Sequence[int]
     start: int
+    middle: int
     end: int
 
     @property
@@ -87,6 +91,8 @@ class Loaders:
     ----------
     card : Card
         Says what it does not take, and is told if a process ends.
+    share : Share
+        What is decoded here.
     n_threads : int
         Pictures that threads of this process read at once.
     n_processes : int
@@ -95,8 +101,11 @@ class Loaders:
         Loads that have shared memory at a time.
     """
 
-    def __init__(self, card: Card, *, n_threads: int, n_processes: int, n_loads: int) -> None:
-        self._card = card
+    def __init__(self, card: Card, share: Share, *, n_threads: int, n_processes: int, n_loads: int) -> None:
+        self._card, self._share = card, share
+        # Where a process decodes, it is to have more to do before the card has a window.
+        n_tasks = 0 if card.decoder else -(-_TASKS_A_PROCESS * n_processes // n_loads)
+        self._n_tasks = max(_LEAST_TASKS, n_tasks)
         self._n_threads = n_threads
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="read")
         # All talk with the processes is this thread's.
@@ -150,11 +159,13 @@ class Loaders:
     def _divide(self, load: Load, places: Sequence[int]) -> None:
         """Cut what processes read into tasks, and give each its place in a slab."""
         load.slab = self._free.popleft()
-        parts, start, size = [], 0, -(-len(places) // _TASKS_A_LOAD)
+        parts, start, size = [], 0, -(-len(places) // self._n_tasks)
         for first in range(0, len(places), size):
             own = places[first : first + size]
-            end = start + sum([load.readings[place].file_bytes for place in own])
-            parts.append(_Part(load, own, start, end))
+            readings = [load.readings[place] for place in own]
+            middle = start + sum([reading.file_bytes for reading in readings])
+            end = middle + self._share.space_for(readings, self._n_tasks)
+            parts.append(_Part(load, own, start, middle, end))
             start = end
         load.memory = self._slabs[load.slab].up_to(start).toreadonly()
         load.n_parts = len(parts)
@@ -167,15 +178,17 @@ class Loaders:
             chosen = [load.readings[place] for place in own]
             load.here.append((own, self._threads.submit(self._load_all, chosen)))
 
-    def _load_all(self, readings: Sequence[Reading]) -> list[Loaded | str]:
-        found: list[Loaded | str] = []
+    def _load_all(self, readings: Sequence[Reading]) -> list[Found]:
+        n_bytes = self._share.space_for(readings, self._n_threads)
+        space = PixelSpace(np.empty(n_bytes, np.uint8), self._card.recipe.decode_rules)
+        found: list[Found] = []
         for reading in readings:
             if self._is_closed:
                 raise CancelledError
-            found.append(self._card.load(reading))
+            found.append(self._card.load(reading, space, self._share.pixel_bytes(reading)))
         return found
 
-    def _finish(self, load: Load) -> list[Loaded | str]:
+    def _finish(self, load: Load) -> list[Found]:
         """Wait for all of a load; what is to be read after it goes on meanwhile."""
         self._send()
         while load.n_parts:
@@ -195,18 +208,27 @@ class Loaders:
                 return
             part = self._waiting.popleft()
             worker.orders.append(part)
-            files = [
-                (image.path if isinstance(image := reading.image, ImageFile) else image, reading.key)
-                for reading in part.readings
-            ]
-            assert part.load.slab is not None
             try:
-                worker.send(LoadTask(part.load.slab, part.start, part.end, files, self._out), _DOING)
+                worker.send(self._task(part), _DOING)
             except WorkerDeath as death:
                 self._lose(worker, death)
         while self._waiting:
             part = self._waiting.popleft()
             self._note(part, self._load_all(part.readings))
+
+    def _task(self, part: _Part) -> LoadTask:
+        assert part.load.slab is not None
+        files = [
+            (
+                image.path if isinstance(image := reading.image, ImageFile) else image,
+                reading.key,
+                self._share.pixel_bytes(reading),
+            )
+            for reading in part.readings
+        ]
+        out = self._out if self._card.decoder else None
+        rules = self._card.recipe.decode_rules
+        return LoadTask(part.load.slab, part.start, part.middle, part.end, files, out, rules)
 
     def _receive(self, worker: Worker) -> None:
         try:
@@ -215,25 +237,10 @@ class Loaders:
             self._lose(worker, death)
             return
         part: _Part = worker.orders.popleft()
-        whys = [self._card.why_not(kind) for kind in answer.kinds]
-        self._out = self._out.union(kind for kind, why in zip(answer.kinds, whys, strict=True) if why)
-        kinds = [self._kinds.setdefault(kind, kind) for kind in answer.kinds]
-        headers = [(JpegHeader(kinds[each[0]], *each[1:]), whys[each[0]]) for each in answer.headers]
-        memory, found = part.load.memory, list[Loaded | str]()
-        for row in answer.rows:
-            if isinstance(row, str):
-                found.append(row)
-            elif len(row) == 2:
-                number, why = row
-                found.append(whys[number] or why)
-            else:
-                number, start, size, seconds, turn = row
-                header, why = headers[number]
-                upright = None if turn is None else Transpose(turn)
-                found.append(why or Loaded(memory[start : start + size], header, upright, seconds))
-        self._note(part, found)
+        self._out |= {kind for kind in answer.kinds if self._card.why_not(kind)}
+        self._note(part, answer.unpack(part.load.memory, self._card.why_not, self._kinds))
 
-    def _note(self, part: _Part, found: Sequence[Loaded | str]) -> None:
+    def _note(self, part: _Part, found: Sequence[Found]) -> None:
         for place, each in zip(part.places, found, strict=True):
             part.load.found[place] = each
         part.load.n_parts -= 1

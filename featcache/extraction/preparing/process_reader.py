@@ -44,14 +44,18 @@ class ProcessReader:
     recipe : Recipe
         What can be made of a picture. Its encoders travel to the workers: they must be importable there.
     n_processes : int
-        How many.
+        How many at most.
     n_ahead : int
         Pictures that may be in work or wait for their use, as far as 256 MB hold them.
     memory : int
         Bytes that pictures may take while they are prepared.
+    n_first : int, optional
+        How many to begin with: another is started when there is work, and all have enough. Default: all.
     """
 
-    def __init__(self, recipe: Recipe, *, n_processes: int, n_ahead: int, memory: int) -> None:
+    def __init__(
+        self, recipe: Recipe, *, n_processes: int, n_ahead: int, memory: int, n_first: int | None = None
+    ) -> None:
         layout = SlotLayout.of(recipe.shapes())
         n_slots = max(2 * n_processes, min(n_ahead, _RING_BYTES // layout.n_bytes))
         self.recipe = recipe
@@ -72,7 +76,9 @@ class ProcessReader:
         self._file = shared_file(n_slots * layout.n_bytes)
         self._slots = Slots(self._file, layout, n_slots)
         self._greeting = Greeting(recipe, self._budget, layout, n_slots)
-        self._crew = Crew(n_processes, picture_worker.__name__, descriptors=(self._file,), greeting=self._greeting)
+        self._crew = Crew(
+            n_first or n_processes, picture_worker.__name__, descriptors=(self._file,), greeting=self._greeting
+        )
 
     def __str__(self) -> str:
         n = self._budget.n_workers
@@ -126,6 +132,9 @@ class ProcessReader:
             yield worker
             if not self._waiting:
                 return
+        is_short = not idle and self._fetched and self._free and not self._waiting
+        if is_short and len(self._crew.workers) < self._budget.n_workers:
+            yield self._crew.add()
 
     def _give(self, worker: Worker, readings: Iterator[Reading | None]) -> bool:
         """Send a task to a worker; what there is no memory for, if this worker does it, waits."""
@@ -189,7 +198,7 @@ class ProcessReader:
                 continue
             for answer in found:
                 worker.orders.popleft()
-                if answer.way and answer.way.doubt and answer.way.doubt.kind:
+                if answer.way and answer.way.doubt and isinstance(answer.way.doubt.kind, JpegKind):
                     self._distrusted |= {answer.way.doubt.kind}
             answers += found
         return answers

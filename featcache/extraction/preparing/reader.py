@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from featcache.encoders.loading import is_cuda
 from featcache.extraction.options import ExtractOptions
+from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.find_card import CardMissing, find_card
 from featcache.extraction.preparing.process_reader import ProcessReader
@@ -21,9 +22,9 @@ __all__ = ["Reader", "open_reader"]
 
 _AHEAD_A_WORKER = 4
 _AHEAD = 64
-_LEAST_FOR_CARD = 64
-"""Pictures for which a GPU is opened: that may compile kernels, which takes seconds."""
-_MOST_LOADERS = 12  # as many tasks as three windows are
+_LEAST_FOR_CARD = 2000
+"""Inputs of encoders for which a GPU is opened: that may compile kernels, which takes seconds."""
+_MOST_READERS = 12  # where the card decodes: as many tasks as three windows are
 
 
 class Reader(Protocol):
@@ -41,7 +42,7 @@ class Reader(Protocol):
 
     @property
     def hint(self) -> str:
-        """Why a GPU that could decode does not, and what to do; empty if none could, or one does."""
+        """Why a GPU does less than it could, and what to do; empty if there is nothing to do."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -62,33 +63,45 @@ class Reader(Protocol):
 def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Reader:
     """Make those who prepare ``n_contents`` pictures; a context that leaves nobody at its end.
 
-    On a GPU that can, it prepares what it takes, and they the rest.
+    A GPU that can prepares what it takes, and they the rest.
 
     Raises
     ------
     CardMissing
         If the card is asked for, and cannot.
     """
-    others = _open_others(recipe, options, n_contents)
-    is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_contents >= _LEAST_FOR_CARD
-    is_wanted = options.decoder == "card" or is_worth_it
-    if not is_wanted:
-        return others
     try:
-        card, n_loaders = find_card(recipe, options), min(_MOST_LOADERS, options.processes_for(n_contents))
-        return CardReader(card, others, n_threads=options.threads, n_processes=n_loaders)
+        card, hint = _find_card(recipe, options, n_contents), ""
     except CardMissing as missing:
         if options.decoder == "card":
             raise
-        others.hint = missing.hint
-        return others
-
-
-def _open_others(recipe: Recipe, options: ExtractOptions, n_contents: int) -> ThreadReader | ProcessReader:
+        card, hint = None, missing.hint
     n, memory = options.processes_for(n_contents), options.picture_bytes
+    if card is None:
+        others = _open_others(recipe, options, n, n_first=n, memory=memory)
+        others.hint = hint
+        return others
+    # Where the card has a part in all, the others have little to do, and the loaders the more where they decode.
+    n_first = 1 if len(card.resizers) == len(recipe.products) else n
+    others = _open_others(recipe, options, n, n_first=n_first, memory=memory // 2)
+    n_loaders = min(_MOST_READERS, n) if card.decoder else n
+    return CardReader(card, others, n_threads=options.threads, n_processes=n_loaders, memory=memory)
+
+
+def _find_card(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Card | None:
+    """Return the card, if it is asked for or worth it."""
+    n_inputs = n_contents * len(recipe.products)
+    is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_inputs >= _LEAST_FOR_CARD
+    return find_card(recipe, options) if options.decoder == "card" or is_worth_it else None
+
+
+def _open_others(
+    recipe: Recipe, options: ExtractOptions, n: int, *, n_first: int, memory: int
+) -> ThreadReader | ProcessReader:
     # Not beside forwards on the same cores, unless it is asked for: threads share what those leave.
     if n and (options.processes or is_cuda(options.device)) and _is_portable(recipe):
-        return ProcessReader(recipe, n_processes=n, n_ahead=2 * _AHEAD_A_WORKER * n + 2 * _AHEAD, memory=memory)
+        n_ahead = 2 * _AHEAD_A_WORKER * n + 2 * _AHEAD
+        return ProcessReader(recipe, n_processes=n, n_first=n_first, n_ahead=n_ahead, memory=memory)
     n_ahead = _AHEAD_A_WORKER * options.threads + _AHEAD
     return ThreadReader(recipe, n_threads=options.threads, n_ahead=n_ahead, memory=memory)
 

@@ -126,7 +126,7 @@ class Recipe:
             image = samples.image(row)
             assert image is not None
             n_bytes = self.footprint.n_bytes(n, format, file_bytes)
-            yield Reading(group, row, image, key, products, n_bytes, row in sampled, file_bytes)
+            yield Reading(group, row, image, key, products, n_bytes, row in sampled, file_bytes, n, format)
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each product, found out with a blank picture."""
@@ -156,6 +156,10 @@ class Reading:
         Whether it is decoded by Pillow too, where another decoder takes it.
     file_bytes : int
         Size of its file; 0 if unknown.
+    n_pixels : int
+        Width × height, as its header says; 0 if unknown.
+    format : str
+        Pillow's name of its format; empty if unknown.
     by_pillow : bool
         Whether Pillow alone decodes it: what it makes is compared with what another decoder made elsewhere.
     """
@@ -168,6 +172,8 @@ class Reading:
     n_bytes: int
     is_sample: bool = False
     file_bytes: int = 0
+    n_pixels: int = 0
+    format: str = ""
     by_pillow: bool = False
 
 

@@ -40,7 +40,7 @@ def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading 
     """
     table = _table(cache, name)
     requests = read_requests(cache, name) if table is None else ()
-    found = {Reading(r.rules, r.labels, r.columns, r.root) for r in (requests if table is None else (table,))}
+    found = {Reading(r.rules, r.labels, r.columns, r.root, r.splits) for r in (requests if table is None else (table,))}
     if len({(reading.rules, reading.labels) for reading in found}) > 1 and not is_stated:
         stated = " and ".join(sorted(repr(reading.labels or "auto") for reading in found))
         raise FeatcacheError(

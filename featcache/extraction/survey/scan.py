@@ -113,6 +113,7 @@ def scan(
         labels=manifest.reading.labels,
         columns=manifest.reading.columns,
         root=manifest.reading.root,
+        splits=manifest.reading.splits,
         row_origin=samples.origin if samples.origin.is_filled.any() else None,
     )
     if not (manifest.is_loose or samples.split_code.any()):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import triton
 from PIL.Image import Resampling
 from torch import Tensor
 
@@ -25,6 +26,9 @@ class CardResizer:
     device : torch.device
         Where the pictures are. On a CPU Triton has to interpret (``TRITON_INTERPRET=1``).
     """
+
+    name = "triton"
+    version: str = triton.__version__
 
     def __init__(self, preprocessor: Preprocessor, device: torch.device) -> None:
         if not self.takes(preprocessor):

@@ -195,7 +195,7 @@ def test_a_project_file_gives_defaults_and_refuses_what_it_does_not_know(tmp_pat
     file.write_text('data = "m.csv"\ncache = "c"\nimage_model = "none"\n')
     assert load_project(tmp_path) == Project(data="m.csv", cache=Path("c"), image_model="none")
     for text, message in (
-        ('cashe = "x"', "key 'cashe' is unknown, expected one of data, labels, column, root, cache, "),
+        ('cashe = "x"', "key 'cashe' is unknown, expected one of data, labels, column, splits, root, cache, "),
         ("cache = 3", "cache is 3, expected a text"),
         ("cache = ", "cannot be read"),
     ):

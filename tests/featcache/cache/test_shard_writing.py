@@ -22,7 +22,7 @@ from featcache.errors import ShardError
 from factories import SMALL_HEADER, small_rows, write_small_shard
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(1, 40), d=st.integers(1, 9), dtype=st.sampled_from(["float16", "float32"]))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, n: int, d: int, dtype: str) -> None:
     path = tmp_path_factory.mktemp("s") / "x.h5"
@@ -70,7 +70,7 @@ def test_rows_are_contiguous_and_aligned_for_memory_maps(tmp_path: Path) -> None
         assert block.offset % 64 == 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(rows=st.lists(st.integers(0, 6), min_size=1, max_size=7, unique=True))
 def test_copied_rows_are_the_very_bytes_of_the_original(
     tmp_path_factory: pytest.TempPathFactory, rows: list[int]

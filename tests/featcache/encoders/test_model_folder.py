@@ -6,11 +6,14 @@ import hashlib
 import json
 import logging
 import re
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -166,12 +169,33 @@ def test_a_hub_that_does_not_answer_is_one_warning_and_the_cause(
             client.warning(said)
         raise LocalEntryNotFoundError("not in the cache") from ConnectionError("no name")
 
+    monkeypatch.setattr("featcache.files.hub._why_nothing_answers", lambda endpoint: "")
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(ModelError, match="could not be fetched from the hub: no name; a local folder works without"):
         resolve_model("org/name")
     client.removeHandler(handler)
     said = "the model hub does not answer: trying again for half a minute\nRate limited. Waiting 9s\n"
     assert capsys.readouterr().out == said and not client.filters
+
+
+def test_where_nothing_answers_it_is_told_soon_and_what_is_here_is_taken(
+    hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    here = write_model(tmp_path / "hub-cache" / "models--org--name" / "snapshots" / COMMIT)
+    asked = list[str]()
+    monkeypatch.setattr("featcache.files.hub.urlsplit", lambda url: asked.append(url) or urlsplit(url))
+    monkeypatch.setattr("featcache.files.hub.getproxies", dict)
+    monkeypatch.setattr("featcache.files.hub._WAITS", (0.0,))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        started = time.monotonic()
+        assert fetch(f"org/name@{COMMIT}", tmp_path, monkeypatch).path == here and len(asked) == 1
+        with pytest.raises(ModelError, match=r"not be fetched from the hub: nothing answers at 127\.0\.0\.1:\d+ \("):
+            resolve_model(f"org/other@{COMMIT}")
+    assert time.monotonic() - started < 10
 
 
 def test_only_the_weights_of_a_variant_are_fetched(

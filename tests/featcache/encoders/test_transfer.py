@@ -40,6 +40,8 @@ def test_memory_of_rows_is_not_used_again_before_they_were_read(is_told: bool, m
     with torch.cuda.stream(others):
         window = torch.full(shape, 1, dtype=torch.uint8, device="cuda")
     others.synchronize()
+    send_stacked(list(window.unbind()), 64, "cuda")  # a kernel that is loaded by its first use may wait for all others
+    torch.cuda.synchronize()
     address = window.data_ptr()
     torch.cuda._sleep(1 << 30)  # the forward before
     found = send_stacked(list(window.unbind()), 64, "cuda")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from featcache.errors import FeatcacheError
 from featcache.extraction.encoding.loaded import LoadedEncoder, probe_rows
 from featcache.extraction.fleet import extract_on, visible_gpus
 from featcache.extraction.partition import Partition
+from featcache.extraction.preparing import find_card
 from featcache.extraction.run import ExtractOptions, extract
 from featcache.pictures.nvjpeg_library import find_nvjpeg
 from featcache.store.opening import open_store
@@ -217,6 +219,33 @@ def test_an_extraction_whose_pictures_the_gpu_prepared_stores_what_one_by_pillow
         (ways,) = (each.ways for each in result.passes)
     assert ways["nvjpeg"] > 20
     np.testing.assert_array_equal(found["card"], found["pillow"])
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_an_extraction_whose_pictures_the_gpu_only_resized_stores_what_one_by_pillow_does(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
+) -> None:
+    monkeypatch.setattr(find_card, "find_nvjpeg", lambda: None)
+    path, rng = write_dataset(tmp_path / "d", n_captions=24), np.random.default_rng(0)
+    for number, file in enumerate(sorted((tmp_path / "d").glob("*.png"))):
+        levels = rng.integers(0, 256, (int(rng.integers(30, 300)), int(rng.integers(30, 300)), 3), dtype=np.uint8)
+        Image.fromarray(levels).save(file, ("JPEG", "PNG", "WEBP")[number % 3])
+    found = {}
+    for decoder in ("pillow", "card"):
+        cache, own = make_cache(tmp_path / decoder), ExtractOptions(device="cuda", batch_size=8, decoder=decoder)
+        spec, views = image_spec(models, "clip-full"), "clean,crop:0.8+hflip,blur:1"
+        result = extract(
+            read_manifest(path), cache, [spec], views=views, options=replace(own, processes=processes, workers=2)
+        )
+        assert result.n_failed == 0 and not any(each.doubts for each in result.passes)
+        store, found[decoder] = open_store(cache.path), {}
+        for view in views.split(","):
+            chosen = {"image": store.select("image", outputs="pooled,projected", view=view)}
+            found[decoder][view] = store.arrays(selections=chosen).features["image"]
+        (ways,) = (each.ways for each in result.passes)
+    assert ways == {"pillow+triton": 72}
+    for view, vectors in found["pillow"].items():
+        np.testing.assert_array_equal(found["card"][view], vectors)
 
 
 def test_parts_and_processes_on_gpus_store_what_one_does(

@@ -344,7 +344,7 @@ def check_decodes_or_is_refused(data: bytes) -> None:
         image.tobytes()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(which=st.integers(0, 99), seed=st.integers(0, 2**32), flips=st.integers(1, 8), cut=st.booleans())
 def test_damaged_files_decode_or_are_refused(seeds: list[bytes], which: int, seed: int, flips: int, cut: bool) -> None:
     rng = random.Random(seed)
@@ -356,7 +356,7 @@ def test_damaged_files_decode_or_are_refused(seeds: list[bytes], which: int, see
     check_decodes_or_is_refused(bytes(data[: rng.randrange(len(data))] if cut else data))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\x00", b"BM", b"P6", b"RIFF"]),
        st.binary(max_size=300))  # fmt: skip
 def test_random_bytes_decode_or_are_refused(magic: bytes, rest: bytes) -> None:
@@ -426,7 +426,7 @@ def test_other_formats_are_never_scaled(format: str) -> None:
     assert decode_rgb(data, at_least=(1, 1)).tobytes() == decode_rgb(data).tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 200), st.integers(1, 200)).map(lambda s: (s[0] // 4 * 4 or 1, s[1] // 2 * 2 or 1)),
     at_least=st.tuples(st.integers(1, 200), st.integers(1, 200)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -96,7 +97,7 @@ def test_simplejpeg_leaves_other_kinds_alone(name: str) -> None:
     assert header is not None and not SimpleJpeg().takes(header.kind)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_damaged_pictures_are_what_pillow_makes_of_them(simplejpeg: Any, data: st.DataObject) -> None:
     whole = by_pillow(picture((48, 40)), **data.draw(st.sampled_from([{}, {"restart_marker_blocks": 2}])))
@@ -122,7 +123,13 @@ def test_without_a_faster_decoder_pillow_is_alone(monkeypatch: pytest.MonkeyPatc
     assert find_decoder("auto") is None and find_decoder("pillow") is None
 
 
-def test_a_decoder_on_a_gpu_that_is_not_there_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "find_nvjpeg", lambda: None)
-    with pytest.raises(FeatcacheError, match=r"--decoder card needs nvJPEG: .*--decoder auto"):
+@pytest.mark.parametrize(
+    ("triton", "lacking"), [(None, "Triton: pip install triton"), ("there", "an NVIDIA GPU, torch finds none")]
+)
+def test_a_gpu_that_is_not_there_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, triton: str | None, lacking: str
+) -> None:
+    monkeypatch.setattr(decoders, "find_spec", lambda _: triton)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(FeatcacheError, match=f"--decoder card needs {lacking}.*--decoder auto"):
         find_decoder("card")

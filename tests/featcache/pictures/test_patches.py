@@ -44,7 +44,7 @@ def test_patches_equal_the_reference_on_nasty_sizes(name: str, shape: tuple[int,
     check(name, picture(*shape))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), seed=st.integers(0, 99))
 def test_patches_equal_the_reference(height: int, width: int, seed: int) -> None:
     check("small", picture(height, width, seed))

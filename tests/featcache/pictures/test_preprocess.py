@@ -127,7 +127,7 @@ def test_pixels_equal_the_reference_on_nasty_sizes(name: str) -> None:
         check_against_reference((CONFIGS | LATER)[name], picture(height, width))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(sorted(CONFIGS)),
     short=st.integers(1, 60),
@@ -165,7 +165,7 @@ def test_known_models_have_the_class_that_transformers_gives_them() -> None:
             assert IMAGE_PROCESSOR_MAPPING_NAMES[model_type]["pil"] == f"{name}Pil"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), seed=st.integers(0, 9))
 def test_pixels_of_dinov3_are_within_one_level_of_what_is_not_rounded(height: int, width: int, seed: int) -> None:
     import torch
@@ -305,7 +305,7 @@ def natural(height: int, width: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.moveaxis(colours, 0, -1).clip(0, 255).astype(np.uint8))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 400), st.integers(1, 400)),
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),

@@ -28,7 +28,7 @@ def check_box(rgb: np.ndarray, size: tuple[int, int], box: tuple[int, int, int, 
     np.testing.assert_array_equal(resize_crop(image, size, box, filter=filter, passes=pass_order()), expected)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(rows=axes(), columns=axes(), filter=st.sampled_from(CLASSIC), seed=st.integers(0, 99), hard=st.booleans())
 @example(rows=(87, 1, 0, 1), columns=(68, 131, 5, 9), filter=Resampling.HAMMING, seed=0, hard=True)
 @example(rows=(40, 37, 30, 7), columns=(21, 20, 0, 20), filter=Resampling.BICUBIC, seed=0, hard=True)

@@ -31,7 +31,7 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray(levels)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(config=CONFIGS, side=SIDES, width=st.integers(4, 150), height=st.integers(4, 150))
 def test_pixels_are_equal_in_every_bit_to_those_of_resize_and_centre_crop(
     config: dict[str, Any], side: int, width: int, height: int

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.cache.folder import Cache, unit_name
@@ -55,7 +55,6 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 
 @given(st.lists(st.integers(0, 219), max_size=60), st.permutations(["pooled", "cls"]), st.integers(1, 2), st.data())
-@settings(deadline=None)
 def test_rows_are_read_as_written_in_any_order(
     shards: ShardSet, wanted: list[int], outputs: list[str], n_outputs: int, data: st.DataObject
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from featcache.store.window import Window
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any),
     width=st.integers(1, 7),

@@ -21,7 +21,7 @@ SPEC = FakeSpec("image")
 SETS = st.frozensets(st.integers(0, 9))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(stored=SETS.filter(bool), failed=SETS, asked=st.frozensets(st.sampled_from(["cls", "layers:10", "layers:9"])))
 def test_every_content_is_stored_or_failed_or_missing_and_counted_once(
     tmp_path_factory: pytest.TempPathFactory, stored: frozenset[int], failed: frozenset[int], asked: frozenset[str]

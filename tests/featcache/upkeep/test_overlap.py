@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.cache.samples import ABSENT, PRESENT, SampleTable
@@ -33,7 +33,6 @@ ROWS = st.lists(st.tuples(st.none() | st.integers(0, 6), st.sampled_from(["train
 
 
 @given(ROWS, ROWS)
-@settings(deadline=None)
 def test_overlaps_are_those_of_plain_sets(one: list[Row], other: list[Row]) -> None:
     def parts(rows: list[Row], splits: set[str]) -> set[int | None]:
         return {content for content, split in rows if split in splits} - {None}

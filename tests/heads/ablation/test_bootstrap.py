@@ -33,7 +33,7 @@ def counts_of(prediction: Prediction, targets: Targets, groups: np.ndarray) -> G
 
 
 @given(st.integers(0, 2**31), st.integers(1, 60))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_weights_of_one_give_the_selection_score(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     prediction, targets = make_rows(rng, n, 0.4)

@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from featcache import FeatureStore
+from featcache import FeatureStore, open_store
 from featcache.cache.samples import write_samples
+from featcache.cache.shard import read_shard
+from featcache.cache.shard_writing import write_shard
 from featcache.errors import FeatcacheError
 from featcache.files.string_column import StringColumn
 from heads.audit.audit import audit
@@ -123,6 +125,20 @@ def test_a_cache_that_knows_little_is_told_what_cannot_be_told(tmp_path: Path) -
         "picture sizes": "known of no row",
     }
     assert call("audit", tmp_path / "cache").startswith("there is nothing by which classes could be told")
+
+
+def test_outputs_of_which_none_is_taken_by_itself_are_told_with_what_to_type(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "cache", modalities=("image",))
+    (path,) = (tmp_path / "cache").glob("features/*/clean/*.h5")
+    shard = read_shard(path)
+    keys, vectors = np.asarray(shard.map(shard.key)), np.asarray(shard.map(shard.outputs["pooled"]))
+    path.unlink()
+    write_shard(path, shard.header, keys, {"cls": vectors, "mean": vectors}, root=store.path)
+    store = open_store(store.path)
+    found = audit(store)
+    assert not found.labels and "--image-outputs: cls, mean" in dict(found.notes)["wrong labels"]
+    assert "not told wrong labels: image encoder" in call("audit", store.path)
+    assert audit(store, choices={"image": {"outputs": "cls"}}).labels
 
 
 def test_vectors_that_were_named_and_are_not_there_are_an_error(leaking: FeatureStore) -> None:

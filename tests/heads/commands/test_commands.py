@@ -400,6 +400,17 @@ def test_an_interrupted_ablation_says_how_to_go_on(
     assert line.startswith(f"heads {' '.join(words)}") and line.count("--out ") == 1
 
 
+def test_an_interrupted_training_says_that_nothing_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("heads.linear.head.LinearHead.fit_rows", interrupted)
+    result = call("train", "--head", "linear", "--fusion", "image", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 130 and result.stdout == ""
+    assert result.stderr.splitlines()[-1] == "interrupted; nothing was stored"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ablate_judges_what_it_holds_out_in_80_columns(tmp_path: Path) -> None:
     words = ("ablate", "--head", "linear", "--fusion", "image,concat", "--no-controls", "--hold-out", "generator")
     text = ok(*words, "--select", "held-out", "--out", tmp_path / "a")

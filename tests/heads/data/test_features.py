@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from heads.data.choices import choose_selections
-from heads.data.features import Features, load_features, load_fit_rows, load_rows
+from heads.data.features import Features
+from heads.data.loading import load_features, load_fit_rows, load_rows
 from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
 from tests.heads.synthetic import GENERATORS, Row, load_fit_features, write_cache

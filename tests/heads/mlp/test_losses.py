@@ -196,7 +196,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda z: joint(z, rows, w), (draw(5, seed, spare=1)["b"],))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(masks, st.sampled_from(list(OBJECTIVES)), st.sampled_from([float("nan"), float("inf"), -1.0, 99.0]))
 def test_targets_outside_a_task_change_nothing(rows: list[tuple[int, int]], name: str, garbage: float) -> None:
     n, objective = len(rows), OBJECTIVES[name]
@@ -214,7 +214,7 @@ def test_targets_outside_a_task_change_nothing(rows: list[tuple[int, int]], name
         assert torch.equal(one, other) and one.isfinite().all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(masks, st.sampled_from(list(OBJECTIVES)))
 def test_logits_outside_a_task_get_no_gradient_even_if_they_are_nan(rows: list[tuple[int, int]], name: str) -> None:
     n, objective = len(rows), OBJECTIVES[name]

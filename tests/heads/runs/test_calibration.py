@@ -18,12 +18,14 @@ from featcache.files.string_column import StringColumn
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_views
 from heads.data.division import SIZE_RULE, divide_validation
-from heads.data.features import load_features, load_fit_rows
+from heads.data.loading import load_features, load_fit_rows
 from heads.errors import HeadsError
 from heads.runs.calibration import Calibration, Request, calibrate_run, save_calibrated, save_fitted
 from heads.runs.calibration_rows import check_fit_rows
-from heads.runs.fitting import build_record, fit_run, parse_config
-from heads.runs.run import PSEUDO_FILE, Run, load_run, save_run
+from heads.runs.fitting import fit_run, parse_config
+from heads.runs.recording import build_record
+from heads.runs.run import Run, load_run, save_run
+from heads.runs.run_files import PSEUDO_FILE
 from heads.verdicts.guarantees import Demand
 from heads.verdicts.points import parse_point
 from tests.heads.synthetic import Row, train_run, write_cache

@@ -13,12 +13,14 @@ from safetensors.numpy import load_file
 
 from featcache import FeatureStore
 from heads.data.choices import choose_views
-from heads.data.features import Features, load_fit_rows
+from heads.data.features import Features
+from heads.data.loading import load_fit_rows
 from heads.data.row_source import StoredRows
 from heads.errors import HeadsError
 from heads.runs.calibration import save_fitted
 from heads.runs.crossfit import CrossFit, cross_fit
-from heads.runs.fitting import FittedRun, build_record, fit_run, parse_config
+from heads.runs.fitting import FittedRun, fit_run, parse_config
+from heads.runs.recording import build_record
 from heads.runs.run import Run, load_run
 from heads.verdicts.guarantees import Demand
 from tests.heads.synthetic import write_cache

@@ -12,7 +12,8 @@ from featcache import FeatureStore, link_rows
 from featcache.synthetic import SyntheticOutput, SyntheticView, write_synthetic
 from heads.data.choices import choose_selections, choose_views
 from heads.data.division import CLASS_RULE, divide_validation
-from heads.data.features import Features, load_features, load_fit_rows
+from heads.data.features import Features
+from heads.data.loading import load_features, load_fit_rows
 from heads.data.row_source import StoredRows
 from heads.errors import HeadsError
 from heads.runs.fitting import FittedRun, fit_run, parse_config

@@ -21,8 +21,9 @@ from heads.data.tasks import default_tasks
 from heads.errors import HeadsError
 from heads.evaluation.scores import evaluate
 from heads.head.protocol import Prediction
-from heads.runs.fitting import build_record, fit_run, parse_config
+from heads.runs.fitting import fit_run, parse_config
 from heads.runs.pseudo_labels import choose_labels, pseudo_label
+from heads.runs.recording import build_record
 from heads.runs.run import Run, load_run, save_run
 from tests.heads.synthetic import GENERATORS, Row, load_fit_features, train_run, write_cache
 

@@ -69,7 +69,7 @@ def test_slices_cover_all_weightings_once_and_each_stays_small(n: int, width: in
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(-3, 3)), max_size=30), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sums_by_group_and_cell_are_those_of_the_rows(rows: list[tuple[int, int, int]], is_count: bool) -> None:
     cells, groups, values = (np.array(column, np.int64) for column in (zip(*rows, strict=True) if rows else ([],) * 3))
     weights = np.random.default_rng(len(rows)).integers(0, 4, (3, 5)).astype(float)

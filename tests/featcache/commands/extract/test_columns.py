@@ -63,6 +63,15 @@ def test_columns_and_a_root_are_named_once_and_remembered(work: Path) -> None:
     assert_is_whole()
 
 
+def test_names_of_splits_are_said_on_the_command_line_or_by_the_project(work: Path) -> None:
+    Path("held.csv").write_text("image,split\nhere/0.png,held\nhere/1.png,train\nhere/2.png,probe\n")
+    call("extract", "held.csv", "--splits", "held=test", "--splits", "probe=valid", *SPECTRAL)
+    assert open_store("cache").samples.split.tolist() == ["test", "train", "valid"]
+    Path("featcache.toml").write_text('data = "held.csv"\nsplits = "held=valid,probe=valid"\n')
+    call("extract", *SPECTRAL)
+    assert open_store("cache").samples.split.tolist() == ["valid", "train", "valid"]
+
+
 def test_a_project_says_it_of_its_data_alone(work: Path) -> None:
     Path("featcache.toml").write_text(
         'data = "photos.json"\ncolumn = "image=file,caption=alt,label_a=is_ai"\nroot = "here"\n'
@@ -94,6 +103,7 @@ def test_what_to_type_is_said_before_anything_is_encoded(work: Path) -> None:
         (("--column", "picture=file"), 1, "expected FIELD=COLUMN, FIELD one of image, caption"),
         (("--column", "image=fil"), 1, "did you mean 'file'?"),
         (("--column", "image=file", "--root", "nowhere"), 1, "expected a folder, found none"),
+        (("--splits", " "), 2, "it is empty"),
         (("--column", "image=file"), 1, "say with --root DIR where the pictures are"),
         ((), 1, "name it with --column image=… or caption=…"),
     ],

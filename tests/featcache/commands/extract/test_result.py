@@ -87,6 +87,10 @@ def test_who_decoded_is_told_with_reasons_and_doubts(tmp_path: Path, capsys: pyt
     ]
     _render_ways(PassResult("image", 9, 9, seconds, {}, "1 thread", {"simplejpeg": 128}))
     assert capsys.readouterr().out == "decoded 128 by simplejpeg\n"
+    ways = {"nvjpeg": 90, "pillow+triton: PNG": 7, "pillow+triton": 2, "pillow": 1}
+    _render_ways(PassResult("image", 9, 9, seconds, {}, "1 thread", ways))
+    told = "decoded 90 by nvjpeg; 9 by pillow and resized on the GPU; 1 by pillow (7 PNG)"
+    assert capsys.readouterr().out.replace("\n", " ").strip() == told
     _render_ways(PassResult("image", 9, 9, seconds, {}, "1 thread", {"pillow": 20}))
     assert capsys.readouterr().out == ""
 
@@ -97,7 +101,7 @@ def test_a_faster_decoder_is_named_where_many_pictures_were_pillows(
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
     _render_ways(PassResult("image", 9, 9, {"forward": 1.0}, {}, "1 thread", {"pillow": 2000}))
     assert "pip install 'featcache[fast]'" in capsys.readouterr().out
-    why = "the GPU does not decode pictures: nvJPEG is not installed"
+    why = "the GPU resizes pictures that the CPU decodes: nvJPEG is not installed"
     for n, told in ((2000, f"decoded 2,000 by simplejpeg\n{why}\n"), (20, "decoded 20 by simplejpeg\n")):
         ways = {"simplejpeg": n}
         _render_ways(PassResult("image", 9, 9, {"forward": 1.0}, {}, "1 thread", ways, hint=why))

@@ -137,7 +137,7 @@ def test_a_column_that_probably_means_something_is_told_with_what_to_type(
 
 
 def test_a_row_of_nothing_is_refused_with_the_column_that_probably_has_it(tmp_path: Path) -> None:
-    hint = r"row 1, .* found neither \('file' is not read: --column image=file if it is the picture\)"
+    hint = r"line 2, .* found neither \('file' is not read: --column image=file if it is the picture\)"
     with pytest.raises(ManifestError, match=hint):
         read(tmp_path, "file,caption\na.jpg,\n")
 
@@ -185,7 +185,7 @@ def test_an_origin_that_is_no_text_is_left_out_with_a_word_unless_it_was_named(t
     text = json.dumps({"caption": "a", "source": {"site": "x"}})
     manifest = read(tmp_path, text, "m.jsonl")
     assert manifest.samples[0].origin is None
-    assert "the origin of rows is not read: m.jsonl, row 1, column 'source': expected text" in manifest.notes[0]
+    assert "the origin of rows is not read: m.jsonl, line 1, column 'source': expected text" in manifest.notes[0]
     with pytest.raises(ManifestError, match="column 'source': expected text"):
         read(tmp_path, text, "m.jsonl", columns="origin=source")
 

@@ -103,13 +103,13 @@ def test_two_columns_of_one_class_are_refused(tmp_path: Path) -> None:
 
 def test_a_wide_row_without_pictures_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "m.csv", [HEADER, [1, "a", *pictures(tmp_path, 1)], [2, "b"] + [""] * 6])
-    with pytest.raises(ManifestError, match=r"m\.csv, row 2, expected a picture"):
+    with pytest.raises(ManifestError, match=r"m\.csv, line 3, expected a picture"):
         Manifest.from_source(path)
 
 
 def test_orphans_of_a_wide_table_name_their_column(tmp_path: Path) -> None:
     path = write(tmp_path, "m.csv", [HEADER, [1, "a", *pictures(tmp_path, 1)[:5], "gone.jpg"]])
-    with pytest.raises(ManifestError, match=r"row 1, column 'midjourney_image': .*'gone\.jpg'"):
+    with pytest.raises(ManifestError, match=r"line 2, column 'midjourney_image': .*'gone\.jpg'"):
         Manifest.from_source(path)
     manifest = Manifest.from_source(path, on_orphan="skip")
     assert (len(manifest.samples), len(manifest.orphans)) == (5, 1)
@@ -117,7 +117,7 @@ def test_orphans_of_a_wide_table_name_their_column(tmp_path: Path) -> None:
 
 def test_repeated_row_ids_are_refused(tmp_path: Path) -> None:
     row = [1, "a", *pictures(tmp_path, 1)]
-    with pytest.raises(ManifestError, match="row 2: sample_id '1-real' is taken by"):
+    with pytest.raises(ManifestError, match="line 3: sample_id '1-real' is taken by"):
         Manifest.from_source(write(tmp_path, "m.csv", [HEADER, row, row]))
 
 
@@ -128,6 +128,7 @@ def test_a_narrow_workbook_is_a_table(tmp_path: Path) -> None:
         ("1", "12", 1, "2.5"),
         ("2", "b", -1, None),
     ]
+    assert [s.where for s in samples] == ["m.xlsx, row 2 of the sheet", "m.xlsx, row 3 of the sheet"]
 
 
 @pytest.mark.parametrize(("cell", "kind"), [("=A1", "a formula"), ("#N/A", "the error '#N/A'")])

@@ -1,5 +1,7 @@
 import pickle
+import socket
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -220,3 +222,29 @@ def test_names_of_classes_are_words_too(tmp_path: Path) -> None:
     assert manifest.generators == ("sdxl",)
     stated = Manifest.from_source(origin, labels="sdxl=real,ai=real,fake=real,nature=ai,real=ai")
     assert [(s.label_a, s.label_b) for s in stated.samples] == [(1, None), (0, "real"), (0, "real")]
+
+
+def test_splits_of_other_names_mean_what_is_stated(tmp_path: Path) -> None:
+    origin = save(datasets.DatasetDict({"train": dataset([b"a"]), "extra": dataset([b"b"])}), tmp_path / "d")
+    assert [s.split for s in Manifest.from_source(origin).samples] == ["train", None]
+    assert [s.split for s in Manifest.from_source(origin, splits="extra=test").samples] == ["train", "test"]
+    with pytest.raises(ManifestError, match="says what 'more' means, found splits 'train'"):
+        Manifest.from_source(origin, splits="more=test")
+
+
+def test_where_the_hub_does_not_answer_it_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        for module, name in ((constants, "ENDPOINT"), (datasets.config, "HF_ENDPOINT")):
+            monkeypatch.setattr(module, name, endpoint)
+        for module in (constants, datasets.config):
+            monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("featcache.files.hub._WAITS", (0.0,))
+        monkeypatch.setattr("featcache.files.hub.getproxies", dict)
+        started = time.monotonic()
+        with pytest.raises(ManifestError, match=r"^hf:org/name cannot be loaded: nothing answers at 127\.0\.0\.1:"):
+            Manifest.from_source("hf:org/name")
+    assert time.monotonic() - started < 10

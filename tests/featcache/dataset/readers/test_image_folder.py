@@ -98,7 +98,7 @@ def test_a_picture_that_is_not_there_is_an_orphan(tmp_path: Path) -> None:
         tmp_path / "train" / "metadata.csv",
         [{"file_name": "1.jpg"}, {"file_name": "../test/2.jpg"}, {"file_name": "3.jpg"}],
     )
-    with pytest.raises(ManifestError, match=r"train/metadata\.csv, row 3, column 'file_name': there is no file"):
+    with pytest.raises(ManifestError, match=r"train/metadata\.csv, line 4, column 'file_name': there is no file"):
         Manifest.from_source(tmp_path)
 
 

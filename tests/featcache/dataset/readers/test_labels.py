@@ -75,7 +75,7 @@ def test_a_generator_and_a_word_for_ai_stand_side_by_side(tmp_path: Path) -> Non
     ],
 )
 def test_columns_that_contradict_each_other_are_refused(columns: dict[str, list[object]], tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"m\.csv, row 1, .*contradicts the (class|generator)"):
+    with pytest.raises(ManifestError, match=r"m\.csv, line 2, .*contradicts the (class|generator)"):
         read(tmp_path, columns)
 
 
@@ -127,7 +127,7 @@ def test_a_statement_about_what_is_nowhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_number_that_was_forgotten_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="row 2, column 'label_a': --labels says what 1 means, and nothing of '0'"):
+    with pytest.raises(ManifestError, match="line 3, column 'label_a': --labels says what 1 means, and nothing of '0'"):
         read(tmp_path, {"label_a": [1, 0]}, labels="1=real")
 
 

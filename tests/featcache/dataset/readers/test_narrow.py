@@ -64,7 +64,9 @@ def test_an_id_that_a_caption_of_another_row_gets_is_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("cell", [[["a"]], [{"raw": "a"}], {"raw": "a"}])
 def test_lists_of_anything_but_text_are_refused(cell: object, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"row 1, column 'caption': expected text or a number, found a (list|dict)"):
+    with pytest.raises(
+        ManifestError, match=r"line 1, column 'caption': expected text or a number, found a (list|dict)"
+    ):
         read(tmp_path, [{"caption": cell}])
 
 
@@ -112,5 +114,5 @@ def test_true_and_false_are_no_classes(column: str, ending: str, tmp_path: Path)
         path.write_text(f"caption,{column}\na,sdxl\nb,True\n")
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ManifestError, match=r"row 2.*(True|unknown label)"):
+    with pytest.raises(ManifestError, match=r"line [23].*(True|unknown label)"):
         Manifest.from_source(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,9 @@ def test_columns_are_joined_by_name_and_paths_begin_in_each_ones_folder() -> Non
     assert joined.header == ("image", "text", "url")
     assert joined.load([0, 1, 2]) == [["a/1.jpg", "/abs/2.jpg"], ["t", None], [None, "u"]]
     assert [joined.where(row) for row in (0, 1)] == ["a/x.csv, row 1", "b.csv, row 1"]
+    lines = replace(part("c.csv", [{"text": "a"}]), rows=[6])
+    named = replace(lines, table=replace(lines.table, row_name=lambda row: f"line {row + 2}"))
+    assert join_tables([named], "/d", TODAY).where(0) == "c.csv, line 8"
     assert [joined.default_id(row) for row in (0, 1)] == ["a/x/row-1", "b/row-1"]
 
 

@@ -1,6 +1,8 @@
 import csv
 import json
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -102,7 +104,7 @@ def test_columns_match_without_case_blanks_and_bom(tmp_path: Path) -> None:
     (sample,) = read(tmp_path, f"{header}\na.jpg,a cat,1,3,VAL,7,g,x\n").samples
     assert sample.image == ImageFile(str(tmp_path / "a.jpg"))
     assert (sample.sample_id, sample.caption, sample.label_a, sample.label_b) == ("7", "a cat", 1, "3")
-    assert (sample.split, sample.group, sample.where) == ("valid", "g", "m.csv, row 1")
+    assert (sample.split, sample.group, sample.where) == ("valid", "g", "m.csv, line 2")
 
 
 def test_two_columns_of_one_meaning_are_refused(tmp_path: Path) -> None:
@@ -138,9 +140,47 @@ def test_null_and_nan_are_missing(tmp_path: Path) -> None:
     assert (sample.label_a, sample.split) == (-1, None)
 
 
+def test_names_of_splits_mean_what_is_stated(tmp_path: Path) -> None:
+    text = "caption,split\na,Held out\nb,probe\nc,val\nd,\n"
+    message = refusal(tmp_path, text)
+    assert message.endswith("nothing: --splits states what it means, such as holdout=test (and 1 more row)")
+    stated = partial(Manifest.from_source, tmp_path / "m.csv")
+    assert [s.split for s in stated(splits="held out=test,probe=Validation").samples] == [
+        "test",
+        "valid",
+        "valid",
+        None,
+    ]
+    assert [s.split for s in stated(splits="held out=test,probe=test,val=train").samples][2] == "train"
+    for splits, reason in (
+        ("held out=tests", "'held out=tests' is not NAME=train, NAME=valid or NAME=test"),
+        ("probe=test,probe=valid", "'probe' means test and valid"),
+        ("prob=test", "says what 'prob' means, found splits 'held out', 'probe', 'val'"),
+    ):
+        with pytest.raises(ManifestError, match=re.escape(reason)):
+            stated(splits=splits)
+    (tmp_path / "m.csv").write_text("caption\na\n")
+    with pytest.raises(ManifestError, match="says what 'x' means, found splits none"):
+        stated(splits="x=test")
+
+
+def test_a_row_is_named_by_the_line_that_it_begins_in(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('caption,"la\nbel_x"\n\n"a\nb\n\nc",1\nd,2\n\ne,3\n')
+    assert [s.where for s in Manifest.from_source(tmp_path / "m.csv").samples] == [
+        f"m.csv, line {n}" for n in (4, 8, 10)
+    ]
+    assert refusal(tmp_path, 'caption,x\n"a\nb",1\nc\n').startswith("m.csv, line 4 has 1 cells, expected 2")
+    assert refusal(tmp_path, 'caption,x\n"a\nb",1\nc,"d" e\n').startswith("m.csv, line 4 is not well-formed")
+    (tmp_path / "m.jsonl").write_text('\n{"caption": "a"}\n\n{"caption": "b"}\n')
+    assert [s.where for s in Manifest.from_source(tmp_path / "m.jsonl").samples] == [
+        "m.jsonl, line 2",
+        "m.jsonl, line 4",
+    ]
+
+
 def test_a_row_of_nothing_is_refused_with_the_count(tmp_path: Path) -> None:
     message = refusal(tmp_path, "id,caption\n1,a\n2,\n3, \n")
-    assert message.startswith("m.csv, row 2, expected an image, a caption or both")
+    assert message.startswith("m.csv, line 3, expected an image, a caption or both")
     assert message.endswith("(and 1 more row)")
 
 
@@ -163,14 +203,14 @@ def test_label_a_takes_numbers_and_names(cell: object, label: int, tmp_path: Pat
 @pytest.mark.parametrize("cell", [-2, 1.5, "1.5", [1], {"a": 1}])
 def test_another_label_is_refused_with_its_place(column: str, cell: object, tmp_path: Path) -> None:
     rows = [{"caption": "a", column: None}, {"caption": "b", column: cell}]
-    with pytest.raises(ManifestError, match=rf"m\.jsonl, row 2, column '{column}': .*expected"):
+    with pytest.raises(ManifestError, match=rf"m\.jsonl, line 2, column '{column}': .*expected"):
         read_objects(tmp_path, *rows)
 
 
 def test_the_first_offender_is_quoted_short_and_the_rest_counted(tmp_path: Path) -> None:
     long = "\x1b[31m" + "x" * 500
     message = refusal(tmp_path, f"caption,label_a\na,1\nb,{long}\nc,2\nd,maybe\n")
-    assert r"row 2, column 'label_a': unknown label '\x1b[31mxxx" in message
+    assert r"line 3, column 'label_a': unknown label '\x1b[31mxxx" in message
     assert message.endswith("(and 2 more rows)")
     assert len(message) < 300
 
@@ -203,7 +243,7 @@ def test_a_generator_column_names_the_integers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("second", ["1,other", "2,alpha", "0,alpha", "2,real"])
 def test_a_generator_column_must_be_one_to_one(second: str, tmp_path: Path) -> None:
     message = refusal(tmp_path, f"caption,label_b,generator\na,1,alpha\nb,{second}\n")
-    assert message.startswith("m.csv, row 2, expected one generator for each label_b")
+    assert message.startswith("m.csv, line 3, expected one generator for each label_b")
 
 
 def test_a_generator_column_alone_is_label_b(tmp_path: Path) -> None:
@@ -212,13 +252,13 @@ def test_a_generator_column_alone_is_label_b(tmp_path: Path) -> None:
 
 
 def test_names_and_numbers_do_not_mix(tmp_path: Path) -> None:
-    assert "row 2, label_b: found the name 'sdxl' among" in refusal(tmp_path, "text,label_b\na,1\nb,sdxl\n")
+    assert "line 3, label_b: found the name 'sdxl' among" in refusal(tmp_path, "text,label_b\na,1\nb,sdxl\n")
 
 
 @pytest.mark.parametrize("pair", ["0,sdxl", "1,real", "0,3", "1,0"])
 def test_contradicting_labels_are_refused(pair: str, tmp_path: Path) -> None:
     message = refusal(tmp_path, f"caption,label_a,label_b\na,,\nb,{pair}\n")
-    assert "row 2, columns 'label_a' and 'label_b'" in message
+    assert "line 3, columns 'label_a' and 'label_b'" in message
     assert "contradicts" in message
 
 
@@ -241,11 +281,11 @@ def test_image_paths_are_ids_if_unique_else_row_numbers_are(tmp_path: Path) -> N
 
 def test_repeated_ids_are_refused_naming_both_rows(tmp_path: Path) -> None:
     message = refusal(tmp_path, "id,caption\ns1,a\ns2,b\ns1,c\n")
-    assert message.startswith("m.csv, row 3: sample_id 's1' is taken by m.csv, row 1")
+    assert message.startswith("m.csv, line 4: sample_id 's1' is taken by m.csv, line 2")
 
 
 def test_an_id_column_has_no_empty_cell(tmp_path: Path) -> None:
-    assert "row 2, column 'id': expected an id" in refusal(tmp_path, "id,caption\n1,a\n,b\n")
+    assert "line 3, column 'id': expected an id" in refusal(tmp_path, "id,caption\n1,a\n,b\n")
 
 
 def test_paths_resolve_against_the_folder_of_the_manifest(tmp_path: Path) -> None:
@@ -262,7 +302,7 @@ def test_a_named_file_that_is_not_there_is_an_orphan(name: str, tmp_path: Path) 
     (tmp_path / "folder").mkdir()
     text = f"image,caption\na.jpg,a\n{name},b\nnone.jpg,c\n"
     message = refusal(tmp_path, text)
-    assert message.startswith("m.csv, row 2, column 'image': ")
+    assert message.startswith("m.csv, line 3, column 'image': ")
     assert "(and 1 more row)" in message
     assert "--on-orphan skip" in message
     manifest = read(tmp_path, text, on_orphan="skip")
@@ -297,17 +337,17 @@ def test_other_encodings_are_refused(encoding: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["a", "a,b,c", 'a,"b\nc'])
 def test_ragged_rows_and_open_quotes_are_refused(row: str, tmp_path: Path) -> None:
-    assert refusal(tmp_path, f"caption,split\nx,\n{row}\n").startswith("m.csv, row 2")
+    assert refusal(tmp_path, f"caption,split\nx,\n{row}\n").startswith("m.csv, line 3")
 
 
 def test_a_cell_over_the_size_limit_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, "caption\nx\n" + "y" * (csv.field_size_limit() + 1) + "\n")
-    assert message.startswith("m.csv, row 2")
+    assert message.startswith("m.csv, line 3")
     assert "field larger than field limit" in message
 
 
 def test_a_nul_in_a_caption_is_refused(tmp_path: Path) -> None:
-    assert r"row 1, column 'caption': expected text without NUL" in refusal(tmp_path, "caption\na\0b\n")
+    assert r"line 2, column 'caption': expected text without NUL" in refusal(tmp_path, "caption\na\0b\n")
 
 
 def test_a_lone_surrogate_is_refused(tmp_path: Path) -> None:

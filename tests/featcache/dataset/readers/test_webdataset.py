@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.dataset.manifest import Manifest
@@ -507,7 +507,6 @@ def test_a_hundred_thousand_empty_members_are_no_trouble(tmp_path: Path) -> None
     assert (len(manifest.samples), len(manifest.broken)) == (1, 101)
 
 
-@settings(deadline=None)
 @given(
     names=st.lists(NAMES, min_size=1, max_size=5),
     data=st.binary(max_size=1500),
@@ -528,7 +527,6 @@ def test_members_are_those_that_the_standard_library_finds(names: list[str], dat
     assert [(m.name.rstrip("/"), m.offset, m.size) for m in members] == expected
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_tar_of_any_bytes_ends_in_samples_or_one_error(data: st.DataObject) -> None:
     whole = (

@@ -253,7 +253,7 @@ def test_one_pixel_is_a_picture_of_one_colour() -> None:
 
 
 @given(st.integers(1, 700), st.integers(1, 700))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_windows_are_native_pixels_from_the_grid_around_the_middle(height: int, width: int) -> None:
     y, x = np.mgrid[:height, :width]
     picture = np.stack([y % 256, x % 256, y // 256 + 16 * (x // 256)], axis=2).astype(np.uint8)

@@ -27,6 +27,15 @@ def test_every_text_is_in_one_batch_and_no_batch_is_too_large(lengths: list[int]
         assert len(batch) == 1 or (len(batch) <= 4 * n_rows and len(batch) * longest <= 32 * n_rows)
 
 
+@given(st.lists(st.integers(1, 512), max_size=300), st.integers(1, 16), st.sets(st.integers(0, 100)))
+def test_batches_that_are_done_leave_the_others_as_they_are(lengths: list[int], n_rows: int, done: set[int]) -> None:
+    batches = token_batches(lengths, n_rows)
+    left = [batch for number, batch in enumerate(batches) if number not in done]
+    rows = np.sort(np.concatenate(left)) if left else np.empty(0, np.int64)
+    again = [rows[batch].tolist() for batch in token_batches([lengths[row] for row in rows], n_rows)]
+    assert again == [batch.tolist() for batch in left]
+
+
 def test_captions_like_those_of_coco_waste_less_than_a_tenth_on_padding() -> None:
     rng = np.random.default_rng(0)
     for n in (500, 4096):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from featcache.extraction.encoding import passes
+from featcache.extraction.encoding import claiming, passes
 from featcache.extraction.encoding.execution import _take_turns
 from featcache.extraction.encoding.passes import IsReady
 from featcache.extraction.encoding.side import Side
@@ -56,7 +56,7 @@ def test_an_encoder_whose_units_others_have_in_hand_is_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, other, refused = Known("image"), Known("image", weights="w1"), list[int]()
-    claim = passes._claim
+    claim = claiming._claim
 
     def refuse(side: Side, unit: WorkUnit, claims: Claims) -> tuple[WorkUnit | None, bool]:
         if side.number == 1 and len(refused) < 3:
@@ -64,7 +64,7 @@ def test_an_encoder_whose_units_others_have_in_hand_is_not_loaded(
             return unit, False
         return claim(side, unit, claims)
 
-    monkeypatch.setattr(passes, "_claim", refuse)
+    monkeypatch.setattr(claiming, "_claim", refuse)
     monkeypatch.setattr(passes, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr("featcache.extraction.encoding.loaded.is_cuda", lambda _: True)
     options = ExtractOptions(device="cpu", batch_size=4, workers=2)

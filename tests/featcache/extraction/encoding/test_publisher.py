@@ -40,6 +40,22 @@ def test_finished_work_does_not_pile_up() -> None:
         blocked.join()
 
 
+def test_what_is_submitted_by_who_is_interrupted_while_waiting_is_carried_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done, gate = list[int](), threading.Event()
+
+    def interrupt() -> None:
+        gate.set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Publisher() as publisher:
+        publisher.submit(gate.wait)  # type: ignore[arg-type]
+        monkeypatch.setattr(publisher._room, "acquire", interrupt)
+        publisher.submit(lambda: done.append(1))
+    assert done == [1]
+
+
 def test_an_error_of_a_task_is_raised_at_the_next_occasion_and_what_waits_is_dropped() -> None:
     done: list[int] = []
 

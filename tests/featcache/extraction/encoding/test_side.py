@@ -196,6 +196,18 @@ def test_what_another_has_in_hand_of_a_unit_is_not_split_off(data: Path, tmp_pat
         assert own.finish(begun).vectors["cls"].shape == (0, 4)
 
 
+def test_of_a_unit_that_is_begun_again_nothing_is_published_when_the_work_ends(data: Path, tmp_path: Path) -> None:
+    cache, spec = tmp_path / "c", PLAIN["text"]
+    own = side.Side(0, plan_of(data, cache, spec), scan(read_manifest(data)).table, make_cache(cache))
+    begun = own.job(own.plan.units[0])
+    begun.add(begun.unit.contents[:2], {"cls": np.ones((2, 4), np.float32)})
+    with own.open_claims(timeout=60) as claims:
+        begun.is_void = True
+        assert not list(own.split_begun(claims))
+        begun.is_void = False
+        assert [len(each.rows) for each in own.split_begun(claims)] == [2]
+
+
 def test_of_two_writers_without_claims_none_loses_rows_to_the_name_of_the_other(data: Path, tmp_path: Path) -> None:
     cache, spec = tmp_path / "c", PLAIN["text"]
     table = scan(read_manifest(data)).table
@@ -272,8 +284,8 @@ def test_who_is_forestalled_under_a_name_tries_others_and_counts_what_is_stored(
 
     monkeypatch.setattr(own, "_write", forestalled)
     with own.open_claims(timeout=60) as claims:
-        own.publish(job.EncodedUnit(unit, unit.contents, {"cls": np.ones((12, 4), np.float32)}, (), {}), claims)
-    assert len(vectors(cache, spec)) == own.result().n_encoded == n_stored
+        told = own.publish(job.EncodedUnit(unit, unit.contents, {"cls": np.ones((12, 4), np.float32)}, (), {}), claims)
+    assert len(vectors(cache, spec)) == own.result().n_encoded == told == n_stored
 
 
 def test_a_claim_that_somebody_deleted_is_taken_again_before_something_is_split_off(
@@ -345,3 +357,14 @@ def test_a_killed_slow_extraction_goes_on_from_what_was_split_off(data: Path, tm
     assert vectors(cache, spec) == vectors(tmp_path / "whole", spec)
     assert [f.sample_id for f in read_failures(Cache.open(cache), spec.fingerprint, "clean")] == ["0-real"]
     assert not list(cache.glob("claims/*/*/*"))
+
+
+def test_a_unit_is_told_with_the_rows_that_are_stored(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = list[Event]()
+    monkeypatch.setattr(side.Side, "_write", lambda own, encoded: False)
+    monkeypatch.setattr(side.Side, "_write_missing", lambda own, encoded: len(encoded.rows) - 1)
+    result = run(data, tmp_path / "c", PLAIN["text"], events=events.append)
+    (told,) = (event.fields for event in events if event.name == "unit")
+    assert told["n_rows"] == result.n_encoded == 11

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featcache.dataset.sample import ImageFile
-from featcache.extraction.preparing.card_loading import Loaded, Refused, _is_ended, load_picture
+from featcache.extraction.preparing.card_loading import Loaded, PixelSpace, Refused, _is_ended, load_picture
 from featcache.pictures.jpeg_kind import JpegKind
 
 AFTER_SCAN = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])")
@@ -25,6 +25,9 @@ OFTEN = st.sampled_from([0xFF, 0xFF, 0x00, 0xD9, 0xD0, 0xD7, 0xCF, 0xD8, 0xDA, 0
 def test_a_scan_ends_where_its_first_marker_says_so(data: bytes, scan: int) -> None:
     found = AFTER_SCAN.search(data, scan)
     assert _is_ended(data, min(scan, len(data))) == (found is not None and found[1] == b"\xd9")
+
+
+NONE = PixelSpace(np.empty(0, np.uint8), 2)
 
 
 def jpeg(size: tuple[int, int]) -> bytes:
@@ -39,7 +42,7 @@ def test_pictures_narrower_than_a_hundredth_are_for_pillow(
 ) -> None:
     path, data = tmp_path / "a.jpg", jpeg(size)
     path.write_bytes(data)
-    found = load_picture(ImageFile(str(path)), hashlib.sha256(data).digest(), lambda _: False)
+    found = load_picture(ImageFile(str(path)), hashlib.sha256(data).digest(), lambda _: False, space=NONE, n_bytes=0)
     assert isinstance(found, Loaded) == is_for_the_card
     if isinstance(found, Refused):
         assert found.why == str(found.kind) == "JPEG baseline 4:2:0"
@@ -54,7 +57,9 @@ def test_kinds_that_are_out_are_told_with_what_they_are(tmp_path: Path) -> None:
         kinds.append(kind)
         return True
 
-    assert load_picture(ImageFile(str(path)), b"", is_out) == Refused("JPEG baseline 4:2:0", kinds[0])
+    assert load_picture(ImageFile(str(path)), b"", is_out, space=NONE, n_bytes=0) == Refused(
+        "JPEG baseline 4:2:0", kinds[0]
+    )
 
 
 @pytest.mark.parametrize("segment", [b"\xff\xee\x00\x08Adobe\0", b"\xff\xe0\x00\x07JFIF\0"])
@@ -64,5 +69,5 @@ def test_what_pillow_does_not_open_is_not_for_the_card(tmp_path: Path, segment: 
     path.write_bytes(data)
     with pytest.raises(OSError, match="cannot identify"):
         Image.open(path)
-    found = load_picture(ImageFile(str(path)), hashlib.sha256(data).digest(), lambda _: False)
+    found = load_picture(ImageFile(str(path)), hashlib.sha256(data).digest(), lambda _: False, space=NONE, n_bytes=0)
     assert isinstance(found, Refused) and found.why == "refused" and found.kind is not None

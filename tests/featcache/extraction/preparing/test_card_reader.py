@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
@@ -21,7 +22,7 @@ from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing import card, card_reader, thread_reader
 from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_loading import Loaded
+from featcache.extraction.preparing.card_loading import Found, Loaded, PixelSpace
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.card_trust import Trust
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading, Recipe, prepare
@@ -78,7 +79,7 @@ def readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Reading]:
 def run(readings: list[Reading], decoder: FakeCardDecoder) -> tuple[list[Prepared], Card]:
     card = Card(RECIPE, decoder, {0: RESIZER})
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
-    with CardReader(card, others, n_threads=2) as reader:
+    with CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
         return list(reader.prepare(iter(readings))), card
 
 
@@ -130,7 +131,7 @@ def test_a_lie_about_a_sample_ends_the_trust_in_its_kind(readings: list[Reading]
 
 def run_on(card: Card, readings: list[Reading]) -> Iterator[Prepared]:
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
-    with CardReader(card, others, n_threads=2) as reader:
+    with CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
         yield from reader.prepare(iter(readings))
 
 
@@ -178,10 +179,15 @@ def test_what_fails_in_pillow_is_no_failure_of_the_card(
     assert decoder.calls == [4] and not card.is_given_up and not card.doubts
 
 
+def load(card: Card, reading: Reading) -> Found:
+    """Read a picture that is not to be decoded."""
+    return card.load(reading, PixelSpace(np.empty(0, np.uint8), 2), 0)
+
+
 def plain_work(readings: list[Reading]) -> list[tuple[Reading, Loaded]]:
     """Return those that a card takes, loaded."""
     loading = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
-    return [(each, loaded) for each in readings if isinstance(loaded := loading.load(each), Loaded)]
+    return [(each, loaded) for each in readings if isinstance(loaded := load(loading, each), Loaded)]
 
 
 @pytest.mark.parametrize("stray", [b"\xff\xc8\xff\xd9", b"\xff\xff\xda", b""])
@@ -189,9 +195,9 @@ def test_files_whose_scan_does_not_end_with_them_are_for_pillow(readings: list[R
     reading, loaded = plain_work(readings)[0]
     path = Path(str(reading.image.path))
     path.write_bytes(loaded.data[:-20] + stray)
-    assert Card(RECIPE, FakeCardDecoder(), {0: RESIZER}).load(reading) == "refused"
+    assert load(Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), reading) == "refused"
     path.write_bytes(loaded.data[:-2] + b"\xff\x00\xff\xd3\xff\xff\xd9" + stray)
-    assert Card(RECIPE, FakeCardDecoder(), {0: RESIZER}).load(reading) == ""
+    assert load(Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), reading) == ""
 
 
 class Lenient(FakeCardDecoder):
@@ -248,7 +254,7 @@ def test_windows_are_as_large_as_their_files_and_what_comes_of_them_allow(
         monkeypatch.setattr(card_reader, name, value)
     decoder, found, n_waiting = FakeCardDecoder(), [], 0
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
-    with CardReader(Card(RECIPE, decoder, {0: RESIZER}), others, n_threads=2) as reader:
+    with CardReader(Card(RECIPE, decoder, {0: RESIZER}), others, n_threads=2, memory=1 << 20) as reader:
         for prepared in reader.prepare(iter([replace(each, file_bytes=file_bytes) for each in readings])):
             n_waiting = max(n_waiting, reader._n_waiting)
             found.append(replace(prepared, reading=replace(prepared.reading, file_bytes=0)))
@@ -256,7 +262,10 @@ def test_windows_are_as_large_as_their_files_and_what_comes_of_them_allow(
     assert max(decoder.calls) == most and n_waiting < (8 if most == 2 else 32)
 
 
-def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Reading]) -> None:
+def test_a_card_that_fails_is_given_up_and_nothing_is_lost(
+    readings: list[Reading], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     found, card = run(readings, FakeCardDecoder(error=RuntimeError("an illegal memory access\nwas encountered")))
     check(found, readings)
     assert card.is_given_up
@@ -264,6 +273,7 @@ def test_a_card_that_fails_is_given_up_and_nothing_is_lost(readings: list[Readin
     assert [doubt.reason for doubt in doubts] == [
         "failed 3 times, at last with RuntimeError: an illegal memory access was encountered"
     ]
+    assert "the GPU failed with 1 pictures\nTraceback" in caplog.text  # where, for those who look for it
 
 
 def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(
@@ -272,9 +282,9 @@ def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(
     monkeypatch.setattr(card_reader, "_WINDOW", 4)
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     card, found = Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), []
-    plain = [reading for reading in readings if isinstance(card.load(reading), Loaded) and reading.row != 20]
+    plain = [reading for reading in readings if isinstance(load(card, reading), Loaded) and reading.row != 20]
     assert len(plain) > 5 * 4
-    with CardReader(card, others, n_threads=2) as reader:
+    with CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
         for prepared in reader.prepare(iter(plain)):
             found.append(prepared.reading)
             wait([done for _, done in reader._windows])
@@ -292,7 +302,7 @@ def test_readings_may_pause(readings: list[Reading]) -> None:
 
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     found = []
-    with CardReader(card, others, n_threads=2) as reader:
+    with CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
         for prepared in reader.prepare(some()):
             n += 1
             found.append(prepared)
@@ -359,7 +369,7 @@ def test_samples_are_made_ahead_compared_before_they_are_used_and_their_time_is_
     monkeypatch.setattr(Trust, "compare", note)
     plain = [replace(reading, row=i, is_sample=i in (9, 13)) for i, (reading, _) in enumerate(plain_work(readings))]
     card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
-    with CardReader(card, others := Noting(), n_threads=2) as reader:
+    with CardReader(card, others := Noting(), n_threads=2, memory=1 << 20) as reader:
         found = []
         for prepared in reader.prepare(iter(plain)):
             found.append(prepared)
@@ -392,7 +402,7 @@ def test_what_was_made_of_a_kind_and_not_used_is_made_again_after_a_lie(readings
 def test_an_end_in_between_leaves_nobody(readings: list[Reading]) -> None:
     card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
-    with pytest.raises(KeyboardInterrupt), CardReader(card, others, n_threads=2) as reader:
+    with pytest.raises(KeyboardInterrupt), CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
         for number, _ in enumerate(reader.prepare(iter(readings))):
             if number == 12:
                 raise KeyboardInterrupt

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import io
-import json
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
+from card_runs import pictures, rows_of, run, versions_of, versions_of_one
 from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.dataset.manifest import Manifest
 from featcache.errors import FeatcacheError
-from featcache.extraction import work
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning import checks
-from featcache.extraction.preparing import card_reader, find_card, reader
+from featcache.extraction.preparing import find_card
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.find_card import CardMissing
 from featcache.extraction.preparing.recipe import Recipe
-from featcache.extraction.results import PassResult
-from featcache.extraction.run import ExtractResult, extract
+from featcache.extraction.run import extract
 from featcache.pictures.decoders import is_plain
 from featcache.pictures.jpeg_kind import JpegKind
 from featcache.pictures.nvjpeg_library import NvjpegError, nvjpeg_advice
+from featcache.pictures.views import parse_view
 
 from cards import FakeCardDecoder, FakeCardResizer, FakePerturber
 from factories import FakeSpec, make_cache, read_manifest, write_dataset
 
 N = 48
-INSTALL = nvjpeg_advice()
 
 
 class Beside:
@@ -64,55 +63,6 @@ def data(tmp_path: Path) -> Manifest:
     return read_manifest(path)
 
 
-def run(
-    data: Manifest, cache: Path, decoder: FakeCardDecoder | None, monkeypatch: pytest.MonkeyPatch, **settings: Any
-) -> tuple[ExtractResult, list[int]]:
-    """Extract with this card, or by Pillow alone; returns the sizes of batches too."""
-
-    def find(recipe: Recipe, _: ExtractOptions) -> Card:
-        if decoder is None:
-            raise CardMissing("none is there")
-        made = {i: spec for i, (view, spec) in enumerate(recipe.products) if "jpeg" not in str(view)}
-        resizers = {i: FakeCardResizer(spec.prepare) for i, spec in made.items()}
-        return Card(recipe, decoder, resizers, perturber=FakePerturber())
-
-    monkeypatch.setattr(card_reader, "_WINDOW", 8)
-    monkeypatch.setattr(reader, "find_card", find)
-    monkeypatch.setattr(reader, "_LEAST_FOR_CARD", N)
-    monkeypatch.setattr(checks, "check_card", lambda *_: None)
-    monkeypatch.setattr(checks, "find_decoder", lambda _: None)
-    monkeypatch.setattr(work, "find_decoder", lambda _: settings.get("beside"))
-    monkeypatch.setattr(reader, "is_cuda", lambda _: True)
-    name = "auto" if decoder is None else "card"
-    options = ExtractOptions(device="cpu", decoder=name, batch_size=4, workers=2, unit_rows=16, processes=False)
-    spec = FakeSpec("image")
-    told = {"views": settings.get("views", "clean"), "progress": settings.get("progress")}
-    return extract(data, make_cache(cache), [spec], options=options, **told), spec.log
-
-
-def rows_of(cache: Path) -> dict[str, list[bytes]]:
-    """All that shards hold, but for their attributes."""
-    found = {}
-    for path in sorted(cache.glob("features/**/*.h5")):
-        with h5py.File(path) as shard:
-            found[str(path.relative_to(cache))] = [shard["key"][:].tobytes(), shard["features/pooled"][:].tobytes()]
-    return found
-
-
-def versions_of(cache: Path) -> list[str | None]:
-    return [versions_of_one(path) for path in sorted(cache.glob("features/**/*.h5"))]
-
-
-def versions_of_one(path: Path) -> str | None:
-    with h5py.File(path) as shard:
-        return json.loads(shard.attrs["versions"]).get("fake")
-
-
-def pictures(result: ExtractResult) -> PassResult:
-    (found,) = (each for each in result.passes if each.content == "image")
-    return found
-
-
 def test_shards_are_pillows_and_name_the_card_and_ways_are_counted(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,10 +71,11 @@ def test_shards_are_pillows_and_name_the_card_and_ways_are_counted(
     assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b") and batches == others
     assert [f.message for s in plain.sides for f in s.failures] == [f.message for s in found.sides for f in s.failures]
     assert versions_of(tmp_path / "a") == [None] * 3 and versions_of(tmp_path / "b") == ["1.0"] * 3
-    expected = {"fake": N - 3, "pillow: PNG": 1, "pillow: JPEG progressive 4:2:0": 1, "pillow: refused": 1}
+    by_both = {"pillow+scaler: PNG": 1, "pillow+scaler: JPEG progressive 4:2:0": 1}
+    expected = {"fake": N - 3, **by_both, "pillow: refused": 1}
     assert pictures(found).ways == expected and not pictures(found).doubts
     assert pictures(found).workers == "the GPU and 2 threads"
-    assert pictures(plain).hint == "the GPU does not decode pictures: none is there" and not pictures(found).hint
+    assert pictures(plain).hint == "the GPU does not prepare pictures: none is there" and not pictures(found).hint
 
 
 @pytest.mark.parametrize("beside", [None, Beside()], ids=["pillow", "beside"])
@@ -176,27 +127,67 @@ def test_a_card_that_fails_half_way_is_given_up_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("library", "error", "reason"),
+    ("error", "reason"),
     [
-        (None, None, f"nvJPEG is not installed, or cannot be loaded; {INSTALL}"),
-        ("lib", NvjpegError("open", 7), "this GPU has no engine for JPEGs"),
-        ("lib", NvjpegError("open", 5), "nvJPEG: open: allocator failure"),
-        ("lib", RuntimeError("the driver\nis too old"), "RuntimeError: the driver is too old"),
+        (RuntimeError("the driver\nis too old"), "RuntimeError: the driver is too old"),
+        (ModuleNotFoundError("No module named 'triton'"), "ModuleNotFoundError: No module named 'triton'"),
     ],
 )
-def test_why_there_is_no_card_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, library: str | None, error: Exception | None, reason: str
-) -> None:
+def test_why_there_is_no_card_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str) -> None:
     def fail(*_: object) -> Card:
-        assert error is not None
         raise error
 
     monkeypatch.setattr(find_card, "check_card", lambda *_: None)
-    monkeypatch.setattr(find_card, "find_nvjpeg", lambda: library)
     monkeypatch.setattr(find_card, "_open_card", fail)
     with pytest.raises(CardMissing) as caught:
         find_card.find_card(Recipe(()), ExtractOptions(device="cuda"))
-    assert caught.value.hint == f"the GPU does not decode pictures: {reason}"
+    assert caught.value.hint == f"the GPU does not prepare pictures: {reason}"
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("library", "error", "reason"),
+    [
+        (None, None, "nvJPEG is not installed, or cannot be loaded; if this GPU has an engine for JPEGs"),
+        ("lib", NvjpegError("open", 7), ""),
+        ("lib", NvjpegError("open", 5), "nvJPEG: open: allocator failure"),
+        ("lib", RuntimeError("the driver\nis too old"), "RuntimeError: the driver is too old"),
+        ("lib", "its engine takes no plain JPEG", "its engine takes no plain JPEG"),
+    ],
+)
+def test_what_an_engine_lacks_is_told_but_not_of_a_gpu_that_has_none(
+    monkeypatch: pytest.MonkeyPatch, library: str | None, error: Exception | str | None, reason: str
+) -> None:
+    def open_engine(*_: object) -> FakeCardDecoder:
+        if isinstance(error, Exception):
+            raise error
+        return FakeCardDecoder(refused=frozenset({0}))
+
+    for name, module in (("decoding", "CardDecoder"), ("nvjpeg", "Nvjpeg")):
+        fake = SimpleNamespace(**{module: open_engine if name == "decoding" else str})
+        monkeypatch.setitem(sys.modules, f"featcache.pictures.card.{name}", fake)
+    monkeypatch.setattr(find_card, "find_nvjpeg", lambda: library)
+    decoder, hint = find_card._find_engine(torch.device("cpu"))
+    assert decoder is None
+    assert hint.startswith(f"the GPU resizes pictures that the CPU decodes: {reason}") if reason else not hint
+    assert hint.endswith(nvjpeg_advice()) or library
+
+
+def test_an_engine_that_makes_pillows_pixels_is_taken_and_one_that_does_not_is_not() -> None:
+    assert find_card._try_engine(FakeCardDecoder()) == ""
+    assert find_card._try_engine(FakeCardDecoder(wrong=frozenset({0}))) == "the pixels of its engine are not Pillow's"
+
+
+@pytest.mark.parametrize("decoder", [None, FakeCardDecoder()], ids=["no engine", "engine"])
+def test_a_card_is_tried_with_what_it_is_for(decoder: FakeCardDecoder | None) -> None:
+    spec = FakeSpec("image")
+    recipe = Recipe(tuple((parse_view(view), spec) for view in ("clean", "hflip")))
+    sound = {i: FakeCardResizer(spec.prepare) for i in range(2)}
+    assert find_card._try_out(Card(recipe, decoder, sound, perturber=FakePerturber())) == ""
+    lying = {0: sound[0], 1: FakeCardResizer(spec.prepare, wrong_from=0)}
+    told = find_card._try_out(Card(recipe, decoder, lying, perturber=FakePerturber()))
+    assert told == "its resized pixels are not Pillow's under the view hflip"
+    assert find_card._try_out(Card(recipe, decoder, {})) == "no encoder resizes as Pillow does"
 
 
 def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

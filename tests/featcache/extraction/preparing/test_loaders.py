@@ -22,11 +22,13 @@ from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing import card_reader
 from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_loading import Loaded
+from featcache.extraction.preparing.card_loading import Found, Loaded, Pixels
 from featcache.extraction.preparing.card_reader import CardReader
+from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.loaders import Loaders
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
+from featcache.pictures.decode import decode_rgb
 from featcache.pictures.preprocess import Preprocessor
 from featcache.pictures.views import parse_view
 
@@ -60,8 +62,12 @@ class Cell:
         return self._read()
 
 
-def new_card() -> Card:
-    return Card(RECIPE, FakeCardDecoder(), {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
+def new_card(*, has_engine: bool = True) -> Card:
+    return Card(RECIPE, FakeCardDecoder() if has_engine else None, {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
+
+
+def shared(card: Card) -> tuple[Card, Share]:
+    return card, Share.of(card, 1 << 20, 1)
 
 
 @pytest.fixture
@@ -115,15 +121,25 @@ def n_open() -> int:
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
-def contents(found: Sequence[Loaded | str]) -> list[Any]:
+def contents(found: Sequence[Found]) -> list[Any]:
     """Return all but the time it took."""
-    return [each if isinstance(each, str) else replace(each, data=bytes(each.data), seconds=0.0) for each in found]
+    return [content(each) for each in found]
+
+
+def content(found: Found) -> Any:
+    match found:
+        case Loaded():
+            return replace(found, data=bytes(found.data), seconds=0.0)
+        case Pixels():
+            return found.levels.shape, found.levels.tobytes(), found.why, found.kind
+        case why:
+            return why
 
 
 def test_processes_find_what_threads_find(readings: list[Reading], nothing_left: None) -> None:
-    with Loaders(new_card(), n_threads=2, n_processes=0, n_loads=3) as loaders:
+    with Loaders(*shared(new_card()), n_threads=2, n_processes=0, n_loads=3) as loaders:
         expected = contents(loaders.start(readings).done.result())
-    with Loaders(card := new_card(), n_threads=2, n_processes=1, n_loads=3) as loaders:
+    with Loaders(*shared(card := new_card()), n_threads=2, n_processes=1, n_loads=3) as loaders:
         first, second = loaders.start(readings), loaders.start(readings[:9])
         found, again = contents(first.done.result()), contents(second.done.result())
     assert found == expected and again == expected[:9]
@@ -135,15 +151,37 @@ def test_processes_find_what_threads_find(readings: list[Reading], nothing_left:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("has_engine", [True, False])
+def test_processes_decode_what_threads_decode(readings: list[Reading], has_engine: bool, nothing_left: None) -> None:
+    sized = [replace(each, n_pixels=900, format="PNG" if each.row == 4 else "JPEG") for each in readings]
+    card = new_card(has_engine=has_engine)
+    share = Share.of(card, 1 << 24, 1)
+    with Loaders(card, share, n_threads=2, n_processes=0, n_loads=3) as loaders:
+        by_threads = loaders.start(sized).done.result()
+        expected = contents(by_threads)
+    with Loaders(card, share, n_threads=2, n_processes=1, n_loads=3) as loaders:
+        found = contents(loaders.start(sized).done.result())
+        small = contents(loaders.start([replace(each, n_pixels=1) for each in sized[:5]]).done.result())
+    assert found == expected
+    decoded = [row for row, each in enumerate(by_threads) if isinstance(each, Pixels)]
+    assert decoded == ([3, 4, 19] if has_engine else sorted(set(range(N)) - {6, 8, 10}))
+    for row in decoded:
+        upright = np.asarray(decode_rgb(sized[row].image.read_bytes()))
+        assert found[row][:2] == (upright.shape, upright.tobytes())
+    if not has_engine:
+        assert small == [""] * 5  # their headers said less than there is
+
+
+@pytest.mark.slow
 def test_what_is_larger_than_was_said_is_for_the_cpu(readings: list[Reading], nothing_left: None) -> None:
     (wanted,) = [replace(reading, file_bytes=reading.file_bytes - 1) for reading in readings[20:21]]
-    with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=1) as loaders:
+    with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=1) as loaders:
         assert loaders.start([wanted]).done.result() == [""]
 
 
 @pytest.mark.slow
 def test_memory_is_used_again_and_what_finds_none_is_read_here(readings: list[Reading], nothing_left: None) -> None:
-    with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=1) as loaders:
+    with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=1) as loaders:
         first, without = loaders.start(readings[20:]), loaders.start(readings[20:])
         expected = contents(first.done.result())
         assert (first.slab, without.slab) == (0, None) and contents(without.done.result()) == expected
@@ -166,7 +204,7 @@ def test_what_a_dead_process_had_is_for_the_cpu_and_the_others_go_on(
     readings: list[Reading], n_killed: int, nothing_left: None
 ) -> None:
     plain = readings[20:]
-    with Loaders(card := new_card(), n_threads=1, n_processes=2, n_loads=3) as loaders:
+    with Loaders(*shared(card := new_card()), n_threads=1, n_processes=2, n_loads=3) as loaders:
         expected = contents(loaders.start(plain).done.result())
         kill(loaders, n_killed)
         for load in [loaders.start(plain) for _ in range(3)]:
@@ -180,7 +218,7 @@ def test_what_a_dead_process_had_is_for_the_cpu_and_the_others_go_on(
 def read(readings: list[Reading], *, each: Any = None) -> list[Prepared]:
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     found = []
-    with CardReader(new_card(), others, n_threads=2, n_processes=2) as reader:
+    with CardReader(new_card(), others, n_threads=2, n_processes=2, memory=1 << 20) as reader:
         for prepared in reader.prepare(iter(readings)):
             found.append(prepared)
             if each is not None:
@@ -227,7 +265,7 @@ def test_an_end_in_between_leaves_nobody(
 
 @pytest.mark.slow
 def test_a_process_that_hangs_is_not_waited_for_at_the_end(readings: list[Reading], nothing_left: None) -> None:
-    with Loaders(new_card(), n_threads=1, n_processes=1, n_loads=3) as loaders:
+    with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=3) as loaders:
         loaders.start(readings[20:]).done.result()
         os.kill(loaders._crew.workers[0].process.pid, signal.SIGSTOP)
         load = loaders.start(readings[20:])

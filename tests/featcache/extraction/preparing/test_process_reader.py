@@ -79,6 +79,18 @@ def test_processes_make_what_threads_make_in_order_with_faults_where_they_belong
     assert sum(bool(p.faults) for p in found) == 2
 
 
+@pytest.mark.slow
+def test_processes_are_started_when_there_is_work_for_them(tmp_path: Path, nothing_left: None) -> None:
+    wanted = readings(read_manifest(write_dataset(tmp_path / "d", n_captions=20)))
+    with ProcessReader(RECIPE, n_processes=3, n_first=1, n_ahead=48, memory=GB) as reader:
+        few = list(reader.prepare(iter(wanted[:4])))
+        n_for_few = len(reader._crew.workers)
+        many = list(reader.prepare(iter(wanted)))
+        n_for_many = len(reader._crew.workers)
+    assert (n_for_few, n_for_many) == (1, 3)
+    assert [p.reading for p in few] == wanted[:4] and [p.reading for p in many] == wanted
+
+
 class _Cell:
     """A picture that cannot be read elsewhere: it cannot even be sent there."""
 

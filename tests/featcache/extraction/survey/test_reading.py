@@ -14,7 +14,7 @@ from featcache.commands.extract.request import ReadingRequest
 from featcache.dataset.loose import read_pictures
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.reading import TODAY, Reading
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, ManifestError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.run import extract
 from featcache.extraction.survey.reading import read_before, read_loosely, seed_before
@@ -45,10 +45,12 @@ def cache(tmp_path: Path) -> Cache:
     return make_cache(tmp_path / "cache")
 
 
-def run(data: Path, cache: Cache, *, labels: str | None = None, reading: Reading | None = None) -> SampleTable:
+def run(
+    data: Path, cache: Cache, *, labels: str | None = None, splits: str | None = None, reading: Reading | None = None
+) -> SampleTable:
     """Extract as the command does, or by another reading than that of the cache."""
     earlier = partial(read_before, cache) if reading is None else lambda _: reading
-    manifest = Manifest.from_source(data, labels=labels, earlier=earlier)
+    manifest = Manifest.from_source(data, labels=labels, splits=splits, earlier=earlier)
     extract(manifest, cache, [FakeSpec("image")], options=ExtractOptions(device="cpu"))
     return read_samples(cache.sample_path(manifest.name))
 
@@ -97,6 +99,20 @@ def test_what_was_stated_is_remembered_and_said(data: Path, cache: Cache) -> Non
     assert labels(run(data, cache)) == labels(stated)
     manifest = Manifest.from_source(data, earlier=partial(read_before, cache))
     assert manifest.notes == ("labels as stated before: 0_real=ai,1_fake=real (--labels auto: as the data say)",)
+
+
+def test_names_of_splits_that_were_stated_are_remembered_and_said(tmp_path: Path, cache: Cache) -> None:
+    write_tree(tmp_path, "1.png", "2.png")
+    table = tmp_path / "photos.csv"
+    table.write_text("image,split\n1.png,Holdout\n2.png,train\n")
+    before = run(table, cache, splits="holdout=test")
+    assert before.split.tolist() == ["test", "train"] and before.splits == "holdout=test"
+    assert run(table, cache).split.tolist() == ["test", "train"]
+    cache.sample_path("photos").unlink()
+    manifest = Manifest.from_source(table, earlier=partial(read_before, cache))
+    assert manifest.notes[0] == "splits as stated before: --splits holdout=test" and manifest.reading.splits
+    with pytest.raises(ManifestError, match="unknown split 'Holdout'"):
+        run(table, cache, splits="auto")
 
 
 @pytest.mark.parametrize(
