@@ -144,8 +144,10 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
         files = _below(path)
     elif _is_pattern(path):
         if path.suffix.lower() != ".parquet":
+            folder = f"; of pictures name the folder, {quoted(str(path.parent))}" if _is_of_pictures(path) else ""
             raise ManifestError(
                 f"data {quoted(str(path))}: expected a file, or a pattern of .parquet or .tar files, found neither"
+                f"{folder}"
             )
         files = _matching(path)
         fixed = next(place for place, part in enumerate(path.parts) if _WILD.search(part))
@@ -155,6 +157,10 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
     if len(files) > _MAX_FILES:
         raise ManifestError(f"{quoted(str(path))} has {len(files)} Parquet files, expected at most {_MAX_FILES}")
     return files, path
+
+
+def _is_of_pictures(pattern: Path) -> bool:
+    return pattern.suffix.lower() in ENDINGS | {"", ".*"} and pattern.parent.is_dir()
 
 
 def has_columns(path: Path, reading: Reading = TODAY) -> bool:
