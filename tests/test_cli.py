@@ -364,9 +364,11 @@ def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
     fails(run(*words, cwd=tmp_path), 1, "v.csv exists already", "--overwrite")
     assert (tmp_path / "v.csv").read_bytes() == before
     shutil.copyfile(pictures[2], tmp_path / "roll" / "new.png")
+    (tmp_path / "roll" / "notes.txt").write_text("no picture")
     second = json.loads(run(*words, "--overwrite", "--json", cwd=tmp_path).stdout)
     assert (second["n"], second["n_encoded"], second["n_failed"], second["failed"]) == (3, 1, 0, {})
     assert (second["point"], second["threshold"], second["note"]) == ("balanced", second["real_below"], None)
+    assert (second["passed_over"], second["notes"]) == ({".txt": 1}, [])
     assert set(before.splitlines()) < set((tmp_path / "v.csv").read_bytes().splitlines())
     words = ("heads", "scan", detector, "roll/new.png", "--out", "v.parquet", "--cache", "v.featcache")
     alone = run(*words, "--device", "cpu", cwd=tmp_path)
