@@ -148,10 +148,10 @@ def _read_folder(folder: Path, contents: Collection[Content], *, tables: bool) -
     tree = replace(inventory.tree, metadata=deeper)
     parsed = parse_tree(folder, tree, on_orphan="tell", reading=_LOOSE, contents=contents)
     rest = Manifest(folder.name, str(folder), *parsed._replace(broken=inventory.broken, notes=notes + parsed.notes))
-    if found is None:
-        return replace(rest, passed_over=inventory.passed_over)
-    read = inventory.without(path.relative_to(folder).as_posix() for path in used)
-    return replace(_join(found, rest, folder), passed_over=read.passed_over)
+    others = inventory.without(path.relative_to(folder).as_posix() for path in used).passed_over
+    if found is not None:
+        return replace(_join(found, rest, folder), passed_over=others)
+    return replace(rest, passed_over={"unused table": len(used), **others} if used else others)
 
 
 def _read_whole(

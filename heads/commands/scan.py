@@ -48,8 +48,11 @@ __all__ = ["scan"]
 _MOST_KINDS = 8
 _REPAIR = re.compile(r"^cache .{1,999}, run `featcache repair .{1,999}`: |; `featcache repair` moves it aside$")
 _SEVERAL = {
-    "linked folder": "linked folders", "link to nothing": "links to nothing", "no regular file": "no regular files",
-}  # fmt: skip
+    "unused table": "unused tables",
+    "linked folder": "linked folders",
+    "link to nothing": "links to nothing",
+    "no regular file": "no regular files",
+}
 
 
 def scan(

@@ -34,7 +34,7 @@ class Inventory:
         Folders and files that cannot be looked at.
     passed_over : mapping of str to int
         How many of the rest there are: by ending (``.txt``), or ``hidden``, ``linked folder``, ``link to nothing``,
-        ``no regular file``, ``without an ending``.
+        ``no regular file``, ``without an ending``. `featcache.dataset.loose` adds ``unused table``.
     """
 
     tree: Tree

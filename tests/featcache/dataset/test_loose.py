@@ -201,12 +201,30 @@ def test_tables_in_a_folder_are_used_if_asked_for_and_not_believed_about_other_p
     found = read_pictures(folder, contents=IMAGE)
     assert ids(found) == ["a.png", "b.png", "train/c.png"] and not found.gaps
     assert found.notes == (f"1 table is not used (--tables, in Python tables=True, does): '{name}'",)
-    assert found.passed_over == {"linked folder": 2, ".csv": 1}
+    assert found.passed_over == {"linked folder": 2, "unused table": 1}
     found = read_pictures(folder, contents=IMAGE, tables=True)
     assert list(found.samples.path) == [f"{folder}/a.png", f"{folder}/train/c.png", f"{folder}/b.png"]
     assert {gap.message for gap in found.gaps} == {"a table names it, and it is not in the folder: not looked at"}
     assert len(found.gaps) == 4 and found.notes == ("rows that name a picture once more: 1; it is judged once",)
     assert found.passed_over == {"linked folder": 2}
+
+
+def test_a_folder_that_cannot_be_read_is_a_gap_and_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scan = fill(tmp_path / "d", "a.png", "shut/b.png"), os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = read_pictures(folder, contents=IMAGE)
+    assert ids(found) == ["a.png"]
+    assert [(gap.path, gap.message) for gap in found.gaps] == [
+        (f"{folder}/shut", "the folder cannot be read: Permission denied")
+    ]
 
 
 def test_a_table_that_is_a_link_out_of_the_folder_is_not_read(tmp_path: Path) -> None:
