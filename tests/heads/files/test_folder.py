@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from heads.files.folder import new_file, reserve_file
 def test_who_comes_second_is_refused_at_once_unless_the_file_may_be_replaced(tmp_path: Path) -> None:
     out = tmp_path / "v.csv"
     with reserve_file(out):
+        time.sleep(0.05)  # of two in one tick of the clock of files the name decides
         with pytest.raises(HeadsError, match=r"v\.csv is being written by process \d+: wait, or choose another --out"):
             reserve_file(out).__enter__()
         with reserve_file(out, overwrite=True), reserve_file(tmp_path / "w.csv"):
