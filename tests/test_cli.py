@@ -365,13 +365,20 @@ def test_a_second_scan_encodes_what_is_new_and_replaces_only_what_it_may(
     fails(run(*words, cwd=tmp_path), 1, "v.csv exists already", "--overwrite")
     assert (tmp_path / "v.csv").read_bytes() == before
     shutil.copyfile(pictures[2], tmp_path / "roll" / "new.png")
+    (tmp_path / "roll" / "notes.txt").write_text("no picture")
     second = json.loads(run(*words, "--overwrite", "--json", cwd=tmp_path).stdout)
     assert (second["n"], second["n_encoded"], second["n_failed"], second["failed"]) == (3, 1, 0, {})
     assert (second["point"], second["threshold"], second["note"]) == ("balanced", second["real_below"], None)
+    assert (second["passed_over"], second["notes"]) == ({".txt": 1}, [])
     assert set(before.splitlines()) < set((tmp_path / "v.csv").read_bytes().splitlines())
     words = ("heads", "scan", detector, "roll/new.png", "--out", "v.parquet", "--cache", "v.featcache")
     alone = run(*words, "--device", "cpu", cwd=tmp_path)
     assert alone.returncode == 0 and "1 file:" in alone.stdout and "Next" not in alone.stdout, alone.stderr
+    (tmp_path / "v.featcache" / "cache.json").write_text("no object")
+    words = ("heads", "scan", detector, "roll", "--device", "cpu", "--overwrite", "--out", "v.csv")
+    told = run(*words, cwd=tmp_path)
+    fails(told, 1, "v.featcache, where scans keep vectors, cannot be used: delete it (rm -r v.featcache)")
+    fails(run(*words, "--cache", "v.featcache", cwd=tmp_path), 1, "cache.json cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -418,10 +425,20 @@ def test_a_head_that_looks_at_text_says_which_pictures_have_no_caption(project: 
     )
 
 
-def test_an_empty_folder_is_an_error_that_says_what_was_expected(detector: Path, tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_empty_table_and_one_that_is_not_there_an_error(detector: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    fails(run("heads", "scan", detector, "empty", "--out", "v.csv", cwd=tmp_path), 1, "empty", "expected")
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    (tmp_path / "empty" / "notes.md").write_text("of nothing")
+    words = ("heads", "scan", detector, "empty", "--device", "cpu", "--out")
+    scanned = run(*words, "v.csv", cwd=tmp_path)
+    assert scanned.returncode == 0 and scanned.stdout.startswith("0 files: 0 AI, 0 real, 0 failed"), scanned.stderr
+    assert "no pictures, and passed over: 1 .md" in scanned.stdout
+    (header,) = (tmp_path / "v.csv").read_text().splitlines()
+    assert header.startswith("path,sample_id,verdict,p_ai,")
+    fails(run(*words, "nope/v.csv", cwd=tmp_path), 1, "there is no folder nope")
+    (tmp_path / "empty" / "notes.md").unlink()
+    (tmp_path / "empty").rmdir()
+    fails(run(*words, "w.csv", cwd=tmp_path), 1, "there is no file 'empty'")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.csv", "v.featcache"]
 
 
 @pytest.mark.slow
@@ -438,13 +455,14 @@ def test_scans_that_are_killed_or_meet_leave_whole_files_and_lose_nothing(
     _, errors = [process.communicate(timeout=120) for process in ended][1]
     assert [process.returncode for process in ended] == [-signal.SIGKILL, 130], errors
     assert f"heads scan {detector}" in errors and "Traceback" not in errors
-    assert [path.name for path in tmp_path.iterdir()] == ["c"]
-    both = [spawn(*words, f"{name}.csv", cwd=tmp_path, command="heads") for name in ("a", "b")]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["c"]
+    both = [spawn(*words, f"{name}.csv", cwd=tmp_path, command="heads") for name in ("killed", "b")]
     for process in both:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-    assert len((tmp_path / "a.csv").read_text().splitlines()) == 73
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.csv", "c", "killed.csv"]
+    assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert len((tmp_path / "b.csv").read_text().splitlines()) == 73
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def repair(
         missing = [{"path": str(p.path), "message": p.message} for p in report.missing]
         remade = [str(path) for path in report.remade]
         found = {"moved": moved, "missing": missing, "remade": remade, "commands": list(report.commands)}
+        found["scanned"] = list(report.scanned)
         print_json(found | {"after": document(report.after)})
     else:
         _render(report, folder)
@@ -57,5 +58,11 @@ def _render(report: RepairReport, path: Path) -> None:
         console.print("To get the lost rows back:")
         for command in report.commands:
             console.print(f"  {safe(command)}", soft_wrap=True)
-    elif not (report.moved or report.missing or report.remade) and report.after.is_sound:
+    if report.scanned:
+        sets = f"{len(report.scanned)} data sets" if len(report.scanned) > 1 else safe(report.scanned[0])
+        console.print(f"The next heads scan of {sets} brings the lost rows back", soft_wrap=True)
+    if (
+        not (report.commands or report.scanned or report.moved or report.missing or report.remade)
+        and report.after.is_sound
+    ):
         console.print("Nothing was damaged; the index is up to date.")

@@ -11,31 +11,38 @@ from pathlib import Path
 
 from featcache.dataset.manifest import Manifest
 from featcache.dataset.readers.cells import escape_surrogates, quoted
-from featcache.dataset.readers.folders import parse_tree, read_folder
+from featcache.dataset.readers.folders import parse_tree
+from featcache.dataset.readers.inventory import take_inventory
 from featcache.dataset.readers.left_out import Gap, Sieve, kind_of, read_head
-from featcache.dataset.readers.location import has_columns, locate, safe_name
+from featcache.dataset.readers.location import find_tars, safe_name
 from featcache.dataset.readers.outcome import Parsed
 from featcache.dataset.readers.reading import TODAY
-from featcache.dataset.readers.tree import SIDECARS, Tree, stem_of
+from featcache.dataset.readers.tree import SIDECARS, Tree, describe, stem_of
+from featcache.dataset.readers.webdataset import read_tars
 from featcache.dataset.sample import ImageFile
 from featcache.dataset.sample_list import SampleList
+from featcache.dataset.tables_inside import find_tables, read_tables
 from featcache.errors import ManifestError
-from featcache.files.picture_formats import ENDINGS, format_of_bytes
+from featcache.files.picture_formats import ENDINGS
 from featcache.identity.terms import Content
 
 __all__ = ["is_loose_name", "read_pictures"]
 
 _LOOSE = TODAY.state("none")
 _NAME_LENGTH = 64
+_UNUSED = "not used (--tables, in Python tables=True, does)"
 
 
-def read_pictures(data: str | Path | Sequence[str | Path], *, contents: Collection[Content]) -> Manifest:
+def read_pictures(
+    data: str | Path | Sequence[str | Path], *, contents: Collection[Content], tables: bool = False
+) -> Manifest:
     """Read what is to be judged: every picture is a sample, without label, split or group.
 
-    Takes what `Manifest.from_source` takes, the file of a picture, and a list of such files. Of a folder with tables
-    the pictures that no row names are samples too; where the tables cannot be read all its pictures are, with a note.
-    Names that are not UTF-8 are taken, and have backslashes in ids. What is named and not there is left out
-    (`Manifest.gaps`).
+    Takes what `Manifest.from_source` takes, the file of a picture, and a list of such files. Of a folder, which may be
+    somebody else's, every file is looked at: a picture is what begins as one, hidden or not and whatever it is called
+    (`featcache.dataset.readers.inventory`), and there may be none. Names that are not UTF-8 are taken, and have
+    backslashes in ids. What is named and not there is left out (`Manifest.gaps`), what is no picture is counted
+    (`Manifest.passed_over`).
 
     Parameters
     ----------
@@ -43,6 +50,9 @@ def read_pictures(data: str | Path | Sequence[str | Path], *, contents: Collecti
         The source; of several files each is a picture, and taken once.
     contents : collection of {"text", "image"}
         What is wanted: captions are read only if ``text`` is.
+    tables : bool
+        Of a folder: read the tables in it too, for names and captions; the pictures that no row names follow. What a
+        table names outside of the folder is refused. Where they cannot be read there is a note.
 
     Returns
     -------
@@ -52,7 +62,7 @@ def read_pictures(data: str | Path | Sequence[str | Path], *, contents: Collecti
     Raises
     ------
     ManifestError
-        The data are none of the accepted forms, or have no pictures.
+        The data are none of the accepted forms, or have no pictures and are no folder.
     """
     if not isinstance(data, str | Path):
         return _as_loose(_read_list([Path(each) for each in data], contents))
@@ -63,7 +73,7 @@ def read_pictures(data: str | Path | Sequence[str | Path], *, contents: Collecti
         raise ManifestError(f"{quoted(str(data))} is no picture that can be taken: {reason}")
     elif path is not None and path.is_dir():
         # By the folder and not by a table in it, so that all of it is found again.
-        found = replace(_read_folder(path.resolve(), contents), origin=str(path.resolve()))
+        found = replace(_read_folder(path.resolve(), contents, tables=tables), origin=str(path.resolve()))
     else:
         found = Manifest.from_source(data, on_orphan="skip", contents=contents)
     return _as_loose(found)
@@ -85,18 +95,16 @@ def _digest(origin: str) -> str:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether a file is a picture by its ending, or by its first bytes if it has none."""
+    """Whether a file is a picture by its ending, or by its first bytes if it has another or none."""
     if not path.is_file():
         return False
-    ending = kind_of(path.name)
-    return ending in ENDINGS or (not ending and format_of_bytes(read_head(str(path))) is not None)
+    return kind_of(path.name) in ENDINGS or bool(Sieve(False, "").takes_anyhow(path.name, read_head(str(path))))
 
 
 def _why_not_taken(path: Path) -> str | None:
     """Say why a file that looks like a picture is not taken; None: it does not."""
     sieve = Sieve(is_early=False, root=str(path.parent))
-    if sieve.takes(path.name) is None:
-        sieve.takes_bytes(path.name, read_head(str(path)))
+    sieve.takes_anyhow(path.name, read_head(str(path)))
     return next((left.reason for left in sieve.left_out), None)
 
 
@@ -132,29 +140,39 @@ def _read_picture(path: Path, contents: Collection[Content]) -> Parsed:
     return parse_tree(path.parent, tree, on_orphan="skip", reading=_LOOSE, contents=contents)
 
 
-def _read_folder(folder: Path, contents: Collection[Content]) -> Manifest:
-    """Read a folder by the tables in it, and the pictures that they do not name."""
+def _read_folder(folder: Path, contents: Collection[Content], *, tables: bool) -> Manifest:
+    """Read all pictures of a folder: in tars if there is nothing else, else its files, first those that tables name."""
+    inventory = take_inventory(folder)
+    found, used, notes = _read_whole(folder, contents, tables=tables)
+    deeper = tuple(name for name in inventory.tree.metadata if folder / name not in used)
+    tree = replace(inventory.tree, metadata=deeper)
+    parsed = parse_tree(folder, tree, on_orphan="tell", reading=_LOOSE, contents=contents)
+    rest = Manifest(folder.name, str(folder), *parsed._replace(broken=inventory.broken, notes=notes + parsed.notes))
+    others = inventory.without(path.relative_to(folder).as_posix() for path in used).passed_over
+    if found is not None:
+        return replace(_join(found, rest, folder), passed_over=others)
+    return replace(rest, passed_over={"unused table": len(used), **others} if used else others)
+
+
+def _read_whole(
+    folder: Path, contents: Collection[Content], *, tables: bool
+) -> tuple[Manifest | None, tuple[Path, ...], tuple[str, ...]]:
+    """Read the tars or tables that a folder stands for; returns which these are too, and notes if they are not read."""
     try:
-        found = Manifest.from_source(folder, on_orphan="skip", contents=contents)
+        if tars := find_tars(folder):
+            parsed = read_tars(tars, on_orphan="skip", reading=_LOOSE, contents=contents)
+            return Manifest(folder.name, str(folder), *parsed), tars, ()
+        there = find_tables(folder)
+        if there and tables:
+            return read_tables(folder, there, contents), there, ()
     except ManifestError as error:
-        try:
-            parsed = _read_tree(folder, contents)
-        except ManifestError:
-            raise error from None
-        note = f"no table in {quoted(str(folder))} is read: {error}"
-        return Manifest(folder.name, str(folder), *parsed._replace(notes=(note,)))
-    return _add_unnamed(folder, found, contents) if has_columns(locate(folder)) else found
+        return None, (), (f"no table or tar in {quoted(str(folder))} is read: {error}",)
+    names = [path.relative_to(folder).as_posix() for path in there]
+    return None, there, describe(names, f"table is {_UNUSED}", f"tables are {_UNUSED}")
 
 
-def _read_tree(folder: Path, contents: Collection[Content]) -> Parsed:
-    return read_folder(folder, on_orphan="skip", reading=_LOOSE, contents=contents)
-
-
-def _add_unnamed(folder: Path, found: Manifest, contents: Collection[Content]) -> Manifest:
-    try:
-        rest = _read_tree(folder, contents)
-    except ManifestError:  # there are none
-        return found
+def _join(found: Manifest, rest: Manifest, folder: Path) -> Manifest:
+    """Add the pictures of a folder to those that its tables or tars have."""
     paths, ids = set(found.samples.path), set(found.samples.sample_id)
     missing = {gap.path for gap in found.orphans}
     unnamed = (
@@ -168,5 +186,7 @@ def _add_unnamed(folder: Path, found: Manifest, contents: Collection[Content]) -
         found,
         samples=SampleList.of(chain(found.samples, unnamed)),
         orphans=(*found.orphans, *(gap for gap in rest.orphans if gap.path not in missing)),
-        left_out=rest.left_out,
+        broken=(*found.broken, *rest.broken),
+        notes=(*found.notes, *rest.notes),
+        left_out=(*found.left_out, *rest.left_out),
     )

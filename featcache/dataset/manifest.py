@@ -2,8 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -63,6 +63,8 @@ class Manifest:
         By which rules it was read, and what was stated about labels, columns and paths.
     is_loose : bool
         Whether it is to be judged, not fitted on (`featcache.dataset.loose`): no sample has a label, or gets a split.
+    passed_over : mapping of str to int
+        Of a folder to be judged, how many files and links are no pictures, by ending and the like.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Manifest:
     left_out: tuple[LeftOut, ...] = ()
     reading: Reading = TODAY
     is_loose: bool = False
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_source(

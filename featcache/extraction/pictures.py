@@ -128,7 +128,7 @@ def extract_pictures(
     FingerprintMismatch
         If a model, or this program's way to feed it, is not the producer's; the fields are named.
     ManifestError
-        If the data cannot be read, or have none of the contents that a producer encodes.
+        If the data cannot be read, or have samples and none of the contents that a producer encodes.
     ModelError
         If the weights cannot be found or loaded.
     FeatcacheError
@@ -179,6 +179,8 @@ def _check_loose(cache: Cache) -> None:
 
 
 def _check_contents(manifest: Manifest, wanted: Sequence[tuple[Selection, Fingerprint]]) -> None:
+    if not len(manifest.samples):
+        return
     has = {"text": manifest.samples.caption.is_filled.any(), "image": manifest.samples.has_image.any()}
     for selection, fingerprint in wanted:
         if not has[selection.content]:

@@ -8,6 +8,7 @@ docs/decisions/0001-rgb-conversion.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError, features
 from PIL.Image import Transpose
 
 from featcache.errors import ImageError
+from featcache.files.other_kinds import kind_of_bytes
 from featcache.files.picture_formats import HEAD_BYTES, HEIF, HEIF_ADVICE, PICTURE_FORMATS, format_of_bytes
 from featcache.pictures.compositing import detach, to_rgb, whiten_around
 from featcache.pictures.decode_rules import DECODE_RULES
@@ -49,6 +51,8 @@ _FORMATS = tuple(
 _SCALABLE = frozenset({"JPEG", "MPO"})
 _EXIF_BLOCK = 0x8769
 _WEBP_EXIF = 0x08
+_QUOTED = re.compile(r"""(?:\bb|(?<!\w))(['"]).*\1""")
+"""What an error quotes."""
 
 
 Shortcut: TypeAlias = Callable[[tuple[int, int]], Image.Image | None]
@@ -144,11 +148,11 @@ def decode_rgb(
         raise
     except UnidentifiedImageError:
         names = ", ".join(_FORMATS)
-        raise ImageError(f"not a picture ({names}): {len(data)} bytes that start with {data[:8]!r}") from None
+        raise ImageError(f"not a picture ({names}): {_what(data)}") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"picture has more than the {MAX_PIXELS} pixels allowed: {_reason(error)}") from None
+        raise ImageError(f"picture has more than the {MAX_PIXELS} pixels allowed: {_reason(error, data)}") from None
     except Exception as error:  # hostile bytes raise anything, TypeError and zlib.error included
-        raise ImageError(f"picture of {len(data)} bytes cannot be decoded: {_reason(error)}") from error
+        raise ImageError(f"picture of {len(data)} bytes cannot be decoded: {_reason(error, data)}") from error
     rgb.info.clear()
     return rgb if turn is None else rgb.transpose(turn)
 
@@ -250,6 +254,17 @@ def _has_exif(image: Image.Image) -> bool:
     return _EXIF_BLOCK in image.getexif() if image.format == "TIFF" else image.info.get("exif") is not None
 
 
-def _reason(error: Exception) -> str:
+def _what(data: bytes) -> str:
+    """Say what kind of file it is; its bytes are nobody's business who reads of it."""
+    kind = kind_of_bytes(data[:HEAD_BYTES])
+    return "an empty file" if not data else f"{len(data)} bytes{f' of {kind}' if kind else ' of another kind'}"
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    """Return the first line of an error without what it quotes of the data."""
     lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    line = _QUOTED.sub("…", lines[0])
+    said, _, tail = line.partition(": ")
+    return f"{type(error).__name__}: {said if tail and tail.encode(errors='replace') in data else line}"

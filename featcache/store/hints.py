@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 
 from featcache.cache.folder import Cache
 from featcache.cache.requests import read_requests
 from featcache.errors import ShardError
 from featcache.identity.fingerprint import Fingerprint
-from featcache.identity.terms import Modality
+from featcache.identity.outputs import abbreviate, natural_order
+from featcache.identity.terms import DEFAULT_OUTPUTS, Modality
 
 __all__ = ["hint_at_extract"]
 
@@ -17,8 +19,9 @@ __all__ = ["hint_at_extract"]
 def hint_at_extract(cache: Cache, producers: Iterable[Fingerprint], option: str, value: str) -> str:
     """Say how to add what producers lack; of each modality one counts, and the others are not run.
 
-    The data are named where the cache has one data set, and models as the documents of the producers do. What else an
-    encoder was made with (`featcache.encoders.build.encoder_options`) is left to ``featcache status``.
+    The data are named where the cache has one data set, models as the documents of the producers do, and for a view the
+    outputs that data sets were encoded with. What else an encoder was made with
+    (`featcache.encoders.build.encoder_options`) is left to ``featcache status``.
 
     Parameters
     ----------
@@ -36,6 +39,7 @@ def hint_at_extract(cache: Cache, producers: Iterable[Fingerprint], option: str,
     options: dict[str, str] = {f"--{modality}-model": "none" for modality in ("text", "image")}
     for producer in models.values():
         options |= _model_options(producer)
+        options |= {} if option.endswith("-outputs") else _outputs_option(cache, producer)
     words += [word for pair in options.items() for word in pair if word]
     command = shlex.join([*words, option, value, "--cache", str(cache.path)])
     return f"`{command}` adds it, with what else `featcache status` says of the encoder"
@@ -52,6 +56,19 @@ def _data(cache: Cache) -> tuple[str, ...]:
         if len(origins) == 1:
             return origins.pop(), "--name", name
     return ("DATA",)
+
+
+def _outputs_option(cache: Cache, producer: Fingerprint) -> dict[str, str]:
+    """Name the outputs that were asked for of a producer, unless they are those that it has by itself."""
+    asked: set[str] = set()
+    for name in cache.datasets:
+        with suppress(ShardError):
+            requests = read_requests(cache, name)
+            asked.update(*(request.outputs for request in requests if request.fingerprint == producer.digest))
+    default = DEFAULT_OUTPUTS.get(producer.modality)
+    if default is None or asked <= {default}:
+        return {}
+    return {f"--{producer.modality}-outputs": abbreviate(natural_order(asked)).replace(" ", "")}
 
 
 def _model_options(producer: Fingerprint) -> dict[str, str]:

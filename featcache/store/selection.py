@@ -84,7 +84,8 @@ def choose(
         if outputs[0] not in stored:
             raise FeatcacheError(
                 f"{owner} has no output {outputs[0]!r}, which is taken where none is named; name some of its own "
-                f"with --{modality}-outputs: {abbreviate(natural_order(stored))}"
+                f"with --{modality}-outputs (in Python with selections={{{modality!r}: store.select({modality!r}, "
+                f"outputs=…)}}): {abbreviate(natural_order(stored))}"
             )
     names = expand(outputs, stored, owner=owner)
     return Selection(fingerprint.modality, fingerprint.digest, view, names, tuple(stored[name] for name in names))

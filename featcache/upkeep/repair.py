@@ -13,6 +13,7 @@ from featcache.cache.failures import Failure, write_failures
 from featcache.cache.folder import Cache, Defaults, cache_document, has_lost_marker
 from featcache.cache.index import Index, read_index, update_index
 from featcache.cache.layout import check_folders
+from featcache.dataset.loose import is_loose_name
 from featcache.errors import FeatcacheError, ShardError
 from featcache.files.inside import check_inside, make_folder
 from featcache.files.publish import publish_new
@@ -61,9 +62,11 @@ class RepairReport:
     remade : tuple of Path
         Other files that were gone, made anew as far as the rest of the cache tells.
     commands : tuple of str
-        What brings the lost rows back.
+        What brings the lost rows back, but for those of scans.
     after : VerifyReport
         The cache as it is now.
+    scanned : tuple of str
+        Data sets that lost rows and were read to be judged: the next scan of them brings these back.
     """
 
     moved: tuple[Moved, ...]
@@ -71,6 +74,7 @@ class RepairReport:
     remade: tuple[Path, ...]
     commands: tuple[str, ...]
     after: VerifyReport
+    scanned: tuple[str, ...] = ()
 
 
 def repair(path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> RepairReport:
@@ -105,8 +109,8 @@ def repair(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     update_index(cache)
     # What is left was read byte by byte just now: looking at its structure again is enough.
     after = verify(cache)
-    commands = _commands(cache, [m.problem for m in moved if m.problem.home != m.path] + missing)
-    return RepairReport(tuple(moved), tuple(missing), tuple(remade), commands, replace(after, deep=True))
+    commands, scanned = _commands(cache, [m.problem for m in moved if m.problem.home != m.path] + missing)
+    return RepairReport(tuple(moved), tuple(missing), tuple(remade), commands, replace(after, deep=True), scanned)
 
 
 @dataclass(frozen=True)
@@ -226,15 +230,25 @@ def _record_unread(cache: Cache) -> list[Path]:
     return made
 
 
-def _commands(cache: Cache, lost: Sequence[Problem]) -> tuple[str, ...]:
-    """Compose what brings back the rows that samples need, what failed, and the data sets whose tables are gone."""
+def _commands(cache: Cache, lost: Sequence[Problem]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Compose what brings back the rows that samples need, what failed, and the data sets whose tables are gone.
+
+    Returns
+    -------
+    tuple of (tuple of str, tuple of str)
+        The commands, and the data sets that need none: those of scans.
+    """
     hit = {name for problem in lost if problem.loss for name, n in problem.loss.samples.items() if n}
     unknown = {p.path.parents[1].name for p in lost if p.path.is_relative_to(cache.path / "failures")}
     try:
         status = cache_status(cache)
     except ShardError:
-        return ()
+        return (), ()
     hit |= {d.name for d in status.datasets if unknown & {producer for producer, _ in d.missing}}
-    steps = [step for name in status.unread for step in read_again_steps(status, name)]
-    steps += [step for dataset in status.datasets if dataset.name in hit for step in finish_steps(status, dataset)]
-    return tuple(dict.fromkeys(shlex.join(step.command) for step in steps))
+    origins = {dataset.name: dataset.origin for dataset in status.datasets if dataset.name in hit}
+    origins |= {name: requests[0].origin for name, requests in status.unread.items()}
+    scanned = tuple(name for name, origin in origins.items() if is_loose_name(name, origin))
+    steps = [step for name in status.unread if name not in scanned for step in read_again_steps(status, name)]
+    finished = (dataset for dataset in status.datasets if dataset.name in hit and dataset.name not in scanned)
+    steps += [step for dataset in finished for step in finish_steps(status, dataset)]
+    return tuple(dict.fromkeys(shlex.join(step.command) for step in steps)), scanned

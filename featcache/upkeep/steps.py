@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from featcache.encoders.build import DTYPE_OPTIONS, outputs_option
-from featcache.identity.outputs import natural_order
+from featcache.identity.outputs import abbreviate, natural_order
 from featcache.identity.terms import CLEAN, MODALITIES
 from featcache.store.selection import default_outputs
 
@@ -277,7 +277,7 @@ def _uses(status: CacheStatus) -> list[Step]:
                 words += [f"--{modality}-encoder", stored[0]]
             outputs = {c.output for c in dataset.coverage if c.producer in stored[:1] and c.n_stored}
             if outputs and default_outputs(outputs, modality)[0] not in outputs:
-                words += [f"--{modality}-outputs", natural_order(outputs)[0]]
+                words += [f"--{modality}-outputs", abbreviate(natural_order(outputs)).replace(" ", "")]
         fusion = ("--fusion", _FUSIONS[there]) if there in _FUSIONS else ()
         if dataset.is_trainable:
             steps.append(Step("train a head", ("heads", "train", *words, *fusion)))

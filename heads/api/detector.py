@@ -157,10 +157,12 @@ class Detector:
         *,
         cache: str | Path | None = None,
         log: str | Path | None = None,
+        tables: bool = False,
     ) -> list[dict[str, Any]]:
         """Judge many pictures, as ``heads scan`` does; each has a line, also those that cannot be judged.
 
-        What should be known about captions and tables in the data is logged as warnings.
+        What should be known about captions and tables in the data, and how many files are no pictures, is logged as
+        warnings.
 
         Parameters
         ----------
@@ -171,6 +173,8 @@ class Detector:
             fitted on. Default: they are not kept.
         log : str or Path, optional
             A log of verdicts, to append the evidence of each line to.
+        tables : bool
+            Read the tables in a folder too, for names and captions of its pictures.
 
         Returns
         -------
@@ -180,9 +184,11 @@ class Detector:
         from heads.runs.scanning import encode_pictures, judge_pictures  # they need torch
 
         contents = {selection.content for selection in self.run.selections.values()}
-        manifest = read_pictures(data, contents=contents)
+        manifest = read_pictures(data, contents=contents, tables=tables)
         for note in manifest.notes:
             _LOGGER.warning("%s", note)
+        if manifest.passed_over:
+            _LOGGER.warning("no pictures, and passed over: %s", dict(manifest.passed_over))
         with nullcontext(cache) if cache is not None else TemporaryDirectory(prefix="heads-scan-") as folder:
             pictures = encode_pictures(self.run, manifest, cache=Path(folder), models=self._models, device=self._device)
             append = None if log is None else log_lines(self._recorder("scan"), pictures, _open_log(log))

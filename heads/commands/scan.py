@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache import ShardError
 from featcache.commands.extract.progress import ExtractDisplay
 from featcache.commands.interrupt import interruptible
 from featcache.console import cache_folder
@@ -31,7 +36,7 @@ from heads.commands.render import console, next_command, notes, print_json, prob
 from heads.commands.training import NeighbourCount, TrainCache, Training
 from heads.commands.usage import check_out_table
 from heads.errors import HeadsError
-from heads.files.folder import prepare_file
+from heads.files.folder import reserve_file
 from heads.verdicts.points import BALANCED
 
 if TYPE_CHECKING:
@@ -41,6 +46,15 @@ if TYPE_CHECKING:
 
 __all__ = ["scan"]
 
+_MOST_KINDS = 8
+_REPAIR = re.compile(r"^cache .{1,999}, run `featcache repair .{1,999}`: |; `featcache repair` moves it aside$")
+_SEVERAL = {
+    "unused table": "unused tables",
+    "linked folder": "linked folders",
+    "link to nothing": "links to nothing",
+    "no regular file": "no regular files",
+}
+
 
 def scan(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
@@ -48,6 +62,9 @@ def scan(
         str, typer.Argument(metavar="DATA", help="Folder, picture, manifest, tars or hf:NAME; needs no labels.")
     ],
     out: Annotated[Path, typer.Option(metavar="F", help="File to write: .csv, .jsonl or .parquet.")],
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Read the tables in a folder too, for names and captions of its pictures.")
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where vectors are kept between scans; default: beside --out.")
     ] = None,
@@ -70,9 +87,8 @@ def scan(
     check_out_table(out)
     if out.exists() and Path(data).exists() and out.samefile(data):
         raise HeadsError(f"--out {out} is the data themselves: name another file for the verdicts")
-    prepare_file(out, overwrite=overwrite)
     keep_heap()
-    with interruptible("heads"):
+    with interruptible("heads"), reserve_file(out, overwrite=overwrite):
         from featcache import read_pictures
         from heads.runs.detection import check_places
         from heads.runs.entries import Recorder, log_lines
@@ -84,7 +100,7 @@ def scan(
 
         # What is wrong with the data is told before a head, which may need torch, is loaded.
         contents = {producer.selection.content for producer in read_record(run).producers.values()}
-        manifest = read_pictures(data, contents=contents)
+        manifest = read_pictures(data, contents=contents, tables=tables)
         loaded = load_run(run)
         recorder = Recorder.of(loaded, "scan", point=point, prior=prior)
         folder = cache or out.with_suffix(".featcache")
@@ -98,15 +114,16 @@ def scan(
         options = training.with_neighbours(JudgeOptions(point, prior, abstain is not None), neighbours)
         for note in manifest.notes:
             notes.print(f"[yellow]note[/] {safe(note)}", soft_wrap=True)
-        with ExtractDisplay(notes) as display:
-            pictures = encode_pictures(
-                loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
-            )
-        record = None if kept is None else log_lines(recorder, pictures, kept)
-        done = write_verdicts(loaded, pictures, out, options=options, overwrite=overwrite, log=record)
-        document = _document(done, out, folder) | tell_set(
-            loaded, done.statement, len(done) - done.n_failed, point=point
-        )
+        with _own_cache(folder, is_named=cache is not None):
+            with ExtractDisplay(notes) as display:
+                pictures = encode_pictures(
+                    loaded, manifest, cache=folder, models=models, device=device.value, progress=display.update
+                )
+            record = None if kept is None else log_lines(recorder, pictures, kept)
+            done = write_verdicts(loaded, pictures, out, options=options, overwrite=overwrite, log=record)
+        of_data = {"passed_over": dict(manifest.passed_over), "notes": list(manifest.notes)}
+        n_judged = len(done) - done.n_failed
+        document = _document(done, out, folder) | of_data | tell_set(loaded, done.statement, n_judged, point=point)
         effect = training.effect_size(pictures.store, pictures.complete, document["statement"])
         document |= {"effect_size": effect, "set_state": set_state(document["statement"], effect)}
     if as_json:
@@ -129,6 +146,22 @@ def _check_cache(run: Run, folder: Path) -> None:
                 f"cache {folder} is {whose}, and heads are fitted on it: a scan keeps pictures without labels in one "
                 "of its own; name another --cache"
             )
+
+
+@contextmanager
+def _own_cache(folder: Path, *, is_named: bool) -> Iterator[None]:
+    """Say of the cache that scans to one file make by themselves, if it is damaged, what is the shortest way out."""
+    try:
+        yield
+    except ShardError as error:
+        if is_named:
+            raise
+        cause = str(error.__cause__ if isinstance(error.__cause__, ShardError) else error)
+        path = shlex.quote(str(folder))
+        raise HeadsError(
+            f"{folder}, where scans keep vectors, cannot be used: delete it (rm -r {path}), which costs encoding them "
+            f"again, or repair it (featcache repair {path}); {_REPAIR.sub('', cause)}"
+        ) from error
 
 
 def _models(run: Run, given: Mapping[str, str | None]) -> dict[str, str]:
@@ -191,12 +224,15 @@ def _document(done: Scan, out: Path, folder: Path) -> dict[str, Any]:
 
 
 def _print(document: Mapping[str, Any], done: Scan, run: Run, point: OperatingPoint) -> None:
-    print_set(document)
+    if done.n_failed < len(done):
+        print_set(document)
     files = "file" if len(done) == 1 else "files"
     unsure = f"[bold]{done.n_unsure:,}[/] unsure, " if done.n_unsure else ""
     ai, real = called_words(point)
     found = f"[bold]{done.n_ai:,}[/] {ai}, [bold]{done.n_real:,}[/] {real}, {unsure}{_failed(done)}"
     console.print(f"{len(done):,} {files}: {found}")
+    if passed_over := document["passed_over"]:
+        console.print(f"  no pictures, and passed over: {safe(_counts(passed_over))}", soft_wrap=True)
     if done.first is not None:
         path, error = done.first
         console.print(f"  the first: {safe(path or error)}", soft_wrap=bool(path))
@@ -206,6 +242,14 @@ def _print(document: Mapping[str, Any], done: Scan, run: Run, point: OperatingPo
     console.print(f"Wrote [bold]{safe(document['out'])}[/]", soft_wrap=True)
     if done.failed.keys() - {"data"}:
         next_command("featcache", "failures", document["cache"])
+
+
+def _counts(passed_over: Mapping[str, int]) -> str:
+    """Name the kinds of files of which there are most, and count the rest."""
+    shown = dict(Counter(passed_over).most_common(_MOST_KINDS))
+    parts = [f"{n:,} {_SEVERAL.get(kind, kind) if n > 1 else kind}" for kind, n in shown.items()]
+    rest = sum(passed_over.values()) - sum(shown.values())
+    return ", ".join([*parts, f"{rest:,} others"] if rest else parts)
 
 
 def _failed(done: Scan) -> str:

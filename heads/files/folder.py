@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from featcache.files.drafts import draft_beside, find_leftovers, remove_draft, sweep_drafts
+from featcache.files.drafts import draft_beside, find_drafts, find_leftovers, remove_draft, sweep_drafts
 from featcache.files.folders import find_waiting, recover_folder
 from featcache.files.folders import new_folder as new_whole_folder
 from featcache.files.publish import publish_new, replace_file
@@ -31,6 +31,7 @@ __all__ = [
     "prepare_out",
     "read_file",
     "remove_unfinished",
+    "reserve_file",
     "sweep_folder",
     "write_file",
 ]
@@ -171,6 +172,41 @@ def prepare_file(path: Path, *, overwrite: bool = True) -> None:
     if not overwrite and os.path.lexists(path):
         raise HeadsError(_taken(path))
     sweep_drafts(path.parent, path.name)
+
+
+@contextmanager
+def reserve_file(path: Path, *, overwrite: bool = False) -> Iterator[None]:
+    """Hold the name of a file that takes long to make, against other processes of this machine that would make it.
+
+    Parameters
+    ----------
+    path : Path
+        A file of a folder that is there: who names a folder that is not has mistyped it.
+    overwrite : bool
+        Whether a file may be replaced, so that nobody need be first.
+
+    Raises
+    ------
+    HeadsError
+        If the file must not be written (`prepare_file`), its folder is not there, or another process is at it.
+    """
+    if not path.parent.is_dir():
+        raise HeadsError(f"cannot write {path}: there is no folder {path.parent}; make it, or correct the name")
+    prepare_file(path, overwrite=overwrite)
+    draft = draft_beside(path)
+    try:
+        try:
+            draft.touch(exist_ok=False)
+            own = draft.lstat().st_ctime, draft
+        except OSError as error:
+            raise HeadsError(f"cannot write {path}: {error.strerror or error}") from error
+        for other in () if overwrite else find_drafts(path.parent, path.name):
+            owner = None if other.is_old or (other.changed, other.path) >= own else other.owner
+            if owner is not None and owner.is_here and not owner.is_dead:
+                raise HeadsError(f"{path} is being written by process {owner.pid}: wait, or choose another --out")
+        yield
+    finally:
+        remove_draft(draft)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -68,7 +68,7 @@ def parse_tree(
         As `read_folder` does.
     """
     source = _Source(folder, tree, reading, contents)
-    if not tree.pictures:
+    if not tree.pictures and on_orphan != "tell":
         raise ManifestError(f"{source.where} holds no pictures{_instead(tree)}")
     captions, texts = tree.texts() if source.has_captions else ([], [])
     alone = "the caption has no picture beside it"
@@ -122,6 +122,10 @@ class _Source:
         """Return the files beside a picture, by ending."""
         return self.tree.sidecars.get(stem_of(name), {}) if self.has_captions else {}
 
+    def sidecars(self, fields: Sequence[str] = OBJECT_FIELDS[:-1]) -> SidecarReader:
+        """Return what reads the files beside pictures."""
+        return SidecarReader(str(self.folder), self.reading, fields, takes_anything=self.contents is not None)
+
     def image(self, name: str) -> ImageFile | Gap:
         """Return a picture, or what is wrong with its file."""
         found = find_image(name, str(self.folder), takes_any_name=self.contents is not None)
@@ -130,13 +134,13 @@ class _Source:
 
 def _read_pictures(source: _Source, on_orphan: OnOrphan) -> Parsed:
     """Read pictures and their captions one after the other: there may be millions."""
-    folder, tree, reading = source.folder, source.tree, source.reading
+    tree, reading = source.tree, source.reading
     if source.contents is None:
         labels, notes = label_paths(source.where, tree.pictures, reading)
     else:
         labels, notes = dict.fromkeys(map(_folders, tree.pictures), _UNLABELLED), ()
     ids = _early_ids(tree.pictures) if reading.rules == 1 else {name: escape_surrogates(name) for name in tree.pictures}
-    reader, missing = SidecarReader(str(folder), reading), MissingWords(reading)
+    reader, missing = source.sidecars(), MissingWords(reading)
     orphans: list[Gap] = []
 
     def rows() -> Iterator[Sample]:
@@ -160,7 +164,7 @@ def _read_pictures(source: _Source, on_orphan: OnOrphan) -> Parsed:
 
 def _read_objects(source: _Source, on_orphan: OnOrphan) -> Parsed:
     """Read pictures with what the objects beside them say, as in tars."""
-    reader = SidecarReader(str(source.folder), source.reading, source.fields)
+    reader = source.sidecars(source.fields)
     said = [(name, reader.read(source.beside(name))) for name in source.tree.pictures]
     left, notes = source.reading, reader.notes
     if source.contents is None:

@@ -9,10 +9,12 @@ from posixpath import splitext
 from featcache.files.picture_formats import (
     ENDINGS,
     HEAD_BYTES,
+    HEIF,
     HEIF_ADVICE,
     PICTURE_FORMATS,
     UNREAD_ENDINGS,
     format_of_bytes,
+    has_heif,
     open_endings,
 )
 from featcache.files.regular import open_regular
@@ -127,6 +129,24 @@ class Sieve:
             self.leave(name, HEIF_ADVICE if is_heif_unread else _MISNAMED if kind_of(name) else _EARLY)
             return False
         return True
+
+    def takes_anyhow(self, name: str, head: bytes, *, is_hidden: bool = False) -> bool | None:
+        """Say whether a file is a picture that is taken, whatever it is called; None: it is none.
+
+        One that begins as none is left out if it is called as what is not decoded, unless it is hidden.
+        """
+        format, ending = format_of_bytes(head), kind_of(name)
+        if format == "TIFF" and ending in UNREAD_ENDINGS:  # as raw pictures begin, of which it shows a thumbnail
+            self.leave(name, _UNREAD)
+        elif format == HEIF and not has_heif():
+            self.leave(name, HEIF_ADVICE)
+        elif format is not None:
+            return True
+        elif ending in ENDINGS | UNREAD_ENDINGS and not is_hidden:
+            return self.takes(name)
+        else:
+            return None
+        return False
 
     def leave(self, name: str, reason: str) -> None:
         """Count a picture among those that are not taken."""

@@ -69,8 +69,8 @@ def locate(data: str | Path) -> Path:
             # A link's own name and folder count: caches keep the file itself elsewhere, under a digest.
             return Path(data).parent.resolve() / Path(data).name
         with os.scandir(path) as entries:
-            files = [entry.name for entry in entries if not entry.is_dir()]
-        inside = sorted(name for name in files if name.lower() in _MANIFEST_FILES)
+            named = [entry for entry in entries if entry.name.lower() in _MANIFEST_FILES]
+            inside = sorted(entry.name for entry in named if not entry.is_dir())
     except FileNotFoundError as error:
         where = f": it is a link to {os.readlink(data)!r}" if os.path.islink(data) else ""  # noqa: PTH114, PTH115
         raise ManifestError(f"there is no file {str(data)!r}{where}") from error
@@ -144,8 +144,10 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
         files = _below(path)
     elif _is_pattern(path):
         if path.suffix.lower() != ".parquet":
+            folder = f"; of pictures name the folder, {quoted(str(path.parent))}" if _is_of_pictures(path) else ""
             raise ManifestError(
                 f"data {quoted(str(path))}: expected a file, or a pattern of .parquet or .tar files, found neither"
+                f"{folder}"
             )
         files = _matching(path)
         fixed = next(place for place, part in enumerate(path.parts) if _WILD.search(part))
@@ -155,6 +157,10 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
     if len(files) > _MAX_FILES:
         raise ManifestError(f"{quoted(str(path))} has {len(files)} Parquet files, expected at most {_MAX_FILES}")
     return files, path
+
+
+def _is_of_pictures(pattern: Path) -> bool:
+    return pattern.suffix.lower() in ENDINGS | {"", ".*"} and pattern.parent.is_dir()
 
 
 def has_columns(path: Path, reading: Reading = TODAY) -> bool:

@@ -21,7 +21,8 @@ from featcache.errors import ManifestError
 
 __all__ = ["MissingWords", "OnOrphan", "Parsed", "check_unique", "find_image", "settle_orphans"]
 
-OnOrphan = Literal["error", "skip"]
+OnOrphan = Literal["error", "skip", "tell"]
+"""``tell`` leaves them out as ``skip`` does, also where nothing else is there."""
 
 _ODD = re.compile(r"//|(^|/)\.(/|$)|/$|^$")
 """In a path that a path object would write in another way: ``./a``, ``a//b``, ``a/``."""
@@ -93,17 +94,17 @@ class MissingWords:
 
 
 def settle_orphans(orphans: Sequence[Gap], n_samples: int, on_orphan: OnOrphan) -> None:
-    """Raise for orphans, unless they are skipped and samples are left.
+    """Raise for orphans, unless they are told, or skipped and samples are left.
 
     Raises
     ------
     ManifestError
-        There are orphans under ``on_orphan="error"``, or nothing but orphans.
+        There are orphans under ``on_orphan="error"``, or nothing but orphans under ``"skip"``.
     """
     if orphans and on_orphan == "error":
         hint = "put them in their places or leave such rows out with --on-orphan skip"
         raise ManifestError(f"{orphans[0].message}{more_rows(len(orphans))}: {hint}")
-    if orphans and not n_samples:
+    if orphans and not n_samples and on_orphan != "tell":
         raise ManifestError(f"no samples are left without orphans: {orphans[0].message}{more_rows(len(orphans))}")
 
 

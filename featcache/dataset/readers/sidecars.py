@@ -163,6 +163,8 @@ class SidecarReader:
         By which rules: the first version read ``.txt`` alone, the second of an object nothing but one caption.
     fields : sequence of str
         What objects may say, of `OBJECT_FIELDS`.
+    takes_anything : bool
+        Leave texts that cannot be read alone, too.
 
     Raises
     ------
@@ -170,12 +172,21 @@ class SidecarReader:
         The user names a key for another field.
     """
 
-    def __init__(self, folder: str, reading: Reading, fields: Sequence[str] = OBJECT_FIELDS[:-1]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        reading: Reading,
+        fields: Sequence[str] = OBJECT_FIELDS[:-1],
+        *,
+        takes_anything: bool = False,
+    ) -> None:
+        self._takes_anything = takes_anything
         self._objects = ObjectReader(reading, fields)
         self._folder = folder
         self._rules = reading.rules
         self._texts = SIDECARS[:2] if reading.rules > 1 else SIDECARS[:1]
         self._odd: list[str] = []
+        self._odd_texts: list[str] = []
         self._n_unread = 0
 
     def read(self, found: Mapping[str, str]) -> dict[str, object]:
@@ -213,15 +224,21 @@ class SidecarReader:
         if self._odd:
             what = f"{len(self._odd):,} .json beside pictures cannot be read as an object with a caption"
             notes.append(f"{what}, the first {quoted(self._odd[0])}: left alone")
+        if self._odd_texts:
+            what = f"captions beside pictures that cannot be read: {len(self._odd_texts):,}"
+            notes.append(f"{what}, the first {quoted(self._odd_texts[0])}")
         return tuple(notes)
 
     def _of_text(self, path: str) -> str | None:
         try:
             return decode_caption(ImageFile(path).read_bytes())
-        except ValueError as error:
+        except (OSError, ValueError) as error:
+            if self._takes_anything:
+                self._odd_texts.append(path)
+                return None
+            if isinstance(error, OSError):
+                raise ManifestError(f"caption {quoted(path)} cannot be read: {error}") from error
             raise ManifestError(f"{quoted(path)}: {error}") from error
-        except OSError as error:
-            raise ManifestError(f"caption {quoted(path)} cannot be read: {error}") from error
 
     def _of_object(self, name: str) -> dict[str, object]:
         cells: dict[str, object] = {}

@@ -13,7 +13,7 @@ from featcache.dataset.readers.cells import is_unicode, quoted
 from featcache.dataset.readers.left_out import LeftOut, Sieve, kind_of, read_head
 from featcache.errors import ManifestError
 
-__all__ = ["SIDECARS", "Tree", "describe", "is_metadata", "read_tree", "stem_of"]
+__all__ = ["SIDECARS", "TABLES", "Tree", "describe", "is_metadata", "read_tree", "stem_of"]
 
 SIDECARS = (".txt", ".caption", ".json")
 """Endings of the files beside pictures that captions are read from, in their precedence."""
@@ -28,7 +28,8 @@ _OTHER = frozenset(
     )
 )
 """Endings of files that are no pictures, which are not looked at."""
-_TABLES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx"))
+TABLES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx"))
+"""Endings of tables."""
 _METADATA = re.compile(r"metadata\.(csv|jsonl|parquet)", re.IGNORECASE)
 _ABOUT = ("readme", "license", "licence", "notice", "notes", "note.", "todo", "changelog", "credits", "source", "about")
 """How names of texts begin that are about a folder, and no captions."""
@@ -118,7 +119,7 @@ def read_tree(folder: Path, *, is_early: bool, takes_any_name: bool = False) -> 
             sidecars.setdefault(stem_of(name), {})[ending] = name
         elif is_metadata(basename(name)):
             metadata.append(name)
-        elif ending in _TABLES:
+        elif ending in TABLES:
             tables.append(name)
         has_tars |= ending == ".tar"
         if is_taken is None and ending not in _OTHER and n_looks < _MAX_LOOKS:

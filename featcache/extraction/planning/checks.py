@@ -31,7 +31,8 @@ def check_extraction(extraction: Extraction) -> None:
         encoders, an encoder names no outputs or cannot be loaded with them, or the data set is being divided otherwise.
     """
     manifest, cache, work, options = extraction.manifest, extraction.cache, extraction.work, extraction.options
-    if not len(manifest.samples):
+    is_empty = not len(manifest.samples)
+    if is_empty and not manifest.is_loose:
         raise ManifestError(f"data set {manifest.name!r} has no samples, expected at least one")
     find_decoder(options.decoder)
     if options.decoder == "card" and "image" in work.contents:
@@ -40,7 +41,7 @@ def check_extraction(extraction: Extraction) -> None:
     for spec, _ in work.items:
         owner = f"{spec.modality} encoder {spec.fingerprint.model_name}"
         check_names(spec.outputs, owner=owner)
-        if not any(has[content] for content in work.contents):
+        if not (is_empty or any(has[content] for content in work.contents)):
             what = "captions" if spec.modality == "text" else "pictures"
             raise FeatcacheError(f"data set {manifest.name!r} has no {what}, expected some for {owner}")
     if options.partition is not None:

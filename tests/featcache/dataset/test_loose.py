@@ -33,6 +33,7 @@ def ids(manifest: Manifest) -> list[str]:
 
 def test_what_is_no_sample_is_named_by_its_path_in_full(tmp_path: Path) -> None:
     folder = fill(tmp_path / "d", "a.png", "raw/1.DNG")
+    (folder / "raw" / "1.DNG").write_bytes(b"II*\0 and what follows")
     long = "x" * 120
     for number in (1, 2):
         (folder / f"{long}{number}.png").symlink_to("nowhere.png")
@@ -73,7 +74,7 @@ def test_no_table_in_a_folder_keeps_a_picture_from_being_read(
     for name, text in tables.items():
         (folder / name).write_text(text)
     for contents in (IMAGE, ("text", "image")):
-        found = read_pictures(folder, contents=contents)
+        found = read_pictures(folder, contents=contents, tables=True)
         names = sorted(str(sample.image.name) for sample in found.samples if sample.image)
         assert names == [str(folder / name) for name in ("a.png", "b.png", "train/c.png")]
         assert [gap.path for gap in found.gaps] == [str(folder / name) for name in missing]
@@ -85,7 +86,7 @@ def test_a_name_that_is_no_utf_8_has_backslashes_in_its_id_alone(tmp_path: Path)
     odd = os.fsdecode(os.fsencode(tmp_path / "d") + b"/\xff\x1b.png")
     Path(odd).write_bytes(png(1))
     (tmp_path / "d" / "metadata.csv").write_text("file_name\na.png\n")
-    found = read_pictures(tmp_path / "d", contents=IMAGE)
+    found = read_pictures(tmp_path / "d", contents=IMAGE, tables=True)
     assert ids(found) == ["a.png", "\\udcff\x1b.png"] and found.samples.path[1] == odd
     assert found.samples[1].image is not None and found.samples[1].image.read_bytes() == png(1)
     named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe"))
@@ -120,7 +121,7 @@ def test_of_objects_beside_pictures_captions_alone_are_read(tmp_path: Path) -> N
         assert ([gap.path for gap in found.gaps], found.notes) == ([f"{folder}/d.png"], ())
         assert ids(read_pictures(folder / "a.png", contents=contents)) == names
     (folder / "manifest.csv").write_text("image,id,caption\nc.png,a.png#0,\n,a.png#1,z\n")
-    found = read_pictures(folder, contents=("image", "text"))
+    found = read_pictures(folder, contents=("image", "text"), tables=True)
     assert ids(found) == ["a.png#0", "a.png#1", f"{folder}/a.png#0", f"{folder}/a.png#1", "b\\udcff.png"]
 
 
@@ -142,10 +143,106 @@ def test_what_is_no_picture_and_what_is_not_there_is_told(tmp_path: Path) -> Non
         with pytest.raises(ManifestError, match=rf"'.*{name}' is a single picture: name its folder"):
             Manifest.from_source(tmp_path / name)
         (tmp_path / name).unlink()
-    (tmp_path / "e").mkdir()
-    (tmp_path / "e" / "metadata.csv").write_text("id\n1\n")
-    with pytest.raises(ManifestError, match="names neither images nor captions"):
-        read_pictures(tmp_path / "e", contents=IMAGE)
+
+
+def test_of_a_folder_what_begins_as_a_picture_is_one_and_all_else_is_counted(tmp_path: Path) -> None:
+    names = ("1.zip", "2.txt", "3.JPG_", "4", "5.csv", ".6.png", ".h/7", "sub/.8.bin", "9.dng", "ok.png")
+    folder = fill(tmp_path / "d", *names)
+    others = {"ok.txt": b"text", "a.ZIP": b"PK", ".DS_Store": b"x", "._ok.jpg": b"x", ".h/b.png": b"x", "README": b"x"}
+    for name, data in others.items():
+        (folder / name).write_bytes(data)
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "nothing").symlink_to("nowhere")
+    os.mkfifo(folder / "fifo")
+    (folder / "c.odd").symlink_to("c.odd")  # it leads to itself
+    for contents in (IMAGE, ("text", "image")):
+        found = read_pictures(folder, contents=contents)
+        assert ids(found) == sorted(names)
+        assert [gap.path for gap in found.gaps] == [f"{folder}/c.odd"] and not found.notes
+        assert dict(found.passed_over) == {
+            "hidden": 3, ".txt": 1, ".zip": 1, "without an ending": 1, "linked folder": 1, "link to nothing": 1,
+            "no regular file": 1,
+        }  # fmt: skip
+    assert read_pictures(folder / "1.zip", contents=IMAGE).samples[0].sample_id == "1.zip"
+
+
+def test_a_folder_without_pictures_is_empty_and_one_of_gaps_alone_has_these(tmp_path: Path) -> None:
+    found = read_pictures(tmp_path, contents=IMAGE)
+    assert (len(found.samples), found.gaps, found.passed_over, found.is_loose) == (0, (), {}, True)
+    (tmp_path / "a.jpg").symlink_to("nowhere")
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    found = read_pictures(tmp_path, contents=("text", "image"))
+    assert (len(found.samples), found.passed_over) == (0, {".txt": 1})
+    assert [gap.path for gap in found.gaps] == [f"{tmp_path}/a.jpg"]
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "b.tar").write_bytes(b"no tar")
+    assert read_pictures(tmp_path, contents=IMAGE).passed_over == {".txt": 1, ".tar": 1}
+
+
+def test_a_caption_that_cannot_be_read_costs_its_picture_the_caption_and_no_more(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "d", "a.png", "b.png")
+    (folder / "a.txt").write_bytes(b"\xff\xfe")
+    (folder / "b.txt").write_text("a cat")
+    found = read_pictures(folder, contents=("text", "image"))
+    assert [sample.caption for sample in found.samples] == [None, "a cat"]
+    assert found.notes == (f"captions beside pictures that cannot be read: 1, the first '{folder}/a.txt'",)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "manifest.csv", "train/metadata.csv"])
+def test_tables_in_a_folder_are_used_if_asked_for_and_not_believed_about_other_places(
+    tmp_path: Path, name: str
+) -> None:
+    folder, other = fill(tmp_path / "d", "a.png", "b.png", "train/c.png"), fill(tmp_path / "other", "x.png") / "x.png"
+    (folder / "in").symlink_to("train")
+    (folder / "out").symlink_to(tmp_path / "other")
+    up = "../" * name.count("/")
+    table = [f"{up}a.png", f"./{up}train/../a.png", f"{up}in/c.png", f"{up}out/x.png", f"{up}../other/x.png"]
+    (folder / name).write_text("\n".join(["file_name", *table, str(other), f"{up}../other/gone.png"]))
+    found = read_pictures(folder, contents=IMAGE)
+    assert ids(found) == ["a.png", "b.png", "train/c.png"] and not found.gaps
+    assert found.notes == (f"1 table is not used (--tables, in Python tables=True, does): '{name}'",)
+    assert found.passed_over == {"linked folder": 2, "unused table": 1}
+    found = read_pictures(folder, contents=IMAGE, tables=True)
+    assert list(found.samples.path) == [f"{folder}/a.png", f"{folder}/train/c.png", f"{folder}/b.png"]
+    assert {gap.message for gap in found.gaps} == {"a table names it, and it is not in the folder: not looked at"}
+    assert len(found.gaps) == 4 and found.notes == ("rows that name a picture once more: 1; it is judged once",)
+    assert found.passed_over == {"linked folder": 2}
+
+
+def test_a_folder_that_cannot_be_read_is_a_gap_and_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scan = fill(tmp_path / "d", "a.png", "shut/b.png"), os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = read_pictures(folder, contents=IMAGE)
+    assert ids(found) == ["a.png"]
+    assert [(gap.path, gap.message) for gap in found.gaps] == [
+        (f"{folder}/shut", "the folder cannot be read: Permission denied")
+    ]
+
+
+def test_a_table_that_is_a_link_out_of_the_folder_is_not_read(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "d", "a.png")
+    (tmp_path / "secret").write_text("s3cr3t:x:0\n")
+    (folder / "metadata.csv").symlink_to(tmp_path / "secret")
+    found = read_pictures(folder, contents=IMAGE, tables=True)
+    assert (
+        ids(found) == ["a.png"] and "is a link out of the folder" in found.notes[0] and "s3cr3t" not in found.notes[0]
+    )
+
+
+def test_tars_that_are_all_that_is_not_hidden_are_read_and_hidden_pictures_beside_them_too(tmp_path: Path) -> None:
+    folder = fill_tar(tmp_path / "t")
+    for name in ("a.png", "b.psd"):
+        (folder / name).rename(folder / f".{name}")
+    found = read_pictures(folder, contents=IMAGE)
+    assert ids(found) == ["a", ".a.png", ".b.psd"] and not found.passed_over
 
 
 def test_sources_of_one_name_are_data_sets_of_their_own(tmp_path: Path) -> None:

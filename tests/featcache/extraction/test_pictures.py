@@ -19,6 +19,7 @@ from featcache import ExtractedPictures, Manifest, Progress, Selection, extract_
 from featcache.dataset.sample import ImageFile
 from featcache.errors import FeatcacheError, FingerprintMismatch, ManifestError, ModelError
 from featcache.extraction.run import extract
+from featcache.upkeep.repair import repair
 
 from factories import FakeSpec, fake_pixels, fake_vector, make_cache, png, write_vision
 
@@ -134,7 +135,7 @@ def test_captions_that_no_producer_takes_are_not_read(tmp_path: Path, wanted: Wa
     (folder / "notes.txt").write_text("of no picture")
     found = extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("image")), device="cpu")
     assert (len(found), found.faults, found.left_out) == (1, {}, ())
-    with pytest.raises(ManifestError, match="expected UTF-8, found 0xff at byte 0"):
+    with pytest.raises(ManifestError, match="has no captions"):
         extract_pictures(folder, tmp_path / "c", wanted(FakeSpec("text"), FakeSpec("image")), device="cpu")
 
 
@@ -144,6 +145,22 @@ def test_a_list_of_captions_is_one_line_for_who_looks_at_pictures(tmp_path: Path
     for specs, ids in (([FakeSpec("image")], ["a.png"]), ([FakeSpec("text")], ["a.png#0", "a.png#1"])):
         found = extract_pictures(folder / "t.jsonl", tmp_path / "c", wanted(*specs), device="cpu")
         assert [found.sample_id(row) for row in range(len(found))] == ids and not found.faults
+
+
+def test_what_a_scan_lost_is_brought_back_by_the_next_and_no_folder_is_too_empty_for_one(
+    tmp_path: Path, wanted: Wanted
+) -> None:
+    folder, producers = write_folder(tmp_path / "d", a=png(1)), wanted(FakeSpec("image"))
+    found = extract_pictures(folder, tmp_path / "c", producers, device="cpu")
+    (shard,) = (tmp_path / "c" / "features").rglob("*.h5")
+    shard.write_bytes(b"damaged")
+    report = repair(tmp_path / "c")
+    assert (report.commands, report.scanned) == ((), (found.store.dataset,))
+    assert extract_pictures(folder, tmp_path / "c", producers, device="cpu").n_encoded == 1
+    (folder / "a.png").unlink()
+    for specs in ((FakeSpec("image"),), (FakeSpec("text"), FakeSpec("image"))):
+        empty = extract_pictures(folder, tmp_path / "c", wanted(*specs), device="cpu")
+        assert (len(empty), empty.faults, empty.left_out, empty.n_encoded) == (0, {}, (), 0)
 
 
 def test_two_files_of_one_content_are_two_rows_and_one_forward(tmp_path: Path, wanted: Wanted) -> None:

@@ -240,9 +240,19 @@ NOT_PICTURES = {
 @pytest.mark.parametrize("name", NOT_PICTURES)
 def test_other_bytes_are_no_picture(name: str) -> None:
     assert probe_image(NOT_PICTURES[name]) is None
-    with pytest.raises(ImageError, match=r"^not a picture .*bytes that start with") as caught:
+    with pytest.raises(ImageError, match=r"^not a picture \(.*\): (an empty file|\d+ bytes of )") as caught:
         decode_rgb(NOT_PICTURES[name])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data", [b"root:x:0:0:root", b"P5 secret 4 255\n", b"P2 4 4 255 sec:ret 9", b"P6 1234567890123 4 255\n"]
+)
+def test_what_is_said_of_a_file_quotes_nothing_of_it(data: bytes) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode_rgb(data)
+    told = str(caught.value)
+    assert not any(word.decode() in told for word in data.split()[0 if data[:1] == b"r" else 1 :] if len(word) > 3)
 
 
 @pytest.mark.parametrize("format", ["TGA", "ICO", "PCX", "SGI"])

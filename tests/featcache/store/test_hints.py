@@ -54,3 +54,15 @@ def test_the_only_data_set_is_named_by_what_it_was_read_from(tmp_path: Path) -> 
         write_requests(cache, [request])
         expected = ["/my photos.csv", "--name", "photos"] if name == "photos" else ["DATA"]
         assert options(cache, IMAGE)[:-4] == expected
+
+
+def test_a_view_is_asked_for_with_the_outputs_that_are_there(tmp_path: Path) -> None:
+    cache = Cache.open_or_create(tmp_path / "c", Defaults("float32", "float16"))
+    (cache.path / "samples").mkdir()
+    cache.sample_path("photos").touch()
+    for outputs, said in ((("pooled",), []), (("cls", "layers:1", "layers:2"), ["--image-outputs", "cls,layers:1-2"])):
+        write_requests(cache, [Request("photos", "/p.csv", IMAGE.digest, outputs, ("clean",), None, False)])
+        models = ["--text-model", "none", "--image-model", "/models/my vit"]
+        assert options(cache, IMAGE) == ["/p.csv", "--name", "photos", *models, *said]
+    (command,) = re.findall("`(.*?)` adds it", hint_at_extract(cache, [IMAGE], "--image-outputs", "mean"))
+    assert shlex.split(command).count("--image-outputs") == 1

@@ -58,6 +58,6 @@ def test_a_view_is_named_that_everything_has(tmp_path: Path) -> None:
 def test_outputs_are_named_where_none_is_taken_by_itself(tmp_path: Path) -> None:
     several = FakeSpec("image", outputs=("mean", "cls"))
     named = proposed(tmp_path / "a", spec=several, split=["train", "valid"] * 3)
-    assert named.endswith("--image-outputs cls --fusion image")
+    assert named.endswith("--image-outputs cls,mean --fusion image")
     only = proposed(tmp_path / "b", spec=FakeSpec("image", outputs=("mean",)), split=["train", "valid"] * 3)
     assert "--image-outputs" not in only

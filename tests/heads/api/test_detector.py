@@ -140,7 +140,7 @@ def test_pictures_get_what_scan_and_detect_say_of_them(
     found = Detector.load(spectral / "run", device="cpu")
     listed = [others / "0.png", str(others / "bad.png"), others / "gone.png", str(others / "0.png")]
     for data, names in ((others, sorted(expected)), (listed, ["0.png", "bad.png", "gone.png"])):
-        judged = found.scan(data, cache=tmp_path / "kept", log=tmp_path / "log.jsonl")
+        judged = found.scan(data, cache=tmp_path / "kept", log=tmp_path / "log.jsonl", tables=data is others)
         lines = {Path(line["path"]).name: line for line in judged}
         assert sorted(lines) == names
         for name in names[:-1]:
@@ -148,7 +148,7 @@ def test_pictures_get_what_scan_and_detect_say_of_them(
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(entries) == len(expected) + 3
     assert all(entry["views"] == {"clean": entry["p_ai_raw"]} for entry in entries if entry["verdict"])
-    assert "names neither images nor captions" in caplog.text
+    assert "names neither images nor captions" in caplog.text and "passed over: {'.csv': 1}" in caplog.text
     assert lines["gone.png"]["error"] == "there is no regular file" and not (tmp_path / "others.featcache").exists()
     verdict = found.detect(str(others / "0.png"), caption="ignored")
     assert (verdict.verdict, f"{verdict.p_ai:.4f}") == (lines["0.png"]["verdict"], f"{lines['0.png']['p_ai']:.4f}")

@@ -132,6 +132,8 @@ def test_a_pattern_of_nothing_and_one_of_other_files_are_refused(tmp_path: Path)
         Manifest.from_source(tmp_path / "*.tar")
     with pytest.raises(ManifestError, match=r"expected a file, or a pattern of \.parquet or \.tar files"):
         Manifest.from_source(tmp_path / "a?.csv")
+    with pytest.raises(ManifestError, match=f"found neither; of pictures name the folder, '{tmp_path}'$"):
+        Manifest.from_source(tmp_path / "*.jpg")
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> None:
