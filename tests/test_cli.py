@@ -433,7 +433,7 @@ def test_an_empty_folder_is_an_empty_table_and_one_that_is_not_there_an_error(de
     assert scanned.returncode == 0 and scanned.stdout.startswith("0 files: 0 AI, 0 real, 0 failed"), scanned.stderr
     assert "no pictures, and passed over: 1 .md" in scanned.stdout
     (header,) = (tmp_path / "v.csv").read_text().splitlines()
-    assert header.startswith("path,sample_id,verdict,p_ai,")
+    assert header.startswith("path,sample_id,verdict,reason,p_ai,")
     fails(run(*words, "nope/v.csv", cwd=tmp_path), 1, "there is no folder nope")
     (tmp_path / "empty" / "notes.md").unlink()
     (tmp_path / "empty").rmdir()
