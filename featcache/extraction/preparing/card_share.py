@@ -41,7 +41,7 @@ class Share:
     @classmethod
     def of(cls, card: Card, memory: int, n_workers: int) -> Share:
         """Divide the memory for pictures among workers of whom each decodes one at a time."""
-        return cls(card, min(_MOST_BYTES, memory // _WINDOWS), memory // (_PICTURES * n_workers))
+        return cls(card, max(1, min(_MOST_BYTES, memory // _WINDOWS)), memory // (_PICTURES * n_workers))
 
     def pixel_bytes(self, reading: Reading) -> int:
         """Return how much a picture needs if the card does not decode it; 0: then it is for the others."""

@@ -164,6 +164,14 @@ def test_pictures_that_the_memory_does_not_allow_are_for_the_others(
     assert not doubts and ways["pillow: large"] > 5 and ways["pillow+scaler"] > 5
 
 
+def test_with_next_to_no_memory_everything_is_prepared_by_the_others(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = run(data, tmp_path / "b", None, monkeypatch, resizer={}, memory=1)
+    (side,) = found.sides
+    assert side.n_encoded + len(side.failures) == N and side.n_encoded >= N - len(BROKEN) - 1
+
+
 @pytest.mark.slow
 def test_seconds_of_decoding_are_told_whoever_decodes(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
