@@ -23,7 +23,7 @@ from featcache.extraction.encoding.side import Side
 from featcache.extraction.planning.plan import WorkUnit
 from featcache.extraction.preparing.reader import Reader
 from featcache.extraction.preparing.recipe import STEPS, Prepared, Reading
-from featcache.pictures.checked_decoder import Doubt, Kind
+from featcache.pictures.checked_decoder import DECODED, Doubt, Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,6 +93,7 @@ class PictureFeed:
         self._open: dict[int, _OpenUnits] = {}
         self._again: deque[ClaimedUnits] = deque()
         self._doubted: set[tuple[str, Kind | None, bool]] = set()
+        self._wrong: set[tuple[str, Kind | None]] = set()
 
     @property
     def is_ready(self) -> bool:
@@ -141,6 +142,8 @@ class PictureFeed:
         found = doubt.decoder or doubt.reason, doubt.kind, doubt.is_wrong
         if found not in self._doubted:
             self._doubted.add(found)
+            if doubt.is_wrong:
+                self._wrong.add((doubt.decoder, doubt.kind))
             for group in self._open.values():
                 self._look(group)
             self._failures.doubt(self._line(doubt))
@@ -156,10 +159,15 @@ class PictureFeed:
 
     def _look(self, group: _OpenUnits) -> None:
         """See to it that nothing more of a group is published if some pictures may have other pixels than Pillow's."""
-        if not group.is_void and any((*taken, True) in self._doubted for taken in group.taken):
+        if not group.is_void and any(self._is_wrong(*taken) for taken in group.taken):
             group.is_void = True
             for job in group.units.jobs:
                 job.is_void = True
+
+    def _is_wrong(self, maker: str, kind: Kind) -> bool:
+        """Tell whether what somebody made of a kind may have other pixels: a card's all, where it resizes wrongly."""
+        is_cards = maker not in self._reader.recipe.decoders
+        return (maker, kind) in self._wrong or (is_cards and any(wrong == DECODED for _, wrong in self._wrong))
 
     def _use(self, prepared: Prepared, group: _OpenUnits) -> Iterator[Batch]:
         """Record what could not be prepared, and yield batches that are full with what could."""

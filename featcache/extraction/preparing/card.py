@@ -124,17 +124,12 @@ class Card:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether there is something that it is trusted with."""
-        return not self.is_given_up and (self.decoder is not None or self.resizes)
-
-    @property
-    def resizes(self) -> bool:
-        """Whether it is trusted with pictures that the CPU decoded."""
-        return not self.is_given_up and DECODED not in self.trust.distrusted
+        """Whether there is something that it is trusted with: nothing is where what resizes all is not."""
+        return not self.is_given_up and self.trust.is_left
 
     def why_not(self, kind: JpegKind) -> str:
         """Return why the CPU decodes pictures of a kind, as a `Way` says it; empty if it does not."""
-        if self.is_given_up or kind in self.trust.distrusted:
+        if not self.is_trusted or kind in self.trust.distrusted:
             return "not trusted"
         return "" if self.decoder is None or self.decoder.takes(kind) else str(kind)
 

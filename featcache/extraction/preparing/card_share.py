@@ -46,7 +46,7 @@ class Share:
     def pixel_bytes(self, reading: Reading) -> int:
         """Return how much a picture needs if the card does not decode it; 0: then it is for the others."""
         n_bytes = 3 * reading.n_pixels
-        is_allowed = self.card.resizes and _LARGE * n_bytes <= self.window and reading.n_bytes <= self.picture
+        is_allowed = self.card.is_trusted and _LARGE * n_bytes <= self.window and reading.n_bytes <= self.picture
         return n_bytes if is_allowed else 0
 
     def decoded_bytes(self, reading: Reading) -> int:
@@ -55,16 +55,16 @@ class Share:
 
     def why_not(self, reading: Reading) -> str:
         """Return why a picture is for the others, as a `Way` says it; empty if the card has a part in it."""
+        if not self.card.is_trusted:
+            return "not trusted"
         if self._may_be_decoded_there(reading) or self.pixel_bytes(reading):
             return ""
-        if not self.card.resizes:
-            return "not trusted"
         return "large" if reading.n_pixels else "unknown"
 
     def space_for(self, readings: Iterable[Reading], n_parts: int) -> int:
         """Return how many bytes of pixels are to be kept free for one of the parts of a window."""
         expected = sum(map(self.decoded_bytes, readings))
-        return expected + (self.window // _SURPRISES // n_parts if self.card.decoder and self.card.resizes else 0)
+        return expected + (self.window // _SURPRISES // n_parts if self.card.decoder and self.card.is_trusted else 0)
 
     def _may_be_decoded_there(self, reading: Reading) -> bool:
         return self.card.decoder is not None and reading.format in _JPEGS

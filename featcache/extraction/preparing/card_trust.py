@@ -29,7 +29,7 @@ class Trust:
     Attributes
     ----------
     distrusted : frozenset of (JpegKind or DECODED)
-        Kinds of which it made other pixels than Pillow.
+        Kinds of which it made other pixels than Pillow. With `DECODED` all are: what resizes these resizes the others.
     """
 
     def __init__(self, makers: Collection[str]) -> None:
@@ -40,7 +40,16 @@ class Trust:
 
     def is_distrusted(self, way: Way | None) -> bool:
         """Tell whether the card made a picture, of a kind with which it is not trusted."""
-        return way is not None and way.maker in self._makers and way.kind in self.distrusted
+        if way is None or way.maker not in self._makers:
+            return False
+        return not self.is_left or way.kind in self.distrusted
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is trust in any kind: where pixels that Pillow decoded became others, nobody but the kernels
+        that resize all kinds can have done it.
+        """
+        return DECODED not in self.distrusted
 
     def is_proven(self, ways: Iterable[Way | None]) -> bool:
         """Tell whether the first pictures were compared of each kind that the card made on these ways."""
@@ -63,7 +72,7 @@ class Trust:
         spent = list(made.seconds)
         spent[_CHECK] += sum(expected.seconds)
         instead = replace(expected, reading=made.reading, seconds=tuple(spent))
-        if kind in self.distrusted:
+        if self.is_distrusted(made.way):
             return replace(instead, way=expected.way and Way(why="not trusted"))
         if expected.faults and not expected.inputs:
             return replace(instead, way=expected.way and Way(why="refused"))

@@ -18,6 +18,7 @@ from PIL import Image
 
 from featcache.dataset.manifest import Manifest
 from featcache.extraction import options as extract_options
+from featcache.extraction.encoding import picture_feed
 from featcache.extraction.preparing.crew import Worker
 from featcache.extraction.preparing.loaders import Load, Loaders
 from featcache.extraction.preparing.recipe import STEPS, Reading
@@ -129,6 +130,21 @@ def test_a_resizer_that_lies_is_caught_before_anything_is_published(
     reason = "resizer scaler 2.0 makes other pixels than Pillow of decoded pictures"
     assert doubt == f"{reason}: the CPU resizes these again, and all from now on"
     assert ways["pillow: not trusted"] >= N // 2
+
+
+def test_a_resizer_that_lies_about_decoded_pictures_takes_all_of_the_card_with_it(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for row in range(N):
+        kind, picture = "PNG" if row in (0, 1, 20) else "JPEG", Image.new("RGB", (20, 20), (9 * row, 0, 0))
+        image = data.samples.image(row)
+        assert image is not None
+        Path(image.name).write_bytes(KINDS[kind](picture))
+    monkeypatch.setattr(picture_feed, "choose_sample", lambda _: frozenset({20}))
+    run(data, tmp_path / "a", None, monkeypatch)
+    found, _ = run(data, tmp_path / "b", FakeCardDecoder(), monkeypatch, resizer={"wrong_from": 16})
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
+    assert len(pictures(found).doubts) == 1 and "of decoded pictures" in pictures(found).doubts[0]
 
 
 @pytest.mark.slow
