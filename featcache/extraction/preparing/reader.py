@@ -24,7 +24,6 @@ _AHEAD_A_WORKER = 4
 _AHEAD = 64
 _LEAST_FOR_CARD = 2000
 """Inputs of encoders for which a GPU is opened: that may compile kernels, which takes seconds."""
-_MOST_READERS = 12  # where the card decodes: as many tasks as three windows are
 
 
 class Reader(Protocol):
@@ -84,8 +83,7 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
     # Where the card has a part in all, the others have little to do, and the loaders the more where they decode.
     n_first = 1 if len(card.resizers) == len(recipe.products) else n
     others = _open_others(recipe, options, n, n_first=n_first, memory=memory // 2)
-    n_loaders = min(_MOST_READERS, n) if card.decoder else n
-    return CardReader(card, others, n_threads=options.threads, n_processes=n_loaders, memory=memory)
+    return CardReader(card, others, n_threads=options.threads, n_processes=n, memory=memory)
 
 
 def _find_card(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Card | None:
