@@ -103,9 +103,8 @@ class Loaders:
 
     def __init__(self, card: Card, share: Share, *, n_threads: int, n_processes: int, n_loads: int) -> None:
         self._card, self._share = card, share
-        # Where a process decodes, it is to have more to do before the card has a window.
-        n_tasks = 0 if card.decoder else -(-_TASKS_A_PROCESS * n_processes // n_loads)
-        self._n_tasks = max(_LEAST_TASKS, n_tasks)
+        # Each process is to have more to do before the card has a window: any may have to decode.
+        self._n_tasks = max(_LEAST_TASKS, -(-_TASKS_A_PROCESS * n_processes // n_loads))
         self._n_threads = n_threads
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="read")
         # All talk with the processes is this thread's.
@@ -163,7 +162,8 @@ class Loaders:
         for first in range(0, len(places), size):
             own = places[first : first + size]
             readings = [load.readings[place] for place in own]
-            middle = start + sum([reading.file_bytes for reading in readings])
+            # What is certain to be decoded leaves no bytes behind.
+            middle = start + sum([each.file_bytes for each in readings if not self._share.decoded_bytes(each)])
             end = middle + self._share.space_for(readings, self._n_tasks)
             parts.append(_Part(load, own, start, middle, end))
             start = end

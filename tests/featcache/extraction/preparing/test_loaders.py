@@ -173,6 +173,17 @@ def test_processes_decode_what_threads_decode(readings: list[Reading], has_engin
 
 
 @pytest.mark.slow
+def test_no_memory_is_kept_for_the_bytes_of_what_is_decoded(readings: list[Reading], nothing_left: None) -> None:
+    sized = [replace(each, n_pixels=900, format="PNG", file_bytes=4 << 20) for each in readings[20:]]
+    card = new_card(has_engine=False)
+    with Loaders(card, Share.of(card, 1 << 24, 1), n_threads=1, n_processes=1, n_loads=1) as loaders:
+        load = loaders.start(sized)
+        assert all(isinstance(each, Pixels) for each in load.done.result())
+        assert len(load.memory) <= 16 << 20
+        loaders.free(load)
+
+
+@pytest.mark.slow
 def test_what_is_larger_than_was_said_is_for_the_cpu(readings: list[Reading], nothing_left: None) -> None:
     (wanted,) = [replace(reading, file_bytes=reading.file_bytes - 1) for reading in readings[20:21]]
     with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=1) as loaders:
