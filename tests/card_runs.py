@@ -62,7 +62,7 @@ def run(
 
     monkeypatch.setattr(card_reader, "_WINDOW", 8)
     monkeypatch.setattr(reader, "find_card", find)
-    monkeypatch.setattr(reader, "_LEAST_FOR_CARD", 1)
+    monkeypatch.setattr(reader, "LEAST_FOR_CARD", 1)
     monkeypatch.setattr(checks, "check_card", lambda *_: None)
     monkeypatch.setattr(checks, "find_decoder", lambda _: None)
     monkeypatch.setattr(work, "find_decoder", lambda _: beside)

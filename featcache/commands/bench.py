@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,10 +76,10 @@ def bench(request: BenchRequest) -> None:
     if request.as_json:
         print_json(found.to_dict())
     else:
-        _render(found)
+        _render(found, options.decoder)
 
 
-def _render(found: BenchResult) -> None:
+def _render(found: BenchResult, decoder: str) -> None:
     from featcache.pictures.decoders import FAST_ADVICE, find_decoder
 
     console.print(
@@ -115,6 +116,19 @@ def _render(found: BenchResult) -> None:
         console.print(_workers(found))
         if set(found.reading.ways) == {"pillow"} and find_decoder("auto") is None:
             console.print(safe(FAST_ADVICE), soft_wrap=True)
+        if decoder == "auto" and (advice := _card_advice(found)):
+            console.print(advice, soft_wrap=True)
+
+
+def _card_advice(found: BenchResult) -> str:
+    """Return how to measure what a GPU is worth that prepares pictures, which it does not for as few as these."""
+    from featcache.extraction.preparing.reader import LEAST_FOR_CARD
+
+    n_inputs = sum(f.n_views for f in found.forwards if f.modality != "text")
+    if found.device != "cuda" or not 0 < n_inputs * found.n_pictures < LEAST_FOR_CARD:
+        return ""
+    n = math.ceil(LEAST_FOR_CARD / n_inputs)
+    return f"GPUs that can prepare pictures do so from {LEAST_FOR_CARD:,} inputs on: --samples {n} would measure it"
 
 
 def _workers(found: BenchResult) -> str:

@@ -18,11 +18,11 @@ from featcache.extraction.preparing.thread_reader import ThreadReader
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Reader", "open_reader"]
+__all__ = ["LEAST_FOR_CARD", "Reader", "open_reader"]
 
 _AHEAD_A_WORKER = 4
 _AHEAD = 64
-_LEAST_FOR_CARD = 2000
+LEAST_FOR_CARD = 2000
 """Inputs of encoders for which a GPU is opened: that may compile kernels, which takes seconds."""
 
 
@@ -89,7 +89,7 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
 def _find_card(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Card | None:
     """Return the card, if it is asked for or worth it."""
     n_inputs = n_contents * len(recipe.products)
-    is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_inputs >= _LEAST_FOR_CARD
+    is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_inputs >= LEAST_FOR_CARD
     return find_card(recipe, options) if options.decoder == "card" or is_worth_it else None
 
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from featcache.cache.folder import Defaults
+from featcache.commands.bench import _render
 from featcache.dataset.sample_list import SampleList
 from featcache.encoders.base import loading_check
 from featcache.errors import FeatcacheError
@@ -42,6 +43,12 @@ def test_on_a_gpu_the_slower_part_binds_and_on_a_cpu_both_share_the_cores() -> N
 
 def test_as_many_workers_are_needed_as_keep_up_with_the_forwards() -> None:
     assert [result(1.0, seconds).workers_needed for seconds in (0.0, 0.5, 1.0, 7.9, 8.0, 8.1)] == [1, 1, 1, 8, 8, 9]
+
+
+def test_a_sample_too_small_for_a_gpu_that_prepares_pictures_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    for device, decoder, is_told in (("cuda", "auto", True), ("cuda", "pillow", False), ("cpu", "auto", False)):
+        _render(result(1.0, 8.0, device=device), decoder)
+        assert ("do so from 2,000 inputs on: --samples 1000 " in capsys.readouterr().out) == is_told
 
 
 def test_more_workers_than_cores_read_no_faster() -> None:
