@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
+import numpy as np
+
 from featcache.encoders.loading import is_cuda
 from featcache.extraction.encoding.feeds import Feed, TextFeed
 from featcache.extraction.encoding.loaded import LoadedEncoders
@@ -20,6 +22,7 @@ from featcache.extraction.results import Event, PassResult, Progress, SideResult
 __all__ = ["execute_plan"]
 
 _STEP_SECONDS = 0.005
+_LOOKED_AT = 256  # pictures, to know what those of the data are like
 
 
 def execute_plan(
@@ -68,7 +71,11 @@ def _reading(plan: ExtractionPlan) -> Iterator[Reader | None]:
     if not n_contents:
         yield None
         return
-    with open_reader(plan.extraction.recipe(), plan.extraction.options, n_contents) as reader:
+    recipe, table = plan.extraction.recipe(), plan.scanned.table
+    rows = table.first_rows("image")
+    chosen = rows[np.linspace(0, len(rows) - 1, min(_LOOKED_AT, len(rows)), dtype=np.int64)].tolist()
+    some = list(recipe.readings(table, plan.extraction.manifest.samples, [(row, ()) for row in chosen]))
+    with open_reader(recipe, plan.extraction.options, n_contents, some=some) as reader:
         yield reader
 
 

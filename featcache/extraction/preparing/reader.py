@@ -10,6 +10,7 @@ from featcache.encoders.loading import is_cuda
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_reader import CardReader
+from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.find_card import CardMissing, find_card
 from featcache.extraction.preparing.process_reader import ProcessReader
 from featcache.extraction.preparing.recipe import Prepared, Reading, Recipe
@@ -59,10 +60,21 @@ class Reader(Protocol):
         ...
 
 
-def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Reader:
-    """Make those who prepare ``n_contents`` pictures; a context that leaves nobody at its end.
+def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int, *, some: Sequence[Reading] = ()) -> Reader:
+    """Make those who prepare pictures; a context that leaves nobody at its end.
 
     A GPU that can prepares what it takes, and they the rest.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What can be made of a picture.
+    options : ExtractOptions
+        How to run.
+    n_contents : int
+        How many pictures.
+    some : sequence of Reading, optional
+        Some of them, from all over: a GPU that is not asked for does nothing where it would not take half of these.
 
     Raises
     ------
@@ -76,6 +88,8 @@ def open_reader(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Rea
             raise
         card, hint = None, missing.hint
     n, memory = options.processes_for(n_contents), options.picture_bytes
+    if card is not None and options.decoder == "auto" and not _is_for(card, some, memory, n or options.threads):
+        card, hint = None, "the GPU does not prepare pictures: most are too large for its part of --memory"
     if card is None:
         others = _open_others(recipe, options, n, n_first=n, memory=memory)
         others.hint = hint
@@ -91,6 +105,12 @@ def _find_card(recipe: Recipe, options: ExtractOptions, n_contents: int) -> Card
     n_inputs = n_contents * len(recipe.products)
     is_worth_it = options.decoder == "auto" and is_cuda(options.device) and n_inputs >= LEAST_FOR_CARD
     return find_card(recipe, options) if options.decoder == "card" or is_worth_it else None
+
+
+def _is_for(card: Card, some: Sequence[Reading], memory: int, n_workers: int) -> bool:
+    """Tell whether a card takes half of some pictures: else all of the memory does more than its half."""
+    share = Share.of(card, memory, n_workers)
+    return 2 * sum(not share.why_not(reading) for reading in some) >= len(some)
 
 
 def _open_others(
