@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_loading import Found, PixelSpace
 from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.crew import Crew, Worker, WorkerDeath
+from featcache.extraction.preparing.fetching import Fetched, Fetcher
 from featcache.extraction.preparing.load_answer import LoadAnswer
 from featcache.extraction.preparing.load_worker import LoadTask
 from featcache.extraction.preparing.recipe import Reading
@@ -32,6 +33,7 @@ __all__ = ["Load", "Loaders"]
 
 _LEAST_TASKS = 4  # a load
 _TASKS_A_PROCESS = 2  # of all loads
+_FETCHED_A_THREAD = 2
 _MOST_BYTES = 64 << 20  # of a file that is brought through shared memory
 _DOING = "read pictures"
 _LOST = "reader ended"
@@ -106,6 +108,7 @@ class Loaders:
         # Each process is to have more to do before the card has a window: any may have to decode.
         self._n_tasks = max(_LEAST_TASKS, -(-_TASKS_A_PROCESS * n_processes // n_loads))
         self._n_threads = n_threads
+        self._fetcher = Fetcher(_FETCHED_A_THREAD * n_threads)
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="read")
         # All talk with the processes is this thread's.
         self._talk = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -129,6 +132,7 @@ class Loaders:
         for worker in list(self._crew.workers):  # whoever waits for them is to wait no longer
             worker.process.kill()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._fetcher.close()
         self._talk.shutdown(wait=True, cancel_futures=True)
         self._threads.shutdown(wait=True)
         self._crew.__exit__(kind, error, trace)
@@ -172,21 +176,40 @@ class Loaders:
         self._waiting.extend(parts)
 
     def _read_here(self, load: Load, places: Sequence[int]) -> None:
-        size = -(-len(places) // self._n_threads)
-        for first in range(0, len(places), size):
-            own = places[first : first + size]
-            chosen = [load.readings[place] for place in own]
-            load.here.append((own, self._threads.submit(self._load_all, chosen)))
+        readings = {place: self._fetch(load.readings[place]) for place in places}
+        for first in range(min(self._n_threads, len(places))):
+            own = places[first :: self._n_threads]  # all at work on what was read last
+            load.here.append((own, self._threads.submit(self._load_all, [readings[place] for place in own])))
+
+    def _fetch(self, reading: Reading) -> Reading:
+        """Have what other processes cannot read read by one thread, in its order."""
+        is_file = isinstance(reading.image, ImageFile | TarImage)
+        return reading if is_file else replace(reading, image=self._fetcher.begin(reading.image))
 
     def _load_all(self, readings: Sequence[Reading]) -> list[Found]:
         n_bytes = self._share.space_for(readings, self._n_threads)
         space = PixelSpace(np.empty(n_bytes, np.uint8), self._card.recipe.decode_rules)
         found: list[Found] = []
-        for reading in readings:
-            if self._is_closed:
-                raise CancelledError
-            found.append(self._card.load(reading, space, self._share.pixel_bytes(reading)))
+        fetched = [each.image for each in readings if isinstance(each.image, Fetched)]
+        try:
+            for reading in readings:
+                if self._is_closed:
+                    raise CancelledError
+                found.append(self._load_one(reading, space))
+        finally:
+            for image in fetched:
+                image.close()
         return found
+
+    def _load_one(self, reading: Reading, space: PixelSpace) -> Found:
+        n_bytes, image = self._share.pixel_bytes(reading), reading.image
+        if not isinstance(image, Fetched):
+            return self._card.load(reading, space, n_bytes)
+        image.wait()
+        found = self._card.load(reading, space, n_bytes)
+        seconds = image.seconds
+        image.close()
+        return found if isinstance(found, str) else replace(found, seconds=found.seconds + seconds)
 
     def _finish(self, load: Load) -> list[Found]:
         """Wait for all of a load; what is to be read after it goes on meanwhile."""

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import tarfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,39 @@ def test_processes_decode_what_threads_decode(readings: list[Reading], has_engin
         assert found[row][:2] == (upright.shape, upright.tobytes())
     if not has_engine:
         assert small == [""] * 5  # their headers said less than there is
+
+
+class NotedCell(Cell):
+    """Notes when it is read, and by whom."""
+
+    def __init__(self, data: bytes, number: int, log: list[tuple[int, str]]) -> None:
+        super().__init__(data)
+        self._note = lambda: log.append((number, threading.current_thread().name))
+
+    def read_bytes(self) -> bytes:
+        self._note()
+        return super().read_bytes()
+
+
+def test_pictures_that_are_no_files_are_read_in_order_by_one_thread_and_decoded_by_all(readings: list[Reading]) -> None:
+    log: list[tuple[int, str]] = []
+    files = [each.image.read_bytes() for each in readings[20:]]
+    noted = [NotedCell(data, i, log) for i, data in enumerate(files)]
+    cells = [replace(each, image=cell) for each, cell in zip(readings[20:], noted, strict=True)] * 4
+    with Loaders(*shared(new_card()), n_threads=3, n_processes=0, n_loads=3) as loaders:
+        expected = contents(loaders.start(readings[20:] * 4).done.result())
+        loads = [loaders.start(cells) for _ in range(2)]
+        assert [contents(load.done.result()) for load in loads] == [expected] * 2
+    assert [number for number, _ in log] == list(range(len(files))) * 8
+    assert len({thread for _, thread in log}) == 1
+
+
+def test_an_end_does_not_wait_for_what_is_no_file(readings: list[Reading]) -> None:
+    data, log = readings[20].image.read_bytes(), list[tuple[int, str]]()
+    cells = [replace(readings[20], image=NotedCell(data, i, log)) for i in range(5000)]
+    with Loaders(*shared(new_card()), n_threads=2, n_processes=0, n_loads=3) as loaders:
+        loads = [loaders.start(cells) for _ in range(2)]
+    assert len(log) < 2 * 5000 and all(load.done.done() for load in loads)
 
 
 @pytest.mark.slow
