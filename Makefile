@@ -2,13 +2,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+KERNELS = tests/featcache/pictures/card tests/featcache/extraction/preparing/test_card_kernels.py tests/benchmarks
 
-.PHONY: help demo test test-all soak mutants lint clean
+.PHONY: help demo test test-all kernels soak mutants lint clean
 
 help:
 	@echo "make demo      run the whole method on an embedded example (no network after installation)"
 	@echo "make test      lint, type-check and run the quick test suite"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make kernels   interpret the kernels of GPUs on a CPU, and compile them for some"
 	@echo "make mutants   change operators and constants one at a time and see whether tests notice (MODULES=… for some)"
 	@echo "make lint      ruff, mypy and import-linter"
 
@@ -31,16 +33,19 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 # One thread a worker: the workers are the parallelism.
-test test-all mutants: export OMP_NUM_THREADS = 1
-test test-all mutants: export OMP_WAIT_POLICY = PASSIVE
+test test-all kernels mutants: export OMP_NUM_THREADS = 1
+test test-all kernels mutants: export OMP_WAIT_POLICY = PASSIVE
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not soak" -n auto
 
-# Torch for CPUs comes without Triton, which then interprets the kernels of GPUs.
 test-all: lint
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kernels]'
 	$(BIN)/python -m pytest -m "not soak" -n auto --dist loadgroup --cov --cov-report=term --cov-fail-under=85
+
+# Torch for CPUs comes without Triton, which interprets kernels there: slowly, and looked on by coverage three times as.
+kernels: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[kernels]'
+	$(BIN)/python -m pytest -n auto $(KERNELS)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak --timeout 1800
