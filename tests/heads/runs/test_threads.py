@@ -48,6 +48,7 @@ def say(fitted: FittedRun, X: np.ndarray) -> tuple[Any, ...]:
     return proba, history, fitted.threshold, fitted.verdicts.to_json(), fitted.likeness.to_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_a_run_does_not_depend_on_threads(features: Features, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heads.gbdt.boosting._SMALL", 2**12)
