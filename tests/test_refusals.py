@@ -47,7 +47,8 @@ for line in json.load(sys.stdin):
     program, *arguments = line
     result = CliRunner().invoke(getattr(cli, program + "_app"), arguments)
     heavy = sorted({"torch", "transformers"} & set(sys.modules))
-    found[" ".join(line)] = [str(result.exception), heavy]
+    wrong = " ".join(part.strip(" │") for part in result.stderr.splitlines())
+    found[" ".join(line)] = [f"{result.exception} {wrong}", heavy]
 json.dump(found, sys.stdout)
 """
 

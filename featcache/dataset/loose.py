@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from featcache.dataset.manifest import Manifest
-from featcache.dataset.readers.cells import escape_surrogates, quoted
+from featcache.dataset.readers.cells import escape_surrogates, quoted_path
 from featcache.dataset.readers.folders import parse_tree
 from featcache.dataset.readers.inventory import take_inventory
 from featcache.dataset.readers.left_out import Gap, Sieve, kind_of, read_head
@@ -70,7 +70,7 @@ def read_pictures(
     if path is not None and _is_picture(path):
         found = Manifest(path.stem, str(path), *_read_picture(path, contents))
     elif path is not None and path.is_file() and (reason := _why_not_taken(path)):
-        raise ManifestError(f"{quoted(str(data))} is no picture that can be taken: {reason}")
+        raise ManifestError(f"{quoted_path(data)} is no picture that can be taken: {reason}")
     elif path is not None and path.is_dir():
         # By the folder and not by a table in it, so that all of it is found again.
         found = replace(_read_folder(path.resolve(), contents, tables=tables), origin=str(path.resolve()))
@@ -166,7 +166,7 @@ def _read_whole(
         if there and tables:
             return read_tables(folder, there, contents), there, ()
     except ManifestError as error:
-        return None, (), (f"no table or tar in {quoted(str(folder))} is read: {error}",)
+        return None, (), (f"no table or tar in {quoted_path(folder)} is read: {error}",)
     names = [path.relative_to(folder).as_posix() for path in there]
     return None, there, describe(names, f"table is {_UNUSED}", f"tables are {_UNUSED}")
 

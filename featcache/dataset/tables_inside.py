@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from featcache.dataset.manifest import Manifest
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted_path
 from featcache.dataset.readers.image_folder import find_metadata
 from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.location import find_parquets, locate
@@ -45,7 +45,7 @@ def read_tables(folder: Path, tables: Sequence[Path], contents: Collection[Conte
     inside = _Inside(str(folder))
     for table in tables:
         if not table.resolve().is_relative_to(folder):
-            raise ManifestError(f"table {quoted(str(table))} is a link out of the folder")
+            raise ManifestError(f"table {quoted_path(table)} is a link out of the folder")
     found = Manifest.from_source(folder, on_orphan="skip", contents=contents)
     samples = SampleList.of(inside.keep(found.samples))
     missing = (gap if inside.find(gap.path) else Gap(gap.path, _OUTSIDE) for gap in found.orphans)

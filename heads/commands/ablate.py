@@ -165,7 +165,7 @@ def ablate(
     common, said = parse_settings(settings or [], request.settings, choices=_join(request.choices, chosen))
     choices, compared = split_outputs(said)
 
-    from featcache import open_store, parse_memory
+    from featcache import open_store
     from heads.ablation.ablation import ablate as library_ablate
     from heads.ablation.files import prepare_ablation_out
     from heads.ablation.ledger import begun_folds
@@ -176,8 +176,6 @@ def ablate(
     if request.folds is None and not overwrite:
         request = replace(request, folds=begun_folds(folder))
     grid = request.grid(common, outputs=compared)
-    if request.memory is not None:
-        parse_memory(request.memory)
     place, names = check_device(request.device or "cpu"), view_names(request.views)
     with show_checks() as checking:
         store = open_store(cache_folder(directory), dataset=request.dataset, check=check, progress=checking)

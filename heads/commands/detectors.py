@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from heads.commands.folders import check_encoders, open_run_store
+from heads.commands.usage import usage_of
 from heads.errors import HeadsError
 
 if TYPE_CHECKING:
@@ -83,4 +84,5 @@ def parse_views(view: str | None, views: str | None) -> list[str]:
         return [ALL_VIEWS]
     from featcache import expand_views
 
-    return [str(name) for name in expand_views(views)]
+    with usage_of("--views", views):
+        return [str(name) for name in expand_views(views)]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from heads.commands.usage import within
+from heads.commands.usage import check_memory, within
 from heads.data.fusion import FUSIONS
 from heads.errors import HeadsError
 from heads.head.kinds import HEADS
@@ -226,7 +226,10 @@ DeviceChoice = Annotated[
 MemorySize = Annotated[
     str | None,
     typer.Option(
-        metavar="SIZE", help="What training may take, e.g. 2GB; default: what it needs.", rich_help_panel=_PACE
+        metavar="SIZE",
+        callback=check_memory,
+        rich_help_panel=_PACE,
+        help="What training may take, e.g. 2GB; default: what it needs.",
     ),
 ]
 

@@ -7,10 +7,21 @@ from pathlib import Path
 
 import typer
 
+from featcache.commands.usage import usage_of
 from heads.files.ranges import Range
 from heads.files.table import TABLE_ENDINGS, check_table_ending
 
-__all__ = ["check_out_table", "within"]
+__all__ = ["check_memory", "check_out_table", "usage_of", "within"]
+
+
+def check_memory(value: str | None) -> str | None:
+    """Raise BadParameter unless the value is an amount of memory."""
+    if value is not None:
+        from featcache import parse_memory
+
+        with usage_of("--memory", value):
+            parse_memory(value)
+    return value
 
 
 def within(allowed: Range) -> Callable[[float | None], float | None]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from heads.commands.options import VECTORS
+from heads.commands.usage import usage_of
 from heads.errors import HeadsError
 
 __all__ = ["InvariantTo", "StoredViews", "ViewName", "ViewNames", "further_views", "view_names"]
@@ -48,7 +49,8 @@ def view_names(given: str | Sequence[str] | None) -> list[str]:
     from featcache import expand_views
     from heads.ablation.request import parse_texts
 
-    names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
+    with usage_of("--views", given):
+        names = [str(view) for view in expand_views(parse_texts(given, "--views"))]
     if "clean" not in names:
         raise HeadsError(f"--views {', '.join(names)} lacks clean, the view on which heads are scored")
     return ["clean", *(name for name in names if name != "clean")]
@@ -60,4 +62,5 @@ def further_views(given: str | None, names: Sequence[str]) -> list[str] | None:
         return None
     from featcache import expand_views
 
-    return [view for view in map(str, expand_views(given)) if view not in names]
+    with usage_of("--invariant-to", given):
+        return [view for view in map(str, expand_views(given)) if view not in names]

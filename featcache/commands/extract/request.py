@@ -12,6 +12,7 @@ import typer
 
 from featcache.commands.extract import options as o
 from featcache.commands.extract.models import Dtypes, Models, Pictures
+from featcache.commands.usage import usage_of
 
 if TYPE_CHECKING:
     from featcache.cache.folder import Cache
@@ -117,13 +118,16 @@ class EncoderRequest:
 
         Raises
         ------
-        FeatcacheError
+        BadParameter
             If one of them is none.
+        FeatcacheError
+            The same, if ``featcache.toml`` names them.
         """
         from featcache.pictures.views import expand_views
 
         views = self.views or project.views or "clean"
-        expand_views(views)
+        with usage_of("--views", self.views):
+            expand_views(views)
         return views
 
     def models(self, project: Project) -> Models:
@@ -177,18 +181,20 @@ class PaceRequest:
 
         Raises
         ------
-        FeatcacheError
+        BadParameter
             If the memory is no size.
         """
         from featcache.extraction.memory import parse_memory
         from featcache.extraction.options import ExtractOptions
 
+        with usage_of("--memory", self.memory):
+            memory = None if self.memory is None else parse_memory(self.memory)
         return ExtractOptions(
             device=device.value,
             batch_size=None if self.batch_size == "auto" else int(self.batch_size),
             workers=None if self.workers == "auto" else int(self.workers) or None,
             processes=False if self.workers != "auto" and not int(self.workers) else None,
-            memory=None if self.memory is None else parse_memory(self.memory),
+            memory=memory,
             decoder=self.decoder.value,
             compile=self.compile_,
         )
@@ -224,7 +230,7 @@ class ExtractRequest:
 
         Raises
         ------
-        FeatcacheError
+        BadParameter
             If a size, a limit, a number of GPUs or a part of a division is none.
         """
         from featcache.extraction.options import FailureLimit, parse_gpus
@@ -233,15 +239,20 @@ class ExtractRequest:
         if self.refreeze and self.shard is None:
             raise typer.BadParameter("nothing is divided without --shard", param_hint="--refreeze")
         if self.gpus is not None:
-            parse_gpus(self.gpus)
+            with usage_of("--gpus", self.gpus):
+                parse_gpus(self.gpus)
+        with usage_of("--max-failures", self.max_failures):
+            max_failures = None if self.max_failures is None else FailureLimit.parse(self.max_failures)
+        with usage_of("--shard", self.shard):
+            partition = None if self.shard is None else Partition.parse(self.shard, os.environ)
         return replace(
             self.pace.options(self.device),
             unit_rows=self.shard_rows,
             retry_failed=self.retry_failed,
-            max_failures=None if self.max_failures is None else FailureLimit.parse(self.max_failures),
+            max_failures=max_failures,
             rehash=self.rehash,
             seed=self.seed,
-            partition=None if self.shard is None else Partition.parse(self.shard, os.environ),
+            partition=partition,
             refreeze=self.refreeze,
         )
 

@@ -5,6 +5,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
 from typing import cast
 
 from featcache.dataset.readers.reading import Reading
@@ -24,6 +25,7 @@ __all__ = [
     "parse_object",
     "parse_objects",
     "quoted",
+    "quoted_path",
 ]
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +51,13 @@ def quoted(value: object) -> str:
     """Quote a value for a message: its repr, without control characters, of at most 80 characters."""
     text = repr(value[:100] if isinstance(value, str | bytes) else value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def quoted_path(path: str | PurePath) -> str:
+    """Quote a path for a message: as `quoted`, of at most 302 characters, and what is too long loses its middle."""
+    name = str(path)
+    shown = repr(name if len(name) <= 300 else f"{name[:100]}...{name[-180:]}")
+    return shown if len(shown) <= 302 else f"{shown[:100]}...{shown[-180:]}"
 
 
 def _parse_text(cell: object) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted, quoted_path
 from featcache.dataset.readers.reading import as_generator, write_statement
 from featcache.dataset.readers.split_folders import Folder
 from featcache.dataset.readers.words import bare, counts_alone, is_weak, verdict_of
@@ -46,7 +46,7 @@ def label_by_words(
         label = level.label(rest)
         words = dict(level.words(rest))
         if {0, 1} <= words.keys() or (label is not None and label[0] == 1 and 0 in words):
-            raise ManifestError(f"{where}: {quoted(first[folder])} {_clash(level, rest, words, rests.values())}")
+            raise ManifestError(f"{where}: {quoted_path(first[folder])} {_clash(level, rest, words, rests.values())}")
         if label is not None:
             found[folder] = label
     return found

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featcache.dataset.readers.cells import escape_surrogates, quoted
+from featcache.dataset.readers.cells import escape_surrogates, quoted, quoted_path
 from featcache.dataset.readers.folder_labels import label_by_folders
 from featcache.dataset.readers.layout import label_paths
 from featcache.dataset.readers.left_out import Gap
@@ -72,7 +72,7 @@ def parse_tree(
         raise ManifestError(f"{source.where} holds no pictures{_instead(tree)}")
     captions, texts = tree.texts() if source.has_captions else ([], [])
     alone = "the caption has no picture beside it"
-    orphans = [Gap(f"{folder}/{name}", f"{quoted(str(folder / name))}: {alone}") for name in captions]
+    orphans = [Gap(f"{folder}/{name}", f"{quoted_path(folder / name)}: {alone}") for name in captions]
     settle_orphans(orphans, len(tree.pictures), on_orphan)
     parsed = _read_objects(source, on_orphan) if source.has_objects else _read_pictures(source, on_orphan)
     one, several = "text that belongs to no picture is not read", "texts that belong to no picture are not read"
@@ -98,7 +98,7 @@ class _Source:
 
     @property
     def where(self) -> str:
-        return f"folder {quoted(str(self.folder))}"
+        return f"folder {quoted_path(self.folder)}"
 
     @property
     def has_captions(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted, quoted_path
 from featcache.dataset.readers.left_out import LeftOut
 from featcache.dataset.readers.parquet import read_parquet
 from featcache.dataset.readers.reading import TODAY, Reading
@@ -37,10 +37,10 @@ def find_metadata(folder: Path, reading: Reading = TODAY) -> tuple[Path, ...]:
             sorted(file for file in split.iterdir() if is_metadata(file.name) and file.is_file()) for split in splits
         ]
     except OSError as error:
-        raise ManifestError(f"folder {quoted(str(folder))} cannot be read: {error}") from error
+        raise ManifestError(f"folder {quoted_path(folder)} cannot be read: {error}") from error
     if several := next((files for files in found if len(files) > 1), None):
         names = " and ".join(quoted(file.name) for file in several)
-        raise ManifestError(f"folder {quoted(str(several[0].parent))} holds {names}: leave one of them there")
+        raise ManifestError(f"folder {quoted_path(several[0].parent)} holds {names}: leave one of them there")
     return tuple(file for files in found for file in files)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from posixpath import basename, splitext
 
-from featcache.dataset.readers.cells import escape_surrogates, quoted
+from featcache.dataset.readers.cells import escape_surrogates, quoted_path
 from featcache.dataset.readers.left_out import Gap, Sieve, kind_of
 from featcache.dataset.readers.tree import SIDECARS, TABLES, Tree, is_metadata, stem_of
 from featcache.errors import ManifestError
@@ -104,7 +104,7 @@ class _Finds:
     def _miss(self, error: OSError) -> None:
         path = str(error.filename)
         if path == str(self.folder):
-            raise ManifestError(f"folder {quoted(path)} cannot be read: {error}") from error
+            raise ManifestError(f"folder {quoted_path(path)} cannot be read: {error}") from error
         self.broken.append(Gap(path, f"the folder cannot be read: {error.strerror}"))
 
     def add(self, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted, quoted_path
 from featcache.dataset.readers.class_folders import Class, in_shell, label_by_words
 from featcache.dataset.readers.earlier import EarlierLayout
 from featcache.dataset.readers.folder_hints import hint_at_classes
@@ -73,7 +73,7 @@ def label_paths(where: str, paths: Iterable[str], reading: Reading) -> tuple[dic
     if not strays or len(strays) == len(found):
         return found, hints
     n = sum(counts[folder] for folder in strays)
-    return found, (f"in no split folder, and so in no split: {n:,}, the first {quoted(first[strays[0]])}", *hints)
+    return found, (f"in no split folder, and so in no split: {n:,}, the first {quoted_path(first[strays[0]])}", *hints)
 
 
 def _label(where: str, first: Mapping[Folder, str], reading: Reading) -> dict[Folder, Labels]:
@@ -114,7 +114,7 @@ def _label_stated(
         if reading.is_new and canonical(folder[cut]) in reading.stated:
             raise ManifestError(
                 f"{where}: --labels says what {quoted(folder[cut])} means, which is the split of "
-                f"{quoted(first[folder])}: state what folders below it are, or all with --labels '*=ai'"
+                f"{quoted_path(first[folder])}: state what folders below it are, or all with --labels '*=ai'"
             )
     found: dict[Folder, Class] = {}
     for folder, path in first.items():
@@ -122,7 +122,7 @@ def _label_stated(
         verdicts = {reading.stated[canonical(part)] for part in said}
         if len(verdicts) > 1:
             names = " and ".join(map(quoted, said))
-            raise ManifestError(f"{where}: --labels says that {quoted(path)} is real and that it is AI ({names})")
+            raise ManifestError(f"{where}: --labels says that {quoted_path(path)} is real and that it is AI ({names})")
         if said:
             (verdict,) = verdicts
             generators = filter(None, map(as_generator, said))
@@ -148,7 +148,7 @@ def _check_classes(
         return
     names = {next(part for part in (*filter(_is_word, rest), *rest) if not is_thing(part)) for rest in inside.values()}
     names |= {part for folder in classes for part in folder if _is_word(part)}
-    shown = ", ".join(quoted(first[folder]) for folder in [*inside][:_SHOWN])
+    shown = ", ".join(quoted_path(first[folder]) for folder in [*inside][:_SHOWN])
     raise ManifestError(
         f"{where}: the class folders in its split folders {reason}, found "
         f"{shown}{' …' if len(inside) > _SHOWN else ''}: state what they are, such as "
@@ -169,4 +169,4 @@ def _describe_earlier(
     n = sum(counts[folder] for folder in odd)
     if not n:
         return ()
-    return (f"{begin}{n:,} would have others today, the first {quoted(first[odd[0]])}: --labels auto takes those",)
+    return (f"{begin}{n:,} would have others today, the first {quoted_path(first[odd[0]])}: --labels auto takes those",)

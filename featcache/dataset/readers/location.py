@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted, quoted_path
 from featcache.dataset.readers.image_folder import find_metadata
 from featcache.dataset.readers.reading import TODAY, Reading
 from featcache.dataset.readers.tree import is_metadata
@@ -144,9 +144,9 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
         files = _below(path)
     elif _is_pattern(path):
         if path.suffix.lower() != ".parquet":
-            folder = f"; of pictures name the folder, {quoted(str(path.parent))}" if _is_of_pictures(path) else ""
+            folder = f"; of pictures name the folder, {quoted_path(path.parent)}" if _is_of_pictures(path) else ""
             raise ManifestError(
-                f"data {quoted(str(path))}: expected a file, or a pattern of .parquet or .tar files, found neither"
+                f"data {quoted_path(path)}: expected a file, or a pattern of .parquet or .tar files, found neither"
                 f"{folder}"
             )
         files = _matching(path)
@@ -155,7 +155,7 @@ def find_parquets(path: Path) -> tuple[tuple[Path, ...], Path]:
     else:
         return (), path
     if len(files) > _MAX_FILES:
-        raise ManifestError(f"{quoted(str(path))} has {len(files)} Parquet files, expected at most {_MAX_FILES}")
+        raise ManifestError(f"{quoted_path(path)} has {len(files)} Parquet files, expected at most {_MAX_FILES}")
     return files, path
 
 
@@ -178,7 +178,7 @@ def _matching(pattern: Path) -> tuple[Path, ...]:
     found = (Path(name) for name in glob.glob(str(pattern), recursive=True))  # noqa: PTH207
     files = tuple(sorted(file for file in islice(found, _MAX_FILES + 1) if file.is_file()))
     if not files:
-        raise ManifestError(f"data {quoted(str(pattern))}: expected at least one file like this, found none")
+        raise ManifestError(f"data {quoted_path(pattern)}: expected at least one file like this, found none")
     return files
 
 
@@ -187,7 +187,7 @@ def _below(folder: Path) -> tuple[Path, ...]:
     found: list[Path] = []
 
     def fail(error: OSError) -> None:
-        raise ManifestError(f"folder {quoted(str(folder))} cannot be read: {error}") from error
+        raise ManifestError(f"folder {quoted_path(folder)} cannot be read: {error}") from error
 
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

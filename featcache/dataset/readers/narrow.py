@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from featcache.dataset.readers.caption_lists import unpack_lists
-from featcache.dataset.readers.cells import FIELDS, LABELS, Captions, quoted
+from featcache.dataset.readers.cells import FIELDS, LABELS, Captions, quoted, quoted_path
 from featcache.dataset.readers.columns import describe_unread, listed, load_origins, match_columns, without_labels
 from featcache.dataset.readers.inverted import check_inverted
 from featcache.dataset.readers.labels import describe_labels, join_labels
@@ -119,7 +119,9 @@ def _rebased(table: Table, path: str, found: ImageFile | Gap) -> ImageFile | Gap
     """Say of what is not there how the table calls it, and below which root it was looked for."""
     if isinstance(found, ImageFile) or not table.reading.root:
         return found
-    return Gap(found.path, f"{found.message}, in the table {quoted(path)}, below --root {quoted(table.reading.root)}")
+    return Gap(
+        found.path, f"{found.message}, in the table {quoted_path(path)}, below --root {quoted_path(table.reading.root)}"
+    )
 
 
 def _likely(unread: Sequence[str]) -> str:

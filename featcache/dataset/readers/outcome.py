@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from featcache.dataset.readers.cells import is_unicode, quoted
+from featcache.dataset.readers.cells import is_unicode, quoted, quoted_path
 from featcache.dataset.readers.left_out import Gap, LeftOut
 from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.table import more_rows
@@ -50,15 +50,17 @@ def find_image(path: str, folder: str | None, *, takes_any_name: bool = False) -
     """
     if folder is None and not os.path.isabs(path):  # noqa: PTH117
         hint = explain(path, "") or "say with --root DIR where the pictures are"
-        return Gap(path, f"{quoted(path)} is a relative path, and there is no folder it could be relative to ({hint})")
+        return Gap(
+            path, f"{quoted_path(path)} is a relative path, and there is no folder it could be relative to ({hint})"
+        )
     file = _join(folder or "", path)
     try:
         if stat.S_ISREG(os.stat(file).st_mode) and (takes_any_name or is_unicode(path)):  # noqa: PTH116
             return ImageFile(file)
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate, which no file's name has
         reason = explain(path, folder or "")
-        return Gap(file, f"there is no file {quoted(path)}{f' ({reason})' if reason else ''}")
-    return Gap(file, f"{quoted(path)} is not a regular file")
+        return Gap(file, f"there is no file {quoted_path(path)}{f' ({reason})' if reason else ''}")
+    return Gap(file, f"{quoted_path(path)} is not a regular file")
 
 
 def _join(folder: str, path: str) -> str:

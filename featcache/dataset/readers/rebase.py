@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted, quoted_path
 from featcache.dataset.readers.table import Table
 from featcache.errors import ManifestError
 
@@ -33,7 +33,7 @@ def rebase(table: Table, images: Iterable[object]) -> tuple[str | None, Callable
     if not root:
         return table.folder, lambda path: path
     if not os.path.isdir(root):  # noqa: PTH112
-        raise ManifestError(f"--root {quoted(root)}: expected a folder, found none")
+        raise ManifestError(f"--root {quoted_path(root)}: expected a folder, found none")
     paths = [image for image in images if isinstance(image, str)]
     if not paths:
         return root, lambda path: path
@@ -45,7 +45,7 @@ def rebase(table: Table, images: Iterable[object]) -> tuple[str | None, Callable
                 return root, partial(_drop, root, n_dropped)
     shortest = "/".join(tried[0][len(common) :])
     raise ManifestError(
-        f"--root {quoted(root)}: expected the pictures of {table.origin} below it, found none of the first "
+        f"--root {quoted_path(root)}: expected the pictures of {table.origin} below it, found none of the first "
         f"{len(tried)}, neither {quoted('/'.join(tried[0]))} nor {quoted(shortest)}"
     )
 

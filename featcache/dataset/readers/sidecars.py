@@ -12,6 +12,7 @@ from featcache.dataset.readers.cells import (
     parse_cell,
     parse_object,
     quoted,
+    quoted_path,
 )
 from featcache.dataset.readers.columns import describe_unread, listed, parse_columns
 from featcache.dataset.readers.reading import TODAY, Reading
@@ -223,10 +224,10 @@ class SidecarReader:
             notes.append(f"{what}: not read into this cache by an earlier version, another --name takes them")
         if self._odd:
             what = f"{len(self._odd):,} .json beside pictures cannot be read as an object with a caption"
-            notes.append(f"{what}, the first {quoted(self._odd[0])}: left alone")
+            notes.append(f"{what}, the first {quoted_path(self._odd[0])}: left alone")
         if self._odd_texts:
             what = f"captions beside pictures that cannot be read: {len(self._odd_texts):,}"
-            notes.append(f"{what}, the first {quoted(self._odd_texts[0])}")
+            notes.append(f"{what}, the first {quoted_path(self._odd_texts[0])}")
         return tuple(notes)
 
     def _of_text(self, path: str) -> str | None:
@@ -237,8 +238,8 @@ class SidecarReader:
                 self._odd_texts.append(path)
                 return None
             if isinstance(error, OSError):
-                raise ManifestError(f"caption {quoted(path)} cannot be read: {error}") from error
-            raise ManifestError(f"{quoted(path)}: {error}") from error
+                raise ManifestError(f"caption {quoted_path(path)} cannot be read: {error}") from error
+            raise ManifestError(f"{quoted_path(path)}: {error}") from error
 
     def _of_object(self, name: str) -> dict[str, object]:
         cells: dict[str, object] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted, quoted_path
 from featcache.dataset.readers.words import counts_alone, is_split_like, split_of, verdict_of
 from featcache.errors import ManifestError
 
@@ -81,8 +81,8 @@ def check_splits(
     other = next((path for each, path in first.items() if not any(map(is_split_like, each))), None)
     beside = f", and {quoted(other)} in none" if other else ", and it cannot be told where splits are"
     raise ManifestError(
-        f"{where}: {quoted(first[folder])} is in {quoted(part)}, which is called after a split{beside}: expected one "
-        "folder such as train, val, test, train2017 or test_set above each picture; move away what is in none, or "
+        f"{where}: {quoted_path(first[folder])} is in {quoted(part)}, which is called after a split{beside}: expected "
+        "one folder such as train, val, test, train2017 or test_set above each picture; move away what is in none, or "
         "say --labels none, or what each class is: then splits are drawn"
     )
 

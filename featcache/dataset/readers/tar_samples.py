@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from featcache.dataset.readers.archive import TarMember, walk_members
-from featcache.dataset.readers.cells import decode_caption, quoted
+from featcache.dataset.readers.cells import decode_caption, quoted, quoted_path
 from featcache.dataset.readers.left_out import Gap, LeftOut, Sieve
 from featcache.dataset.readers.reading import Reading
 from featcache.dataset.readers.sidecars import SIDECAR_LIMIT, ObjectReader, choose_caption
@@ -160,7 +160,7 @@ class TarReader:
         try:
             with open_regular(str(path)) as file:
                 if file.read(5).startswith(_COMPRESSED):
-                    raise ManifestError(f"{quoted(str(path))} is compressed, expected a plain tar: decompress it first")
+                    raise ManifestError(f"{quoted_path(path)} is compressed, expected a plain tar: decompress it first")
                 for member in walk_members(file, os.fstat(file.fileno()).st_size):
                     for fault in self._add(found, member, file, path):
                         self._faults.add(path, f"{path.name}, member {quoted(member.name)}: {fault}", member.name)

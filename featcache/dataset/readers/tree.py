@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from posixpath import basename, splitext
 
-from featcache.dataset.readers.cells import is_unicode, quoted
+from featcache.dataset.readers.cells import is_unicode, quoted_path
 from featcache.dataset.readers.left_out import LeftOut, Sieve, kind_of, read_head
 from featcache.errors import ManifestError
 
@@ -151,7 +151,7 @@ def _walk(folder: Path, *, takes_any_name: bool) -> Iterator[str]:
     """
 
     def fail(error: OSError) -> None:
-        raise ManifestError(f"folder {quoted(str(folder))} cannot be read: {error}") from error
+        raise ManifestError(f"folder {quoted_path(folder)} cannot be read: {error}") from error
 
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -162,7 +162,7 @@ def _walk(folder: Path, *, takes_any_name: bool) -> Iterator[str]:
                 name = f"{prefix}{file}"
                 if not (takes_any_name or is_unicode(name)):
                     raise ManifestError(
-                        f"file {quoted(name)} in {quoted(str(folder))}: expected a name in UTF-8, rename it"
+                        f"file {quoted_path(name)} in {quoted_path(folder)}: expected a name in UTF-8, rename it"
                     )
                 yield name
 
@@ -170,8 +170,8 @@ def _walk(folder: Path, *, takes_any_name: bool) -> Iterator[str]:
 def describe(names: Sequence[str], one: str, several: str) -> tuple[str, ...]:
     """Say how many of some files there are, and which is the first; nothing of none."""
     if len(names) < 2:
-        return tuple(f"1 {one}: {quoted(name)}" for name in names)
-    return (f"{len(names):,} {several}, the first {quoted(names[0])}",)
+        return tuple(f"1 {one}: {quoted_path(name)}" for name in names)
+    return (f"{len(names):,} {several}, the first {quoted_path(names[0])}",)
 
 
 def _shape(stem: str) -> str:

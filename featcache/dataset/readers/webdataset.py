@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from featcache.dataset.readers.cells import quoted
+from featcache.dataset.readers.cells import quoted, quoted_path
 from featcache.dataset.readers.folder_labels import label_by_folders
 from featcache.dataset.readers.left_out import Gap
 from featcache.dataset.readers.narrow import parse_table
@@ -56,7 +56,7 @@ def read_tars(
         try:
             parts = reader.read(path)
         except FileNotFoundError:
-            orphans.append(Gap(str(path), f"there is no file {quoted(str(path))}"))
+            orphans.append(Gap(str(path), f"there is no file {quoted_path(path)}"))
             continue
         for key, part in parts.items():
             if path in splits:
@@ -67,7 +67,7 @@ def read_tars(
         refused = [gap.message for gap in reader.broken]
         refused += [f"{each.names[0]}: {each.reason}" for each in reader.left_out]
         reason = refused[0] if refused else "expected members named like pictures or captions, found none"
-        raise ManifestError(f"no samples in {quoted(str(paths[0]))}{more_rows(len(paths), 'tar')}: {reason}")
+        raise ManifestError(f"no samples in {quoted_path(paths[0])}{more_rows(len(paths), 'tar')}: {reason}")
     left, notes = reading, tuple[str, ...]()
     if contents is None:
         known = {name for _, _, part in rows for name, cell in part.cells.items() if cell is not None}
