@@ -177,20 +177,23 @@ def _alone(bench: _Bench) -> list[Measure]:
     work = [(reading, loaded) for reading, loaded in found if isinstance(loaded, Loaded)]
 
     def decode(window: Sequence[tuple[Reading, Loaded]]) -> None:
-        with card.working():
+        with card.lanes[0].working():
             decoder.decode([loaded.data for _, loaded in window], [loaded.header for _, loaded in window])
         torch.cuda.synchronize()
 
     measures = []
-    calls: dict[str, Callable[..., object]] = {"decoding": decode, "decoding and resizing": card.prepare}
-    for name, call in calls.items():
-        call(work[:_WINDOW])
-        started, of_thread = time.perf_counter(), time.thread_time()
-        for i in range(0, len(work), _WINDOW):
-            call(work[i : i + _WINDOW])
-        spent, rate = time.thread_time() - of_thread, len(work) / (time.perf_counter() - started)
-        note = f"windows of {_WINDOW}; its thread took {1e6 * spent / len(work):.1f} µs of processor time a picture"
-        measures.append(Measure(f"the card alone, {name}", "pictures/s", (rate,), note=note))
+    windows = [work[i : i + _WINDOW] for i in range(0, len(work), _WINDOW)]
+    calls: dict[tuple[str, int], Callable[..., object]] = {("decoding", 1): decode}
+    calls |= {("decoding and resizing", n_lanes): card.prepare for n_lanes in range(1, len(card.lanes) + 1)}
+    for (name, n_lanes), call in calls.items():
+        with ThreadPoolExecutor(n_lanes) as lanes:
+            list(lanes.map(call, [windows[0]] * 2 * n_lanes))
+            started, of_process = time.perf_counter(), time.process_time()
+            list(lanes.map(call, windows))
+            spent, rate = time.process_time() - of_process, len(work) / (time.perf_counter() - started)
+        note = f"windows of {_WINDOW}; the process took {1e6 * spent / len(work):.1f} µs of processor time a picture"
+        lane = f"in {n_lanes} lane{'s' if n_lanes > 1 else ''}"
+        measures.append(Measure(f"the card alone, {name} {lane}", "pictures/s", (rate,), note=note))
     return measures
 
 

@@ -29,6 +29,7 @@ from featcache.encoders.vision import ImageSpec
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.recipe import Prepared, Recipe
 from featcache.extraction.results import Progress
 from featcache.extraction.run import extract
@@ -110,7 +111,7 @@ def _card_made_up() -> Iterator[None]:
     stack = ExitStack()
 
     def find(recipe: Recipe, _: ExtractOptions) -> Card:
-        card = Card(recipe, _Decoder(), {0: _Resizer()})
+        card = Card(recipe, *[CardLane(_Decoder(), {0: _Resizer()})] * 2)
         compare = card.trust.compare
 
         def agree(made: Prepared, _: object, expected: Prepared) -> Prepared:

@@ -16,6 +16,7 @@ from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning import checks
 from featcache.extraction.preparing import card_reader, reader
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.find_card import CardMissing
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.extraction.results import PassResult
@@ -35,6 +36,7 @@ def run(
     views: str = "clean",
     progress: Any = None,
     beside: Any = None,
+    n_lanes: int = 1,
     **options: Any,
 ) -> tuple[ExtractResult, list[int]]:
     """Extract with a card that has this decoder, or by Pillow alone; returns the sizes of batches too.
@@ -49,6 +51,8 @@ def run(
         As for `extract`.
     beside : Decoder, optional
         Who decodes on the CPU beside Pillow.
+    n_lanes
+        Of the card.
     **options
         Further ones of the extraction.
     """
@@ -58,7 +62,7 @@ def run(
             raise CardMissing("none is there")
         made = {i: spec for i, (view, spec) in enumerate(recipe.products) if "jpeg" not in str(view)}
         resizers = {i: FakeCardResizer(spec.prepare, **(resizer or {})) for i, spec in made.items()}
-        return Card(recipe, decoder, resizers, perturber=FakePerturber())
+        return Card(recipe, *[CardLane(decoder, resizers, FakePerturber())] * n_lanes)
 
     monkeypatch.setattr(card_reader, "_WINDOW", 8)
     monkeypatch.setattr(reader, "find_card", find)

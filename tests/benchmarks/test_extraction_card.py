@@ -24,6 +24,7 @@ from benchmarks.extraction_card import _Bench
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing import find_card
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 
 from cards import FakeCardDecoder, FakeCardResizer, FakePerturber
 
@@ -46,7 +47,7 @@ def find(recipe, _):
     decoder = FakeCardDecoder(name="nvjpeg") if find_card.find_nvjpeg is look else None
     made = {i: recipe.products[i][1].prepare for i in Card.products_of(recipe)}
     resizers = {i: FakeCardResizer(prepare, name="triton") for i, prepare in made.items()}
-    return Card(recipe, decoder, resizers, perturber=FakePerturber())
+    return Card(recipe, *[CardLane(decoder, resizers, FakePerturber())] * 2)
 
 
 reader = "featcache.extraction.preparing.reader"
@@ -58,7 +59,7 @@ instead = {
     f"{reader}.is_cuda": lambda _: True,
     "featcache.extraction.planning.checks.check_card": lambda *_: None,
     "featcache.pictures.decoders._what_a_card_lacks": lambda: "",
-    "featcache.extraction.preparing.card.Card.working": lambda _: nullcontext(),
+    "featcache.extraction.preparing.card_lane.CardLane.working": lambda _: nullcontext(),
     "benchmarks.bench_extract.shutil": mock.Mock(),  # the record is read afterwards
     "torch.cuda.is_available": lambda: True,
     "torch.cuda.get_device_name": lambda: "made up",

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["CardReader"]
 
 _WINDOW = 256
-_WINDOWS_AHEAD = 3
-_WINDOW_BYTES = 256 << 20  # of files: what of their pixels is on the device at once, the card sees to
+_WINDOWS_LOADING = 2
+_WINDOW_BYTES = 256 << 20  # of files at most: what of their pixels is on the device at once, the card sees to
+_WINDOWS_OF_FILES = 32
 _PRODUCT_BYTES = 512 << 20  # of all that waits for its use
 
 
@@ -58,12 +59,14 @@ class CardReader:
         self.decoders = {**others.decoders, **card.makers}
         self.hint = card.hint
         n_waiting = _PRODUCT_BYTES // sum(math.prod(shape) for shape in self.recipe.shapes())
-        self._window = max(1, min(_WINDOW, n_waiting // (_WINDOWS_AHEAD + 1)))
+        self._n_ahead = len(card.lanes) + _WINDOWS_LOADING
+        self._window = max(1, min(_WINDOW, n_waiting // (self._n_ahead + 1)))
+        self._window_bytes = max(1, min(_WINDOW_BYTES, memory // _WINDOWS_OF_FILES))
         self._card, self._trust, self._others = card, card.trust, others
         self._share = Share.of(card, memory, n_processes or n_threads)
-        counts = {"n_threads": n_threads, "n_processes": n_processes, "n_loads": _WINDOWS_AHEAD}
+        counts = {"n_threads": n_threads, "n_processes": n_processes, "n_loads": self._n_ahead}
         self._loaders = Loaders(card, self._share, **counts)
-        self._lane = ThreadPoolExecutor(1, thread_name_prefix="card")
+        self._lanes = ThreadPoolExecutor(len(card.lanes), thread_name_prefix="card")
         self._order: deque[Window] = deque()
         self._n_waiting = 0
         self._windows: deque[tuple[Window, Future[None]]] = deque()
@@ -90,9 +93,9 @@ class CardReader:
         with ExitStack() as stack:  # each of these is done whatever becomes of those before it
             stack.callback(self._forget)
             stack.callback(self._others.__exit__, kind, error, trace)
-            stack.callback(self._lane.shutdown, wait=True)
+            stack.callback(self._lanes.shutdown, wait=True)
             stack.callback(self._loaders.__exit__, kind, error, trace)
-            self._lane.shutdown(wait=False, cancel_futures=True)
+            self._lanes.shutdown(wait=False, cancel_futures=True)
 
     def _forget(self) -> None:
         """Let go of the card and of what it made: what is drawn from here refers to here."""
@@ -141,7 +144,7 @@ class CardReader:
 
     def _open_windows(self, readings: Iterator[Reading | None]) -> None:
         """Draw readings, as many as may be in work."""
-        while len(self._windows) < _WINDOWS_AHEAD and self._n_waiting <= self._window * _WINDOWS_AHEAD:
+        while len(self._windows) < self._n_ahead and self._n_waiting <= self._window * self._n_ahead:
             window = self._draw(readings)
             if not window.readings:
                 return
@@ -152,7 +155,7 @@ class CardReader:
 
     def _draw(self, readings: Iterator[Reading | None]) -> Window:
         drawn: list[Reading] = []
-        left, space = _WINDOW_BYTES, self._share.window
+        left, space = self._window_bytes, self._share.window
         while len(drawn) < self._window and left > 0 and space > 0 and (reading := next(readings, None)) is not None:
             drawn.append(reading)
             decoded = self._share.decoded_bytes(reading)
@@ -176,7 +179,7 @@ class CardReader:
                 self._check(window, place)
         if mine:
             load = self._loaders.start([window.readings[place] for place in mine])
-            self._windows.append((window, self._lane.submit(self._carry_out, window, load)))
+            self._windows.append((window, self._lanes.submit(self._carry_out, window, load)))
 
     def _carry_out(self, window: Window, load: Load) -> None:
         """Prepare a window on the card."""

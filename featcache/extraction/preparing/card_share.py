@@ -11,7 +11,7 @@ from featcache.extraction.preparing.recipe import Reading
 __all__ = ["Share"]
 
 _MOST_BYTES = 256 << 20
-_WINDOWS = 32
+_WINDOWS = 48
 _PICTURES = 4
 _LARGE = 4
 _SURPRISES = 2
@@ -28,8 +28,8 @@ class Share:
     card : Card
         Says what it does.
     window : int
-        Bytes of pixels that a window has at most, and a quarter more. There are three, each may have half as many of
-        pictures that nobody expected, and what one of them has is copied once: less than a quarter in all.
+        Bytes of pixels that a window has at most, and a quarter more. There are four, each may have half as many of
+        pictures that nobody expected, and what two of them have is copied once: less than a quarter in all.
     picture : int
         Bytes that one may take while it is decoded: for all workers together a quarter.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,8 @@ from featcache.encoders.loading import is_cuda, resolve_device
 from featcache.errors import FeatcacheError
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing.card import Card
-from featcache.extraction.preparing.card_tools import BatchDecoder, Resizer
+from featcache.extraction.preparing.card_lane import CardLane
+from featcache.extraction.preparing.card_tools import BatchDecoder
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.pictures.jpeg_kind import read_jpeg_header
 from featcache.pictures.nvjpeg_library import NvjpegError, find_nvjpeg, nvjpeg_advice
@@ -24,6 +27,8 @@ __all__ = ["CardMissing", "check_card", "find_card"]
 
 _DRAWN = (192, 256)
 _KEY = bytes(32)
+_LOGGER = logging.getLogger(__name__)
+_LANES = 2
 _BY_CPU = "the GPU resizes pictures that the CPU decodes"
 
 
@@ -68,8 +73,7 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
     check_card(recipe, options)
     try:
         card = _open_card(recipe, options)
-        with card.working():
-            reason = _try_out(card)
+        reason = next((why for lane in card.lanes if (why := _try_out(recipe, lane))), "")
     except Exception as error:  # no Triton, no compiler for it, a driver that is too old
         raise CardMissing(_line(error)) from error
     if reason:
@@ -88,16 +92,37 @@ def _open_card(recipe: Recipe, options: ExtractOptions) -> Card:
     from featcache.pictures.card.views import CardViews
 
     device = torch.device(resolve_device(options.device))
-    resizers: dict[int, Resizer] = {}
-    for number, preprocessor in Card.products_of(recipe).items():
-        view, _ = recipe.products[number]
-        if CardViews.takes(view) and CardResizer.takes(preprocessor):
-            resizers[number] = CardResizer(preprocessor, device)
-    with torch.cuda.device(device):
+    wanted = {
+        number: preprocessor
+        for number, preprocessor in Card.products_of(recipe).items()
+        if CardViews.takes(recipe.products[number][0]) and CardResizer.takes(preprocessor)
+    }
+
+    def open_lane() -> tuple[CardLane, str]:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(stream):
             decoder, hint = _find_engine(device)
-        return Card(recipe, decoder, resizers, perturber=CardViews(device), stream=stream, hint=hint)
+            resizers = {number: CardResizer(preprocessor, device) for number, preprocessor in wanted.items()}
+            return CardLane(decoder, resizers, CardViews(device), stream), hint
+
+    with torch.cuda.device(device):
+        return _open_lanes(recipe, open_lane)
+
+
+def _open_lanes(recipe: Recipe, open_lane: Callable[[], tuple[CardLane, str]]) -> Card:
+    """Open lanes: one where the engine, or the memory, is not for more."""
+    first, hint = open_lane()
+    lanes = [first]
+    while len(lanes) < _LANES:
+        try:
+            another, _ = open_lane()
+        except Exception:  # whatever a driver raises
+            _LOGGER.debug("the GPU has %d lanes", len(lanes), exc_info=True)
+            break
+        if (another.decoder is None) != (first.decoder is None):
+            break
+        lanes.append(another)
+    return Card(recipe, *lanes, hint=hint)
 
 
 def _find_engine(device: torch.device) -> tuple[BatchDecoder | None, str]:
@@ -138,16 +163,17 @@ def _try_engine(decoder: BatchDecoder) -> str:
     return "" if is_same else "the pixels of its engine are not Pillow's"
 
 
-def _try_out(card: Card) -> str:
-    """Have the card make all that it is for of a drawn picture; return what is wrong."""
-    if not card.resizers:
+def _try_out(recipe: Recipe, lane: CardLane) -> str:
+    """Have a lane make all that it is for of a drawn picture; return what is wrong."""
+    if not lane.resizers:
         return "no encoder resizes as Pillow does"
     drawn = _draw()
-    (picture,) = card.upload([np.asarray(drawn)])
-    for number, resizer in card.resizers.items():
-        view, spec = card.recipe.products[number]
-        (seen,) = card.under(view, [picture], [_KEY])
-        own = None if seen is None else resizer.resize([seen])[0].cpu().numpy()
-        if own is None or not np.array_equal(own, spec.prepare(view.apply(drawn, _KEY))):
-            return "its resized pixels are not Pillow's" + ("" if view.is_clean else f" under the view {view}")
+    with lane.working():
+        (picture,) = lane.upload([np.asarray(drawn)])
+        for number, resizer in lane.resizers.items():
+            view, spec = recipe.products[number]
+            (seen,) = lane.under(view, [picture], [_KEY])
+            own = None if seen is None else resizer.resize([seen])[0].cpu().numpy()
+            if own is None or not np.array_equal(own, spec.prepare(view.apply(drawn, _KEY))):
+                return "its resized pixels are not Pillow's" + ("" if view.is_clean else f" under the view {view}")
     return ""

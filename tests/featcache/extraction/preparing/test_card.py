@@ -14,6 +14,7 @@ from PIL import Image
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.card_loading import Loaded
 from featcache.extraction.preparing.recipe import Reading, Recipe
 from featcache.pictures.jpeg_kind import JpegHeader, read_jpeg_header
@@ -72,7 +73,7 @@ def test_what_a_card_prepared_is_complete_on_every_stream_and_waited_for_no_forw
     work, expected = draw(tmp_path, 16)
     own, other, decoder = torch.cuda.Stream(), torch.cuda.Stream(), SlowDecoder()
     recipe = Recipe(((parse_view("clean"), Spec()),))
-    card = Card(recipe, decoder, {0: CardResizer(WAY, torch.device("cuda"))}, stream=own)
+    card = Card(recipe, CardLane(decoder, {0: CardResizer(WAY, torch.device("cuda"))}, stream=own))
     warm = [card.prepare(work) for _ in range(3)]  # kernels are compiled, and memory is there
     del warm
     torch.cuda.synchronize()

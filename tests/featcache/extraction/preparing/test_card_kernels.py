@@ -16,6 +16,7 @@ from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing import find_card
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.recipe import Reading, Recipe, prepare
 from featcache.extraction.preparing.thread_reader import ThreadReader
@@ -63,10 +64,10 @@ def test_inputs_of_what_the_cpu_decodes_are_pillows_under_all_views(tmp_path: Pa
     resizer = CardResizer(recipe.products[0][1].preprocessor, there)
     stream = torch.cuda.Stream() if device == "cuda" else None
     resizers = dict.fromkeys(range(len(VIEWS)), resizer)
-    card = Card(recipe, None, resizers, perturber=CardViews(there), stream=stream)
+    lane = CardLane(None, resizers, CardViews(there), stream)
     if device == "cuda":
-        with card.working():
-            assert find_card._try_out(card) == ""
+        assert find_card._try_out(recipe, lane) == ""
+    card = Card(recipe, lane)
     others = ThreadReader(recipe, n_threads=1, n_ahead=4, memory=1 << 24)
     wanted = draw(tmp_path, 4)
     with CardReader(card, others, n_threads=2, memory=1 << 26) as reader:

@@ -92,10 +92,11 @@ def check(
     return pictures(found).ways, pictures(found).doubts
 
 
+@pytest.mark.parametrize("n_lanes", [1, 2])
 def test_a_store_is_pillows_whoever_decodes_for_the_card(
-    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_lanes: int
 ) -> None:
-    ways, doubts = check(data, tmp_path, monkeypatch, None)
+    ways, doubts = check(data, tmp_path, monkeypatch, None, n_lanes=n_lanes)
     assert not doubts and ways["pillow+scaler"] >= N - 5 and ways["pillow: narrow"] == 1
     assert sum(ways.values()) == N and set(ways) <= {"pillow+scaler", "pillow: narrow", "pillow", "pillow: unknown"}
     assert set(versions_of(tmp_path / "b", "scaler")) == {"2.0"} and not any(versions_of(tmp_path / "b"))
@@ -151,7 +152,7 @@ def test_a_resizer_that_lies_about_decoded_pictures_takes_all_of_the_card_with_i
 def test_an_engine_that_lies_leaves_the_resizer_its_trust(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ways, doubts = check(data, tmp_path, monkeypatch, FakeCardDecoder(wrong=frozenset(range(99))))
+    ways, doubts = check(data, tmp_path, monkeypatch, FakeCardDecoder(wrong=frozenset(range(99))), n_lanes=2)
     assert doubts and all("decoder fake 1.0 makes other pixels than Pillow of JPEG baseline" in each for each in doubts)
     assert ways["pillow+scaler: PNG"] >= 4 and "fake" not in ways
 
@@ -176,7 +177,7 @@ def test_a_resizer_that_fails_is_given_up_in_one_line(
 def test_pictures_that_the_memory_does_not_allow_are_for_the_others(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ways, doubts = check(data, tmp_path, monkeypatch, None, memory=4 * 32 * 1500)
+    ways, doubts = check(data, tmp_path, monkeypatch, None, memory=4 * 48 * 1500)
     assert not doubts and ways["pillow: large"] > 5 and ways["pillow+scaler"] > 5
 
 

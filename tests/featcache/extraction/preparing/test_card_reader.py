@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preloaded import Preloaded
 from featcache.extraction.preparing import card, card_reader, thread_reader
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.card_loading import Found, Loaded, PixelSpace
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.card_trust import Trust
@@ -77,7 +80,7 @@ def readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Reading]:
 
 
 def run(readings: list[Reading], decoder: FakeCardDecoder) -> tuple[list[Prepared], Card]:
-    card = Card(RECIPE, decoder, {0: RESIZER})
+    card = Card(RECIPE, CardLane(decoder, {0: RESIZER}))
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     with CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
         return list(reader.prepare(iter(readings))), card
@@ -109,6 +112,57 @@ def test_each_picture_takes_its_way_and_all_keep_their_order(readings: list[Read
     assert not [each for each in found if each.way and each.way.doubt]
     others = {each.reading.row for each in found if each.way is None or each.way.decoder != "fake"}
     assert {3, 4, 15, 20, 30} <= others
+
+
+@dataclass
+class Meeting(FakeCardDecoder):
+    """Decodes for the first time only while another lane does, too, and does not always take the same time."""
+
+    others: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=30))
+
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
+        if not self.calls:
+            self.others.wait()
+        time.sleep(0.02 * (len(self.calls) % 3))
+        return super().decode(files, headers)
+
+
+def run_in_lanes(readings: list[Reading], *decoders: FakeCardDecoder) -> tuple[list[Prepared], Card]:
+    card = Card(RECIPE, *[CardLane(decoder, {0: RESIZER}) for decoder in decoders])
+    return list(run_on(card, readings)), card
+
+
+def test_lanes_work_at_once_and_the_order_stays(readings: list[Reading]) -> None:
+    first, second = Meeting(), Meeting()
+    second.others = first.others
+    found, card = run_in_lanes(readings, first, second)
+    check(found, readings)
+    assert ways(found)["fake"] > 20 and not card.doubts and not first.others.broken
+    assert min(first.n_seen, second.n_seen) > 0 and len(card._idle) == 2
+
+
+def test_lanes_that_fail_at_once_give_the_card_up_in_one_line(readings: list[Reading]) -> None:
+    decoders = [FakeCardDecoder(error=RuntimeError("an illegal memory access was encountered")) for _ in range(2)]
+    found, card = run_in_lanes(readings, *decoders)
+    check(found, readings)
+    doubts = [each.way.doubt for each in found if each.way and each.way.doubt]
+    assert card.is_given_up and len(doubts) == 1 and doubts[0].reason.startswith("failed 3 times")
+
+
+@pytest.mark.parametrize("wrong", [frozenset(range(99)), frozenset(range(8, 99))])
+def test_a_lane_that_lies_where_the_other_does_not_is_found_out_by_samples(
+    readings: list[Reading], wrong: frozenset[int]
+) -> None:
+    sampled = [replace(reading, is_sample=True) for reading in readings]
+    found, card = run_in_lanes(sampled, FakeCardDecoder(), FakeCardDecoder(wrong=wrong))
+    check(found, sampled)
+    assert all(doubt.is_wrong for each in found if each.way and (doubt := each.way.doubt)) and len(card._idle) == 2
+
+
+def test_what_does_not_fit_is_halved_in_each_lane(readings: list[Reading]) -> None:
+    found, card = run_in_lanes(readings, FakeCardDecoder(most=2), FakeCardDecoder(most=1))
+    check(found, readings)
+    assert not card.is_given_up and ways(found)["fake"] > 20
 
 
 def test_turned_pictures_stand_upright(readings: list[Reading]) -> None:
@@ -159,7 +213,7 @@ class Watching(FakeCardDecoder):
 
 def test_what_a_failed_try_made_is_freed_before_the_next_and_doubts_survive(readings: list[Reading]) -> None:
     decoder, plain = Watching(wrong=frozenset({4, 5})), [reading for reading, _ in plain_work(readings)]
-    card = Card(RECIPE, decoder, {0: FakeCardResizer(RESIZER.prepare, most=3)})
+    card = Card(RECIPE, CardLane(decoder, {0: FakeCardResizer(RESIZER.prepare, most=3)}))
     (doubt,) = [each.way.doubt for each in run_on(card, plain[:4]) if each.way and each.way.doubt]
     assert decoder.calls == [4, 2, 2] and decoder.n_held == 0
     assert doubt.is_wrong and doubt.kind is not None
@@ -173,7 +227,7 @@ def test_what_fails_in_pillow_is_no_failure_of_the_card(
 
     monkeypatch.setattr(thread_reader, "prepare", fail)
     decoder, plain = FakeCardDecoder(), [reading for reading, _ in plain_work(readings)]
-    card = Card(RECIPE, decoder, {0: RESIZER})
+    card = Card(RECIPE, CardLane(decoder, {0: RESIZER}))
     with pytest.raises(MemoryError):
         list(run_on(card, plain[:4]))
     assert decoder.calls == [4] and not card.is_given_up and not card.doubts
@@ -186,7 +240,7 @@ def load(card: Card, reading: Reading) -> Found:
 
 def plain_work(readings: list[Reading]) -> list[tuple[Reading, Loaded]]:
     """Return those that a card takes, loaded."""
-    loading = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+    loading = Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER}))
     return [(each, loaded) for each in readings if isinstance(loaded := load(loading, each), Loaded)]
 
 
@@ -195,9 +249,9 @@ def test_files_whose_scan_does_not_end_with_them_are_for_pillow(readings: list[R
     reading, loaded = plain_work(readings)[0]
     path = Path(str(reading.image.path))
     path.write_bytes(loaded.data[:-20] + stray)
-    assert load(Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), reading) == "refused"
+    assert load(Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER})), reading) == "refused"
     path.write_bytes(loaded.data[:-2] + b"\xff\x00\xff\xd3\xff\xff\xd9" + stray)
-    assert load(Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), reading) == ""
+    assert load(Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER})), reading) == ""
 
 
 class Lenient(FakeCardDecoder):
@@ -219,7 +273,7 @@ def test_damaged_pictures_say_nothing_about_their_kind_and_the_next_is_compared_
 ) -> None:
     plain = [replace(reading, is_sample=False) for reading, _ in plain_work(readings)]
     wanted = [damaged(each, tmp_path / f"damaged-{each.row}.jpg") for each in plain[:4]] + plain[4 : 4 + n_sound]
-    found = list(run_on(Card(RECIPE, Lenient(), {0: RESIZER}), wanted))
+    found = list(run_on(Card(RECIPE, CardLane(Lenient(), {0: RESIZER})), wanted))
     for each in found[:2]:
         assert not each.inputs and each.faults and each.way == Way(why="refused")
         assert str(each.faults[0]) == str(prepare(RECIPE, each.reading).faults[0])
@@ -254,7 +308,7 @@ def test_windows_are_as_large_as_their_files_and_what_comes_of_them_allow(
         monkeypatch.setattr(card_reader, name, value)
     decoder, found, n_waiting = FakeCardDecoder(), [], 0
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
-    with CardReader(Card(RECIPE, decoder, {0: RESIZER}), others, n_threads=2, memory=1 << 20) as reader:
+    with CardReader(Card(RECIPE, CardLane(decoder, {0: RESIZER})), others, n_threads=2, memory=1 << 20) as reader:
         for prepared in reader.prepare(iter([replace(each, file_bytes=file_bytes) for each in readings])):
             n_waiting = max(n_waiting, reader._n_waiting)
             found.append(replace(prepared, reading=replace(prepared.reading, file_bytes=0)))
@@ -281,7 +335,7 @@ def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(
 ) -> None:
     monkeypatch.setattr(card_reader, "_WINDOW", 4)
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
-    card, found = Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), []
+    card, found = Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER})), []
     plain = [reading for reading in readings if isinstance(load(card, reading), Loaded) and reading.row != 20]
     assert len(plain) > 5 * 4
     with CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
@@ -292,7 +346,7 @@ def test_a_card_that_is_ahead_of_all_use_ends_nothing_early(
 
 
 def test_readings_may_pause(readings: list[Reading]) -> None:
-    card, n = Card(RECIPE, FakeCardDecoder(), {0: RESIZER}), 0
+    card, n = Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER})), 0
 
     def some() -> Iterator[Reading | None]:
         for reading in readings:
@@ -312,7 +366,7 @@ def test_readings_may_pause(readings: list[Reading]) -> None:
 def test_products_are_divided_into_what_the_card_makes_and_what_is_for_the_others(readings: list[Reading]) -> None:
     recipe = Recipe(tuple((parse_view(view), Spec()) for view in ("clean", "hflip+jpeg:50", "hflip")))
     assert list(Card.products_of(recipe)) == [0, 2]
-    card = Card(recipe, FakeCardDecoder(), {0: RESIZER, 2: RESIZER}, perturber=FakePerturber())
+    card = Card(recipe, CardLane(FakeCardDecoder(), {0: RESIZER, 2: RESIZER}, FakePerturber()))
     assert [list(card.divide(each)) for each in ((0, 1, 2), (2,), (1,))] == [[(0, 2), (1,)], [(2,)], [(1,)]]
     assert card.takes(readings[0]) and not card.takes(replace(readings[0], products=(0, 1)))
     card.is_given_up = True
@@ -334,7 +388,7 @@ def test_nothing_of_the_card_is_left_when_a_reader_ends(readings: list[Reading])
     gc.collect()
     gc.disable()
     try:
-        card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+        card = Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER}))
         left = weakref.ref(card)
         assert len(list(run_on(card, readings))) == len(readings)
         del card
@@ -368,7 +422,7 @@ def test_samples_are_made_ahead_compared_before_they_are_used_and_their_time_is_
 
     monkeypatch.setattr(Trust, "compare", note)
     plain = [replace(reading, row=i, is_sample=i in (9, 13)) for i, (reading, _) in enumerate(plain_work(readings))]
-    card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+    card = Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER}))
     with CardReader(card, others := Noting(), n_threads=2, memory=1 << 20) as reader:
         found = []
         for prepared in reader.prepare(iter(plain)):
@@ -391,7 +445,7 @@ def plain_kind(found: list[Prepared]) -> JpegKind:
 
 def test_what_was_made_of_a_kind_and_not_used_is_made_again_after_a_lie(readings: list[Reading]) -> None:
     plain = [replace(reading, is_sample=i == 20) for i, (reading, _) in enumerate(plain_work(readings))]
-    found = list(run_on(Card(RECIPE, FakeCardDecoder(wrong=frozenset(range(18, 99))), {0: RESIZER}), plain))
+    found = list(run_on(Card(RECIPE, CardLane(FakeCardDecoder(wrong=frozenset(range(18, 99))), {0: RESIZER})), plain))
     assert [each.reading for each in found] == plain
     (doubted,) = [i for i, each in enumerate(found) if each.way and each.way.doubt]
     assert doubted == 20
@@ -400,7 +454,7 @@ def test_what_was_made_of_a_kind_and_not_used_is_made_again_after_a_lie(readings
 
 
 def test_an_end_in_between_leaves_nobody(readings: list[Reading]) -> None:
-    card = Card(RECIPE, FakeCardDecoder(), {0: RESIZER})
+    card = Card(RECIPE, CardLane(FakeCardDecoder(), {0: RESIZER}))
     others = ThreadReader(RECIPE, n_threads=2, n_ahead=4, memory=1 << 20)
     with pytest.raises(KeyboardInterrupt), CardReader(card, others, n_threads=2, memory=1 << 20) as reader:
         for number, _ in enumerate(reader.prepare(iter(readings))):

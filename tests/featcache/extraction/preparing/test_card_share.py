@@ -8,6 +8,7 @@ import pytest
 
 from featcache.dataset.sample import ImageFile
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.recipe import Reading, Recipe
 from featcache.pictures.checked_decoder import DECODED
@@ -16,11 +17,11 @@ from cards import FakeCardDecoder
 
 PNG = Reading(0, 0, ImageFile("a"), b"", (), n_bytes=9000, file_bytes=700, n_pixels=1000, format="PNG")
 JPEG = replace(PNG, format="JPEG")
-MEMORY = 32 * 12_000
+MEMORY = 48 * 12_000
 
 
 def share_of(decoder: FakeCardDecoder | None, *, n_workers: int = 1) -> Share:
-    return Share.of(Card(Recipe(()), decoder, {}), MEMORY, n_workers)
+    return Share.of(Card(Recipe(()), CardLane(decoder)), MEMORY, n_workers)
 
 
 def test_without_an_engine_everything_is_decoded_that_fits() -> None:
@@ -30,7 +31,7 @@ def test_without_an_engine_everything_is_decoded_that_fits() -> None:
     for large in (replace(PNG, n_pixels=1001), replace(JPEG, n_bytes=MEMORY // 4 + 1)):
         assert share.pixel_bytes(large) == 0 and share.why_not(large) == "large"
     assert share.why_not(replace(PNG, n_pixels=0)) == "unknown"
-    assert share_of(None, n_workers=12).why_not(PNG) == "large"
+    assert share_of(None, n_workers=20).why_not(PNG) == "large"
     assert share.space_for([PNG, JPEG, replace(PNG, n_pixels=9999)], 4) == 6000
 
 

@@ -22,6 +22,7 @@ from featcache.extraction.options import ExtractOptions
 from featcache.extraction.planning import checks
 from featcache.extraction.preparing import find_card
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.find_card import CardMissing
 from featcache.extraction.preparing.recipe import Recipe
 from featcache.extraction.run import extract
@@ -183,11 +184,33 @@ def test_a_card_is_tried_with_what_it_is_for(decoder: FakeCardDecoder | None) ->
     spec = FakeSpec("image")
     recipe = Recipe(tuple((parse_view(view), spec) for view in ("clean", "hflip")))
     sound = {i: FakeCardResizer(spec.prepare) for i in range(2)}
-    assert find_card._try_out(Card(recipe, decoder, sound, perturber=FakePerturber())) == ""
+    assert find_card._try_out(recipe, CardLane(decoder, sound, FakePerturber())) == ""
     lying = {0: sound[0], 1: FakeCardResizer(spec.prepare, wrong_from=0)}
-    told = find_card._try_out(Card(recipe, decoder, lying, perturber=FakePerturber()))
+    told = find_card._try_out(recipe, CardLane(decoder, lying, FakePerturber()))
     assert told == "its resized pixels are not Pillow's under the view hflip"
-    assert find_card._try_out(Card(recipe, decoder, {})) == "no encoder resizes as Pillow does"
+    assert find_card._try_out(recipe, CardLane(decoder)) == "no encoder resizes as Pillow does"
+
+
+@pytest.mark.parametrize(
+    ("second", "n_lanes"),
+    [
+        (CardLane(FakeCardDecoder()), 2),
+        (CardLane(None), 1),
+        (RuntimeError("CUDA out of memory"), 1),
+    ],
+    ids=["two", "an engine for one", "memory for one"],
+)
+def test_a_card_has_as_many_lanes_as_can_be_opened(second: CardLane | Exception, n_lanes: int) -> None:
+    opened = [CardLane(FakeCardDecoder()), second]
+
+    def open_lane() -> tuple[CardLane, str]:
+        lane = opened.pop(0)
+        if isinstance(lane, Exception):
+            raise lane
+        return lane, "told"
+
+    card = find_card._open_lanes(Recipe(()), open_lane)
+    assert len(card.lanes) == n_lanes and card.hint == "told" and not opened
 
 
 def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
 from featcache.extraction.preparing import card_reader
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.card_loading import Found, Loaded, Pixels
 from featcache.extraction.preparing.card_reader import CardReader
 from featcache.extraction.preparing.card_share import Share
@@ -64,7 +65,9 @@ class Cell:
 
 
 def new_card(*, has_engine: bool = True) -> Card:
-    return Card(RECIPE, FakeCardDecoder() if has_engine else None, {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
+    return Card(
+        RECIPE, CardLane(FakeCardDecoder() if has_engine else None, {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
+    )
 
 
 def shared(card: Card) -> tuple[Card, Share]:

@@ -11,6 +11,7 @@ from featcache.dataset.sample import ImageFile
 from featcache.extraction.options import ExtractOptions
 from featcache.extraction.preparing import reader
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lane import CardLane
 from featcache.extraction.preparing.recipe import Reading, Recipe
 from featcache.pictures.views import View
 
@@ -27,7 +28,7 @@ PICTURE = Reading(0, 0, ImageFile("a"), b"", (0,), n_bytes=9000, file_bytes=700,
 def test_where_most_pictures_are_too_large_for_a_card_the_others_have_all_of_the_memory(
     monkeypatch: pytest.MonkeyPatch, n_large: int, who: str
 ) -> None:
-    card = Card(RECIPE, None, {0: FakeCardResizer(RECIPE.products[0][1].prepare)})
+    card = Card(RECIPE, CardLane(None, {0: FakeCardResizer(RECIPE.products[0][1].prepare)}))
     monkeypatch.setattr(reader, "find_card", lambda *_: card)
     monkeypatch.setattr(reader, "is_cuda", lambda _: True)
     memory = []
@@ -49,7 +50,7 @@ def test_as_many_processes_may_decode_for_a_card_as_there_are_workers(
 ) -> None:
     opened: list[int] = []
     resizers = {0: FakeCardResizer(RECIPE.products[0][1].prepare)}
-    monkeypatch.setattr(reader, "find_card", lambda *_: Card(RECIPE, decoder, resizers))
+    monkeypatch.setattr(reader, "find_card", lambda *_: Card(RECIPE, CardLane(decoder, resizers)))
     monkeypatch.setattr(reader, "CardReader", lambda *_, n_processes, **__: opened.append(n_processes))
     monkeypatch.setattr(reader, "_open_others", lambda *_, **__: None)
     reader.open_reader(RECIPE, ExtractOptions(decoder="card", workers=40, processes=True), 9)
