@@ -194,8 +194,13 @@ def _read_plan(path: Path) -> Mapping[str, Any]:
 
 def _check_same(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:
     for name in sorted({*begun, *asked}):
-        if begun.get(name) != asked.get(name):
-            raise HeadsError(
-                f"{folder} has an ablation that was begun with {name} {begun.get(name)!r:.120}, now it is "
-                f"{asked.get(name)!r:.120}: ask for the same, choose another --out, or begin anew with --overwrite"
-            )
+        if begun.get(name) == asked.get(name):
+            continue
+        if name == "rows":  # digests, which tell nobody anything
+            found = "other rows or vectors than there are now (data set, encoder, outputs, or what they hold)"
+        else:
+            found = f"{name} {begun.get(name)!r:.120}, now it is {asked.get(name)!r:.120}"
+        raise HeadsError(
+            f"{folder} has an ablation that was begun with {found}: ask for the same, choose another --out, or begin "
+            "anew with --overwrite"
+        )

@@ -185,7 +185,7 @@ def ablate(
     prepare_ablation_out(folder, overwrite=overwrite)
     with interruptible("heads", *([] if out else ["--out", str(folder)])), show_grid() as progress:
         result = library_ablate(rows, grid, out=folder, device=place, memory=request.memory, progress=progress)
-    _tell(result, folder, store.path, choices=choices, as_json=as_json)
+    _tell(result, folder, store.path, choices=choices, dataset=request.dataset, as_json=as_json)
 
 
 def _join(tables: Mapping[str, Mapping[str, str]], chosen: Choices) -> Choices:
@@ -194,7 +194,9 @@ def _join(tables: Mapping[str, Mapping[str, str]], chosen: Choices) -> Choices:
     return {modality: {**tables.get(modality, {}), **chosen.get(modality, {})} for modality in modalities}
 
 
-def _tell(result: AblationResult, folder: Path, cache: Path, *, choices: Choices, as_json: bool) -> None:
+def _tell(
+    result: AblationResult, folder: Path, cache: Path, *, choices: Choices, dataset: str | None, as_json: bool
+) -> None:
     """Write the folder of an ablation, and print what is in it."""
     from heads.ablation.files import ablation_document, write_ablation
 
@@ -203,4 +205,4 @@ def _tell(result: AblationResult, folder: Path, cache: Path, *, choices: Choices
     if as_json:
         print_json({"out": str(folder), **ablation_document(result)})
     else:
-        print_ablation(result, folder, cache, choices=choices)
+        print_ablation(result, folder, cache, choices=choices, dataset=dataset)

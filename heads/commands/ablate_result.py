@@ -26,9 +26,14 @@ _COLOURS = {"gain": "green", "leak": "red", "worse": "dim"}
 
 
 def print_ablation(
-    result: AblationResult, folder: Path, cache: Path, *, choices: Mapping[str, Mapping[str, str]]
+    result: AblationResult,
+    folder: Path,
+    cache: Path,
+    *,
+    choices: Mapping[str, Mapping[str, str]],
+    dataset: str | None = None,
 ) -> None:
-    """Print a finished ablation; ``choices`` say which vectors it used, where not the default ones."""
+    """Print a finished ablation; ``choices`` and ``dataset`` say what it used, where not the default."""
     rows, grid = result.n_rows, result.grid
     n_full = len([s for s in result.table if s.stage == "full" and not s.cell.control])
     looked = f" of {len(grid.cells)}, the others screened" if n_full < len(grid.cells) else ""
@@ -51,7 +56,7 @@ def print_ablation(
     if result.held_out is not None:
         print_held_out(result.held_out, [summary.cell for summary in result.ranked()], select=result.grid.select)
     console.print(f"Tables and plot: [bold]{safe(folder)}[/]", soft_wrap=True)
-    next_command("heads", "train", cache, *_train_words(result, choices))
+    next_command("heads", "train", cache, *_train_words(result, choices), dataset=dataset)
 
 
 def _train_words(result: AblationResult, choices: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -49,7 +49,9 @@ def calibrate(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run; it stays as it is. With --scores: a cache.")
     ] = None,
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache, or else the run's.")
+    ] = None,
     max_fpr: MaxFpr = None,
     max_fnr: MaxFnr = None,
     confidence: Confidence = 0.95,

@@ -24,7 +24,9 @@ def compare(
     runs: Annotated[
         list[Path] | None, typer.Argument(metavar="RUN…", help="Folders of runs; others are compared with the first.")
     ] = None,
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Cache; default: ./cache.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Cache; default: ./cache, or else the run's.")
+    ] = None,
     split: Annotated[str, typer.Option(metavar="S", help="Which rows: train, valid or test.")] = "test",
     view: ViewName = None,
     views: StoredViews = None,

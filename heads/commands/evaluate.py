@@ -53,7 +53,9 @@ def evaluate(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run; may be left out with --scores.")
     ] = None,
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Cache; default: ./cache.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Cache; default: ./cache, or else the run's.")
+    ] = None,
     split: Annotated[str, typer.Option(metavar="S", help="Which rows: train, valid or test.")] = "test",
     text_encoder: EncoderName = None,
     image_encoder: EncoderName = None,

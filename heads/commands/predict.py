@@ -37,7 +37,9 @@ __all__ = ["predict"]
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     out: Annotated[Path, typer.Option(metavar="F", help="File to write: .csv, .jsonl or .parquet.")],
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache, or else the run's.")
+    ] = None,
     split: Annotated[str | None, typer.Option(metavar="S", help="Which rows; default: all.")] = None,
     form: Annotated[
         TableFormat, typer.Option("--format", help="ct2: the competition's answer.json.")

@@ -22,7 +22,9 @@ __all__ = ["pseudo_label"]
 
 def pseudo_label(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache.")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Cache; default: ./cache, or else the run's.")
+    ] = None,
     split: Annotated[str, typer.Option(metavar="S", help="Which rows to label; not train or valid.")] = "test",
     threshold: Annotated[
         float,

@@ -53,7 +53,7 @@ def fusion_modalities(fusion: str) -> tuple[str, ...]:
         raise HeadsError(f"unknown fusion {fusion!r}, expected one of {', '.join(FUSIONS)}") from None
 
 
-def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
+def check_fusion(fusion: str, available: Iterable[str], *, where: str, is_fitted: bool = False) -> None:
     """Raise unless every modality that ``fusion`` needs is ``available``; name the fusions that would do.
 
     Parameters
@@ -64,14 +64,19 @@ def check_fusion(fusion: str, available: Iterable[str], *, where: str) -> None:
         The modalities at hand.
     where : str
         What lacks the modality, for the message, e.g. ``"cache ./cache"``.
+    is_fitted : bool
+        A head was fitted with it, so that no other fusion can take its place.
     """
     have = set(available)
     missing = [modality for modality in fusion_modalities(fusion) if modality not in have]
     if not missing:
         return
     fitting = [name for name, needed in FUSIONS.items() if have.issuperset(needed) and name not in STRUCTURED]
-    advice = " or ".join(f"--fusion {name}" for name in fitting) if fitting else "featcache extract first"
-    raise HeadsError(f"fusion {fusion!r} needs {' and '.join(missing)} vectors, {where} has none: use {advice}")
+    if is_fitted:
+        advice = "name a cache with vectors of the run's own encoders, or add them with featcache extract"
+    else:
+        advice = "use " + (" or ".join(f"--fusion {name}" for name in fitting) or "featcache extract first")
+    raise HeadsError(f"fusion {fusion!r} needs {' and '.join(missing)} vectors, {where} has none: {advice}")
 
 
 def takes_outputs(fusion: str, outputs: str) -> bool:

@@ -128,7 +128,7 @@ def check_fit_rows(features: Features, fusion: str, demand: Demand, *, dataset: 
 
 
 def _check_store(run: Run, store: FeatureStore) -> None:
-    check_fusion(run.fusion, store.modalities, where=f"cache {store.path}")
+    check_fusion(run.fusion, store.modalities, where=f"cache {store.path}", is_fitted=True)
     for producer in run.record.producers.values():
         store.check(producer.selection, producer.document)
     if "valid" not in store.splits:

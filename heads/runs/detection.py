@@ -197,6 +197,8 @@ def read_picture(path: str | Path) -> bytes:
     try:
         return ImageFile(str(path)).read_bytes()
     except OSError as error:
+        if error.errno is None and Path(path).is_dir():  # it could be looked at
+            raise HeadsError(f"{path} is a folder, expected a picture: `heads scan` takes folders") from error
         raise HeadsError(f"cannot read the picture {path}: {error.strerror or error}") from error
 
 

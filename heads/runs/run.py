@@ -173,7 +173,7 @@ def load_run_features(run: Run, store: FeatureStore, *, splits: Sequence[str] | 
     HeadsError
         If there are no rows.
     """
-    check_fusion(run.fusion, store.modalities, where=f"cache {store.path}")
+    check_fusion(run.fusion, store.modalities, where=f"cache {store.path}", is_fitted=True)
     for producer in run.record.producers.values():
         store.check(producer.selection, producer.document)
     features = load_features(store, run.selections, splits=splits, tasks=run.tasks)

@@ -48,7 +48,7 @@ def _is_own(store: FeatureStore, own: Path, dataset: str) -> bool:
 
 
 def _check(run: Run, store: FeatureStore) -> FeatureStore:
-    check_fusion(run.fusion, store.modalities, where=f"cache {store.path}")
+    check_fusion(run.fusion, store.modalities, where=f"cache {store.path}", is_fitted=True)
     for each in (run, *map(run.in_view, run.record.views)):
         for producer in each.record.producers.values():
             store.check(producer.selection, producer.document)

@@ -302,7 +302,7 @@ def test_other_rows_or_another_grid_do_not_go_on_in_the_same_folder(data: Synthe
     with pytest.raises(HeadsError, match="begun with fusions"):
         ablate(rows_of(data.store, other), other, out=tmp_path / "out")
     fewer = write_synthetic(tmp_path / "c", captions={"train": 30, "valid": 20}, outputs=OUTPUTS)
-    with pytest.raises(HeadsError, match="begun with rows"):
+    with pytest.raises(HeadsError, match="begun with other rows or vectors than there are now"):
         ablate(rows_of(fewer.store, grid), grid, out=tmp_path / "out")
 
 

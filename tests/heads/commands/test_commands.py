@@ -383,14 +383,14 @@ ABLATE = ("ablate", "--folds", 0, "--seeds", 2, "--set", "epochs=2", "--set", "m
 
 def test_ablate_prints_a_table_and_writes_the_rest(tmp_path: Path) -> None:
     words = (*ABLATE, "--fusion", "concat,image", "--dim", "4,8")
-    text = ok(*words, "--out", tmp_path / "a")
+    text = ok(*words, "--dataset", "synthetic", "--out", tmp_path / "a")
     assert_fits(text)
     assert "±" in text
     assert "~text" in text
     assert "against image" in text
     last = text.splitlines()[-1]
     assert last.startswith("Next: heads train cache --head mlp --fusion")
-    assert "--set epochs=2 --set min_steps=0 --set lr=0.02" in last
+    assert "--set epochs=2 --set min_steps=0 --set lr=0.02" in last and last.endswith(" --dataset synthetic")
     assert (tmp_path / "a" / "ablation.png").is_file()
     found = as_json(*words, "--out", tmp_path / "b")
     assert len(found["heads"]) == 8 + 6
@@ -473,7 +473,7 @@ def test_ablate_scores_in_folds_unless_it_goes_on_with_what_was_begun_without(tm
     (tmp_path / "c").mkdir()
     plan = {**without["grid"], "rows": "", "device": "cpu", "memory": None}
     (tmp_path / "c" / "plan.json").write_text(json.dumps({"format": 1, "kind": "heads-ablation-plan", "plan": plan}))
-    assert "begun with rows '', now" in str(call(*words, "--out", tmp_path / "c").exception)
+    assert "begun with other rows or vectors than" in str(call(*words, "--out", tmp_path / "c").exception)
 
 
 def test_a_finished_ablation_is_not_replaced_unasked_for(tmp_path: Path) -> None:
@@ -768,6 +768,7 @@ def test_detect_says_which_picture_it_cannot_use(tmp_path: Path, encoder: None) 
     good, odd = write_pictures(tmp_path, good=1, odd="odd")
     assert f"{odd}: not a picture" in str(call("detect", "run", "--image", odd).exception)
     assert "cannot read the picture" in str(call("detect", "run", "--image", tmp_path / "no.png").exception)
+    assert "is a folder, expected a picture: `heads scan`" in str(call("detect", "run", "--image", tmp_path).exception)
     assert "needs a picture" in str(call("detect", "run").exception)
     wrong = call("detect", "run", "--image", good, "--caption", "a", "--caption", "b")
     assert wrong.exit_code == 2 and "2 for 1 pictures" in wrong.output

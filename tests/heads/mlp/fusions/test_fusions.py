@@ -217,6 +217,11 @@ def test_a_fusion_that_lacks_a_modality_names_the_one_that_would_do(have: list[s
         check_fusion("concat", have, where="cache x")
 
 
+def test_a_head_that_is_fitted_asks_for_another_cache_and_no_other_fusion() -> None:
+    with pytest.raises(HeadsError, match="cache x has none: name a cache with vectors of the run's own encoders"):
+        check_fusion("concat", ["image"], where="cache x", is_fitted=True)
+
+
 def test_unknown_fusion_lists_the_known_ones() -> None:
     with pytest.raises(HeadsError, match=", ".join(FUSIONS)):
         check_fusion("film", ["text", "image"], where="cache x")
