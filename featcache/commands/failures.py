@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["failures"]
 
 _SHOWN = 4
+_ALIKE = 20
+"""Contents that are listed of those that failed with one message."""
 
 
 def failures(
@@ -130,8 +133,14 @@ def _render(group: Sequence[FailureCause], where: str) -> None:
     for column, width in zip(table.columns, (18, 5, 16, None), strict=True):
         column.overflow, column.max_width = "fold", width
     table.columns[1].justify = "right"
+    seen: Counter[str] = Counter()
     for failure in group:
+        seen[failure.message] += 1
+        if seen[failure.message] > _ALIKE:
+            continue
         time = safe(failure.time)[:16].replace("T", " ")
         table.add_row(safe(failure.sample_id), str(failure.attempts), time, safe(failure.message))
     console.print(table)
+    if n_more := sum(max(0, n - _ALIKE) for n in seen.values()):
+        console.print(f"[dim]  … and {n_more:,} more for the same reason; --json lists all[/]")
     console.print()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featcache.console import cache_folder, console, human_bytes, print_json, safe
+from featcache.identity.outputs import abbreviate
 
 if TYPE_CHECKING:
     from featcache.upkeep.canary import CanaryResult
+    from featcache.upkeep.damage import Lack
     from featcache.upkeep.verify import VerifyReport
 
 __all__ = ["document", "render", "verify"]
@@ -67,16 +70,13 @@ def render(report: VerifyReport, path: Path, *, is_repaired: bool = False) -> No
             console.print(f"  lost: {safe(problem.loss)}", soft_wrap=True)
     for note in report.notes:
         console.print(f"[yellow]note[/] {safe(note.path)}\n  {safe(note.message)}", soft_wrap=True)
-    for lack in report.lacks:
-        if lack.n_missing:
-            which = f"{lack.producer} ({safe(lack.model)}), view {safe(lack.view)}"
-            which += f", output {safe(lack.output)}" if lack.output else ""
-            counts = f"{lack.n_missing:,} of {lack.n_contents:,} contents of data set {safe(lack.dataset)}"
-            console.print(f"[yellow]lacking[/] {counts} have no vectors of {which}", soft_wrap=True)
+    for line in _lack_lines(report.lacks):
+        console.print(f"[yellow]lacking[/] {safe(line)}", soft_wrap=True)
     depth = "every byte" if report.deep else "structure and sizes (--deep reads every byte)"
     n = len(report.problems)
     verdict = "[green]sound[/]" if report.is_sound else f"[red]{n} problem{'s' if n > 1 else ''}[/]"
-    checked = f"{report.n_shards:,} sound shards, {report.n_rows:,} rows, {human_bytes(report.n_bytes)}"
+    shards = f"{report.n_shards:,} sound shard{'' if report.n_shards == 1 else 's'}"
+    checked = f"{shards}, {report.n_rows:,} rows, {human_bytes(report.n_bytes)}"
     console.print(f"{verdict}: {checked}; checked {depth}", soft_wrap=True)
     is_mendable = any(problem.is_mendable for problem in report.problems)
     if not report.is_sound and (is_repaired or not is_mendable):
@@ -86,6 +86,19 @@ def render(report: VerifyReport, path: Path, *, is_repaired: bool = False) -> No
             "moves what is damaged aside, and says how to get the rows back", ("featcache", "repair", str(path))
         )
         print_next(console, "", (step,))
+
+
+def _lack_lines(lacks: Sequence[Lack]) -> list[str]:
+    """Say what is missing: outputs of which the same is missing in one line."""
+    alike: dict[Lack, list[str]] = {}
+    for lack in lacks:
+        if lack.n_missing:
+            alike.setdefault(replace(lack, output="", n_failed=0), []).extend([lack.output] if lack.output else [])
+    return [
+        f"{lack.n_missing:,} of {lack.n_contents:,} contents of data set {lack.dataset} have no vectors of "
+        f"{lack.producer} ({lack.model}), view {lack.view}" + (f", output {abbreviate(outputs)}" if outputs else "")
+        for lack, outputs in alike.items()
+    ]
 
 
 def _render_canary(result: CanaryResult) -> None:

@@ -19,6 +19,7 @@ from featcache.cache.shard_digests import intact_keys
 from featcache.errors import FeatcacheError
 from featcache.identity.fingerprint import Fingerprint
 from featcache.identity.key_index import KeyIndex
+from featcache.identity.outputs import abbreviate
 from featcache.identity.terms import CLEAN, Modality
 from featcache.store.shard_set import ShardSet
 from featcache.upkeep.holding import Holding
@@ -59,7 +60,7 @@ class Loss:
         rows = "an unknown number of" if self.n_rows is None else f"{self.n_rows:,}"
         what = f"{rows} rows of {self.modality} encoder {self.producer} ({self.model}), view {self.view}"
         if self.outputs:
-            what += f", output {', '.join(self.outputs)}"
+            what += f", output {abbreviate(self.outputs)}"
         whose = [f"{n:,} samples of data set {name}" for name, n in self.samples.items() if n]
         upper = "" if self.is_exact else "at most "
         return f"{what}: {upper}{' and '.join(whose)}" if whose else f"{what}: no sample needs them"

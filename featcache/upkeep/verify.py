@@ -187,9 +187,8 @@ def _index_notes(
     elif index.state == "intact":
         n_new = sum(place.receipt is None for place in places)
         if n_new or any(f.short not in index.encoders for f in producers):
-            yield Note(
-                path, f"the index is stale ({n_new} shards without receipt): rebuilt by repair or the next extract"
-            )
+            shards = f"{n_new} shard{'' if n_new == 1 else 's'} without receipt"
+            yield Note(path, f"the index is stale ({shards}): rebuilt by repair or the next extract")
 
 
 def _strangers(cache: Cache) -> Iterator[Note]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ExtractCommand", "extract"]
 
+_SHOWN = 3
+
 
 @takes(ExtractRequest)
 def extract(request: ExtractRequest) -> None:
@@ -53,6 +55,7 @@ def extract(request: ExtractRequest) -> None:
             data, project, on_orphan=request.on_orphan.value, name=request.name, cache=known
         )
         check_name(known, manifest, request.name)
+        manifest = _with_gone(manifest, known)
         computing = find_device(request.device.value)
         target = open_target(folder, computing, encoders.dtypes)
         specs = models.specs(manifest, target, encoders.dtypes)
@@ -68,6 +71,22 @@ def extract(request: ExtractRequest) -> None:
             errand.forecast(timed=request.timed, as_json=request.as_json)
         else:
             errand.extract(chosen, as_json=request.as_json, json_log=request.json_log)
+
+
+def _with_gone(manifest: Manifest, cache: Cache) -> Manifest:
+    """Add a note on samples that the data have no more: their rows go, and nothing else would say so."""
+    from featcache.extraction.survey.reading import samples_gone
+
+    gone = samples_gone(manifest, cache)
+    if not gone:
+        return manifest
+    shown = ", ".join(gone[:_SHOWN]) + (" …" if len(gone) > _SHOWN else "")
+    samples = f"{len(gone):,} sample{'' if len(gone) == 1 else 's'}"
+    note = (
+        f"{samples} that {manifest.name!r} had before {'is' if len(gone) == 1 else 'are'} not in the data any more: "
+        f"{shown}; heads will not see them, vectors stay until `featcache gc --delete`"
+    )
+    return replace(manifest, notes=(*manifest.notes, note))
 
 
 def _tell_seed(given: int | None, cache: Cache, manifest: Manifest) -> None:

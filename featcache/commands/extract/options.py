@@ -80,6 +80,10 @@ class ExtractCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Turn the option with a value into two without."""
         at = args.index("--") if "--" in args else len(args)
+        for arg in args[:at]:
+            if arg.startswith("--dry-run=") and arg != _TIMED:
+                why = f"{arg.partition('=')[2]!r} is not 'timed'; --dry-run alone estimates no time"
+                raise typer.BadParameter(why, ctx=ctx, param_hint="--dry-run")
         before = [word for arg in args[:at] for word in (("--dry-run", "--timed") if arg == _TIMED else (arg,))]
         return super().parse_args(ctx, [*before, *args[at:]])
 

@@ -49,7 +49,8 @@ def render_result(result: ExtractResult, path: Path) -> None:
         )
     elif n_others:
         console.print(
-            f"this part is complete; other parts have {n_others:,} contents left: featcache status tells which"
+            f"this part is complete; other parts had {n_others:,} contents to do when it began: featcache status tells "
+            "what is left"
         )
     elif not (result.n_encoded or result.n_failed or result.broken):
         console.print("[green]complete[/]: nothing to encode")

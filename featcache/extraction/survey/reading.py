@@ -16,7 +16,7 @@ from featcache.errors import FeatcacheError, ShardError
 from featcache.identity.fingerprint import SHORT
 from featcache.identity.terms import Content
 
-__all__ = ["check_reading", "read_before", "read_loosely", "seed_before"]
+__all__ = ["check_reading", "read_before", "read_loosely", "samples_gone", "seed_before"]
 
 
 def read_before(cache: Cache, name: str, *, is_stated: bool = False) -> Reading | None:
@@ -63,6 +63,15 @@ def seed_before(cache: Cache, name: str) -> int | None:
         return table.split_seed
     seeds = {request.seed for request in read_requests(cache, name)}
     return seeds.pop() if len(seeds) == 1 else None
+
+
+def samples_gone(manifest: Manifest, cache: Cache) -> tuple[str, ...]:
+    """Return the samples that a data set had when it was last read, and has no more, in their order."""
+    table = _table(cache, manifest.name)
+    if table is None:
+        return ()
+    there = set(manifest.samples.sample_id)
+    return tuple(sample_id for sample_id in table.sample_id if sample_id not in there)
 
 
 def read_loosely(cache: Cache, name: str) -> frozenset[Content] | None:

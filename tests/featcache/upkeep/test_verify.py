@@ -164,7 +164,7 @@ def test_a_stale_index_strangers_and_temporary_files_are_no_damage(cache: Cache)
     report = verify(cache, deep=True)
     assert report.is_sound
     notes = {note.path.name: note.message for note in report.notes}
-    assert "stale (1 shards without receipt)" in notes["index.json"]
+    assert "stale (1 shard without receipt)" in notes["index.json"]
     assert "temporary file" in notes[".tmp-host-1-abcd"] and "left alone" in notes["notes.txt"]
 
 

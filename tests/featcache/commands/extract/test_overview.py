@@ -178,3 +178,22 @@ def test_two_blocks_that_look_like_a_range_are_told_once(work: Path) -> None:
     said = "note layers_mean:4-12 is blocks 4 and 12; a range is layers_mean:4..12"
     assert call(*words).stderr.splitlines().count(said) == 1
     assert said not in call(*words, "--json").output
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_samples_that_the_data_have_no_more_are_told(work: Path, flags: tuple[str, ...]) -> None:
+    write("data/1.png", "data/2.png", "data/3.png")
+    assert "any more" not in call("extract", "data", *SPECTRAL).output
+    Path("data/2.png").unlink()
+    told = json.loads(call("extract", "data", *flags, "--json", *SPECTRAL).stdout)["notes"]
+    assert told == [
+        "1 sample that 'data' had before is not in the data any more: 2.png; "
+        "heads will not see them, vectors stay until `featcache gc --delete`"
+    ]
+    assert ("any more" in call("extract", "data", *flags, *SPECTRAL).output) == bool(flags)  # else the table is new
+
+
+def test_a_dry_run_has_one_value(work: Path) -> None:
+    write("data/1.png")
+    said = " ".join(call("extract", "data", "--dry-run=time", code=2).output.replace("│", " ").split())
+    assert "Invalid value for --dry-run: 'time' is not 'timed'; --dry-run alone estimates no time" in said
