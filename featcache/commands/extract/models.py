@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from featcache.dataset.manifest import Manifest
     from featcache.encoders.base import EncoderSpec
     from featcache.encoders.model_folder import ModelFolder
+    from featcache.encoders.towers import VisionTower
 
 __all__ = ["Dtypes", "Models", "Pictures", "check_name", "find_device", "open_target"]
 
@@ -118,7 +119,7 @@ class Models:
         if self.image != "none":
             how: dict[str, Any] = {**precision, **vars(self.pictures)}
             folder = self._image_folder
-            wanted = self.image_outputs or VisionTower(folder).default_output
+            wanted = self.image_outputs or _default_output(VisionTower(folder), folder)
             specs.append(ImageSpec(folder, _names(wanted), decode_rules=rules, **how))
         if self.spectral:
             outputs = _names(self.spectral_outputs) if self.spectral_outputs else SPECTRAL_OUTPUTS
@@ -139,6 +140,20 @@ class Models:
         from featcache.encoders.model_folder import DEFAULT_IMAGE_MODEL, resolve_model
 
         return resolve_model(self.image or DEFAULT_IMAGE_MODEL, variant=self.variant)
+
+
+def _default_output(tower: VisionTower, folder: ModelFolder) -> str:
+    """Return the output that is meant where none is named; ModelError if the model's file has no weights for it."""
+    from featcache.errors import ModelError
+    from featcache.identity.outputs import abbreviate
+
+    name = tower.default_output
+    if name in tower.untrained:
+        raise ModelError(
+            f"model {folder.name!r} ({folder.model_type}) has no output {name!r}, which is taken where none is named: "
+            f"{tower.untrained[name]}; name some of its own with --image-outputs: {abbreviate(tower.outputs)}"
+        )
+    return name
 
 
 def _names(text: str) -> tuple[str, ...]:

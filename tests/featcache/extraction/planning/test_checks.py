@@ -110,7 +110,8 @@ def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 MODELS = [
-    (["--image-model", "vit-bare"], "no output 'pooled': its pooling layer has no weights; it has: cls, mean, layers"),
+    (["--image-model", "vit-bare"], "has no weights; name some of its own with --image-outputs: cls, mean, layers"),
+    (["--image-model", "vit-bare", "--image-outputs", "pooled"], "its pooling layer has no weights; it has: cls, mean"),
     (["--image-outputs", "layers:99"], "no output 'layers:99'"),
     (["--image-outputs", "projected"], "no output 'projected': it has no weights of a projection; it has: cls, mean"),
     (["--image-model", "vit", "--image-outputs", "projected"], "no output 'projected'; it has: cls, mean, pooled"),
