@@ -140,6 +140,7 @@ def content(found: Found) -> Any:
             return why
 
 
+@pytest.mark.slow
 def test_processes_find_what_threads_find(readings: list[Reading], nothing_left: None) -> None:
     with Loaders(*shared(new_card()), n_threads=2, n_processes=0, n_loads=3) as loaders:
         expected = contents(loaders.start(readings).done.result())
