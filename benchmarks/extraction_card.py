@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -181,11 +181,20 @@ def _alone(bench: _Bench) -> list[Measure]:
             decoder.decode([loaded.data for _, loaded in window], [loaded.header for _, loaded in window])
         torch.cuda.synchronize()
 
+    idle: deque[int] = deque()
+
+    def prepare(window: Sequence[tuple[Reading, Loaded]]) -> None:
+        lane = idle.popleft()
+        card.prepare(window, lane)
+        idle.append(lane)
+
     measures = []
     windows = [work[i : i + _WINDOW] for i in range(0, len(work), _WINDOW)]
     calls: dict[tuple[str, int], Callable[..., object]] = {("decoding", 1): decode}
-    calls |= {("decoding and resizing", n_lanes): card.prepare for n_lanes in range(1, len(card.lanes) + 1)}
+    calls |= {("decoding and resizing", n_lanes): prepare for n_lanes in range(1, len(card.lanes) + 1)}
     for (name, n_lanes), call in calls.items():
+        idle.clear()
+        idle.extend(range(n_lanes))
         with ThreadPoolExecutor(n_lanes) as lanes:
             list(lanes.map(call, [windows[0]] * 2 * n_lanes))
             started, of_process = time.perf_counter(), time.process_time()

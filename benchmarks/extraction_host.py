@@ -114,8 +114,8 @@ def _card_made_up() -> Iterator[None]:
         card = Card(recipe, *[CardLane(_Decoder(), {0: _Resizer()})] * 2)
         compare = card.trust.compare
 
-        def agree(made: Prepared, _: object, expected: Prepared) -> Prepared:
-            return compare(made, {key: np.asarray(each) for key, each in expected.inputs.items()}, expected)
+        def agree(made: Prepared, _: object, expected: Prepared, lane: int) -> Prepared:
+            return compare(made, {key: np.asarray(each) for key, each in expected.inputs.items()}, expected, lane)
 
         stack.enter_context(mock.patch.object(card.trust, "compare", agree))
         return card

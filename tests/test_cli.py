@@ -657,6 +657,7 @@ def test_a_task_of_an_array_that_is_submitted_again_does_its_part_alone(
     assert encoded() == 4
 
 
+@pytest.mark.slow
 def test_layers_views_and_spectral_features_come_from_one_command(project: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", n_captions=2)
     (tmp_path / "featcache.toml").write_text('data = "data"\nviews = "clean,hflip"\nspectral = true\n')
@@ -712,6 +713,7 @@ def test_what_is_said_of_spectral_features_on_the_command_line_wins(
     assert sorted(outputs) == expected.split(",")
 
 
+@pytest.mark.slow
 def test_on_a_miss_it_is_said_which_field_differs_and_encoders_are_chosen_by_name(
     project: Path, tmp_path: Path
 ) -> None:

@@ -49,12 +49,16 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    cache = Cache.open_or_create(tmp_path_factory.mktemp("aigen") / "cache", Defaults("float32", "float16"))
+    folder = tmp_path_factory.mktemp("aigen")
+    head, *rows = DATA.read_text(encoding="utf-8").splitlines()
+    table = folder / "every-third.csv"
+    table.write_text("\n".join([head, *rows[::3]]), encoding="utf-8")
+    cache = Cache.open_or_create(folder / "cache", Defaults("float32", "float16"))
     specs = [TextSpec(resolve_model(str(TEXT))), ImageSpec(resolve_model(str(VISION)), ("cls",))]
     options = ExtractOptions(device="cpu", unit_rows=512)
-    result = extract(Manifest.from_source(DATA), cache, specs, options=options)
-    assert result.n_failed == 0 and result.n_missing == {"text": 237, "image": 0}
-    assert [side.n_encoded for side in result.sides] == [1314, 3155]
+    result = extract(Manifest.from_source(table, root=DATA.parent), cache, specs, options=options)
+    assert result.n_failed == 0 and result.n_missing["image"] == 0 < result.n_missing["text"]
+    assert 0 < result.sides[0].n_encoded < result.sides[1].n_encoded == len(rows[::3])
     return open_store(cache.path)
 
 

@@ -51,6 +51,7 @@ def settings(words: str, cwd: Path, **own: str) -> str:
     return done.stdout.rpartition("set: ")[2].strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

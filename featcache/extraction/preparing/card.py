@@ -56,7 +56,7 @@ class Card:
     Attributes
     ----------
     lanes : tuple of CardLane
-        As many threads may call `prepare` at once.
+        Each is for one thread at a time.
     decoder, resizers
         Of the first lane: those of all are alike.
     makers : dict of str to str
@@ -80,7 +80,6 @@ class Card:
     def __init__(self, recipe: Recipe, *lanes: CardLane, hint: str = "") -> None:
         self.recipe = recipe
         self.lanes = lanes
-        self._idle = deque(lanes)
         self.decoder, self.resizers = decoder, resizers = lanes[0].decoder, lanes[0].resizers
         self.hint = hint
         self.makers = {} if decoder is None else {decoder.name: decoder.version}
@@ -110,6 +109,11 @@ class Card:
         """Whether there is something that it is trusted with: nothing is where what resizes all is not."""
         return not self.is_given_up and self.trust.is_left
 
+    @property
+    def untrusted(self) -> str:
+        """Why nothing is for it, as a `Way` says it; empty while something is."""
+        return "" if self.is_trusted else "not trusted"
+
     def why_not(self, kind: JpegKind) -> str:
         """Return why the CPU decodes pictures of a kind, as a `Way` says it; empty if it does not."""
         if not self.is_trusted or kind in self.trust.distrusted:
@@ -125,18 +129,16 @@ class Card:
         why = (found.kind and self.why_not(found.kind)) or found.why
         return replace(found, why=why) if isinstance(found, Pixels) else why
 
-    def prepare(self, work: Sequence[Work]) -> list[Prepared | None]:
+    def prepare(self, work: Sequence[Work], lane: int = 0) -> list[Prepared | None]:
         """Make the products of pictures: tensors of the device, for any stream; None of one that is for the CPU.
 
-        As many at a time as have, in all lanes, 0.5 gigapixels; half of these, and half of those, where it fails.
+        As many at a time as have, in all lanes, 0.5 gigapixels; half of these, and half of those, where it fails. The
+        lane, by its number, is to have no other work.
         """
-        lane = self._idle.popleft()
-        try:
-            with lane.working():
-                parts = divide_by_pixels([loaded for _, loaded in work], _PIXELS_AT_ONCE // len(self.lanes))
-                return [prepared for part in parts for prepared in self._try(lane, work[part])]
-        finally:
-            self._idle.appendleft(lane)
+        own = self.lanes[lane]
+        with own.working():
+            parts = divide_by_pixels([loaded for _, loaded in work], _PIXELS_AT_ONCE // len(self.lanes))
+            return [prepared for part in parts for prepared in self._try(own, work[part])]
 
     def fetch(self, made: Prepared) -> dict[int, NDArray[np.uint8]]:
         """Return what the device made of a picture, in the memory of the host; nothing if it fails."""

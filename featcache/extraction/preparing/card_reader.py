@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from featcache.extraction.preparing.card import Card
+from featcache.extraction.preparing.card_lanes import CardLanes
 from featcache.extraction.preparing.card_share import Share
 from featcache.extraction.preparing.card_window import Window
-from featcache.extraction.preparing.loaders import Load, Loaders
+from featcache.extraction.preparing.loaders import Loaders
 from featcache.extraction.preparing.recipe import Prepared, Reading
 from featcache.extraction.preparing.thread_reader import ThreadReader
 from featcache.pictures.checked_decoder import PILLOW, Way
@@ -66,7 +67,7 @@ class CardReader:
         self._share = Share.of(card, memory, n_processes or n_threads)
         counts = {"n_threads": n_threads, "n_processes": n_processes, "n_loads": self._n_ahead}
         self._loaders = Loaders(card, self._share, **counts)
-        self._lanes = ThreadPoolExecutor(len(card.lanes), thread_name_prefix="card")
+        self._lanes = CardLanes(card, self._loaders.free)
         self._order: deque[Window] = deque()
         self._n_waiting = 0
         self._windows: deque[tuple[Window, Future[None]]] = deque()
@@ -93,9 +94,9 @@ class CardReader:
         with ExitStack() as stack:  # each of these is done whatever becomes of those before it
             stack.callback(self._forget)
             stack.callback(self._others.__exit__, kind, error, trace)
-            stack.callback(self._lanes.shutdown, wait=True)
+            stack.callback(self._lanes.close)
             stack.callback(self._loaders.__exit__, kind, error, trace)
-            self._lanes.shutdown(wait=False, cancel_futures=True)
+            self._lanes.cancel()
 
     def _forget(self) -> None:
         """Let go of the card and of what it made: what is drawn from here refers to here."""
@@ -168,7 +169,7 @@ class CardReader:
         mine = []
         for place, reading in enumerate(window.readings):
             if not self._card.takes(reading):
-                self._leave(window, place, self._untrusted)
+                self._leave(window, place, self._card.untrusted)
             elif why := self._share.why_not(reading):
                 self._leave(window, place, why)
             else:
@@ -179,45 +180,22 @@ class CardReader:
                 self._check(window, place)
         if mine:
             load = self._loaders.start([window.readings[place] for place in mine])
-            self._windows.append((window, self._lanes.submit(self._carry_out, window, load)))
-
-    def _carry_out(self, window: Window, load: Load) -> None:
-        """Prepare a window on the card."""
-        try:
-            found = list(zip(window.mine, load.done.result(), strict=True))
-            chosen = [(place, each) for place, each in found if not isinstance(each, str)]
-            if len(chosen) < len(found):
-                window.whys |= {place: each or self._untrusted for place, each in found if isinstance(each, str)}
-            made = self._card.prepare([(window.readings[place], loaded) for place, loaded in chosen])
-        finally:
-            self._loaders.free(load)
-        for (place, _), prepared in zip(chosen, made, strict=True):
-            if prepared is not None and place in window.checks:
-                # Not in the main thread, which would wait for the forwards that it began.
-                window.fetched[place] = fetched = self._card.fetch(prepared)
-                prepared = prepared if fetched else None
-            if prepared is None:
-                window.whys[place] = self._untrusted or "refused"
-            else:
-                window.made[place] = prepared
-
-    @property
-    def _untrusted(self) -> str:
-        return "" if self._card.is_trusted else "not trusted"
+            self._windows.append((window, self._lanes.begin(window, load)))
 
     def _settle(self) -> None:
         """Wait for the first window that the card has, and see to it that the others have what it leaves of it."""
         window, done = self._windows.popleft()
         done.result()
         window.is_settled = True
-        window.is_new = not self._trust.is_proven({id(each.way): each.way for each in window.made.values()}.values())
+        ways = {id(each.way): each.way for each in window.made.values()}.values()
+        window.is_new = not self._trust.is_proven(ways, window.lane)
         for place in window.mine:
             made = window.made.get(place)
             if made is None:
                 self._leave(window, place, window.whys[place])
             elif self._trust.is_distrusted(made.way):
                 self._leave(window, place, "not trusted")
-            elif (window.is_new and self._trust.begin(made.way)) or place in window.checks:
+            elif (window.is_new and self._trust.begin(made.way, window.lane)) or place in window.checks:
                 self._hold(window, place, made)
             else:
                 window.prepared[place] = made
@@ -234,7 +212,7 @@ class CardReader:
 
     def _is_unproven(self, window: Window, place: int, found: Prepared) -> bool:
         """Tell whether a picture is one of the first of its kind after all: damaged ones before it proved nothing."""
-        if not window.is_new or place in window.checks or self._trust.is_proven([found.way]):
+        if not window.is_new or place in window.checks or self._trust.is_proven([found.way], window.lane):
             return False
         window.prepared[place] = None
         self._hold(window, place, found)
@@ -245,7 +223,7 @@ class CardReader:
         assert expected is not None
         window.checks[place] = None
         pixels = window.fetched.pop(place, None) or self._card.fetch(made)
-        window.prepared[place] = compared = self._trust.compare(made, pixels, expected)
+        window.prepared[place] = compared = self._trust.compare(made, pixels, expected, window.lane)
         if compared.way is not None and compared.way.doubt is not None:
             self._redo()
 

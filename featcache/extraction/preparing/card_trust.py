@@ -35,8 +35,8 @@ class Trust:
     def __init__(self, makers: Collection[str]) -> None:
         self._makers = makers
         self.distrusted: frozenset[Kind] = frozenset()
-        self._n_begun: Counter[Kind] = Counter()
-        self._n_compared: Counter[Kind] = Counter()
+        self._n_begun: Counter[tuple[Kind, int]] = Counter()
+        self._n_compared: Counter[tuple[Kind, int]] = Counter()
 
     def is_distrusted(self, way: Way | None) -> bool:
         """Tell whether the card made a picture, of a kind with which it is not trusted."""
@@ -51,19 +51,21 @@ class Trust:
         """
         return DECODED not in self.distrusted
 
-    def is_proven(self, ways: Iterable[Way | None]) -> bool:
-        """Tell whether the first pictures were compared of each kind that the card made on these ways."""
+    def is_proven(self, ways: Iterable[Way | None], lane: int) -> bool:
+        """Tell whether the first pictures were compared of each kind that a lane of the card made on these ways."""
         kinds = (way.kind for way in ways if way is not None and way.maker in self._makers)
-        return all(kind is None or self._n_compared[kind] >= _FIRST_OF_A_KIND for kind in kinds)
+        return all(kind is None or self._n_compared[kind, lane] >= _FIRST_OF_A_KIND for kind in kinds)
 
-    def begin(self, way: Way | None) -> bool:
-        """Tell whether a picture is one of the first of its kind, to be compared; it counts from now on."""
+    def begin(self, way: Way | None, lane: int) -> bool:
+        """Tell whether a picture is one of the first of its kind in a lane, to be compared; it counts from now on."""
         assert way is not None and way.kind is not None
-        self._n_begun[way.kind] += 1
-        return self._n_begun[way.kind] <= _FIRST_OF_A_KIND
+        self._n_begun[way.kind, lane] += 1
+        return self._n_begun[way.kind, lane] <= _FIRST_OF_A_KIND
 
-    def compare(self, made: Prepared, pixels: Mapping[int, NDArray[np.uint8]], expected: Prepared) -> Prepared:
-        """Return what the card made, whose pixels are these, if it is what Pillow made, and else that.
+    def compare(
+        self, made: Prepared, pixels: Mapping[int, NDArray[np.uint8]], expected: Prepared, lane: int
+    ) -> Prepared:
+        """Return what a lane of the card made, whose pixels are these, if it is what Pillow made, and else that.
 
         A difference ends the trust in the kind. A damaged picture, of which Pillow makes nothing, says nothing.
         """
@@ -76,7 +78,7 @@ class Trust:
             return replace(instead, way=expected.way and Way(why="not trusted"))
         if expected.faults and not expected.inputs:
             return replace(instead, way=expected.way and Way(why="refused"))
-        self._n_compared[kind] += 1
+        self._n_compared[kind, lane] += 1
         is_same = expected.inputs.keys() == pixels.keys() and all(
             np.array_equal(own, expected.inputs[product]) for product, own in pixels.items()
         )

@@ -35,6 +35,8 @@ class Window:
         What the card made of samples, in the memory of the host.
     checks : dict of place to (Prepared or None)
         Of what is compared, or was, what Pillow makes; None until it is there, and afterwards.
+    lane : int
+        Which of the card's made it.
     is_settled : bool
         Whether what the card made of it, if anything, found its place.
     is_new : bool
@@ -51,6 +53,7 @@ class Window:
     held: dict[int, Prepared] = field(default_factory=dict)
     fetched: dict[int, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
     checks: dict[int, Prepared | None] = field(default_factory=dict)
+    lane: int = 0
     is_settled: bool = False
     is_new: bool = False
     n_used: int = 0

@@ -72,13 +72,11 @@ def find_card(recipe: Recipe, options: ExtractOptions) -> Card:
     """
     check_card(recipe, options)
     try:
-        card = _open_card(recipe, options)
-        reason = next((why for lane in card.lanes if (why := _try_out(recipe, lane))), "")
+        return _open_card(recipe, options)
+    except CardMissing:
+        raise
     except Exception as error:  # no Triton, no compiler for it, a driver that is too old
         raise CardMissing(_line(error)) from error
-    if reason:
-        raise CardMissing(reason)
-    return card
 
 
 def _line(error: Exception) -> str:
@@ -110,18 +108,30 @@ def _open_card(recipe: Recipe, options: ExtractOptions) -> Card:
 
 
 def _open_lanes(recipe: Recipe, open_lane: Callable[[], tuple[CardLane, str]]) -> Card:
-    """Open lanes: one where the engine, or the memory, is not for more."""
-    first, hint = open_lane()
-    lanes = [first]
+    """Open lanes, and try them: one where the engine, or the memory, is not for more.
+
+    Raises
+    ------
+    CardMissing
+        If one makes other pixels than Pillow.
+    """
+    lanes: list[CardLane] = []
+    hint = ""
     while len(lanes) < _LANES:
         try:
-            another, _ = open_lane()
+            lane, told = open_lane()
+            reason = _try_out(recipe, lane)
         except Exception:  # whatever a driver raises
+            if not lanes:
+                raise
             _LOGGER.debug("the GPU has %d lanes", len(lanes), exc_info=True)
             break
-        if (another.decoder is None) != (first.decoder is None):
+        if reason:
+            raise CardMissing(reason)
+        if lanes and (lane.decoder is None) != (lanes[0].decoder is None):
             break
-        lanes.append(another)
+        hint = hint or told
+        lanes.append(lane)
     return Card(recipe, *lanes, hint=hint)
 
 

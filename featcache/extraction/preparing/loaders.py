@@ -12,6 +12,7 @@ import numpy as np
 
 from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile
+from featcache.errors import FeatcacheError
 from featcache.extraction.preparing import load_worker
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_loading import Found, PixelSpace
@@ -55,8 +56,10 @@ class Load:
         Tasks of processes that are not done.
     here : list of (places, Future)
         What threads of this process read.
+    error : FeatcacheError or None
+        What a process could not do, for a fault of the program or the machine.
     done : Future
-        Of ``found``.
+        Of ``found``; it has the error, if there is one.
     """
 
     readings: Sequence[Reading]
@@ -64,6 +67,7 @@ class Load:
     slab: int | None = None
     memory: memoryview = field(default_factory=lambda: memoryview(b""))
     n_parts: int = 0
+    error: FeatcacheError | None = None
     here: list[tuple[Sequence[int], Future[list[Found]]]] = field(default_factory=list)
     done: Future[list[Found]] = field(default_factory=Future)
 
@@ -221,6 +225,8 @@ class Loaders:
         for places, future in load.here:
             for place, each in zip(places, future.result(), strict=True):
                 load.found[place] = each
+        if load.error is not None:
+            raise load.error
         return load.found
 
     def _send(self) -> None:
@@ -259,7 +265,12 @@ class Loaders:
         except WorkerDeath as death:
             self._lose(worker, death)
             return
-        part: _Part = worker.orders.popleft()
+        except FeatcacheError as error:
+            part: _Part = worker.orders.popleft()
+            part.load.error = error
+            self._note(part, [_LOST] * len(part.places))
+            return
+        part = worker.orders.popleft()
         self._out |= {kind for kind in answer.kinds if self._card.why_not(kind)}
         self._note(part, answer.unpack(part.load.memory, self._card.why_not, self._kinds))
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from featcache.pictures.card.blur_kernels import BLUR_BLOCK, BLUR_FIELDS, blur_columns, blur_rows
+from featcache.pictures.card.launching import launch
 from featcache.pictures.card.memory import alike, allocate, allocate_pictures
 from featcache.pictures.card.taps import send
 
@@ -42,6 +43,6 @@ def blur_pictures(pictures: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
     for own in alike(*sizes.T):
         height, width = sizes[own].max(0).tolist()
         grid = (len(own), height, -(-3 * width // BLUR_BLOCK))
-        blur_rows[grid](send(first[own], device), weights, RADIUS=radius)
-        blur_columns[grid](send(second[own], device), weights, RADIUS=radius)
+        launch(blur_rows, grid, send(first[own], device), weights, RADIUS=radius)
+        launch(blur_columns, grid, send(second[own], device), weights, RADIUS=radius)
     return blurred

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache.pictures.card.kernels import COLOUR_BLOCK, COLOUR_FIELDS, make_colours
+from featcache.pictures.card.launching import launch
 from featcache.pictures.card.memory import alike, allocate, allocate_pictures
 from featcache.pictures.card.taps import send
 from featcache.pictures.decoders import is_plain
@@ -94,5 +95,5 @@ class CardDecoder:
         for own in alike(*full[done].T) if len(done) else ():
             height, width = full[done[own]].max(0)
             grid = (len(own), int(height), -(-int(width) // COLOUR_BLOCK))
-            make_colours[grid](send(orders[done[own]], self._device))
+            launch(make_colours, grid, send(orders[done[own]], self._device))
         return [picture if each else None for picture, each in zip(pictures, is_done, strict=True)]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featcache.pictures.card.launching import launch
 from featcache.pictures.card.memory import alike
 from featcache.pictures.card.philox import NOISE_BLOCK, NOISE_FIELDS, add_words
 from featcache.pictures.card.taps import send
@@ -52,7 +53,7 @@ def add_noise(pictures: Sequence[Tensor], value: float, seeds: Sequence[bytes]) 
     orders[:, 5:] = np.frombuffer(keys, "<i8").reshape(len(pictures), 2)
     for own in alike(np.array(n_levels)):
         grid = (-(-int(orders[own, 4].max()) // NOISE_BLOCK), len(own))
-        add_words[grid](send(orders[own], device), _table(value, device))
+        launch(add_words, grid, send(orders[own], device), _table(value, device))
     parts = torch.split(memory, n_levels)
     return [part.view(picture.shape) for part, picture in zip(parts, pictures, strict=True)]
 

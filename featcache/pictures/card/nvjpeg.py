@@ -127,7 +127,9 @@ class Nvjpeg:
 
     def _decode_together(self, sources: NDArray[np.uint64], results: NDArray[np.uint64]) -> int:
         stream = torch.cuda.current_stream()
-        stream.synchronize()  # the state is that of one batch, and what it was told is let go of only now
+        # The state is that of one batch, and what it was told is let go of only now; and an engine does not wait for
+        # the stream: what zeroes its planes there, and what still reads their memory, must be done.
+        stream.synchronize()
         addresses, sizes = np.ascontiguousarray(sources.T)
         self._told = (addresses, sizes, results)
         n, one_thread, planes = ctypes.c_int(len(sources)), ctypes.c_int(1), ctypes.c_int(_PLANES)

@@ -12,6 +12,7 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from featcache.pictures.card.kernels import BLOCK, ORDER, resample_columns, resample_rows
+from featcache.pictures.card.launching import launch
 from featcache.pictures.card.memory import alike
 from featcache.pictures.card.taps import Axis, Taps, make_taps, round_up, send
 from featcache.pictures.placement import Placement
@@ -93,7 +94,8 @@ class Resampler:
         for chosen in alike(*(orders[name] for name in ("n_rows", "n_columns", "n_taps"))):
             own = orders[chosen]
             grid = (len(own), int(own["n_rows"].max()), -(-3 * int(own["n_columns"].max()) // BLOCK))
-            kernel[grid](send(own.view(np.int64), self._device), MOST_TAPS=round_up(int(own["n_taps"].max())))
+            most_taps = round_up(int(own["n_taps"].max()))
+            launch(kernel, grid, send(own.view(np.int64), self._device), MOST_TAPS=most_taps)
 
     def _jobs(self, shapes: Sequence[_Shape]) -> NDArray[Any]:
         """Return a `_JOB` for each picture."""

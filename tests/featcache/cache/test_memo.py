@@ -135,6 +135,7 @@ def test_rows_that_are_removed_are_forgotten_and_new_ones_are_added(manifest: Ma
     assert scan(manifest, memo=memo).n_read == 5 and len(Memo.load(memo)) == 9
 
 
+@pytest.mark.slow
 def test_every_damaged_memo_costs_time_only(manifest: Manifest, tmp_path: Path) -> None:
     memo = tmp_path / "d.h5"
     truth = scan(manifest, memo=memo)

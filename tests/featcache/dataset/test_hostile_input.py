@@ -430,7 +430,7 @@ HARMLESS = ("index.json", "claims", "memo", "plans")
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("place", SPECIAL)
-@pytest.mark.parametrize("kind", ["fifo", "device"])
+@pytest.mark.parametrize("kind", ["fifo", pytest.param("device", marks=pytest.mark.slow)])
 def test_what_is_no_file_in_a_cache_is_named_and_moved_aside(place: str, kind: str, tmp_path: Path) -> None:
     spec, cache = FakeSpec("image"), make_cache(tmp_path / "c")
     manifest = Manifest.from_source(write_dataset(tmp_path / "d", n_captions=1))

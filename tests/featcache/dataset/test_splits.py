@@ -86,6 +86,7 @@ def test_another_seed_gives_another_assignment() -> None:
     assert 0.3 < np.mean(one == other) < 0.8
 
 
+@pytest.mark.slow
 def test_the_assignment_does_not_depend_on_the_process() -> None:
     code = (
         "from featcache.dataset.splits import assign_splits; "

@@ -24,6 +24,10 @@ from text_folders import CAPTIONS, reference_states, write_text, write_tokenizer
 MODULES = [{"type": "sentence_transformers.models.Transformer", "path": ""},
            {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]  # fmt: skip
 PLAIN = ("albert", "bert", "deberta-v2", "distilbert", "electra", "ernie", "modernbert")
+KINDS = [
+    pytest.param(kind, marks=() if kind in ("roberta", "bert") else pytest.mark.slow)
+    for kind in sorted({*_AFTER_PADDING, *PLAIN})
+]
 
 
 def spec_of(folder: Path, *outputs: str) -> TextSpec:
@@ -54,7 +58,7 @@ def test_all_types_that_start_after_the_padding_token_are_known() -> None:
     assert found == _AFTER_PADDING
 
 
-@pytest.mark.parametrize("kind", [*sorted(_AFTER_PADDING), *PLAIN, "gpt2"])
+@pytest.mark.parametrize("kind", [*KINDS, "gpt2"])
 def test_a_text_of_the_greatest_length_is_encoded(tmp_path: Path, kind: str) -> None:
     n = 24
     length = {} if kind == "gpt2" else {"max_position_embeddings": n}

@@ -114,6 +114,7 @@ def test_storing_weights_in_the_dtype_of_the_forward_changes_no_bit(
         np.testing.assert_array_equal(lowered[output], cast[output], err_msg=output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pe-core", "resnet"])
 def test_pictures_are_extracted_learnt_from_detected_and_verified(
     folders: dict[str, Path], tmp_path: Path, name: str

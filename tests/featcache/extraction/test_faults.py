@@ -98,7 +98,7 @@ for modality, expected in whole.features.items():
 """
 
 
-@pytest.mark.parametrize("limit", [100, 3_000, 30_000])
+@pytest.mark.parametrize("limit", [100, *(pytest.param(limit, marks=pytest.mark.slow) for limit in (3_000, 30_000))])
 def test_a_file_that_may_not_grow_fails_in_one_line_and_resumes(tmp_path: Path, limit: int) -> None:
     data, whole = build(tmp_path)
     code = f"""

@@ -223,6 +223,7 @@ def test_a_clock_that_is_set_back_between_kill_and_resume_changes_nothing(
     assert shards(cache) == shards(whole) and not list(cache.glob("claims/*/*/*.json"))
 
 
+@pytest.mark.slow
 def test_the_claim_of_a_published_unit_does_not_outlive_its_dead_owner_elsewhere(
     nursery: Nursery, data: Path, tmp_path: Path
 ) -> None:

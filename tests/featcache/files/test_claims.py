@@ -103,6 +103,7 @@ def test_the_claim_of_an_earlier_process_with_our_number_is_taken_at_once(tmp_pa
         assert claims.take("u")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "owner", [Owner("elsewhere", 1, "0" * 8), Owner(Owner.current().host, os.getppid(), "0" * 8), None]
 )

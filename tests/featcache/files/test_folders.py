@@ -86,6 +86,7 @@ def test_a_folder_takes_the_place_of_another_and_nothing_else_is_left(
         assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("can_exchange", [True, False])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_command_leaves_a_whole_folder_and_the_next_one_nothing_else(

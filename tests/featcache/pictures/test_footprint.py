@@ -145,6 +145,7 @@ OPTIONAL = {".webp": "webp", ".jp2": "jpg_2000", ".avif": "avif"}
 QUICK = ("progressive.jpg", "rgba.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FILES]
 )

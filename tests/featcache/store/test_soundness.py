@@ -105,6 +105,7 @@ INDICES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "index", [pytest.param(index, marks=[pytest.mark.slow] * (index != "stale")) for index in INDICES]
 )

@@ -225,6 +225,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_first", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_wherever_an_extraction_stops_what_it_leaves_is_sound(
     is_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -173,6 +173,7 @@ def test_formats_are_counted_for_samples_with_a_readable_picture() -> None:
     assert found == {"JPEG": 2, "PNG": 1, "unknown": 1} and next(iter(found)) == "JPEG"
 
 
+@pytest.mark.slow
 def test_a_million_samples_take_no_time_worth_mentioning() -> None:
     rng = np.random.default_rng(0)
     n = 1_000_000

@@ -350,6 +350,7 @@ def test_a_finished_ablation_is_kept_unless_it_is_to_be_replaced(result: Ablatio
             prepare_ablation_out(out, overwrite=overwrite)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stranger", ["notes.txt", "trials/notes.txt", "trials/mine.safetensors", "pictures/1.png", "ablation.csv/1"]
 )
@@ -405,6 +406,7 @@ def test_in_an_ablation_the_unfinished_files_of_its_own_names_go_alone(tmp_path:
     assert kept == {"work", "x", "ablation"} and len(list(tmp_path.rglob(".*"))) == 4
 
 
+@pytest.mark.slow
 def test_overwriting_an_ablation_follows_no_link(result: AblationResult, tmp_path: Path) -> None:
     out, precious = tmp_path / "out", tmp_path / "precious"
     precious.mkdir()
@@ -456,12 +458,14 @@ def test_an_ablation_that_was_killed_while_it_began_goes_on(result: AblationResu
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_head_without_a_dimension_is_drawn_too(data: SyntheticData, tmp_path: Path) -> None:
     grid = Grid(heads=("linear",), fusions=("image", "concat"))
     write_ablation(ablate(rows_of(data.store, grid), grid), tmp_path / "out")
     assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "missing"), [("matplotlib", ("png", "svg")), ("pyarrow", ("parquet",))])
 def test_without_an_extra_there_is_all_but_its_files(
     result: AblationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, missing: tuple[str, ...]
@@ -476,6 +480,7 @@ def test_without_an_extra_there_is_all_but_its_files(
     assert present == {"csv", "json", "parquet", "png", "svg"} - set(missing)
 
 
+@pytest.mark.slow
 def test_a_cache_without_validation_needs_folds(tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "c", captions={"train": 30}, outputs=OUTPUTS)
     grid = Grid(heads=("linear",), fusions=("image",), controls=False)

@@ -118,6 +118,7 @@ def test_labels_of_what_is_held_out_change_no_head(
     assert poisoned.held_out.lines == result.held_out.lines
 
 
+@pytest.mark.slow
 def test_where_classes_share_no_origin_there_are_rates_alone(rows: StudyRows) -> None:
     shared = with_origins(
         rows, ["phone", "web", "web", "net", "net", "net", "camera", "web", "web", "net", "net", "net"]

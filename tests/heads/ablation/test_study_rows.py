@@ -50,6 +50,7 @@ def result(data: SyntheticData) -> AblationResult:
     return ablate(rows_of(data.store, GRID), GRID)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", [None, 3])
 def test_a_cell_scores_as_in_an_ablation_of_its_outputs_alone(data: SyntheticData, folds: int | None) -> None:
     plan: dict[str, Any] = {"fusions": ("image", "layers"), "dims": (4,), "seeds": 1, "folds": folds}
@@ -64,6 +65,7 @@ def test_a_cell_scores_as_in_an_ablation_of_its_outputs_alone(data: SyntheticDat
     assert not found
 
 
+@pytest.mark.slow
 def test_controls_are_fitted_for_each_choice_of_outputs(result: AblationResult) -> None:
     lines = [line.cell for line in result.table if line.cell.head == "linear" and line.cell.control]
     assert [(dict(cell.outputs)["image"], cell.control) for cell in lines] == [
@@ -93,6 +95,7 @@ def test_files_tell_the_outputs_apart(result: AblationResult, tmp_path: Path) ->
     assert all(f"mlp concat {outputs}" in svg for outputs in COMPARED["image"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_and_another_does_not(
     data: SyntheticData, result: AblationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +144,7 @@ def test_the_digest_is_of_all_vectors_that_are_compared(data: SyntheticData) -> 
     assert rows_of(data.store, GRID).digest() != rows_of(data.store, fewer).digest()
 
 
+@pytest.mark.slow
 def test_two_modalities_are_compared_at_once(tmp_path: Path) -> None:
     outputs = {**OUTPUTS, "text": {"cls": SyntheticOutput(6, content=3.0), "mean": SyntheticOutput(9)}}
     store = write_synthetic(tmp_path / "c", captions={"train": 30, "valid": 20}, outputs=outputs).store

@@ -39,6 +39,7 @@ def make_rows(n: int = 240, *, signal: float = 3.0, seed: int = 0) -> tuple[np.n
     return X.astype(np.float32), NAMES[codes], np.arange(n) // 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["linear", "gbdt", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_without_a_real_class_it_passes_all_checks_of_scikit_learn(head: str) -> None:
     settings = QUICK["mlp"] if head == "mlp" else None

@@ -230,6 +230,7 @@ def test_train_takes_a_budget(tmp_path: Path) -> None:
     assert "exclude each other" in str(both.exception)
 
 
+@pytest.mark.slow
 def test_train_takes_folds(tmp_path: Path) -> None:
     words = ("train", "cache", "--head", "linear", "--fusion", "image", "--folds", 2)
     assert "Cross-fitted on 60 rows in 20 groups: 2 heads" in ok(*words, "--out", tmp_path / "r")

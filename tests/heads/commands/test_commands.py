@@ -135,6 +135,7 @@ def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:
     ok("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run", "--overwrite")
 
 
+@pytest.mark.slow
 def test_what_killed_trainings_left_among_the_projects_runs_goes(project: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from featcache.files.folders import new_folder\n"
@@ -159,6 +160,7 @@ def test_predict_refuses_what_is_no_file_before_the_work(tmp_path: Path) -> None
         assert f"it is {what}, expected a file or nothing there" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_an_ablation_that_is_refused_leaves_the_one_that_is_there(tmp_path: Path) -> None:
     words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls", "--out", tmp_path / "a")
     ok(*words)
@@ -276,6 +278,7 @@ def test_evaluate_finds_the_runs_own_cache(project: Path, tmp_path: Path, monkey
     assert as_json("evaluate", "run")["n"] == 96
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "predict", "pseudo-label"])
 def test_nothing_is_written_into_a_cache_that_only_the_run_names(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -359,6 +362,7 @@ def test_what_is_proposed_next_works_and_means_the_same_cache_data_set_and_view(
     ok(*again)
 
 
+@pytest.mark.slow
 def test_pseudo_label_then_evaluate_says_transductive(tmp_path: Path) -> None:
     text = ok("pseudo-label", "run", "--split", "test", "--out", tmp_path / "run2")
     assert_fits(text)
@@ -429,6 +433,7 @@ def test_an_interrupted_training_says_that_nothing_was_stored(tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_ablate_judges_what_it_holds_out_in_80_columns(tmp_path: Path) -> None:
     words = ("ablate", "--head", "linear", "--fusion", "image,concat", "--no-controls", "--hold-out", "generator")
     text = ok(*words, "--select", "held-out", "--out", tmp_path / "a")
@@ -442,6 +447,7 @@ def test_ablate_judges_what_it_holds_out_in_80_columns(tmp_path: Path) -> None:
     assert call(*words[:-1], "caption").exit_code == 2
 
 
+@pytest.mark.slow
 def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:
     words = (
         "ablate",
@@ -462,6 +468,7 @@ def test_ablate_compares_heads_and_rates_in_80_columns(tmp_path: Path) -> None:
     assert "mlp logit-mean" in text
 
 
+@pytest.mark.slow
 def test_ablate_scores_in_folds_unless_it_goes_on_with_what_was_begun_without(tmp_path: Path) -> None:
     words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls")
     found = as_json(*words, "--out", tmp_path / "a")
@@ -476,6 +483,7 @@ def test_ablate_scores_in_folds_unless_it_goes_on_with_what_was_begun_without(tm
     assert "begun with other rows or vectors than" in str(call(*words, "--out", tmp_path / "c").exception)
 
 
+@pytest.mark.slow
 def test_a_finished_ablation_is_not_replaced_unasked_for(tmp_path: Path) -> None:
     words = ("ablate", "--head", "linear", "--fusion", "image", "--no-controls", "--out", tmp_path / "a")
     ok(*words)
@@ -538,6 +546,7 @@ def test_outputs_and_views_are_chosen_by_options(viewed: Path, tmp_path: Path) -
     assert "captions have none" in str(refused.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", list(FUSIONS))
 def test_every_fusion_trains_and_is_evaluated(viewed: Path, tmp_path: Path, fusion: str) -> None:
     outputs = ("--image-outputs", "layers:all") if fusion in ("layers", "rine") else ()
@@ -545,6 +554,7 @@ def test_every_fusion_trains_and_is_evaluated(viewed: Path, tmp_path: Path, fusi
     assert as_json("evaluate", tmp_path / "run", "--cache", viewed)["n"] == 120
 
 
+@pytest.mark.slow
 def test_ablate_compares_outputs_in_80_columns(viewed: Path, tmp_path: Path) -> None:
     words = ("ablate", viewed, "--head", "linear", "--fusion", "image,text", "--no-controls", "--folds", 3)
     text = ok(*words, "--image-outputs", "layers:1;pooled;layers:all", "--out", tmp_path / "a")
@@ -642,6 +652,7 @@ def reader(command: str, cache: Path, out: Path) -> list[object]:
     return words if command == "evaluate" else [*words, "--out", out]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", READERS)
 def test_a_damaged_shard_is_refused_by_every_command_that_reads_vectors(
     command: str, damaged: Path, tmp_path: Path

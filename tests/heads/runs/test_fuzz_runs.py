@@ -88,6 +88,7 @@ def assert_soon_and_small(found: list[dict[str, Any]]) -> None:
     assert len(found) / 2 < n_refused < len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "linear")) for kind in HEADS])
 def test_a_spoilt_run_is_used_or_refused(runs: dict[str, Path], tmp_path: Path, kind: str) -> None:
     assert_soon_and_small(load_spoilt(runs[kind], tmp_path, n=100))

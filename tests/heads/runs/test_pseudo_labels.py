@@ -81,6 +81,7 @@ def with_rule(run: Run, rule: object) -> Run:
     return replace(run, record=replace(run.record, validation={**run.record.validation, "rule": rule}))
 
 
+@pytest.mark.slow
 def test_validation_goes_on_being_divided_by_the_rule_of_the_run(tmp_path: Path) -> None:
     def join(rows: list[Row]) -> None:
         """Make groups on which the rules differ: large ones without real rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,14 @@ class Spec(ImageSpec):
 
     def __init__(self) -> None:
         object.__setattr__(self, "preprocessor", WAY)
+
+
+class DeviceDecoder(FakeCardDecoder):
+    """Decodes by Pillow, and brings the pictures to the device."""
+
+    def decode(self, files: Sequence[bytes | memoryview], headers: Sequence[JpegHeader]) -> list[torch.Tensor | None]:
+        found = super().decode(files, headers)
+        return [None if each is None else each.to("cuda") for each in found]
 
 
 class SlowDecoder(FakeCardDecoder):
@@ -87,3 +96,23 @@ def test_what_a_card_prepared_is_complete_on_every_stream_and_waited_for_no_forw
                 assert prepared is not None and isinstance(prepared.inputs[0], torch.Tensor)
                 np.testing.assert_array_equal(prepared.inputs[0].cpu(), pixels)
     assert not forward.query() and decoder.streams == {own}
+
+
+def test_two_lanes_at_once_make_what_pillow_makes(tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="Triton comes with CUDA builds of torch")
+    from featcache.pictures.card.resizing import CardResizer
+
+    work, expected = draw(tmp_path, 64)
+    recipe = Recipe(((parse_view("clean"), Spec()),))
+    device = torch.device("cuda")
+    lanes = [CardLane(DeviceDecoder(), {0: CardResizer(WAY, device)}, stream=torch.cuda.Stream()) for _ in range(2)]
+    card = Card(recipe, *lanes)
+    windows = [work[i : i + 4] for i in range(0, len(work), 4)]
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as threads:
+            halves = [threads.submit(lambda lane: [card.prepare(w, lane) for w in windows[lane::2]], i) for i in (0, 1)]
+        made = [half.result() for half in halves]
+        found = [prepared for pair in zip(*made, strict=True) for window in pair for prepared in window]
+        for prepared, pixels in zip(found, expected, strict=True):
+            assert prepared is not None
+            np.testing.assert_array_equal(card.fetch(prepared)[0], pixels)

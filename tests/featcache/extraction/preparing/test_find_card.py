@@ -191,6 +191,9 @@ def test_a_card_is_tried_with_what_it_is_for(decoder: FakeCardDecoder | None) ->
     assert find_card._try_out(recipe, CardLane(decoder)) == "no encoder resizes as Pillow does"
 
 
+LIAR = CardLane(FakeCardDecoder())
+
+
 @pytest.mark.parametrize(
     ("second", "n_lanes"),
     [
@@ -200,7 +203,9 @@ def test_a_card_is_tried_with_what_it_is_for(decoder: FakeCardDecoder | None) ->
     ],
     ids=["two", "an engine for one", "memory for one"],
 )
-def test_a_card_has_as_many_lanes_as_can_be_opened(second: CardLane | Exception, n_lanes: int) -> None:
+def test_a_card_has_as_many_lanes_as_can_be_opened(
+    monkeypatch: pytest.MonkeyPatch, second: CardLane | Exception, n_lanes: int
+) -> None:
     opened = [CardLane(FakeCardDecoder()), second]
 
     def open_lane() -> tuple[CardLane, str]:
@@ -209,8 +214,12 @@ def test_a_card_has_as_many_lanes_as_can_be_opened(second: CardLane | Exception,
             raise lane
         return lane, "told"
 
+    monkeypatch.setattr(find_card, "_try_out", lambda _, lane: "unequal" if lane is LIAR else "")
     card = find_card._open_lanes(Recipe(()), open_lane)
     assert len(card.lanes) == n_lanes and card.hint == "told" and not opened
+    opened[:] = [second if isinstance(second, CardLane) else CardLane(None), LIAR]
+    with pytest.raises(CardMissing, match="unequal"):
+        find_card._open_lanes(Recipe(()), open_lane)
 
 
 def test_an_interruption_leaves_nobody(data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

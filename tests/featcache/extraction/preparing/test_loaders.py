@@ -21,6 +21,7 @@ from PIL import Image
 from featcache.dataset.readers.tar_samples import TarImage
 from featcache.dataset.sample import ImageFile
 from featcache.encoders.vision import ImageSpec
+from featcache.errors import FeatcacheError
 from featcache.extraction.preparing import card_reader
 from featcache.extraction.preparing.card import Card
 from featcache.extraction.preparing.card_lane import CardLane
@@ -140,6 +141,7 @@ def content(found: Found) -> Any:
             return why
 
 
+@pytest.mark.slow
 def test_processes_find_what_threads_find(readings: list[Reading], nothing_left: None) -> None:
     with Loaders(*shared(new_card()), n_threads=2, n_processes=0, n_loads=3) as loaders:
         expected = contents(loaders.start(readings).done.result())
@@ -238,6 +240,31 @@ def test_memory_is_used_again_and_what_finds_none_is_read_here(readings: list[Re
         large = [replace(each, file_bytes=each.file_bytes + (1 << 20)) for each in readings[20:]]
         again = loaders.start(large * 4)
         assert again.slab == 0 and contents(again.done.result()) == expected * 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_fault_of_a_process_is_an_error_of_its_load_alone(
+    readings: list[Reading], monkeypatch: pytest.MonkeyPatch, nothing_left: None, place: int
+) -> None:
+    both = [list(readings[20:]) for _ in range(2)]
+    spoilt, make = [], Loaders._task
+
+    def spoil(self: Loaders, part: Any) -> Any:
+        task = make(self, part)
+        if part.load.readings is not both[place] or spoilt:
+            return task
+        spoilt.append(True)
+        return task._replace(slab=99)
+
+    monkeypatch.setattr(Loaders, "_task", spoil)
+    with Loaders(*shared(new_card()), n_threads=1, n_processes=1, n_loads=3) as loaders:
+        loads = [loaders.start(each) for each in both]
+        with pytest.raises(FeatcacheError, match=r"a worker failed.*IndexError"):
+            loads[place].done.result()
+        expected = contents(loads[1 - place].done.result())
+        assert contents(loaders.start(readings[20:]).done.result()) == expected
 
 
 def kill(loaders: Loaders, number: int) -> None:

@@ -20,6 +20,7 @@ from featcache.extraction.survey.scan import scan
 from factories import children, read_manifest, write_dataset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_processes", [1, 3])
 def test_processes_see_what_threads_see(tmp_path: Path, n_processes: int) -> None:
     manifest = read_manifest(write_dataset(tmp_path / "d", n_captions=40))
