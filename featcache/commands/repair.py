@@ -11,6 +11,7 @@ from featcache.commands.verify import document, render
 from featcache.console import cache_folder, console, print_json, safe
 
 if TYPE_CHECKING:
+    from featcache.upkeep.damage import Problem
     from featcache.upkeep.repair import RepairReport
 
 __all__ = ["repair"]
@@ -46,13 +47,12 @@ def _render(report: RepairReport, path: Path) -> None:
         restored = ", and restored from its copy" if moved.is_restored else ""
         console.print(f"[yellow]moved[/] {safe(moved.problem.path)}\n  to {safe(moved.path)}{restored}", soft_wrap=True)
         console.print(f"  because: {safe(moved.problem.message)}", soft_wrap=True)
+        _render_loss(moved.problem)
     for problem in report.missing:
         console.print(f"[yellow]missing[/] {safe(problem.path)}", soft_wrap=True)
+        _render_loss(problem)
     for path_ in report.remade:
         console.print(f"[yellow]made anew[/] {safe(path_)}", soft_wrap=True)
-    for problem in (*(m.problem for m in report.moved), *report.missing):
-        if problem.loss is not None:
-            console.print(f"  lost: {safe(problem.loss)}", soft_wrap=True)
     render(report.after, path, is_repaired=True)
     if report.commands:
         console.print("To get the lost rows back:")
@@ -66,3 +66,8 @@ def _render(report: RepairReport, path: Path) -> None:
         and report.after.is_sound
     ):
         console.print("Nothing was damaged; the index is up to date.")
+
+
+def _render_loss(problem: Problem) -> None:
+    if problem.loss is not None:
+        console.print(f"  lost: {safe(problem.loss)}", soft_wrap=True)

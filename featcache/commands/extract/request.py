@@ -123,11 +123,15 @@ class EncoderRequest:
         FeatcacheError
             The same, if ``featcache.toml`` names them.
         """
+        from featcache.errors import FeatcacheError
         from featcache.pictures.views import expand_views
 
         views = self.views or project.views or "clean"
-        with usage_of("--views", self.views):
-            expand_views(views)
+        try:
+            with usage_of("--views", self.views):
+                expand_views(views)
+        except FeatcacheError as error:
+            raise FeatcacheError(f"featcache.toml: {error}") from None
         return views
 
     def models(self, project: Project) -> Models:

@@ -114,6 +114,18 @@ def test_a_document_without_a_copy_comes_back_with_the_next_extract_and_no_row_i
     assert verify(Cache.open(cache), deep=True).is_sound
 
 
+def test_what_a_shard_cost_is_told_right_below_it(tmp_path: Path) -> None:
+    cache = build(tmp_path)
+    damage(shards(cache)[0])
+    shards(cache, TEXT)[0].unlink()
+    lines = CliRunner().invoke(featcache_app, ["repair", str(cache)]).output.splitlines()
+    after = {
+        word: lines[at:] for at, line in enumerate(lines) for word in ("moved", "missing") if line.startswith(word)
+    }
+    assert after["moved"][3].startswith("  lost: ") and " rows of image encoder" in after["moved"][3]
+    assert after["missing"][1].startswith("  lost: ") and " rows of text encoder" in after["missing"][1]
+
+
 @pytest.mark.parametrize("indexed", [True, False])
 def test_damaged_defaults_are_restored_from_index_or_encoders(tmp_path: Path, indexed: bool) -> None:
     cache = build(tmp_path)

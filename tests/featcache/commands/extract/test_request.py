@@ -9,6 +9,7 @@ import typer
 
 from featcache.commands.extract.options import DecodeName, DeviceName, FitName
 from featcache.commands.extract.request import EncoderRequest, ExtractRequest, PaceRequest, choose_data, refuse_empty
+from featcache.errors import FeatcacheError
 from featcache.project import Project
 
 PROJECT = Project(
@@ -29,6 +30,8 @@ def test_the_command_line_goes_before_the_project() -> None:
     assert EncoderRequest(views="hflip").chosen_views(PROJECT) == "hflip"
     assert EncoderRequest().chosen_views(PROJECT) == "train" and EncoderRequest().chosen_views(Project()) == "clean"
     assert choose_data("d", PROJECT) == "d" and choose_data(None, PROJECT) == "p"
+    with pytest.raises(FeatcacheError, match=r"^featcache\.toml: view 'jpg:5'"):
+        EncoderRequest().chosen_views(Project(views="jpg:5"))
     with pytest.raises(typer.BadParameter, match="DATA is missing"):
         choose_data(None, Project())
 
