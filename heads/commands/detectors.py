@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from featcache.console import notes, safe
 from heads.commands.folders import check_encoders, open_run_store
 from heads.commands.usage import usage_of
 from heads.errors import HeadsError
 
 if TYPE_CHECKING:
+    from featcache import FeatureStore
     from heads.evaluation.detectors import RunDetector, ScoreFile
+    from heads.runs.run import Run
 
 __all__ = ["ALL_VIEWS", "open_detector", "open_scores", "parse_slices", "parse_views", "seen_rows"]
 
 ALL_VIEWS = "all"
+_TRAIN_ROWS = ("train", "train_refused", "train_unlabelled")
 
 
 def open_detector(
@@ -36,7 +40,25 @@ def open_detector(
     loaded = load_run(run)
     store = open_run_store(loaded, cache, dataset=dataset, check=check, progress=progress)
     check_encoders(loaded, store, encoders or {})
+    if note := _resplit_note(loaded, store):
+        notes.print(f"[yellow]Note:[/] {safe(note)}")
     return RunDetector(loaded, store)
+
+
+def _resplit_note(run: Run, store: FeatureStore) -> str | None:
+    """Say that the data set of a run has other train rows than when it was fitted; None where that cannot be told."""
+    source, rows = run.record.source, run.record.rows
+    own = Path(source["cache"])
+    is_own = store.dataset == source["dataset"] and own.exists() and store.path.samefile(own)
+    if not is_own or not rows.keys() >= set(_TRAIN_ROWS):
+        return None
+    before, now = sum(rows[name] for name in _TRAIN_ROWS), len(store.row_numbers("train"))
+    if before == now:
+        return None
+    return (
+        f"data set {store.dataset} has {now:,} train rows, when {run.path} was fitted it had {before:,}: rows of other "
+        "splits may be among those that it learned from"
+    )
 
 
 def open_scores(given: Sequence[str], *, has_run: bool) -> list[ScoreFile]:

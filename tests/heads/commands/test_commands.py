@@ -378,6 +378,16 @@ def test_pseudo_label_then_evaluate_says_transductive(tmp_path: Path) -> None:
     assert chained["validation"]["digest"] == again["validation"]["digest"]
 
 
+def test_other_train_rows_than_those_of_then_are_told_where_a_run_is_scored(tmp_path: Path) -> None:
+    document = json.loads(shutil.copytree("run", tmp_path / "run").joinpath("run.json").read_text())
+    assert "learned from" not in call("evaluate", tmp_path / "run").output
+    document["rows"]["train"] -= 2
+    (tmp_path / "run" / "run.json").write_text(json.dumps(document))
+    for words in (("evaluate", tmp_path / "run"), ("compare", "run", tmp_path / "run")):
+        told = " ".join(call(*words).output.split())
+        assert f"was fitted it had {document['rows']['train']}: rows of other splits may be among those that" in told
+
+
 def test_pseudo_label_on_valid_is_refused() -> None:
     assert "validation never changes" in str(call("pseudo-label", "run", "--split", "valid").exception)
 
