@@ -12,6 +12,7 @@ from featcache.console import notes, safe
 from heads.commands.folders import check_encoders, open_run_store
 from heads.commands.usage import usage_of
 from heads.errors import HeadsError
+from heads.files.places import is_same
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
@@ -48,8 +49,7 @@ def open_detector(
 def _resplit_note(run: Run, store: FeatureStore) -> str | None:
     """Say that the data set of a run has other train rows than when it was fitted; None where that cannot be told."""
     source, rows = run.record.source, run.record.rows
-    own = Path(source["cache"])
-    is_own = store.dataset == source["dataset"] and own.exists() and store.path.samefile(own)
+    is_own = store.dataset == source["dataset"] and is_same(store.path, Path(source["cache"]))
     if not is_own or not rows.keys() >= set(_TRAIN_ROWS):
         return None
     before, now = sum(rows[name] for name in _TRAIN_ROWS), len(store.row_numbers("train"))

@@ -13,6 +13,7 @@ from featcache import load_project
 from featcache.console import cache_folder, notes, safe
 from heads.errors import HeadsError
 from heads.files.folder import sweep_folder
+from heads.files.places import is_same, is_there
 
 if TYPE_CHECKING:
     from featcache import FeatureStore
@@ -79,15 +80,15 @@ def open_run_store(
     folder = cache_folder(given)
     own = Path(run.record.source["cache"])
     is_default = given is None and load_project().cache is None
-    if is_named_by_run := is_default and not folder.exists() and own.exists():
+    if is_named_by_run := is_default and not folder.exists() and is_there(own):
         folder = own
     elif is_default and not folder.exists():
         raise HeadsError(
             f"the cache {str(own)!r} that the run was fitted on is not to be found from here: name its folder "
             "(--cache DIR, or DIR behind the run), or another cache of the same encoders"
         )
-    is_own = folder.exists() and own.exists() and folder.samefile(own)
-    if given is None and own.exists() and not is_own:
+    is_own = is_same(folder, own)
+    if given is None and is_there(own) and not is_own:
         notes.print(f"[yellow]Note:[/] this is of cache {safe(folder)}; the run was fitted on {safe(own)}")
     if dataset is None and is_own:
         dataset = run.record.source["dataset"]

@@ -16,6 +16,7 @@ from heads.data.loading import load_labels
 from heads.data.row_source import StoredRows
 from heads.data.tasks import IntArray, joint_tasks
 from heads.errors import HeadsError
+from heads.files.places import is_same, is_there
 from heads.runs.run import Run
 from heads.verdicts.draws import BudgetedRows
 from heads.verdicts.guarantees import Demand, check_enough
@@ -149,7 +150,7 @@ def own_rows(run: Run, store: FeatureStore) -> BoolArray | None:
     own = Path(run.record.source["cache"])
     if store.dataset != run.record.source["dataset"]:
         return None
-    is_source = own.exists() and store.path.samefile(own)
+    is_source = is_same(store.path, own)
     views = [run.selections, *(run.in_view(view).selections for view in run.record.views)]
     try:
         features, _ = load_labels(store, views, splits=("valid",), tasks=run.tasks)
@@ -165,7 +166,7 @@ def own_rows(run: Run, store: FeatureStore) -> BoolArray | None:
             mask = np.zeros(len(features), np.bool_)
             mask[used[division.calibrating]] = True
             return mask
-    if is_source or not own.exists():
+    if is_source or not is_there(own):
         raise HeadsError(
             f"the validation rows of {store.dataset!r:.80} in cache {store.path} are not those that {run.path} was "
             f"selected on (expected digest {str(expected)[:12]}): calibrate on another --dataset, or train a new head"

@@ -7,6 +7,7 @@ from pathlib import Path
 from featcache import FeatcacheError, FeatureStore, open_store
 from heads.data.fusion import check_fusion
 from heads.errors import HeadsError
+from heads.files.places import is_same, is_there
 from heads.runs.run import Run
 
 __all__ = ["open_training"]
@@ -36,7 +37,7 @@ def open_training(run: Run, given: Path | None = None, *, at_hand: FeatureStore 
     try:
         if given is None and at_hand is not None and _is_own(at_hand, own, dataset):
             return _check(run, at_hand)
-        if (given or own).exists():
+        if is_there(given or own):
             return _check(run, open_store(given or own, dataset=dataset))
     except (FeatcacheError, OSError) as error:
         raise HeadsError(f"the training cache of run {run.path} cannot be used: {error}; {_ADVICE}") from error
@@ -44,7 +45,7 @@ def open_training(run: Run, given: Path | None = None, *, at_hand: FeatureStore 
 
 
 def _is_own(store: FeatureStore, own: Path, dataset: str) -> bool:
-    return store.dataset == dataset and (not own.exists() or store.path.samefile(own))
+    return store.dataset == dataset and (not is_there(own) or is_same(store.path, own))
 
 
 def _check(run: Run, store: FeatureStore) -> FeatureStore:

@@ -388,6 +388,23 @@ def test_other_train_rows_than_those_of_then_are_told_where_a_run_is_scored(tmp_
         assert f"was fitted it had {document['rows']['train']}: rows of other splits may be among those that" in told
 
 
+def test_a_run_whose_cache_was_where_nobody_can_look_is_used_on_others(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    document = json.loads(shutil.copytree("run", run).joinpath("run.json").read_text())
+    document["source"]["cache"] = "c" * 5000
+    (run / "run.json").write_text(json.dumps(document))
+    for words in (
+        ("evaluate", run, "--cache", "cache"),
+        ("predict", run, "cache", "--out", tmp_path / "p.csv"),
+        ("compare", run, "run", "--cache", "cache"),
+        ("calibrate", run, "cache", "--max-fpr", "0.5", "--out", tmp_path / "calibrated"),
+        ("pseudo-label", run, "cache", "--out", tmp_path / "labelled"),
+        ("card", run, "--out", tmp_path / "card"),
+    ):
+        found = call(*words)
+        assert found.exit_code == 0 or isinstance(found.exception, FeatcacheError), (words, found.exception)
+
+
 def test_pseudo_label_on_valid_is_refused() -> None:
     assert "validation never changes" in str(call("pseudo-label", "run", "--split", "valid").exception)
 
