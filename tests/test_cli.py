@@ -281,9 +281,14 @@ def test_the_whole_way_from_pictures_to_a_verdict(project: Path) -> None:
     verdict = run("heads", "detect", "runs/a", *picture, "--device", "cpu", cwd=project)
     assert verdict.returncode == 0, verdict.stderr
     fails(run("heads", "detect", "runs/a", "--image", "data/0-alpha.png", cwd=project), 1, "--fusion image")
-    for no_picture in ("/dev/zero", "data", "nowhere.png"):
+    cannot = "cannot read the picture"
+    for no_picture, why in (
+        ("/dev/zero", cannot),
+        ("nowhere.png", cannot),
+        ("data", "is a folder, expected a picture"),
+    ):
         picture = ("--image", no_picture, "--caption", "x")
-        fails(run("heads", "detect", "runs/a", *picture, cwd=project), 1, "cannot read the picture")
+        fails(run("heads", "detect", "runs/a", *picture, cwd=project), 1, why)
 
 
 def test_a_verdict_on_one_picture_is_that_of_its_cached_row(project: Path) -> None:

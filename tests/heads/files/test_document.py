@@ -58,10 +58,10 @@ def test_bytes_that_are_no_utf8_are_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("piece", [b"[],", b"{},", b'{"a":0},', b"0,"])
 def test_more_values_than_memory_should_hold_are_refused_unread(piece: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(HeadsError, match=r"x has .* values, expected at most"):
         parse_document(b"[" + piece * 2**21 + b"0]", "x")
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_version_is_a_whole_number() -> None:

@@ -328,10 +328,10 @@ def test_a_giant_is_refused_by_its_size_and_not_read(
     (folder / "head" / "more").touch()
     os.truncate(folder / name, size)
     monkeypatch.setattr("heads.files.contents.hash_file", lambda *_: pytest.fail("a file was hashed"))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(HeadsError, match=rf"{name} has {size} bytes, expected at most"):
         load_run(folder)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_all_sizes_are_looked_at_before_any_file_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
