@@ -182,7 +182,7 @@ def test_who_waits_gives_up_when_the_room_is_closed() -> None:
 
 
 INTERRUPTED = """
-import hashlib, sys, time
+import hashlib, signal, sys, time
 from pathlib import Path
 from factories import FakeSpec, png
 from featcache.dataset.sample import ImageFile
@@ -196,6 +196,7 @@ class Slow(FakeSpec):
         time.sleep(0.5)
         return super().prepare(source)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background of a shell
 path, data = sys.argv[1], png(0)
 Path(path).write_bytes(data)
 wanted = [Reading(0, row, ImageFile(path), hashlib.sha256(data).digest(), (0,), 5000) for row in range(64)]
