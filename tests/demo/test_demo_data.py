@@ -53,6 +53,7 @@ def peak(spectrum: np.ndarray, y: int, x: int) -> float:
     return float(spectrum[y, x] - np.median(around))
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path, captions=N_CAPTIONS, seed=0)
     assert read_bytes(tmp_path) == read_bytes(folder)

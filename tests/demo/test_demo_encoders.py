@@ -26,6 +26,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {modality: write(root / modality, seed=0) for modality, write in WRITERS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", WRITERS)
 def test_every_weight_is_found_under_its_name(folders: dict[str, Path], modality: str) -> None:
     for loader in (AutoModel, CLASSES[modality]):

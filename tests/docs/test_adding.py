@@ -46,6 +46,7 @@ def test_all_that_the_pages_add_goes_together_and_its_types_hold(tmp_path: Path)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_a_room_without_a_floor_is_refused(tmp_path: Path) -> None:
     recipe, tree = read_recipe(PAGES["head"]), copy_tree(tmp_path / "tree")
     follow(recipe, tree)

@@ -120,6 +120,7 @@ class Encoder:
         return np.ones(6 if isinstance(content, str) else 12, dtype=np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_the_python_of_a_page_runs(page: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(project / "cache")

@@ -119,6 +119,7 @@ def is_shaped(value: np.ndarray, told: str, sizes: Mapping[str, int]) -> bool:
     return value.dtype.name == dtype and value.shape == tuple(sizes[part] for part in parts)
 
 
+@pytest.mark.slow
 def test_every_kind_of_head_is_tried_and_named(runs: dict[str, Run]) -> None:
     kinds = {run.record.config.head for run in runs.values()}
     assert kinds == set(HEADS)
@@ -127,6 +128,7 @@ def test_every_kind_of_head_is_tried_and_named(runs: dict[str, Run]) -> None:
     assert all(f"`{kind}`" in told for kind in kinds)
 
 
+@pytest.mark.slow
 def test_a_run_has_the_files_that_are_listed(runs: dict[str, Run], pseudo: Path, phone: Path) -> None:
     listed = {line.split()[0] for line in tree().splitlines()[1:]} - {"head/"}
     patterns = [re.escape(name).replace("<i>", r"\d+") for name in listed]
@@ -371,6 +373,7 @@ def test_where_outputs_are_compared_there_are_the_columns_that_are_listed(tmp_pa
     assert all(f"`{word}`" in told for word in ("outputs", column, "vs_first", "vs_first_low", "vs_first_high"))
 
 
+@pytest.mark.slow
 def test_where_rows_are_held_out_there_are_the_keys_that_are_listed(store: FeatureStore, tmp_path: Path) -> None:
     grid = ("--head", "linear", "--fusion", "image", "--no-controls", "--set", "strengths=[0.01]")
     call("ablate", store.path, *grid, "--hold-out", "generator", "--out", tmp_path / "a")

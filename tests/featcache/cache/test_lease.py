@@ -76,6 +76,7 @@ def test_who_deletes_and_who_extracts_keep_each_other_out(tmp_path: Path) -> Non
             sole_lease(tmp_path).__enter__()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [("shared", sole_lease), ("sole", shared_lease), ("sole", sole_lease)])
 def test_a_lease_holds_as_long_as_its_process_lives_and_not_longer(tmp_path: Path, first: str, second: object) -> None:
     process = hold(first, tmp_path)

@@ -70,6 +70,7 @@ def test_rows_are_contiguous_and_aligned_for_memory_maps(tmp_path: Path) -> None
         assert block.offset % 64 == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(rows=st.lists(st.integers(0, 6), min_size=1, max_size=7, unique=True))
 def test_copied_rows_are_the_very_bytes_of_the_original(
@@ -102,6 +103,7 @@ assert ("PIL" in sys.modules) == (sys.argv[2] == "loaded")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pillow", ["loaded", "installed"])
 def test_a_shard_says_which_pillow_it_was_made_with(tmp_path: Path, pillow: str) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", WRITER, str(tmp_path / "x.h5"), pillow], check=True)

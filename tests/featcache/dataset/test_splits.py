@@ -61,6 +61,7 @@ def test_permuting_rows_changes_nothing(rows: Rows, random: object) -> None:
     assert permuted.tolist() == splits[order].tolist()
 
 
+@pytest.mark.slow
 @given(ROWS, ROWS)
 def test_added_rows_leave_the_clusters_alone_that_they_do_not_join(rows: Rows, added: Rows) -> None:
     ids = [f"s{i}" for i in range(len(rows) + len(added))]

@@ -104,6 +104,7 @@ def fetch(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, varian
     return resolve_model(model, variant=variant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["org/name", "org/name@v1", f"org/name@{COMMIT}"])
 def test_a_hub_model_comes_with_the_commit_its_bytes_came_from(
     hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
@@ -145,6 +146,7 @@ def test_weights_of_open_clip_that_exist_only_as_bin_are_fetched(
     assert found.weight_files[0].name == "open_clip_pytorch_model.bin" and not found.uses_safetensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["org/name@nosuch", "org/other"])
 def test_what_the_hub_does_not_have_is_one_clear_error(
     hub: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str

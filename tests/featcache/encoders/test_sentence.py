@@ -124,6 +124,7 @@ def test_dense_layers_follow_the_pooling(bert: Path, tmp_path: Path) -> None:
     assert spec_of(folder, "sentence", "mean").fingerprint.digest != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "is_pooled"), [("", True), ("", False), ("{caption}", False), ("red ball {caption} 7", False)]
 )

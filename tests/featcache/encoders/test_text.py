@@ -30,6 +30,7 @@ def spec_of(folder: Path, *outputs: str) -> TextSpec:
     return TextSpec(resolve_model(str(folder)), outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CAUSAL, "gemma-bidirectional", "bert-decoder", "roberta"])
 def test_the_last_and_the_mean_of_the_tokens_of_any_text_equal_those_of_transformers(
     folders: dict[str, Path], name: str

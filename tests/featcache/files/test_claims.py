@@ -114,6 +114,7 @@ def test_a_claim_without_a_heartbeat_is_taken_over_after_the_timeout(tmp_path: P
         assert 0.2 < wait_until_taken(claims, "u") < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved", [-10 * 365 * 86400, 10 * 365 * 86400])
 def test_a_claim_from_another_time_neither_hangs_nor_is_stolen(tmp_path: Path, moved: int) -> None:
     with Claims(tmp_path, timeout=0.4, root=tmp_path) as claims:
@@ -227,6 +228,7 @@ def test_an_extraction_among_claims_left_behind_made_up_or_damaged_is_complete(t
     np.testing.assert_array_equal(*features)
 
 
+@pytest.mark.slow
 def test_a_unit_in_the_hands_of_another_writer_is_left_to_it(tmp_path: Path) -> None:
     data = read_manifest(write_dataset(tmp_path / "d"))
     cache, image = make_cache(tmp_path / "c"), FakeSpec("image")

@@ -335,6 +335,7 @@ def test_torch_is_within_one_level_of_pillow_on_photographs(shape: tuple[int, in
         assert difference.max() <= 2 and (difference > 1).mean() < 1e-4 and difference.mean() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("filter", "most"), [(Resampling.BICUBIC, 5), (Resampling.BILINEAR, 1)])
 def test_torch_is_within_five_levels_of_pillow_where_that_takes_rows_first(filter: Resampling, most: int) -> None:
     image = natural(2048, 1024)
@@ -412,6 +413,7 @@ def test_scaled_decoding_stays_at_twice_the_resize() -> None:
         assert Preprocessor.from_config(CONFIGS[name], square_crop=square_crop).at_least == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [75, 90])
 @pytest.mark.parametrize("shape", [(900, 1200), (1000, 896)])
 def test_scaled_decoding_changes_soft_pictures_by_less_than_a_level(shape: tuple[int, int], quality: int) -> None:

@@ -28,6 +28,7 @@ def check_box(rgb: np.ndarray, size: tuple[int, int], box: tuple[int, int, int, 
     np.testing.assert_array_equal(resize_crop(image, size, box, filter=filter, passes=pass_order()), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(rows=axes(), columns=axes(), filter=st.sampled_from(CLASSIC), seed=st.integers(0, 99), hard=st.booleans())
 @example(rows=(87, 1, 0, 1), columns=(68, 131, 5, 9), filter=Resampling.HAMMING, seed=0, hard=True)

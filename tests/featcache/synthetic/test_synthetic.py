@@ -70,6 +70,7 @@ def test_the_shards_are_sound(tmp_path: Path) -> None:
         verify_shard(read_shard(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["clean", "blur:1"])
 def test_the_posterior_is_calibrated_and_reaches_the_bayes_score(tmp_path: Path, view: str) -> None:
     data = write_synthetic(tmp_path / "c", views=VIEWS, captions={"test": 3000})

@@ -55,6 +55,7 @@ def test_a_folder_in_the_place_of_a_memo_is_a_note(tmp_path: Path) -> None:
     assert report.is_sound and "reads all pictures until it is moved" in report.notes[0].message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"\x89HDF\r\n\x1a\n", None])
 def test_a_damaged_memo_is_a_note_that_the_next_extraction_settles(damage: bytes | None, tmp_path: Path) -> None:
     cache, path = run(tmp_path), tmp_path / "c" / "memo" / "d.h5"

@@ -162,6 +162,7 @@ def viewed(manifest: Manifest, tmp_path: Path) -> Cache:
     return Cache.open(made.path)
 
 
+@pytest.mark.slow
 def test_a_broken_picture_is_told_once_for_all_encoders_and_views(viewed: Cache) -> None:
     found = list_failures(viewed)
     assert len(found) == 1 + 2 * 12 and count_contents(found) == 3
@@ -174,6 +175,7 @@ def test_a_broken_picture_is_told_once_for_all_encoders_and_views(viewed: Cache)
     assert f"by image fake-w0 {short[0]} and spectral fake-w0 {short[1]}, all 6 views" in text
 
 
+@pytest.mark.slow
 def test_views_that_failed_are_named_where_others_did_not(viewed: Cache) -> None:
     key = next(f.key for f in list_failures(viewed) if f.sample_id == "3-real")
     assert key is not None

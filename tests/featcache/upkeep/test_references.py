@@ -75,6 +75,7 @@ def test_what_is_whole_is_sound_and_without_requests_or_failures_it_still_is(tmp
     assert look(cache).is_sound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["features", "failures", "requests", "plans"])
 def test_an_encoder_whose_document_is_lost_is_named_by_whatever_names_it(folder: str, tmp_path: Path) -> None:
     cache = run(tmp_path, parts=2)
@@ -114,6 +115,7 @@ def test_the_message_of_a_lost_encoder_says_where_it_was_run(tmp_path: Path) -> 
     assert f"`featcache extract {data} --cache {cache.path} --name d` with" in told(look(cache))[0][f"{A}.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_asked", [True, False])
 def test_a_sample_table_that_was_there_is_missed_until_it_is_read_again_or_forgotten(
     is_asked: bool, tmp_path: Path

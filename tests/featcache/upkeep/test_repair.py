@@ -240,6 +240,7 @@ def test_the_command_for_lost_rows_is_the_one_that_made_them(tmp_path: Path) -> 
     assert {lack.view for lack in report.after.lacks} == {"jpeg:50"}
 
 
+@pytest.mark.slow
 def test_the_index_is_rebuilt(tmp_path: Path) -> None:
     cache = build(tmp_path)
     before = (cache / "index.json").read_bytes()

@@ -349,6 +349,7 @@ def test_what_is_cut_off_is_told_with_what_to_do(cache: Cache, place: str) -> No
         cache_status(cache)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["../../elsewhere", "a/b", "..", "nul\0", ""])
 def test_a_request_that_names_another_folder_is_refused(view: str, tmp_path: Path) -> None:
     made = make_cache(tmp_path / "c")

@@ -65,6 +65,7 @@ def test_progress_counts_every_shard(cache: Cache) -> None:
     assert seen == [(i, 10) for i in range(1, 11)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("indexed", [True, False])
 @pytest.mark.parametrize("what", ["key", "features", "norm"])
 def test_a_flipped_bit_is_found_by_deep_which_says_what_is_lost(cache: Cache, what: str, indexed: bool) -> None:

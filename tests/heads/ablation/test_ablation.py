@@ -141,6 +141,7 @@ def test_all_fusions_see_the_same_rows(tmp_path: Path) -> None:
     assert seen[-1]["eta"] == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_with_folds_every_row_is_scored_once(data: SyntheticData) -> None:
     grid = Grid(heads=("linear",), fusions=("image",), folds=3, controls=False)
     (line,) = ablate(rows_of(data.store, grid), grid).table
@@ -175,6 +176,7 @@ def test_a_fold_never_sees_the_rows_that_it_scores(data: SyntheticData, monkeypa
     assert poisoned.heads[0].score == honest.heads[0].score
 
 
+@pytest.mark.slow
 def test_text_that_tells_of_the_content_is_a_gain_and_shuffled_text_is_none(tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "c", captions={"train": 150, "valid": 150}, outputs=OUTPUTS)
     grid = Grid(heads=("linear",), fusions=("concat", "image", "text"))
@@ -187,6 +189,7 @@ def test_text_that_tells_of_the_content_is_a_gain_and_shuffled_text_is_none(tmp_
     assert a == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_leaky", [False, True])
 def test_pictures_of_train_in_valid_are_a_leak(data: SyntheticData, is_leaky: bool) -> None:
     trees = {"rounds": 30, "feature_fraction": 1.0, "min_data_in_leaf": 1}
@@ -376,6 +379,7 @@ def dead_draft(final: Path) -> Path:
     return final.with_name(f".{final.name}.{Owner.current().host}-{child.pid}-{'0' * 16}.tmp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_where_an_ablation_is_refused_nothing_is_removed(
     result: AblationResult, tmp_path: Path, overwrite: bool
@@ -427,6 +431,7 @@ def test_overwriting_an_ablation_follows_no_link(result: AblationResult, tmp_pat
         prepare_ablation_out(tmp_path / "link", overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_finished_ablation_stays_until_the_one_that_replaces_it_is_whole(
     data: SyntheticData, result: AblationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,7 @@ def test_the_document_has_a_key_more_and_is_else_what_it_was(rows: StudyRows, re
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "settings"), [("linear", {"solver": "ridge"}), ("linear", {}), ("mlp", QUICK)])
 def test_of_two_generators_each_is_judged_by_heads_that_know_the_other(
     tmp_path: Path, head: str, settings: dict[str, Any]

@@ -76,6 +76,7 @@ def test_controls_are_fitted_for_each_choice_of_outputs(result: AblationResult) 
     }
 
 
+@pytest.mark.slow
 def test_files_tell_the_outputs_apart(result: AblationResult, tmp_path: Path) -> None:
     write_ablation(result, tmp_path)
     document = ablation_document(result)

@@ -107,6 +107,7 @@ def test_what_cannot_be_fitted_is_told(changes: dict[str, Any], message: str) ->
         DetectorClassifier(**changes).fit(X, y)
 
 
+@pytest.mark.slow
 def test_it_is_searched_validated_and_chained_with_groups() -> None:
     X, y, groups = make_rows()
     made = DetectorClassifier(real="real", settings=QUICK["linear"])

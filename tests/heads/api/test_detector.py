@@ -39,6 +39,7 @@ def run(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train_run(store, tmp_path_factory.mktemp("detector") / "run", head="linear", fusion="concat")
 
 
+@pytest.mark.slow
 def test_the_package_is_light_and_so_is_a_detector(run: Run) -> None:
     code = f"""
 import sys

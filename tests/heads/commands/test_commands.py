@@ -86,6 +86,7 @@ def assert_fits(text: str) -> None:
     assert max(len(line) for line in lines) <= 80, max(lines, key=len)
 
 
+@pytest.mark.slow
 def test_help_loads_no_framework() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; import typer; from heads.commands import register\n"
@@ -128,6 +129,7 @@ def test_train_tells_of_components_and_of_trees_that_never_split(tmp_path: Path)
     assert as_json(*words, "--out", tmp_path / "other")["notes"][1:] == []
 
 
+@pytest.mark.slow
 def test_an_existing_out_is_refused_before_the_work(tmp_path: Path) -> None:
     ok("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
     result = call("train", "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
@@ -340,6 +342,7 @@ def next_words(text: str) -> list[str]:
     return shlex.split(line.removeprefix("Next: heads "))
 
 
+@pytest.mark.slow
 def test_what_is_proposed_next_works_and_means_the_same_cache_data_set_and_view(
     viewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -518,6 +521,7 @@ def test_a_finished_ablation_is_not_replaced_unasked_for(tmp_path: Path) -> None
     ok(*words, "--overwrite")
 
 
+@pytest.mark.slow
 def test_a_file_gives_the_options_and_the_command_line_goes_over_it(tmp_path: Path) -> None:
     config = tmp_path / "grid.toml"
     config.write_text(
@@ -596,6 +600,7 @@ def test_ablate_compares_outputs_in_80_columns(viewed: Path, tmp_path: Path) -> 
     assert found["table"][1]["vs_first_low"] > 0 and found["table"][0]["vs_first"] is None
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_under_another_view(viewed: Path, tmp_path: Path) -> None:
     ok("train", viewed, "--head", "linear", "--fusion", "image", "--out", tmp_path / "run")
     clean = as_json("evaluate", tmp_path / "run", "--cache", viewed)
@@ -611,6 +616,7 @@ def test_a_run_is_evaluated_under_another_view(viewed: Path, tmp_path: Path) -> 
     assert "blur:9" in str(unknown.exception)
 
 
+@pytest.mark.slow
 def test_heads_are_fitted_on_the_views_that_are_named(viewed: Path, tmp_path: Path) -> None:
     words = (*ABLATE, viewed, "--fusion", "image", "--dim", "8", "--no-controls")
     found = as_json(*words, "--views", "clean,blur:1", "--out", tmp_path / "a")
@@ -694,6 +700,7 @@ def test_a_damaged_shard_is_refused_by_every_command_that_reads_vectors(
     ok(*words, "--no-check")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", READERS)
 def test_only_what_a_head_takes_is_checked(command: str, damaged: Path, tmp_path: Path) -> None:
     """The vectors of the captions are sound."""
@@ -738,6 +745,7 @@ def test_detect_prints_the_verdict(tmp_path: Path, encoder: None) -> None:
     assert "image" not in found
 
 
+@pytest.mark.slow
 def test_detect_judges_every_picture_and_names_it(tmp_path: Path, encoder: None) -> None:
     pictures = write_pictures(tmp_path, ai=1, real=0)
     words = [word for picture in pictures for word in ("--image", picture)]
@@ -865,6 +873,7 @@ def test_untrusted_text_reaches_the_terminal_harmless() -> None:
     assert safe("[red]x\x1b[31m\n") == r"\[red]x\x1b[31m\n"
 
 
+@pytest.mark.slow
 def test_a_strange_class_name_is_printed_as_it_is(tmp_path: Path) -> None:
     names = ("[bold]a[/]", "b\x1b[2J")
     store = write_cache(tmp_path / "cache", generators=names)

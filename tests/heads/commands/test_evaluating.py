@@ -196,6 +196,7 @@ def test_a_run_that_does_not_find_its_cache_says_how_to_name_it(
     ok("evaluate", "run", "--cache", folder / "cache")
 
 
+@pytest.mark.slow
 def test_another_cache_than_the_one_that_a_run_was_fitted_on_is_told(folder: Path, tmp_path: Path) -> None:
     store = write_cache(tmp_path / "other", signal=0.8)
     train_run(store, tmp_path / "run", head="linear", fusion="image")

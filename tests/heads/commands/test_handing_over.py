@@ -100,6 +100,7 @@ def test_a_log_that_cannot_be_is_refused_before_the_work(tmp_path: Path) -> None
     assert not (tmp_path / "v.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_card_has_the_figures_of_its_run_and_of_no_other(project: Path, tmp_path: Path) -> None:
     train_run(open_store("cache"), tmp_path / "other", head="linear", seed=3)
     for run, name in (("run", "own.json"), (tmp_path / "other", "other.json")):

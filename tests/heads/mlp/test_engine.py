@@ -53,6 +53,7 @@ def assert_same(one: FittedNetwork, other: FittedNetwork, *, atol: float = 0) ->
         assert first == pytest.approx(second, abs=atol)
 
 
+@pytest.mark.slow
 def test_a_head_in_a_pack_equals_the_head_alone() -> None:
     grid = [spec(seed, dim=dim, lr=lr) for seed in (0, 1) for dim in (8, 16) for lr in (0.01, 0.003)]
     grid += [spec(0, weight_decay=0.5), spec(0, batch_size=32), spec(1, loss="joint"), spec(0, loss="paper", weight=2)]
@@ -69,6 +70,7 @@ def test_a_head_of_every_fusion_in_a_pack_equals_the_head_alone(fusion: str) -> 
     assert packed.network.columns == COLUMNS.of(FUSIONS[fusion])
 
 
+@pytest.mark.slow
 def test_the_order_of_the_heads_changes_nothing() -> None:
     grid = [spec(seed, lr=lr, dim=dim) for seed in (0, 1) for lr in (0.01, 0.003) for dim in (8, 16)]
     order = np.random.default_rng(0).permutation(len(grid))

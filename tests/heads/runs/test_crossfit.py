@@ -41,6 +41,7 @@ def crossed(loaded: Loaded) -> CrossFit:
     return cross_fit(loaded[1], loaded[2], folds=3, fusion="image", fit=partial(fit_run, config=CONFIG))
 
 
+@pytest.mark.slow
 def test_no_head_scores_what_it_or_its_group_was_fitted_on(loaded: Loaded) -> None:
     fitted_on: list[Features] = []
 
@@ -59,6 +60,7 @@ def test_no_head_scores_what_it_or_its_group_was_fitted_on(loaded: Loaded) -> No
     assert all(len(np.unique(found.fold[found.group == number])) == 1 for number in np.unique(found.group))
 
 
+@pytest.mark.slow
 def test_figures_are_of_the_scores_and_have_intervals(crossed: CrossFit) -> None:
     from sklearn.metrics import roc_auc_score
 

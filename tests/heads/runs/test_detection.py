@@ -81,6 +81,7 @@ def _padded(name: str) -> str:
     return f"{split}-{int(number):03d}"
 
 
+@pytest.mark.slow
 def test_the_verdict_is_that_of_the_row(
     both: Run, image_only: Run, store: FeatureStore, encoders: list[FakeEncoder]
 ) -> None:

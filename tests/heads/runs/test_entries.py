@@ -46,6 +46,7 @@ def of_content(run: Run, caption: str | None = None, **conditions: Any) -> dict[
     return Recorder.of(run, "detect", **conditions).of_content(Path("caf\udce9.png"), b"bytes", caption, said)
 
 
+@pytest.mark.slow
 def test_an_entry_says_of_which_bytes_by_what_under_which_rule_and_when(run: Run) -> None:
     entry = of_content(run, "a caption", point="strict", prior=0.1)
     assert abs(datetime.fromisoformat(entry.pop("time")) - datetime.now().astimezone()) < timedelta(minutes=1)

@@ -165,6 +165,7 @@ def test_without_any_usable_training_row_the_reasons_are_given(tmp_path: Path) -
         train_run(store, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["calibrating", "selecting"])
 def test_what_a_part_of_validation_has_no_rows_of_is_noted_where_one_group_has_them(
     tmp_path: Path, lacking: str
@@ -235,6 +236,7 @@ def test_where_no_row_can_be_used_the_fusion_that_could_is_named(tmp_path: Path)
         fit_run(features, parse_config({"fusion": "concat"}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["mlp", "linear", "gbdt"])
 def test_vectors_that_stay_in_the_store_give_the_same_head(store: FeatureStore, head: str) -> None:
     settings = QUICK if head == "mlp" else {}
@@ -283,6 +285,7 @@ def check_calibration(fitted: FittedRun, features: Features, stored: StoredRows)
     assert fitted.verdicts.threshold_rule == THRESHOLD_RULE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["mlp", "linear"])
 def test_a_head_that_saw_a_view_knows_it(tmp_path: Path, head: str) -> None:
     store = write_synthetic(

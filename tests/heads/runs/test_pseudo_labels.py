@@ -68,6 +68,7 @@ def test_a_threshold_is_above_one_half(threshold: float) -> None:
         choose_labels(prediction([0.5], [0.5]), TASKS, threshold)
 
 
+@pytest.mark.slow
 def test_validation_is_the_same_before_and_after(run: Run, store: FeatureStore) -> None:
     found = pseudo_label(run, store, "test")
     assert found.fitted.validation["digest"] == run.record.validation["digest"]
@@ -114,6 +115,7 @@ def test_train_and_valid_are_never_pseudo_labelled(run: Run, store: FeatureStore
         pseudo_label(run, store, split)
 
 
+@pytest.mark.slow
 def test_the_labels_are_the_heads_and_not_the_stores(run: Run, store: FeatureStore, tmp_path: Path) -> None:
     def lie(rows: list[Row]) -> None:
         for row in rows:
@@ -127,6 +129,7 @@ def test_the_labels_are_the_heads_and_not_the_stores(run: Run, store: FeatureSto
     assert {row["precision"] for row in lied.report["tasks"]["b"].values()} == {0.0}
 
 
+@pytest.mark.slow
 def test_true_precision_is_told_per_class_where_labels_exist(run: Run, store: FeatureStore, tmp_path: Path) -> None:
     report = pseudo_label(run, store, "test").report["tasks"]
     assert report["a"].keys() == {"real", "ai"}
@@ -142,6 +145,7 @@ def test_true_precision_is_told_per_class_where_labels_exist(run: Run, store: Fe
     assert blind["a"]["ai"] == {"taken": report["a"]["ai"]["taken"], "known": 0, "precision": None}
 
 
+@pytest.mark.slow
 def test_rows_that_share_group_or_content_with_validation_are_dropped(tmp_path: Path) -> None:
     def leak(rows: list[Row]) -> None:
         test = [row for row in rows if row.split == "test"]
@@ -206,6 +210,7 @@ def test_nothing_left_to_label_says_why(run: Run, tmp_path: Path) -> None:
         pseudo_label(run, write_cache(tmp_path / "cache", edit=strip), "test")
 
 
+@pytest.mark.slow
 def test_the_round_is_deterministic_and_every_label_has_a_provenance(run: Run, store: FeatureStore) -> None:
     first, second = pseudo_label(run, store, "test"), pseudo_label(run, store, "test")
     assert first.table() == second.table()

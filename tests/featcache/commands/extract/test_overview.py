@@ -98,6 +98,7 @@ def test_status_says_ai_of_unknown_generator(work: Path) -> None:
     assert "classes real 1, sdxl 1, AI, generator unknown 1, no label 1 contents" in shown
 
 
+@pytest.mark.slow
 def test_what_is_stated_is_remembered_by_the_cache(work: Path) -> None:
     write("data/train/a/1.png", "data/train/b/2.png")
     refused = call("extract", "data", *SPECTRAL, code=1)

@@ -33,6 +33,7 @@ def test_a_folder_named_as_a_picture_is_not_said_to_be_missing(
     assert "16 samples, 2 skipped: no regular file there\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_broken_picture_is_counted_once_for_all_encoders_and_views(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_table_with_a_column_for_each_generator_has_a_root_too(tmp_path: Path)
 PARTS = st.lists(st.sampled_from("abc"), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @given(st.lists(PARTS, min_size=1, max_size=5))
 def test_what_paths_have_in_common_are_their_first_folders(paths: list[list[str]]) -> None:
     common = _common_folders(["/" + "/".join(path) for path in paths], _parts)

@@ -47,6 +47,7 @@ def picture(folder: Path, name: str = "a.jpg", data: bytes = b"picture") -> str:
     return name
 
 
+@pytest.mark.slow
 @given(captions=st.lists(TEXT, min_size=1, max_size=8), delimiter=st.sampled_from([",", "\t"]))
 def test_captions_survive_a_csv_file_exactly(
     captions: list[str], delimiter: str, tmp_path_factory: pytest.TempPathFactory
@@ -60,6 +61,7 @@ def test_captions_survive_a_csv_file_exactly(
     assert read_back == [caption if caption.strip() else None for caption in captions]
 
 
+@pytest.mark.slow
 @given(captions=st.lists(TEXT.filter(str.strip), min_size=1, max_size=8))
 def test_all_formats_give_the_same_samples(captions: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp() / "formats"
@@ -119,6 +121,7 @@ def test_a_table_without_image_and_caption_names_what_it_found(tmp_path: Path) -
     assert "'c9' and 20 more" in message
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_columns_are_no_trouble(tmp_path: Path) -> None:
     header = ",".join([*(f"c{i}" for i in range(100_000)), "caption"])
     assert read(tmp_path, f"{header}\n{',' * 100_000}a cat\n").samples[0].caption == "a cat"

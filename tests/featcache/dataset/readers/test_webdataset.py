@@ -470,6 +470,7 @@ def test_a_size_of_a_pax_header_beyond_the_file_ends_the_tar(tmp_path: Path) -> 
         picture(samples["bad"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K"])
 def test_a_chain_of_extended_headers_is_walked_in_bounded_memory(kind: bytes, tmp_path: Path) -> None:

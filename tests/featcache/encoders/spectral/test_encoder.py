@@ -316,6 +316,7 @@ def test_unknown_outputs_and_other_modes_are_refused() -> None:
         SpectralSpec().prepare(Image.new("L", (8, 8)))
 
 
+@pytest.mark.slow
 def test_spectral_features_need_no_torch() -> None:
     code = (
         "import sys; from PIL import Image; from featcache.encoders.spectral.encoder import SpectralSpec as S;"

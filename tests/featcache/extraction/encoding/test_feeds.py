@@ -90,6 +90,7 @@ def test_the_next_unit_is_tokenised_while_one_is_encoded(tmp_path: Path) -> None
     assert not tokenisers()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_in_turns")
 def test_pictures_go_on_while_captions_are_tokenised(tmp_path: Path) -> None:
     done = threading.Event()
@@ -108,6 +109,7 @@ def test_pictures_go_on_while_captions_are_tokenised(tmp_path: Path) -> None:
     assert shards(tmp_path / "turns") == shards(tmp_path / "apart")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_in_turns")
 def test_pictures_go_on_while_captions_wait_for_another_writer(tmp_path: Path) -> None:
     text, published = Letters("text", ("cls",)), []

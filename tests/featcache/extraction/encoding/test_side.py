@@ -104,6 +104,7 @@ def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "SPLIT_SECONDS", 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["image", "text"])
 def test_what_is_done_of_a_slow_unit_outlives_an_interruption_and_only_the_rest_is_encoded(
     data: Path, tmp_path: Path, every_batch: None, content: str

@@ -167,6 +167,7 @@ def test_a_command_that_is_refused_has_hashed_nothing_and_leaves_nothing(
             assert state(project) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_unhashed")
 @pytest.mark.parametrize(
     ("arguments", "message"),

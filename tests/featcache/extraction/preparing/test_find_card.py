@@ -93,6 +93,7 @@ def test_what_a_lying_card_made_is_done_again_before_it_is_published(
     assert doubt == f"{reason}: the CPU decodes these again, and all from now on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [frozenset(), frozenset(range(12, 1000))], ids=["sound", "lying"])
 def test_views_that_the_card_does_not_make_are_the_others_work_of_the_same_pictures(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: frozenset[int]

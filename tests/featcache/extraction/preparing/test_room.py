@@ -106,6 +106,7 @@ def test_small_pictures_wait_for_none(kind: str, tmp_path: Path) -> None:
     assert any(overlap(a, b) for a in large for b in small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
 def test_pictures_that_fail_give_their_memory_back(kind: str, tmp_path: Path) -> None:
     wanted = list(readings(tmp_path, [5000] * 12))

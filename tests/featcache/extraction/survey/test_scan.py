@@ -36,6 +36,7 @@ def test_unique_contents_come_in_the_order_of_first_appearance(tmp_path: Path) -
     assert table.first_rows("text").tolist() == [0, 3, 6, 9]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 8), max_size=30))
 def test_first_rows_are_exact_when_keys_begin_alike(contents: list[int]) -> None:
     keys = np.zeros((len(contents), 32), np.uint8)
@@ -77,6 +78,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (copy.dataset, copy.origin, copy.class_names) == (table.dataset, table.origin, table.class_names)
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_a_table_is_an_error_or_harmless(tmp_path: Path) -> None:
     table = scan(read_manifest(write_dataset(tmp_path / "d", n_captions=1))).table
     path = tmp_path / "t.h5"

@@ -215,6 +215,7 @@ export.export_store(open_store(sys.argv[1]), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.npz", "x.parquet", "x.safetensors"])
 def test_what_a_killed_export_left_goes_with_the_next_and_nothing_else_does(
     store: FeatureStore, tmp_path: Path, name: str
